@@ -1,0 +1,18 @@
+/** Names that Envoy's configuration and the service must agree on. */
+
+/** Request header that Envoy sets to the authenticated tenant. Clients cannot: the prefix is removed first. */
+export const TENANT_HEADER = 'x-fairlane-tenant';
+/** Request header that the service sets to the chosen pool; Envoy's route turns it into a cluster. */
+export const POOL_HEADER = 'x-fairlane-pool';
+/** Every client-sent header with this prefix is removed before anything reads it. */
+export const RESERVED_HEADER_PREFIX = 'x-fairlane-';
+/** Dynamic metadata namespace of the service's replies. */
+export const METADATA_NAMESPACE = 'fairlane';
+/** Key in that namespace: ordered `ip:port,ip:port`, read by Envoy's override_host policy. */
+export const ENDPOINTS_METADATA_KEY = 'endpoints';
+/** Prefix of the response code details of an answer that the service wrote itself. */
+export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
+/** Envoy cluster of the service. */
+export const SERVICE_CLUSTER = 'fairlane';
+/** Envoy cluster of a pool. */
+export const clusterOfPool = (pool: string): string => `pool-${pool}`;

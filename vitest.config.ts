@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config';
+
+/** Real parts on shared cores: these projects start processes, so their files run one after another. */
+const serial = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 180_000 };
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['tests/unit/**/*.test.ts'] } },
+      { test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], ...serial } },
+      { test: { name: 'simulation', include: ['tests/simulation/**/*.test.ts'], testTimeout: 60_000 } },
+      { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], ...serial } },
+    ],
+  },
+});
