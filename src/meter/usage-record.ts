@@ -1,0 +1,46 @@
+import type { EngineRoute } from '../domain/routes.ts';
+
+/** How a request ended. */
+export type Outcome =
+  /** The engine's whole answer went by. */
+  | 'completed'
+  /** Fairlane answered with an error itself; `reason` says which. */
+  | 'refused'
+  /** The stream ended before the answer did: the client hung up, or the engine broke off. `reason` says when. */
+  | 'aborted'
+  /** The engine, or Envoy for it, answered with an error status or an error frame. */
+  | 'failed';
+
+/** One per request that reached the service. Never contains a prompt, a completion or a key. */
+export interface UsageRecord {
+  readonly requestId: string;
+  readonly tenant: string;
+  readonly route: EngineRoute;
+  /** Only a model that exists; a client's invention is not repeated. */
+  readonly model?: string;
+  readonly pool?: string;
+  /** `ip:port` of the endpoint that served it. */
+  readonly endpoint?: string;
+  readonly stream: boolean;
+  readonly outcome: Outcome;
+  /** The error code of a refusal; `queued`, `before-first-token` or `streaming` of an abort. */
+  readonly reason?: string;
+  /** HTTP status that the client saw, if there was one. */
+  readonly status?: number;
+  readonly queueMs: number;
+  /** From the request's arrival to the first token; only for streams, where it can be seen. */
+  readonly ttftMs?: number;
+  /** Mean and maximum inter-token time of a stream with at least two tokens. */
+  readonly itlMeanMs?: number;
+  readonly itlMaxMs?: number;
+  /** From arrival to end. */
+  readonly durationMs: number;
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Part of promptTokens. */
+  readonly cachedTokens: number;
+  /** `engine`: the engine's own count. `estimate`: it never came; counted from chunks and bytes. */
+  readonly usageSource: 'engine' | 'estimate' | 'none';
+  /** Fields that the request may not carry and that were dropped. */
+  readonly droppedFields: readonly string[];
+}
