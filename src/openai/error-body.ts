@@ -1,0 +1,183 @@
+/** Our errors: their constructors, and the JSON that a client of each API expects. */
+import type { ApiError } from '../domain/api-error.ts';
+import type { EngineRoute, RouteName } from '../domain/routes.ts';
+
+/** An error as a response body: Anthropic's shape on its route, OpenAI's on every other. */
+export function errorBody(route: RouteName | undefined, error: ApiError): string {
+  if (route === 'messages') {
+    return JSON.stringify({
+      type: 'error',
+      error: { type: anthropicType(error.status), message: error.message },
+    });
+  }
+  const { message, type, param, code } = error;
+  return JSON.stringify({ error: { message, type, param: param ?? null, code } });
+}
+
+/** https://docs.anthropic.com/en/api/errors */
+function anthropicType(status: number): string {
+  switch (status) {
+    case 401:
+      return 'authentication_error';
+    case 403:
+      return 'permission_error';
+    case 404:
+      return 'not_found_error';
+    case 413:
+      return 'request_too_large';
+    case 429:
+      return 'rate_limit_error';
+    // Anthropic sends 529; clients decide by the type.
+    case 503:
+      return 'overloaded_error';
+    default:
+      return status >= 500 ? 'api_error' : 'invalid_request_error';
+  }
+}
+
+/** Characters of a client's string that a message quotes. */
+const QUOTED_CHARACTERS = 64;
+
+/** A client's string made safe for a message: shortened, without control and format characters. */
+function quoted(text: string): string {
+  // More units than are shown, since some of them are stripped or pair up; never all of a huge string.
+  const shown = text.slice(0, 4 * QUOTED_CHARACTERS).replace(/[\p{C}\p{Zl}\p{Zp}`]/gu, '');
+  const characters = Array.from(shown);
+  return characters.length > QUOTED_CHARACTERS || text.length > 4 * QUOTED_CHARACTERS
+    ? `${characters.slice(0, QUOTED_CHARACTERS).join('')}…`
+    : shown;
+}
+
+/** 400: a field, or the body as a whole, is not what the API asks for. */
+export function invalidRequest(message: string, param?: string, code = 'invalid_request'): ApiError {
+  return {
+    status: 400,
+    message,
+    type: 'invalid_request_error',
+    code,
+    ...(param === undefined ? {} : { param }),
+  };
+}
+
+/** 400: the operator does not let tenants set this field. */
+export function forbiddenField(field: string): ApiError {
+  const name = quoted(field);
+  return invalidRequest(`The field \`${name}\` is not allowed here. Leave it out.`, name, 'forbidden_field');
+}
+
+/** 404 in OpenAI's words, also for a model that exists but that the tenant may not use. */
+export function modelNotFound(model: string): ApiError {
+  return {
+    status: 404,
+    message: `The model \`${quoted(model)}\` does not exist or you do not have access to it.`,
+    type: 'invalid_request_error',
+    code: 'model_not_found',
+    param: 'model',
+  };
+}
+
+/**
+ * 429. `limit` and `requested` count requests or tokens per minute. Without `retryAfterMs` no wait would help: the
+ * request alone is more than the limit lets through.
+ */
+export function rateLimited(
+  kind: 'requests' | 'tokens',
+  details: { readonly limit: number; readonly requested?: number; readonly retryAfterMs?: number },
+): ApiError {
+  const { limit, requested, retryAfterMs } = details;
+  const unit = kind === 'requests' ? 'requests per min (RPM)' : 'tokens per min (TPM)';
+  const numbers = `Limit ${limit}${requested === undefined ? '' : `, Requested ${requested}`}`;
+  return {
+    status: 429,
+    message:
+      retryAfterMs === undefined
+        ? `Request too large on ${unit}: ${numbers}. Send a shorter prompt or lower the output cap.`
+        : `Rate limit reached on ${unit}: ${numbers}. Please try again in ${seconds(retryAfterMs)}.`,
+    type: kind,
+    code: 'rate_limit_exceeded',
+    ...retry(retryAfterMs),
+  };
+}
+
+/** 400 in OpenAI's words. Token counts; the prompt's is an estimate. */
+export function contextLengthExceeded(
+  route: EngineRoute,
+  tokens: { readonly maxContext: number; readonly prompt: number; readonly output: number },
+): ApiError {
+  const param = PROMPT_FIELD[route];
+  const { maxContext, prompt, output } = tokens;
+  return invalidRequest(
+    `The maximum context length is ${maxContext} tokens. However, you requested about ${prompt + output} tokens ` +
+      `(${prompt} in the ${param}, ${output} in the completion). Please reduce the length of the ${param} or completion.`,
+    param,
+    'context_length_exceeded',
+  );
+}
+
+/** The field that holds the prompt on a route. */
+export const PROMPT_FIELD = {
+  'chat.completions': 'messages',
+  completions: 'prompt',
+  embeddings: 'input',
+  responses: 'input',
+  messages: 'messages',
+} as const satisfies Record<EngineRoute, string>;
+
+/** The queue takes no more: 429 when the tenant's own share of it is full, 503 when all of it is. */
+export function queueFull(scope: 'tenant' | 'total', retryAfterMs?: number): ApiError {
+  return scope === 'tenant'
+    ? {
+        status: 429,
+        message: 'Too many of your requests are waiting already. Send fewer at once, or try again later.',
+        type: 'requests',
+        code: 'tenant_queue_full',
+        ...retry(retryAfterMs),
+      }
+    : unavailable('The queue for this model is full. Please try again later.', 'queue_full', retryAfterMs);
+}
+
+/** 503: no slot became free within the longest wait. */
+export function queueTimeout(waitedMs: number, retryAfterMs?: number): ApiError {
+  return unavailable(
+    `No capacity became free within ${seconds(waitedMs)}. Please try again later.`,
+    'queue_timeout',
+    retryAfterMs,
+  );
+}
+
+/** 503: every endpoint that serves the model is unhealthy. */
+export function noHealthyEndpoint(model: string, retryAfterMs?: number): ApiError {
+  return unavailable(
+    `No healthy endpoint serves the model \`${quoted(model)}\` at the moment. Please try again later.`,
+    'no_healthy_endpoint',
+    retryAfterMs,
+  );
+}
+
+/** 413 */
+export function bodyTooLarge(maxBytes: number): ApiError {
+  return {
+    status: 413,
+    message: `The request body is larger than ${maxBytes} bytes.`,
+    type: 'invalid_request_error',
+    code: 'body_too_large',
+  };
+}
+
+/** 503: this instance is about to stop. */
+export function draining(retryAfterMs = 1000): ApiError {
+  return unavailable('The service is restarting. Please try again.', 'draining', retryAfterMs);
+}
+
+function unavailable(message: string, code: string, retryAfterMs: number | undefined): ApiError {
+  return { status: 503, message, type: 'server_error', code, ...retry(retryAfterMs) };
+}
+
+function retry(retryAfterMs: number | undefined): { readonly retryAfterMs?: number } {
+  return retryAfterMs === undefined ? {} : { retryAfterMs };
+}
+
+/** `1.5s`, rounded up: a client that obeys comes late rather than early. */
+function seconds(ms: number): string {
+  return `${Math.ceil(ms / 100) / 10}s`;
+}

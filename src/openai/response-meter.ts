@@ -1,0 +1,33 @@
+import type { Usage } from './usage.ts';
+
+/** What a response told of itself, whatever its form. Times are on the clock of `push`. */
+export interface MeterResult {
+  /** Arrival of the first content: in a stream the first event with text, elsewhere the first byte. */
+  readonly firstTokenMs?: number;
+  readonly lastTokenMs?: number;
+  /** Stream events that carried content: about one for each output token. 0 for other responses. */
+  readonly tokenEvents: number;
+  readonly usage?: Usage;
+  /** The engine said that the answer is complete. */
+  readonly finished: boolean;
+  /** The engine reported an error inside a successful response, whatever came after. */
+  readonly errorFrame: boolean;
+  /** Times between one content event and the next. */
+  readonly itl: { readonly count: number; readonly sumMs: number; readonly maxMs: number };
+  /** Bytes of the response, decoded where that was possible. */
+  readonly bytes: number;
+}
+
+export interface ResponseMeter {
+  /**
+   * Takes the next bytes of the response, in order. Gives undefined when they go on unchanged, else the bytes to send
+   * in their place (maybe none). May keep a reference to the chunk: nobody may write to it afterwards.
+   */
+  readonly push: (chunk: Uint8Array, nowMs: number) => Uint8Array | undefined;
+  /** The response came to its own end: gives bytes held back, if any. Not called when it was cut off. */
+  readonly end: () => Uint8Array | undefined;
+  /** What is known so far. */
+  readonly result: () => MeterResult;
+}
+
+export const NO_ITL: MeterResult['itl'] = { count: 0, sumMs: 0, maxMs: 0 };

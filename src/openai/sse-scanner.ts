@@ -1,0 +1,238 @@
+/**
+ * Finds the events of a server-sent event stream in raw bytes, and tells which of them are worth parsing.
+ * Hot: runs over every byte of every response. One pass, no allocation, numbers instead of objects.
+ * Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+ */
+
+/** The event has to be parsed: it may hold usage, an error or a finish. */
+export const HINT_PARSE = 1;
+/** The event carries content. */
+export const HINT_CONTENT = 2;
+
+/** What a scan found; reused from one to the next. */
+export interface EventScan {
+  /** Bytes of the event before the blank line that ends it. */
+  size: number;
+  /** Number of `data` lines; where the value of the last one is. */
+  dataLines: number;
+  dataStart: number;
+  dataEnd: number;
+  hints: number;
+  /** The field `error` instead of `data`: how old llama.cpp servers report one. */
+  errorLine: boolean;
+  /** The event ended with a CR that was the last byte: an LF that comes next belongs to it. */
+  endedByCr: boolean;
+  /** After an incomplete scan: whether the current line is empty so far, and whether a CR came just before. */
+  lineEmpty: boolean;
+  afterCr: boolean;
+}
+
+export function createEventScan(): EventScan {
+  return {
+    size: 0,
+    dataLines: 0,
+    dataStart: 0,
+    dataEnd: 0,
+    hints: 0,
+    errorLine: false,
+    endedByCr: false,
+    lineEmpty: true,
+    afterCr: false,
+  };
+}
+
+const LF = 0x0a;
+const CR = 0x0d;
+const QUOTE = 0x22;
+
+/**
+ * Scans the event that begins at `from`. Gives the offset after its blank line, or -1 if the bytes end before it.
+ *
+ * `typed`: events tell what they are in `"type"` (Responses, Anthropic) rather than in `"choices"`.
+ *
+ * Why raw bytes can be trusted: a quote inside a JSON string is escaped, so `"usage"` followed by a colon is always a
+ * key. A key elsewhere in the event than expected costs a parse, and the parse decides.
+ */
+export function scanEvent(
+  data: Uint8Array,
+  from: number,
+  to: number,
+  typed: boolean,
+  scan: EventScan,
+): number {
+  let lineStart = from;
+  let lineHints = 0;
+  let hints = 0;
+  let dataLines = 0;
+  let i = from;
+  scan.errorLine = false;
+  scan.afterCr = false;
+
+  while (i < to) {
+    const byte = data[i] as number;
+    if (byte === QUOTE) {
+      // At a quote the next letter decides; nearly every key and string is left behind right here.
+      if (++i === to) break;
+      switch (data[i] as number) {
+        case 0x75 /* u */:
+          if (isUsage(data, i, to)) lineHints |= HINT_PARSE;
+          break;
+        case 0x65 /* e */:
+          if (isError(data, i, to)) lineHints |= HINT_PARSE;
+          break;
+        case 0x66 /* f */:
+          if (!typed && isFinish(data, i, to)) lineHints |= HINT_PARSE;
+          break;
+        case 0x63 /* c */:
+          // "chatcmpl-…", "created", "content" and "choices" are in every chunk: the third letter tells them apart.
+          if (!typed && i + 2 < to && data[i + 2] === 0x6f && hasChoices(data, i, to))
+            lineHints |= HINT_CONTENT;
+          break;
+        case 0x74 /* t */:
+          if (typed) lineHints |= typeHint(data, i, to);
+          break;
+      }
+      continue;
+    }
+    if (byte > CR || (byte !== LF && byte !== CR)) {
+      i++;
+      continue;
+    }
+
+    let next = i + 1;
+    if (byte === CR && next < to && data[next] === LF) next++;
+    if (i === lineStart) {
+      scan.size = i - from;
+      scan.dataLines = dataLines;
+      scan.hints = hints;
+      scan.endedByCr = byte === CR && next === i + 1 && next === to;
+      return next;
+    }
+    if (isData(data, lineStart, i)) {
+      dataLines++;
+      hints |= lineHints;
+      let start = Math.min(lineStart + 5, i);
+      if (start < i && data[start] === 0x20) start++;
+      scan.dataStart = start;
+      scan.dataEnd = i;
+    } else if (data[lineStart] === 0x65 && matches(data, lineStart, i, ERROR_FIELD)) {
+      scan.errorLine = true;
+    }
+    lineHints = 0;
+    scan.afterCr = byte === CR && next === to;
+    lineStart = next;
+    i = next;
+  }
+  scan.lineEmpty = lineStart >= to;
+  return -1;
+}
+
+/**
+ * Goes on looking for the end of an event that a scan, or this function, found incomplete; `from` is the first byte
+ * that was not seen. Gives the offset after the blank line, or -1. `scan.size`: bytes from `from` to the blank line.
+ */
+export function findEventEnd(data: Uint8Array, from: number, to: number, scan: EventScan): number {
+  let { lineEmpty, afterCr } = scan;
+  for (let i = from; i < to; i++) {
+    const byte = data[i] as number;
+    if (byte !== LF && byte !== CR) {
+      lineEmpty = false;
+      afterCr = false;
+    } else if (byte === LF && afterCr) {
+      afterCr = false;
+    } else if (lineEmpty) {
+      scan.size = i - from;
+      return byte === CR && i + 1 < to && data[i + 1] === LF ? i + 2 : i + 1;
+    } else {
+      lineEmpty = true;
+      afterCr = byte === CR;
+    }
+  }
+  scan.lineEmpty = lineEmpty;
+  scan.afterCr = afterCr;
+  return -1;
+}
+
+const ascii = (text: string): Uint8Array => new TextEncoder().encode(text);
+const ERROR_FIELD = ascii('error:');
+const DATA_FIELD = ascii('data');
+const USAGE = ascii('usage"');
+const ERROR = ascii('error"');
+const FINISH_REASON = ascii('finish_reason"');
+const CHOICES = ascii('choices"');
+const TYPE = ascii('type"');
+const RESPONSE = ascii('response.');
+const DELTA = ascii('.delta');
+const CONTENT_BLOCK_DELTA = ascii('content_block_delta"');
+const MESSAGE = ascii('message_');
+const RESPONSE_ENDS = [
+  ascii('response.completed"'),
+  ascii('response.incomplete"'),
+  ascii('response.failed"'),
+];
+
+function matches(data: Uint8Array, at: number, to: number, word: Uint8Array): boolean {
+  if (at + word.length > to) return false;
+  for (let i = 0; i < word.length; i++) if (data[at + i] !== word[i]) return false;
+  return true;
+}
+
+/** `data` alone is a field too: with an empty value. */
+function isData(data: Uint8Array, from: number, to: number): boolean {
+  return matches(data, from, to, DATA_FIELD) && (from + 4 === to || data[from + 4] === 0x3a);
+}
+
+/** Offset of the first byte of the value of the key whose closing quote is just before `at`; -1 if it is no key. */
+function valueAt(data: Uint8Array, at: number, to: number): number {
+  let i = at;
+  while (i < to && (data[i] as number) <= 0x20) i++;
+  if (i >= to || data[i] !== 0x3a) return -1;
+  i++;
+  while (i < to && (data[i] as number) <= 0x20) i++;
+  return i < to ? i : -1;
+}
+
+function isUsage(data: Uint8Array, at: number, to: number): boolean {
+  if (!matches(data, at, to, USAGE)) return false;
+  const value = valueAt(data, at + USAGE.length, to);
+  return value >= 0 && data[value] === 0x7b;
+}
+
+/** A key `error` that is not null, or a value: `"object":"error"`, `"type":"error"`. */
+function isError(data: Uint8Array, at: number, to: number): boolean {
+  if (!matches(data, at, to, ERROR)) return false;
+  const value = valueAt(data, at + ERROR.length, to);
+  return value < 0 || data[value] !== 0x6e;
+}
+
+/** A reason that is not null and, as some servers have it while a choice goes on, not empty. */
+function isFinish(data: Uint8Array, at: number, to: number): boolean {
+  if (!matches(data, at, to, FINISH_REASON)) return false;
+  const value = valueAt(data, at + FINISH_REASON.length, to);
+  return value >= 0 && data[value] === QUOTE && value + 1 < to && data[value + 1] !== QUOTE;
+}
+
+/** A list of choices with something in it. */
+function hasChoices(data: Uint8Array, at: number, to: number): boolean {
+  if (!matches(data, at, to, CHOICES)) return false;
+  const value = valueAt(data, at + CHOICES.length, to);
+  if (value < 0 || data[value] !== 0x5b) return false;
+  let first = value + 1;
+  while (first < to && (data[first] as number) <= 0x20) first++;
+  return first < to && data[first] !== 0x5d;
+}
+
+function typeHint(data: Uint8Array, at: number, to: number): number {
+  if (!matches(data, at, to, TYPE)) return 0;
+  const value = valueAt(data, at + TYPE.length, to);
+  if (value < 0 || data[value] !== QUOTE) return 0;
+  const name = value + 1;
+  if (matches(data, name, to, RESPONSE)) {
+    for (const word of RESPONSE_ENDS) if (matches(data, name, to, word)) return HINT_PARSE;
+    let close = name;
+    while (close < to && data[close] !== QUOTE) close++;
+    return matches(data, close - DELTA.length, close, DELTA) ? HINT_CONTENT : 0;
+  }
+  if (matches(data, name, to, CONTENT_BLOCK_DELTA)) return HINT_CONTENT;
+  return matches(data, name, to, MESSAGE) ? HINT_PARSE : 0;
+}

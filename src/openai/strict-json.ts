@@ -1,0 +1,182 @@
+/**
+ * A JSON reader that accepts only what every engine reads the same way. Engines disagree on duplicate keys, other
+ * encodings and large numbers; a body that could mean two things is refused, so what was understood is what is sent on.
+ */
+import { isUtf8 } from 'node:buffer';
+
+export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
+export interface JsonObject {
+  readonly [key: string]: JsonValue;
+}
+
+/** Deepest nesting accepted; the recursions below and in request.ts rely on it. */
+export const MAX_DEPTH = 128;
+
+export type StrictJson =
+  | { readonly kind: 'ok'; readonly value: JsonObject }
+  | { readonly kind: 'bad'; readonly message: string };
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+/**
+ * Bytes of a string that are looked at one by one before indexOf is called: below this the call costs more than
+ * the loop, above it indexOf is many times faster.
+ */
+const SHORT_STRING = 48;
+
+/**
+ * Reads a request body. The root must be an object; refused are: invalid UTF-8, a byte order mark, duplicate keys,
+ * `__proto__` keys, nesting deeper than MAX_DEPTH, and numbers that would change when written again.
+ * The message never quotes a value.
+ */
+export function parseStrict(body: Uint8Array): StrictJson {
+  if (body.length === 0) return bad('The request body is empty; it must be a JSON object.');
+  if (!isUtf8(body)) return bad('The request body is not valid UTF-8.');
+  if (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf) {
+    return bad('The request body starts with a byte order mark; send plain UTF-8.');
+  }
+  const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
+  // Before anything recursive, and before JSON.parse.
+  const members = countMembers(bytes);
+  if (members < 0) return bad(`The request body is nested deeper than ${MAX_DEPTH} levels.`);
+
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString('utf8'));
+  } catch (error) {
+    // V8's own message quotes the text around the error, which may be a prompt.
+    const position = / in JSON at position (\d+)/.exec(String(error))?.[1];
+    return bad(
+      `The request body is not valid JSON${position === undefined ? '' : ` (at position ${position})`}.`,
+    );
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return bad('The request body must be a JSON object.');
+  }
+
+  const tree: Tree = { members: 0, proto: false, infinite: false, large: false };
+  inspect(value, tree);
+  if (tree.proto) return bad('The key "__proto__" is not allowed.');
+  if (tree.infinite) return bad('The request body contains a number too large to represent.');
+  if (tree.members !== members) return bad(`Duplicate key "${duplicateKey(bytes)}" in the request body.`);
+  if (tree.large && hasLossyInteger(bytes)) {
+    return bad('The request body contains an integer beyond 2^53, which cannot be represented exactly.');
+  }
+  return { kind: 'ok', value: value as JsonObject };
+}
+
+const bad = (message: string): StrictJson => ({ kind: 'bad', message });
+
+/** Object members in the text, or -1 if it is nested too deep. On text that is not JSON the number means nothing. */
+function countMembers(bytes: Buffer): number {
+  const end = bytes.length;
+  let members = 0;
+  let depth = 0;
+  for (let i = 0; i < end; i++) {
+    const byte = bytes[i] as number;
+    if (byte === QUOTE) i = closingQuote(bytes, i + 1);
+    else if (byte === 0x3a /* : */) members++;
+    else if (byte === 0x7b /* { */ || byte === 0x5b /* [ */) {
+      if (++depth > MAX_DEPTH) return -1;
+    } else if (byte === 0x7d || byte === 0x5d) depth--;
+  }
+  return members;
+}
+
+/** Index of the quote that ends the string whose text begins at `from`; the length of the text if there is none. */
+export function closingQuote(bytes: Buffer, from: number): number {
+  const end = bytes.length;
+  let i = from;
+  for (;;) {
+    const near = Math.min(end, i + SHORT_STRING);
+    while (i < near) {
+      const byte = bytes[i] as number;
+      if (byte === QUOTE) return i;
+      // The byte after a backslash is part of the escape, whatever it is.
+      i += byte === BACKSLASH ? 2 : 1;
+    }
+    if (i >= end) return end;
+    const quote = bytes.indexOf(QUOTE, i);
+    if (quote < 0) return end;
+    let before = quote;
+    while (before > i && bytes[before - 1] === BACKSLASH) before--;
+    // An odd number of backslashes escapes the quote. `i` is never inside an escape, so counting from it is right.
+    if (((quote - before) & 1) === 0) return quote;
+    i = quote + 1;
+  }
+}
+
+interface Tree {
+  members: number;
+  proto: boolean;
+  infinite: boolean;
+  /** A number whose integer text, if it was one, has been rounded. */
+  large: boolean;
+}
+
+function inspect(value: unknown, tree: Tree): void {
+  if (typeof value === 'number') {
+    if (value > Number.MAX_SAFE_INTEGER || value < -Number.MAX_SAFE_INTEGER) {
+      tree.large = true;
+      if (!Number.isFinite(value)) tree.infinite = true;
+    }
+  } else if (Array.isArray(value)) {
+    for (const item of value) {
+      // Token arrays hold many thousands of plain integers: no call for those.
+      if (typeof item !== 'number' || !Number.isSafeInteger(item)) inspect(item, tree);
+    }
+  } else if (typeof value === 'object' && value !== null) {
+    const keys = Object.keys(value);
+    tree.members += keys.length;
+    for (const key of keys) {
+      if (key === '__proto__') {
+        tree.proto = true;
+        continue;
+      }
+      const member = (value as Record<string, unknown>)[key];
+      if (typeof member !== 'string') inspect(member, tree);
+    }
+  }
+}
+
+/** Name of the first key that an object repeats, shortened for a message. Only for text that JSON.parse accepted. */
+function duplicateKey(bytes: Buffer): string {
+  const seen: Set<string>[] = [];
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    // An array gets a set too: it stays empty, and brackets and braces then pop alike.
+    if (byte === 0x7b || byte === 0x5b) seen.push(new Set());
+    else if (byte === 0x7d || byte === 0x5d) seen.pop();
+    else if (byte === QUOTE) {
+      const close = closingQuote(bytes, i + 1);
+      let next = close + 1;
+      while (next < bytes.length && (bytes[next] as number) <= 0x20) next++;
+      if (bytes[next] === 0x3a) {
+        const key = JSON.parse(bytes.toString('utf8', i, close + 1)) as string;
+        const keys = seen.at(-1);
+        if (keys?.has(key)) return key.slice(0, 64).replace(/[\p{C}"]/gu, '');
+        keys?.add(key);
+      }
+      i = close;
+    }
+  }
+  return '?';
+}
+
+/** True if the text has a plain integer that a double does not hold exactly. `1e300` is not one: it survives. */
+function hasLossyInteger(bytes: Buffer): boolean {
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    if (byte === QUOTE) {
+      i = closingQuote(bytes, i + 1);
+    } else if (byte >= 0x30 && byte <= 0x39) {
+      const start = i;
+      // Digits, and the rest of a number's alphabet: + - . e E
+      while (i < bytes.length && /[\d+\-.eE]/.test(String.fromCharCode(bytes[i] as number))) i++;
+      const text = bytes.toString('latin1', start, i);
+      if (/^\d+$/.test(text) && !Number.isSafeInteger(Number(text))) return true;
+      i--;
+    }
+  }
+  return false;
+}

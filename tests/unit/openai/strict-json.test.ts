@@ -1,0 +1,173 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { MAX_DEPTH, parseStrict } from '../../../src/openai/strict-json.ts';
+import { naiveStrict } from './naive-json.ts';
+
+const read = (text: string) => parseStrict(Buffer.from(text));
+const message = (text: string): string => {
+  const result = read(text);
+  return result.kind === 'bad' ? result.message : 'accepted';
+};
+
+/** The same string in one of its many JSON spellings. */
+const spelled = (text: string, escape: boolean): string =>
+  escape
+    ? `"${Array.from(text, (c) => (c.length === 1 ? `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}` : c)).join('')}"`
+    : JSON.stringify(text);
+
+const key = fc.tuple(
+  fc.constantFrom('a', 'b', 'model', 'é', '"', '\\', ':', '{', '', '__proto__', 'constructor', '1'),
+  fc.boolean(),
+);
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 12 }),
+  fc.constantFrom(
+    '\\',
+    '\\\\',
+    '"',
+    '\\"',
+    '":{',
+    '}',
+    'x'.repeat(200),
+    `${'x'.repeat(90)}\\"\\${'y'.repeat(90)}`,
+  ),
+);
+const number = fc.oneof(
+  fc.integer().map(String),
+  fc.double({ noNaN: true, noDefaultInfinity: true }).map((x) => JSON.stringify(x)),
+  fc.constantFrom(
+    '1e999',
+    '-1e400',
+    '9007199254740991',
+    '9007199254740993',
+    '-9223372036854775808',
+    '1e300',
+    '0.1e1',
+  ),
+);
+const space = fc.constantFrom('', ' ', '\n', '\t ');
+const { json } = fc.letrec<{ json: string }>((tie) => ({
+  json: fc.oneof(
+    { maxDepth: 4 },
+    fc.oneof(
+      fc.constantFrom('true', 'false', 'null'),
+      number,
+      fc.tuple(text, fc.boolean()).map(([t, escape]) => spelled(t, escape)),
+    ),
+    fc.array(tie('json'), { maxLength: 4 }).map((items) => `[${items.join(',')}]`),
+    fc
+      .array(fc.tuple(key, space, tie('json'), space), { maxLength: 5 })
+      .map((members) => `{${members.map(([[k, e], s, v, t]) => `${spelled(k, e)}${s}:${t}${v}`).join(',')}}`),
+  ),
+}));
+
+describe('a strict reader', () => {
+  it('agrees with the reference on generated JSON with duplicate keys, escapes and large numbers', () => {
+    let accepted = 0;
+    fc.assert(
+      fc.property(json, (inner) => {
+        const source = `{"x":${inner}}`;
+        const expected = naiveStrict(source);
+        const actual = read(source);
+        expect(actual.kind).toBe(expected.ok ? 'ok' : 'bad');
+        if (expected.ok && actual.kind === 'ok') {
+          accepted++;
+          expect(actual.value).toEqual(expected.value);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+    expect(accepted).toBeGreaterThan(200);
+  });
+
+  it('agrees with the reference on JSON that was damaged anywhere', () => {
+    fc.assert(
+      fc.property(
+        json,
+        fc.nat(),
+        fc.constantFrom('', '"', '{', '}', ',', ':', '\\', '0', '\u0001'),
+        (inner, at, put) => {
+          const whole = `{"x":${inner}}`;
+          const position = at % whole.length;
+          const source = whole.slice(0, position) + put + whole.slice(position + 1);
+          // A cut through a surrogate pair is no UTF-8 text.
+          fc.pre(!/[\ud800-\udfff]/.test(source.replace(/[\ud800-\udbff][\udc00-\udfff]/g, '')));
+          expect(read(source).kind).toBe(naiveStrict(source).ok ? 'ok' : 'bad');
+        },
+      ),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('gives what survives being written and read again', () => {
+    fc.assert(
+      fc.property(json, (inner) => {
+        const first = read(`{"x":${inner}}`);
+        fc.pre(first.kind === 'ok');
+        if (first.kind !== 'ok') return;
+        expect(read(JSON.stringify(first.value)).kind).toBe('ok');
+      }),
+    );
+  });
+
+  it('never throws on arbitrary bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+        expect(['ok', 'bad']).toContain(parseStrict(bytes).kind);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('names the key that an object repeats, however it is spelled', () => {
+    expect(message('{"a":1,"\\u0061":2}')).toBe('Duplicate key "a" in the request body.');
+    expect(message('{"x":[{"deep":1,"deep":1}]}')).toContain('"deep"');
+    expect(message('{"a":{"k":1},"b":{"k":1}}')).toBe('accepted');
+    expect(message('{"text":"a:b:c{"}')).toBe('accepted');
+  });
+
+  it('refuses what engines read in different ways', () => {
+    expect(message('')).toContain('empty');
+    expect(message('[1]')).toContain('must be a JSON object');
+    expect(message('null')).toContain('must be a JSON object');
+    expect(message('\ufeff{}')).toContain('byte order mark');
+    expect(message('{"a":1e999}')).toContain('too large');
+    expect(message('{"a":9007199254740993}')).toContain('beyond 2^53');
+    expect(message('{"a":1.7976931348623157e308}')).toBe('accepted');
+    expect(message('{"a":NaN}')).toContain('not valid JSON');
+    expect(parseStrict(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))).toMatchObject({
+      message: 'The request body is not valid UTF-8.',
+    });
+    expect(parseStrict(Buffer.from('{"a":1}', 'utf16le')).kind).toBe('bad');
+  });
+
+  it('refuses __proto__ in every spelling and leaves the prototypes alone', () => {
+    expect(message('{"__proto__":{"polluted":1}}')).toContain('__proto__');
+    expect(message('{"a":[{"\\u005f_proto__":{"polluted":1}}]}')).toContain('__proto__');
+    expect(({} as { polluted?: number }).polluted).toBeUndefined();
+  });
+
+  it('takes nesting up to the bound and refuses a million brackets at once', () => {
+    const nested = (depth: number) => `{"a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`;
+    expect(message(nested(MAX_DEPTH))).toBe('accepted');
+    expect(message(nested(MAX_DEPTH + 1))).toContain('nested deeper');
+    expect(message(`{"a":${'['.repeat(1_000_000)}`)).toContain('nested deeper');
+    expect(message(`{"a":${'{"b":'.repeat(1_000_000)}`)).toContain('nested deeper');
+  });
+
+  it('never quotes the body when it is not JSON', () => {
+    expect(message('{"messages": my secret prompt}')).not.toContain('secret');
+    expect(message('{"a":"secret')).not.toContain('secret');
+  });
+
+  it('reads a body whose text is all escapes', () => {
+    for (const body of ['\\\\'.repeat(1000), '\\"'.repeat(1000), `${'x'.repeat(100)}\\\\`]) {
+      expect(message(`{"a":"${body}"}`)).toBe('accepted');
+    }
+  });
+
+  it('reads a slice of a larger buffer', () => {
+    const larger = Buffer.from('xx{"a":1}yy');
+    expect(parseStrict(larger.subarray(2, 9))).toEqual({ kind: 'ok', value: { a: 1 } });
+  });
+});
