@@ -1,0 +1,27 @@
+import { Command } from 'commander';
+import { loadConfig } from '../config/fs-config.ts';
+
+const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
+
+/** `fairlane check-config FILE`: everything that is wrong with a configuration, without starting anything. */
+export function checkConfigCommand(): Command {
+  return new Command('check-config')
+    .description('Check a configuration, with the environment variables and key files that it names.')
+    .argument('<file>', 'configuration (YAML)')
+    .action((file: string) => {
+      const loaded = loadConfig(file, process.env);
+      if (loaded.kind === 'bad') {
+        for (const problem of loaded.problems) console.error(problem);
+        process.exitCode = 1;
+        return;
+      }
+      for (const warning of loaded.warnings) console.error(`warning: ${warning}`);
+      const { tenants, pools, models } = loaded.config;
+      const endpoints = [...pools.values()].reduce((sum, pool) => sum + pool.endpoints.length, 0);
+      const discovering = [...pools.values()].filter((pool) => pool.discoverModels).length;
+      const asked = discovering === 0 ? '' : ` (${count(discovering, 'pool')} will be asked for more)`;
+      console.log(
+        `OK: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
+      );
+    });
+}

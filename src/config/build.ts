@@ -1,0 +1,119 @@
+/** The configuration as the program uses it, from one that has been checked. */
+import { isAbsolute, join } from 'node:path';
+import type { Endpoints, KeyEntry } from './checks.ts';
+import type { Config, Limits, TenantConfig } from './config.ts';
+import type { WrittenConfig } from './schema.ts';
+
+const DEFAULT_MAX_QUEUED = 100;
+
+interface Parts {
+  /** Used where the configuration names none. */
+  readonly directory: string;
+  readonly keys: readonly KeyEntry[];
+  readonly endpoints: Endpoints;
+  readonly poolNames: readonly string[];
+}
+
+export function buildConfig(
+  written: WrittenConfig,
+  { directory: standard, keys, endpoints, poolNames }: Parts,
+): Config {
+  const directory = written.envoy.directory ?? standard;
+  const { address } = written.service;
+  const modelPools = new Set(Object.values(written.models).map(({ pool }) => pool));
+  const keysOf = byTenant(keys);
+  const config: Config = {
+    listen: written.listen,
+    envoy: {
+      admin: written.envoy.admin,
+      directory,
+      failureMode: written.envoy.failureMode,
+      fallbackPool: written.envoy.fallbackPool ?? poolNames[0] ?? '',
+      maxBodyBytes: written.envoy.maxBodySize,
+    },
+    service: {
+      address:
+        address.kind === 'unix' && !isAbsolute(address.path)
+          ? { kind: 'unix', path: join(directory, address.path) }
+          : address,
+      metrics: written.service.metrics,
+      drainTimeoutMs: written.service.drainTimeout,
+    },
+    queue: {
+      maxWaitMs: written.queue.maxWait,
+      maxQueued: written.queue.maxQueued,
+      quantumTokens: written.queue.quantum,
+    },
+    fields: written.fields,
+    pools: new Map(
+      poolNames.flatMap((name) => {
+        const pool = written.pools[name];
+        if (pool === undefined) return [];
+        const { path, interval, timeout, unhealthyAfter, healthyAfter } = pool.health;
+        return [
+          [
+            name,
+            {
+              name,
+              endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+              windowPerEndpoint: pool.windowPerEndpoint,
+              health: { path, intervalMs: interval, timeoutMs: timeout, unhealthyAfter, healthyAfter },
+              discoverModels: !modelPools.has(name),
+            },
+          ],
+        ];
+      }),
+    ),
+    models: new Map(Object.entries(written.models).map(([name, { pool }]) => [name, { name, pool }])),
+    tenants: new Map(
+      Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
+        const { tier } = tenant;
+        const own = (keysOf.get(name) ?? []).flatMap(({ looked }) =>
+          looked.kind === 'ok' ? [looked.value] : [],
+        );
+        return [
+          name,
+          {
+            name,
+            ...(tier === undefined ? {} : { tier }),
+            keys: own,
+            models: tenant.models === '*' ? '*' : new Set(tenant.models),
+            limits: merge(tier === undefined ? {} : (written.tiers[tier] ?? {}), tenant.limits),
+          },
+        ];
+      }),
+    ),
+    log: written.log,
+  };
+  return freeze(config);
+}
+
+function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEntry[]> {
+  const owned = new Map<string, KeyEntry[]>();
+  for (const entry of keys) {
+    const list = owned.get(entry.tenant);
+    if (list === undefined) owned.set(entry.tenant, [entry]);
+    else list.push(entry);
+  }
+  return owned;
+}
+
+type WrittenLimits = WrittenConfig['tiers'][string];
+
+/** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
+function merge(tier: WrittenLimits, own: WrittenLimits): Limits {
+  const { weight = 1, maxQueued = DEFAULT_MAX_QUEUED, ...rest } = { ...tier, ...own };
+  const limits: Record<string, number> = {};
+  for (const [key, value] of Object.entries(rest)) if (typeof value === 'number') limits[key] = value;
+  if (limits['requestsPerMinute'] === undefined) delete limits['requestBurst'];
+  if (limits['tokensPerMinute'] === undefined) delete limits['tokenBurst'];
+  return { ...limits, weight, maxQueued };
+}
+
+/** Maps and sets keep their methods: their types are what protects them. */
+function freeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  const inner = value instanceof Map || value instanceof Set ? value.values() : Object.values(value);
+  for (const part of inner) freeze(part);
+  return Object.freeze(value);
+}

@@ -1,0 +1,269 @@
+/**
+ * What the schema cannot say: names that must exist, keys and addresses that must differ. The checks read the data as
+ * written, so that one wrong setting does not hide what is wrong elsewhere.
+ */
+import type { z } from 'zod';
+import type { Config, EndpointConfig, HostPort, Limits } from './config.ts';
+import { didYouMean, quote, type Report } from './report.ts';
+import { knownKeys, type WrittenConfig } from './schema.ts';
+import { type Looked, lookUpEnv, lookUpKey, SHORT_KEY, type Sources } from './secrets.ts';
+import { endpoint, hostPort } from './values.ts';
+import type { Path } from './yaml-source.ts';
+
+/** Linux takes 107 bytes, macOS 103. */
+const LONGEST_SOCKET_PATH = 103;
+
+export interface Check {
+  readonly root: unknown;
+  readonly report: Report;
+  readonly hide: (text: string) => string;
+  readonly env: Sources['env'];
+}
+
+type Mapping = Readonly<Record<string, unknown>>;
+
+export const isMapping = (value: unknown): value is Mapping =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function at(value: unknown, ...path: readonly string[]): unknown {
+  let here = value;
+  for (const step of path) here = isMapping(here) && Object.hasOwn(here, step) ? here[step] : undefined;
+  return here;
+}
+
+const entriesAt = (value: unknown, ...path: readonly string[]): readonly (readonly [string, unknown])[] => {
+  const found = at(value, ...path);
+  return isMapping(found) ? Object.entries(found) : [];
+};
+
+const textsAt = (value: unknown, ...path: readonly string[]): readonly (readonly [number, string])[] => {
+  const found = at(value, ...path);
+  if (!Array.isArray(found)) return [];
+  return found.flatMap((item: unknown, i) => (typeof item === 'string' ? [[i, item] as const] : []));
+};
+
+export function reportSchema(issues: readonly z.core.$ZodIssue[], { report }: Check): void {
+  for (const issue of issues) {
+    const path = issue.path.map((step) => (typeof step === 'number' ? step : String(step)));
+    if (issue.code === 'unrecognized_keys') {
+      const known = knownKeys(path);
+      for (const key of issue.keys) {
+        const here = [...path, key];
+        const near = didYouMean(key, known) || `; known here: ${known.join(', ')}`;
+        report.problem(here, `unknown setting${near}`, 'key');
+      }
+    } else if (issue.code === 'invalid_key') {
+      const message = issue.issues[0]?.message ?? 'is no valid name';
+      report.problem(path, `the name ${message}`, 'key');
+    } else {
+      report.problem(path, issue.message);
+    }
+  }
+}
+
+export interface KeyEntry {
+  readonly tenant: string;
+  readonly path: Path;
+  readonly text: string;
+  readonly looked: Looked;
+}
+
+export function findKeys(value: unknown, sources: Sources): readonly KeyEntry[] {
+  return entriesAt(value, 'tenants').flatMap(([tenant, settings]) => {
+    const path = ['tenants', tenant, 'keys'];
+    const single = at(settings, 'keys');
+    const entry = (text: string, where: Path): KeyEntry => ({
+      tenant,
+      path: where,
+      text,
+      looked: lookUpKey(text, sources),
+    });
+    // A lone key instead of a list is the schema's to refuse, but a secret all the same.
+    if (typeof single === 'string') return [entry(single, path)];
+    return textsAt(settings, 'keys').map(([i, text]) => entry(text, [...path, i]));
+  });
+}
+
+export function checkKeys(keys: readonly KeyEntry[], { report, hide }: Check): void {
+  const owners = new Map<string, string>();
+  for (const { tenant, path, looked } of keys) {
+    if (looked.kind === 'bad') {
+      report.problem(path, looked.problem);
+      continue;
+    }
+    const owner = owners.get(looked.value);
+    owners.set(looked.value, tenant);
+    if (owner !== undefined) {
+      const whose = owner === tenant ? 'this tenant' : `tenant ${quote(hide(owner))}`;
+      report.problem(path, `${whose} has the same key already; give each its own`);
+    } else if (looked.value.length < SHORT_KEY) {
+      report.warning(path, `the key has fewer than ${SHORT_KEY} characters and can be guessed`);
+    }
+  }
+}
+
+export function checkReferences({ root, report, hide }: Check): void {
+  const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);
+  const pools = names('pools');
+  const tiers = names('tiers');
+  const models = names('models');
+  const mustExist = (noun: string, known: readonly string[], path: Path, name: unknown): void => {
+    if (typeof name !== 'string' || known.includes(name)) return;
+    report.problem(path, missing(noun, known, name, hide));
+  };
+
+  mustExist('pool', pools, ['envoy', 'fallbackPool'], at(root, 'envoy', 'fallbackPool'));
+  for (const [model, settings] of entriesAt(root, 'models')) {
+    mustExist('pool', pools, ['models', model, 'pool'], at(settings, 'pool'));
+  }
+  const named = new Set(entriesAt(root, 'models').map(([, settings]) => at(settings, 'pool')));
+  const discovering = pools.some((pool) => !named.has(pool));
+  for (const [tenant, settings] of entriesAt(root, 'tenants')) {
+    mustExist('tier', tiers, ['tenants', tenant, 'tier'], at(settings, 'tier'));
+    // Without configured models every name comes from an engine, and none can be checked here.
+    if (models.length === 0) continue;
+    for (const [i, model] of textsAt(settings, 'models')) {
+      if (models.includes(model) || model === '*') continue;
+      const path = ['tenants', tenant, 'models', i];
+      const near = didYouMean(model, models);
+      if (!discovering) report.problem(path, missing('model', models, model, hide));
+      else {
+        const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
+        report.warning(path, `${message}${near}`);
+      }
+    }
+  }
+}
+
+function missing(
+  noun: string,
+  known: readonly string[],
+  name: string,
+  hide: (text: string) => string,
+): string {
+  const near = didYouMean(name, known) || `; add it under ${noun}s, or name one that is there`;
+  return `there is no ${noun} ${quote(hide(name))}${near}`;
+}
+
+/** The endpoints of each pool, as far as they are right. */
+export type Endpoints = ReadonlyMap<string, readonly (EndpointConfig & { readonly path: Path })[]>;
+
+export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
+  const owners = new Map<string, string>();
+  const found = new Map<string, (EndpointConfig & { readonly path: Path })[]>();
+  for (const [pool, settings] of entriesAt(root, 'pools')) {
+    const list: (EndpointConfig & { readonly path: Path })[] = [];
+    found.set(pool, list);
+    for (const [i, text] of textsAt(settings, 'endpoints')) {
+      const path = ['pools', pool, 'endpoints', i];
+      const problem = (message: string): void => {
+        report.problem(path, message);
+      };
+      const looked = lookUpEnv(text, env);
+      const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
+      if (result.kind === 'bad') {
+        problem(
+          looked.kind === 'ok' && text.startsWith('env:')
+            ? `the value of ${text} ${result.problem}`
+            : result.problem,
+        );
+        continue;
+      }
+      const owner = owners.get(result.endpoint.url);
+      owners.set(result.endpoint.url, pool);
+      if (owner !== undefined) {
+        const where = owner === pool ? 'this pool' : `pool ${quote(hide(owner))}`;
+        // Two windows on one engine would let twice as many requests in as it can run.
+        problem(`${result.endpoint.url} is already an endpoint of ${where}; list it once`);
+      } else list.push({ ...result.endpoint, path });
+    }
+  }
+  return found;
+}
+
+const LISTENERS: readonly (readonly [path: readonly [string, ...string[]], standard: string])[] = [
+  [['listen'], '127.0.0.1:8080'],
+  [['envoy', 'admin'], '127.0.0.1:9901'],
+  [['service', 'metrics'], '127.0.0.1:9464'],
+  [['service', 'address'], 'unix:'],
+];
+
+/** No two listeners share an address, and no endpoint is Envoy's own listener: that would be a loop. */
+export function checkAddresses(endpoints: Endpoints, { root, report }: Check): void {
+  const taken: { path: Path; address: HostPort }[] = [];
+  const clash = (path: Path, other: Path, address: HostPort, remedy: string): void => {
+    report.problem(path, `port ${address.port} is already taken by ${other.join('.')}; ${remedy}`);
+  };
+  for (const [path, standard] of LISTENERS) {
+    const written = at(root, ...path) ?? standard;
+    // A `unix:` address is no host and port either.
+    const address = typeof written === 'string' ? hostPort(written, 'any') : undefined;
+    if (address === undefined) continue;
+    const other = taken.find((earlier) => overlap(earlier.address, address));
+    if (other !== undefined) clash(path, other.path, address, 'give each its own');
+    taken.push({ path, address });
+  }
+  for (const { path, ...address } of [...endpoints.values()].flat()) {
+    const other = taken.find((listening) => reaches(address, listening.address));
+    if (other !== undefined) clash(path, other.path, address, 'an endpoint is an engine, give its address');
+  }
+}
+
+const IPV4 = /^\d+\.\d+\.\d+\.\d+$/;
+const isAnyAddress = (host: string): boolean => host === '0.0.0.0' || host === '::';
+const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || host.startsWith('127.');
+
+/** Whether a connection to `target` reaches `listening`, as far as the addresses tell. */
+function reaches(target: HostPort, listening: HostPort): boolean {
+  if (target.port !== listening.port) return false;
+  const [to, on] = [target.host.toLowerCase(), listening.host.toLowerCase()];
+  if (to === on) return true;
+  return isLoopback(to) && (isAnyAddress(on) || (isLoopback(on) && [to, on].includes('localhost')));
+}
+
+/** Whether one machine cannot listen on both. */
+function overlap(a: HostPort, b: HostPort): boolean {
+  if (a.port !== b.port) return false;
+  if (isAnyAddress(a.host)) return isAnyAddress(b.host) || IPV4.test(b.host) || isLoopback(b.host);
+  return isAnyAddress(b.host) ? overlap(b, a) : reaches(a, b);
+}
+
+const BURSTS = [
+  ['requestBurst', 'requestsPerMinute'],
+  ['tokenBurst', 'tokensPerMinute'],
+] as const;
+
+type WrittenLimits = WrittenConfig['tiers'][string];
+
+/** What only the merged configuration shows. */
+export function checkBuilt(config: Config, written: WrittenConfig, { report }: Check): void {
+  const { address } = config.service;
+  if (address.kind === 'unix' && Buffer.byteLength(address.path) > LONGEST_SOCKET_PATH) {
+    report.problem(
+      ['service', 'address'],
+      `the socket's path is longer than ${LONGEST_SOCKET_PATH} bytes, more than systems take; shorten it or envoy.directory`,
+    );
+  }
+  /** `limits`: what stands at `path`, alone or merged with the tier's. */
+  const checkLimits = (path: Path, own: WrittenLimits, limits: WrittenLimits | Limits): void => {
+    for (const [burst, rate] of BURSTS) {
+      if (own[burst] === undefined || typeof limits[rate] === 'number') continue;
+      report.warning([...path, burst], `has no effect without ${rate}`, 'key');
+    }
+    const { tokensPerMinute, tokenBurst = tokensPerMinute, maxContext } = limits;
+    const says = own.tokensPerMinute ?? own.tokenBurst ?? own.maxContext;
+    if (says === undefined || typeof tokenBurst !== 'number' || typeof maxContext !== 'number') return;
+    if (typeof tokensPerMinute !== 'number' || maxContext <= tokenBurst) return;
+    report.warning(
+      path,
+      `prompts of more than ${tokenBurst} tokens are always refused although maxContext is ${maxContext}; raise tokenBurst or lower maxContext`,
+      'key',
+    );
+  };
+  for (const [name, tier] of Object.entries(written.tiers)) checkLimits(['tiers', name], tier, tier);
+  for (const [name, { limits: own }] of Object.entries(written.tenants)) {
+    const merged = config.tenants.get(name)?.limits;
+    if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged);
+  }
+}

@@ -1,0 +1,180 @@
+/** The configuration file and the secrets it names, read once or watched. */
+import { createHash } from 'node:crypto';
+import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs';
+import { tmpdir, userInfo } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import type { Config } from './config.ts';
+import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
+import { readFailure } from './secrets.ts';
+
+export type LoadedConfig =
+  | {
+      readonly kind: 'ok';
+      readonly config: Config;
+      readonly warnings: readonly string[];
+      /** Of the contents that were read: equal contents, equal version. */
+      readonly version: string;
+    }
+  | { readonly kind: 'bad'; readonly problems: readonly string[] };
+
+const MAX_SECRET_BYTES = 64 * 1024;
+
+export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
+  return read(path, env).loaded;
+}
+
+/** Where Envoy's files go unless `envoy.directory` says otherwise. */
+function defaultDirectory(env: NodeJS.ProcessEnv): string {
+  const runtime = env['XDG_RUNTIME_DIR'];
+  const user = process.getuid?.() ?? userInfo().username;
+  return join(runtime?.startsWith('/') === true ? runtime : tmpdir(), `fairlane-${user}`);
+}
+
+interface Reading {
+  readonly loaded: LoadedConfig;
+  /** Every file that was read, or should have been. */
+  readonly files: readonly string[];
+}
+
+function read(path: string, env: NodeJS.ProcessEnv): Reading {
+  const files = [path];
+  const hash = createHash('sha256');
+  const readFile = (file: string, mostBytes: number): string => {
+    // A pipe or device would block or never end.
+    const stat = statSync(file);
+    if (stat.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
+    if (!stat.isFile()) throw Object.assign(new Error(), { code: 'not a regular file' });
+    if (stat.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
+    const text = readFileSync(file, 'utf8');
+    hash.update(`${file}\0${text.length}\0${text}`);
+    return text;
+  };
+  let text: string;
+  try {
+    text = readFile(path, MAX_CONFIG_BYTES);
+  } catch (error) {
+    const problem = `${path}: cannot read the configuration (${readFailure(error)}); give the path of a readable YAML file`;
+    return { loaded: { kind: 'bad', problems: [problem] }, files };
+  }
+  const parsed = parseConfig({
+    text,
+    file: path,
+    defaults: { directory: defaultDirectory(env) },
+    env,
+    readFile: (secret) => {
+      files.push(secret);
+      return readFile(secret, MAX_SECRET_BYTES);
+    },
+  });
+  return { loaded: parsed.kind === 'ok' ? { ...parsed, version: hash.digest('hex') } : parsed, files };
+}
+
+export interface WatchOptions {
+  readonly path: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** The version in use; absent: what the files contain now. With it, no change since it was read is missed. */
+  readonly version?: string;
+  readonly onChange: (config: Config, warnings: readonly string[]) => void;
+  /** The configuration in use stays. The same problems are told once. */
+  readonly onBad: (problems: readonly string[]) => void;
+}
+
+export interface ConfigWatch {
+  /** Reads now and tells the outcome, changed or not. */
+  reload(): void;
+  close(): void;
+}
+
+/** Files must be unchanged for so long before they are read: editors and copies write in steps. */
+const SETTLE_MS = 100;
+/** Where the kernel's notifications do not reach (network folders, targets of symlinks) a look finds the change. */
+const LOOK_MS = 1_000;
+
+export function watchConfig({ path, env, version, onChange, onBad }: WatchOptions): ConfigWatch {
+  const first = read(path, env);
+  let files = first.files;
+  let inUse = version ?? (first.loaded.kind === 'ok' ? first.loaded.version : '');
+  let told: string | undefined;
+  let seen = fingerprint(files);
+  let settling: NodeJS.Timeout | undefined;
+  const watchers = new Map<string, FSWatcher>();
+
+  const look = (): void => {
+    const now = fingerprint(files);
+    if (now === seen) return;
+    seen = now;
+    settle();
+  };
+  const settle = (): void => {
+    clearTimeout(settling);
+    settling = setTimeout(() => {
+      const now = fingerprint(files);
+      if (now === seen) return load(false);
+      seen = now;
+      settle();
+    }, SETTLE_MS);
+    settling.unref();
+  };
+  const load = (forced: boolean): void => {
+    clearTimeout(settling);
+    const { loaded, files: next } = read(path, env);
+    files = next;
+    seen = fingerprint(files);
+    watchFolders();
+    if (loaded.kind === 'bad') {
+      const problems = loaded.problems.join('\n');
+      if (!forced && problems === told) return;
+      told = problems;
+      onBad(loaded.problems);
+    } else if (forced || told !== undefined || loaded.version !== inUse) {
+      told = undefined;
+      inUse = loaded.version;
+      onChange(loaded.config, loaded.warnings);
+    }
+  };
+  const watchFolders = (): void => {
+    const folders = new Set(files.map((file) => dirname(resolve(file))));
+    for (const [folder, watcher] of watchers) if (!folders.has(folder)) forget(folder, watcher);
+    for (const folder of folders) {
+      if (watchers.has(folder)) continue;
+      try {
+        const watcher = watch(folder, { persistent: false }, look);
+        watcher.on('error', () => forget(folder, watcher));
+        watchers.set(folder, watcher);
+      } catch {
+        // No such folder, or no more watches: the regular look stays.
+      }
+    }
+  };
+  const forget = (folder: string, watcher: FSWatcher): void => {
+    watcher.close();
+    watchers.delete(folder);
+  };
+
+  watchFolders();
+  settle();
+  const looking = setInterval(look, LOOK_MS);
+  looking.unref();
+  return {
+    reload: () => load(true),
+    close() {
+      clearTimeout(settling);
+      clearInterval(looking);
+      for (const [folder, watcher] of watchers) forget(folder, watcher);
+    },
+  };
+}
+
+/** Changes when a file is written, replaced, or reached through another symlink. */
+function fingerprint(files: readonly string[]): string {
+  return files
+    .map((file) => {
+      try {
+        const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
+        return `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`;
+      } catch {
+        return '-';
+      }
+    })
+    .join();
+}

@@ -1,0 +1,414 @@
+/**
+ * How the configuration is written: the keys, their limits and defaults, and what each is for. Everything that is
+ * said here reaches the user: as the reference (reference.ts) and as problems (load.ts).
+ */
+import * as z from 'zod';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../openai/forbidden-fields.ts';
+import { DURATION_PATTERN, durationMs, hostPort, SIZE_PATTERN, serviceAddress, sizeBytes } from './values.ts';
+
+/** Says what a value must be; `input` is what was written. */
+const must =
+  (what: string) =>
+  ({ input }: { readonly input?: unknown }): string => {
+    if (input === undefined) return `is missing; it must be ${what}`;
+    if (input === null) return `is empty; it must be ${what}, or remove the line`;
+    return `must be ${what}`;
+  };
+
+/** `shown` is the type column of the reference. */
+const about = (description: string, shown: string) => ({ description, shown });
+
+/** What is shown of a section whose keys the reference lists. */
+export const SECTION = 'mapping';
+
+const thousands = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+
+function integer(min: number, max: number, description: string) {
+  const error = must(`a whole number from ${min} to ${max}`);
+  return z
+    .int({ error })
+    .min(min, { error })
+    .max(max, { error })
+    .meta(about(description, `whole number, ${min} to ${thousands(max)}`));
+}
+
+function liftable(max: number, description: string) {
+  const error = must(`a whole number from 1 to ${max}, or the word unlimited`);
+  return z
+    .union([z.int({ error }).min(1, { error }).max(max, { error }), z.literal('unlimited')], { error })
+    .meta(about(description, `whole number, 1 to ${thousands(max)}, or \`unlimited\``));
+}
+
+/** A quantity with a unit, between two others, given in the notation that users write. */
+function quantity(
+  noun: string,
+  pattern: RegExp,
+  units: string,
+  parse: (text: string) => number | undefined,
+  [min, max]: readonly [string, string],
+  example: string,
+  description: string,
+) {
+  const error = must(`a ${noun} from ${min} to ${max} with a unit (${units}), for example ${example}`);
+  return z
+    .string({ error })
+    .regex(pattern, { error })
+    .transform((text, context) => {
+      const value = parse(text) ?? Number.NaN;
+      if (value >= (parse(min) ?? 0) && value <= (parse(max) ?? 0)) return value;
+      context.issues.push({ code: 'custom', message: error({ input: text }), input: text });
+      return z.NEVER;
+    })
+    .meta(about(description, `${noun}, ${min} to ${max}`));
+}
+
+const duration = (min: string, max: string, example: string, description: string) =>
+  quantity('duration', DURATION_PATTERN, 'ms, s, m, h', durationMs, [min, max], example, description);
+
+const size = (min: string, max: string, example: string, description: string) =>
+  quantity('size', SIZE_PATTERN, 'B, KiB, MiB, GiB', sizeBytes, [min, max], example, description);
+
+function parsed<T>(parse: (text: string) => T | undefined, what: string, shown: string, description: string) {
+  const error = must(what);
+  return z
+    .string({ error })
+    .transform((text, context) => {
+      const value = parse(text);
+      if (value !== undefined) return value;
+      context.issues.push({ code: 'custom', message: error({ input: text }), input: text });
+      return z.NEVER;
+    })
+    .meta(about(description, shown));
+}
+
+/** Envoy resolves no names for an address that it listens on. */
+const listenAddress = (example: string, description: string) =>
+  parsed(
+    (text) => hostPort(text, 'ip'),
+    `an IP address and a port from 1 to 65535, for example ${example} or [::1]:${example.split(':')[1]}`,
+    '`ip:port`',
+    description,
+  );
+
+function word(pattern: RegExp, what: string, description: string) {
+  const error = must(what);
+  return z.string({ error }).regex(pattern, { error }).meta(about(description, 'string'));
+}
+
+/** Tenants, pools and tiers become headers, metric labels and file names. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const NAME_RULE = '1 to 64 letters, digits, ".", "_" or "-", the first a letter or digit';
+const name = (description: string) => word(NAME, NAME_RULE, description);
+
+const MODEL = /^(?!\*$)[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]{0,254}[^\p{C}\p{Z}])?$/u;
+const MODEL_RULE =
+  '1 to 256 printable characters, without spaces at the ends ("*" alone is no name: it means all models)';
+const model = (description: string) => word(MODEL, MODEL_RULE, description);
+
+function choice<const T extends readonly [string, ...string[]]>(options: T, description: string) {
+  const error = must(`one of ${options.join(', ')}`);
+  return z
+    .enum(options, { error })
+    .meta(about(description, options.map((option) => `\`${option}\``).join(' or ')));
+}
+
+function section<T extends z.core.$ZodLooseShape>(shape: T, description: string, shown = SECTION) {
+  return z.strictObject(shape, { error: must('a mapping') }).meta(about(description, shown));
+}
+
+function list<T extends z.ZodType>(item: T, most: number, what: string, description: string) {
+  const error = must(`a list of 1 to ${most} ${what}`);
+  return z
+    .array(item, { error })
+    .min(1, { error })
+    .max(most, { error })
+    .meta(about(description, `list of ${what}`));
+}
+
+function named<V extends z.ZodType>(
+  key: z.ZodString,
+  value: V,
+  [least, most]: readonly [number, number],
+  what: string,
+  description: string,
+) {
+  const error = must(`a mapping of ${least} to ${most} ${what}`);
+  return z
+    .record(key, value, { error })
+    .refine((entries) => between(Object.keys(entries).length, least, most), { error })
+    .meta(about(description, SECTION));
+}
+
+const between = (value: number, min: number, max: number): boolean => value >= min && value <= max;
+
+const weightError = must('a number from 0.01 to 1000');
+
+const limits = {
+  weight: z
+    .number({ error: weightError })
+    .min(0.01, { error: weightError })
+    .max(1_000, { error: weightError })
+    .meta(
+      about(
+        'Share of the engine while several tenants have requests waiting, relative to the other tenants’. Default: 1.',
+        'number, 0.01 to 1,000',
+      ),
+    )
+    .optional(),
+  requestsPerMinute: liftable(10_000_000, 'Requests a minute. Default: unlimited.').optional(),
+  requestBurst: integer(
+    1,
+    10_000_000,
+    'Requests that may come at once after a pause. Default: `requestsPerMinute`.',
+  ).optional(),
+  tokensPerMinute: liftable(
+    1_000_000_000,
+    'Prompt plus output tokens a minute. Default: unlimited.',
+  ).optional(),
+  tokenBurst: integer(
+    1,
+    1_000_000_000,
+    'Tokens that may be used at once after a pause; a longer prompt never passes. Default: `tokensPerMinute`.',
+  ).optional(),
+  maxConcurrent: liftable(
+    100_000,
+    'Requests in the engines at once; more wait in the queue. Default: unlimited.',
+  ).optional(),
+  maxContext: liftable(
+    10_000_000,
+    'Tokens of one request, prompt plus output. Default: unlimited.',
+  ).optional(),
+  maxQueued: integer(
+    0,
+    100_000,
+    'Requests waiting in the queue; more are refused with 429. Default: 100.',
+  ).optional(),
+};
+
+const pool = section(
+  {
+    endpoints: list(
+      z.string({ error: must('a URL, or env:NAME') }),
+      256,
+      'URLs',
+      'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
+    ),
+    windowPerEndpoint: integer(
+      1,
+      10_000,
+      'Requests that one endpoint works on at once (vLLM: `--max-num-seqs`). More wait in Fairlane’s queue, where the order is fair.',
+    ).prefault(32),
+    health: section(
+      {
+        path: word(
+          /^\/[\x21-\x7e]{0,255}$/,
+          'a path that begins with /, for example /health',
+          'Path that answers 200 while the engine can serve.',
+        ).prefault('/health'),
+        interval: duration('100ms', '10m', '2s', 'Time between two probes of an endpoint.').prefault('2s'),
+        timeout: duration(
+          '50ms',
+          '5m',
+          '5s',
+          'A probe without an answer for so long has failed. SGLang’s /health takes a second.',
+        ).prefault('5s'),
+        unhealthyAfter: integer(
+          1,
+          100,
+          'Failed probes in a row that take an endpoint out of the rotation.',
+        ).prefault(2),
+        healthyAfter: integer(1, 100, 'Successful probes in a row that bring it back.').prefault(1),
+      },
+      'How endpoints are probed.',
+    ).prefault({}),
+  },
+  'A pool: interchangeable endpoints.',
+);
+
+const tenant = section(
+  {
+    tier: name('Tier whose limits apply.').optional(),
+    keys: list(
+      z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
+      64,
+      'keys',
+      'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`.',
+    ),
+    models: z
+      .union(
+        [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
+        { error: must('a list of model names, or "*" for all') },
+      )
+      .meta(about('Models that the tenant may use.', 'list of models, or `"*"` for all'))
+      .prefault('*'),
+    limits: section(
+      limits,
+      'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
+      'the keys of `tiers.NAME`',
+    ).prefault({}),
+  },
+  'A tenant.',
+);
+
+export const configSchema = section(
+  {
+    listen: listenAddress('127.0.0.1:8080', 'Where clients connect: Envoy’s listener.').prefault(
+      '127.0.0.1:8080',
+    ),
+    envoy: section(
+      {
+        admin: listenAddress('127.0.0.1:9901', 'Envoy’s admin interface.').prefault('127.0.0.1:9901'),
+        directory: word(
+          /^\/[^\p{C}]{0,511}$/u,
+          'an absolute path, for example /run/fairlane',
+          'Folder of the files that Envoy watches and, by default, of the service’s socket; Envoy and Fairlane must both see it. Default: `fairlane-UID` in `$XDG_RUNTIME_DIR` or the system’s temporary folder.',
+        ).optional(),
+        failureMode: choice(
+          ['open', 'closed'],
+          'While the service is away, `open` lets authenticated requests through to `fallbackPool` without limits, `closed` refuses them.',
+        ).prefault('open'),
+        fallbackPool: name(
+          'Pool that serves requests while the service is away. Default: the first pool.',
+        ).optional(),
+        maxBodySize: size('1KiB', '128MiB', '8MiB', 'Largest request body.').prefault('8MiB'),
+      },
+      'Envoy, in front.',
+    ).prefault({}),
+    service: section(
+      {
+        address: parsed(
+          serviceAddress,
+          'unix:PATH or host:port, for example unix:ext-proc.sock or 127.0.0.1:9000',
+          '`unix:PATH` or `host:port`',
+          'Where Fairlane listens for Envoy. A relative path lies in `envoy.directory`.',
+        ).prefault('unix:ext-proc.sock'),
+        metrics: parsed(
+          (text) => hostPort(text, 'any'),
+          'host:port with a port from 1 to 65535, for example 127.0.0.1:9464 or [::1]:9464',
+          '`host:port`',
+          'Where `/metrics` and the health checks are served.',
+        ).prefault('127.0.0.1:9464'),
+        drainTimeout: duration(
+          '0s',
+          '1h',
+          '10s',
+          'Time that running requests have to end when Fairlane stops.',
+        ).prefault('10s'),
+      },
+      'Fairlane’s own service.',
+    ).prefault({}),
+    queue: section(
+      {
+        maxWait: duration(
+          '100ms',
+          '1h',
+          '30s',
+          'Longest wait of a request in the queue; then it is refused with 503.',
+        ).prefault('30s'),
+        maxQueued: integer(
+          1,
+          1_000_000,
+          'Requests waiting in one pool’s queue, all tenants together.',
+        ).prefault(1_000),
+        quantum: integer(
+          1,
+          1_000_000,
+          'Tokens that a tenant of weight 1 may spend in each round of the queue. Small is fairer over short times, large is cheaper.',
+        ).prefault(512),
+      },
+      'The queue.',
+    ).prefault({}),
+    pools: named(
+      name('Pool name.'),
+      pool,
+      [1, 64],
+      'pools',
+      'The engines, by pool. A pool that no model names is asked for its models.',
+    ),
+    models: named(
+      model('Model name, as clients send it.'),
+      section({ pool: name('Pool that serves the model.') }, 'A model.'),
+      [0, 1_000],
+      'models',
+      'Which pool serves which model. Not needed for a pool whose engines announce their models at `/v1/models`.',
+    ).prefault({}),
+    tiers: named(
+      name('Tier name.'),
+      section(limits, 'Limits of each tenant of the tier.'),
+      [0, 256],
+      'tiers',
+      'Named sets of limits.',
+    ).prefault({}),
+    tenants: named(
+      name('Tenant name.'),
+      tenant,
+      [1, 10_000],
+      'tenants',
+      'Who may send requests, and how many.',
+    ),
+    fields: section(
+      {
+        onForbidden: choice(
+          ['drop', 'refuse'],
+          'A request that carries a forbidden field goes on without it (`drop`) or is refused with 400 (`refuse`).',
+        ).prefault('drop'),
+        forbidden: z
+          .array(
+            word(
+              /^[A-Za-z0-9_.-]{1,128}\*?$/,
+              'a field name of up to 128 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+              'A field.',
+            ),
+            { error: must('a list of at most 256 field names') },
+          )
+          .max(256, { error: must('a list of at most 256 field names') })
+          .meta(
+            about(
+              'Top-level request fields that tenants may not set; a trailing `*` matches a prefix. Replaces the built-in list.',
+              'list of field names',
+            ),
+          )
+          .prefault([...DEFAULT_FORBIDDEN_FIELDS]),
+      },
+      'Fields of the request body.',
+    ).prefault({}),
+    log: section(
+      {
+        level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
+          'info',
+        ),
+      },
+      'The log.',
+    ).prefault({}),
+  },
+  'Fairlane’s configuration.',
+);
+
+export type WrittenConfig = z.output<typeof configSchema>;
+
+/** What a walk over the schema needs of JSON Schema. */
+export interface SchemaNode {
+  readonly description?: string;
+  readonly shown?: string;
+  readonly default?: unknown;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly required?: readonly string[];
+  readonly additionalProperties?: SchemaNode | boolean;
+  readonly items?: SchemaNode;
+}
+
+/** The schema of what users write, before defaults. */
+export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+
+/** The keys that may stand in the mapping at `path`; none where keys are names. */
+export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
+  let node: SchemaNode | undefined = writtenSchema;
+  for (const step of path) {
+    if (node === undefined) return [];
+    const { properties, additionalProperties, items }: SchemaNode = node;
+    const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
+    if (isSetting) node = properties[step];
+    else node = typeof additionalProperties === 'object' ? additionalProperties : items;
+  }
+  return Object.keys(node?.properties ?? {});
+}

@@ -1,0 +1,83 @@
+/** API keys: where they are taken from, and what may be one. */
+
+export interface Sources {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Throws what node:fs throws. */
+  readonly readFile: (path: string) => string;
+  /** A `file:` path as readFile wants it. */
+  readonly locate: (path: string) => string;
+}
+
+export type Looked =
+  | { readonly kind: 'ok'; readonly value: string }
+  | { readonly kind: 'bad'; readonly problem: string };
+
+/** A shorter key can be guessed. */
+export const SHORT_KEY = 8;
+/** Envoy compares keys with a header; longer ones come near its limits for headers. */
+const LONGEST_KEY = 512;
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+const bad = (problem: string): Looked => ({ kind: 'bad', problem });
+
+/** `env:NAME` → the variable's value, anything else as it is. */
+export function lookUpEnv(text: string, env: Sources['env']): Looked {
+  if (!text.startsWith('env:')) return { kind: 'ok', value: text };
+  const name = text.slice('env:'.length);
+  // What is no variable's name may be a secret that was pasted there.
+  if (!ENV_NAME.test(name)) {
+    return bad('needs a variable’s name after env: (letters, digits and "_"), for example env:ALICE_KEY');
+  }
+  const value = Object.hasOwn(env, name) ? env[name] : undefined;
+  if (value === undefined) return bad(`environment variable ${name} is not set; set it or remove this line`);
+  if (value.trim() === '') return bad(`environment variable ${name} is empty; give it a value`);
+  return { kind: 'ok', value };
+}
+
+export function lookUpKey(text: string, { env, readFile, locate }: Sources): Looked {
+  let value: string;
+  let origin = 'the key';
+  if (text.startsWith('file:')) {
+    const path = text.slice('file:'.length);
+    if (path === '' || path.includes('\0')) return bad('needs a path after file:');
+    const located = locate(path);
+    origin = `the content of ${located}`;
+    try {
+      value = readFile(located).trim();
+    } catch (error) {
+      return bad(`cannot read ${located} (${readFailure(error)}); create it or correct the path`);
+    }
+  } else {
+    const looked = lookUpEnv(text, env);
+    if (looked.kind === 'bad') return looked;
+    if (text.startsWith('env:')) origin = `environment variable ${text.slice('env:'.length)}`;
+    value = looked.value;
+  }
+  if (value === '') return bad(`${origin} is empty; a key has at least ${SHORT_KEY} characters`);
+  if (value.length > LONGEST_KEY) return bad(`${origin} is longer than ${LONGEST_KEY} characters`);
+  if (!/^[\x21-\x7e]+$/.test(value)) {
+    return bad(
+      `${origin} has white space, control or non-ASCII characters; a key is one word of visible ASCII`,
+    );
+  }
+  return { kind: 'ok', value };
+}
+
+/** Says it without the message, which may quote what was read. */
+export function readFailure(error: unknown): string {
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'no such file';
+    case 'EISDIR':
+      return 'it is a directory';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    case 'EFBIG':
+      return 'it is too large';
+    default:
+      return typeof code === 'string' ? code : 'unreadable';
+  }
+}

@@ -1,0 +1,92 @@
+/** The values of the configuration that have a notation of their own: durations, sizes, addresses, endpoint URLs. */
+import * as z from 'zod';
+import type { EndpointConfig, HostPort, ServiceAddress } from './config.ts';
+
+const MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
+const BYTES = { B: 1, KiB: 1_024, MiB: 1_024 ** 2, GiB: 1_024 ** 3 } as const;
+
+export const DURATION_PATTERN = /^(\d{1,9})(ms|s|m|h)$/;
+export const SIZE_PATTERN = /^(\d{1,9})(B|KiB|MiB|GiB)$/;
+
+/** `30s` → 30000; undefined if it is not written so. */
+export function durationMs(text: string): number | undefined {
+  const [, count, unit] = DURATION_PATTERN.exec(text) ?? [];
+  return unit === undefined ? undefined : Number(count) * MS[unit as keyof typeof MS];
+}
+
+/** `8MiB` → 8388608; undefined if it is not written so. */
+export function sizeBytes(text: string): number | undefined {
+  const [, count, unit] = SIZE_PATTERN.exec(text) ?? [];
+  return unit === undefined ? undefined : Number(count) * BYTES[unit as keyof typeof BYTES];
+}
+
+const LABEL = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?';
+const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}$`);
+
+const isIp = (host: string): boolean => z.regexes.ipv4.test(host) || z.regexes.ipv6.test(host);
+/** A name whose last label is a number would be read as an IPv4 address by some and as a name by others. */
+const isHostName = (host: string): boolean =>
+  host.length <= 253 && HOST_NAME.test(host) && !/(?:^|\.)\d+$/.test(host);
+
+/** `host:port` or `[v6]:port`. With `ip`, names are refused. */
+export function hostPort(text: string, accept: 'ip' | 'any'): HostPort | undefined {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(text) ?? [];
+  const port = Number(digits);
+  if (!(port >= 1 && port <= 65_535)) return undefined;
+  if (bracketed !== undefined) {
+    return z.regexes.ipv6.test(bracketed) ? { host: bracketed, port } : undefined;
+  }
+  const host = plain ?? '';
+  const known = z.regexes.ipv4.test(host) || (accept === 'any' && isHostName(host));
+  return known ? { host, port } : undefined;
+}
+
+/** `unix:PATH` or `host:port`. The path may be relative: to `envoy.directory`. */
+export function serviceAddress(text: string): ServiceAddress | undefined {
+  if (!text.startsWith('unix:')) {
+    const tcp = hostPort(text, 'any');
+    return tcp && { kind: 'tcp', ...tcp };
+  }
+  const path = text.slice('unix:'.length);
+  return path === '' || /\p{C}/u.test(path) ? undefined : { kind: 'unix', path };
+}
+
+/** An engine's address. The problem never repeats the text: it may carry credentials. */
+export function endpoint(
+  text: string,
+):
+  | { readonly kind: 'ok'; readonly endpoint: EndpointConfig }
+  | { readonly kind: 'bad'; readonly problem: string } {
+  const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
+  if (/^https:/i.test(text)) {
+    return bad(
+      'https endpoints are not supported yet; terminate TLS in front of the engine and give its http:// address',
+    );
+  }
+  const url = /^http:\/\/[^\s\\\p{C}]+$/iu.test(text) ? parseUrl(text) : undefined;
+  if (url === undefined)
+    return bad('must be an http:// URL with host and port, for example http://127.0.0.1:8000');
+  if (url.username !== '' || url.password !== '') {
+    return bad('must not carry credentials; write http://host:port only');
+  }
+  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#]/.test(text)) {
+    return bad('must not have a path, query or fragment; write http://host:port only');
+  }
+  const bracketed = url.hostname.startsWith('[');
+  const host = bracketed ? url.hostname.slice(1, -1) : url.hostname;
+  const port = url.port === '' ? 80 : Number(url.port);
+  if (port === 0) return bad('has port 0; give the port that the engine listens on');
+  if (host === '0.0.0.0' || host === '::') {
+    return bad(
+      `${host} is an address to listen on; give the one to connect to, for example http://127.0.0.1:8000`,
+    );
+  }
+  if (!isIp(host) && !isHostName(host)) {
+    return bad('has no valid host name; write http://host:port, for example http://engine:8000');
+  }
+  return { kind: 'ok', endpoint: { url: `http://${url.hostname}:${port}`, host, port } };
+}
+
+function parseUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
+}

@@ -1,0 +1,228 @@
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Config } from '../../src/config/config.ts';
+import { type ConfigWatch, loadConfig, watchConfig } from '../../src/config/fs-config.ts';
+
+const yaml = (windowPerEndpoint: number, key = 'literal-key'): string => `pools:
+  main: { endpoints: ["http://127.0.0.1:8000"], windowPerEndpoint: ${windowPerEndpoint} }
+tenants:
+  alice: { keys: [${key}] }
+`;
+/** Longer than the time that files must be quiet, shorter than a regular look. */
+const QUIET_MS = 400;
+/** Longer than a regular look. */
+const LOOKED_MS = 1_600;
+
+let folder = '';
+let path = '';
+let watch: ConfigWatch | undefined;
+let changes: Config[] = [];
+let bad: (readonly string[])[] = [];
+
+function start(version?: string): void {
+  watch = watchConfig({
+    path,
+    env: {},
+    ...(version === undefined ? {} : { version }),
+    onChange: (config) => changes.push(config),
+    onBad: (problems) => bad.push(problems),
+  });
+}
+
+const windows = () => changes.map((config) => config.pools.get('main')?.windowPerEndpoint);
+const keys = () => changes.map((config) => config.tenants.get('alice')?.keys[0]);
+const eventually = (claim: () => void) => vi.waitFor(claim, { timeout: 5_000, interval: 20 });
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'fairlane-config-'));
+  path = join(folder, 'config.yaml');
+  writeFileSync(path, yaml(1));
+  changes = [];
+  bad = [];
+});
+afterEach(() => {
+  watch?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe('a watched configuration', () => {
+  it('is taken over when it is written in place', async () => {
+    start();
+    writeFileSync(path, yaml(2));
+    await eventually(() => expect(windows()).toEqual([2]));
+    writeFileSync(path, yaml(3));
+    await eventually(() => expect(windows()).toEqual([2, 3]));
+    expect(bad).toEqual([]);
+  });
+
+  it('is taken over when an editor replaces it by renaming, again and again', async () => {
+    start();
+    for (const next of [2, 3, 4]) {
+      writeFileSync(`${path}.new`, yaml(next));
+      renameSync(`${path}.new`, path);
+      await eventually(() => expect(windows().at(-1)).toBe(next));
+    }
+    expect(bad).toEqual([]);
+  });
+
+  it('is taken over when a symlinked folder is swapped, as Kubernetes does', async () => {
+    for (const [name, window] of [
+      ['v1', 1],
+      ['v2', 2],
+    ] as const) {
+      mkdirSync(join(folder, name));
+      writeFileSync(join(folder, name, 'config.yaml'), yaml(window, 'file:key'));
+      writeFileSync(join(folder, name, 'key'), `key-of-${name}`);
+    }
+    unlinkSync(path);
+    symlinkSync('v1', join(folder, '..data'));
+    symlinkSync('..data/config.yaml', path);
+    symlinkSync('..data/key', join(folder, 'key'));
+    start();
+    symlinkSync('v2', join(folder, '..data_tmp'));
+    renameSync(join(folder, '..data_tmp'), join(folder, '..data'));
+    await eventually(() => expect(windows()).toEqual([2]));
+    expect(keys()).toEqual(['key-of-v2']);
+  });
+
+  it('is taken over when the target of its symlink changes in another folder', async () => {
+    mkdirSync(join(folder, 'elsewhere'));
+    const target = join(folder, 'elsewhere', 'real.yaml');
+    renameSync(path, target);
+    symlinkSync(target, path);
+    start();
+    writeFileSync(target, yaml(2));
+    await eventually(() => expect(windows()).toEqual([2]));
+  });
+
+  it('is taken over when a key file that it names changes', async () => {
+    mkdirSync(join(folder, 'secrets'));
+    writeFileSync(join(folder, 'secrets', 'alice'), 'the-first-key');
+    writeFileSync(path, yaml(1, 'file:secrets/alice'));
+    start();
+    writeFileSync(join(folder, 'secrets', 'alice'), 'another-key-1');
+    await eventually(() => expect(keys()).toEqual(['another-key-1']));
+    writeFileSync(join(folder, 'secrets', 'alice'), '');
+    await eventually(() => expect(bad).toHaveLength(1));
+    writeFileSync(join(folder, 'secrets', 'alice'), 'another-key-2');
+    await eventually(() => expect(keys()).toEqual(['another-key-1', 'another-key-2']));
+  });
+
+  it('stays when the new one is bad; the same problems are told once; a good one ends it', async () => {
+    start();
+    writeFileSync(path, 'pools: {}\n');
+    await eventually(() => expect(bad).toHaveLength(1));
+    expect(bad[0]?.join()).toContain('config.yaml:1:8: pools: must be a mapping of 1 to 64 pools');
+    writeFileSync(path, 'pools: {}\n# still\n');
+    await sleep(QUIET_MS);
+    expect(bad).toHaveLength(1);
+    writeFileSync(path, yaml(2));
+    await eventually(() => expect(windows()).toEqual([2]));
+    writeFileSync(path, 'pools: {}\n');
+    await eventually(() => expect(bad).toHaveLength(2));
+  });
+
+  it('stays when its file is away, and is told when the same one is back', async () => {
+    start();
+    unlinkSync(path);
+    await eventually(() => expect(bad).toHaveLength(1));
+    expect(bad[0]?.join()).toContain('no such file');
+    writeFileSync(path, yaml(1));
+    await eventually(() => expect(windows()).toEqual([1]));
+  });
+
+  it('is not read half-written', async () => {
+    start();
+    const text = yaml(2);
+    writeFileSync(path, '');
+    for (let i = 0; i < text.length; i += 20) {
+      appendFileSync(path, text.slice(i, i + 20));
+      await sleep(20);
+    }
+    await eventually(() => expect(windows()).toEqual([2]));
+    expect(bad).toEqual([]);
+  });
+
+  it('is left alone when only its time changes, or a neighbour', async () => {
+    start();
+    writeFileSync(path, yaml(1));
+    writeFileSync(join(folder, 'neighbour'), 'x');
+    await sleep(LOOKED_MS);
+    expect([changes, bad]).toEqual([[], []]);
+  });
+
+  it('survives that its folder is removed and made again', async () => {
+    start();
+    rmSync(folder, { recursive: true });
+    await eventually(() => expect(bad).toHaveLength(1));
+    mkdirSync(folder);
+    writeFileSync(path, yaml(2));
+    await eventually(() => expect(windows()).toEqual([2]));
+    writeFileSync(path, yaml(3));
+    await eventually(() => expect(windows()).toEqual([2, 3]));
+  });
+
+  it('misses no change between loading and watching', async () => {
+    const loaded = loadConfig(path, {});
+    writeFileSync(path, yaml(2));
+    start(loaded.kind === 'ok' ? loaded.version : '');
+    await eventually(() => expect(windows()).toEqual([2]));
+  });
+
+  it('is read at once on reload, changed or not', () => {
+    start();
+    watch?.reload();
+    expect(windows()).toEqual([1]);
+    writeFileSync(path, 'pools: {}\n');
+    watch?.reload();
+    watch?.reload();
+    expect(bad).toHaveLength(2);
+  });
+
+  it('is watched no more once closed', async () => {
+    start();
+    watch?.close();
+    writeFileSync(path, yaml(2));
+    await sleep(LOOKED_MS);
+    expect([changes, bad]).toEqual([[], []]);
+  });
+});
+
+describe('a configuration that cannot be read', () => {
+  it.each([
+    ['is missing', () => unlinkSync(path), 'no such file'],
+    [
+      'is a folder',
+      () => {
+        unlinkSync(path);
+        mkdirSync(path);
+      },
+      'it is a directory',
+    ],
+    ['is huge', () => writeFileSync(path, `# ${'x'.repeat(5 * 1024 ** 2)}`), 'it is too large'],
+  ])('because it %s is a problem that says so', (_, prepare, expected) => {
+    prepare();
+    const loaded = loadConfig(path, {});
+    expect(loaded.kind === 'bad' && loaded.problems).toEqual([
+      `${path}: cannot read the configuration (${expected}); give the path of a readable YAML file`,
+    ]);
+  });
+
+  it('because a key is a device is one too, and does not block', () => {
+    writeFileSync(path, yaml(1, 'file:/dev/zero'));
+    const loaded = loadConfig(path, {});
+    expect(loaded.kind === 'bad' && loaded.problems[0]).toContain('/dev/zero (not a regular file)');
+  });
+});

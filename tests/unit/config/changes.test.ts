@@ -1,0 +1,36 @@
+import { describe, expect, it } from 'vitest';
+import { restartNeeded } from '../../../src/config/changes.ts';
+import { configOf, full, put } from './parse.ts';
+
+const changed = (path: string, value: unknown) =>
+  restartNeeded(configOf(full()), configOf(put(full(), path, value)));
+
+describe('a restart', () => {
+  it.each([
+    ['listen', '127.0.0.1:8082'],
+    ['envoy.admin', '127.0.0.1:9903'],
+    ['envoy.failureMode', 'open'],
+    ['envoy.fallbackPool', 'main'],
+    ['envoy.maxBodySize', '1MiB'],
+    ['envoy.directory', '/run/there'],
+    ['service.address', '127.0.0.1:9001'],
+    ['service.metrics', '127.0.0.1:9466'],
+  ])('is needed for %s', (path, value) => {
+    expect(changed(path, value)).toEqual([path]);
+  });
+
+  it('moves the socket with the directory', () => {
+    const at = (directory: string) =>
+      configOf(put(put(full(), 'service.address', 'unix:x.sock'), 'envoy.directory', directory));
+    expect(restartNeeded(at('/a'), at('/b'))).toEqual(['envoy.directory', 'service.address']);
+  });
+
+  it.each([
+    ['queue.maxWait', '5s'],
+    ['pools.main.windowPerEndpoint', 5],
+    ['tenants.bob', { keys: ['key-of-bob'] }],
+    ['log.level', 'debug'],
+  ])('is not needed for %s', (path, value) => {
+    expect(changed(path, value)).toEqual([]);
+  });
+});

@@ -1,0 +1,98 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { describe, expect, it } from 'vitest';
+import { parse as parseYaml } from 'yaml';
+import { type LoadedConfig, loadConfig } from '../../../src/config/fs-config.ts';
+import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../../../src/config/quickstart.ts';
+import { configJsonSchema, configReference } from '../../../src/config/reference.ts';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
+import { full, put } from './parse.ts';
+
+const EXAMPLES = new URL('../../../examples/', import.meta.url);
+const examples = readdirSync(EXAMPLES).filter((name) => name.endsWith('.yaml'));
+const textOf = (name: string) => readFileSync(new URL(name, EXAMPLES), 'utf8');
+
+const env = {
+  ...Object.fromEntries(
+    ['ALICE_KEY', 'BOB_KEY', 'BOB_NEXT_KEY', 'NIGHTLY_KEY', 'QUIET_KEY', 'NOISY_KEY'].map((name) => [
+      name,
+      `example-${name}`,
+    ]),
+  ),
+  ENGINE_URL: 'http://engine:8000',
+  [QUICKSTART_ENGINE_VARIABLE]: 'http://127.0.0.1:8000',
+  XDG_RUNTIME_DIR: '/run/user/1',
+};
+
+function load(name: string): Extract<LoadedConfig, { kind: 'ok' }> {
+  const loaded = loadConfig(new URL(name, EXAMPLES).pathname, env);
+  if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
+  return loaded;
+}
+
+describe('the examples', () => {
+  it.each(examples)('%s is right, without a warning', (name) => {
+    expect(load(name).warnings).toEqual([]);
+  });
+
+  it('quickstart.yaml shares one engine between a quiet and a noisy tenant', () => {
+    expect(QUICKSTART_CONFIG.pathname).toBe(new URL('quickstart.yaml', EXAMPLES).pathname);
+    const { tenants, pools, models } = load('quickstart.yaml').config;
+    expect([...tenants].map(([name, { keys }]) => [name, ...keys])).toEqual([
+      ['quiet', 'demo-quiet-key'],
+      ['noisy', 'demo-noisy-key'],
+    ]);
+    expect(pools.get('main')).toMatchObject({ windowPerEndpoint: 8, discoverModels: false });
+    expect([...models.keys()]).toEqual(['demo']);
+  });
+
+  it('existing-vllm.yaml asks the engine for its models', () => {
+    expect(load('existing-vllm.yaml').config.pools.get('main')?.discoverModels).toBe(true);
+  });
+
+  it('full.yaml has every setting', () => {
+    const text = textOf('full.yaml');
+    const keys = configReference().matchAll(/^\| `[a-zA-Z.]*?(\w+)` \|/gm);
+    for (const [, key] of keys) expect(text).toContain(`${key}:`);
+  });
+
+  it('full.yaml forbids no less than the built-in list', () => {
+    expect(load('full.yaml').config.fields.forbidden).toEqual(DEFAULT_FORBIDDEN_FIELDS);
+  });
+});
+
+describe('the JSON schema', () => {
+  const validate = new Ajv2020({ allErrors: true }).compile(configJsonSchema());
+
+  it.each(examples)('accepts %s', (name) => {
+    validate(parseYaml(textOf(name)));
+    expect(validate.errors).toBeNull();
+  });
+
+  it('refuses what the program refuses', () => {
+    expect(validate(full())).toBe(true);
+    expect(validate(put(full(), 'queue.maxWait', 30))).toBe(false);
+    expect(validate(put(full(), 'queue.maxWiat', '30s'))).toBe(false);
+    expect(validate(put(full(), 'pools', undefined))).toBe(false);
+  });
+});
+
+describe('the reference', () => {
+  it('has one line for each setting, with type, default and meaning', () => {
+    const rows = configReference()
+      .split('\n')
+      .filter((line) => line.startsWith('| `'));
+    expect(rows.length).toBeGreaterThan(30);
+    expect(new Set(rows).size).toBe(rows.length);
+    for (const row of rows) {
+      const cells = row.split(/(?<!\\) \| |^\| | \|$/).slice(1, -1);
+      const empty = cells.filter((cell) => cell === '').length;
+      // A tier is the one setting whose absence means nothing.
+      expect({ row, cells: cells.length, empty }).toEqual({
+        row,
+        cells: 4,
+        empty: row.includes('.tier`') ? 1 : 0,
+      });
+    }
+  });
+});

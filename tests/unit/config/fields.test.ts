@@ -1,0 +1,300 @@
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
+import { configOf, full, minimal, problemsOf, put } from './parse.ts';
+
+/** Paths of everything that can be set, sections included. */
+function pathsOf(value: unknown, path = ''): readonly string[] {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return [path];
+  const inner = Object.entries(value).flatMap(([key, child]) =>
+    key.includes('/') ? [] : pathsOf(child, path === '' ? key : `${path}.${key}`),
+  );
+  return path === '' ? inner : [path, ...inner];
+}
+
+const HOSTILE: Readonly<Record<string, unknown>> = {
+  nothing: null,
+  'a boolean': true,
+  'a mapping': { x: { y: 1 } },
+  'a list of lists': [[[]]],
+  'a huge number': 1e300,
+  'a negative number': -1,
+  'a control character': '\u0000',
+  'an enormous text': 'x'.repeat(100_000),
+  'not a number': Number.NaN,
+  infinity: Number.POSITIVE_INFINITY,
+};
+
+const paths = pathsOf(full());
+
+describe('every setting', () => {
+  it('is accepted in the full example', () => {
+    expect(problemsOf(full())).toEqual([]);
+    expect(paths.length).toBeGreaterThan(50);
+  });
+
+  it.each(paths)('%s refuses what is hostile, where it stands, in few words', (path) => {
+    for (const [what, value] of Object.entries(HOSTILE)) {
+      const problems = problemsOf(put(full(), path, value));
+      const places = problems.map((problem) => problem.replace(/^\/etc\/f\.yaml:\d+:\d+: /, ''));
+      expect({ what, path, found: places.some((place) => place.startsWith(path)) }).toMatchObject({
+        found: true,
+      });
+      expect(Math.max(...problems.map(({ length }) => length))).toBeLessThan(500);
+    }
+  });
+
+  it.each(paths)('%s with a word more is unknown', (path) => {
+    expect(problemsOf(put(full(), `${path}Nowhere`, 1)).length).toBeGreaterThan(0);
+  });
+
+  it.each(paths)('%s may be absent unless it is required', (path) => {
+    const required = ['pools', 'tenants', 'tenants.alice', 'tenants.alice.keys', 'models.llama.pool'];
+    const referredTo = ['pools.main', 'pools.small', 'tiers', 'tiers.gold'];
+    const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
+    expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));
+  });
+});
+
+describe('units', () => {
+  it.each([
+    ['queue.maxWait', 30, 'a duration from 100ms to 1h with a unit (ms, s, m, h), for example 30s'],
+    ['queue.maxWait', '30', 'for example 30s'],
+    ['queue.maxWait', '30 s', 'for example 30s'],
+    ['queue.maxWait', '30sec', 'for example 30s'],
+    ['queue.maxWait', '-1s', 'for example 30s'],
+    ['queue.maxWait', '2h', 'from 100ms to 1h'],
+    ['queue.maxWait', '99ms', 'from 100ms to 1h'],
+    [
+      'envoy.maxBodySize',
+      '8MB',
+      'a size from 1KiB to 128MiB with a unit (B, KiB, MiB, GiB), for example 8MiB',
+    ],
+    ['envoy.maxBodySize', 8_388_608, 'for example 8MiB'],
+    ['envoy.maxBodySize', '1GiB', 'from 1KiB to 128MiB'],
+    ['pools.main.windowPerEndpoint', 1e9, 'a whole number from 1 to 10000'],
+    ['pools.main.windowPerEndpoint', 1.5, 'a whole number'],
+    ['pools.main.windowPerEndpoint', '32', 'a whole number'],
+    ['tiers.gold.requestsPerMinute', '600/m', 'a whole number from 1 to 10000000, or the word unlimited'],
+    ['tiers.gold.requestBurst', 0, 'a whole number from 1'],
+    ['tiers.gold.requestBurst', 'unlimited', 'a whole number from 1'],
+    ['tiers.gold.weight', 0, 'a number from 0.01 to 1000'],
+    ['envoy.failureMode', 'opn', 'one of open, closed'],
+    ['envoy.directory', 'run/fairlane', 'an absolute path'],
+    ['listen', 'localhost:8080', 'an IP address and a port'],
+    ['listen', '127.0.0.1', 'an IP address and a port'],
+    ['listen', '127.0.0.1:0', 'an IP address and a port'],
+    ['listen', '::1:8080', 'or [::1]:8080'],
+    ['service.metrics', '127.0.0.1:65536', 'host:port'],
+    ['service.metrics', '999.0.0.1:80', 'host:port'],
+    ['service.address', 'unix:', 'unix:PATH or host:port'],
+    ['pools.main.health.path', 'health', 'for example /health'],
+  ])('%s: %s is answered by what is accepted', (path, value, expected) => {
+    const problems = problemsOf(put(full(), path, value));
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(`: ${path}: must be `);
+    expect(problems[0]).toContain(expected);
+  });
+
+  it('become milliseconds and bytes', () => {
+    const { queue, envoy, service, pools } = configOf(full());
+    expect([queue.maxWaitMs, service.drainTimeoutMs, envoy.maxBodyBytes]).toEqual([200, 60_000, 65_536]);
+    expect(pools.get('main')?.health).toEqual({
+      path: '/ready',
+      intervalMs: 3_000,
+      timeoutMs: 4_000,
+      unhealthyAfter: 5,
+      healthyAfter: 6,
+    });
+  });
+});
+
+describe('defaults', () => {
+  it('fill everything but pools and tenants', () => {
+    expect(configOf(minimal())).toEqual({
+      listen: { host: '127.0.0.1', port: 8080 },
+      envoy: {
+        admin: { host: '127.0.0.1', port: 9901 },
+        directory: '/run/user/1/fairlane',
+        failureMode: 'open',
+        fallbackPool: 'main',
+        maxBodyBytes: 8 * 1024 * 1024,
+      },
+      service: {
+        address: { kind: 'unix', path: '/run/user/1/fairlane/ext-proc.sock' },
+        metrics: { host: '127.0.0.1', port: 9464 },
+        drainTimeoutMs: 10_000,
+      },
+      queue: { maxWaitMs: 30_000, maxQueued: 1_000, quantumTokens: 512 },
+      fields: { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
+      pools: new Map([
+        [
+          'main',
+          {
+            name: 'main',
+            endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
+            windowPerEndpoint: 32,
+            health: {
+              path: '/health',
+              intervalMs: 2_000,
+              timeoutMs: 5_000,
+              unhealthyAfter: 2,
+              healthyAfter: 1,
+            },
+            discoverModels: true,
+          },
+        ],
+      ]),
+      models: new Map(),
+      tenants: new Map([
+        [
+          'alice',
+          { name: 'alice', keys: ['key-of-alice'], models: '*', limits: { weight: 1, maxQueued: 100 } },
+        ],
+      ]),
+      log: { level: 'info' },
+    });
+  });
+
+  it('take the first pool of the file as fallback, also if another one looks like a number', () => {
+    const text = `
+pools: { main: { endpoints: ["http://a:1"] }, 1: { endpoints: ["http://b:1"] } }
+tenants: { alice: { keys: [key-of-alice] } }`;
+    expect(configOf(text).envoy.fallbackPool).toBe('main');
+    expect([...configOf(text).pools.keys()]).toEqual(['main', '1']);
+  });
+});
+
+describe('limits', () => {
+  it('of a tenant override those of its tier, and unlimited lifts one', () => {
+    expect(configOf(full()).tenants.get('alice')).toEqual({
+      name: 'alice',
+      tier: 'gold',
+      keys: ['key-of-alice'],
+      models: new Set(['llama']),
+      limits: {
+        weight: 1,
+        tokensPerMinute: 90_000,
+        tokenBurst: 40_000,
+        maxConcurrent: 3,
+        maxContext: 1_000,
+        maxQueued: 0,
+      },
+    });
+  });
+
+  it('of the tier stay where the tenant has none', () => {
+    const { limits } = configOf(put(full(), 'tenants.alice.limits', undefined)).tenants.get('alice') ?? {};
+    expect(limits).toEqual(full().tiers.gold);
+  });
+});
+
+describe('endpoints', () => {
+  const endpoints = (...urls: readonly string[]) => put(minimal(), 'pools.main.endpoints', urls);
+
+  it.each([
+    ['http://127.0.0.1:8000', '127.0.0.1', 8000],
+    ['http://[::1]:8000/', '::1', 8000],
+    ['http://Engine.example', 'engine.example', 80],
+    ['http://engine_1:80', 'engine_1', 80],
+  ])('%s is %s, port %d', (url, host, port) => {
+    expect(configOf(endpoints(url)).pools.get('main')?.endpoints).toMatchObject([{ host, port }]);
+  });
+
+  it.each([
+    ['https://engine:8000', 'terminate TLS in front of the engine'],
+    ['http://user:pass@engine:8000', 'credentials'],
+    ['http://engine:8000/v1', 'path'],
+    ['http://engine:8000?x=1', 'query'],
+    ['http://engine:8000#x', 'fragment'],
+    ['http://engine:99999', 'for example http://127.0.0.1:8000'],
+    ['http://engine:0', 'port 0'],
+    ['http://0.0.0.0:8000', 'address to listen on'],
+    ['http://a b:8000', 'http:// URL'],
+    ['http://-x-:8000', 'host name'],
+    ['engine:8000', 'http:// URL'],
+    ['ftp://engine:21', 'http:// URL'],
+    ['http:\\\\engine:8000', 'http:// URL'],
+    ['', 'http:// URL'],
+  ])('%s is refused: %s', (url, expected) => {
+    const problems = problemsOf(endpoints(url));
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain('pools.main.endpoints[0]: ');
+    expect(problems[0]).toContain(expected);
+    expect(problems[0]).not.toContain('pass');
+  });
+
+  it('come from the environment too', () => {
+    const env = { ENGINE_URL: 'http://engine:8000' };
+    expect(configOf(endpoints('env:ENGINE_URL'), { env }).pools.get('main')?.endpoints[0]?.host).toBe(
+      'engine',
+    );
+    expect(problemsOf(endpoints('env:ENGINE_URL'))[0]).toContain(
+      'environment variable ENGINE_URL is not set',
+    );
+    const wrong = problemsOf(endpoints('env:ENGINE_URL'), { env: { ENGINE_URL: 'https://u:pass@x' } });
+    expect(wrong[0]).toContain('the value of env:ENGINE_URL');
+    expect(wrong[0]).not.toContain('pass');
+  });
+});
+
+describe('names', () => {
+  it.each(['', '-x', 'a b', 'é', 'x'.repeat(65), '../x', 'a/b', 'a:b'])(
+    'of tenants and pools are not %j',
+    (name) => {
+      for (const section of ['pools', 'tenants', 'tiers'] as const) {
+        const settings = {
+          ...full(),
+          [section]: { ...full()[section], [name]: Object.values(full()[section])[0] },
+        };
+        const problems = problemsOf(settings);
+        expect(problems.some((problem) => problem.includes('the name must be 1 to 64 letters'))).toBe(true);
+      }
+    },
+  );
+
+  it.each(['*', '', ' x', 'a\nb', 'a\u202eb', 'x'.repeat(257)])('of models are not %j', (name) => {
+    const settings = { ...full(), models: { ...full().models, [name]: { pool: 'main' } } };
+    expect(problemsOf(settings).join()).toContain('the name must be 1 to 256 printable characters');
+  });
+
+  it.each(['constructor', 'toString', 'hasOwnProperty', 'valueOf'])('may be %s', (name) => {
+    const config = configOf({
+      pools: { [name]: { endpoints: ['http://127.0.0.1:8000'] } },
+      models: { [name]: { pool: name } },
+      tiers: { [name]: { weight: 3 } },
+      tenants: { [name]: { tier: name, keys: ['key-of-someone'], models: [name] } },
+    });
+    expect(config.tenants.get(name)?.limits.weight).toBe(3);
+    expect(config.pools.get(name)?.discoverModels).toBe(false);
+  });
+
+  it.each(['constructor', '__proto__', 'toString'])('of what is not there are not found: %s', (name) => {
+    expect(problemsOf(put(full(), 'tenants.alice.tier', name)).join()).toMatch(
+      /there is no tier|must be 1 to 64/,
+    );
+    expect(problemsOf(put(full(), 'envoy.fallbackPool', name)).join()).toMatch(
+      /there is no pool|must be 1 to 64/,
+    );
+    expect(problemsOf(put(full(), 'tenants.alice.models', [name])).join()).toContain('there is no model');
+  });
+
+  it.each(['pools', 'models', 'tiers', 'tenants'])('of %s are not __proto__', (section) => {
+    const text = `${section}: { __proto__: { keys: [key-of-someone] } }`;
+    expect(problemsOf(text).join()).toContain(`${section}.__proto__: cannot be used as a name`);
+    expect(({} as Record<string, unknown>)['keys']).toBeUndefined();
+  });
+});
+
+describe('the result', () => {
+  it('is frozen to the last value', () => {
+    const loose: string[] = [];
+    const visit = (value: unknown, path: string): void => {
+      if (typeof value !== 'object' || value === null) return;
+      if (!Object.isFrozen(value)) loose.push(path);
+      const inner = value instanceof Map ? [...value] : Object.entries(value);
+      for (const [key, child] of inner) visit(child, `${path}.${String(key)}`);
+    };
+    visit(configOf(full()), 'config');
+    expect(loose).toEqual([]);
+  });
+});

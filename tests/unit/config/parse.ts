@@ -1,0 +1,110 @@
+import { stringify } from 'yaml';
+import type { Config } from '../../../src/config/config.ts';
+import { type ParsedConfig, parseConfig } from '../../../src/config/load.ts';
+
+export type Settings = Record<string, unknown>;
+
+export interface Surroundings {
+  readonly env?: Record<string, string>;
+  readonly files?: Record<string, string>;
+}
+
+/** Every setting, each with a value that is not its default. */
+export const full = () => ({
+  listen: '127.0.0.2:8081',
+  envoy: {
+    admin: '[::1]:9902',
+    directory: '/run/here',
+    failureMode: 'closed',
+    fallbackPool: 'small',
+    maxBodySize: '64KiB',
+  },
+  service: { address: '127.0.0.1:9000', metrics: 'localhost:9465', drainTimeout: '1m' },
+  queue: { maxWait: '200ms', maxQueued: 7, quantum: 64 },
+  pools: {
+    main: {
+      endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
+      windowPerEndpoint: 4,
+      health: { path: '/ready', interval: '3s', timeout: '4s', unhealthyAfter: 5, healthyAfter: 6 },
+    },
+    small: { endpoints: ['http://engine.local:8001'] },
+  },
+  models: { llama: { pool: 'main' }, 'org/Model 7B': { pool: 'small' } },
+  tiers: {
+    gold: {
+      weight: 2.5,
+      requestsPerMinute: 600,
+      requestBurst: 100,
+      tokensPerMinute: 100_000,
+      tokenBurst: 50_000,
+      maxConcurrent: 16,
+      maxContext: 32_768,
+      maxQueued: 9,
+    },
+  },
+  tenants: {
+    alice: {
+      tier: 'gold',
+      keys: ['key-of-alice'],
+      models: ['llama'],
+      limits: {
+        weight: 1,
+        requestsPerMinute: 'unlimited',
+        tokensPerMinute: 90_000,
+        tokenBurst: 40_000,
+        maxConcurrent: 3,
+        maxContext: 1_000,
+        maxQueued: 0,
+      },
+    },
+  },
+  fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
+  log: { level: 'warn' },
+});
+
+export const minimal = () => ({
+  pools: { main: { endpoints: ['http://127.0.0.1:8000'] } },
+  tenants: { alice: { keys: ['key-of-alice'] } },
+});
+
+export function parse(settings: unknown, { env = {}, files = {} }: Surroundings = {}): ParsedConfig {
+  return parseConfig({
+    text: typeof settings === 'string' ? settings : stringify(settings),
+    file: '/etc/f.yaml',
+    defaults: { directory: '/run/user/1/fairlane' },
+    env,
+    readFile(path) {
+      const text = files[path];
+      if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+      return text;
+    },
+  });
+}
+
+export function configOf(settings: unknown, surroundings?: Surroundings): Config {
+  const parsed = parse(settings, surroundings);
+  if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
+  return parsed.config;
+}
+
+export function warningsOf(settings: unknown, surroundings?: Surroundings): readonly string[] {
+  const parsed = parse(settings, surroundings);
+  if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
+  return parsed.warnings;
+}
+
+/** Empty if there are none. */
+export function problemsOf(settings: unknown, surroundings?: Surroundings): readonly string[] {
+  const parsed = parse(settings, surroundings);
+  return parsed.kind === 'bad' ? parsed.problems : [];
+}
+
+/** A copy with the value at `path` replaced, or removed if it is undefined. */
+export function put(settings: Settings, path: string, value: unknown): Settings {
+  const [first = '', ...rest] = path.split('.');
+  const copy = { ...settings };
+  const inner = rest.length === 0 ? value : put((copy[first] ?? {}) as Settings, rest.join('.'), value);
+  if (inner === undefined) delete copy[first];
+  else copy[first] = inner;
+  return copy;
+}

@@ -1,0 +1,117 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { stringify } from 'yaml';
+import { configOf, full, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
+
+const withKeys = (...keys: readonly unknown[]) => put(minimal(), 'tenants.alice.keys', keys);
+const keysOf = (settings: unknown, surroundings: Surroundings) =>
+  configOf(settings, surroundings).tenants.get('alice')?.keys;
+
+describe('keys', () => {
+  it('come from the environment, from files beside the configuration, or stand there', () => {
+    const env = { ALICE_KEY: 'from-the-env' };
+    const files = { '/etc/keys/alice': '  from-a-file\n', '/run/alice': 'absolute-file' };
+    const settings = withKeys('env:ALICE_KEY', 'file:keys/alice', 'file:/run/alice', 'literal-key');
+    expect(keysOf(settings, { env, files })).toEqual([
+      'from-the-env',
+      'from-a-file',
+      'absolute-file',
+      'literal-key',
+    ]);
+  });
+
+  it.each([
+    ['env:NOWHERE', 'environment variable NOWHERE is not set'],
+    ['env:EMPTY', 'environment variable EMPTY is empty'],
+    ['env:BLANK', 'environment variable BLANK has white space'],
+    ['env:toString', 'environment variable toString is not set'],
+    ['env:sk-pasted', 'needs a variable’s name'],
+    ['file:nowhere', 'cannot read /etc/nowhere (no such file)'],
+    ['file:', 'needs a path'],
+    ['file:empty', 'the content of /etc/empty is empty'],
+    ['file:lines', 'the content of /etc/lines has white space'],
+    ['', 'the key is empty'],
+    ['two words', 'the key has white space'],
+    ['Bearer abcdefgh', 'the key has white space'],
+    ['schlüssel', 'non-ASCII'],
+    ['a\u0007bcdefgh', 'control'],
+    ['x'.repeat(513), 'longer than 512'],
+    [12_345_678, 'must be a key in quotes'],
+  ])('%j is refused: %s', (key, expected) => {
+    const env = { EMPTY: '', BLANK: 'a key' };
+    const files = { '/etc/empty': '\n', '/etc/lines': 'one-line\nanother-line\n' };
+    const problems = problemsOf(withKeys(key), { env, files });
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain('tenants.alice.keys[0]: ');
+    expect(problems[0]).toContain(expected);
+  });
+
+  it('that are short are worth a warning', () => {
+    expect(warningsOf(withKeys('1234567'))).toEqual([expect.stringContaining('fewer than 8 characters')]);
+    expect(warningsOf(withKeys('12345678'))).toEqual([]);
+  });
+
+  it('belong to one tenant, wherever they come from', () => {
+    const tenants = { alice: { keys: ['same-secret'] }, bob: { keys: ['env:K'] }, eve: { keys: ['file:k'] } };
+    const problems = problemsOf(
+      { ...minimal(), tenants },
+      { env: { K: 'same-secret' }, files: { '/etc/k': 'same-secret\n' } },
+    );
+    expect(problems).toHaveLength(2);
+    expect(problems[0]).toContain('tenants.bob.keys[0]: tenant "alice" has the same key already');
+    expect(problems[1]).toContain('tenants.eve.keys[0]: ');
+  });
+});
+
+describe('no problem and no warning ever contains a key', () => {
+  const secret = fc.stringMatching(/^[!-~]{8,40}$/).filter((text) => !/^(env|file):/.test(text));
+  /** Ways to put a key where it does not belong. */
+  const mistakes: readonly ((key: string) => unknown)[] = [
+    (key) => withKeys(key, key),
+    (key) => withKeys(`${key} `),
+    (key) => withKeys([key], key),
+    (key) => put(minimal(), 'tenants.alice.keys', key),
+    (key) => ({ ...minimal(), [key]: key, tenants: { [key]: { keys: [key], [key]: key } } }),
+    (key) => ({
+      ...full(),
+      tenants: { alice: { keys: [key], tier: key, models: [key], limits: { [key]: 1 } } },
+    }),
+    (key) => ({ ...full(), envoy: { fallbackPool: key }, tenants: { alice: { keys: [key] } } }),
+    (key) => ({ ...full(), listen: key, log: { level: key }, tenants: { alice: { keys: [key] } } }),
+    (key) => ({
+      pools: { [key]: { endpoints: [key, `http://${key}`] } },
+      tenants: { alice: { keys: [key] } },
+    }),
+    (key) => ({
+      ...full(),
+      models: { [key]: { pool: key } },
+      tenants: { alice: { keys: [key], models: ['x'] } },
+    }),
+    (key) => `${stringify(withKeys(key))}\n  broken: [${key}`,
+    (key) => `tenants: { alice: { keys: [${key}] } }\npools: *${key}\n`,
+    (key) => `tenants:\n  alice:\n    keys:\n    - ${key}\n   ${key}: 1\n`,
+    (key) => `tenants: { alice: { keys: ["${key}] } }`,
+    (key) => `tenants: { alice: { keys: [!${key} x, &${key} y, @${key}] } }`,
+  ];
+
+  it.each(mistakes.map((mistake, i) => [i, mistake] as const))('mistake %d', (_, mistake) => {
+    const told = (key: string): string => {
+      const outcome = parse(mistake(key));
+      return (outcome.kind === 'bad' ? outcome.problems : outcome.warnings).join('\n');
+    };
+    const property = fc.property(secret, (key) => !told(key).includes(key));
+    expect(() => fc.assert(property, { numRuns: 60 })).not.toThrow();
+  });
+
+  it('nor one that comes from a file or variable and stands elsewhere too', () => {
+    const key = 'correct-horse';
+    const settings = {
+      ...put(minimal(), 'tenants.alice.keys', ['env:K', 'file:k']),
+      [key]: 1,
+      envoy: { fallbackPool: key },
+    };
+    const problems = problemsOf(settings, { env: { K: key }, files: { '/etc/k': `${key}\n` } });
+    expect(problems).toHaveLength(3);
+    expect(problems.join()).not.toContain(key);
+  });
+});
