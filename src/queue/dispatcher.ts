@@ -67,7 +67,8 @@ export interface Dispatcher {
   flush(nowMs: number): void;
   /** True if the tenant could not wait in any pool: known before its body is read. */
   isFullFor(tenant: string): boolean;
-  retryAfterMs(pool: string): number;
+  /** When a place in the queue may be free; of one pool, or the soonest of all. */
+  retryAfterMs(pool?: string): number;
   addPool(name: string, endpoints: PoolEndpoints): void;
   /** Its waiting requests expire; what is in flight ends as usual. */
   removePool(name: string, nowMs: number): void;
@@ -261,7 +262,10 @@ export function createDispatcher(
       for (const pool of pools.values()) if (pool.queue.sizeOf(tenant) < maxQueued) return false;
       return true;
     },
-    retryAfterMs: (pool) => retryAfterMs(pools.get(pool)),
+    retryAfterMs: (name) =>
+      name === undefined
+        ? Math.min(MAX_RETRY_AFTER_MS, ...[...pools.values()].map(retryAfterMs))
+        : retryAfterMs(pools.get(name)),
     addPool(name, endpoints) {
       if (pools.has(name)) return;
       pools.set(name, {

@@ -1,0 +1,81 @@
+/** Reads what an answer says of itself, whatever its form: SSE or JSON, plain or compressed. */
+import { createBodyMeter } from '../openai/body-meter.ts';
+import { createEncodedMeter } from '../openai/encoded-meter.ts';
+import type { ParsedRequest } from '../openai/request.ts';
+import { createStreamMeter } from '../openai/stream-meter.ts';
+import type { Usage } from '../openai/usage.ts';
+import type { ResponseHead } from './edge.ts';
+
+export interface AnswerReading {
+  readonly usage: Usage;
+  readonly source: 'engine' | 'estimate';
+  /** Time of the first token, on the same clock as `push`. */
+  readonly firstTokenMs?: number;
+  /** Inter-token time; only with two tokens or more. */
+  readonly itl?: { readonly meanMs: number; readonly maxMs: number };
+  /** The engine reported an error inside a successful answer. */
+  readonly errorFrame: boolean;
+}
+
+export interface AnswerMeter {
+  /** Gives the bytes to send instead, or undefined to send the chunk as it came. */
+  push(chunk: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined;
+  /** The engine has said that the answer is complete, even if the stream goes on. */
+  finished(): boolean;
+  /** @param predictedPromptTokens stands in while the engine has not reported usage. */
+  reading(predictedPromptTokens: number): AnswerReading;
+}
+
+/** A JSON answer's bytes per output token, scaffolding included: only for an answer that reports no usage. */
+const ANSWER_BYTES_PER_TOKEN = 4;
+
+/** The engine may have read the prompt, and nothing of the answer was seen. */
+export function promptOnlyReading(predictedPromptTokens: number): AnswerReading {
+  return {
+    usage: { promptTokens: predictedPromptTokens, completionTokens: 0, cachedTokens: 0 },
+    source: 'estimate',
+    errorFrame: false,
+  };
+}
+
+export function createAnswerMeter(request: ParsedRequest, head: ResponseHead): AnswerMeter {
+  const streamed = head.contentType === 'text/event-stream';
+  const inner = streamed
+    ? createStreamMeter({ route: request.route, removeUsageChunk: request.stream && !request.wantsUsage })
+    : createBodyMeter(request.route);
+  const meter =
+    head.contentEncoding === '' || head.contentEncoding === 'identity'
+      ? inner
+      : createEncodedMeter(inner, head.contentEncoding);
+
+  return {
+    push(chunk, endOfStream, nowMs) {
+      const now = meter.push(chunk, nowMs);
+      if (!endOfStream) return now;
+      const rest = meter.end();
+      if (rest === undefined || rest.length === 0) return now;
+      return Buffer.concat([now ?? chunk, rest]);
+    },
+    finished: () => meter.result().finished,
+    reading(predictedPromptTokens) {
+      const { usage, firstTokenMs, itl, errorFrame, tokenEvents, bytes } = meter.result();
+      const estimated =
+        request.route === 'embeddings'
+          ? 0
+          : streamed
+            ? tokenEvents
+            : Math.ceil(bytes / ANSWER_BYTES_PER_TOKEN);
+      return {
+        usage: usage ?? {
+          promptTokens: predictedPromptTokens,
+          completionTokens: estimated,
+          cachedTokens: 0,
+        },
+        source: usage === undefined ? 'estimate' : 'engine',
+        ...(streamed && firstTokenMs !== undefined && { firstTokenMs }),
+        ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
+        errorFrame,
+      };
+    },
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * What one request's life says to the wire. The gRPC edge implements it; nothing here knows ext_proc.
+ *
+ * `passHeaders`, `respond`, `hold` and `sendOn` answer the request's messages; the others answer the response's. After
+ * `respond` the life asks for nothing more.
+ */
+export type HeaderList = readonly (readonly [name: string, value: string])[];
+
+export interface DirectResponse {
+  readonly status: number;
+  readonly headers: HeaderList;
+  readonly body: string;
+  /** A stable word for Envoy's response code details. */
+  readonly details: string;
+}
+
+export interface SendOn {
+  readonly body: Buffer;
+  readonly pool: string;
+  /** Ordered `ip:port`. */
+  readonly addresses: readonly string[];
+}
+
+/** What of the response body the life wants to see. */
+export type ResponseMode = 'stream' | 'none';
+
+export interface Edge {
+  passHeaders(): void;
+  /** The answer will take longer: Envoy shall wait for up to `forMs`. */
+  hold(forMs: number): void;
+  respond(response: DirectResponse): void;
+  sendOn(request: SendOn): void;
+  passResponseHeaders(mode: ResponseMode, add: HeaderList): void;
+  /** @param replacement bytes to send instead, or undefined to send the chunk as it came. */
+  passChunk(replacement: Uint8Array | undefined): void;
+}
+
+export interface RequestHead {
+  readonly method: string;
+  /** With query. */
+  readonly path: string;
+  /** From Envoy's authentication; empty when Envoy sent none. */
+  readonly tenant: string;
+  readonly requestId: string;
+  /** Declared body length, or undefined. */
+  readonly contentLength: number | undefined;
+  /** There is no body. */
+  readonly endOfStream: boolean;
+}
+
+export interface ResponseHead {
+  readonly status: number;
+  /** Without parameters, lower case; empty when absent. */
+  readonly contentType: string;
+  /** Lower case; empty when absent. */
+  readonly contentEncoding: string;
+  /** `ip:port` of the endpoint that answered, or empty when Envoy did or did not say. */
+  readonly upstream: string;
+  readonly endOfStream: boolean;
+}

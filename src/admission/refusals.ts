@@ -1,0 +1,56 @@
+/** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
+import type { ApiError } from '../domain/api-error.ts';
+import { ROUTES } from '../domain/routes.ts';
+import { invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
+import type { Offer } from '../queue/dispatcher.ts';
+
+/** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
+export const unknownTenant = (): ApiError => ({
+  status: 401,
+  message: 'The API key belongs to no configured tenant.',
+  type: 'invalid_request_error',
+  code: 'invalid_api_key',
+});
+
+export const unknownRoute = (): ApiError => ({
+  status: 404,
+  message: `Not served here. Served are ${Object.values(ROUTES)
+    .map(({ method, path }) => `${method} ${path}`)
+    .join(', ')}.`,
+  type: 'invalid_request_error',
+  code: 'unknown_url',
+});
+
+export const emptyBody = (): ApiError => invalidRequest('The request has no body. Send a JSON object.');
+
+/** No endpoint of a pool has said yet which models it serves. */
+export const modelsUnknown = (): ApiError => ({
+  status: 503,
+  message: 'The engines have not said yet which models they serve. Please try again.',
+  type: 'server_error',
+  code: 'models_unknown',
+  retryAfterMs: 1_000,
+});
+
+/** Waiting does not help: the bucket never holds that much. So it is no 429, which clients try again. */
+export const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
+  invalidRequest(
+    `The prompt has about ${promptTokens} tokens, and the token limit lets through at most ${burst} at once. Send a shorter prompt.`,
+    undefined,
+    'prompt_over_token_burst',
+  );
+
+export function queueRefusal(offer: Extract<Offer, { kind: 'refused' }>, model: string): ApiError {
+  switch (offer.reason) {
+    case 'no-endpoint':
+      return noHealthyEndpoint(model, offer.retryAfterMs);
+    case 'tenant-queue-full':
+      return queueFull('tenant', offer.retryAfterMs);
+    case 'queue-full':
+      return queueFull('total', offer.retryAfterMs);
+  }
+}
+
+/** The word in metrics and records. Both rate limits have OpenAI's one code; here they are told apart. */
+export const reasonOf = (error: ApiError): string =>
+  error.code === 'rate_limit_exceeded' ? `${error.type}_per_minute` : error.code;

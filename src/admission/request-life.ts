@@ -1,0 +1,401 @@
+/**
+ * One request, from its headers to its end.
+ *
+ *   new → accepted → waiting → released → answering → ended
+ *
+ * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
+ * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
+ */
+import type { Config } from '../config/config.ts';
+import type { ApiError } from '../domain/api-error.ts';
+import { costOf } from '../domain/cost.ts';
+import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
+import type { Reservation } from '../limit/tenant-limits.ts';
+import type { Predictor } from '../meter/predictor.ts';
+import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
+import {
+  bodyTooLarge,
+  contextLengthExceeded,
+  draining,
+  modelNotFound,
+  queueFull,
+  queueTimeout,
+  rateLimited,
+} from '../openai/error-body.ts';
+import { modelList } from '../openai/models.ts';
+import { type ParsedRequest, parseRequest, serialiseRequest } from '../openai/request.ts';
+import type { Dispatcher, Release, Ticket } from '../queue/dispatcher.ts';
+import { type Catalog, mayUse } from '../route/catalog.ts';
+import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
+import {
+  type AnswerMeter,
+  type AnswerReading,
+  createAnswerMeter,
+  promptOnlyReading,
+} from './answer-meter.ts';
+import { errorResponse, rateLimitHeaders } from './answers.ts';
+import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import * as refusals from './refusals.ts';
+
+export interface LifeContext {
+  readonly config: () => Config;
+  readonly tenants: TenantDirectory;
+  readonly catalog: Catalog;
+  readonly dispatcher: Dispatcher;
+  readonly predictor: Predictor;
+  /** Unix time of the start, in seconds: `created` of the models. */
+  readonly startedS: number;
+  readonly record: (record: UsageRecord) => void;
+}
+
+export interface RequestLife {
+  headers(head: RequestHead, nowMs: number): void;
+  /** The whole body. */
+  body(bytes: Uint8Array, nowMs: number): void;
+  responseHeaders(head: ResponseHead, nowMs: number): void;
+  responseChunk(bytes: Uint8Array, endOfStream: boolean, nowMs: number): void;
+  /** Trailers, or anything else that proves that the answer was complete. */
+  responseComplete(nowMs: number): void;
+  /** The stream is gone, for whatever reason. */
+  streamEnded(nowMs: number): void;
+  /** True once nothing can come any more that would change anything. */
+  readonly ended: () => boolean;
+}
+
+type State = 'new' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
+
+const MIN_OUTPUT_TOKENS = 1;
+const MS_PER_MINUTE = 60_000;
+/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
+const HOLD_MARGIN_MS = 5_000;
+
+export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
+  let state: State = 'new';
+  let arrivedMs = 0;
+  let requestId = '';
+  let route: RouteName | undefined;
+  let tenant: Tenant | undefined;
+  let request: ParsedRequest | undefined;
+  let toSend: Buffer | undefined;
+  let predictedPrompt = 0;
+  let reservation: Reservation | undefined;
+  let ticket: Ticket | undefined;
+  let release: Release | undefined;
+  let queuedSinceMs: number | undefined;
+  let queueMs = 0;
+  let endpoint: string | undefined;
+  let status: number | undefined;
+  let meter: AnswerMeter | undefined;
+
+  const limitHeaders = (nowMs: number): HeaderList =>
+    tenant === undefined ? [] : rateLimitHeaders(tenant.limits, nowMs);
+
+  const record = (
+    outcome: Outcome,
+    reason: string | undefined,
+    reading: AnswerReading | undefined,
+    nowMs: number,
+  ): void => {
+    if (tenant === undefined || route === undefined || route === 'models') return;
+    const known = request !== undefined && context.catalog.poolOf(request.model) !== undefined;
+    context.record({
+      requestId,
+      tenant: tenant.config.name,
+      route,
+      ...(known && request !== undefined && { model: request.model }),
+      ...(release !== undefined && { pool: release.pool }),
+      ...(endpoint !== undefined && { endpoint }),
+      stream: request?.stream ?? false,
+      outcome,
+      ...(reason !== undefined && { reason }),
+      ...(status !== undefined && { status }),
+      queueMs,
+      ...(reading?.firstTokenMs !== undefined && { ttftMs: reading.firstTokenMs - arrivedMs }),
+      ...(reading?.itl !== undefined && { itlMeanMs: reading.itl.meanMs, itlMaxMs: reading.itl.maxMs }),
+      durationMs: nowMs - arrivedMs,
+      promptTokens: reading?.usage.promptTokens ?? 0,
+      completionTokens: reading?.usage.completionTokens ?? 0,
+      cachedTokens: reading?.usage.cachedTokens ?? 0,
+      usageSource: reading?.source ?? 'none',
+      droppedFields: request?.dropped ?? [],
+    });
+  };
+
+  /** The only way out. */
+  const end = (
+    outcome: Outcome,
+    reason: string | undefined,
+    reading: AnswerReading | undefined,
+    nowMs: number,
+  ): void => {
+    if (state === 'ended') return;
+    state = 'ended';
+    ticket?.cancel();
+    const used = reading?.usage;
+    reservation?.settle(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
+    if (reading?.source === 'engine' && tenant !== undefined && request !== undefined) {
+      context.predictor.learn(tenant.config.name, request.model, {
+        promptBytes: request.promptBytes,
+        promptTokens: reading.usage.promptTokens,
+        outputTokens: reading.usage.completionTokens,
+      });
+    }
+    record(outcome, reason, reading, nowMs);
+    toSend = undefined;
+    // Last: freeing the slot lets another request go, and that one must find this one's account closed.
+    release?.settle(used === undefined ? 0 : costOf(used.promptTokens, used.completionTokens));
+    release?.free(nowMs);
+  };
+
+  const refuse = (error: ApiError, nowMs: number): void => {
+    status = error.status;
+    end('refused', refusals.reasonOf(error), undefined, nowMs);
+    // After the end: what the request had reserved is back, and the headers say so.
+    edge.respond(errorResponse(route, error, limitHeaders(nowMs)));
+  };
+
+  const answerModels = (known: Tenant, nowMs: number): void => {
+    const names = context.catalog.modelsOf(known.config);
+    state = 'ended';
+    edge.respond({
+      status: 200,
+      headers: [['content-type', 'application/json'], ...limitHeaders(nowMs)],
+      body: modelList(names, context.startedS),
+      details: 'models',
+    });
+  };
+
+  const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
+
+  const onRelease = (granted: Release, nowMs: number): void => {
+    release = granted;
+    queueMs = granted.waitedMs;
+    endpoint = granted.slot.address;
+    state = 'released';
+    const body = toSend;
+    toSend = undefined;
+    if (body === undefined) {
+      end('aborted', 'queued', undefined, nowMs);
+      return;
+    }
+    edge.sendOn({ body, pool: granted.pool, addresses: granted.slot.addresses });
+  };
+
+  /** Most tokens of the answer: what the request says, lowered or set by the tenant's maxContext. */
+  const outputCap = (
+    parsed: ParsedRequest,
+    maxContext: number | undefined,
+  ): number | ApiError | undefined => {
+    if (parsed.route === 'embeddings') {
+      if (maxContext !== undefined && predictedPrompt > maxContext) {
+        return contextLengthExceeded(parsed.route, { maxContext, prompt: predictedPrompt, output: 0 });
+      }
+      return 0;
+    }
+    const asked = parsed.maxOutputTokens;
+    if (maxContext === undefined) return asked;
+    const room = maxContext - predictedPrompt;
+    if (room < MIN_OUTPUT_TOKENS || (asked !== undefined && asked > room)) {
+      return contextLengthExceeded(parsed.route, {
+        maxContext,
+        prompt: predictedPrompt,
+        output: asked ?? MIN_OUTPUT_TOKENS,
+      });
+    }
+    return asked ?? room;
+  };
+
+  const admit = (parsed: ParsedRequest, known: Tenant, nowMs: number): void => {
+    const { config } = known;
+    const pool = mayUse(config, parsed.model) ? context.catalog.poolOf(parsed.model) : undefined;
+    if (pool === undefined) {
+      refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(parsed.model), nowMs);
+      return;
+    }
+    predictedPrompt = context.predictor.promptTokens(parsed.model, parsed.promptBytes);
+    const cap = outputCap(parsed, config.limits.maxContext);
+    if (typeof cap === 'object') {
+      refuse(cap, nowMs);
+      return;
+    }
+    const predictedOutput = context.predictor.outputTokens(
+      config.name,
+      parsed.model,
+      cap === undefined ? undefined : cap * parsed.outputs,
+    );
+    const burst = config.limits.tokenBurst ?? config.limits.tokensPerMinute;
+    const predicted = predictedPrompt + predictedOutput;
+    // The output is a guess and must not make a request impossible; the prompt is there and may.
+    const toReserve = burst !== undefined && predictedPrompt < burst ? Math.min(predicted, burst) : predicted;
+    const reserved = known.limits.reserveTokens(toReserve, nowMs);
+    if (reserved.kind !== 'reserved') {
+      refuse(
+        reserved.kind === 'never'
+          ? refusals.promptOverBurst(predictedPrompt, reserved.limit)
+          : rateLimited('tokens', {
+              limit: reserved.limit,
+              requested: toReserve,
+              retryAfterMs: reserved.retryAfterMs,
+            }),
+        nowMs,
+      );
+      return;
+    }
+    reservation = reserved.reservation;
+    toSend = serialiseRequest(parsed, {
+      ...(config.limits.maxContext !== undefined &&
+        parsed.maxOutputTokens === undefined &&
+        cap !== undefined &&
+        cap > 0 && { maxOutputTokens: cap }),
+      includeUsage: true,
+    });
+    state = 'waiting';
+    queuedSinceMs = nowMs;
+    const offer = context.dispatcher.offer(
+      {
+        tenant: config.name,
+        pool,
+        cost: costOf(predictedPrompt, predictedOutput),
+        onRelease,
+        onExpire(reason, waitedMs, at) {
+          queueMs = waitedMs;
+          refuse(
+            reason === 'timeout' ? queueTimeout(waitedMs, context.dispatcher.retryAfterMs(pool)) : draining(),
+            at,
+          );
+        },
+      },
+      nowMs,
+    );
+    if (offer.kind === 'refused') {
+      refuse(refusals.queueRefusal(offer, parsed.model), nowMs);
+    } else if (offer.kind === 'queued') {
+      ticket = offer.ticket;
+      edge.hold(context.config().queue.maxWaitMs + HOLD_MARGIN_MS);
+    }
+  };
+
+  const complete = (nowMs: number): void => {
+    if (state !== 'answering') return;
+    const reading = readingNow();
+    if (reading?.errorFrame === true) end('failed', 'engine', reading, nowMs);
+    else end('completed', undefined, reading, nowMs);
+  };
+
+  return {
+    headers(head, nowMs) {
+      if (state !== 'new') return;
+      arrivedMs = nowMs;
+      requestId = head.requestId;
+      route = routeOf(head.method, head.path);
+      tenant = context.tenants.get(head.tenant);
+      if (tenant === undefined) {
+        refuse(refusals.unknownTenant(), nowMs);
+        return;
+      }
+      if (route === undefined) {
+        refuse(refusals.unknownRoute(), nowMs);
+        return;
+      }
+      const taken = tenant.limits.takeRequest(nowMs);
+      if (taken.kind !== 'taken') {
+        const limit = tenant.limits.requests(nowMs)?.limit ?? 0;
+        refuse(
+          rateLimited('requests', {
+            limit,
+            retryAfterMs: taken.kind === 'short' ? taken.retryAfterMs : MS_PER_MINUTE,
+          }),
+          nowMs,
+        );
+        return;
+      }
+      if (route === 'models') {
+        answerModels(tenant, nowMs);
+        return;
+      }
+      if (head.endOfStream) {
+        refuse(refusals.emptyBody(), nowMs);
+        return;
+      }
+      const maxBodyBytes = context.config().envoy.maxBodyBytes;
+      if (head.contentLength !== undefined && head.contentLength > maxBodyBytes) {
+        refuse(bodyTooLarge(maxBodyBytes), nowMs);
+        return;
+      }
+      if (context.dispatcher.isFullFor(tenant.config.name)) {
+        refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
+        return;
+      }
+      state = 'accepted';
+      edge.passHeaders();
+    },
+
+    body(bytes, nowMs) {
+      if (state !== 'accepted' || tenant === undefined) return;
+      const parsed = parseRequest(route as EngineRoute, bytes, context.config().fields);
+      if (parsed.kind === 'bad') {
+        refuse(parsed.error, nowMs);
+        return;
+      }
+      request = parsed.request;
+      admit(parsed.request, tenant, nowMs);
+    },
+
+    responseHeaders(head, nowMs) {
+      status = head.status;
+      if (state === 'ended' || tenant === undefined) {
+        edge.passResponseHeaders('none', []);
+        return;
+      }
+      const add = limitHeaders(nowMs);
+      if (state !== 'released' || release === undefined || request === undefined) {
+        // Envoy's own answer to a request that never got to an engine: too large a body, a broken upload.
+        edge.passResponseHeaders('none', add);
+        end('refused', `envoy-${head.status}`, undefined, nowMs);
+        return;
+      }
+      if (head.upstream !== '') {
+        release.slot.moveTo(head.upstream);
+        endpoint = head.upstream;
+      }
+      if (head.status >= 400) {
+        edge.passResponseHeaders('none', add);
+        end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
+        return;
+      }
+      state = 'answering';
+      meter = createAnswerMeter(request, head);
+      if (head.endOfStream) {
+        edge.passResponseHeaders('none', add);
+        end('completed', undefined, readingNow(), nowMs);
+        return;
+      }
+      edge.passResponseHeaders('stream', add);
+    },
+
+    responseChunk(bytes, endOfStream, nowMs) {
+      // The meter also cuts: it goes on after the end, until the last byte.
+      edge.passChunk(meter?.push(bytes, endOfStream, nowMs));
+      if (endOfStream || meter?.finished() === true) complete(nowMs);
+    },
+
+    responseComplete: complete,
+
+    streamEnded(nowMs) {
+      if (state === 'ended') return;
+      if (state === 'answering') {
+        end('aborted', 'streaming', readingNow(), nowMs);
+      } else if (state === 'released') {
+        // The engine has begun, or may have: the prompt is charged, no token of the answer was seen.
+        end('aborted', 'before-first-token', promptOnlyReading(predictedPrompt), nowMs);
+      } else if (state === 'waiting') {
+        queueMs = queuedSinceMs === undefined ? 0 : nowMs - queuedSinceMs;
+        end('aborted', 'queued', undefined, nowMs);
+      } else {
+        end('aborted', 'upload', undefined, nowMs);
+      }
+    },
+
+    ended: () => state === 'ended',
+  };
+}

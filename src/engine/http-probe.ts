@@ -1,0 +1,83 @@
+/** Asks an endpoint how it is, and which models it serves. */
+import { Agent, request } from 'node:http';
+import type { EndpointConfig } from '../config/config.ts';
+
+export interface ProbeResult {
+  readonly ok: boolean;
+  /** For the log: the status, or why there is none. */
+  readonly detail: string;
+}
+
+const MAX_ANSWER_BYTES = 1024 * 1024;
+
+/** A connection per probe: one that is kept could stay open to a process that no longer takes new ones. */
+const agent = new Agent({ keepAlive: false });
+
+/** GET; rejects on timeout, on a connection failure and on an answer over 1 MiB. */
+function get(
+  endpoint: EndpointConfig,
+  path: string,
+  timeoutMs: number,
+): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      { host: endpoint.host, port: endpoint.port, path, agent, signal: AbortSignal.timeout(timeoutMs) },
+      (incoming) => {
+        const parts: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (part: Buffer) => {
+          size += part.length;
+          if (size > MAX_ANSWER_BYTES) incoming.destroy(new Error('answer over 1 MiB'));
+          else parts.push(part);
+        });
+        incoming.on('end', () =>
+          resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(parts).toString('utf8') }),
+        );
+        incoming.on('error', reject);
+      },
+    );
+    outgoing.on('error', (error) =>
+      reject(
+        error.name === 'TimeoutError' || error.name === 'AbortError'
+          ? new Error(`no answer in ${timeoutMs} ms`)
+          : error,
+      ),
+    );
+    outgoing.end();
+  });
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Healthy is a 2xx within the time. A redirect is not followed: whatever answers there is not an engine. */
+export async function probeHealth(
+  endpoint: EndpointConfig,
+  path: string,
+  timeoutMs: number,
+): Promise<ProbeResult> {
+  try {
+    const { status } = await get(endpoint, path, timeoutMs);
+    return { ok: status >= 200 && status < 300, detail: `GET ${path}: ${status}` };
+  } catch (error) {
+    return { ok: false, detail: `GET ${path}: ${reasonOf(error)}` };
+  }
+}
+
+/** The ids that `GET /v1/models` lists, or undefined when the answer is none. */
+export async function askModels(
+  endpoint: EndpointConfig,
+  timeoutMs: number,
+): Promise<readonly string[] | undefined> {
+  try {
+    const { status, body } = await get(endpoint, '/v1/models', timeoutMs);
+    if (status !== 200) return undefined;
+    const answer: unknown = JSON.parse(body);
+    const list = (answer as { readonly data?: unknown } | null)?.data;
+    if (!Array.isArray(list)) return undefined;
+    return list
+      .map((entry: unknown) => (entry as { readonly id?: unknown } | null)?.id)
+      .filter((id): id is string => typeof id === 'string' && /^[\x21-\x7e]{1,256}$/.test(id));
+  } catch {
+    return undefined;
+  }
+}

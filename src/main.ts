@@ -1,0 +1,246 @@
+/**
+ * The composition root: joins the features to their I/O. One running service is one value.
+ */
+import { performance } from 'node:perf_hooks';
+import { createRequestLife } from './admission/request-life.ts';
+import { restartNeeded } from './config/changes.ts';
+import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from './config/config.ts';
+import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
+import { createEndpointResolver } from './envoy/dns-endpoints.ts';
+import { dynamicFilesOf } from './envoy/dynamic-files.ts';
+import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
+import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
+import { startGrpcServer } from './ext-proc/grpc-server.ts';
+import { createPredictor } from './meter/predictor.ts';
+import type { UsageRecord } from './meter/usage-record.ts';
+import { createDispatcher } from './queue/dispatcher.ts';
+import { createCatalog } from './route/catalog.ts';
+import { createPoolEndpoints, type PoolEndpoints } from './route/endpoints.ts';
+import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
+import type { Log } from './telemetry/pino-log.ts';
+import { createMetrics } from './telemetry/prom-metrics.ts';
+import type { ServiceEvent } from './telemetry/telemetry.ts';
+import { createTenantDirectory } from './tenant/directory.ts';
+
+export interface Service {
+  readonly address: ServiceAddress;
+  readonly metricsPort: number;
+  /** Takes over a new configuration; what runs goes on. */
+  reload(config: Config, warnings: readonly string[]): Promise<void>;
+  /** Says why a new configuration was not taken over. */
+  refuseReload(problems: readonly string[]): void;
+  /** Resolves when no request is open, or after the configured drain time. */
+  idle(): Promise<void>;
+  /**
+   * Takes no new streams, lets the open ones finish, and ends within the configured deadline: what still waits then is
+   * refused with 503, and what still streams goes on in Envoy without us.
+   */
+  drain(): Promise<void>;
+}
+
+/** How often waiting requests are looked at for maxWait: the precision of a 503, never of a release. */
+const EXPIRY_CHECK_MS = 50;
+/** Start-up waits this long for the first probes, so that the first request does not find an empty rotation. */
+const FIRST_PROBES_MS = 2_000;
+const DRAIN_CHECK_MS = 20;
+/** Time for the last answers to leave after the deadline. */
+const LAST_ANSWERS_MS = 500;
+
+const addressKey = (endpoint: EndpointConfig): string => endpoint.url;
+
+export async function startService(initial: Config, log: Log): Promise<Service> {
+  let config = initial;
+  let draining = false;
+  const now = (): number => performance.now();
+
+  const tenants = createTenantDirectory(config, now());
+  const catalog = createCatalog(config);
+  const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
+  const predictor = createPredictor();
+  const pools = new Map<string, { config: PoolConfig; endpoints: PoolEndpoints; monitor: HealthMonitor | undefined }>();
+  /** `ip:port` of every endpoint's URL. */
+  let resolved: ReadonlyMap<string, string> = new Map();
+
+  const metrics = createMetrics({
+    *tenants() {
+      for (const { config: tenant } of tenants.all()) {
+        const queued = dispatcher.queuedOfTenant(tenant.name);
+        const inFlight = dispatcher.inFlightOfTenant(tenant.name);
+        yield { tenant: tenant.name, queued, inFlight };
+      }
+    },
+    *pools() {
+      for (const [pool, { endpoints }] of pools) {
+        yield {
+          pool,
+          queued: dispatcher.queuedOf(pool),
+          inFlight: endpoints.inFlight(),
+          window: endpoints.window(),
+          endpoints: endpoints.list(),
+        };
+      }
+    },
+    openStreams: () => extProc.open(),
+  });
+  const tell = (event: ServiceEvent): void => {
+    log.event(event);
+    metrics.event(event);
+  };
+  const record = (usage: UsageRecord): void => {
+    log.requestEnded(usage);
+    metrics.requestEnded(usage);
+    // Envoy could not reach an endpoint: the probes find out which, and sooner than at their own time.
+    if (usage.reason === 'envoy' && usage.pool !== undefined) {
+      const monitor = pools.get(usage.pool)?.monitor;
+      if (usage.endpoint !== undefined) monitor?.hurry(usage.endpoint);
+    }
+  };
+
+  const context = {
+    config: () => config,
+    tenants,
+    catalog,
+    dispatcher,
+    predictor,
+    startedS: Math.floor(Date.now() / 1_000),
+    record,
+  };
+  const extProc = createExtProcService({
+    createLife: (edge) => createRequestLife(context, edge),
+    now,
+    draining: () => draining,
+    onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),
+    onStreamError: (detail) => tell({ kind: 'stream-failed', detail }),
+  });
+
+  const addressOf = (endpoint: EndpointConfig): string => {
+    const address = resolved.get(addressKey(endpoint)) ?? endpoint.host;
+    return `${address.includes(':') ? `[${address}]` : address}:${endpoint.port}`;
+  };
+
+  const watchPool = (pool: PoolConfig, endpoints: PoolEndpoints): HealthMonitor =>
+    startHealthMonitor({
+      pool,
+      addressOf,
+      onHealth(endpoint, healthy, detail) {
+        endpoints.setHealthy(endpoint.url, healthy);
+        tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
+        if (healthy) dispatcher.dispatch(now());
+      },
+      onModels(models) {
+        if (catalog.discovered(pool.name, models)) {
+          tell({ kind: 'models-discovered', pool: pool.name, models });
+        }
+      },
+    });
+
+  /** Brings the pools in line with the configuration and the resolved addresses. */
+  const applyPools = (): void => {
+    for (const [name, pool] of pools) {
+      if (config.pools.has(name)) continue;
+      pool.monitor?.stop();
+      pools.delete(name);
+      dispatcher.removePool(name, now());
+    }
+    for (const [name, next] of config.pools) {
+      let pool = pools.get(name);
+      const changed = pool === undefined || JSON.stringify(pool.config) !== JSON.stringify(next);
+      if (pool === undefined) {
+        pool = { config: next, endpoints: createPoolEndpoints(), monitor: undefined };
+        pools.set(name, pool);
+      }
+      pool.config = next;
+      pool.endpoints.reconfigure(
+        next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
+        next.windowPerEndpoint,
+      );
+      dispatcher.addPool(name, pool.endpoints);
+      if (changed) {
+        pool.monitor?.stop();
+        pool.monitor = watchPool(next, pool.endpoints);
+      }
+    }
+    dispatcher.dispatch(now());
+  };
+
+  const resolver = createEndpointResolver({
+    onProblem: (detail) => tell({ kind: 'dns-failed', detail }),
+    onChange(addresses) {
+      resolved = addresses;
+      writeDynamicFiles(config.envoy.directory, dynamicFilesOf(config, resolved));
+      applyPools();
+    },
+  });
+  resolved = await resolver.resolve(config);
+  writeDynamicFiles(config.envoy.directory, dynamicFilesOf(config, resolved));
+  applyPools();
+  await Promise.race([
+    Promise.all([...pools.values()].map(({ monitor }) => monitor?.firstRound)),
+    new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
+  ]);
+
+  const grpcServer = await startGrpcServer(config.service.address, extProc, config.envoy.maxBodyBytes);
+  const health = (): HealthReport => ({
+    status: draining ? 'draining' : 'ok',
+    pools: Object.fromEntries(
+      [...pools].map(([name, pool]) => [
+        name,
+        { healthy: pool.endpoints.healthyCount(), endpoints: pool.config.endpoints.length },
+      ]),
+    ),
+  });
+  const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health);
+  const expiry = setInterval(() => dispatcher.expire(now()), EXPIRY_CHECK_MS);
+
+  const untilIdle = async (): Promise<void> => {
+    const deadlineMs = now() + config.service.drainTimeoutMs;
+    while (extProc.open() > 0 && now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
+    }
+  };
+
+  /** Reloads one after another: each sees what the one before it left. */
+  let reloading: Promise<void> = Promise.resolve();
+
+  return {
+    address: grpcServer.address,
+    metricsPort: metricsServer.port,
+    reload(next, warnings) {
+      reloading = reloading.then(async () => {
+        const restart = restartNeeded(config, next);
+        const addresses = await resolver.resolve(next);
+        config = next;
+        resolved = addresses;
+        tenants.reconfigure(next, now());
+        catalog.reconfigure(next);
+        dispatcher.reconfigure(next.queue);
+        log.setLevel(next.log.level);
+        // Envoy learns of an endpoint before it is probed, and so before it is picked.
+        writeDynamicFiles(initial.envoy.directory, dynamicFilesOf(next, resolved));
+        applyPools();
+        tell({ kind: 'config-reloaded', warnings, restart });
+      });
+      return reloading;
+    },
+    refuseReload(problems) {
+      tell({ kind: 'config-refused', problems });
+    },
+    idle: untilIdle,
+    async drain() {
+      if (draining) return;
+      draining = true;
+      grpcServer.setServing(false);
+      tell({ kind: 'draining', deadlineMs: config.service.drainTimeoutMs });
+      await untilIdle();
+      const unfinished = extProc.open();
+      dispatcher.flush(now());
+      extProc.endAll();
+      await grpcServer.close(LAST_ANSWERS_MS);
+      clearInterval(expiry);
+      resolver.stop();
+      for (const { monitor } of pools.values()) monitor?.stop();
+      await metricsServer.close();
+      tell({ kind: 'drained', unfinished });
+    },
+  };
+}

@@ -1,0 +1,63 @@
+/** The structured log: one JSON line a request, one an event. Never a prompt, a completion or a key. */
+import { type DestinationStream, pino } from 'pino';
+import type { Config } from '../config/config.ts';
+import type { Telemetry } from './telemetry.ts';
+
+export interface Log extends Telemetry {
+  setLevel(level: Config['log']['level']): void;
+}
+
+/** Written as it comes, without waiting for the reader. */
+export const stdoutLog = (): DestinationStream => pino.destination({ fd: 1, sync: false });
+
+export function createLog(level: Config['log']['level'], destination: DestinationStream): Log {
+  const log = pino(
+    { level, base: { service: 'fairlane' }, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'message' },
+    destination,
+  );
+  const round = (ms: number): number => Math.round(ms * 100) / 100;
+
+  return {
+    setLevel(next) {
+      log.level = next;
+    },
+    requestEnded(record) {
+      const { droppedFields, queueMs, ttftMs, itlMeanMs, itlMaxMs, durationMs, ...rest } = record;
+      log.info(
+        {
+          ...rest,
+          queueMs: round(queueMs),
+          ...(ttftMs !== undefined && { ttftMs: round(ttftMs) }),
+          ...(itlMeanMs !== undefined && { itlMeanMs: round(itlMeanMs) }),
+          ...(itlMaxMs !== undefined && { itlMaxMs: round(itlMaxMs) }),
+          durationMs: round(durationMs),
+          ...(droppedFields.length > 0 && { droppedFields }),
+        },
+        'request',
+      );
+    },
+    event(event) {
+      const { kind, ...fields } = event;
+      switch (event.kind) {
+        case 'config-refused':
+        case 'filter-misconfigured':
+        case 'stream-failed':
+          log.error(fields, kind);
+          break;
+        case 'endpoint-health':
+          if (event.healthy) log.info(fields, kind);
+          else log.warn(fields, kind);
+          break;
+        case 'dns-failed':
+          log.warn(fields, kind);
+          break;
+        case 'config-reloaded':
+        case 'models-discovered':
+        case 'draining':
+        case 'drained':
+          log.info(fields, kind);
+          break;
+      }
+    },
+  };
+}

@@ -1,0 +1,198 @@
+/**
+ * Prometheus metrics. Labels are bounded: tenants, pools and endpoints come from the configuration, models from it or
+ * from the engines (at most 256 a pool), routes, outcomes and reasons from the code.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { UsageRecord } from '../meter/usage-record.ts';
+import type { ServiceEvent, Telemetry } from './telemetry.ts';
+
+/** What gauges read when they are scraped: nobody keeps a second count. */
+export interface MetricsSource {
+  /** Waiting and running requests of every tenant that has any. */
+  readonly tenants: () => Iterable<{
+    readonly tenant: string;
+    readonly queued: number;
+    readonly inFlight: number;
+  }>;
+  readonly pools: () => Iterable<{
+    readonly pool: string;
+    readonly queued: number;
+    readonly inFlight: number;
+    readonly window: number;
+    readonly endpoints: readonly {
+      readonly address: string;
+      readonly healthy: boolean;
+      readonly inFlight: number;
+    }[];
+  }>;
+  readonly openStreams: () => number;
+}
+
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
+
+export interface Metrics extends Telemetry {
+  readonly registry: Registry;
+}
+
+export function createMetrics(source: MetricsSource): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: 'fairlane_' });
+
+  const requests = new Counter({
+    name: 'fairlane_requests_total',
+    help: 'Requests that ended, by outcome: completed, refused, aborted or failed.',
+    labelNames: ['tenant', 'model', 'route', 'outcome'],
+    registers,
+  });
+  const refusals = new Counter({
+    name: 'fairlane_refusals_total',
+    help: 'Requests that Fairlane or Envoy refused, by the error code that the client got.',
+    labelNames: ['tenant', 'reason'],
+    registers,
+  });
+  const aborts = new Counter({
+    name: 'fairlane_aborts_total',
+    help: 'Requests whose stream ended early, by when: upload, queued, before-first-token or streaming.',
+    labelNames: ['tenant', 'reason'],
+    registers,
+  });
+  const tokens = new Counter({
+    name: 'fairlane_tokens_total',
+    help: 'Tokens used. kind is prompt, completion or cached (a part of prompt); source is engine or estimate.',
+    labelNames: ['tenant', 'model', 'kind', 'source'],
+    registers,
+  });
+  const queueWait = new Histogram({
+    name: 'fairlane_queue_wait_seconds',
+    help: 'Time from joining the queue to the release, of released requests; 0 for those that did not wait.',
+    labelNames: ['tenant', 'model'],
+    buckets: SECONDS,
+    registers,
+  });
+  const ttft = new Histogram({
+    name: 'fairlane_ttft_seconds',
+    help: 'Time to first token of streamed answers, from the arrival of the request: the queue wait is part of it.',
+    labelNames: ['tenant', 'model'],
+    buckets: SECONDS,
+    registers,
+  });
+  const itl = new Histogram({
+    name: 'fairlane_itl_seconds',
+    help: "Mean inter-token time of each streamed answer's tokens.",
+    labelNames: ['tenant', 'model'],
+    buckets: ITL_SECONDS,
+    registers,
+  });
+  const droppedFields = new Counter({
+    name: 'fairlane_dropped_fields_total',
+    help: 'Request fields that a tenant must not control and that were dropped.',
+    labelNames: ['tenant'],
+    registers,
+  });
+  const reloads = new Counter({
+    name: 'fairlane_config_reloads_total',
+    help: 'Configuration reloads, by result: applied or refused.',
+    labelNames: ['result'],
+    registers,
+  });
+  const streamErrors = new Counter({
+    name: 'fairlane_stream_errors_total',
+    help: 'ext_proc streams that ended by a fault of the service. Each is a bug worth a report.',
+    registers,
+  });
+
+  const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): Gauge<'tenant'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['tenant'],
+      registers,
+      collect() {
+        this.reset();
+        for (const row of source.tenants()) this.set({ tenant: row.tenant }, row[value]);
+      },
+    });
+  tenantGauge('fairlane_tenant_queued', 'Requests of the tenant that wait in the queue.', 'queued');
+  tenantGauge('fairlane_tenant_in_flight', 'Requests of the tenant that are in the engines.', 'inFlight');
+
+  const poolGauge = (name: string, help: string, value: 'queued' | 'inFlight' | 'window'): Gauge<'pool'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['pool'],
+      registers,
+      collect() {
+        this.reset();
+        for (const row of source.pools()) this.set({ pool: row.pool }, row[value]);
+      },
+    });
+  poolGauge('fairlane_pool_queued', "Requests that wait in the pool's queue.", 'queued');
+  poolGauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", 'inFlight');
+  poolGauge(
+    'fairlane_pool_window',
+    'Requests that the healthy endpoints of the pool may have in flight.',
+    'window',
+  );
+
+  new Gauge({
+    name: 'fairlane_endpoint_healthy',
+    help: '1 while the endpoint is in the rotation.',
+    labelNames: ['pool', 'endpoint'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, healthy } of endpoints) this.set({ pool, endpoint: address }, healthy ? 1 : 0);
+      }
+    },
+  });
+  new Gauge({
+    name: 'fairlane_endpoint_in_flight',
+    help: 'Requests that the endpoint serves.',
+    labelNames: ['pool', 'endpoint'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, inFlight } of endpoints) this.set({ pool, endpoint: address }, inFlight);
+      }
+    },
+  });
+  new Gauge({
+    name: 'fairlane_ext_proc_streams',
+    help: 'Open ext_proc streams: one per HTTP request that Envoy has in flight.',
+    registers,
+    collect() {
+      this.set(source.openStreams());
+    },
+  });
+
+  const count = (record: UsageRecord): void => {
+    const { tenant } = record;
+    const model = record.model ?? '';
+    requests.inc({ tenant, model, route: record.route, outcome: record.outcome });
+    if (record.outcome === 'refused') refusals.inc({ tenant, reason: record.reason ?? '' });
+    if (record.outcome === 'aborted') aborts.inc({ tenant, reason: record.reason ?? '' });
+    if (record.droppedFields.length > 0) droppedFields.inc({ tenant }, record.droppedFields.length);
+    if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
+    if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
+    if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
+    if (record.usageSource === 'none') return;
+    const source = record.usageSource;
+    tokens.inc({ tenant, model, kind: 'prompt', source }, record.promptTokens);
+    tokens.inc({ tenant, model, kind: 'completion', source }, record.completionTokens);
+    if (record.cachedTokens > 0) tokens.inc({ tenant, model, kind: 'cached', source }, record.cachedTokens);
+  };
+
+  return {
+    registry,
+    requestEnded: count,
+    event(event: ServiceEvent) {
+      if (event.kind === 'config-reloaded') reloads.inc({ result: 'applied' });
+      else if (event.kind === 'config-refused') reloads.inc({ result: 'refused' });
+      else if (event.kind === 'stream-failed') streamErrors.inc();
+    },
+  };
+}

@@ -1,0 +1,28 @@
+/** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
+import type { UsageRecord } from '../meter/usage-record.ts';
+
+export type ServiceEvent =
+  | {
+      readonly kind: 'config-reloaded';
+      readonly warnings: readonly string[];
+      readonly restart: readonly string[];
+    }
+  | { readonly kind: 'config-refused'; readonly problems: readonly string[] }
+  | {
+      readonly kind: 'endpoint-health';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly healthy: boolean;
+      readonly detail: string;
+    }
+  | { readonly kind: 'models-discovered'; readonly pool: string; readonly models: readonly string[] }
+  | { readonly kind: 'filter-misconfigured'; readonly detail: string }
+  | { readonly kind: 'stream-failed'; readonly detail: string }
+  | { readonly kind: 'dns-failed'; readonly detail: string }
+  | { readonly kind: 'draining'; readonly deadlineMs: number }
+  | { readonly kind: 'drained'; readonly unfinished: number };
+
+export interface Telemetry {
+  requestEnded(record: UsageRecord): void;
+  event(event: ServiceEvent): void;
+}

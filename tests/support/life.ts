@@ -1,0 +1,120 @@
+/** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
+import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
+import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
+import type { Config, Limits, TenantConfig } from '../../src/config/config.ts';
+import { createPredictor } from '../../src/meter/predictor.ts';
+import type { UsageRecord } from '../../src/meter/usage-record.ts';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
+import { createDispatcher } from '../../src/queue/dispatcher.ts';
+import { createCatalog } from '../../src/route/catalog.ts';
+import { createPoolEndpoints } from '../../src/route/endpoints.ts';
+import { createTenantDirectory } from '../../src/tenant/directory.ts';
+
+export type Said =
+  | { readonly kind: 'pass-headers' }
+  | { readonly kind: 'hold'; readonly forMs: number }
+  | { readonly kind: 'respond'; readonly response: DirectResponse }
+  | { readonly kind: 'send-on'; readonly request: SendOn }
+  | { readonly kind: 'response-headers'; readonly mode: ResponseMode; readonly add: HeaderList }
+  | { readonly kind: 'chunk'; readonly replacement: Uint8Array | undefined };
+
+export interface World {
+  readonly records: UsageRecord[];
+  readonly config: Config;
+  open(): { readonly life: RequestLife; readonly said: Said[] };
+  readonly dispatcher: ReturnType<typeof createDispatcher>;
+  readonly endpoints: ReturnType<typeof createPoolEndpoints>;
+  readonly tenants: ReturnType<typeof createTenantDirectory>;
+  readonly catalog: ReturnType<typeof createCatalog>;
+}
+
+export interface WorldOptions {
+  readonly limits?: Partial<Limits>;
+  readonly models?: TenantConfig['models'];
+  readonly window?: number;
+  readonly fields?: Config['fields'];
+  readonly discover?: boolean;
+}
+
+const tenant = (name: string, options: WorldOptions): TenantConfig => ({
+  name,
+  keys: [],
+  models: options.models ?? '*',
+  limits: { weight: 1, maxQueued: 10, ...options.limits },
+});
+
+/** Tenants `a` and `b`, pool `main` with one healthy endpoint 10.0.0.1:8000, models `small` and `secret`. */
+export function createWorld(options: WorldOptions = {}): World {
+  const names = ['a', 'b'];
+  const config: Config = {
+    listen: { host: '127.0.0.1', port: 8080 },
+    envoy: {
+      admin: { host: '127.0.0.1', port: 9901 },
+      directory: '/nowhere',
+      failureMode: 'open',
+      fallbackPool: 'main',
+      maxBodyBytes: 1_000_000,
+    },
+    service: {
+      address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
+      metrics: { host: '127.0.0.1', port: 0 },
+      drainTimeoutMs: 1_000,
+    },
+    queue: { maxWaitMs: 1_000, maxQueued: 100, quantumTokens: 512 },
+    fields: options.fields ?? { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
+    pools: new Map([
+      [
+        'main',
+        {
+          name: 'main',
+          endpoints: [{ url: 'http://10.0.0.1:8000', host: '10.0.0.1', port: 8000 }],
+          windowPerEndpoint: options.window ?? 2,
+          health: { path: '/health', intervalMs: 1_000, timeoutMs: 1_000, unhealthyAfter: 2, healthyAfter: 1 },
+          discoverModels: options.discover ?? false,
+        },
+      ],
+    ]),
+    models: new Map(
+      options.discover === true ? [] : ['small', 'secret'].map((name) => [name, { name, pool: 'main' }]),
+    ),
+    tenants: new Map(names.map((name) => [name, tenant(name, options)])),
+    log: { level: 'info' },
+  };
+  const records: UsageRecord[] = [];
+  const tenants = createTenantDirectory(config, 0);
+  const endpoints = createPoolEndpoints();
+  endpoints.reconfigure([{ url: 'http://10.0.0.1:8000', address: '10.0.0.1:8000' }], options.window ?? 2);
+  endpoints.setHealthy('http://10.0.0.1:8000', true);
+  const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
+  dispatcher.addPool('main', endpoints);
+  const catalog = createCatalog(config);
+  const context = {
+    config: () => config,
+    tenants,
+    catalog,
+    dispatcher,
+    predictor: createPredictor(),
+    startedS: 1_700_000_000,
+    record: (record: UsageRecord) => records.push(record),
+  };
+  return {
+    records,
+    config,
+    dispatcher,
+    endpoints,
+    tenants,
+    catalog,
+    open() {
+      const said: Said[] = [];
+      const edge: Edge = {
+        passHeaders: () => said.push({ kind: 'pass-headers' }),
+        hold: (forMs) => said.push({ kind: 'hold', forMs }),
+        respond: (response) => said.push({ kind: 'respond', response }),
+        sendOn: (request) => said.push({ kind: 'send-on', request }),
+        passResponseHeaders: (mode, add) => said.push({ kind: 'response-headers', mode, add }),
+        passChunk: (replacement) => said.push({ kind: 'chunk', replacement }),
+      };
+      return { life: createRequestLife(context, edge), said };
+    },
+  };
+}

@@ -1,0 +1,341 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { RequestLife } from '../../../src/admission/request-life.ts';
+import { createWorld, type Said, type World } from '../../support/life.ts';
+
+const chat = (fields: object = {}): Buffer =>
+  Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields }));
+const head = (fields: object = {}) => ({
+  method: 'POST',
+  path: '/v1/chat/completions',
+  tenant: 'a',
+  requestId: 'r1',
+  contentLength: undefined,
+  endOfStream: false,
+  ...fields,
+});
+const answer = (fields: object = {}) => ({
+  status: 200,
+  contentType: 'application/json',
+  contentEncoding: '',
+  upstream: '10.0.0.1:8000',
+  endOfStream: false,
+  ...fields,
+});
+const usage = (prompt: number, completion: number): Buffer =>
+  Buffer.from(JSON.stringify({ choices: [], usage: { prompt_tokens: prompt, completion_tokens: completion } }));
+const event = (data: object | string): Buffer =>
+  Buffer.from(`data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`);
+const token = (content: string): Buffer => event({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+
+const refusal = (said: readonly Said[]) => {
+  const last = said.at(-1);
+  if (last?.kind !== 'respond') throw new Error(`expected a refusal, got ${last?.kind}`);
+  return {
+    status: last.response.status,
+    error: (JSON.parse(last.response.body) as { error: { code: string; param: string | null; message: string } }).error,
+    headers: Object.fromEntries(last.response.headers),
+    details: last.response.details,
+  };
+};
+const sent = (said: readonly Said[]) => {
+  const one = said.find((entry) => entry.kind === 'send-on');
+  if (one?.kind !== 'send-on') throw new Error('not sent on');
+  return { ...one.request, json: JSON.parse(one.request.body.toString()) as Record<string, unknown> };
+};
+const run = (world: World, fields: object = {}, headFields: object = {}, nowMs = 0) => {
+  const { life, said } = world.open();
+  life.headers(head(headFields), nowMs);
+  life.body(chat(fields), nowMs);
+  return { life, said };
+};
+
+describe('a request', () => {
+  it('passes, is sent on and metered by what the engine says', () => {
+    const world = createWorld();
+    const { life, said } = run(world);
+    expect(said.map(({ kind }) => kind)).toEqual(['pass-headers', 'send-on']);
+    expect(sent(said)).toMatchObject({ pool: 'main', addresses: ['10.0.0.1:8000'] });
+    life.responseHeaders(answer(), 10);
+    life.responseChunk(usage(7, 5), true, 30);
+    expect(world.records).toEqual([
+      expect.objectContaining({
+        tenant: 'a',
+        model: 'small',
+        outcome: 'completed',
+        status: 200,
+        promptTokens: 7,
+        completionTokens: 5,
+        usageSource: 'engine',
+        endpoint: '10.0.0.1:8000',
+        durationMs: 30,
+      }),
+    ]);
+    expect(world.endpoints.inFlight()).toBe(0);
+  });
+
+  it('that streams asks the engine for usage, times the first token and ends at [DONE]', () => {
+    const world = createWorld();
+    const { life, said } = run(world, { stream: true });
+    expect(sent(said).json['stream_options']).toEqual({ include_usage: true });
+    life.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
+    life.responseChunk(event({ choices: [{ delta: { role: 'assistant', content: '' } }] }), false, 6);
+    life.responseChunk(token('a'), false, 20);
+    life.responseChunk(token('b'), false, 30);
+    life.responseChunk(event({ choices: [{ delta: {}, finish_reason: 'stop' }] }), false, 31);
+    life.responseChunk(usage(4, 2).length > 0 ? event(usage(4, 2).toString()) : Buffer.alloc(0), false, 32);
+    expect(world.endpoints.inFlight()).toBe(1);
+    life.responseChunk(event('[DONE]'), false, 33);
+    expect(world.endpoints.inFlight()).toBe(0);
+    life.responseChunk(Buffer.alloc(0), true, 40);
+    life.streamEnded(50);
+    expect(world.records).toHaveLength(1);
+    expect(world.records[0]).toMatchObject({
+      outcome: 'completed',
+      ttftMs: 20,
+      itlMeanMs: 10,
+      promptTokens: 4,
+      completionTokens: 2,
+    });
+  });
+
+  it('that is cut in mid-stream is charged for what went by, and says that this is an estimate', () => {
+    const world = createWorld();
+    const { life } = run(world, { stream: true });
+    life.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
+    life.responseChunk(token('a'), false, 20);
+    life.responseChunk(token('b'), false, 30);
+    life.streamEnded(31);
+    expect(world.records[0]).toMatchObject({
+      outcome: 'aborted',
+      reason: 'streaming',
+      completionTokens: 2,
+      usageSource: 'estimate',
+    });
+    expect(world.endpoints.inFlight()).toBe(0);
+  });
+
+  it.each([
+    ['no tenant', { tenant: '' }, 401, 'invalid_api_key'],
+    ['a tenant that is not configured', { tenant: 'nobody' }, 401, 'invalid_api_key'],
+    ['a tenant named like a prototype key', { tenant: '__proto__' }, 401, 'invalid_api_key'],
+    ['another route', { path: '/v1/load_lora_adapter' }, 404, 'unknown_url'],
+    ['another method', { method: 'GET' }, 404, 'unknown_url'],
+    ['a route with a trailing slash', { path: '/v1/chat/completions/' }, 404, 'unknown_url'],
+    ['no body', { endOfStream: true }, 400, 'invalid_request'],
+    ['a body that says it is too large', { contentLength: 1_000_001 }, 413, 'body_too_large'],
+  ])('with %s is refused before its body is read', (_, fields, status, code) => {
+    const world = createWorld();
+    const { life, said } = world.open();
+    life.headers(head(fields), 0);
+    expect(refusal(said)).toMatchObject({ status, error: { code }, details: code });
+    expect(life.ended()).toBe(true);
+  });
+
+  it.each([
+    ['an unknown model', { model: 'nope' }],
+    ['a model that it may not use', { model: 'secret' }],
+  ])('for %s gets the same 404', (_, fields) => {
+    const world = createWorld({ models: new Set(['small']) });
+    const { said } = run(world, fields);
+    const model = (fields as { model: string }).model;
+    expect(refusal(said)).toMatchObject({
+      status: 404,
+      error: {
+        code: 'model_not_found',
+        message: `The model \`${model}\` does not exist or you do not have access to it.`,
+      },
+    });
+  });
+
+  it('for a model while no engine has said what it serves is told to come back', () => {
+    const world = createWorld({ discover: true });
+    expect(refusal(run(world).said)).toMatchObject({ status: 503, error: { code: 'models_unknown' } });
+    world.catalog.discovered('main', ['small']);
+    expect(run(world).said.at(-1)?.kind).toBe('send-on');
+  });
+
+  it('over the request rate gets 429 with Retry-After and what is left', () => {
+    const world = createWorld({ limits: { requestsPerMinute: 60, requestBurst: 1 } });
+    run(world);
+    expect(refusal(run(world).said)).toMatchObject({
+      status: 429,
+      error: { code: 'rate_limit_exceeded', type: 'requests' },
+      headers: { 'retry-after': '1', 'x-ratelimit-limit-requests': '60', 'x-ratelimit-remaining-requests': '0' },
+    });
+    expect(world.records.at(-1)).toMatchObject({ outcome: 'refused', reason: 'requests_per_minute' });
+  });
+
+  it('over the token rate gets 429, and what it reserved comes back with its end', () => {
+    const world = createWorld({ limits: { tokensPerMinute: 600, tokenBurst: 300 } });
+    const { life } = run(world, { max_tokens: 200 });
+    expect(refusal(run(world, { max_tokens: 200 }).said)).toMatchObject({
+      status: 429,
+      error: { code: 'rate_limit_exceeded', type: 'tokens' },
+    });
+    life.responseHeaders(answer({ status: 500 }), 1);
+    expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
+    expect(run(world, { max_tokens: 200 }).said.at(-1)?.kind).toBe('send-on');
+  });
+
+  it('whose prompt alone is over the burst is refused for good, not put off', () => {
+    const world = createWorld({ limits: { tokensPerMinute: 600, tokenBurst: 10 } });
+    const { said } = run(world, { messages: [{ role: 'user', content: 'x'.repeat(400) }] });
+    expect(refusal(said)).toMatchObject({ status: 400, error: { code: 'prompt_over_token_burst' } });
+    expect(refusal(said).headers).not.toHaveProperty('retry-after');
+  });
+
+  it('over maxContext is refused; without a cap of its own it gets the room that is left', () => {
+    const world = createWorld({ limits: { maxContext: 100 } });
+    expect(refusal(run(world, { max_tokens: 100 }).said)).toMatchObject({
+      status: 400,
+      error: { code: 'context_length_exceeded' },
+    });
+    const { json } = sent(run(world).said);
+    expect(json['max_completion_tokens'] ?? json['max_tokens']).toBeLessThan(100);
+    expect(json['max_completion_tokens'] ?? json['max_tokens']).toBeGreaterThan(90);
+  });
+
+  it('waits when there is no slot, and Envoy is asked for patience', () => {
+    const world = createWorld({ window: 1 });
+    const first = run(world);
+    const second = run(world, {}, {}, 10);
+    expect(second.said.at(-1)).toEqual({ kind: 'hold', forMs: 6_000 });
+    first.life.streamEnded(100);
+    expect(second.said.at(-1)?.kind).toBe('send-on');
+    second.life.streamEnded(200);
+    expect(world.records[1]).toMatchObject({ queueMs: 90, outcome: 'aborted', reason: 'before-first-token' });
+  });
+
+  it('that leaves the queue takes nothing with it', () => {
+    const world = createWorld({ window: 1 });
+    const first = run(world);
+    const second = run(world, {}, { tenant: 'b' }, 10);
+    second.life.streamEnded(50);
+    expect(world.records[0]).toMatchObject({ outcome: 'aborted', reason: 'queued', queueMs: 40, promptTokens: 0 });
+    expect(world.dispatcher.queued()).toBe(0);
+    first.life.streamEnded(60);
+    expect(world.endpoints.inFlight()).toBe(0);
+  });
+
+  it('that waited too long gets 503 and is sent nowhere', () => {
+    const world = createWorld({ window: 1 });
+    run(world);
+    const second = run(world);
+    world.dispatcher.expire(1_000);
+    expect(refusal(second.said)).toMatchObject({ status: 503, error: { code: 'queue_timeout' } });
+  });
+
+  it('answered by Envoy itself before it was sent on is a refusal', () => {
+    const world = createWorld();
+    const { life, said } = world.open();
+    life.headers(head(), 0);
+    life.responseHeaders(answer({ status: 413, upstream: '' }), 1);
+    expect(said.at(-1)).toMatchObject({ kind: 'response-headers', mode: 'none' });
+    expect(world.records[0]).toMatchObject({ outcome: 'refused', reason: 'envoy-413', status: 413 });
+  });
+
+  it('whose answer Envoy made without any request is let pass', () => {
+    const { life, said } = createWorld().open();
+    life.responseHeaders(answer({ status: 400, upstream: '' }), 0);
+    life.responseChunk(Buffer.from('x'), true, 0);
+    expect(said.map(({ kind }) => kind)).toEqual(['response-headers', 'chunk']);
+  });
+
+  it('for the models gets those of its tenant', () => {
+    const world = createWorld({ models: new Set(['small']) });
+    const { life, said } = world.open();
+    life.headers(head({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
+    const last = said.at(-1);
+    const body = last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
+    expect(body?.data.map(({ id }) => id)).toEqual(['small']);
+    expect(world.records).toEqual([]);
+  });
+
+  it('to /v1/messages is refused in the shape of that API', () => {
+    const world = createWorld();
+    const { life, said } = world.open();
+    life.headers(head({ path: '/v1/messages' }), 0);
+    life.body(chat({ model: 'nope' }), 0);
+    const last = said.at(-1);
+    expect(last?.kind === 'respond' && JSON.parse(last.response.body)).toMatchObject({
+      type: 'error',
+      error: { type: 'not_found_error' },
+    });
+  });
+
+  it('never repeats an invented model in its record', () => {
+    const world = createWorld();
+    run(world, { model: 'invented-by-a-client' });
+    expect(JSON.stringify(world.records)).not.toContain('invented');
+  });
+});
+
+describe('whatever the order of events', () => {
+  const arbEvent = fc.oneof(
+    fc.constant('headers' as const),
+    fc.constant('body' as const),
+    fc.constant('bad-body' as const),
+    fc.constant('response-ok' as const),
+    fc.constant('response-sse' as const),
+    fc.constant('response-error' as const),
+    fc.constant('chunk' as const),
+    fc.constant('usage' as const),
+    fc.constant('done' as const),
+    fc.constant('last-chunk' as const),
+    fc.constant('trailers' as const),
+    fc.constant('stream-ended' as const),
+    fc.constant('expire' as const),
+    fc.constant('other-ends' as const),
+  );
+  const apply = (life: RequestLife, name: string, now: number): void => {
+    if (name === 'headers') life.headers(head(), now);
+    else if (name === 'body') life.body(chat({ stream: true, max_tokens: 10 }), now);
+    else if (name === 'bad-body') life.body(Buffer.from('{'), now);
+    else if (name === 'response-ok') life.responseHeaders(answer(), now);
+    else if (name === 'response-sse') life.responseHeaders(answer({ contentType: 'text/event-stream' }), now);
+    else if (name === 'response-error') life.responseHeaders(answer({ status: 500 }), now);
+    else if (name === 'chunk') life.responseChunk(token('x'), false, now);
+    else if (name === 'usage') life.responseChunk(event(usage(3, 1).toString()), false, now);
+    else if (name === 'done') life.responseChunk(event('[DONE]'), false, now);
+    else if (name === 'last-chunk') life.responseChunk(Buffer.alloc(0), true, now);
+    else if (name === 'trailers') life.responseComplete(now);
+    else if (name === 'stream-ended') life.streamEnded(now);
+  };
+
+  it('every slot and token comes back, one record is written, and nothing follows the end', () => {
+    fc.assert(
+      fc.property(fc.array(arbEvent, { maxLength: 25 }), fc.boolean(), (events, busy) => {
+        const world = createWorld({ window: 1, limits: { tokensPerMinute: 100_000, requestsPerMinute: 1_000 } });
+        const other = busy ? run(world, {}, { tenant: 'b' }) : undefined;
+        const { life, said } = world.open();
+        let now = 0;
+        for (const name of events) {
+          now += 100;
+          const ended = life.ended();
+          const before = said.length;
+          if (name === 'expire') world.dispatcher.expire(now);
+          else if (name === 'other-ends') other?.life.streamEnded(now);
+          else apply(life, name, now);
+          // After the end only the answer's own bytes are still passed on.
+          if (ended) {
+            for (const { kind } of said.slice(before)) expect(['response-headers', 'chunk']).toContain(kind);
+          }
+          expect(said.filter(({ kind }) => kind === 'respond' || kind === 'send-on').length).toBeLessThanOrEqual(1);
+        }
+        life.streamEnded(now + 1);
+        other?.life.streamEnded(now + 2);
+        expect(world.endpoints.inFlight()).toBe(0);
+        expect(world.dispatcher.queued()).toBe(0);
+        for (const { limits } of world.tenants.all()) expect(limits.outstanding()).toBe(0);
+        const mine = world.records.filter(({ tenant }) => tenant === 'a');
+        expect(mine.length).toBeLessThanOrEqual(1);
+        if (events.includes('headers') && !events.slice(0, events.indexOf('headers')).includes('stream-ended')) {
+          const early = events.slice(0, events.indexOf('headers')).some((name) => name.startsWith('response'));
+          if (!early) expect(mine).toHaveLength(1);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
