@@ -57,7 +57,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const catalog = createCatalog(config);
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   const predictor = createPredictor();
-  const pools = new Map<string, { config: PoolConfig; endpoints: PoolEndpoints; monitor: HealthMonitor | undefined }>();
+  const pools = new Map<
+    string,
+    { config: PoolConfig; endpoints: PoolEndpoints; monitor: HealthMonitor | undefined }
+  >();
   /** `ip:port` of every endpoint's URL. */
   let resolved: ReadonlyMap<string, string> = new Map();
 

@@ -29,7 +29,8 @@ async function clearStaleSocket(path: string): Promise<void> {
   } catch {
     return;
   }
-  if (!isSocket) throw new Error(`service.address: ${path} exists and is no socket; remove it or choose another path`);
+  if (!isSocket)
+    throw new Error(`service.address: ${path} exists and is no socket; remove it or choose another path`);
   const inUse = await new Promise<boolean>((resolve) => {
     const probe = connect(path);
     probe.once('connect', () => {
@@ -38,7 +39,10 @@ async function clearStaleSocket(path: string): Promise<void> {
     });
     probe.once('error', () => resolve(false));
   });
-  if (inUse) throw new Error(`service.address: another process serves ${path}; stop it or choose another envoy.directory`);
+  if (inUse)
+    throw new Error(
+      `service.address: another process serves ${path}; stop it or choose another envoy.directory`,
+    );
   unlinkSync(path);
 }
 
@@ -61,7 +65,12 @@ export async function startGrpcServer(
   setServing(true);
 
   if (address.kind === 'unix') await clearStaleSocket(address.path);
-  const host = address.kind === 'tcp' && address.host.includes(':') ? `[${address.host}]` : address.kind === 'tcp' ? address.host : '';
+  const host =
+    address.kind === 'tcp' && address.host.includes(':')
+      ? `[${address.host}]`
+      : address.kind === 'tcp'
+        ? address.host
+        : '';
   const target = address.kind === 'unix' ? `unix:${address.path}` : `${host}:${address.port}`;
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(target, grpc.ServerCredentials.createInsecure(), (error, bound) => {

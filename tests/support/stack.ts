@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
-import { loadConfig } from '../../src/config/fs-config.ts';
 import type { Config } from '../../src/config/config.ts';
+import { loadConfig } from '../../src/config/fs-config.ts';
 import { bootstrapOf } from '../../src/envoy/bootstrap.ts';
 import { type RunningEnvoy, startEnvoy } from '../../src/envoy/process-envoy.ts';
 import { type Service, startService } from '../../src/main.ts';
@@ -149,8 +149,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       service = await serve();
     },
     async close() {
-      await envoy.stop(500);
       await service.drain();
+      await envoy.stop(500);
       rmSync(directory, { recursive: true, force: true });
     },
   };

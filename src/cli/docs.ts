@@ -1,0 +1,69 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { Command } from 'commander';
+import { configJsonSchema, configReference } from '../config/reference.ts';
+import { createMetrics } from '../telemetry/prom-metrics.ts';
+import { metricsReference } from '../telemetry/reference.ts';
+import { envoyConfigText } from './envoy-config.ts';
+import { loadOrThrow, UserError } from './running.ts';
+
+/** Keys that the examples take from the environment. They reach no generated file. */
+const EXAMPLE_ENV = {
+  ALICE_KEY: 'example-key-of-alice',
+  BOB_KEY: 'example-key-of-bob',
+  QUIET_KEY: 'example-key-of-quiet',
+  NOISY_KEY: 'example-key-of-noisy',
+  ENGINE_URL: 'http://simulator:8000',
+  FAIRLANE_SIMULATOR_URL: 'http://127.0.0.1:8000',
+  XDG_RUNTIME_DIR: '/run/user/1000',
+};
+
+async function generated(): Promise<ReadonlyMap<string, string>> {
+  const metrics = createMetrics({ tenants: () => [], pools: () => [], openStreams: () => 0 });
+  const rows = metrics.registry.getMetricsAsArray().map((metric) => {
+    const { labelNames } = metric as unknown as { readonly labelNames?: readonly string[] };
+    return { name: metric.name, help: metric.help, type: String(metric.type), labels: labelNames ?? [] };
+  });
+  const files = new Map([
+    ['docs/config.md', configReference()],
+    ['docs/config.schema.json', `${JSON.stringify(configJsonSchema(), null, 2)}\n`],
+    ['docs/metrics.md', metricsReference(rows)],
+  ]);
+  for (const example of ['quickstart', 'existing-vllm', 'docker']) {
+    const { config } = loadOrThrow(`examples/${example}.yaml`, EXAMPLE_ENV);
+    files.set(`envoy/${example}.yaml`, envoyConfigText(config, 'bootstrap'));
+    if (example === 'existing-vllm') {
+      for (const part of ['http-filters', 'routes', 'clusters'] as const) {
+        files.set(`envoy/${part}.yaml`, envoyConfigText(config, part));
+      }
+    }
+  }
+  return files;
+}
+
+/** `fairlane docs`: writes what is generated from the code; with --check it only compares. For developers. */
+export function docsCommand(): Command {
+  return new Command('docs')
+    .description('Write the generated files of docs/ and envoy/ (run it in the project folder).')
+    .option('--check', 'write nothing; fail if a file is not up to date')
+    .action(async ({ check }: { check?: boolean }) => {
+      const stale: string[] = [];
+      for (const [path, text] of await generated()) {
+        let current = '';
+        try {
+          current = readFileSync(path, 'utf8');
+        } catch {
+          // Not there yet: as stale as any other.
+        }
+        if (current === text) continue;
+        stale.push(path);
+        if (check === true) continue;
+        mkdirSync(dirname(path), { recursive: true });
+        writeFileSync(path, text);
+      }
+      if (check === true && stale.length > 0) {
+        throw new UserError(`not up to date: ${stale.join(', ')}; run: npm run docs`);
+      }
+      console.log(stale.length === 0 ? 'Generated files are up to date.' : `Written: ${stale.join(', ')}`);
+    });
+}

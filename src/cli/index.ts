@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { checkConfigCommand } from './check-config.ts';
+import { docsCommand } from './docs.ts';
+import { envoyConfigCommand } from './envoy-config.ts';
+import { serveCommand } from './serve.ts';
+import { simulateCommand } from './simulate.ts';
+import { startCommand } from './start.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program = new Command('fairlane')
+  .description('Shares LLM engines fairly between tenants: an Envoy sidecar for vLLM and its kind.')
+  .version(version)
+  .showHelpAfterError('(see --help)')
+  .addCommand(startCommand())
+  .addCommand(serveCommand())
+  .addCommand(simulateCommand())
+  .addCommand(checkConfigCommand())
+  .addCommand(envoyConfigCommand())
+  .addCommand(docsCommand(), { hidden: true });
+
+program.parseAsync().catch((error: unknown) => {
+  console.error(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
+  process.exit(1);
+});

@@ -1,0 +1,377 @@
+/**
+ * Envoy's bootstrap for a configuration. What changes while Envoy runs (keys, clusters, endpoints) is in files that it
+ * watches (dynamic-files.ts): a change of the listener would drain it and cut long streams.
+ */
+import type { Config, ServiceAddress } from '../config/config.ts';
+import {
+  clusterOfPool,
+  METADATA_NAMESPACE,
+  POOL_HEADER,
+  RESERVED_HEADER_PREFIX,
+  RESPONSE_DETAILS_PREFIX,
+  SERVICE_CLUSTER,
+  TENANT_HEADER,
+} from '../domain/names.ts';
+import { ROUTES } from '../domain/routes.ts';
+import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
+import { duration, type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
+
+/** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
+const MESSAGE_TIMEOUT = '5s';
+const MAX_MESSAGE_TIMEOUT = '3600s';
+const STREAM_IDLE_FLOOR_MS = 300_000;
+/** Second and third choice of endpoint. */
+const RETRIES = 2;
+
+/** The filters in their order: what a client may not send goes, the tenant is known, the service decides. */
+export function httpFiltersOf(config: Config): readonly JsonMap[] {
+  return [
+    {
+      name: 'fairlane.remove_reserved_headers',
+      typed_config: {
+        ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
+        mutations: {
+          request_mutations: [
+            { remove_on_match: { key_matcher: { prefix: RESERVED_HEADER_PREFIX, ignore_case: true } } },
+          ],
+        },
+      },
+    },
+    {
+      name: 'fairlane.api_key_auth',
+      config_discovery: {
+        config_source: {
+          path_config_source: { path: `${config.envoy.directory}/${API_KEYS_FILE}` },
+          resource_api_version: 'V3',
+        },
+        type_urls: ['type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'],
+      },
+    },
+    {
+      name: 'fairlane.ext_proc',
+      typed_config: {
+        ...type('envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor'),
+        grpc_service: { envoy_grpc: { cluster_name: SERVICE_CLUSTER }, timeout: '0s' },
+        failure_mode_allow: config.envoy.failureMode === 'open',
+        status_on_error: { code: 'ServiceUnavailable' },
+        processing_mode: {
+          request_header_mode: 'SEND',
+          request_body_mode: 'BUFFERED',
+          request_trailer_mode: 'SKIP',
+          response_header_mode: 'SEND',
+          response_body_mode: 'NONE',
+          // Without it Envoy would close the stream after the headers, and the end of the answer would go unseen.
+          response_trailer_mode: 'SEND',
+        },
+        // The service looks at the answer's content type and asks for the body then.
+        allow_mode_override: true,
+        message_timeout: MESSAGE_TIMEOUT,
+        max_message_timeout: MAX_MESSAGE_TIMEOUT,
+        response_attributes: ['upstream.address'],
+        metadata_options: { receiving_namespaces: { untyped: [METADATA_NAMESPACE] } },
+      },
+    },
+    {
+      name: 'envoy.filters.http.router',
+      typed_config: {
+        ...type('envoy.extensions.filters.http.router.v3.Router'),
+        suppress_envoy_headers: true,
+      },
+    },
+  ];
+}
+
+const upstream = (target: JsonMap): JsonMap => ({
+  ...target,
+  timeout: '0s',
+  retry_policy: {
+    retry_on: 'connect-failure,refused-stream,reset,retriable-status-codes',
+    retriable_status_codes: [503],
+    num_retries: RETRIES,
+    // The next endpoint is another one: there is nothing to wait for.
+    retry_back_off: { base_interval: '0.005s', max_interval: '0.05s' },
+  },
+});
+
+/**
+ * The allow-list as routes. The service sends a request to a pool by a header; without it (the service is away, and
+ * the failure mode is open) the fallback pool serves it.
+ */
+export function routesOf(config: Config): readonly JsonMap[] {
+  const allowed = Object.values(ROUTES).flatMap(({ method, path }) => {
+    const match = (extra: readonly JsonMap[]): JsonMap => ({
+      path,
+      headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
+    });
+    const hidden = [TENANT_HEADER, POOL_HEADER];
+    return [
+      {
+        match: match([{ name: POOL_HEADER, present_match: true }]),
+        route: upstream({ cluster_header: POOL_HEADER }),
+        request_headers_to_remove: hidden,
+      },
+      {
+        match: match([]),
+        route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }),
+        request_headers_to_remove: hidden,
+      },
+    ];
+  });
+  return [
+    ...allowed,
+    {
+      match: { prefix: '/' },
+      direct_response: { status: 404 },
+      // Nothing to decide: the service is not asked.
+      typed_per_filter_config: {
+        'fairlane.ext_proc': {
+          ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
+          disabled: true,
+        },
+      },
+    },
+  ];
+}
+
+interface LocalReply {
+  readonly status: number;
+  readonly type: string;
+  readonly code: string;
+  readonly anthropic: string;
+  readonly message: string;
+  readonly retryAfterS?: number;
+}
+
+/** What Envoy says itself, in the words of the API. */
+const LOCAL_REPLIES: readonly LocalReply[] = [
+  {
+    status: 400,
+    type: 'invalid_request_error',
+    code: 'invalid_request',
+    anthropic: 'invalid_request_error',
+    message: 'The request is not valid HTTP for this API: check the path and the headers.',
+  },
+  {
+    status: 401,
+    type: 'invalid_request_error',
+    code: 'invalid_api_key',
+    anthropic: 'authentication_error',
+    message: 'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`.',
+  },
+  {
+    status: 404,
+    type: 'invalid_request_error',
+    code: 'unknown_url',
+    anthropic: 'not_found_error',
+    message: `Not served here. Served are ${Object.values(ROUTES)
+      .map(({ method, path }) => `${method} ${path}`)
+      .join(', ')}.`,
+  },
+  {
+    status: 408,
+    type: 'invalid_request_error',
+    code: 'request_timeout',
+    anthropic: 'api_error',
+    message: 'The request did not arrive in time. Please try again.',
+  },
+  {
+    status: 413,
+    type: 'invalid_request_error',
+    code: 'body_too_large',
+    anthropic: 'request_too_large',
+    message: 'The request body is too large.',
+  },
+  {
+    status: 500,
+    type: 'server_error',
+    code: 'gateway_error',
+    anthropic: 'api_error',
+    message: 'The gateway failed on this request. Please try again.',
+    retryAfterS: 1,
+  },
+  {
+    status: 502,
+    type: 'server_error',
+    code: 'engine_protocol_error',
+    anthropic: 'api_error',
+    message: 'The engine gave no valid answer. Please try again.',
+    retryAfterS: 1,
+  },
+  {
+    status: 503,
+    type: 'server_error',
+    code: 'engine_unavailable',
+    anthropic: 'overloaded_error',
+    message: 'No engine could be reached for this request. Please try again.',
+    retryAfterS: 1,
+  },
+  {
+    status: 504,
+    type: 'server_error',
+    code: 'gateway_timeout',
+    anthropic: 'api_error',
+    message: 'The request was not answered in time. Please try again.',
+    retryAfterS: 1,
+  },
+];
+
+/** Every answer of Envoy's own gets the shape of the API; the service's own answers pass as they are. */
+function localReplies(): JsonMap {
+  const filterOf = (reply: LocalReply, onlyMessages: boolean): JsonMap => {
+    const filters: JsonMap[] = [
+      {
+        status_code_filter: {
+          comparison: { op: 'EQ', value: { default_value: reply.status, runtime_key: 'fairlane.unset' } },
+        },
+      },
+      {
+        extension_filter: {
+          name: 'envoy.access_loggers.extension_filters.cel',
+          typed_config: {
+            ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
+            expression: `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}')`,
+          },
+        },
+      },
+    ];
+    if (onlyMessages) {
+      filters.push({
+        header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
+      });
+    }
+    return { and_filter: { filters } };
+  };
+  const mapper = (reply: LocalReply, onlyMessages: boolean): JsonMap => ({
+    filter: filterOf(reply, onlyMessages),
+    body_format_override: {
+      json_format: onlyMessages
+        ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }
+        : { error: { message: reply.message, type: reply.type, param: null, code: reply.code } },
+      content_type: 'application/json',
+    },
+    ...(reply.retryAfterS !== undefined && {
+      headers_to_add: [
+        {
+          header: { key: 'retry-after', value: String(reply.retryAfterS) },
+          append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+        },
+      ],
+    }),
+  });
+  return {
+    mappers: LOCAL_REPLIES.flatMap((reply) => [mapper(reply, true), mapper(reply, false)]),
+  };
+}
+
+function serviceEndpoint(address: ServiceAddress): JsonMap {
+  return address.kind === 'unix' ? { pipe: { path: address.path } } : socketAddress(address);
+}
+
+/** The cluster of Fairlane's own gRPC service. */
+export function serviceClusterOf(config: Config): JsonMap {
+  const { address } = config.service;
+  return {
+    name: SERVICE_CLUSTER,
+    type: address.kind === 'unix' ? 'STATIC' : 'STRICT_DNS',
+    connect_timeout: '1s',
+    circuit_breakers: noLimits,
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
+        explicit_http_config: {
+          http2_protocol_options: {
+            max_concurrent_streams: NO_LIMIT,
+            initial_stream_window_size: 1_048_576,
+            initial_connection_window_size: 16_777_216,
+          },
+        },
+      },
+    },
+    load_assignment: {
+      cluster_name: SERVICE_CLUSTER,
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: serviceEndpoint(address) } }] }],
+    },
+  };
+}
+
+function listenerOf(config: Config): JsonMap {
+  return {
+    name: 'fairlane',
+    address: socketAddress(config.listen),
+    per_connection_buffer_limit_bytes: config.envoy.maxBodyBytes,
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: 'envoy.filters.network.http_connection_manager',
+            typed_config: {
+              ...type('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager'),
+              stat_prefix: 'fairlane',
+              codec_type: 'AUTO',
+              use_remote_address: true,
+              normalize_path: true,
+              merge_slashes: true,
+              path_with_escaped_slashes_action: 'REJECT_REQUEST',
+              server_header_transformation: 'PASS_THROUGH',
+              request_headers_timeout: '30s',
+              stream_idle_timeout: duration(
+                Math.max(STREAM_IDLE_FLOOR_MS, config.queue.maxWaitMs + STREAM_IDLE_FLOOR_MS),
+              ),
+              http2_protocol_options: { max_concurrent_streams: 1_000 },
+              local_reply_config: localReplies(),
+              route_config: {
+                name: 'fairlane',
+                virtual_hosts: [{ name: 'fairlane', domains: ['*'], routes: routesOf(config) }],
+                // The pool's cluster comes from a file and may be there a moment later.
+                validate_clusters: false,
+              },
+              http_filters: httpFiltersOf(config),
+            },
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/** The complete bootstrap. */
+export function bootstrapOf(config: Config): JsonMap {
+  return {
+    node: { id: 'fairlane', cluster: 'fairlane' },
+    admin: { address: socketAddress(config.envoy.admin) },
+    layered_runtime: {
+      layers: [
+        {
+          name: 'fairlane',
+          static_layer: {
+            // Otherwise a reset ends every stream, and Node.js closes a connection that resets too often.
+            'envoy.reloadable_features.ext_proc_graceful_grpc_close': true,
+          },
+        },
+      ],
+    },
+    overload_manager: {
+      resource_monitors: [
+        {
+          name: 'envoy.resource_monitors.global_downstream_max_connections',
+          typed_config: {
+            ...type(
+              'envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',
+            ),
+            max_active_downstream_connections: 50_000,
+          },
+        },
+      ],
+    },
+    dynamic_resources: {
+      cds_config: {
+        path_config_source: { path: `${config.envoy.directory}/${CLUSTERS_FILE}` },
+        resource_api_version: 'V3',
+      },
+    },
+    static_resources: {
+      listeners: [listenerOf(config)],
+      clusters: [serviceClusterOf(config)],
+    },
+  };
+}

@@ -1,0 +1,40 @@
+/** Writes the files that Envoy watches. Envoy reacts to a rename only: each is written beside itself and moved. */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { JsonMap } from './envoy-json.ts';
+
+/** They hold API keys: for the owner only. */
+const FILE_MODE = 0o600;
+const DIRECTORY_MODE = 0o700;
+
+const current = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+};
+
+/** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
+export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, JsonMap>): void {
+  try {
+    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    for (const [name, content] of files) {
+      const path = join(directory, name);
+      const text = JSON.stringify(content);
+      if (current(path) === text) continue;
+      const temporary = `${path}.${process.pid}.tmp`;
+      writeFileSync(temporary, text, { mode: FILE_MODE });
+      renameSync(temporary, path);
+    }
+    for (const name of readdirSync(directory)) {
+      if (/^endpoints-.*\.json$/.test(name) && !files.has(name))
+        rmSync(join(directory, name), { force: true });
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(
+      `envoy.directory: cannot write to ${directory}: ${reason}; choose a folder that this user may write to`,
+    );
+  }
+}

@@ -1,0 +1,180 @@
+/** Runs an Envoy as a child, and makes sure that it never outlives this process. */
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { HostPort } from '../config/config.ts';
+import type { JsonMap } from './envoy-json.ts';
+import type { EnvoyBinary } from './process-find-envoy.ts';
+
+export interface StartEnvoyOptions {
+  readonly envoy: EnvoyBinary;
+  readonly bootstrap: JsonMap;
+  /** Where the bootstrap is written; the dynamic files are there already. */
+  readonly directory: string;
+  readonly admin: HostPort;
+  /** Worker threads; default: one per core. */
+  readonly concurrency?: number;
+  readonly onLog: (line: string) => void;
+}
+
+export interface RunningEnvoy {
+  /** Envoy's own process; with Docker, the client's. */
+  readonly pid: number;
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  /** Takes no new connections; what is open goes on. */
+  drainListeners(): Promise<void>;
+  /** SIGTERM, and SIGKILL after the deadline. */
+  stop(deadlineMs: number): Promise<void>;
+  kill(): void;
+}
+
+const READY_MS = 30_000;
+const READY_CHECK_MS = 50;
+const LAST_LINES = 20;
+
+/**
+ * The shell waits for Envoy and for its own fd 3, whose other end this process holds: it closes when this process ends,
+ * however it ends. The first line on stdout is Envoy's process id.
+ */
+const GUARD = `
+"$@" </dev/null 1>&2 3<&- &
+envoy=$!
+echo "$envoy"
+( cat <&3 >/dev/null; kill -KILL "$envoy" 2>/dev/null ) >/dev/null 2>&1 &
+guard=$!
+exec 3<&-
+wait "$envoy"
+code=$?
+kill "$guard" 2>/dev/null
+exit "$code"
+`;
+
+function admin(address: HostPort, method: string, path: string): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      {
+        host: address.host,
+        port: address.port,
+        method,
+        path,
+        agent: false,
+        signal: AbortSignal.timeout(2_000),
+      },
+      (incoming) => {
+        let body = '';
+        incoming.setEncoding('utf8');
+        incoming.on('data', (part: string) => {
+          body += part;
+        });
+        incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, body }));
+      },
+    );
+    outgoing.on('error', reject);
+    outgoing.end();
+  });
+}
+
+/** What the log's last lines mean, where that is known. */
+function explain(lines: readonly string[]): string {
+  const inUse = lines
+    .map((line) => /cannot bind '([^']+)': Address already in use/.exec(line)?.[1])
+    .find(Boolean);
+  if (inUse !== undefined)
+    return `${inUse} is in use; stop what listens there or choose another address in the configuration`;
+  return `its last words:\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}
+
+/**
+ * Starts Envoy and waits until it serves.
+ *
+ * @throws when it ends before, or does not serve within 30 s; the message says why.
+ */
+export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnvoy> {
+  const { envoy, directory } = options;
+  const bootstrapPath = join(directory, 'bootstrap.json');
+  writeFileSync(bootstrapPath, JSON.stringify(options.bootstrap), { mode: 0o600 });
+  const command = [
+    ...envoy.command,
+    ...(envoy.mount?.(directory) ?? []),
+    ...['--config-path', bootstrapPath, '--log-level', 'warning', '--disable-hot-restart'],
+    // A warning for each message of an API that Envoy calls work in progress, at every start: api_key_auth is one.
+    ...['--component-log-level', 'misc:error'],
+    ...(options.concurrency === undefined ? [] : ['--concurrency', String(options.concurrency)]),
+  ];
+  const child = spawn('/bin/sh', ['-c', GUARD, 'fairlane-envoy', ...command], {
+    // Its own group: the terminal's Ctrl-C is for this process, which lets running requests finish first.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  });
+  const { stdout, stderr } = child;
+  if (stdout === null || stderr === null) throw new Error('no pipes to Envoy');
+
+  const lastLines: string[] = [];
+  createInterface(stderr).on('line', (line) => {
+    lastLines.push(line);
+    if (lastLines.length > LAST_LINES) lastLines.shift();
+    options.onLog(line);
+  });
+  let ended = false;
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once('close', (code, signal) => {
+      ended = true;
+      // The shell reports a signal as 128 + its number.
+      resolve({ code, signal });
+    });
+    child.once('error', () => resolve({ code: null, signal: null }));
+  });
+  const pid = await new Promise<number>((resolve) => {
+    createInterface(stdout).once('line', (line) => resolve(Number(line)));
+    void exited.then(() => resolve(0));
+  });
+  const send = (signal: NodeJS.Signals): void => {
+    if (ended || pid === 0) return;
+    try {
+      process.kill(pid, signal);
+    } catch {
+      // Gone in this moment.
+    }
+  };
+
+  const until = Date.now() + READY_MS;
+  for (;;) {
+    if (ended) throw new Error(`Envoy did not start: ${explain(lastLines)}`);
+    try {
+      const { status } = await admin(options.admin, 'GET', '/ready');
+      // Another Envoy's admin page may answer here while ours could not bind: ours is about to end then.
+      if (status === 200 && !ended) {
+        await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
+        if (!ended) break;
+      }
+    } catch {
+      // Not listening yet.
+    }
+    if (Date.now() > until) {
+      send('SIGKILL');
+      throw new Error(`Envoy was not ready in ${READY_MS / 1_000} s: ${explain(lastLines)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
+  }
+
+  return {
+    pid,
+    exited,
+    async drainListeners() {
+      try {
+        await admin(options.admin, 'POST', '/drain_listeners');
+      } catch {
+        // It is gone, and so are its listeners.
+      }
+    },
+    async stop(deadlineMs) {
+      send('SIGTERM');
+      const timer = setTimeout(() => send('SIGKILL'), deadlineMs);
+      await exited;
+      clearTimeout(timer);
+    },
+    kill: () => send('SIGKILL'),
+  };
+}
