@@ -33,6 +33,8 @@ export interface RunningEnvoy {
 const READY_MS = 30_000;
 const READY_CHECK_MS = 50;
 const LAST_LINES = 20;
+/** Time for the log's last lines to arrive after the end. */
+const LAST_LINES_MS = 50;
 
 /**
  * The shell waits for Envoy and for its own fd 3, whose other end this process holds: it closes when this process ends,
@@ -119,10 +121,13 @@ export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnv
   });
   let ended = false;
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.once('close', (code, signal) => {
-      ended = true;
-      // The shell reports a signal as 128 + its number.
-      resolve({ code, signal });
+    child.once('exit', (code, signal) => {
+      // The guard reads from this pipe until it is closed, and would keep the child's pipes open.
+      child.stdio[3]?.destroy();
+      setTimeout(() => {
+        ended = true;
+        resolve({ code, signal });
+      }, LAST_LINES_MS);
     });
     child.once('error', () => resolve({ code: null, signal: null }));
   });

@@ -12,7 +12,13 @@ export const stdoutLog = (): DestinationStream => pino.destination({ fd: 1, sync
 
 export function createLog(level: Config['log']['level'], destination: DestinationStream): Log {
   const log = pino(
-    { level, base: { service: 'fairlane' }, timestamp: pino.stdTimeFunctions.isoTime, messageKey: 'message' },
+    {
+      level,
+      base: { service: 'fairlane' },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      messageKey: 'message',
+      formatters: { level: (label) => ({ level: label }) },
+    },
     destination,
   );
   const round = (ms: number): number => Math.round(ms * 100) / 100;

@@ -4,7 +4,9 @@ import type { RequestLife } from '../../../src/admission/request-life.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
-  Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields }));
+  Buffer.from(
+    JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields }),
+  );
 const head = (fields: object = {}) => ({
   method: 'POST',
   path: '/v1/chat/completions',
@@ -23,17 +25,22 @@ const answer = (fields: object = {}) => ({
   ...fields,
 });
 const usage = (prompt: number, completion: number): Buffer =>
-  Buffer.from(JSON.stringify({ choices: [], usage: { prompt_tokens: prompt, completion_tokens: completion } }));
+  Buffer.from(
+    JSON.stringify({ choices: [], usage: { prompt_tokens: prompt, completion_tokens: completion } }),
+  );
 const event = (data: object | string): Buffer =>
   Buffer.from(`data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`);
-const token = (content: string): Buffer => event({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
+const token = (content: string): Buffer =>
+  event({ choices: [{ index: 0, delta: { content }, finish_reason: null }] });
 
 const refusal = (said: readonly Said[]) => {
   const last = said.at(-1);
   if (last?.kind !== 'respond') throw new Error(`expected a refusal, got ${last?.kind}`);
   return {
     status: last.response.status,
-    error: (JSON.parse(last.response.body) as { error: { code: string; param: string | null; message: string } }).error,
+    error: (
+      JSON.parse(last.response.body) as { error: { code: string; param: string | null; message: string } }
+    ).error,
     headers: Object.fromEntries(last.response.headers),
     details: last.response.details,
   };
@@ -161,7 +168,11 @@ describe('a request', () => {
     expect(refusal(run(world).said)).toMatchObject({
       status: 429,
       error: { code: 'rate_limit_exceeded', type: 'requests' },
-      headers: { 'retry-after': '1', 'x-ratelimit-limit-requests': '60', 'x-ratelimit-remaining-requests': '0' },
+      headers: {
+        'retry-after': '1',
+        'x-ratelimit-limit-requests': '60',
+        'x-ratelimit-remaining-requests': '0',
+      },
     });
     expect(world.records.at(-1)).toMatchObject({ outcome: 'refused', reason: 'requests_per_minute' });
   });
@@ -212,7 +223,12 @@ describe('a request', () => {
     const first = run(world);
     const second = run(world, {}, { tenant: 'b' }, 10);
     second.life.streamEnded(50);
-    expect(world.records[0]).toMatchObject({ outcome: 'aborted', reason: 'queued', queueMs: 40, promptTokens: 0 });
+    expect(world.records[0]).toMatchObject({
+      outcome: 'aborted',
+      reason: 'queued',
+      queueMs: 40,
+      promptTokens: 0,
+    });
     expect(world.dispatcher.queued()).toBe(0);
     first.life.streamEnded(60);
     expect(world.endpoints.inFlight()).toBe(0);
@@ -247,7 +263,8 @@ describe('a request', () => {
     const { life, said } = world.open();
     life.headers(head({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
     const last = said.at(-1);
-    const body = last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
+    const body =
+      last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
     expect(body?.data.map(({ id }) => id)).toEqual(['small']);
     expect(world.records).toEqual([]);
   });
@@ -306,7 +323,10 @@ describe('whatever the order of events', () => {
   it('every slot and token comes back, one record is written, and nothing follows the end', () => {
     fc.assert(
       fc.property(fc.array(arbEvent, { maxLength: 25 }), fc.boolean(), (events, busy) => {
-        const world = createWorld({ window: 1, limits: { tokensPerMinute: 100_000, requestsPerMinute: 1_000 } });
+        const world = createWorld({
+          window: 1,
+          limits: { tokensPerMinute: 100_000, requestsPerMinute: 1_000 },
+        });
         const other = busy ? run(world, {}, { tenant: 'b' }) : undefined;
         const { life, said } = world.open();
         let now = 0;
@@ -321,7 +341,9 @@ describe('whatever the order of events', () => {
           if (ended) {
             for (const { kind } of said.slice(before)) expect(['response-headers', 'chunk']).toContain(kind);
           }
-          expect(said.filter(({ kind }) => kind === 'respond' || kind === 'send-on').length).toBeLessThanOrEqual(1);
+          expect(
+            said.filter(({ kind }) => kind === 'respond' || kind === 'send-on').length,
+          ).toBeLessThanOrEqual(1);
         }
         life.streamEnded(now + 1);
         other?.life.streamEnded(now + 2);
@@ -330,8 +352,13 @@ describe('whatever the order of events', () => {
         for (const { limits } of world.tenants.all()) expect(limits.outstanding()).toBe(0);
         const mine = world.records.filter(({ tenant }) => tenant === 'a');
         expect(mine.length).toBeLessThanOrEqual(1);
-        if (events.includes('headers') && !events.slice(0, events.indexOf('headers')).includes('stream-ended')) {
-          const early = events.slice(0, events.indexOf('headers')).some((name) => name.startsWith('response'));
+        if (
+          events.includes('headers') &&
+          !events.slice(0, events.indexOf('headers')).includes('stream-ended')
+        ) {
+          const early = events
+            .slice(0, events.indexOf('headers'))
+            .some((name) => name.startsWith('response'));
           if (!early) expect(mine).toHaveLength(1);
         }
       }),

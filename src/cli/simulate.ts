@@ -1,0 +1,66 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { startSimulator } from '../simulator/http-simulator.ts';
+import { parseProfile } from '../simulator/profile.ts';
+import { UserError } from './running.ts';
+
+const portOf = (text: string): number => {
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new InvalidArgumentError('a port is 0 to 65535');
+  return port;
+};
+const setting = (
+  text: string,
+  before: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> => {
+  const [key, value] = text.split('=', 2);
+  if (key === undefined || value === undefined) throw new InvalidArgumentError('write it as key=value');
+  return { ...before, [key]: value };
+};
+
+interface Options {
+  readonly host: string;
+  readonly port: number;
+  readonly model: readonly string[];
+  readonly profile: string;
+  readonly set?: Readonly<Record<string, string>>;
+  readonly exitWithParent?: boolean;
+}
+
+/** `fairlane simulate`: an engine without a GPU. */
+export function simulateCommand(): Command {
+  return new Command('simulate')
+    .description('Run an engine simulator: the OpenAI API with the timing of a vLLM, and no model.')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <port>', 'port to listen on; 0: any free one', portOf, 8000)
+    .option('--model <names...>', 'models it serves; the first is the default', ['demo'])
+    .option('--profile <name>', 'how fast it is: quickstart, 8b, 70b or test', 'quickstart')
+    .option(
+      '--set <key=value>',
+      'replace a setting of the profile, e.g. stepBaseMs=20; may be repeated',
+      setting,
+    )
+    .option('--exit-with-parent', 'end when the process that started it ends (needs an IPC channel)')
+    .action(async (options: Options) => {
+      let profile: ReturnType<typeof parseProfile>;
+      try {
+        profile = parseProfile(options.profile, options.set ?? {});
+      } catch (error) {
+        throw new UserError(error instanceof Error ? error.message : String(error));
+      }
+      const simulator = await startSimulator({
+        profile,
+        models: options.model,
+        host: options.host,
+        port: options.port,
+      });
+      console.log(`Simulating ${options.model.join(', ')} (${profile.name}) on ${simulator.url}`);
+      process.send?.({ kind: 'ready', url: simulator.url });
+      const stop = (): void => {
+        void simulator.close().then(() => process.exit(0));
+      };
+      process.on('SIGTERM', stop);
+      process.on('SIGINT', stop);
+      if (options.exitWithParent === true) process.on('disconnect', stop);
+    });
+}
