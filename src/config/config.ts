@@ -104,7 +104,7 @@ export interface Config {
     readonly maxWaitMs: number;
     /** Most requests waiting in one pool's queue, all tenants together. */
     readonly maxQueued: number;
-    /** Deficit round robin quantum of a tenant with weight 1, in tokens. */
+    /** Deficit round robin quantum of a tenant with weight 1, in weighted tokens. */
     readonly quantumTokens: number;
   };
   readonly fields: FieldPolicy;

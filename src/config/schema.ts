@@ -313,8 +313,8 @@ export const configSchema = section(
         quantum: integer(
           1,
           1_000_000,
-          'Tokens that a tenant of weight 1 may spend in each round of the queue. Small is fairer over short times, large is cheaper.',
-        ).prefault(512),
+          'Weighted tokens (prompt plus twice the output) that a tenant of weight 1 may spend in each round of the queue. Small is fairer over short times, large is cheaper.',
+        ).prefault(64),
       },
       'The queue.',
     ).prefault({}),

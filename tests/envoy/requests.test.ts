@@ -1,7 +1,7 @@
 /** One request at a time through the whole: what passes, what is refused and how, and what is written down. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, send } from '../support/client.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
@@ -10,7 +10,11 @@ let stack: Stack;
 const quiet = (options: object = {}) => send(stack.url, { key: KEYS.quiet, body: chatBody(), ...options });
 
 beforeAll(async () => {
-  engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo', 'embedder', 'secret'], faults: true });
+  engine = await startSimulator({
+    profile: parseProfile('test', {}),
+    models: ['demo', 'embedder', 'secret'],
+    faults: true,
+  });
   stack = await startStack({
     engines: [engine.url],
     change(config) {
@@ -18,7 +22,10 @@ beforeAll(async () => {
       config['tenants'] = {
         quiet: { keys: [KEYS.quiet], models: ['demo', 'embedder'] },
         noisy: { keys: [KEYS.noisy] },
-        metered: { keys: ['key-of-the-metered'], limits: { requestsPerMinute: 60, requestBurst: 3, tokensPerMinute: 6000 } },
+        metered: {
+          keys: ['key-of-the-metered'],
+          limits: { requestsPerMinute: 60, requestBurst: 3, tokensPerMinute: 6000 },
+        },
         thrifty: { keys: ['key-of-the-thrifty'], limits: { tokensPerMinute: 600, tokenBurst: 100 } },
         short: { keys: ['key-of-the-short'], limits: { maxContext: 50 } },
       };
@@ -107,24 +114,27 @@ describe('a request through Envoy', () => {
     expect(record).toMatchObject({ tenant: 'quiet', droppedFields: ['priority', 'cache_salt'] });
   });
 
-  it.each(['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'])('to %s passes and is metered', async (path) => {
-    const bodies: Record<string, object> = {
-      '/v1/completions': { model: 'demo', prompt: 'hello', max_tokens: 3 },
-      '/v1/embeddings': { model: 'embedder', input: ['a', 'b'] },
-      '/v1/responses': { model: 'demo', input: 'hello', max_output_tokens: 3 },
-      '/v1/messages': { model: 'demo', messages: [{ role: 'user', content: 'hello' }], max_tokens: 3 },
-    };
-    const before = stack.records().length;
-    const answer = await quiet({ path, body: JSON.stringify(bodies[path]) });
-    expect(answer.status).toBe(200);
-    const record = await stack.record((line) => stack.records().indexOf(line) >= before);
-    expect(record).toMatchObject({
-      outcome: 'completed',
-      usageSource: 'engine',
-      completionTokens: path === '/v1/embeddings' ? 0 : 3,
-    });
-    expect(record.promptTokens).toBeGreaterThan(0);
-  });
+  it.each(['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'])(
+    'to %s passes and is metered',
+    async (path) => {
+      const bodies: Record<string, object> = {
+        '/v1/completions': { model: 'demo', prompt: 'hello', max_tokens: 3 },
+        '/v1/embeddings': { model: 'embedder', input: ['a', 'b'] },
+        '/v1/responses': { model: 'demo', input: 'hello', max_output_tokens: 3 },
+        '/v1/messages': { model: 'demo', messages: [{ role: 'user', content: 'hello' }], max_tokens: 3 },
+      };
+      const before = stack.records().length;
+      const answer = await quiet({ path, body: JSON.stringify(bodies[path]) });
+      expect(answer.status).toBe(200);
+      const record = await stack.record((line) => stack.records().indexOf(line) >= before);
+      expect(record).toMatchObject({
+        outcome: 'completed',
+        usageSource: 'engine',
+        completionTokens: path === '/v1/embeddings' ? 0 : 3,
+      });
+      expect(record.promptTokens).toBeGreaterThan(0);
+    },
+  );
 
   it.each(['/v1/responses', '/v1/messages'])('streams from %s with first token and usage', async (path) => {
     const body =
@@ -140,11 +150,15 @@ describe('a request through Envoy', () => {
   });
 
   it('of 3 MiB is refused, one of just under the limit passes', async () => {
-    const content = (bytes: number) => chatBody({ messages: [{ role: 'user', content: 'x'.repeat(bytes) }], max_tokens: 1 });
+    const content = (bytes: number) =>
+      chatBody({ messages: [{ role: 'user', content: 'x'.repeat(bytes) }], max_tokens: 1 });
     const refused = await quiet({ body: content(3 * 1024 * 1024) });
     expect(refused.status).toBe(413);
     expect(refused.json.error).toMatchObject({ code: 'body_too_large' });
-    const chunked = await quiet({ body: content(3 * 1024 * 1024), headers: { 'transfer-encoding': 'chunked' } });
+    const chunked = await quiet({
+      body: content(3 * 1024 * 1024),
+      headers: { 'transfer-encoding': 'chunked' },
+    });
     expect(chunked.status).toBe(413);
     expect(chunked.json.error).toMatchObject({ code: 'body_too_large' });
     const passed = await quiet({ body: content(100_000) });
@@ -189,11 +203,26 @@ describe('a refusal through Envoy', () => {
   it.each([
     ['no JSON', '{"model":', 'invalid_json', null],
     ['not UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d]), 'invalid_json', null],
-    ['duplicate keys', '{"model":"demo","model":"secret","messages":[{"role":"user","content":"x"}]}', 'invalid_json', null],
+    [
+      'duplicate keys',
+      '{"model":"demo","model":"secret","messages":[{"role":"user","content":"x"}]}',
+      'invalid_json',
+      null,
+    ],
     ['an array', '[]', 'invalid_json', null],
     ['no model', '{"messages":[{"role":"user","content":"x"}]}', 'invalid_request', 'model'],
-    ['a model of another type', '{"model":5,"messages":[{"role":"user","content":"x"}]}', 'invalid_request', 'model'],
-    ['stream of another type', '{"model":"demo","stream":"yes","messages":[{"role":"user","content":"x"}]}', 'invalid_request', 'stream'],
+    [
+      'a model of another type',
+      '{"model":5,"messages":[{"role":"user","content":"x"}]}',
+      'invalid_request',
+      'model',
+    ],
+    [
+      'stream of another type',
+      '{"model":"demo","stream":"yes","messages":[{"role":"user","content":"x"}]}',
+      'invalid_request',
+      'stream',
+    ],
     ['an empty body', '', 'invalid_request', null],
   ])('of a body with %s is a 400 that says what is wrong', async (_, body, code, param) => {
     const answer = await quiet({ body });
@@ -230,7 +259,9 @@ describe('a refusal through Envoy', () => {
     expect(refused.json.error).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThanOrEqual(1);
     expect(refused.headers['x-ratelimit-remaining-requests']).toBe('0');
-    expect(await stack.metric('fairlane_refusals_total', { tenant: 'metered', reason: 'requests_per_minute' })).toBe(1);
+    expect(
+      await stack.metric('fairlane_refusals_total', { tenant: 'metered', reason: 'requests_per_minute' }),
+    ).toBe(1);
   });
 
   it('over the token rate is a 429 after what was used, not after what was asked for', async () => {
@@ -255,10 +286,18 @@ describe('a refusal through Envoy', () => {
   });
 
   it('on /v1/messages has the shape of that API, whoever refuses', async () => {
-    const body = JSON.stringify({ model: 'nothing', messages: [{ role: 'user', content: 'x' }], max_tokens: 1 });
+    const body = JSON.stringify({
+      model: 'nothing',
+      messages: [{ role: 'user', content: 'x' }],
+      max_tokens: 1,
+    });
     const ours = await quiet({ path: '/v1/messages', body });
     expect(ours.json).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
-    const envoys = await send(stack.url, { path: '/v1/messages', body, headers: { 'x-api-key': 'wrong-key' } });
+    const envoys = await send(stack.url, {
+      path: '/v1/messages',
+      body,
+      headers: { 'x-api-key': 'wrong-key' },
+    });
     expect(envoys.json).toMatchObject({ type: 'error', error: { type: 'authentication_error' } });
     const passed = await send(stack.url, {
       path: '/v1/messages',

@@ -101,7 +101,12 @@ export function openStream(url: string, options: SendOptions = {}): Promise<Open
         });
         // A test that hangs up does not look at `done`.
         done.catch(() => undefined);
-        resolve({ status: incoming.statusCode ?? 0, text: () => text, done, hangUp: () => outgoing.destroy() });
+        resolve({
+          status: incoming.statusCode ?? 0,
+          text: () => text,
+          done,
+          hangUp: () => outgoing.destroy(),
+        });
       },
     );
     outgoing.on('error', reject);

@@ -60,7 +60,7 @@ export function createWorld(options: WorldOptions = {}): World {
       metrics: { host: '127.0.0.1', port: 0 },
       drainTimeoutMs: 1_000,
     },
-    queue: { maxWaitMs: 1_000, maxQueued: 100, quantumTokens: 512 },
+    queue: { maxWaitMs: 1_000, maxQueued: 100, quantumTokens: 64 },
     fields: options.fields ?? { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
     pools: new Map([
       [

@@ -124,7 +124,7 @@ describe('defaults', () => {
         metrics: { host: '127.0.0.1', port: 9464 },
         drainTimeoutMs: 10_000,
       },
-      queue: { maxWaitMs: 30_000, maxQueued: 1_000, quantumTokens: 512 },
+      queue: { maxWaitMs: 30_000, maxQueued: 1_000, quantumTokens: 64 },
       fields: { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
       pools: new Map([
         [
