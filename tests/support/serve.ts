@@ -1,0 +1,49 @@
+/** `fairlane serve` as a process of its own, as it runs beside an Envoy that somebody else started. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export const CLI = fileURLToPath(new URL('../../src/cli/index.ts', import.meta.url));
+
+export interface CliProcess {
+  readonly child: ChildProcess;
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  readonly exited: Promise<number | null>;
+  /** Resolves once the text has been said, rejects when the process ends before. */
+  until(text: string, withinMs?: number): Promise<void>;
+}
+
+export function runCli(args: readonly string[], env: NodeJS.ProcessEnv = process.env): CliProcess {
+  const child = spawn(process.execPath, ['--import', 'tsx', CLI, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  let ended = false;
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('close', (code) => {
+      ended = true;
+      resolve(code);
+    });
+  });
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exited,
+    async until(text, withinMs = 60_000) {
+      const deadline = Date.now() + withinMs;
+      while (!stdout.includes(text) && !stderr.includes(text)) {
+        if (ended || Date.now() > deadline) throw new Error(`never said "${text}":\n${stdout}\n${stderr}`);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    },
+  };
+}
