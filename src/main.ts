@@ -46,8 +46,6 @@ const DRAIN_CHECK_MS = 20;
 /** Time for the last answers to leave after the deadline. */
 const LAST_ANSWERS_MS = 500;
 
-const addressKey = (endpoint: EndpointConfig): string => endpoint.url;
-
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
   let draining = false;
@@ -117,7 +115,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   });
 
   const addressOf = (endpoint: EndpointConfig): string => {
-    const address = resolved.get(addressKey(endpoint)) ?? endpoint.host;
+    const address = resolved.get(endpoint.url) ?? endpoint.host;
     return `${address.includes(':') ? `[${address}]` : address}:${endpoint.port}`;
   };
 
@@ -166,19 +164,24 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     dispatcher.dispatch(now());
   };
 
+  /** Envoy watches the folder that it was started with. */
+  const { directory } = initial.envoy;
+  const writeFiles = (next: Config, addresses: ReadonlyMap<string, string>): void =>
+    writeDynamicFiles(directory, dynamicFilesOf({ ...next, envoy: { ...next.envoy, directory } }, addresses));
+
   const resolver = createEndpointResolver({
     onProblem: (detail) => tell({ kind: 'dns-failed', detail }),
     onChange(addresses) {
       resolved = addresses;
-      writeDynamicFiles(config.envoy.directory, dynamicFilesOf(config, resolved));
+      writeFiles(config, addresses);
       applyPools();
     },
   });
   resolved = await resolver.resolve(config);
-  writeDynamicFiles(config.envoy.directory, dynamicFilesOf(config, resolved));
+  writeFiles(config, resolved);
   applyPools();
   await Promise.race([
-    Promise.all([...pools.values()].map(({ monitor }) => monitor?.firstRound)),
+    Promise.all([...pools.values()].flatMap(({ monitor }) => monitor?.firstRound ?? [])),
     new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
   ]);
 
@@ -202,6 +205,26 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     }
   };
 
+  const takeOver = async (next: Config, warnings: readonly string[]): Promise<void> => {
+    const addresses = await resolver.resolve(next);
+    try {
+      // First: it is what can fail, and Envoy learns of an endpoint before it is probed, and so before it is picked.
+      writeFiles(next, addresses);
+    } catch (error) {
+      tell({ kind: 'config-refused', problems: [error instanceof Error ? error.message : String(error)] });
+      return;
+    }
+    const restart = restartNeeded(config, next);
+    config = next;
+    resolved = addresses;
+    tenants.reconfigure(next, now());
+    catalog.reconfigure(next);
+    dispatcher.reconfigure(next.queue);
+    log.setLevel(next.log.level);
+    applyPools();
+    tell({ kind: 'config-reloaded', warnings, restart });
+  };
+
   /** Reloads one after another: each sees what the one before it left. */
   let reloading: Promise<void> = Promise.resolve();
 
@@ -209,20 +232,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     address: grpcServer.address,
     metricsPort: metricsServer.port,
     reload(next, warnings) {
-      reloading = reloading.then(async () => {
-        const restart = restartNeeded(config, next);
-        const addresses = await resolver.resolve(next);
-        config = next;
-        resolved = addresses;
-        tenants.reconfigure(next, now());
-        catalog.reconfigure(next);
-        dispatcher.reconfigure(next.queue);
-        log.setLevel(next.log.level);
-        // Envoy learns of an endpoint before it is probed, and so before it is picked.
-        writeDynamicFiles(initial.envoy.directory, dynamicFilesOf(next, resolved));
-        applyPools();
-        tell({ kind: 'config-reloaded', warnings, restart });
-      });
+      reloading = reloading.then(() => takeOver(next, warnings));
       return reloading;
     },
     refuseReload(problems) {

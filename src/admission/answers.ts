@@ -6,7 +6,7 @@ import { errorBody } from '../openai/error-body.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
 
 /** OpenAI's notation: `17ms`, `1.5s`, `6m0s`. */
-export function formatReset(ms: number): string {
+function formatReset(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.ceil(ms))}ms`;
   if (ms < 60_000) return `${Number((ms / 1_000).toFixed(3))}s`;
   const seconds = Math.ceil(ms / 1_000);

@@ -69,7 +69,7 @@ export interface PoolConfig {
   readonly discoverModels: boolean;
 }
 
-export interface ModelConfig {
+interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;

@@ -23,11 +23,11 @@ export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
   return read(path, env).loaded;
 }
 
-/** Where Envoy's files go unless `envoy.directory` says otherwise. */
+/** Where Envoy's files go unless `envoy.directory` says otherwise: a folder that is this user's own. */
 function defaultDirectory(env: NodeJS.ProcessEnv): string {
   const runtime = env['XDG_RUNTIME_DIR'];
-  const user = process.getuid?.() ?? userInfo().username;
-  return join(runtime?.startsWith('/') === true ? runtime : tmpdir(), `fairlane-${user}`);
+  if (runtime?.startsWith('/') === true) return join(runtime, 'fairlane');
+  return join(tmpdir(), `fairlane-${process.getuid?.() ?? userInfo().username}`);
 }
 
 interface Reading {

@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import type { Config, EndpointConfig } from '../config/config.ts';
 
 /** IP address of each endpoint's URL; endpoints whose name has never been resolved are absent. */
-export type ResolvedAddresses = ReadonlyMap<string, string>;
+type ResolvedAddresses = ReadonlyMap<string, string>;
 
 export interface EndpointResolver {
   /** Resolves this configuration's endpoints and watches them from now on. Never rejects. */

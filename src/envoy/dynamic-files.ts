@@ -3,7 +3,7 @@ import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 
-export const endpointsFile = (pool: string): string => `endpoints-${pool}.json`;
+const endpointsFile = (pool: string): string => `endpoints-${pool}.json`;
 
 const policy = (name: string, config: JsonMap): JsonMap => ({
   typed_extension_config: {

@@ -35,6 +35,7 @@ export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, 
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(
       `envoy.directory: cannot write to ${directory}: ${reason}; choose a folder that this user may write to`,
+      { cause: error },
     );
   }
 }

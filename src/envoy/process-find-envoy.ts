@@ -128,6 +128,7 @@ export async function findEnvoy({ env, onProgress }: FindEnvoyOptions): Promise<
       // Asked for by name: another one would be a surprise.
       throw new Error(
         `FAIRLANE_ENVOY=${wanted} does not run: ${reasonOf(error)}; set it to an Envoy binary or unset it`,
+        { cause: error },
       );
     }
   }

@@ -262,6 +262,7 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
           life.responseComplete(nowMs);
           write(passTrailers);
           break;
+        case undefined:
         default:
           // A message of a newer Envoy. Unanswered it would hold the request until the timeout.
           options.onMisconfigured(`unknown message ${message.request ?? '(empty)'}`);

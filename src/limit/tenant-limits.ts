@@ -14,7 +14,7 @@ export interface Reservation {
   settle(usedTokens: number, nowMs: number): void;
 }
 
-export type Reserve =
+type Reserve =
   | { readonly kind: 'reserved'; readonly reservation: Reservation }
   | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number }
   | { readonly kind: 'never'; readonly limit: number };

@@ -4,11 +4,6 @@
  * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the model; output tokens from
  * `min(max_tokens, what this tenant's requests to this model usually take)`.
  */
-export interface Prediction {
-  readonly promptTokens: number;
-  readonly outputTokens: number;
-}
-
 export interface Predictor {
   promptTokens(model: string, promptBytes: number): number;
   /** @param cap the request's own limit for all its outputs together, or undefined. */

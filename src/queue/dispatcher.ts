@@ -47,7 +47,7 @@ export type Offer =
       readonly retryAfterMs: number;
     };
 
-export interface Waiting {
+interface Waiting {
   readonly tenant: string;
   readonly pool: string;
   /** Predicted weighted tokens. */

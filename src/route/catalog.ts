@@ -2,7 +2,7 @@
 import type { Config, TenantConfig } from '../config/config.ts';
 
 /** Most models that one pool's endpoints may announce: they become metric labels. */
-export const MAX_DISCOVERED_MODELS = 256;
+const MAX_DISCOVERED_MODELS = 256;
 
 export interface Catalog {
   /** The pool that serves the model, or undefined. */

@@ -4,7 +4,7 @@
  * Invariant: 0 ≤ in flight; every slot taken is given back exactly once. An endpoint that left the rotation or the
  * configuration keeps the count of what it still serves.
  */
-export interface EndpointState {
+interface EndpointState {
   /** `http://host:port` as configured. */
   readonly url: string;
   /** `ip:port`, as Envoy knows it. */

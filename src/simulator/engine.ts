@@ -8,7 +8,7 @@
  */
 import type { EngineProfile } from './profile.ts';
 
-export interface EngineRequest {
+interface EngineRequest {
   readonly id: string;
   /** Hash of each full block of the prompt together with all before it. */
   readonly prefixHashes: readonly string[];
@@ -19,7 +19,7 @@ export interface EngineRequest {
   readonly priority?: number;
 }
 
-export interface TokenEvent {
+interface TokenEvent {
   readonly id: string;
   /** 0 for the first token. */
   readonly index: number;
@@ -39,7 +39,7 @@ export interface EngineGauges {
   readonly preemptions: number;
 }
 
-export interface StepPlan {
+interface StepPlan {
   readonly durationMs: number;
   readonly prefillTokens: number;
   readonly decodeSequences: number;
@@ -72,6 +72,7 @@ interface Sequence {
   running: boolean;
   /** Tokens of this sequence in the planned step. */
   planned: number;
+  plannedDecode: boolean;
 }
 
 export function createEngine(profile: EngineProfile): Engine {
@@ -160,6 +161,25 @@ export function createEngine(profile: EngineProfile): Engine {
     }
   };
 
+  let plannedPrefill = 0;
+  let plannedDecodes = 0;
+  let budget = 0;
+  const plan = (sequence: Sequence, tokens: number): void => {
+    sequence.planned = tokens;
+    sequence.plannedDecode = remaining(sequence) === 1 && sequence.generated > 0;
+    budget -= tokens;
+    if (sequence.plannedDecode) plannedDecodes += 1;
+    else plannedPrefill += tokens;
+  };
+  /** A preempted sequence computes nothing in this step. */
+  const unplan = (sequence: Sequence): void => {
+    if (sequence.planned === 0) return;
+    budget += sequence.planned;
+    if (sequence.plannedDecode) plannedDecodes -= 1;
+    else plannedPrefill -= sequence.planned;
+    sequence.planned = 0;
+  };
+
   const preempt = (): Sequence | undefined => {
     let victim: Sequence | undefined;
     for (const one of running) {
@@ -174,7 +194,7 @@ export function createEngine(profile: EngineProfile): Engine {
     if (victim === undefined) return undefined;
     running = running.filter((one) => one !== victim);
     victim.running = false;
-    victim.planned = 0;
+    unplan(victim);
     release(victim);
     waiting.unshift(victim);
     preemptions += 1;
@@ -198,6 +218,7 @@ export function createEngine(profile: EngineProfile): Engine {
         firstLookup: true,
         running: false,
         planned: 0,
+        plannedDecode: false,
       };
       order += 1;
       sequences.set(request.id, sequence);
@@ -223,16 +244,10 @@ export function createEngine(profile: EngineProfile): Engine {
 
     planStep() {
       if (planned) throw new Error('the planned step is not finished');
-      let budget = tokensPerStep;
-      let prefillTokens = 0;
-      let decodeSequences = 0;
+      budget = tokensPerStep;
+      plannedPrefill = 0;
+      plannedDecodes = 0;
       let preempted = false;
-      const plan = (sequence: Sequence, tokens: number): void => {
-        sequence.planned = tokens;
-        budget -= tokens;
-        if (tokens === 1 && remaining(sequence) === 1 && sequence.generated > 0) decodeSequences += 1;
-        else prefillTokens += tokens;
-      };
 
       for (const sequence of [...running]) {
         if (budget === 0) break;
@@ -243,7 +258,6 @@ export function createEngine(profile: EngineProfile): Engine {
           const victim = preempt();
           preempted = true;
           if (victim === undefined || victim === sequence) break;
-          // What the victim had in this step is not computed.
           fits = grow(sequence, tokens);
         }
         if (fits) plan(sequence, tokens);
@@ -263,15 +277,15 @@ export function createEngine(profile: EngineProfile): Engine {
         running.push(sequence);
         plan(sequence, tokens);
       }
-      if (prefillTokens === 0 && decodeSequences === 0) return undefined;
+      if (plannedPrefill === 0 && plannedDecodes === 0) return undefined;
       planned = true;
       return {
         durationMs:
           profile.stepBaseMs +
-          profile.msPerPrefillToken * prefillTokens +
-          profile.msPerDecodeSequence * decodeSequences,
-        prefillTokens,
-        decodeSequences,
+          profile.msPerPrefillToken * plannedPrefill +
+          profile.msPerDecodeSequence * plannedDecodes,
+        prefillTokens: plannedPrefill,
+        decodeSequences: plannedDecodes,
       };
     },
 

@@ -15,7 +15,7 @@ import {
 import type { EngineProfile } from './profile.ts';
 
 /** What an engine can do wrong. For tests; the program never sets one. */
-export type Fault =
+type Fault =
   | {
       readonly kind: 'status';
       readonly status: number;
@@ -33,7 +33,7 @@ export type Fault =
   | { readonly kind: 'split'; readonly bytes: number }
   | { readonly kind: 'trailers' };
 
-export interface SeenRequest {
+interface SeenRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly body: unknown;
@@ -347,7 +347,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
-    gauges: engine.gauges,
+    gauges: () => engine.gauges(),
     stats: () => ({ started, finished, aborted }),
     requests: () => seen,
     setFault(next) {

@@ -61,8 +61,7 @@ const WORDS = [
 ];
 
 /** The text of a token, the same every time. */
-export const wordOf = (index: number): string =>
-  `${index === 0 ? '' : ' '}${WORDS[index % WORDS.length] ?? ''}`;
+const wordOf = (index: number): string => `${index === 0 ? '' : ' '}${WORDS[index % WORDS.length] ?? ''}`;
 const textOf = (tokens: number): string =>
   Array.from({ length: tokens }, (_, index) => wordOf(index)).join('');
 

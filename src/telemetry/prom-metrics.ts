@@ -180,10 +180,11 @@ export function createMetrics(source: MetricsSource): Metrics {
     if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
     if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
     if (record.usageSource === 'none') return;
-    const source = record.usageSource;
-    tokens.inc({ tenant, model, kind: 'prompt', source }, record.promptTokens);
-    tokens.inc({ tenant, model, kind: 'completion', source }, record.completionTokens);
-    if (record.cachedTokens > 0) tokens.inc({ tenant, model, kind: 'cached', source }, record.cachedTokens);
+    const counted = record.usageSource;
+    tokens.inc({ tenant, model, kind: 'prompt', source: counted }, record.promptTokens);
+    tokens.inc({ tenant, model, kind: 'completion', source: counted }, record.completionTokens);
+    if (record.cachedTokens > 0)
+      tokens.inc({ tenant, model, kind: 'cached', source: counted }, record.cachedTokens);
   };
 
   return {

@@ -13,7 +13,7 @@ import { createLog } from '../../src/telemetry/pino-log.ts';
 import { envoyForTests } from './envoy.ts';
 import { freePorts } from './ports.ts';
 
-export interface LogLine extends Partial<UsageRecord> {
+interface LogLine extends Partial<UsageRecord> {
   readonly message: string;
 }
 
@@ -50,6 +50,10 @@ export const eventually = async <T>(
   }
 };
 
+/** A configuration being written. */
+// oxlint-disable-next-line no-explicit-any -- the schema checks it as soon as it is read
+export type Draft = Record<string, any>;
+
 export const KEYS = { quiet: 'key-of-the-quiet-one', noisy: 'key-of-the-noisy-one' } as const;
 
 /** YAML of a configuration for tests: `change` edits the plain object before it is written. */
@@ -57,9 +61,9 @@ export function configYaml(
   engines: readonly string[],
   ports: { readonly api: number; readonly admin: number; readonly metrics: number },
   directory: string,
-  change: (config: Record<string, any>) => void = () => undefined,
+  change: (config: Draft) => void = () => undefined,
 ): string {
-  const config: Record<string, any> = {
+  const config: Draft = {
     listen: `127.0.0.1:${ports.api}`,
     envoy: { admin: `127.0.0.1:${ports.admin}`, directory },
     service: { metrics: `127.0.0.1:${ports.metrics}`, drainTimeout: '2s' },
@@ -83,7 +87,7 @@ export function configYaml(
 
 export interface StackOptions {
   readonly engines: readonly string[];
-  readonly change?: (config: Record<string, any>) => void;
+  readonly change?: (config: Draft) => void;
   /** The service is not started: what Envoy does alone. */
   readonly withoutService?: boolean;
 }

@@ -145,7 +145,7 @@ describe('a request', () => {
   ])('for %s gets the same 404', (_, fields) => {
     const world = createWorld({ models: new Set(['small']) });
     const { said } = run(world, fields);
-    const model = (fields as { model: string }).model;
+    const { model } = fields;
     expect(refusal(said)).toMatchObject({
       status: 404,
       error: {
