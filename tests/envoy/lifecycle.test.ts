@@ -6,7 +6,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, openStream, send } from '../support/client.ts';
-import { eventually, KEYS, type Stack, startStack } from '../support/stack.ts';
+import { eventually } from '../support/eventually.ts';
+import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 /** 20 ms a step: a stream of 100 tokens takes two seconds. */
 const slow = parseProfile('test', { stepBaseMs: 20 });

@@ -11,9 +11,10 @@ import { type Simulator, startSimulator } from '../../src/simulator/http-simulat
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, openStream, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
-import { configYaml, eventually, KEYS } from '../support/stack.ts';
+import { configYaml, KEYS } from '../support/stack.ts';
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const long = (tokens: number) => chatBody({ stream: true, max_tokens: tokens, ignore_eos: true });

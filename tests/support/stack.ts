@@ -11,6 +11,7 @@ import { type Service, startService } from '../../src/main.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
 import { createLog } from '../../src/telemetry/pino-log.ts';
 import { envoyForTests } from './envoy.ts';
+import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
 
 interface LogLine extends Partial<UsageRecord> {
@@ -35,20 +36,6 @@ export interface Stack {
   restartService(): Promise<void>;
   close(): Promise<void>;
 }
-
-export const eventually = async <T>(
-  read: () => T | Promise<T>,
-  good: (value: T) => boolean,
-  withinMs = 5_000,
-): Promise<T> => {
-  const until = Date.now() + withinMs;
-  for (;;) {
-    const value = await read();
-    if (good(value)) return value;
-    if (Date.now() > until) throw new Error(`not within ${withinMs} ms; last: ${JSON.stringify(value)}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-};
 
 /** A configuration being written. */
 // oxlint-disable-next-line no-explicit-any -- the schema checks it as soon as it is read
