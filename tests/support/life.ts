@@ -22,6 +22,7 @@ export interface World {
   readonly records: UsageRecord[];
   readonly config: Config;
   open(): { readonly life: RequestLife; readonly said: Said[] };
+  life(edge: Edge): RequestLife;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
   readonly tenants: ReturnType<typeof createTenantDirectory>;
@@ -110,6 +111,7 @@ export function createWorld(options: WorldOptions = {}): World {
     endpoints,
     tenants,
     catalog,
+    life: (edge) => createRequestLife(context, edge),
     open() {
       const said: Said[] = [];
       const edge: Edge = {
