@@ -23,6 +23,8 @@ const program = new Command('fairlane')
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 
+for (const command of program.commands) command.copyInheritedSettings(program);
+
 program.parseAsync().catch((error: unknown) => {
   console.error(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

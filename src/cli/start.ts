@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,12 +13,43 @@ import { type RunningSimulator, startSimulatorProcess } from '../simulator/proce
 import { loadOrThrow, type RunningService, runService, stopSignal } from './running.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
+const DEMO_PORT_TRIES = 50;
 
 const urlOf = ({ host, port }: HostPort): string => {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 };
 const say = (text: string): void => console.error(`fairlane: ${text}`);
+
+/** The address, or the same with the next port that is free: the demo gives way to whatever runs already. */
+async function freeAddress(address: HostPort, taken: ReadonlySet<number>): Promise<HostPort> {
+  for (let port = address.port; port < address.port + DEMO_PORT_TRIES; port += 1) {
+    if (taken.has(port)) continue;
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, address.host, () => server.close(() => resolve(true)));
+    });
+    if (free) return { ...address, port };
+  }
+  return address;
+}
+
+async function onFreePorts(config: Config): Promise<Config> {
+  const taken = new Set<number>();
+  const next = async (address: HostPort): Promise<HostPort> => {
+    const free = await freeAddress(address, taken);
+    if (free.port !== address.port) say(`port ${address.port} is in use, taking ${free.port}`);
+    taken.add(free.port);
+    return free;
+  };
+  return {
+    ...config,
+    listen: await next(config.listen),
+    envoy: { ...config.envoy, admin: await next(config.envoy.admin) },
+    service: { ...config.service, metrics: await next(config.service.metrics) },
+  };
+}
 
 function banner(config: Config, metricsPort: number, demo: boolean): string {
   const api = urlOf(config.listen);
@@ -80,10 +112,10 @@ export function startCommand(): Command {
           env['XDG_RUNTIME_DIR'] = directory;
         }
         const loaded = loadOrThrow(path, env);
-        const { config } = loaded;
+        const config = demo ? await onFreePorts(loaded.config) : loaded.config;
         const binary = await findEnvoy({ env: process.env, onProgress: say });
         say(binary.description);
-        running = await runService(path, loaded, env);
+        running = await runService(path, { ...loaded, config }, env);
         envoy = await startEnvoy({
           envoy: binary,
           bootstrap: bootstrapOf(config),

@@ -1,0 +1,238 @@
+/** The commands as a user types them. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadConfig } from '../../src/config/fs-config.ts';
+import { dynamicFilesOf } from '../../src/envoy/dynamic-files.ts';
+import { writeDynamicFiles } from '../../src/envoy/fs-dynamic-files.ts';
+import { startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { chatBody, eventsOf, openStream, send } from '../support/client.ts';
+import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
+import { runCli } from '../support/serve.ts';
+import { configYaml, KEYS } from '../support/stack.ts';
+
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+};
+/** Every process below this one. */
+const descendants = (pid: number): readonly number[] => {
+  const table = execFileSync('ps', ['-e', '-o', 'pid=,ppid='], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number));
+  const below = (parent: number): number[] =>
+    table.filter(([, ppid]) => ppid === parent).flatMap(([child = 0]) => [child, ...below(child)]);
+  return below(pid);
+};
+
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'fairlane-cli-'));
+  await envoyForTests();
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('fairlane start', () => {
+  it('without a configuration serves the demo: the banner’s curl lines work as they are, and Ctrl-C ends all three', async () => {
+    const start = runCli(['start']);
+    await start.until('Ctrl-C drains and stops.');
+    const curls = start
+      .stdout()
+      .split('\n')
+      .filter((line) => line.startsWith('curl '));
+    expect(curls).toHaveLength(2);
+    for (const curl of curls) {
+      const answer = JSON.parse(execFileSync('sh', ['-c', `${curl} --silent`], { encoding: 'utf8' })) as {
+        choices: { message: { content: string } }[];
+      };
+      expect(answer.choices[0]?.message.content).not.toBe('');
+    }
+    const metrics = /metrics +(\S+)/.exec(start.stdout())?.[1] ?? '';
+    expect(await (await fetch(metrics)).text()).toContain('fairlane_requests_total{tenant="quiet"');
+    const admin = /admin +(\S+)/.exec(start.stdout())?.[1] ?? '';
+    expect((await fetch(`${admin}/ready`)).status).toBe(200);
+
+    const processes = descendants(start.child.pid ?? 0);
+    expect(processes.length).toBeGreaterThanOrEqual(3);
+    const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
+    const stream = await openStream(url, {
+      key: 'demo-quiet-key',
+      body: chatBody({ stream: true, max_tokens: 100, ignore_eos: true }),
+    });
+    start.child.kill('SIGINT');
+    expect(await start.exited).toBe(0);
+    expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
+    await eventually(
+      () => processes.filter(alive),
+      (left) => left.length === 0,
+      2_000,
+    );
+    expect(start.stdout() + start.stderr()).not.toMatch(/Segmentation|Backtrace|Unhandled|at .*\.ts:\d+/);
+  });
+
+  it('stops at once on a second Ctrl-C', async () => {
+    const start = runCli(['start']);
+    await start.until('Ctrl-C drains and stops.');
+    const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
+    const stream = await openStream(url, {
+      key: 'demo-quiet-key',
+      body: chatBody({ stream: true, max_tokens: 2_000, ignore_eos: true }),
+    });
+    start.child.kill('SIGINT');
+    await start.until('draining');
+    start.child.kill('SIGINT');
+    expect(await start.exited).toBe(130);
+    await expect(stream.done).rejects.toThrow();
+  });
+
+  it('killed outright takes Envoy and the simulator with it', async () => {
+    const start = runCli(['start']);
+    await start.until('Ctrl-C drains and stops.');
+    const processes = descendants(start.child.pid ?? 0);
+    start.child.kill('SIGKILL');
+    await eventually(
+      () => processes.filter(alive),
+      (left) => left.length === 0,
+      5_000,
+    );
+  });
+
+  it('serves a user’s own engine, and takes over a changed file', async () => {
+    const engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const [api = 0, admin = 0, metrics = 0] = await freePorts(3);
+    const path = join(folder, 'own.yaml');
+    const text = configYaml([engine.url], { api, admin, metrics }, join(folder, 'own'));
+    writeFileSync(path, text);
+    const start = runCli(['start', '--config', path]);
+    await start.until('Ctrl-C drains and stops.');
+    const ask = (key: string) => send(`http://127.0.0.1:${api}`, { key, body: chatBody() });
+    expect((await ask(KEYS.quiet)).status).toBe(200);
+    writeFileSync(path, text.replace(KEYS.quiet, 'another-key-for-quiet'));
+    await eventually(
+      () => ask('another-key-for-quiet'),
+      ({ status }) => status === 200,
+    );
+    writeFileSync(path, text.replace('pools:', 'poools:'));
+    await start.until('config-refused');
+    expect(start.stdout()).toMatch(/own\.yaml:\d+:\d+: poools: .*pools/);
+    expect((await ask('another-key-for-quiet')).status).toBe(200);
+    start.child.kill('SIGTERM');
+    expect(await start.exited).toBe(0);
+    await engine.close();
+  });
+
+  it('with a port in use says which, and leaves nothing behind', async () => {
+    const taken = createServer();
+    const port = await new Promise<number>((resolve) => {
+      taken.listen(0, '127.0.0.1', () => resolve((taken.address() as { port: number }).port));
+    });
+    const [admin = 0, metrics = 0] = await freePorts(2);
+    const path = join(folder, 'taken.yaml');
+    writeFileSync(
+      path,
+      configYaml(['http://127.0.0.1:9'], { api: port, admin, metrics }, join(folder, 'taken')),
+    );
+    const start = runCli(['start', '--config', path]);
+    expect(await start.exited).toBe(1);
+    expect(start.stderr()).toContain(`127.0.0.1:${port} is in use`);
+    expect(start.stderr()).not.toMatch(/at .*\.ts:\d+/);
+    taken.close();
+  });
+
+  it('with a wrong configuration names file, line and the nearest key, and exits with 1', async () => {
+    const path = join(folder, 'wrong.yaml');
+    writeFileSync(
+      path,
+      'pools:\n  main:\n    endpoint: [http://127.0.0.1:8000]\ntenants: { a: { keys: [long-enough-key] } }\n',
+    );
+    const start = runCli(['start', '--config', path]);
+    expect(await start.exited).toBe(1);
+    expect(start.stderr()).toMatch(/wrong\.yaml:3:5: pools\.main\.endpoint: .*endpoints/);
+  });
+
+  it.each([
+    [['--help'], 0],
+    [['start', '--help'], 0],
+    [['stat'], 1],
+    [['start', '--concurrency'], 1],
+  ])('%j is understood or refused with help', async (args, code) => {
+    const command = runCli(args);
+    expect(await command.exited).toBe(code);
+    expect(command.stdout() + command.stderr()).toMatch(/Usage:|--help/);
+  });
+});
+
+describe('fairlane envoy-config', () => {
+  const examples = ['quickstart', 'existing-vllm', 'docker', 'full'];
+  const env = {
+    ...process.env,
+    ALICE_KEY: 'key-of-alice',
+    BOB_KEY: 'key-of-bob-too',
+    QUIET_KEY: 'key-of-quiet',
+    BOB_NEXT_KEY: 'key-of-bob-next',
+    NIGHTLY_KEY: 'key-of-nightly',
+    NOISY_KEY: 'key-of-noisy',
+    ENGINE_URL: 'http://127.0.0.1:8001',
+    FAIRLANE_SIMULATOR_URL: 'http://127.0.0.1:8000',
+  };
+
+  it.each(examples)(
+    'prints a bootstrap for examples/%s.yaml that Envoy accepts, without a key in it',
+    async (name) => {
+      const directory = join(folder, name);
+      const text = readFileSync(`examples/${name}.yaml`, 'utf8');
+      const path = join(folder, `${name}.yaml`);
+      writeFileSync(path, text);
+      const full = { ...env, XDG_RUNTIME_DIR: directory };
+      const printed = runCli(['envoy-config', '--config', path], full);
+      expect(await printed.exited).toBe(0);
+      expect(printed.stdout()).not.toContain('key-of');
+      expect(printed.stdout()).not.toContain('demo-quiet-key');
+      const loaded = loadConfig(path, full);
+      if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
+      const { config } = loaded;
+      const there = { ...config, envoy: { ...config.envoy, directory } };
+      writeDynamicFiles(
+        directory,
+        dynamicFilesOf(
+          there,
+          new Map(
+            [...config.pools.values()].flatMap((pool) =>
+              pool.endpoints.map(({ url }) => [url, '127.0.0.1'] as const),
+            ),
+          ),
+        ),
+      );
+      const bootstrap = join(directory, 'bootstrap.yaml');
+      writeFileSync(bootstrap, printed.stdout().replaceAll(config.envoy.directory, directory));
+      const [program, ...args] = (await envoyForTests()).command;
+      const output = execFileSync(
+        program,
+        [...args, '--mode', 'validate', '--config-path', bootstrap, '--log-level', 'error'],
+        { encoding: 'utf8' },
+      );
+      expect(output).toContain('OK');
+    },
+  );
+
+  it('prints the parts for an Envoy that runs already', async () => {
+    for (const part of ['http-filters', 'routes', 'clusters']) {
+      const printed = runCli(
+        ['envoy-config', '--config', 'examples/existing-vllm.yaml', '--part', part],
+        env,
+      );
+      expect(await printed.exited).toBe(0);
+      expect(printed.stdout()).toMatch(/^# Generated/);
+    }
+  });
+});
