@@ -39,7 +39,8 @@ const yaml = configYaml([engine], { api, admin, metrics }, directory, (config) =
 writeFileSync(path, yaml);
 const loaded = loadConfig(path, process.env);
 if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
-const service = runCli(['serve', '--config', path]);
+// The build, as it runs in production: tsx names every closure as it is made, which costs.
+const service = runCli(['serve', '--config', path], process.env, ['dist/cli/index.js']);
 await service.until('serving ext_proc');
 
 /** The same listener twice; the second without ext_proc. */

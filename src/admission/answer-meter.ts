@@ -56,7 +56,7 @@ export function createAnswerMeter(request: ParsedRequest, head: ResponseHead): A
       if (rest === undefined || rest.length === 0) return now;
       return Buffer.concat([now ?? chunk, rest]);
     },
-    finished: () => meter.result().finished,
+    finished: () => meter.finished(),
     reading(predictedPromptTokens) {
       const { usage, firstTokenMs, itl, errorFrame, tokenEvents, bytes } = meter.result();
       const estimated =

@@ -85,6 +85,9 @@ export function createBodyMeter(route: EngineRoute): ResponseMeter {
       head = undefined;
       return undefined;
     },
+    // Only its end says that a body is complete.
+    finished: () => false,
+
     result(): MeterResult {
       return {
         ...(bytes > 0 && { firstTokenMs, lastTokenMs }),

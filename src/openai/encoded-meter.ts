@@ -43,6 +43,8 @@ export function createEncodedMeter(inner: ResponseMeter, contentEncoding: string
       }
       return undefined;
     },
+    finished: () => false,
+
     result(): MeterResult {
       const { firstTokenMs: _first, lastTokenMs: _last, ...result } = inner.result();
       return {

@@ -26,7 +26,9 @@ export interface ResponseMeter {
   readonly push: (chunk: Uint8Array, nowMs: number) => Uint8Array | undefined;
   /** The response came to its own end: gives bytes held back, if any. Not called when it was cut off. */
   readonly end: () => Uint8Array | undefined;
-  /** What is known so far. */
+  /** The engine has said that the answer is complete. Cheap: asked after every chunk. */
+  readonly finished: () => boolean;
+  /** What is known so far. May parse: asked once. */
   readonly result: () => MeterResult;
 }
 

@@ -205,6 +205,8 @@ export function createStreamMeter(options: {
       return rest;
     },
 
+    finished: () => done || reader.finished(),
+
     result(): MeterResult {
       const usage = reader.usage(tokenEvents);
       return {

@@ -13,8 +13,13 @@ export interface CliProcess {
   until(text: string, withinMs?: number): Promise<void>;
 }
 
-export function runCli(args: readonly string[], env: NodeJS.ProcessEnv = process.env): CliProcess {
-  const child = spawn(process.execPath, ['--import', 'tsx', CLI, ...args], {
+/** @param program arguments of Node.js that run the program: from its sources, unless something else is given. */
+export function runCli(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+  program: readonly string[] = ['--import', 'tsx', CLI],
+): CliProcess {
+  const child = spawn(process.execPath, [...program, ...args], {
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
