@@ -1,0 +1,170 @@
+/** Every command in the README is run, or checked elsewhere; every link and every claim about a file holds. */
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { envoyConfigText } from '../../src/cli/envoy-config.ts';
+import { loadConfig } from '../../src/config/fs-config.ts';
+import { bootstrapOf } from '../../src/envoy/bootstrap.ts';
+import type { JsonMap } from '../../src/envoy/envoy-json.ts';
+import { startEnvoy } from '../../src/envoy/process-envoy.ts';
+import { startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { chatBody, send } from '../support/client.ts';
+import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
+import { runCli } from '../support/serve.ts';
+import { configYaml, KEYS } from '../support/stack.ts';
+
+const readme = readFileSync('README.md', 'utf8');
+const blocks = (language: string): readonly string[] =>
+  [...readme.matchAll(new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``, 'g'))].map(([, text = '']) => text);
+const commands = blocks('sh').flatMap((block) => block.trim().split('\n'));
+const env = { ...process.env, ALICE_KEY: 'choose-a-long-one', BOB_KEY: 'and-another-one' };
+
+/** Starts a command that serves, waits for its banner, and ends it as Ctrl-C in a terminal does. */
+async function serves(command: string): Promise<string> {
+  const shell = spawn('sh', ['-c', command], { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
+  let output = '';
+  for (const stream of [shell.stdout, shell.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+  }
+  const exited = new Promise((resolve) => shell.once('close', resolve));
+  await eventually(
+    () => output,
+    (text) => text.includes('Ctrl-C drains and stops.'),
+    60_000,
+  );
+  process.kill(-(shell.pid ?? 0), 'SIGINT');
+  await exited;
+  return output;
+}
+
+describe('the README', () => {
+  it('has no command that is not run here or by .ci/run', async () => {
+    const left: string[] = [];
+    for (const command of commands) {
+      if (command === 'npm ci && npm start') {
+        // npm ci has been run: this very test stands on it.
+        expect(await serves('npm start')).toContain('fairlane: stopped');
+      } else if (command.startsWith('npm start -- --config ')) {
+        expect(await serves(command)).toContain('fairlane: stopped');
+      } else if (command.startsWith('npm run ')) {
+        expect(execFileSync('sh', ['-c', command], { env, encoding: 'utf8' }).length).toBeGreaterThan(0);
+      } else if (command.startsWith('export ')) {
+        for (const pair of command.slice('export '.length).split(' ')) {
+          const [name = '', value] = pair.split('=');
+          expect((env as NodeJS.ProcessEnv)[name]).toBe(value);
+        }
+      } else if (command === 'npm ci && npm test') {
+        expect(readFileSync('.ci/run', 'utf8')).toMatch(/npm ci[^]*npm test/);
+      } else left.push(command);
+    }
+    expect(commands.length).toBeGreaterThan(6);
+    expect(left).toEqual([]);
+  });
+
+  it('shows configurations that are accepted', () => {
+    const [own = '', tiers = ''] = blocks('yaml');
+    const folder = mkdtempSync(join(tmpdir(), 'fairlane-readme-'));
+    const path = join(folder, 'fairlane.yaml');
+    const example = parse(readFileSync('examples/existing-vllm.yaml', 'utf8')) as object;
+    expect(parse(own)).toEqual(example);
+    writeFileSync(path, `${tiers}pools: { main: { endpoints: ["http://127.0.0.1:8000"] } }\n`);
+    expect(loadConfig(path, env)).toMatchObject({ kind: 'ok' });
+    rmSync(folder, { recursive: true });
+  });
+
+  it('links to what exists', () => {
+    for (const file of [
+      'README.md',
+      'docs/existing-envoy.md',
+      'docs/failure-modes.md',
+      'docs/architecture.md',
+      'docs/testing.md',
+      'bench/README.md',
+    ]) {
+      const text = readFileSync(file, 'utf8');
+      for (const [, link = ''] of text.matchAll(/\]\((?!http)([^)#]+)\)/g)) {
+        expect([file, link, existsSync(join(file, '..', link))]).toEqual([file, link, true]);
+      }
+    }
+  });
+});
+
+describe('the printed parts', () => {
+  it('make somebody else’s Envoy serve tenants, as docs/existing-envoy.md says', async () => {
+    const engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const directory = mkdtempSync(join(tmpdir(), 'fairlane-theirs-'));
+    const [api = 0, admin = 0, metrics = 0] = await freePorts(3);
+    const path = join(directory, 'fairlane.yaml');
+    writeFileSync(path, configYaml([engine.url], { api, admin, metrics }, directory));
+    const loaded = loadConfig(path, process.env);
+    if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
+    const { config } = loaded;
+    const service = runCli(['serve', '--config', path]);
+    await service.until('serving ext_proc');
+    const part = (name: 'http-filters' | 'routes' | 'clusters') =>
+      parse(envoyConfigText(config, name)) as JsonMap[];
+    const theirs: JsonMap = {
+      node: { id: 'theirs', cluster: 'theirs' },
+      admin: { address: { socket_address: { address: '127.0.0.1', port_value: admin } } },
+      layered_runtime: bootstrapOf(config)['layered_runtime'] ?? {},
+      static_resources: {
+        clusters: part('clusters'),
+        listeners: [
+          {
+            name: 'theirs',
+            address: { socket_address: { address: '127.0.0.1', port_value: api } },
+            filter_chains: [
+              {
+                filters: [
+                  {
+                    name: 'envoy.filters.network.http_connection_manager',
+                    typed_config: {
+                      '@type':
+                        'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager',
+                      stat_prefix: 'theirs',
+                      normalize_path: true,
+                      merge_slashes: true,
+                      path_with_escaped_slashes_action: 'REJECT_REQUEST',
+                      http_filters: part('http-filters'),
+                      route_config: {
+                        virtual_hosts: [{ name: 'all', domains: ['*'], routes: part('routes') }],
+                      },
+                    },
+                  },
+                ],
+              },
+            ],
+          },
+        ],
+      },
+    };
+    const envoy = await startEnvoy({
+      envoy: await envoyForTests(),
+      bootstrap: theirs,
+      directory,
+      admin: config.envoy.admin,
+      concurrency: 1,
+      onLog: () => undefined,
+    });
+    const answer = await send(`http://127.0.0.1:${api}`, { key: KEYS.quiet, body: chatBody() });
+    expect(answer.status).toBe(200);
+    await eventually(
+      () => service.stdout(),
+      (text) => text.includes('"outcome":"completed"'),
+    );
+    expect((await send(`http://127.0.0.1:${api}`, { body: chatBody() })).status).toBe(401);
+    service.child.kill('SIGTERM');
+    await service.exited;
+    await envoy.stop(500);
+    await engine.close();
+    rmSync(directory, { recursive: true, force: true });
+  });
+});
