@@ -100,11 +100,8 @@ describe('fairlane start', () => {
     await start.until('Ctrl-C drains and stops.');
     const processes = descendants(start.child.pid ?? 0);
     start.child.kill('SIGKILL');
-    await eventually(
-      () => processes.filter(alive),
-      (left) => left.length === 0,
-      5_000,
-    );
+    const gone = (left: readonly number[]) => left.length === 0;
+    expect(await eventually(() => processes.filter(alive), gone, 5_000)).toEqual([]);
   });
 
   it('serves a user’s own engine, and takes over a changed file', async () => {
