@@ -301,7 +301,8 @@ export const configSchema = section(
       {
         maxWait: duration(
           '100ms',
-          '1h',
+          // Envoy holds a request for an hour at most, and it has to outwait the queue.
+          '55m',
           '30s',
           'Longest wait of a request in the queue; then it is refused with 503.',
         ).prefault('30s'),

@@ -57,13 +57,13 @@ describe('every setting', () => {
 
 describe('units', () => {
   it.each([
-    ['queue.maxWait', 30, 'a duration from 100ms to 1h with a unit (ms, s, m, h), for example 30s'],
+    ['queue.maxWait', 30, 'a duration from 100ms to 55m with a unit (ms, s, m, h), for example 30s'],
     ['queue.maxWait', '30', 'for example 30s'],
     ['queue.maxWait', '30 s', 'for example 30s'],
     ['queue.maxWait', '30sec', 'for example 30s'],
     ['queue.maxWait', '-1s', 'for example 30s'],
-    ['queue.maxWait', '2h', 'from 100ms to 1h'],
-    ['queue.maxWait', '99ms', 'from 100ms to 1h'],
+    ['queue.maxWait', '2h', 'from 100ms to 55m'],
+    ['queue.maxWait', '99ms', 'from 100ms to 55m'],
     [
       'envoy.maxBodySize',
       '8MB',

@@ -80,6 +80,17 @@ describe('a strict reader', () => {
     expect(accepted).toBeGreaterThan(200);
   });
 
+  it('reads keys that are written with escapes, as clients write every key that is not ASCII', () => {
+    const source =
+      '{"\\u540d\\u524d":{"^\\\\d+$":[1,{"\\u0061":null}],"b":"\\u0062"} , "list":[ ] ,"\\ud83d\\ude00":-1.5e3, "t":true}';
+    expect(read(source)).toEqual({
+      kind: 'ok',
+      value: { 名前: { '^\\d+$': [1, { a: null }], b: 'b' }, list: [], '😀': -1500, t: true },
+    });
+    expect(read('{"a":1,"\\u0061":2}').kind).toBe('bad');
+    expect(read('{"x":{"__prot\\u006f__":{}}}').kind).toBe('bad');
+  });
+
   it('agrees with the reference on JSON that was damaged anywhere', () => {
     fc.assert(
       fc.property(
