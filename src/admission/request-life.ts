@@ -65,6 +65,9 @@ export interface RequestLife {
 type State = 'new' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
 
 const MIN_OUTPUT_TOKENS = 1;
+/** Dropped fields are named by the client: a record holds no more of them than this. */
+const MAX_LOGGED_FIELDS = 16;
+const MAX_LOGGED_NAME = 64;
 const MS_PER_MINUTE = 60_000;
 /** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
 const HOLD_MARGIN_MS = 5_000;
@@ -117,7 +120,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       completionTokens: reading?.usage.completionTokens ?? 0,
       cachedTokens: reading?.usage.cachedTokens ?? 0,
       usageSource: reading?.source ?? 'none',
-      droppedFields: request?.dropped ?? [],
+      droppedFields: (request?.dropped ?? [])
+        .slice(0, MAX_LOGGED_FIELDS)
+        .map((name) => name.slice(0, MAX_LOGGED_NAME)),
     });
   };
 

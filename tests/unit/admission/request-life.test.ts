@@ -281,6 +281,16 @@ describe('a request', () => {
     });
   });
 
+  it('names a few of its dropped fields in its record, not thousands', () => {
+    const world = createWorld();
+    const many = Object.fromEntries(
+      Array.from({ length: 1_000 }, (_, i) => [`bootstrap_${i}${'x'.repeat(200)}`, 1]),
+    );
+    run(world, many).life.streamEnded(1);
+    expect(world.records[0]?.droppedFields).toHaveLength(16);
+    expect(JSON.stringify(world.records).length).toBeLessThan(2_500);
+  });
+
   it('never repeats an invented model in its record', () => {
     const world = createWorld();
     run(world, { model: 'invented-by-a-client' });
