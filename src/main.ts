@@ -11,6 +11,7 @@ import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
 import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
+import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
 import { createDispatcher } from './queue/dispatcher.ts';
@@ -55,6 +56,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const catalog = createCatalog(config);
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   const predictor = createPredictor();
+  const occupancy = createOccupancy();
   const pools = new Map<
     string,
     { config: PoolConfig; endpoints: PoolEndpoints; monitor: HealthMonitor | undefined }
@@ -63,13 +65,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   let resolved: ReadonlyMap<string, string> = new Map();
 
   const metrics = createMetrics({
-    *tenants() {
-      for (const { config: tenant } of tenants.all()) {
-        const queued = dispatcher.queuedOfTenant(tenant.name);
-        const inFlight = dispatcher.inFlightOfTenant(tenant.name);
-        yield { tenant: tenant.name, queued, inFlight };
-      }
-    },
+    occupancy: () => occupancy.rows(),
     *pools() {
       for (const [pool, { endpoints }] of pools) {
         yield {
@@ -103,6 +99,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     catalog,
     dispatcher,
     predictor,
+    occupancy,
     startedS: Math.floor(Date.now() / 1_000),
     record,
   };

@@ -11,6 +11,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import type { Reservation } from '../limit/tenant-limits.ts';
+import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
 import {
@@ -43,6 +44,7 @@ export interface LifeContext {
   readonly catalog: Catalog;
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
+  readonly occupancy: Occupancy;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -83,6 +85,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let predictedPrompt = 0;
   let reservation: Reservation | undefined;
   let ticket: Ticket | undefined;
+  let place: Place | undefined;
   let release: Release | undefined;
   let queuedSinceMs: number | undefined;
   let queueMs = 0;
@@ -136,6 +139,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     if (state === 'ended') return;
     state = 'ended';
     ticket?.cancel();
+    place?.leave();
     const used = reading?.usage;
     reservation?.settle(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
     if (reading?.source === 'engine' && tenant !== undefined && request !== undefined) {
@@ -174,6 +178,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const onRelease = (granted: Release, nowMs: number): void => {
     release = granted;
+    place?.enter('inFlight');
     queueMs = granted.waitedMs;
     endpoint = granted.slot.address;
     state = 'released';
@@ -254,6 +259,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         cap > 0 && { maxOutputTokens: cap }),
       includeUsage: true,
     });
+    place = context.occupancy.place(config.name, parsed.model);
     state = 'waiting';
     queuedSinceMs = nowMs;
     const offer = context.dispatcher.offer(
@@ -276,6 +282,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(refusals.queueRefusal(offer, parsed.model), nowMs);
     } else if (offer.kind === 'queued') {
       ticket = offer.ticket;
+      place.enter('queued');
       edge.hold(context.config().queue.maxWaitMs + HOLD_MARGIN_MS);
     }
   };

@@ -3,17 +3,14 @@
  * from the engines (at most 256 a pool), routes, outcomes and reasons from the code.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { OccupancyRow } from '../meter/occupancy.ts';
 import type { UsageRecord } from '../meter/usage-record.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 /** What gauges read when they are scraped: nobody keeps a second count. */
 export interface MetricsSource {
-  /** Waiting and running requests of every tenant that has any. */
-  readonly tenants: () => Iterable<{
-    readonly tenant: string;
-    readonly queued: number;
-    readonly inFlight: number;
-  }>;
+  /** Waiting and running requests of every tenant and model that has any. */
+  readonly occupancy: () => Iterable<OccupancyRow>;
   readonly pools: () => Iterable<{
     readonly pool: string;
     readonly queued: number;
@@ -49,13 +46,13 @@ export function createMetrics(source: MetricsSource): Metrics {
   const refusals = new Counter({
     name: 'fairlane_refusals_total',
     help: 'Requests that Fairlane or Envoy refused, by the error code that the client got.',
-    labelNames: ['tenant', 'reason'],
+    labelNames: ['tenant', 'model', 'reason'],
     registers,
   });
   const aborts = new Counter({
     name: 'fairlane_aborts_total',
     help: 'Requests whose stream ended early, by when: upload, queued, before-first-token or streaming.',
-    labelNames: ['tenant', 'reason'],
+    labelNames: ['tenant', 'model', 'reason'],
     registers,
   });
   const tokens = new Counter({
@@ -103,15 +100,15 @@ export function createMetrics(source: MetricsSource): Metrics {
     registers,
   });
 
-  const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): Gauge<'tenant'> =>
+  const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): Gauge<'tenant' | 'model'> =>
     new Gauge({
       name,
       help,
-      labelNames: ['tenant'],
+      labelNames: ['tenant', 'model'],
       registers,
       collect() {
         this.reset();
-        for (const row of source.tenants()) this.set({ tenant: row.tenant }, row[value]);
+        for (const row of source.occupancy()) this.set({ tenant: row.tenant, model: row.model }, row[value]);
       },
     });
   tenantGauge('fairlane_tenant_queued', 'Requests of the tenant that wait in the queue.', 'queued');
@@ -173,8 +170,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     const { tenant } = record;
     const model = record.model ?? '';
     requests.inc({ tenant, model, route: record.route, outcome: record.outcome });
-    if (record.outcome === 'refused') refusals.inc({ tenant, reason: record.reason ?? '' });
-    if (record.outcome === 'aborted') aborts.inc({ tenant, reason: record.reason ?? '' });
+    if (record.outcome === 'refused') refusals.inc({ tenant, model, reason: record.reason ?? '' });
+    if (record.outcome === 'aborted') aborts.inc({ tenant, model, reason: record.reason ?? '' });
     if (record.droppedFields.length > 0) droppedFields.inc({ tenant }, record.droppedFields.length);
     if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
     if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);

@@ -2,6 +2,7 @@
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
 import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
 import type { Config, Limits, TenantConfig } from '../../src/config/config.ts';
+import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
@@ -27,6 +28,7 @@ export interface World {
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
   readonly tenants: ReturnType<typeof createTenantDirectory>;
   readonly catalog: ReturnType<typeof createCatalog>;
+  readonly occupancy: ReturnType<typeof createOccupancy>;
 }
 
 export interface WorldOptions {
@@ -95,12 +97,14 @@ export function createWorld(options: WorldOptions = {}): World {
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   dispatcher.addPool('main', endpoints);
   const catalog = createCatalog(config);
+  const occupancy = createOccupancy();
   const context = {
     config: () => config,
     tenants,
     catalog,
     dispatcher,
     predictor: createPredictor(),
+    occupancy,
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
   };
@@ -111,6 +115,7 @@ export function createWorld(options: WorldOptions = {}): World {
     endpoints,
     tenants,
     catalog,
+    occupancy,
     life: (edge) => createRequestLife(context, edge),
     open() {
       const said: Said[] = [];

@@ -359,6 +359,7 @@ describe('whatever the order of events', () => {
         other?.life.streamEnded(now + 2);
         expect(world.endpoints.inFlight()).toBe(0);
         expect(world.dispatcher.queued()).toBe(0);
+        expect([...world.occupancy.rows()]).toEqual([]);
         for (const { limits } of world.tenants.all()) expect(limits.outstanding()).toBe(0);
         const mine = world.records.filter(({ tenant }) => tenant === 'a');
         expect(mine.length).toBeLessThanOrEqual(1);
