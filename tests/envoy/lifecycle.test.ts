@@ -68,7 +68,7 @@ describe('two tenants on a pool with two slots', () => {
   it('what a tenant may not queue is a 429, with Retry-After', async () => {
     const answers = await Promise.all(
       Array.from({ length: 18 }, () =>
-        send(stack.url, { key: KEYS.noisy, body: chatBody({ max_tokens: 4 }) }),
+        send(stack.url, { key: KEYS.noisy, body: chatBody({ max_tokens: 8 }) }),
       ),
     );
     const refused = answers.filter(({ status }) => status === 429);
