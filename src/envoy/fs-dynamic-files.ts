@@ -1,5 +1,5 @@
 /** Writes the files that Envoy watches. Envoy reacts to a rename only: each is written beside itself and moved. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JsonMap } from './envoy-json.ts';
 
@@ -15,10 +15,19 @@ const current = (path: string): string | undefined => {
   }
 };
 
+/** Whoever else can write here can put in keys of his own, or take the socket's place. */
+function requireOwn(directory: string): void {
+  const { uid, mode } = statSync(directory);
+  const mine = process.getuid?.();
+  if (mine !== undefined && uid !== mine && uid !== 0) throw new Error('it belongs to another user');
+  if ((mode & 0o002) !== 0) throw new Error('everybody may write to it');
+}
+
 /** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
 export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, JsonMap>): void {
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    requireOwn(directory);
     for (const [name, content] of files) {
       const path = join(directory, name);
       const text = JSON.stringify(content);
@@ -34,7 +43,7 @@ export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, 
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `envoy.directory: cannot write to ${directory}: ${reason}; choose a folder that this user may write to`,
+      `envoy.directory: cannot use ${directory}: ${reason}; choose a folder that this user, and nobody else, may write to`,
       { cause: error },
     );
   }

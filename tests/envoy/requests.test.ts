@@ -361,7 +361,7 @@ describe('an engine that misbehaves', () => {
 });
 
 describe('what is written down', () => {
-  it('holds no prompt, no completion and no key', async () => {
+  it('holds no prompt, no completion and no key, and neither does Envoy’s admin page', async () => {
     const marker = 'a-very-particular-prompt';
     const answer = await quiet({ body: chatBody({ messages: [{ role: 'user', content: marker }] }) });
     await quiet({ body: `{"model":"${marker}","messages":[{"role":"user","content":"x"}]}` });
@@ -370,6 +370,10 @@ describe('what is written down', () => {
     const log = stack.logText();
     expect(log).not.toContain(marker);
     expect(log).not.toContain(answer.json.choices[0].message.content);
-    for (const key of Object.values(KEYS)) expect(log).not.toContain(key);
+    const dump = await (await fetch(`${stack.adminUrl}/config_dump?include_eds`)).text();
+    for (const key of Object.values(KEYS)) {
+      expect(log).not.toContain(key);
+      expect(dump).not.toContain(key);
+    }
   });
 });
