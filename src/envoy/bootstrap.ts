@@ -19,7 +19,10 @@ import { duration, type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
 const MAX_MESSAGE_TIMEOUT = '3600s';
-const STREAM_IDLE_FLOOR_MS = 300_000;
+/** Longest upload of a body. */
+const UPLOAD_MS = 300_000;
+/** An engine that answers in one piece says nothing until the last token: that may take this long. */
+const ENGINE_SILENCE_MS = 3_600_000;
 /** Second and third choice of endpoint. */
 const RETRIES = 2;
 
@@ -314,9 +317,9 @@ function listenerOf(config: Config): JsonMap {
               path_with_escaped_slashes_action: 'REJECT_REQUEST',
               server_header_transformation: 'PASS_THROUGH',
               request_headers_timeout: '30s',
-              stream_idle_timeout: duration(
-                Math.max(STREAM_IDLE_FLOOR_MS, config.queue.maxWaitMs + STREAM_IDLE_FLOOR_MS),
-              ),
+              // Envoy counts until the request has left it: the wait in the queue is part of it.
+              request_timeout: duration(config.queue.maxWaitMs + UPLOAD_MS),
+              stream_idle_timeout: duration(config.queue.maxWaitMs + ENGINE_SILENCE_MS),
               http2_protocol_options: { max_concurrent_streams: 1_000 },
               local_reply_config: localReplies(),
               route_config: {

@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import type { Config } from '../../../src/config/config.ts';
+import { ROUTES } from '../../../src/domain/routes.ts';
+import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
+import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
+import { createWorld } from '../../support/life.ts';
+
+const { config } = createWorld();
+const KEY = 'a-key-that-must-not-be-seen';
+const withKey: Config = {
+  ...config,
+  tenants: new Map(
+    [...config.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [`${KEY}-${name}`] }]),
+  ),
+};
+const seconds = (text: unknown): number => Number(/^([\d.]+)s$/.exec(String(text))?.[1]);
+
+describe('the bootstrap', () => {
+  it('holds no key; the file for keys holds all of them', () => {
+    expect(JSON.stringify(bootstrapOf(withKey))).not.toContain(KEY);
+    const files = dynamicFilesOf(withKey, new Map());
+    const keys = [...files]
+      .filter(([, content]) => JSON.stringify(content).includes(KEY))
+      .map(([name]) => name);
+    expect(keys).toEqual(['api-keys.json']);
+    expect(JSON.stringify(files.get('api-keys.json')).match(/a-key-that-must-not-be-seen-\w/g)).toHaveLength(
+      2,
+    );
+  });
+
+  it('removes what clients may not send before it authenticates, and asks the service after', () => {
+    expect(httpFiltersOf(config).map(({ name }) => name)).toEqual([
+      'fairlane.remove_reserved_headers',
+      'fairlane.api_key_auth',
+      'fairlane.ext_proc',
+      'envoy.filters.http.router',
+    ]);
+  });
+
+  it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
+    const routes = routesOf(config);
+    const allowed = Object.values(ROUTES);
+    expect(routes).toHaveLength(2 * allowed.length + 1);
+    for (const { method, path } of allowed) {
+      const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
+      expect(mine).toHaveLength(2);
+      for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
+    }
+    expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });
+  });
+
+  it('never gives up on a request before the queue does', () => {
+    for (const maxWaitMs of [100, 30_000, 55 * 60_000]) {
+      const text = JSON.stringify(bootstrapOf({ ...config, queue: { ...config.queue, maxWaitMs } }));
+      for (const name of ['stream_idle_timeout', 'request_timeout', 'max_message_timeout']) {
+        const value = seconds(new RegExp(`"${name}":"([^"]+)"`).exec(text)?.[1]);
+        expect(value * 1_000).toBeGreaterThan(maxWaitMs + 5_000);
+      }
+    }
+  });
+
+  it('leaves an endpoint out until its name is resolved', () => {
+    const [pool] = config.pools.values();
+    const url = pool?.endpoints[0]?.url ?? '';
+    const addresses = (resolved: ReadonlyMap<string, string>) =>
+      JSON.stringify(dynamicFilesOf(config, resolved).get('endpoints-main.json')).match(/"address":"[^"]+"/g);
+    expect(addresses(new Map())).toBeNull();
+    expect(addresses(new Map([[url, '10.1.2.3']]))).toEqual(['"address":"10.1.2.3"']);
+  });
+});
