@@ -54,7 +54,7 @@ module.exports = {
       name: 'sources-never-import-tests',
       severity: 'error',
       from: { path: 'src/' },
-      to: { path: '(^|/)(tests|bench)/', pathNot: 'tests/fixtures/[^/]+/src/' },
+      to: { path: '(^|/)(tests|bench)/', pathNot: ['tests/fixtures/[^/]+/src/', '(^|/)src/bench/'] },
     },
   ],
   options: {

@@ -5,7 +5,11 @@ import { performance } from 'node:perf_hooks';
 import { createRequestLife } from './admission/request-life.ts';
 import { restartNeeded } from './config/changes.ts';
 import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from './config/config.ts';
+import type { EngineKind } from './engine/gauges.ts';
+import { commonHelp, type EngineHelp, NO_HELP } from './engine/help.ts';
+import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
+import { probeHelp } from './engine/http-help.ts';
 import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
@@ -15,6 +19,7 @@ import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
 import { createDispatcher } from './queue/dispatcher.ts';
+import { adaptiveWindow } from './queue/window.ts';
 import { createCatalog } from './route/catalog.ts';
 import { createPoolEndpoints, type PoolEndpoints } from './route/endpoints.ts';
 import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
@@ -41,11 +46,30 @@ export interface Service {
 
 /** How often waiting requests are looked at for maxWait: the precision of a 503, never of a release. */
 const EXPIRY_CHECK_MS = 50;
+/** How often streams are looked at whose client may have stopped reading. */
+const STALL_CHECK_MS = 500;
+/** No engine runs more sequences at once. */
+const MAX_WINDOW = 4_096;
 /** Start-up waits this long for the first probes, so that the first request does not find an empty rotation. */
 const FIRST_PROBES_MS = 2_000;
 const DRAIN_CHECK_MS = 20;
 /** Time for the last answers to leave after the deadline. */
 const LAST_ANSWERS_MS = 500;
+
+interface RunningPool {
+  config: PoolConfig;
+  readonly endpoints: PoolEndpoints;
+  monitor: HealthMonitor | undefined;
+  gauges: GaugeMonitor | undefined;
+  /** Why an endpoint's gauges cannot be used, by its URL. */
+  readonly unusable: Map<string, string>;
+  /** By endpoint, once asked. */
+  readonly helps: Map<string, EngineHelp>;
+  help: EngineHelp;
+}
+
+const gaugesProblem = (detail: string | undefined): { readonly gauges?: string } =>
+  detail === undefined ? {} : { gauges: detail };
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
@@ -57,10 +81,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   const predictor = createPredictor();
   const occupancy = createOccupancy();
-  const pools = new Map<
-    string,
-    { config: PoolConfig; endpoints: PoolEndpoints; monitor: HealthMonitor | undefined }
-  >();
+  const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
   let resolved: ReadonlyMap<string, string> = new Map();
 
@@ -72,8 +93,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           pool,
           queued: dispatcher.queuedOf(pool),
           inFlight: endpoints.inFlight(),
-          window: endpoints.window(),
-          endpoints: endpoints.list(),
+          window: endpoints.window(now()),
+          reserve: dispatcher.reserveOf(pool, now()),
+          lanes: dispatcher.lanesOf(pool),
+          endpoints: endpoints.list(now()),
         };
       }
     },
@@ -100,6 +123,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     dispatcher,
     predictor,
     occupancy,
+    helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     startedS: Math.floor(Date.now() / 1_000),
     record,
   };
@@ -116,12 +140,71 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     return `${address.includes(':') ? `[${address}]` : address}:${endpoint.port}`;
   };
 
-  const watchPool = (pool: PoolConfig, endpoints: PoolEndpoints): HealthMonitor =>
+  /** Tells once when an endpoint's gauges cannot be used any more, and once when they can again. */
+  const noteGauges = (pool: RunningPool, endpoint: EndpointConfig, detail: string | undefined): void => {
+    const before = pool.unusable.get(endpoint.url);
+    if (before === detail) return;
+    if (detail === undefined) pool.unusable.delete(endpoint.url);
+    else pool.unusable.set(endpoint.url, detail);
+    if (before !== undefined && detail !== undefined) return;
+    tell({
+      kind: 'engine-gauges',
+      pool: pool.config.name,
+      endpoint: endpoint.url,
+      usable: detail === undefined,
+      detail: detail ?? 'the window goes by them again',
+    });
+  };
+
+  const watchGauges = (pool: RunningPool): GaugeMonitor => {
+    const { endpoints } = pool;
+    return startGaugeMonitor({
+      pool: pool.config,
+      isTrying: ({ url }) => endpoints.list(now()).some((one) => one.url === url && one.trying),
+      onReport(endpoint, { kind, gauges, kvCapacityTokens }) {
+        endpoints.setCapacity(endpoint.url, kvCapacityTokens);
+        endpoints.gauges(endpoint.url, gauges, now());
+        dispatcher.dispatch(now());
+        const distrusted =
+          pool.config.windowPerEndpoint === 'auto' &&
+          endpoints
+            .list(now())
+            .some(({ url, windowSource }) => url === endpoint.url && windowSource === 'ttft');
+        noteGauges(pool, endpoint, distrusted ? 'they do not move with the requests' : undefined);
+        if (!pool.helps.has(endpoint.url)) void askHelp(pool, endpoint, kind);
+      },
+      onUnusable(endpoint, detail) {
+        endpoints.gauges(endpoint.url, 'unusable', now());
+        noteGauges(pool, endpoint, detail);
+      },
+    });
+  };
+
+  const askHelp = async (pool: RunningPool, endpoint: EndpointConfig, kind: EngineKind): Promise<void> => {
+    const { priority, cacheSalt } = pool.config.engineHelp;
+    if (priority === 'off' && cacheSalt === 'off') return;
+    const model = catalog.modelOfPool(pool.config.name);
+    if (model === undefined) return;
+    pool.helps.set(endpoint.url, NO_HELP);
+    pool.helps.set(endpoint.url, await probeHelp(endpoint, kind, model, pool.config.engineHelp));
+    const helps = pool.config.endpoints.map(({ url }) => pool.helps.get(url) ?? NO_HELP);
+    pool.help = commonHelp(helps);
+    tell({
+      kind: 'engine-help',
+      pool: pool.config.name,
+      priority: pool.help.priority !== undefined,
+      cacheSalt: pool.help.cacheSalt,
+    });
+  };
+
+  const watchHealth = ({ config: pool, endpoints, helps }: RunningPool): HealthMonitor =>
     startHealthMonitor({
       pool,
       addressOf,
       onHealth(endpoint, healthy, detail) {
         endpoints.setHealthy(endpoint.url, healthy);
+        // What comes back may be another engine.
+        if (!healthy) helps.delete(endpoint.url);
         tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
         if (healthy) dispatcher.dispatch(now());
       },
@@ -137,6 +220,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     for (const [name, pool] of pools) {
       if (config.pools.has(name)) continue;
       pool.monitor?.stop();
+      pool.gauges?.stop();
       pools.delete(name);
       dispatcher.removePool(name, now());
     }
@@ -144,18 +228,31 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       let pool = pools.get(name);
       const changed = pool === undefined || JSON.stringify(pool.config) !== JSON.stringify(next);
       if (pool === undefined) {
-        pool = { config: next, endpoints: createPoolEndpoints(), monitor: undefined };
+        pool = {
+          config: next,
+          endpoints: createPoolEndpoints((size) => adaptiveWindow({ initial: size, most: MAX_WINDOW })),
+          monitor: undefined,
+          gauges: undefined,
+          unusable: new Map(),
+          helps: new Map(),
+          help: NO_HELP,
+        };
         pools.set(name, pool);
       }
       pool.config = next;
       pool.endpoints.reconfigure(
         next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
-        next.windowPerEndpoint,
+        { window: next.windowPerEndpoint, prefillTokens: next.prefillTokens, reserve: next.reserve },
       );
       dispatcher.addPool(name, pool.endpoints);
       if (changed) {
         pool.monitor?.stop();
-        pool.monitor = watchPool(next, pool.endpoints);
+        pool.gauges?.stop();
+        pool.unusable.clear();
+        pool.helps.clear();
+        pool.help = NO_HELP;
+        pool.monitor = watchHealth(pool);
+        pool.gauges = watchGauges(pool);
       }
     }
     dispatcher.dispatch(now());
@@ -188,12 +285,24 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     pools: Object.fromEntries(
       [...pools].map(([name, pool]) => [
         name,
-        { healthy: pool.endpoints.healthyCount(), endpoints: pool.config.endpoints.length },
+        {
+          healthy: pool.endpoints.healthyCount(),
+          endpoints: pool.config.endpoints.length,
+          windows: Object.fromEntries(
+            pool.endpoints
+              .list(now())
+              .map(({ url, window, windowSource }) => [
+                url,
+                { window, by: windowSource, ...gaugesProblem(pool.unusable.get(url)) },
+              ]),
+          ),
+        },
       ]),
     ),
   });
   const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health);
-  const expiry = setInterval(() => dispatcher.expire(now()), EXPIRY_CHECK_MS);
+  const expiry = setInterval(() => dispatcher.tick(now()), EXPIRY_CHECK_MS);
+  const stalls = setInterval(() => extProc.tick(now()), STALL_CHECK_MS);
 
   const untilIdle = async (): Promise<void> => {
     const deadlineMs = now() + config.service.drainTimeoutMs;
@@ -216,7 +325,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     resolved = addresses;
     tenants.reconfigure(next, now());
     catalog.reconfigure(next);
-    dispatcher.reconfigure(next.queue);
+    dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);
     applyPools();
     tell({ kind: 'config-reloaded', warnings, restart });
@@ -247,8 +356,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       extProc.endAll();
       await grpcServer.close(LAST_ANSWERS_MS);
       clearInterval(expiry);
+      clearInterval(stalls);
       resolver.stop();
-      for (const { monitor } of pools.values()) monitor?.stop();
+      for (const { monitor, gauges } of pools.values()) {
+        monitor?.stop();
+        gauges?.stop();
+      }
       await metricsServer.close();
       tell({ kind: 'drained', unfinished });
     },

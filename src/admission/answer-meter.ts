@@ -20,6 +20,8 @@ export interface AnswerReading {
 export interface AnswerMeter {
   /** Gives the bytes to send instead, or undefined to send the chunk as it came. */
   push(chunk: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined;
+  /** Stream events with content so far; 0 for an answer in one piece. */
+  tokens(): number;
   /** The engine has said that the answer is complete, even if the stream goes on. */
   finished(): boolean;
   /** @param predictedPromptTokens stands in while the engine has not reported usage. */
@@ -56,6 +58,7 @@ export function createAnswerMeter(request: ParsedRequest, head: ResponseHead): A
       if (rest === undefined || rest.length === 0) return now;
       return Buffer.concat([now ?? chunk, rest]);
     },
+    tokens: () => meter.tokenEvents(),
     finished: () => meter.finished(),
     reading(predictedPromptTokens) {
       const { usage, firstTokenMs, itl, errorFrame, tokenEvents, bytes } = meter.result();

@@ -46,6 +46,8 @@ export interface RequestHead {
   readonly contentLength: number | undefined;
   /** There is no body. */
   readonly endOfStream: boolean;
+  /** Value of a header by its lower-case name; empty when absent. */
+  readonly header: (name: string) => string;
 }
 
 export interface ResponseHead {

@@ -6,10 +6,11 @@
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
-import type { Config } from '../config/config.ts';
+import type { Config, LaneConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
+import type { EngineHelp } from '../engine/help.ts';
 import type { Reservation } from '../limit/tenant-limits.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
@@ -24,9 +25,11 @@ import {
   rateLimited,
 } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
-import { type ParsedRequest, parseRequest, serialiseRequest } from '../openai/request.ts';
+import { type ParsedRequest, parseRequest, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { Dispatcher, Release, Ticket } from '../queue/dispatcher.ts';
 import { type Catalog, mayUse } from '../route/catalog.ts';
+import type { Slo } from '../route/endpoints.ts';
+import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
 import {
   type AnswerMeter,
@@ -35,6 +38,7 @@ import {
   promptOnlyReading,
 } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
+import { cacheSaltOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
 import * as refusals from './refusals.ts';
 
@@ -45,6 +49,8 @@ export interface LifeContext {
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
   readonly occupancy: Occupancy;
+  /** What the engines of a pool can do themselves, and are to do. */
+  readonly helpOf: (pool: string) => EngineHelp;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -58,6 +64,8 @@ export interface RequestLife {
   responseChunk(bytes: Uint8Array, endOfStream: boolean, nowMs: number): void;
   /** Trailers, or anything else that proves that the answer was complete. */
   responseComplete(nowMs: number): void;
+  /** Time has passed without a message: a stream whose client stopped reading gives its slot back. */
+  tick(nowMs: number): void;
   /** The stream is gone, for whatever reason. */
   streamEnded(nowMs: number): void;
   /** True once nothing can come any more that would change anything. */
@@ -73,6 +81,17 @@ const MAX_LOGGED_NAME = 64;
 const MS_PER_MINUTE = 60_000;
 /** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
 const HOLD_MARGIN_MS = 5_000;
+/** A stream is charged and timed each so many tokens. */
+const TOKENS_PER_CHARGE = 32;
+/** An engine has ended a stream when it had so many times the time that its tokens usually take. */
+const STALL_PATIENCE = 2;
+/** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
+const UNCAPPED_OUTPUT = 8;
+
+const sloOf = ({ ttftMs, itlMs }: LaneConfig): Slo => ({
+  ...(ttftMs !== undefined && { ttftMs }),
+  ...(itlMs !== undefined && { itlMs }),
+});
 
 export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
   let state: State = 'new';
@@ -92,6 +111,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let endpoint: string | undefined;
   let status: number | undefined;
   let meter: AnswerMeter | undefined;
+  let header: ((name: string) => string) | undefined;
+  let lane: LaneConfig | undefined;
+  let predictedCached = 0;
+  let predictedOutput = 0;
+  /** Of the stream: when its first token came, and what has been charged since. */
+  let firstTokenMs: number | undefined;
+  let lastChunkMs = 0;
+  let chargedTokens = 0;
+  let chargedMs = 0;
+  let stalled = false;
+  /** As it was when the request was written. */
+  let priority: EngineHelp['priority'];
 
   const limitHeaders = (nowMs: number): HeaderList =>
     tenant === undefined ? [] : rateLimitHeaders(tenant.limits, nowMs);
@@ -111,7 +142,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ...(known && request !== undefined && { model: request.model }),
       ...(release !== undefined && { pool: release.pool }),
       ...(endpoint !== undefined && { endpoint }),
+      ...(lane !== undefined && { lane: lane.name }),
       stream: request?.stream ?? false,
+      quiet: release?.quiet ?? false,
+      stalled,
       outcome,
       ...(reason !== undefined && { reason }),
       ...(status !== undefined && { status }),
@@ -127,6 +161,30 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         .slice(0, MAX_LOGGED_FIELDS)
         .map((name) => name.slice(0, MAX_LOGGED_NAME)),
     });
+  };
+
+  const costNow = (promptTokens: number, cachedTokens: number, outputTokens: number): number =>
+    costOf(context.catalog.costOf(request?.model ?? ''), promptTokens, cachedTokens, outputTokens);
+
+  /** What streamed since the last look is charged at once: a tenant cannot use now and pay at the end. */
+  const chargeStream = (nowMs: number): void => {
+    const tokens = meter?.tokens() ?? 0;
+    if (tokens === 0 || release === undefined || request === undefined) return;
+    if (firstTokenMs === undefined) {
+      firstTokenMs = nowMs;
+      chargedMs = nowMs;
+      chargedTokens = tokens;
+      release.firstToken(nowMs);
+      return;
+    }
+    const more = tokens - chargedTokens;
+    if (more < TOKENS_PER_CHARGE) return;
+    // Choices of one request stream side by side: each of them has its own next token.
+    release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
+    chargedMs = nowMs;
+    chargedTokens = tokens;
+    release.charge(costNow(predictedPrompt, predictedCached, tokens), nowMs);
+    reservation?.charge(predictedPrompt + tokens, nowMs);
   };
 
   /** The only way out. */
@@ -146,13 +204,17 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       context.predictor.learn(tenant.config.name, request.model, {
         promptBytes: request.promptBytes,
         promptTokens: reading.usage.promptTokens,
+        cachedTokens: reading.usage.cachedTokens,
         outputTokens: reading.usage.completionTokens,
       });
     }
     record(outcome, reason, reading, nowMs);
     toSend = undefined;
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
-    release?.settle(used === undefined ? 0 : costOf(used.promptTokens, used.completionTokens));
+    release?.settle(
+      used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
+      nowMs,
+    );
     release?.free(nowMs);
   };
 
@@ -188,7 +250,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       end('aborted', 'queued', undefined, nowMs);
       return;
     }
-    edge.sendOn({ body, pool: granted.pool, addresses: granted.slot.addresses });
+    edge.sendOn({
+      body:
+        priority === undefined ? body : withPriority(body, granted.quiet ? priority.quiet : priority.other),
+      pool: granted.pool,
+      addresses: granted.slot.addresses,
+    });
   };
 
   /** Most tokens of the answer: what the request says, lowered or set by the tenant's maxContext. */
@@ -228,11 +295,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(cap, nowMs);
       return;
     }
-    const predictedOutput = context.predictor.outputTokens(
+    predictedOutput = context.predictor.outputTokens(
       config.name,
       parsed.model,
       cap === undefined ? undefined : cap * parsed.outputs,
     );
+    predictedCached = context.predictor.cachedTokens(config.name, parsed.model, predictedPrompt);
     const burst = config.limits.tokenBurst ?? config.limits.tokensPerMinute;
     const predicted = predictedPrompt + predictedOutput;
     // The output is a guess and must not make a request impossible; the prompt is there and may.
@@ -252,7 +320,21 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     reservation = reserved.reservation;
+    lane = laneFor(context.config().queue.lanes, {
+      tenant: config.name,
+      tier: config.tier,
+      model: parsed.model,
+      route: parsed.route,
+      promptTokens: predictedPrompt,
+      maxOutputTokens: parsed.maxOutputTokens,
+      header: header ?? (() => ''),
+    });
+    header = undefined;
+    const help = context.helpOf(pool);
+    ({ priority } = help);
     toSend = serialiseRequest(parsed, {
+      ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),
+      priorityFollows: help.priority !== undefined,
       ...(config.limits.maxContext !== undefined &&
         parsed.maxOutputTokens === undefined &&
         cap !== undefined &&
@@ -266,7 +348,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       {
         tenant: config.name,
         pool,
-        cost: costOf(predictedPrompt, predictedOutput),
+        lane: lane.name,
+        cost: costNow(predictedPrompt, predictedCached, predictedOutput),
+        demand: {
+          sequences: parsed.outputs,
+          promptTokens: predictedPrompt,
+          totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
+          streamed: parsed.stream,
+          ...((lane.ttftMs !== undefined || lane.itlMs !== undefined) && { slo: sloOf(lane) }),
+        },
         onRelease,
         onExpire(reason, waitedMs, at) {
           queueMs = waitedMs;
@@ -299,6 +389,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       if (state !== 'new') return;
       arrivedMs = nowMs;
       requestId = head.requestId;
+      header = head.header;
       route = routeOf(head.method, head.path);
       tenant = context.tenants.get(head.tenant);
       if (tenant === undefined) {
@@ -334,7 +425,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         refuse(bodyTooLarge(maxBodyBytes), nowMs);
         return;
       }
-      if (context.dispatcher.isFullFor(tenant.config.name)) {
+      if (context.dispatcher.isFullFor(tenant.config.name, nowMs)) {
         refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
         return;
       }
@@ -376,6 +467,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         return;
       }
       state = 'answering';
+      lastChunkMs = nowMs;
       meter = createAnswerMeter(request, head);
       if (head.endOfStream) {
         edge.passResponseHeaders('none', add);
@@ -388,10 +480,28 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     responseChunk(bytes, endOfStream, nowMs) {
       // The meter also cuts: it goes on after the end, until the last byte.
       edge.passChunk(meter?.push(bytes, endOfStream, nowMs));
+      lastChunkMs = nowMs;
+      if (state === 'answering') chargeStream(nowMs);
       if (endOfStream || meter?.finished() === true) complete(nowMs);
     },
 
     responseComplete: complete,
+
+    tick(nowMs) {
+      if (state !== 'answering' || stalled || firstTokenMs === undefined) return;
+      if (release === undefined || request === undefined || lane === undefined) return;
+      if (nowMs - lastChunkMs < lane.stalledAfterMs) return;
+      const seen = meter?.tokens() ?? 0;
+      const most =
+        request.maxOutputTokens === undefined
+          ? UNCAPPED_OUTPUT * predictedOutput
+          : request.maxOutputTokens * request.outputs;
+      const perTokenMs = (lastChunkMs - firstTokenMs) / Math.max(1, seen);
+      // Engines do not wait for readers: they are done with what they have begun.
+      if (nowMs - lastChunkMs < STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs) return;
+      stalled = true;
+      release.free(nowMs);
+    },
 
     streamEnded(nowMs) {
       if (state === 'ended') return;

@@ -1,7 +1,8 @@
 /** The configuration as the program uses it, from one that has been checked. */
 import { isAbsolute, join } from 'node:path';
+import type { CostWeights } from '../domain/cost.ts';
 import type { Endpoints, KeyEntry } from './checks.ts';
-import type { Config, Limits, TenantConfig } from './config.ts';
+import type { Config, LaneCondition, LaneConfig, Limits, TenantConfig } from './config.ts';
 import type { WrittenConfig } from './schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
@@ -43,7 +44,9 @@ export function buildConfig(
       maxWaitMs: written.queue.maxWait,
       maxQueued: written.queue.maxQueued,
       quantumTokens: written.queue.quantum,
+      lanes: lanesOf(written),
     },
+    cost: weightsOf(written.cost),
     fields: written.fields,
     pools: new Map(
       poolNames.flatMap((name) => {
@@ -57,6 +60,10 @@ export function buildConfig(
               name,
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
               windowPerEndpoint: pool.windowPerEndpoint,
+              prefillTokens: pool.prefillTokens,
+              reserve: pool.reserve,
+              gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
+              engineHelp: pool.engineHelp,
               health: { path, intervalMs: interval, timeoutMs: timeout, unhealthyAfter, healthyAfter },
               discoverModels: !modelPools.has(name),
             },
@@ -64,10 +71,15 @@ export function buildConfig(
         ];
       }),
     ),
-    models: new Map(Object.entries(written.models).map(([name, { pool }]) => [name, { name, pool }])),
+    models: new Map(
+      Object.entries(written.models).map(([name, { pool, cost }]) => [
+        name,
+        { name, pool, cost: weightsOf(cost ?? written.cost) },
+      ]),
+    ),
     tenants: new Map(
       Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
-        const { tier } = tenant;
+        const { tier, trustGroup } = tenant;
         const own = (keysOf.get(name) ?? []).flatMap(({ looked }) =>
           looked.kind === 'ok' ? [looked.value] : [],
         );
@@ -76,6 +88,7 @@ export function buildConfig(
           {
             name,
             ...(tier === undefined ? {} : { tier }),
+            ...(trustGroup === undefined ? {} : { trustGroup }),
             keys: own,
             models: tenant.models === '*' ? '*' : new Set(tenant.models),
             limits: merge(tier === undefined ? {} : (written.tiers[tier] ?? {}), tenant.limits),
@@ -87,6 +100,44 @@ export function buildConfig(
   };
   return freeze(config);
 }
+
+const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): CostWeights => ({
+  prompt,
+  cached: cachedPrompt,
+  output,
+});
+
+const DEFAULT_LANE: LaneConfig = {
+  name: 'default',
+  share: 1,
+  order: 'fcfs',
+  maxAgeMs: 10_000,
+  stalledAfterMs: 10_000,
+};
+
+function lanesOf({ lanes }: WrittenConfig): ReadonlyMap<string, LaneConfig> {
+  const entries = Object.entries(lanes);
+  if (entries.length === 0) return new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]);
+  return new Map(
+    entries.map(([name, { share, order, maxAge, ttft, itl, stalledAfter, when }]) => [
+      name,
+      {
+        name,
+        share,
+        order,
+        maxAgeMs: maxAge,
+        stalledAfterMs: stalledAfter,
+        ...(ttft !== undefined && { ttftMs: ttft }),
+        ...(itl !== undefined && { itlMs: itl }),
+        ...(when !== undefined && { when: when.map(withoutAbsent) }),
+      },
+    ]),
+  );
+}
+
+/** What was not written is absent, not undefined. */
+const withoutAbsent = (condition: object): LaneCondition =>
+  Object.fromEntries(Object.entries(condition).filter(([, value]) => value !== undefined)) as LaneCondition;
 
 function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEntry[]> {
   const owned = new Map<string, KeyEntry[]>();

@@ -118,6 +118,7 @@ export function checkReferences({ root, report, hide }: Check): void {
   }
   const named = new Set(entriesAt(root, 'models').map(([, settings]) => at(settings, 'pool')));
   const discovering = pools.some((pool) => !named.has(pool));
+  checkLanes(root, mustExist);
   for (const [tenant, settings] of entriesAt(root, 'tenants')) {
     mustExist('tier', tiers, ['tenants', tenant, 'tier'], at(settings, 'tier'));
     // Without configured models every name comes from an engine, and none can be checked here.
@@ -132,6 +133,27 @@ export function checkReferences({ root, report, hide }: Check): void {
         report.warning(path, `${message}${near}`);
       }
     }
+  }
+}
+
+type MustExist = (noun: string, known: readonly string[], path: Path, name: unknown) => void;
+
+/** Tenants and tiers that lanes name. Their models may come from an engine. */
+function checkLanes(root: unknown, mustExist: MustExist): void {
+  for (const [lane, settings] of entriesAt(root, 'lanes')) {
+    const conditions = at(settings, 'when');
+    if (!Array.isArray(conditions)) continue;
+    conditions.forEach((condition: unknown, i) => {
+      for (const [key, noun] of [
+        ['tenants', 'tenant'],
+        ['tiers', 'tier'],
+      ] as const) {
+        const known = entriesAt(root, key).map(([name]) => name);
+        for (const [k, name] of textsAt(condition, key)) {
+          mustExist(noun, known, ['lanes', lane, 'when', i, key, k], name);
+        }
+      }
+    });
   }
 }
 
@@ -261,6 +283,26 @@ export function checkBuilt(config: Config, written: WrittenConfig, { report }: C
       'key',
     );
   };
+  const lanes = Object.entries(written.lanes);
+  const catchAll = lanes.findIndex(([, { when }]) => when === undefined);
+  lanes.forEach(([name, { ttft, itl }], i) => {
+    if (catchAll >= 0 && i > catchAll) {
+      const before = lanes[catchAll]?.[0] ?? '';
+      report.warning(
+        ['lanes', name],
+        `is never reached: ${before}, before it, has no when and takes every request`,
+        'key',
+      );
+    }
+    if (ttft === undefined && itl === undefined) return;
+    const fixed = [...config.pools.values()].filter(({ windowPerEndpoint }) => windowPerEndpoint !== 'auto');
+    if (fixed.length < config.pools.size) return;
+    report.warning(
+      ['lanes', name],
+      'ttft and itl have no effect: no pool has windowPerEndpoint: auto',
+      'key',
+    );
+  });
   for (const [name, tier] of Object.entries(written.tiers)) checkLimits(['tiers', name], tier, tier);
   for (const [name, { limits: own }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;

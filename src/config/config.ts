@@ -2,6 +2,8 @@
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
  * schema.ts says how it is written in YAML; load.ts turns one into the other.
  */
+import type { CostWeights } from '../domain/cost.ts';
+import type { EngineRoute } from '../domain/routes.ts';
 
 export interface HostPort {
   /** IP address or host name, without brackets. */
@@ -37,6 +39,8 @@ export interface TenantConfig {
   readonly name: string;
   /** The tier's name, or undefined. The tier's limits are already merged into `limits`. */
   readonly tier?: string;
+  /** Whose prefix cache it may share; by default nobody's. */
+  readonly trustGroup?: string;
   /** API keys, resolved. Never logged, never printed. */
   readonly keys: readonly string[];
   /** Models the tenant may use; `*` alone: all. */
@@ -54,8 +58,16 @@ export interface EndpointConfig {
 export interface PoolConfig {
   readonly name: string;
   readonly endpoints: readonly EndpointConfig[];
-  /** Requests that each endpoint may have in flight. */
-  readonly windowPerEndpoint: number;
+  /** Sequences that each endpoint may have in flight; `auto` finds the size. */
+  readonly windowPerEndpoint: number | 'auto';
+  /** Prompt tokens of each endpoint that may wait for their computation; a longer prompt goes alone. */
+  readonly prefillTokens: number;
+  /** Slots of the pool that are kept free while tenants below their fair share are active. */
+  readonly reserve: number | 'auto';
+  /** Where the engines' gauges are read, and how often. */
+  readonly gauges: { readonly path: string; readonly intervalMs: number };
+  /** What engines are asked to do themselves. */
+  readonly engineHelp: { readonly priority: 'off' | 'auto'; readonly cacheSalt: 'off' | 'auto' };
   readonly health: {
     readonly path: string;
     readonly intervalMs: number;
@@ -73,6 +85,40 @@ interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;
+  readonly cost: CostWeights;
+}
+
+/** A request class: it has a share of the window, and an order. */
+export interface LaneConfig {
+  readonly name: string;
+  /** Part of the window while other lanes have requests waiting too, relative to theirs. > 0. */
+  readonly share: number;
+  /** Inside a tenant's flow. */
+  readonly order: 'fcfs' | 'shortest';
+  /** With `shortest`: the oldest request goes first from this age on. */
+  readonly maxAgeMs: number;
+  /** Limits that the window is kept small enough for: from the release to the first token, and between tokens. */
+  readonly ttftMs?: number;
+  readonly itlMs?: number;
+  /** A stream whose client stopped reading gives its slot back after this, once its engine must be done. */
+  readonly stalledAfterMs: number;
+  /** One of them must be true of a request; absent: it takes every request. */
+  readonly when?: readonly LaneCondition[];
+}
+
+/** What a request must be like: all that is said. */
+export interface LaneCondition {
+  readonly tenants?: readonly string[];
+  readonly tiers?: readonly string[];
+  readonly models?: readonly string[];
+  readonly routes?: readonly EngineRoute[];
+  /** Lower-case name and the value it must have; Envoy must set it, or clients can. */
+  readonly header?: { readonly name: string; readonly value: string };
+  readonly minPromptTokens?: number;
+  readonly maxPromptTokens?: number;
+  /** Of the request's own cap on its output; one without a cap is over every maximum. */
+  readonly minOutputTokens?: number;
+  readonly maxOutputTokens?: number;
 }
 
 export interface FieldPolicy {
@@ -106,7 +152,11 @@ export interface Config {
     readonly maxQueued: number;
     /** Deficit round robin quantum of a tenant with weight 1, in weighted tokens. */
     readonly quantumTokens: number;
+    /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
+    readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  /** Of models that the configuration does not name. */
+  readonly cost: CostWeights;
   readonly fields: FieldPolicy;
   readonly pools: ReadonlyMap<string, PoolConfig>;
   readonly models: ReadonlyMap<string, ModelConfig>;

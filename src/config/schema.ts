@@ -141,20 +141,20 @@ function named<V extends z.ZodType>(
 
 const between = (value: number, min: number, max: number): boolean => value >= min && value <= max;
 
-const weightError = must('a number from 0.01 to 1000');
+function number([min, max]: readonly [number, number], description: string) {
+  const error = must(`a number from ${min} to ${max}`);
+  return z
+    .number({ error })
+    .min(min, { error })
+    .max(max, { error })
+    .meta(about(description, `number, ${min} to ${thousands(max)}`));
+}
 
 const limits = {
-  weight: z
-    .number({ error: weightError })
-    .min(0.01, { error: weightError })
-    .max(1_000, { error: weightError })
-    .meta(
-      about(
-        'Share of the engine while several tenants have requests waiting, relative to the other tenants’. Default: 1.',
-        'number, 0.01 to 1,000',
-      ),
-    )
-    .optional(),
+  weight: number(
+    [0.01, 1_000],
+    'Share of the engine while several tenants have requests waiting, relative to the other tenants’. Default: 1.',
+  ).optional(),
   requestsPerMinute: liftable(10_000_000, 'Requests a minute. Default: unlimited.').optional(),
   requestBurst: integer(
     1,
@@ -185,6 +185,101 @@ const limits = {
   ).optional(),
 };
 
+const PATH = /^\/[\x21-\x7e]{0,255}$/;
+const reserveError = must('a whole number from 0 to 1000, or the word auto');
+const windowError = must('a whole number from 1 to 10000, or the word auto');
+
+const weights = {
+  prompt: number([0, 1_000], 'Weighted tokens of a prompt token.').prefault(1),
+  cachedPrompt: number(
+    [0, 1_000],
+    'Weighted tokens of a prompt token that the engine’s prefix cache had.',
+  ).prefault(0.1),
+  output: number(
+    [0, 1_000],
+    'Weighted tokens of an output token: it holds its place in the batch for a whole step.',
+  ).prefault(2),
+};
+const cost = section(weights, 'Cost of requests, by which the queue’s order is fair.').refine(
+  ({ prompt, output }) => prompt + output > 0,
+  { error: 'prompt and output must not both be 0' },
+);
+
+const condition = section(
+  {
+    tenants: list(name('A tenant.'), 1_000, 'tenants', 'One of these tenants.').optional(),
+    tiers: list(name('A tier.'), 256, 'tiers', 'A tenant of one of these tiers.').optional(),
+    models: list(model('A model.'), 1_000, 'models', 'One of these models.').optional(),
+    routes: list(
+      choice(['chat.completions', 'completions', 'embeddings', 'responses', 'messages'], 'A route.'),
+      5,
+      'routes',
+      'One of these routes.',
+    ).optional(),
+    header: section(
+      {
+        name: word(
+          /^[a-z0-9][a-z0-9-]{0,63}$/,
+          'a header name in lower case',
+          'Name, in lower case. Your Envoy must set or remove it, or clients choose their lane themselves.',
+        ),
+        value: word(/^[\x20-\x7e]{1,256}$/, '1 to 256 printable characters', 'The value that it must have.'),
+      },
+      'A request header.',
+    ).optional(),
+    minPromptTokens: integer(1, 10_000_000, 'Predicted prompt tokens, at least.').optional(),
+    maxPromptTokens: integer(1, 10_000_000, 'Predicted prompt tokens, at most.').optional(),
+    minOutputTokens: integer(1, 10_000_000, 'The request’s own cap on its output, at least.').optional(),
+    maxOutputTokens: integer(1, 10_000_000, 'The request’s own cap on its output, at most.').optional(),
+  },
+  'A condition: all that it says must be true.',
+  'mapping',
+);
+
+const lane = section(
+  {
+    share: number(
+      [0.01, 1_000],
+      'Part of the window while other lanes have requests waiting too, relative to theirs. What a lane does not use, others borrow until the next release.',
+    ).prefault(1),
+    when: z
+      .array(condition, { error: must('a list of 1 to 64 conditions') })
+      .min(1, { error: must('a list of 1 to 64 conditions') })
+      .max(64, { error: must('a list of 1 to 64 conditions') })
+      .meta(
+        about(
+          'Requests for which one of the conditions is true. The first lane that takes a request has it; a lane without `when` takes every request. What no lane takes goes into the first. A condition may name `tenants`, `tiers`, `models`, `routes`, a `header` (`name`, `value`), `minPromptTokens`, `maxPromptTokens`, `minOutputTokens`, `maxOutputTokens`; all that it names must be true. Default: every request.',
+          'list of conditions',
+        ),
+      )
+      .optional(),
+    order: choice(
+      ['fcfs', 'shortest'],
+      'Order among one tenant’s requests: first come first served, or the least predicted cost first.',
+    ).prefault('fcfs'),
+    maxAge: duration(
+      '100ms',
+      '55m',
+      '10s',
+      'With `order: shortest`: a request that has waited for so long goes first.',
+    ).prefault('10s'),
+    ttft: duration(
+      '1ms',
+      '10m',
+      '200ms',
+      'Largest time from the release to the first token: the window is kept small enough for it in nine of ten requests. Default: none.',
+    ).optional(),
+    itl: duration('1ms', '1m', '30ms', 'Largest mean inter-token time, likewise. Default: none.').optional(),
+    stalledAfter: duration(
+      '100ms',
+      '1h',
+      '10s',
+      'A stream whose client has stopped reading for so long gives its slot to others, once the engine must have ended it.',
+    ).prefault('10s'),
+  },
+  'A lane: a class of requests with a share of the window.',
+);
+
 const pool = section(
   {
     endpoints: list(
@@ -193,15 +288,62 @@ const pool = section(
       'URLs',
       'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
     ),
-    windowPerEndpoint: integer(
+    windowPerEndpoint: z
+      .union([z.int({ error: windowError }).min(1).max(10_000), z.literal('auto')], { error: windowError })
+      .meta(
+        about(
+          'Sequences that one endpoint works on at once. More wait in Fairlane’s queue, where the order is fair. `auto` finds the number at which the engine is full and its own queue is empty; a number (vLLM: `--max-num-seqs`) is kept.',
+          'whole number, 1 to 10,000, or `auto`',
+        ),
+      )
+      .prefault('auto'),
+    prefillTokens: integer(
       1,
-      10_000,
-      'Requests that one endpoint works on at once (vLLM: `--max-num-seqs`). More wait in Fairlane’s queue, where the order is fair.',
-    ).prefault(32),
+      1_000_000,
+      'While quiet tenants are active: prompt tokens per endpoint that may wait for their computation. A quiet tenant’s request shares its step with no more. A longer prompt goes alone.',
+    ).prefault(2_048),
+    reserve: z
+      .union([z.int({ error: reserveError }).min(0).max(1_000), z.literal('auto')], { error: reserveError })
+      .meta(
+        about(
+          'Slots of the pool that are kept free for tenants below their fair share, while such are active. `auto`: as many as leave one in a hundred of their requests without one, at most a sixteenth of the window. More is faster for quiet tenants, less is fuller.',
+          'whole number, 0 to 1,000, or `auto`',
+        ),
+      )
+      .prefault('auto'),
+    gauges: section(
+      {
+        path: word(
+          PATH,
+          'a path that begins with /, for example /metrics',
+          'Path of the engine’s Prometheus metrics.',
+        ).prefault('/metrics'),
+        interval: duration(
+          '100ms',
+          '1m',
+          '1s',
+          'Time between two reads; while a larger window is tried, a fifth of it.',
+        ).prefault('1s'),
+      },
+      'What the engines say of themselves. Without it the window goes by the times to first token.',
+    ).prefault({}),
+    engineHelp: section(
+      {
+        priority: choice(
+          ['off', 'auto'],
+          'With `auto`, engines that take priorities are told to serve quiet tenants first, also in their own queue and when KV cache runs out.',
+        ).prefault('off'),
+        cacheSalt: choice(
+          ['off', 'auto'],
+          'With `auto`, engines that take a salt keep each tenant’s (or `trustGroup`’s) prefix cache apart: nobody learns from times what others asked. Costs the hits on prefixes that tenants share.',
+        ).prefault('off'),
+      },
+      'What the engines are asked to do themselves, where a probe finds that they can.',
+    ).prefault({}),
     health: section(
       {
         path: word(
-          /^\/[\x21-\x7e]{0,255}$/,
+          PATH,
           'a path that begins with /, for example /health',
           'Path that answers 200 while the engine can serve.',
         ).prefault('/health'),
@@ -241,6 +383,9 @@ const tenant = section(
       )
       .meta(about('Models that the tenant may use.', 'list of models, or `"*"` for all'))
       .prefault('*'),
+    trustGroup: name(
+      'Tenants of one group may share the engines’ prefix cache. Default: each is alone.',
+    ).optional(),
     limits: section(
       limits,
       'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
@@ -328,10 +473,30 @@ export const configSchema = section(
     ),
     models: named(
       model('Model name, as clients send it.'),
-      section({ pool: name('Pool that serves the model.') }, 'A model.'),
+      section(
+        {
+          pool: name('Pool that serves the model.'),
+          cost: cost
+            .meta(about('Its own cost weights, all of them. Default: `cost`.', 'the keys of `cost`'))
+            .optional(),
+        },
+        'A model.',
+      ),
       [0, 1_000],
       'models',
       'Which pool serves which model. Not needed for a pool whose engines announce their models at `/v1/models`.',
+    ).prefault({}),
+    cost: cost.prefault({}),
+    lanes: named(
+      word(
+        /^[A-Za-z][A-Za-z0-9._-]{0,63}$/,
+        'a letter, then up to 63 letters, digits, ".", "_" or "-"',
+        'Lane name.',
+      ),
+      lane,
+      [0, 32],
+      'lanes',
+      'Request classes, in the order in which they are asked whether a request is theirs. Without any there is one, `default`.',
     ).prefault({}),
     tiers: named(
       name('Tier name.'),

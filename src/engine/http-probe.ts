@@ -8,26 +8,35 @@ export interface ProbeResult {
   readonly detail: string;
 }
 
-const MAX_ANSWER_BYTES = 1024 * 1024;
+/** Metrics of an engine with many adapters are long. */
+const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /** A connection per probe: one that is kept could stay open to a process that no longer takes new ones. */
 const agent = new Agent({ keepAlive: false });
 
-/** GET; rejects on timeout, on a connection failure and on an answer over 1 MiB. */
-function get(
+/** GET, or POST of a JSON body; rejects on timeout, on a connection failure and on an answer over 4 MiB. */
+export function askText(
   endpoint: EndpointConfig,
   path: string,
   timeoutMs: number,
-): Promise<{ status: number; body: string }> {
+  json?: object,
+): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
-      { host: endpoint.host, port: endpoint.port, path, agent, signal: AbortSignal.timeout(timeoutMs) },
+      {
+        host: endpoint.host,
+        port: endpoint.port,
+        path,
+        agent,
+        signal: AbortSignal.timeout(timeoutMs),
+        ...(json !== undefined && { method: 'POST', headers: { 'content-type': 'application/json' } }),
+      },
       (incoming) => {
         const parts: Buffer[] = [];
         let size = 0;
         incoming.on('data', (part: Buffer) => {
           size += part.length;
-          if (size > MAX_ANSWER_BYTES) incoming.destroy(new Error('answer over 1 MiB'));
+          if (size > MAX_ANSWER_BYTES) incoming.destroy(new Error('answer over 4 MiB'));
           else parts.push(part);
         });
         incoming.on('end', () =>
@@ -43,7 +52,7 @@ function get(
           : error,
       ),
     );
-    outgoing.end();
+    outgoing.end(json === undefined ? undefined : JSON.stringify(json));
   });
 }
 
@@ -56,7 +65,7 @@ export async function probeHealth(
   timeoutMs: number,
 ): Promise<ProbeResult> {
   try {
-    const { status } = await get(endpoint, path, timeoutMs);
+    const { status } = await askText(endpoint, path, timeoutMs);
     return { ok: status >= 200 && status < 300, detail: `GET ${path}: ${status}` };
   } catch (error) {
     return { ok: false, detail: `GET ${path}: ${reasonOf(error)}` };
@@ -69,7 +78,7 @@ export async function askModels(
   timeoutMs: number,
 ): Promise<readonly string[] | undefined> {
   try {
-    const { status, body } = await get(endpoint, '/v1/models', timeoutMs);
+    const { status, body } = await askText(endpoint, '/v1/models', timeoutMs);
     if (status !== 200) return undefined;
     const answer: unknown = JSON.parse(body);
     const list = (answer as { readonly data?: unknown } | null)?.data;

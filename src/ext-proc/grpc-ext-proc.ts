@@ -33,6 +33,8 @@ export interface ExtProcService {
   readonly implementation: grpc.UntypedServiceImplementation;
   /** Streams that are open. */
   readonly open: () => number;
+  /** Time has passed: for what no message tells of. Its cost grows with the open streams. */
+  readonly tick: (nowMs: number) => void;
   /** Ends every stream that is open; Envoy goes on without the service. */
   readonly endAll: () => void;
 }
@@ -107,6 +109,7 @@ function requestHead(headers: WireHeaders): RequestHead {
     requestId: header('x-request-id'),
     contentLength: Number.isFinite(length) ? length : undefined,
     endOfStream: headers.end_of_stream === true,
+    header,
   };
 }
 
@@ -145,14 +148,13 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
       responseSerialize: (message: object) => (Buffer.isBuffer(message) ? message : encode(message)),
     },
   };
-  const streams = new Set<WireStream>();
+  const streams = new Map<WireStream, RequestLife>();
 
   const serve = (stream: WireStream): void => {
     if (options.draining()) {
       stream.emit('error', { code: grpc.status.UNAVAILABLE, details: 'Fairlane is draining' });
       return;
     }
-    streams.add(stream);
     let gone = false;
     const write = (message: object): void => {
       if (!gone) stream.write(message);
@@ -218,6 +220,7 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
         ),
     };
     const life = options.createLife(edge);
+    streams.set(stream, life);
     let first = true;
     let bodySeen = false;
 
@@ -301,8 +304,11 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
     definition,
     implementation: { Process: serve as grpc.UntypedHandleCall },
     open: () => streams.size,
+    tick(nowMs) {
+      for (const life of streams.values()) life.tick(nowMs);
+    },
     endAll() {
-      for (const stream of streams) stream.end();
+      for (const stream of streams.keys()) stream.end();
     },
   };
 }

@@ -10,6 +10,8 @@ import { createTokenBucket, type Take, type TokenBucket } from './token-bucket.t
 export interface Reservation {
   /** Tokens reserved. */
   readonly tokens: number;
+  /** Takes more, at once, when more has been used than is reserved. */
+  charge(usedTokens: number, nowMs: number): void;
   /** Replaces what was reserved by what was used. The first call counts. */
   settle(usedTokens: number, nowMs: number): void;
 }
@@ -79,16 +81,26 @@ export function createTenantLimits(initial: Limits, nowMs: number): TenantLimits
         return { kind: 'never', limit: bucket.limit().burst };
       outstanding += tokens;
       let open = true;
+      let held = tokens;
+      // A reload may have put another bucket in place, or none: what was never taken there is not given back.
+      const correct = (used: number, at: number): void => {
+        if (bucket !== undefined && bucket === tokenBucket) bucket.settle(held, used, at);
+      };
       return {
         kind: 'reserved',
         reservation: {
           tokens,
+          charge(used, at) {
+            if (!open || used <= held) return;
+            correct(used, at);
+            outstanding += used - held;
+            held = used;
+          },
           settle(used, at) {
             if (!open) return;
             open = false;
-            outstanding -= tokens;
-            // A reload may have put another bucket in place, or none: what was never taken there is not given back.
-            if (bucket !== undefined && bucket === tokenBucket) bucket.settle(tokens, used, at);
+            outstanding -= held;
+            correct(used, at);
           },
         },
       };

@@ -8,11 +8,18 @@ export interface Predictor {
   promptTokens(model: string, promptBytes: number): number;
   /** @param cap the request's own limit for all its outputs together, or undefined. */
   outputTokens(tenant: string, model: string, cap: number | undefined): number;
+  /** Of a prompt of this tenant, what the engine's prefix cache usually has. */
+  cachedTokens(tenant: string, model: string, promptTokens: number): number;
   /** Learns from an engine's usage. */
   learn(
     tenant: string,
     model: string,
-    seen: { readonly promptBytes: number; readonly promptTokens: number; readonly outputTokens: number },
+    seen: {
+      readonly promptBytes: number;
+      readonly promptTokens: number;
+      readonly cachedTokens: number;
+      readonly outputTokens: number;
+    },
   ): void;
 }
 
@@ -31,6 +38,8 @@ interface Ratio {
 }
 interface Mean {
   sum: number;
+  promptTokens: number;
+  cachedTokens: number;
   weight: number;
 }
 
@@ -51,7 +60,12 @@ export function createPredictor(): Predictor {
       const usual = mean === undefined ? INITIAL_OUTPUT_TOKENS : Math.round(mean.sum / mean.weight);
       return cap === undefined ? usual : Math.min(cap, usual);
     },
-    learn(tenant, model, { promptBytes, promptTokens, outputTokens }) {
+    cachedTokens(tenant, model, promptTokens) {
+      const mean = means.get(keyOf(tenant, model));
+      if (mean === undefined || mean.promptTokens === 0) return 0;
+      return Math.floor(promptTokens * Math.min(1, mean.cachedTokens / mean.promptTokens));
+    },
+    learn(tenant, model, { promptBytes, promptTokens, cachedTokens, outputTokens }) {
       if (promptBytes > 0 && promptTokens > 0) {
         const ratio = ratios.get(model) ?? { bytes: 0, tokens: 0 };
         ratio.bytes = ratio.bytes * DECAY + promptBytes;
@@ -59,7 +73,9 @@ export function createPredictor(): Predictor {
         ratios.set(model, ratio);
       }
       const key = keyOf(tenant, model);
-      const mean = means.get(key) ?? { sum: 0, weight: 0 };
+      const mean = means.get(key) ?? { sum: 0, promptTokens: 0, cachedTokens: 0, weight: 0 };
+      mean.promptTokens = mean.promptTokens * DECAY + promptTokens;
+      mean.cachedTokens = mean.cachedTokens * DECAY + cachedTokens;
       mean.sum = mean.sum * DECAY + outputTokens;
       mean.weight = mean.weight * DECAY + 1;
       means.set(key, mean);

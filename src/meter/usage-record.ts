@@ -21,6 +21,8 @@ export interface UsageRecord {
   readonly pool?: string;
   /** `ip:port` of the endpoint that served it. */
   readonly endpoint?: string;
+  /** The lane it belonged to, once that was known. */
+  readonly lane?: string;
   readonly stream: boolean;
   readonly outcome: Outcome;
   /** The error code of a refusal; `queued`, `before-first-token` or `streaming` of an abort. */
@@ -41,6 +43,10 @@ export interface UsageRecord {
   readonly cachedTokens: number;
   /** `engine`: the engine's own count. `estimate`: it never came; counted from chunks and bytes. */
   readonly usageSource: 'engine' | 'estimate' | 'none';
+  /** Its tenant was below its fair share, and it passed the queue. */
+  readonly quiet: boolean;
+  /** Its client stopped reading, and its slot went to others before its end. */
+  readonly stalled: boolean;
   /** Fields that the request may not carry and that were dropped. */
   readonly droppedFields: readonly string[];
 }

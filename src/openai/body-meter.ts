@@ -87,6 +87,7 @@ export function createBodyMeter(route: EngineRoute): ResponseMeter {
     },
     // Only its end says that a body is complete.
     finished: () => false,
+    tokenEvents: () => 0,
 
     result(): MeterResult {
       return {

@@ -44,6 +44,7 @@ export function createEncodedMeter(inner: ResponseMeter, contentEncoding: string
       return undefined;
     },
     finished: () => false,
+    tokenEvents: () => 0,
 
     result(): MeterResult {
       const { firstTokenMs: _first, lastTokenMs: _last, ...result } = inner.result();

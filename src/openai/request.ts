@@ -32,6 +32,10 @@ export interface RequestChanges {
   readonly maxOutputTokens?: number;
   /** Have the engine report usage at the end of a stream. */
   readonly includeUsage: boolean;
+  /** Keeps the engine's prefix cache apart. */
+  readonly cacheSalt?: string;
+  /** `priority` is set later, with withPriority(): whatever the client wrote goes. */
+  readonly priorityFollows?: boolean;
 }
 
 const MODEL_CHARACTERS = 256;
@@ -148,7 +152,17 @@ export function serialiseRequest(request: ParsedRequest, changes: RequestChanges
       ? { ...options, include_usage: true }
       : { include_usage: true };
   }
-  return Buffer.from(JSON.stringify({ ...body, ...added }), 'utf8');
+  if (changes.cacheSalt !== undefined) added['cache_salt'] = changes.cacheSalt;
+  const { priority, ...rest } = { ...body, ...added };
+  const kept = priority === undefined || changes.priorityFollows === true ? rest : { ...rest, priority };
+  return Buffer.from(JSON.stringify(kept), 'utf8');
+}
+
+const OPEN = Buffer.from('{');
+
+/** A serialised request, which has no priority, with one. Cheap: the text is not read again. */
+export function withPriority(body: Buffer, priority: number): Buffer {
+  return Buffer.concat([OPEN, Buffer.from(`"priority":${priority},`), body.subarray(1)]);
 }
 
 const bad = (error: ApiError): RequestResult => ({ kind: 'bad', error });

@@ -28,6 +28,8 @@ export interface ResponseMeter {
   readonly end: () => Uint8Array | undefined;
   /** The engine has said that the answer is complete. Cheap: asked after every chunk. */
   readonly finished: () => boolean;
+  /** Stream events with content so far. Cheap: asked after every chunk. */
+  readonly tokenEvents: () => number;
   /** What is known so far. May parse: asked once. */
   readonly result: () => MeterResult;
 }

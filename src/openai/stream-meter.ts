@@ -206,6 +206,7 @@ export function createStreamMeter(options: {
     },
 
     finished: () => done || reader.finished(),
+    tokenEvents: () => tokenEvents,
 
     result(): MeterResult {
       const usage = reader.usage(tokenEvents);

@@ -1,34 +1,51 @@
 /**
  * Who is next, and when: the single writer of every pool's queue and slots.
  *
- * A request that may not go at once waits in its tenant's flow. It is released by an event (a slot came free, an
- * endpoint returned, the configuration changed), never by a timer. Deficit round robin decides the order, the window
- * of the pool's healthy endpoints decides the number.
+ * A request of a tenant below its fair share goes at once, if need be into a slot of the reserve. Any other waits in its
+ * tenant's flow, in its lane, while others do. Of the lanes with requests waiting the one goes first that holds the least
+ * part of its share; in it, deficit round robin decides by cost. Releases are events (a slot came free, a prompt is
+ * computed, an endpoint returned, the configuration changed); a timer only ends what an event failed to.
  *
  * Invariants:
- * - 0 ≤ in flight ≤ window at every release; every slot taken is freed exactly once.
- * - Work conserving: nothing eligible waits while a slot is free, and nothing is refused that could go at once.
+ * - In flight stays within what the endpoints have room for at every release; every slot taken is freed exactly once.
+ * - Work conserving, but for the reserve: nothing eligible waits while another slot than its is free, and nothing is
+ *   refused that could go at once.
+ * - A lane above its share gets nothing while one below it has requests waiting that fit.
  * - Nothing waits longer than maxWaitMs.
  */
-import type { Limits } from '../config/config.ts';
-import type { PoolEndpoints, Slot } from '../route/endpoints.ts';
-import { createDeficitRoundRobin, type DeficitRoundRobin, type DrrEntry } from './deficit-round-robin.ts';
+import type { LaneConfig, Limits } from '../config/config.ts';
+import type { Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
+import {
+  createDeficitRoundRobin,
+  type DeficitRoundRobin,
+  type DrrEntry,
+  type FlowOrder,
+} from './deficit-round-robin.ts';
+import { createFairShare, type FairShare } from './fair-share.ts';
 
 export interface QueueSettings {
   readonly maxWaitMs: number;
   readonly maxQueued: number;
   readonly quantumTokens: number;
+  /** By name. At least one. */
+  readonly lanes: ReadonlyMap<string, LaneConfig>;
 }
 
 export interface Release {
   readonly pool: string;
   readonly slot: Slot;
+  /** Its tenant was below its fair share, and it passed the queue. */
+  readonly quiet: boolean;
   /** Time spent in the queue. */
   readonly waitedMs: number;
+  /** The first token was seen. */
+  firstToken(nowMs: number): void;
+  /** What it has cost so far, if that is more than has been paid. */
+  charge(costSoFar: number, nowMs: number): void;
   /** Gives the slot back and lets the next request go. The first call counts. */
   free(nowMs: number): void;
-  /** Corrects what the flow has paid to the real cost. The first call counts. */
-  settle(cost: number): void;
+  /** Corrects what has been paid to the real cost. The first call counts. */
+  settle(cost: number, nowMs: number): void;
 }
 
 /** A waiting request's place. */
@@ -50,8 +67,11 @@ export type Offer =
 interface Waiting {
   readonly tenant: string;
   readonly pool: string;
+  /** One of the settings' lanes; any other counts as the first. */
+  readonly lane: string;
   /** Predicted weighted tokens. */
   readonly cost: number;
+  readonly demand: Demand;
   onRelease(release: Release, nowMs: number): void;
   /** It waited for maxWaitMs, or the dispatcher is closing. */
   onExpire(reason: 'timeout' | 'draining', waitedMs: number, nowMs: number): void;
@@ -59,37 +79,65 @@ interface Waiting {
 
 export interface Dispatcher {
   offer(waiting: Waiting, nowMs: number): Offer;
-  /** Releases what can go; call it when an endpoint returned or the configuration changed. */
+  /** Releases what can go; call it when an endpoint returned, a window grew or the configuration changed. */
   dispatch(nowMs: number): void;
-  /** Expires what waited too long. Cheap when nothing has. */
-  expire(nowMs: number): void;
+  /** Expires what waited too long, and releases what no event did. Cheap when there is nothing to do. */
+  tick(nowMs: number): void;
   /** Expires everything that waits. */
   flush(nowMs: number): void;
   /** True if the tenant could not wait in any pool: known before its body is read. */
-  isFullFor(tenant: string): boolean;
+  isFullFor(tenant: string, nowMs: number): boolean;
   /** When a place in the queue may be free; of one pool, or the soonest of all. */
   retryAfterMs(pool?: string): number;
   addPool(name: string, endpoints: PoolEndpoints): void;
   /** Its waiting requests expire; what is in flight ends as usual. */
   removePool(name: string, nowMs: number): void;
-  reconfigure(settings: QueueSettings): void;
+  reconfigure(settings: QueueSettings, nowMs: number): void;
   queued(): number;
   queuedOf(pool: string): number;
+  /** Slots of the pool that are kept free for quiet tenants now. */
+  reserveOf(pool: string, nowMs: number): number;
+  lanesOf(
+    pool: string,
+  ): Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
   queuedOfTenant(tenant: string): number;
   inFlightOfTenant(tenant: string): number;
 }
 
 interface QueuedRequest {
   readonly waiting: Waiting;
+  lane: Lane;
   readonly sinceMs: number;
+  /** Undefined for a quiet request: it waits for a slot, not for a turn. */
+  entry: DrrEntry<QueuedRequest> | undefined;
+}
+
+interface Lane {
+  readonly name: string;
+  config: LaneConfig;
+  queue: DeficitRoundRobin<QueuedRequest>;
+  /** Sequences. */
+  inFlight: number;
+}
+
+/** What a tenant has in one pool. */
+interface Presence {
+  queued: number;
+  /** Of those, quiet ones. */
+  quietQueued: number;
+  sequences: number;
 }
 
 interface Pool {
   readonly name: string;
   readonly endpoints: PoolEndpoints;
-  queue: DeficitRoundRobin<QueuedRequest>;
+  /** In the settings' order. */
+  lanes: readonly Lane[];
+  readonly share: FairShare;
+  readonly tenants: Map<string, Presence>;
   /** In order of arrival, which is the order of expiry. */
-  readonly entries: Map<QueuedRequest, DrrEntry<QueuedRequest>>;
+  readonly queued: Set<QueuedRequest>;
+  readonly quiet: Set<QueuedRequest>;
   /** Smoothed time between two releases while there is a queue, for Retry-After. */
   releaseIntervalMs: number;
   lastReleaseMs: number | undefined;
@@ -100,6 +148,9 @@ const RELEASE_SMOOTHING = 0.1;
 const MIN_RETRY_AFTER_MS = 1_000;
 const MAX_RETRY_AFTER_MS = 60_000;
 
+const orderOf = (lane: LaneConfig): FlowOrder =>
+  lane.order === 'fcfs' ? { kind: 'fcfs' } : { kind: 'shortest', maxAgeMs: lane.maxAgeMs };
+
 /** @param limitsOf the tenant's limits now; undefined for a tenant that is no longer configured. */
 export function createDispatcher(
   initial: QueueSettings,
@@ -107,45 +158,125 @@ export function createDispatcher(
 ): Dispatcher {
   let settings = initial;
   const pools = new Map<string, Pool>();
+  /** Requests, in all pools. */
   const inFlight = new Map<string, number>();
 
-  const atCap = (tenant: string): boolean =>
-    (inFlight.get(tenant) ?? 0) >= (limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY);
+  const makeLanes = (): readonly Lane[] =>
+    [...settings.lanes.values()].map((config) => ({
+      name: config.name,
+      config,
+      queue: createDeficitRoundRobin(settings.quantumTokens, orderOf(config)),
+      inFlight: 0,
+    }));
+  const laneOf = (pool: Pool, name: string): Lane => {
+    for (const lane of pool.lanes) if (lane.name === name) return lane;
+    const [first] = pool.lanes;
+    if (first === undefined) throw new Error('the queue has no lane');
+    return first;
+  };
+
+  const presenceOf = (pool: Pool, tenant: string): Presence => {
+    let presence = pool.tenants.get(tenant);
+    if (presence === undefined) {
+      presence = { queued: 0, quietQueued: 0, sequences: 0 };
+      pool.tenants.set(tenant, presence);
+    }
+    return presence;
+  };
+  const forgetIfAbsent = (pool: Pool, tenant: string, presence: Presence): void => {
+    if (presence.queued === 0 && presence.sequences === 0) pool.tenants.delete(tenant);
+  };
+
+  const weightOf = (tenant: string): number => limitsOf(tenant)?.weight ?? 1;
+  const capOf = (tenant: string): number => limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY;
+  const atCap = (tenant: string): boolean => (inFlight.get(tenant) ?? 0) >= capOf(tenant);
+
+  const reserveOf = ({ endpoints, share }: Pool, nowMs: number): number =>
+    share.reserve(endpoints.window(nowMs), endpoints.reserve(), nowMs);
+
+  /** A slot that is idle, and no reserve, is about to be given away: nobody is refused meanwhile, within reason. */
+  const mostQueued = (pool: Pool, tenant: string, nowMs: number): number => {
+    const maxQueued = limitsOf(tenant)?.maxQueued ?? 0;
+    const window = pool.endpoints.window(nowMs);
+    const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
+    return isIdle ? 2 * maxQueued : maxQueued;
+  };
 
   const refreshEligibility = (tenant: string): void => {
     const eligible = !atCap(tenant);
     for (const pool of pools.values()) {
-      if (pool.queue.sizeOf(tenant) > 0) pool.queue.setEligible(tenant, eligible);
+      for (const { queue } of pool.lanes) if (queue.sizeOf(tenant) > 0) queue.setEligible(tenant, eligible);
     }
   };
 
-  /** @param paid what the flow has paid in the queue; a request that went at once has paid nothing and owes nothing. */
+  const leaveQueue = (pool: Pool, request: QueuedRequest): boolean => {
+    if (!pool.queued.delete(request)) return false;
+    const { tenant } = request.waiting;
+    const presence = presenceOf(pool, tenant);
+    presence.queued -= 1;
+    if (request.entry === undefined) {
+      pool.quiet.delete(request);
+      presence.quietQueued -= 1;
+    } else request.lane.queue.remove(request.entry);
+    forgetIfAbsent(pool, tenant, presence);
+    return true;
+  };
+
+  /** @param inTurn the flow has paid for it; a request that went at once has not, and owes its flow nothing. */
   const releaseTo = (
     pool: Pool,
+    lane: Lane,
     waiting: Waiting,
     slot: Slot,
-    waitedMs: number,
-    paid: number | undefined,
+    {
+      inTurn,
+      quiet,
+      waitedMs,
+    }: { readonly inTurn: boolean; readonly quiet: boolean; readonly waitedMs: number },
     nowMs: number,
   ): void => {
-    const { tenant } = waiting;
+    const { tenant, demand } = waiting;
+    const { sequences } = demand;
     inFlight.set(tenant, (inFlight.get(tenant) ?? 0) + 1);
+    presenceOf(pool, tenant).sequences += sequences;
+    lane.inFlight += sequences;
+    pool.share.served(tenant, waiting.cost, nowMs);
     refreshEligibility(tenant);
     let open = true;
-    let toSettle = paid;
+    let settled = false;
+    let paid = waiting.cost;
+    const pay = (cost: number, at: number): void => {
+      const more = cost - paid;
+      paid = cost;
+      pool.share.served(tenant, more, at);
+      if (inTurn) lane.queue.charge(tenant, more);
+    };
     waiting.onRelease(
       {
         pool: pool.name,
         slot,
+        quiet,
         waitedMs,
+        firstToken(at) {
+          slot.firstToken(at);
+          dispatchPool(pool, at);
+        },
+        charge(costSoFar, at) {
+          if (!settled && costSoFar > paid) pay(costSoFar, at);
+        },
         free(at) {
           if (!open) return;
           open = false;
           slot.free();
+          pool.share.slotFreed(at);
+          lane.inFlight -= sequences;
+          const presence = presenceOf(pool, tenant);
+          presence.sequences -= sequences;
+          forgetIfAbsent(pool, tenant, presence);
+          const wasAtCap = atCap(tenant);
           const rest = (inFlight.get(tenant) ?? 1) - 1;
           if (rest === 0) inFlight.delete(tenant);
           else inFlight.set(tenant, rest);
-          const wasAtCap = rest + 1 >= (limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY);
           if (wasAtCap) {
             refreshEligibility(tenant);
             // The tenant's own next request may wait in another pool.
@@ -153,10 +284,10 @@ export function createDispatcher(
           }
           dispatchPool(pool, at);
         },
-        settle(cost) {
-          if (toSettle === undefined) return;
-          pool.queue.charge(tenant, cost - toSettle);
-          toSettle = undefined;
+        settle(cost, at) {
+          if (settled) return;
+          settled = true;
+          pay(cost, at);
         },
       },
       nowMs,
@@ -168,7 +299,60 @@ export function createDispatcher(
       pool.releaseIntervalMs +=
         RELEASE_SMOOTHING * (Math.max(0, nowMs - pool.lastReleaseMs) - pool.releaseIntervalMs);
     }
-    pool.lastReleaseMs = pool.queue.size() > 0 ? nowMs : undefined;
+    pool.lastReleaseMs = pool.queued.size > 0 ? nowMs : undefined;
+  };
+
+  /** The lane with the least part of its share in flight, of those with somebody whose turn it is. */
+  const nextInTurn = (
+    pool: Pool,
+    nowMs: number,
+  ): { lane: Lane; entry: DrrEntry<QueuedRequest> } | undefined => {
+    let best: { lane: Lane; entry: DrrEntry<QueuedRequest> } | undefined;
+    for (const lane of pool.lanes) {
+      if (lane.queue.size() === 0) continue;
+      if (
+        best !== undefined &&
+        lane.inFlight * best.lane.config.share >= best.lane.inFlight * lane.config.share
+      ) {
+        continue;
+      }
+      const entry = lane.queue.peek(nowMs);
+      if (entry !== undefined) best = { lane, entry };
+    }
+    return best;
+  };
+
+  const releaseQuiet = (pool: Pool, nowMs: number): 'released' | 'waits' | 'none' => {
+    for (const request of pool.quiet) {
+      const { waiting, lane, sinceMs } = request;
+      if (atCap(waiting.tenant)) continue;
+      const slot = pool.endpoints.acquire(waiting.demand, { quiet: true, reserve: 0 }, nowMs);
+      if (slot === undefined) return 'waits';
+      leaveQueue(pool, request);
+      noteRelease(pool, nowMs);
+      const waitedMs = Math.max(0, nowMs - sinceMs);
+      releaseTo(pool, lane, waiting, slot, { inTurn: false, quiet: true, waitedMs }, nowMs);
+      return 'released';
+    }
+    return 'none';
+  };
+
+  const releaseNext = (pool: Pool, nowMs: number): boolean => {
+    const quiet = releaseQuiet(pool, nowMs);
+    if (quiet !== 'none') return quiet === 'released';
+    const next = nextInTurn(pool, nowMs);
+    if (next === undefined) return false;
+    const { lane, entry } = next;
+    const { waiting, sinceMs } = entry.item;
+    const reserve = reserveOf(pool, nowMs);
+    const slot = pool.endpoints.acquire(waiting.demand, { quiet: false, reserve }, nowMs);
+    if (slot === undefined) return false;
+    lane.queue.take(entry);
+    leaveQueue(pool, entry.item);
+    noteRelease(pool, nowMs);
+    const waitedMs = Math.max(0, nowMs - sinceMs);
+    releaseTo(pool, lane, waiting, slot, { inTurn: true, quiet: false, waitedMs }, nowMs);
+    return true;
   };
 
   const dispatchPool = (pool: Pool, nowMs: number): void => {
@@ -176,19 +360,8 @@ export function createDispatcher(
     if (pool.dispatching) return;
     pool.dispatching = true;
     try {
-      while (pool.queue.size() > 0) {
-        const slot = pool.endpoints.acquire();
-        if (slot === undefined) return;
-        const entry = pool.queue.next();
-        if (entry === undefined) {
-          slot.free();
-          return;
-        }
-        pool.entries.delete(entry.item);
-        noteRelease(pool, nowMs);
-        const waitedMs = Math.max(0, nowMs - entry.item.sinceMs);
-        releaseTo(pool, entry.item.waiting, slot, waitedMs, entry.cost, nowMs);
-      }
+      let goesOn = pool.queued.size > 0;
+      while (goesOn) goesOn = releaseNext(pool, nowMs);
     } finally {
       pool.dispatching = false;
     }
@@ -197,17 +370,23 @@ export function createDispatcher(
   const retryAfterMs = (pool: Pool | undefined): number =>
     Math.min(
       MAX_RETRY_AFTER_MS,
-      Math.max(MIN_RETRY_AFTER_MS, Math.ceil((pool?.queue.size() ?? 0) * (pool?.releaseIntervalMs ?? 0))),
+      Math.max(MIN_RETRY_AFTER_MS, Math.ceil((pool?.queued.size ?? 0) * (pool?.releaseIntervalMs ?? 0))),
     );
 
   const expireHead = (pool: Pool, reason: 'timeout' | 'draining', nowMs: number, minAgeMs: number): void => {
-    for (const [request, entry] of pool.entries) {
+    for (const request of pool.queued) {
       const waitedMs = nowMs - request.sinceMs;
       if (waitedMs < minAgeMs) return;
-      pool.entries.delete(request);
-      pool.queue.remove(entry);
+      leaveQueue(pool, request);
       request.waiting.onExpire(reason, Math.max(0, waitedMs), nowMs);
     }
+  };
+
+  const pushInTurn = (pool: Pool, request: QueuedRequest, nowMs: number): void => {
+    const { tenant, cost } = request.waiting;
+    request.entry = request.lane.queue.push(tenant, weightOf(tenant), cost, request, nowMs);
+    request.lane.queue.setEligible(tenant, !atCap(tenant));
+    pool.share.backlogged(tenant);
   };
 
   return {
@@ -216,50 +395,65 @@ export function createDispatcher(
       if (pool === undefined || pool.endpoints.healthyCount() === 0) {
         return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
       }
-      const { tenant } = waiting;
+      const { tenant, demand } = waiting;
       const limits = limitsOf(tenant);
-      const mayGoAtOnce = pool.queue.sizeOf(tenant) === 0 && !atCap(tenant);
-      if (mayGoAtOnce && pool.queue.size() === 0) {
-        const slot = pool.endpoints.acquire();
+      const lane = laneOf(pool, waiting.lane);
+      pool.share.arrived(tenant, limits?.weight ?? 1, nowMs);
+      const presence = presenceOf(pool, tenant);
+      const slots = presence.sequences + presence.quietQueued + demand.sequences;
+      const quiet =
+        presence.queued === presence.quietQueued &&
+        pool.share.isBelow(tenant, slots, pool.endpoints.window(nowMs), nowMs);
+      if (quiet) pool.share.quietArrived(tenant, nowMs);
+      const nobodyWaits = pool.queued.size === 0;
+      if (!atCap(tenant) && presence.queued === 0 && (nobodyWaits || (quiet && pool.quiet.size === 0))) {
+        const reserve = quiet ? 0 : reserveOf(pool, nowMs);
+        const slot = pool.endpoints.acquire(demand, { quiet, reserve }, nowMs);
         if (slot !== undefined) {
-          releaseTo(pool, waiting, slot, 0, undefined, nowMs);
+          releaseTo(pool, lane, waiting, slot, { inTurn: false, quiet, waitedMs: 0 }, nowMs);
           return { kind: 'released' };
         }
       }
-      if (pool.queue.sizeOf(tenant) >= (limits?.maxQueued ?? 0)) {
-        return { kind: 'refused', reason: 'tenant-queue-full', retryAfterMs: retryAfterMs(pool) };
+      const refusal =
+        presence.queued >= mostQueued(pool, tenant, nowMs)
+          ? 'tenant-queue-full'
+          : pool.queued.size >= settings.maxQueued
+            ? 'queue-full'
+            : undefined;
+      if (refusal !== undefined) {
+        forgetIfAbsent(pool, tenant, presence);
+        return { kind: 'refused', reason: refusal, retryAfterMs: retryAfterMs(pool) };
       }
-      if (pool.queue.size() >= settings.maxQueued) {
-        return { kind: 'refused', reason: 'queue-full', retryAfterMs: retryAfterMs(pool) };
-      }
-      const request: QueuedRequest = { waiting, sinceMs: nowMs };
-      const entry = pool.queue.push(tenant, limits?.weight ?? 1, waiting.cost, request);
-      pool.entries.set(request, entry);
-      pool.queue.setEligible(tenant, !atCap(tenant));
+      const request: QueuedRequest = { waiting, lane, sinceMs: nowMs, entry: undefined };
+      pool.queued.add(request);
+      presence.queued += 1;
+      if (quiet) {
+        pool.quiet.add(request);
+        presence.quietQueued += 1;
+      } else pushInTurn(pool, request, nowMs);
       // Others may wait only because they are at their cap: then this one finds a free slot.
       dispatchPool(pool, nowMs);
-      if (!pool.entries.has(request)) return { kind: 'released' };
-      return {
-        kind: 'queued',
-        ticket: {
-          cancel: () => pool.entries.delete(request) && pool.queue.remove(entry),
-        },
-      };
+      if (!pool.queued.has(request)) return { kind: 'released' };
+      return { kind: 'queued', ticket: { cancel: () => leaveQueue(pool, request) } };
     },
     dispatch(nowMs) {
       for (const tenant of inFlight.keys()) refreshEligibility(tenant);
       for (const pool of pools.values()) dispatchPool(pool, nowMs);
     },
-    expire(nowMs) {
-      for (const pool of pools.values()) expireHead(pool, 'timeout', nowMs, settings.maxWaitMs);
+    tick(nowMs) {
+      for (const pool of pools.values()) {
+        expireHead(pool, 'timeout', nowMs, settings.maxWaitMs);
+        dispatchPool(pool, nowMs);
+      }
     },
     flush(nowMs) {
       for (const pool of pools.values()) expireHead(pool, 'draining', nowMs, Number.NEGATIVE_INFINITY);
     },
-    isFullFor(tenant) {
-      const maxQueued = limitsOf(tenant)?.maxQueued ?? 0;
-      if (maxQueued === 0 || pools.size === 0) return false;
-      for (const pool of pools.values()) if (pool.queue.sizeOf(tenant) < maxQueued) return false;
+    isFullFor(tenant, nowMs) {
+      if ((limitsOf(tenant)?.maxQueued ?? 0) === 0 || pools.size === 0) return false;
+      for (const pool of pools.values()) {
+        if ((pool.tenants.get(tenant)?.queued ?? 0) < mostQueued(pool, tenant, nowMs)) return false;
+      }
       return true;
     },
     retryAfterMs: (name) =>
@@ -271,8 +465,11 @@ export function createDispatcher(
       pools.set(name, {
         name,
         endpoints,
-        queue: createDeficitRoundRobin(settings.quantumTokens),
-        entries: new Map(),
+        lanes: makeLanes(),
+        share: createFairShare(),
+        tenants: new Map(),
+        queued: new Set(),
+        quiet: new Set(),
         releaseIntervalMs: 0,
         lastReleaseMs: undefined,
         dispatching: false,
@@ -284,23 +481,39 @@ export function createDispatcher(
       pools.delete(name);
       expireHead(pool, 'draining', nowMs, Number.NEGATIVE_INFINITY);
     },
-    reconfigure(next) {
-      const quantumChanged = next.quantumTokens !== settings.quantumTokens;
+    reconfigure(next, nowMs) {
       settings = next;
-      if (!quantumChanged) return;
       for (const pool of pools.values()) {
-        const queue = createDeficitRoundRobin<QueuedRequest>(next.quantumTokens);
-        for (const [request, entry] of pool.entries) {
-          const { tenant } = request.waiting;
-          pool.entries.set(request, queue.push(tenant, limitsOf(tenant)?.weight ?? 1, entry.cost, request));
-          queue.setEligible(tenant, !atCap(tenant));
+        const before = new Map(pool.lanes.map((lane) => [lane.name, lane]));
+        // A lane that stays is the same object: what it has in flight knows it.
+        pool.lanes = makeLanes().map((made) => {
+          const known = before.get(made.name);
+          if (known === undefined) return made;
+          known.config = made.config;
+          known.queue = made.queue;
+          return known;
+        });
+        for (const request of pool.queued) {
+          request.lane = laneOf(pool, request.waiting.lane);
+          if (request.entry !== undefined) pushInTurn(pool, request, request.sinceMs);
         }
-        pool.queue = queue;
+        dispatchPool(pool, nowMs);
       }
     },
-    queued: () => [...pools.values()].reduce((sum, pool) => sum + pool.queue.size(), 0),
-    queuedOf: (name) => pools.get(name)?.queue.size() ?? 0,
-    queuedOfTenant: (tenant) => [...pools.values()].reduce((sum, pool) => sum + pool.queue.sizeOf(tenant), 0),
+    queued: () => [...pools.values()].reduce((sum, pool) => sum + pool.queued.size, 0),
+    queuedOf: (name) => pools.get(name)?.queued.size ?? 0,
+    reserveOf(name, nowMs) {
+      const pool = pools.get(name);
+      return pool === undefined ? 0 : reserveOf(pool, nowMs);
+    },
+    lanesOf: (name) =>
+      (pools.get(name)?.lanes ?? []).map((lane) => ({
+        lane: lane.name,
+        queued: lane.queue.size(),
+        inFlight: lane.inFlight,
+      })),
+    queuedOfTenant: (tenant) =>
+      [...pools.values()].reduce((sum, pool) => sum + (pool.tenants.get(tenant)?.queued ?? 0), 0),
     inFlightOfTenant: (tenant) => inFlight.get(tenant) ?? 0,
   };
 }

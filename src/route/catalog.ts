@@ -1,5 +1,6 @@
 /** Which pool serves which model: configured, or discovered from a pool's endpoints. */
 import type { Config, TenantConfig } from '../config/config.ts';
+import type { CostWeights } from '../domain/cost.ts';
 
 /** Most models that one pool's endpoints may announce: they become metric labels. */
 const MAX_DISCOVERED_MODELS = 256;
@@ -7,6 +8,10 @@ const MAX_DISCOVERED_MODELS = 256;
 export interface Catalog {
   /** The pool that serves the model, or undefined. */
   poolOf(model: string): string | undefined;
+  /** A model that the pool serves, or undefined. */
+  modelOfPool(pool: string): string | undefined;
+  /** How its tokens weigh. */
+  costOf(model: string): CostWeights;
   /** What an endpoint of a discovering pool announced. True if anything changed. */
   discovered(pool: string, models: readonly string[]): boolean;
   /** True while a pool's models have been asked for and no endpoint has answered yet. */
@@ -37,6 +42,8 @@ export function createCatalog(initial: Config): Catalog {
 
   return {
     poolOf: (model) => pools.get(model),
+    modelOfPool: (name) => [...pools].find(([, pool]) => pool === name)?.[0],
+    costOf: (model) => config.models.get(model)?.cost ?? config.cost,
     discovered(pool, models) {
       const next = [...new Set(models)].slice(0, MAX_DISCOVERED_MODELS);
       const before = announced.get(pool);

@@ -4,9 +4,18 @@ import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import type { HostPort } from '../config/config.ts';
 
+interface PoolHealth {
+  readonly healthy: number;
+  readonly endpoints: number;
+  /** By endpoint: its window, what that goes by, and what is wrong with its engine's gauges. */
+  readonly windows: Readonly<
+    Record<string, { readonly window: number; readonly by: string; readonly gauges?: string }>
+  >;
+}
+
 export interface HealthReport {
   readonly status: 'ok' | 'draining';
-  readonly pools: Readonly<Record<string, { readonly healthy: number; readonly endpoints: number }>>;
+  readonly pools: Readonly<Record<string, PoolHealth>>;
 }
 
 export interface MetricsServer {

@@ -54,11 +54,16 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.healthy) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'engine-gauges':
+          if (event.usable) log.info(fields, kind);
+          else log.warn(fields, kind);
+          break;
         case 'dns-failed':
           log.warn(fields, kind);
           break;
         case 'config-reloaded':
         case 'models-discovered':
+        case 'engine-help':
         case 'draining':
         case 'drained':
           log.info(fields, kind);

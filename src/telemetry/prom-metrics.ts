@@ -16,10 +16,16 @@ export interface MetricsSource {
     readonly queued: number;
     readonly inFlight: number;
     readonly window: number;
+    readonly reserve: number;
+    readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
     readonly endpoints: readonly {
       readonly address: string;
       readonly healthy: boolean;
       readonly inFlight: number;
+      readonly window: number;
+      readonly windowSource: 'fixed' | 'gauges' | 'ttft';
+      readonly kvTokens: number;
+      readonly kvCapacityTokens: number | undefined;
     }[];
   }>;
   readonly openStreams: () => number;
@@ -88,6 +94,18 @@ export function createMetrics(source: MetricsSource): Metrics {
     labelNames: ['tenant'],
     registers,
   });
+  const passed = new Counter({
+    name: 'fairlane_passed_queue_total',
+    help: 'Requests released ahead of the queue because their tenant was below its fair share.',
+    labelNames: ['tenant'],
+    registers,
+  });
+  const stalled = new Counter({
+    name: 'fairlane_stalled_streams_total',
+    help: 'Streams whose slot went to others before their end, because their client had stopped reading.',
+    labelNames: ['tenant'],
+    registers,
+  });
   const reloads = new Counter({
     name: 'fairlane_config_reloads_total',
     help: 'Configuration reloads, by result: applied or refused.',
@@ -114,7 +132,11 @@ export function createMetrics(source: MetricsSource): Metrics {
   tenantGauge('fairlane_tenant_queued', 'Requests of the tenant that wait in the queue.', 'queued');
   tenantGauge('fairlane_tenant_in_flight', 'Requests of the tenant that are in the engines.', 'inFlight');
 
-  const poolGauge = (name: string, help: string, value: 'queued' | 'inFlight' | 'window'): Gauge<'pool'> =>
+  const poolGauge = (
+    name: string,
+    help: string,
+    value: 'queued' | 'inFlight' | 'window' | 'reserve',
+  ): Gauge<'pool'> =>
     new Gauge({
       name,
       help,
@@ -129,9 +151,85 @@ export function createMetrics(source: MetricsSource): Metrics {
   poolGauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", 'inFlight');
   poolGauge(
     'fairlane_pool_window',
-    'Requests that the healthy endpoints of the pool may have in flight.',
+    'Sequences that the healthy endpoints of the pool may have in flight.',
     'window',
   );
+  poolGauge(
+    'fairlane_pool_reserve',
+    'Slots of the window that are kept free for tenants below their fair share.',
+    'reserve',
+  );
+
+  const laneGauge = (name: string, help: string, value: 'queued' | 'inFlight'): Gauge<'pool' | 'lane'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['pool', 'lane'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { pool, lanes } of source.pools()) {
+          for (const row of lanes) this.set({ pool, lane: row.lane }, row[value]);
+        }
+      },
+    });
+  laneGauge('fairlane_lane_queued', 'Requests that wait for their turn in the lane.', 'queued');
+  laneGauge('fairlane_lane_in_flight', 'Sequences of the lane that are in the engines.', 'inFlight');
+
+  new Gauge({
+    name: 'fairlane_endpoint_window',
+    help: 'Sequences that the endpoint may have in flight.',
+    labelNames: ['pool', 'endpoint'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, window } of endpoints) this.set({ pool, endpoint: address }, window);
+      }
+    },
+  });
+  new Gauge({
+    name: 'fairlane_endpoint_window_by',
+    help: '1 for what the window goes by: fixed (the configuration), gauges (of the engine), or ttft (times to first token, because the gauges are missing, frozen or wrong).',
+    labelNames: ['pool', 'endpoint', 'by'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, windowSource } of endpoints) {
+          for (const by of ['fixed', 'gauges', 'ttft']) {
+            this.set({ pool, endpoint: address, by }, by === windowSource ? 1 : 0);
+          }
+        }
+      }
+    },
+  });
+  new Gauge({
+    name: 'fairlane_endpoint_kv_tokens',
+    help: 'KV cache tokens that the requests in flight are thought to need: their prompts and predicted outputs.',
+    labelNames: ['pool', 'endpoint'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, kvTokens } of endpoints) this.set({ pool, endpoint: address }, kvTokens);
+      }
+    },
+  });
+  new Gauge({
+    name: 'fairlane_endpoint_kv_capacity_tokens',
+    help: 'Tokens that the KV cache of the engine holds, where it says so.',
+    labelNames: ['pool', 'endpoint'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, kvCapacityTokens } of endpoints) {
+          if (kvCapacityTokens !== undefined) this.set({ pool, endpoint: address }, kvCapacityTokens);
+        }
+      }
+    },
+  });
 
   new Gauge({
     name: 'fairlane_endpoint_healthy',
@@ -172,6 +270,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     requests.inc({ tenant, model, route: record.route, outcome: record.outcome });
     if (record.outcome === 'refused') refusals.inc({ tenant, model, reason: record.reason ?? '' });
     if (record.outcome === 'aborted') aborts.inc({ tenant, model, reason: record.reason ?? '' });
+    if (record.quiet) passed.inc({ tenant });
+    if (record.stalled) stalled.inc({ tenant });
     if (record.droppedFields.length > 0) droppedFields.inc({ tenant }, record.droppedFields.length);
     if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
     if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);

@@ -15,6 +15,20 @@ export type ServiceEvent =
       readonly healthy: boolean;
       readonly detail: string;
     }
+  | {
+      readonly kind: 'engine-gauges';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** False: the window goes by the times to first token. */
+      readonly usable: boolean;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'engine-help';
+      readonly pool: string;
+      readonly priority: boolean;
+      readonly cacheSalt: boolean;
+    }
   | { readonly kind: 'models-discovered'; readonly pool: string; readonly models: readonly string[] }
   | { readonly kind: 'filter-misconfigured'; readonly detail: string }
   | { readonly kind: 'stream-failed'; readonly detail: string }

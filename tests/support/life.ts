@@ -1,12 +1,15 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
 import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
-import type { Config, Limits, TenantConfig } from '../../src/config/config.ts';
+import type { Config, LaneConfig, Limits, TenantConfig } from '../../src/config/config.ts';
+import { DEFAULT_COST } from '../../src/domain/cost.ts';
+import { type EngineHelp, NO_HELP } from '../../src/engine/help.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
+import { fixedWindow } from '../../src/queue/window.ts';
 import { createCatalog } from '../../src/route/catalog.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
@@ -37,7 +40,17 @@ export interface WorldOptions {
   readonly window?: number;
   readonly fields?: Config['fields'];
   readonly discover?: boolean;
+  readonly lanes?: ReadonlyMap<string, LaneConfig>;
+  readonly help?: EngineHelp;
 }
+
+export const DEFAULT_LANE: LaneConfig = {
+  name: 'default',
+  share: 1,
+  order: 'fcfs',
+  maxAgeMs: 10_000,
+  stalledAfterMs: 10_000,
+};
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
   name,
@@ -63,7 +76,13 @@ export function createWorld(options: WorldOptions = {}): World {
       metrics: { host: '127.0.0.1', port: 0 },
       drainTimeoutMs: 1_000,
     },
-    queue: { maxWaitMs: 1_000, maxQueued: 100, quantumTokens: 64 },
+    queue: {
+      maxWaitMs: 1_000,
+      maxQueued: 100,
+      quantumTokens: 64,
+      lanes: options.lanes ?? new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]),
+    },
+    cost: DEFAULT_COST,
     fields: options.fields ?? { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
     pools: new Map([
       [
@@ -72,6 +91,10 @@ export function createWorld(options: WorldOptions = {}): World {
           name: 'main',
           endpoints: [{ url: 'http://10.0.0.1:8000', host: '10.0.0.1', port: 8000 }],
           windowPerEndpoint: options.window ?? 2,
+          prefillTokens: 2_048,
+          reserve: 'auto',
+          gauges: { path: '/metrics', intervalMs: 1_000 },
+          engineHelp: { priority: 'off', cacheSalt: 'off' },
           health: {
             path: '/health',
             intervalMs: 1_000,
@@ -84,15 +107,21 @@ export function createWorld(options: WorldOptions = {}): World {
       ],
     ]),
     models: new Map(
-      options.discover === true ? [] : ['small', 'secret'].map((name) => [name, { name, pool: 'main' }]),
+      options.discover === true
+        ? []
+        : ['small', 'secret'].map((name) => [name, { name, pool: 'main', cost: DEFAULT_COST }]),
     ),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
     log: { level: 'info' },
   };
   const records: UsageRecord[] = [];
   const tenants = createTenantDirectory(config, 0);
-  const endpoints = createPoolEndpoints();
-  endpoints.reconfigure([{ url: 'http://10.0.0.1:8000', address: '10.0.0.1:8000' }], options.window ?? 2);
+  const endpoints = createPoolEndpoints(fixedWindow);
+  endpoints.reconfigure([{ url: 'http://10.0.0.1:8000', address: '10.0.0.1:8000' }], {
+    window: options.window ?? 2,
+    prefillTokens: 2_048,
+    reserve: 'auto',
+  });
   endpoints.setHealthy('http://10.0.0.1:8000', true);
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   dispatcher.addPool('main', endpoints);
@@ -105,6 +134,7 @@ export function createWorld(options: WorldOptions = {}): World {
     dispatcher,
     predictor: createPredictor(),
     occupancy,
+    helpOf: () => options.help ?? NO_HELP,
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
   };

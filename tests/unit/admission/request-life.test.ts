@@ -14,6 +14,7 @@ const head = (fields: object = {}) => ({
   requestId: 'r1',
   contentLength: undefined,
   endOfStream: false,
+  header: () => '',
   ...fields,
 });
 const answer = (fields: object = {}) => ({
@@ -238,7 +239,7 @@ describe('a request', () => {
     const world = createWorld({ window: 1 });
     run(world);
     const second = run(world);
-    world.dispatcher.expire(1_000);
+    world.dispatcher.tick(1_000);
     expect(refusal(second.said)).toMatchObject({ status: 503, error: { code: 'queue_timeout' } });
   });
 
@@ -344,7 +345,7 @@ describe('whatever the order of events', () => {
           now += 100;
           const ended = life.ended();
           const before = said.length;
-          if (name === 'expire') world.dispatcher.expire(now);
+          if (name === 'expire') world.dispatcher.tick(now);
           else if (name === 'other-ends') other?.life.streamEnded(now);
           else apply(life, name, now);
           // After the end only the answer's own bytes are still passed on.

@@ -124,7 +124,15 @@ describe('defaults', () => {
         metrics: { host: '127.0.0.1', port: 9464 },
         drainTimeoutMs: 10_000,
       },
-      queue: { maxWaitMs: 30_000, maxQueued: 1_000, quantumTokens: 64 },
+      queue: {
+        maxWaitMs: 30_000,
+        maxQueued: 1_000,
+        quantumTokens: 64,
+        lanes: new Map([
+          ['default', { name: 'default', share: 1, order: 'fcfs', maxAgeMs: 10_000, stalledAfterMs: 10_000 }],
+        ]),
+      },
+      cost: { prompt: 1, cached: 0.1, output: 2 },
       fields: { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
       pools: new Map([
         [
@@ -132,7 +140,11 @@ describe('defaults', () => {
           {
             name: 'main',
             endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
-            windowPerEndpoint: 32,
+            windowPerEndpoint: 'auto',
+            prefillTokens: 2_048,
+            reserve: 'auto',
+            gauges: { path: '/metrics', intervalMs: 1_000 },
+            engineHelp: { priority: 'off', cacheSalt: 'off' },
             health: {
               path: '/health',
               intervalMs: 2_000,
@@ -169,6 +181,7 @@ describe('limits', () => {
     expect(configOf(full()).tenants.get('alice')).toEqual({
       name: 'alice',
       tier: 'gold',
+      trustGroup: 'friends',
       keys: ['key-of-alice'],
       models: new Set(['llama']),
       limits: {

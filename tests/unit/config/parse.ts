@@ -25,11 +25,31 @@ export const full = () => ({
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
       windowPerEndpoint: 4,
+      prefillTokens: 512,
+      reserve: 2,
+      gauges: { path: '/stats', interval: '2s' },
+      engineHelp: { priority: 'auto', cacheSalt: 'auto' },
       health: { path: '/ready', interval: '3s', timeout: '4s', unhealthyAfter: 5, healthyAfter: 6 },
     },
     small: { endpoints: ['http://engine.local:8001'] },
   },
-  models: { llama: { pool: 'main' }, 'org/Model 7B': { pool: 'small' } },
+  cost: { prompt: 2, cachedPrompt: 0, output: 3 },
+  lanes: {
+    chat: {
+      share: 4,
+      when: [{ tiers: ['gold'] }],
+      order: 'shortest',
+      maxAge: '5s',
+      ttft: '200ms',
+      itl: '30ms',
+      stalledAfter: '3s',
+    },
+    rest: {},
+  },
+  models: {
+    llama: { pool: 'main', cost: { prompt: 1, cachedPrompt: 1, output: 4 } },
+    'org/Model 7B': { pool: 'small' },
+  },
   tiers: {
     gold: {
       weight: 2.5,
@@ -47,6 +67,7 @@ export const full = () => ({
       tier: 'gold',
       keys: ['key-of-alice'],
       models: ['llama'],
+      trustGroup: 'friends',
       limits: {
         weight: 1,
         requestsPerMinute: 'unlimited',

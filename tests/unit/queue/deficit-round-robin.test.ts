@@ -1,12 +1,21 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createDeficitRoundRobin, type DrrEntry } from '../../../src/queue/deficit-round-robin.ts';
+import {
+  createDeficitRoundRobin,
+  type DeficitRoundRobin,
+  type DrrEntry,
+} from '../../../src/queue/deficit-round-robin.ts';
 
 const QUANTUM = 100;
 
-const takeAll = <T>(queue: { next(): DrrEntry<T> | undefined }): DrrEntry<T>[] => {
+const next = <T>(queue: DeficitRoundRobin<T>, nowMs = 0): DrrEntry<T> | undefined => {
+  const entry = queue.peek(nowMs);
+  if (entry !== undefined) queue.take(entry);
+  return entry;
+};
+const takeAll = <T>(queue: DeficitRoundRobin<T>): DrrEntry<T>[] => {
   const taken: DrrEntry<T>[] = [];
-  for (let entry = queue.next(); entry !== undefined; entry = queue.next()) taken.push(entry);
+  for (let entry = next(queue); entry !== undefined; entry = next(queue)) taken.push(entry);
   return taken;
 };
 
@@ -23,10 +32,10 @@ describe('deficit round robin', () => {
         const served = flows.map(() => 0);
         const maxCost = Math.max(...flows.flatMap((flow) => flow.costs));
         flows.forEach((flow, i) => {
-          for (const cost of flow.costs) queue.push(`f${i}`, flow.weight, cost, i);
+          for (const cost of flow.costs) queue.push(`f${i}`, flow.weight, cost, i, 0);
         });
         while (left.every((count) => count > 0)) {
-          const entry = queue.next();
+          const entry = next(queue);
           if (entry === undefined) throw new Error('backlogged, and nothing served');
           served[entry.item] = (served[entry.item] ?? 0) + entry.cost / (flows[entry.item]?.weight ?? 1);
           left[entry.item] = (left[entry.item] ?? 0) - 1;
@@ -72,10 +81,10 @@ describe('deficit round robin', () => {
         };
         for (const step of steps) {
           if (step.kind === 'push') {
-            waiting.set(id, queue.push(`f${step.flow}`, 1, step.cost, id));
+            waiting.set(id, queue.push(`f${step.flow}`, 1, step.cost, id, 0));
             id += 1;
           } else if (step.kind === 'next') {
-            const entry = queue.next();
+            const entry = next(queue);
             if (entry === undefined) {
               expect([...waiting.values()].every((one) => paused.has(one.flow))).toBe(true);
             } else {
@@ -105,30 +114,77 @@ describe('deficit round robin', () => {
 
   it('gives a returning flow no credit for the time it was away', () => {
     const queue = createDeficitRoundRobin<string>(QUANTUM);
-    queue.push('a', 1, 10, 'a0');
-    expect(queue.next()?.item).toBe('a0');
-    for (let i = 0; i < 50; i += 1) queue.push('b', 1, 100, `b${i}`);
-    for (let i = 0; i < 20; i += 1) queue.next();
-    for (let i = 0; i < 20; i += 1) queue.push('a', 1, 100, `a${i}`);
-    const next = Array.from({ length: 20 }, () => queue.next()?.flow);
-    expect(next.filter((flow) => flow === 'a').length).toBeGreaterThanOrEqual(9);
-    expect(next.filter((flow) => flow === 'a').length).toBeLessThanOrEqual(11);
+    queue.push('a', 1, 10, 'a0', 0);
+    expect(next(queue)?.item).toBe('a0');
+    for (let i = 0; i < 50; i += 1) queue.push('b', 1, 100, `b${i}`, 0);
+    for (let i = 0; i < 20; i += 1) next(queue);
+    for (let i = 0; i < 20; i += 1) queue.push('a', 1, 100, `a${i}`, 0);
+    const order = Array.from({ length: 20 }, () => next(queue)?.flow);
+    expect(order.filter((flow) => flow === 'a').length).toBeGreaterThanOrEqual(9);
+    expect(order.filter((flow) => flow === 'a').length).toBeLessThanOrEqual(11);
   });
 
   it('makes a flow that cost more than predicted pay before it is served again', () => {
     const queue = createDeficitRoundRobin<string>(QUANTUM);
     queue.charge('liar', 1_000);
     for (let i = 0; i < 20; i += 1) {
-      queue.push('liar', 1, 100, 'liar');
-      queue.push('honest', 1, 100, 'honest');
+      queue.push('liar', 1, 100, 'liar', 0);
+      queue.push('honest', 1, 100, 'honest', 0);
     }
-    const first = Array.from({ length: 10 }, () => queue.next()?.item);
+    const first = Array.from({ length: 10 }, () => next(queue)?.item);
     expect(first).toEqual(Array.from({ length: 10 }, () => 'honest'));
   });
 
   it('spends no time on visits that release nothing', () => {
     const queue = createDeficitRoundRobin<number>(1);
-    for (let i = 0; i < 10; i += 1) queue.push(`f${i}`, 1, 1_000_000_000, i);
+    for (let i = 0; i < 10; i += 1) queue.push(`f${i}`, 1, 1_000_000_000, i, 0);
     expect(takeAll(queue)).toHaveLength(10);
+  });
+
+  it('shows an entry without taking it, as often as it is asked', () => {
+    const queue = createDeficitRoundRobin<string>(QUANTUM);
+    queue.push('a', 1, 150, 'a', 0);
+    queue.push('b', 1, 50, 'b', 0);
+    expect([queue.peek(0)?.item, queue.peek(0)?.item, queue.size()]).toEqual(['b', 'b', 2]);
+    expect(takeAll(queue).map(({ item }) => item)).toEqual(['b', 'a']);
+  });
+
+  it('with the order shortest serves the least cost of a flow first, but what is old before', () => {
+    const queue = createDeficitRoundRobin<string>(QUANTUM, { kind: 'shortest', maxAgeMs: 1_000 });
+    queue.push('a', 1, 900, 'long', 0);
+    queue.push('a', 1, 20, 'short', 500);
+    queue.push('a', 1, 10, 'shorter', 600);
+    queue.push('a', 1, 10, 'as short, later', 700);
+    expect(next(queue, 900)?.item).toBe('shorter');
+    expect(next(queue, 1_000)?.item).toBe('long');
+    expect(takeAll(queue).map(({ item }) => item)).toEqual(['as short, later', 'short']);
+  });
+
+  it('keeps the order shortest whatever is pushed and removed', () => {
+    const arbStep = fc.oneof(
+      fc.record({ kind: fc.constant('push' as const), cost: fc.integer({ min: 1, max: 50 }) }),
+      fc.record({ kind: fc.constant('take' as const) }),
+      fc.record({ kind: fc.constant('remove' as const), index: fc.nat() }),
+    );
+    fc.assert(
+      fc.property(fc.array(arbStep, { maxLength: 200 }), (steps) => {
+        const queue = createDeficitRoundRobin<number>(QUANTUM, { kind: 'shortest', maxAgeMs: 1e9 });
+        const waiting = new Set<DrrEntry<number>>();
+        for (const step of steps) {
+          if (step.kind === 'push') waiting.add(queue.push('a', 1, step.cost, step.cost, 0));
+          else if (step.kind === 'take') {
+            const entry = next(queue);
+            if (entry === undefined) expect(waiting.size).toBe(0);
+            else {
+              expect(entry.cost).toBe(Math.min(...[...waiting].map(({ cost }) => cost)));
+              waiting.delete(entry);
+            }
+          } else {
+            const one = [...waiting][step.index % Math.max(1, waiting.size)];
+            if (one !== undefined) expect(queue.remove(one)).toBe(waiting.delete(one));
+          }
+        }
+      }),
+    );
   });
 });

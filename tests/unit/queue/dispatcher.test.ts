@@ -1,33 +1,64 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Limits } from '../../../src/config/config.ts';
+import type { LaneConfig, Limits } from '../../../src/config/config.ts';
 import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
-import { createPoolEndpoints } from '../../../src/route/endpoints.ts';
+import { fixedWindow } from '../../../src/queue/window.ts';
+import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
 
-const settings = { maxWaitMs: 1_000, maxQueued: 5, quantumTokens: 100 };
+const LANE: LaneConfig = {
+  name: 'default',
+  share: 1,
+  order: 'fcfs',
+  maxAgeMs: 10_000,
+  stalledAfterMs: 10_000,
+};
+const settings = {
+  maxWaitMs: 1_000,
+  maxQueued: 5,
+  quantumTokens: 100,
+  lanes: new Map([[LANE.name, LANE]]),
+};
 
 function setup(
-  options: { window?: number; endpoints?: number; limits?: Record<string, Partial<Limits>> } = {},
+  options: {
+    window?: number;
+    endpoints?: number;
+    reserve?: number | 'auto';
+    /** First tokens come at once, or when the test says. */
+    prefillsEnd?: 'later';
+    queue?: Partial<typeof settings>;
+    limits?: Record<string, Partial<Limits>>;
+  } = {},
 ) {
-  const endpoints = createPoolEndpoints();
+  const endpoints = createPoolEndpoints(fixedWindow);
   const names = Array.from({ length: options.endpoints ?? 1 }, (_, i) => `10.0.0.${i + 1}:8000`);
   endpoints.reconfigure(
     names.map((address) => ({ url: `http://${address}`, address })),
-    options.window ?? 2,
+    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0 },
   );
   for (const address of names) endpoints.setHealthy(`http://${address}`, true);
   const limitsOf = (tenant: string): Limits => ({ weight: 1, maxQueued: 3, ...options.limits?.[tenant] });
-  const dispatcher = createDispatcher(settings, limitsOf);
+  const dispatcher = createDispatcher({ ...settings, ...options.queue }, limitsOf);
   dispatcher.addPool('main', endpoints);
   const released: { tenant: string; release: Release; at: number }[] = [];
   const expired: { tenant: string; reason: string; waitedMs: number }[] = [];
-  const offer = (tenant: string, nowMs: number, cost = 100): Offer =>
+  const offer = (
+    tenant: string,
+    nowMs: number,
+    cost = 100,
+    more: { lane?: string; demand?: Partial<Demand> } = {},
+  ): Offer =>
     dispatcher.offer(
       {
         tenant,
         pool: 'main',
+        lane: more.lane ?? 'default',
         cost,
-        onRelease: (release, at) => released.push({ tenant, release, at }),
+        demand: { sequences: 1, promptTokens: 1, totalTokens: 2, streamed: true, ...more.demand },
+        onRelease(release, at) {
+          released.push({ tenant, release, at });
+          if (options.prefillsEnd !== 'later') release.firstToken(at);
+        },
         onExpire: (reason, waitedMs) => expired.push({ tenant, reason, waitedMs }),
       },
       nowMs,
@@ -106,9 +137,9 @@ describe('the dispatcher', () => {
     offer('a', 0);
     offer('a', 100);
     offer('b', 200);
-    dispatcher.expire(1_099);
+    dispatcher.tick(1_099);
     expect(expired).toEqual([]);
-    dispatcher.expire(1_100);
+    dispatcher.tick(1_100);
     expect(expired).toEqual([{ tenant: 'a', reason: 'timeout', waitedMs: 1_000 }]);
     dispatcher.flush(1_150);
     expect(expired[1]).toEqual({ tenant: 'b', reason: 'draining', waitedMs: 950 });
@@ -117,11 +148,11 @@ describe('the dispatcher', () => {
   it('knows before the body is read that a tenant could not wait anywhere', () => {
     const { offer, dispatcher } = setup({ window: 1, limits: { a: { maxQueued: 1 }, b: { maxQueued: 0 } } });
     offer('a', 0);
-    expect(dispatcher.isFullFor('a')).toBe(false);
+    expect(dispatcher.isFullFor('a', 0)).toBe(false);
     offer('a', 0);
-    expect(dispatcher.isFullFor('a')).toBe(true);
+    expect(dispatcher.isFullFor('a', 0)).toBe(true);
     // Without a queue of its own a tenant may still go at once.
-    expect(dispatcher.isFullFor('b')).toBe(false);
+    expect(dispatcher.isFullFor('b', 0)).toBe(false);
   });
 
   it('spreads over endpoints by load and names the others as fallbacks', () => {
@@ -143,7 +174,7 @@ describe('the dispatcher', () => {
     offer('a', 0);
     offer('a', 0);
     offer('b', 0);
-    dispatcher.reconfigure({ ...settings, quantumTokens: 7 });
+    dispatcher.reconfigure({ ...settings, quantumTokens: 7 }, 0);
     released[0]?.release.free(1);
     released[1]?.release.free(2);
     expect(released).toHaveLength(3);
@@ -203,10 +234,10 @@ describe('the dispatcher', () => {
             freed.add(one);
             one.free(now);
           } else if (step.kind === 'settle') {
-            released[step.index % Math.max(1, released.length)]?.release.settle(step.cost);
+            released[step.index % Math.max(1, released.length)]?.release.settle(step.cost, now);
           } else if (step.kind === 'cancel') {
             if (tickets[step.index % Math.max(1, tickets.length)]?.cancel()) cancelled += 1;
-          } else if (step.kind === 'expire') dispatcher.expire(now);
+          } else if (step.kind === 'expire') dispatcher.tick(now);
           else {
             endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on);
             if (step.on) dispatcher.dispatch(now);
@@ -215,7 +246,7 @@ describe('the dispatcher', () => {
           expect(dispatcher.inFlightOfTenant('t1')).toBeLessThanOrEqual(1);
           expect(accepted).toBe(released.length + expired.length + cancelled + dispatcher.queued());
           // Work conserving: whoever waits is at its cap, or there is no room.
-          const room = endpoints.list().some((one) => one.healthy && one.inFlight < 2);
+          const room = endpoints.list(now).some((one) => one.healthy && one.inFlight < 2);
           if (room) {
             const others = dispatcher.queued() - dispatcher.queuedOfTenant('t1');
             expect(others).toBe(0);
@@ -234,5 +265,135 @@ describe('the dispatcher', () => {
       }),
       { numRuns: 200 },
     );
+  });
+
+  it('lets a quiet request pass the queue into the slot that is kept for it, and refills the reserve first', () => {
+    const { offer, released, dispatcher } = setup({ window: 4, reserve: 1, queue: { maxQueued: 100 } });
+    const names = (): string[] => released.map(({ tenant }) => tenant);
+    offer('quiet', 0);
+    for (let i = 0; i < 8; i += 1) offer('noisy', i, 1_000);
+    expect(names()).toEqual(['quiet', 'noisy', 'noisy']);
+    expect(dispatcher.reserveOf('main', 10)).toBe(1);
+    expect(offer('quiet', 20).kind).toBe('released');
+    // Full: the next end puts the reserve back, the one after that is for whoever waits.
+    released[1]?.release.free(30);
+    expect(names()).toEqual(['quiet', 'noisy', 'noisy', 'quiet']);
+    released[2]?.release.free(40);
+    expect(names()).toEqual(['quiet', 'noisy', 'noisy', 'quiet', 'noisy']);
+  });
+
+  it('keeps nothing free for tenants that have gone, or that have a queue of their own', () => {
+    const { offer, released, dispatcher } = setup({ window: 8, reserve: 2 });
+    offer('quiet', 0);
+    for (let i = 0; i < 3; i += 1) offer('noisy', 1);
+    expect(dispatcher.reserveOf('main', 1_000)).toBe(2);
+    expect(dispatcher.reserveOf('main', 31_000)).toBe(0);
+    for (const { release } of released) release.free(31_000);
+    const both = setup({ window: 4, reserve: 1, queue: { maxQueued: 100 } });
+    for (let i = 0; i < 7; i += 1) {
+      both.offer('a', 0);
+      both.offer('b', 0);
+    }
+    expect(both.dispatcher.reserveOf('main', 0)).toBe(0);
+    expect(both.released).toHaveLength(4);
+  });
+
+  it('sends nobody else where a quiet prompt is being computed, and goes on at its first token or in time', () => {
+    const { offer, released, dispatcher } = setup({ window: 4, prefillsEnd: 'later' });
+    for (let i = 0; i < 4; i += 1) offer('noisy', 0);
+    for (const { release } of released) release.firstToken(10);
+    offer('noisy', 20);
+    released[0]?.release.free(30);
+    released[1]?.release.free(30);
+    const before = released.length;
+    released[2]?.release.free(40);
+    expect(offer('quiet', 50).kind).toBe('released');
+    released[3]?.release.free(60);
+    offer('noisy', 60);
+    const held = released.length;
+    released.find(({ tenant }) => tenant === 'quiet')?.release.firstToken(70);
+    expect([before, held, released.length]).toEqual([5, 6, 7]);
+    released.find(({ tenant }) => tenant === 'noisy')?.release.free(75);
+    for (const { release } of released.slice(4)) release.free(75);
+    expect(offer('quiet', 80).kind).toBe('released');
+    expect(offer('noisy', 90).kind).toBe('queued');
+    dispatcher.tick(100);
+    expect(released).toHaveLength(8);
+    dispatcher.tick(300);
+    expect(released).toHaveLength(9);
+  });
+
+  it('counts each output of a request as a sequence, and lets one that is larger than the window go alone', () => {
+    const { offer, released, endpoints } = setup({ window: 4 });
+    offer('a', 0, 100, { demand: { sequences: 3 } });
+    expect(offer('b', 0, 100, { demand: { sequences: 2 } }).kind).toBe('queued');
+    released[0]?.release.free(10);
+    expect(released).toHaveLength(2);
+    expect(offer('c', 20, 100, { demand: { sequences: 100 } }).kind).toBe('queued');
+    released[1]?.release.free(30);
+    expect(released).toHaveLength(3);
+    expect(endpoints.inFlight()).toBe(1);
+    expect(offer('d', 40).kind).toBe('queued');
+  });
+
+  const lanes = (...list: Partial<LaneConfig>[]): { queue: Partial<typeof settings> } => ({
+    queue: {
+      maxQueued: 1_000,
+      lanes: new Map(list.map((lane) => [lane.name ?? '', { ...LANE, ...lane }])),
+    },
+  });
+
+  it('gives lanes their shares of the window, lends idle ones and takes them back at the next release', () => {
+    const { offer, released, dispatcher } = setup({
+      window: 8,
+      ...lanes({ name: 'chat', share: 3 }, { name: 'batch', share: 1 }),
+      limits: { a: { maxQueued: 100 }, b: { maxQueued: 100 } },
+    });
+    const inFlight = (): Record<string, number> =>
+      Object.fromEntries([...dispatcher.lanesOf('main')].map(({ lane, inFlight: n }) => [lane, n]));
+    for (let i = 0; i < 30; i += 1) offer('b', 0, 100, { lane: 'batch' });
+    expect(inFlight()).toEqual({ chat: 0, batch: 8 });
+    for (let i = 0; i < 30; i += 1) offer('a', 10, 100, { lane: 'chat' });
+    for (let i = 0; i < 6; i += 1) released[i]?.release.free(20 + i);
+    expect(inFlight()).toEqual({ chat: 6, batch: 2 });
+    for (let i = 6; i < 30; i += 1) {
+      released[i]?.release.free(100 + i);
+      expect(inFlight()).toEqual({ chat: 6, batch: 2 });
+    }
+  });
+
+  it('puts requests of a lane that is gone into the first, and knows what it has in flight', () => {
+    const { offer, released, dispatcher } = setup({
+      window: 1,
+      ...lanes({ name: 'chat' }, { name: 'batch' }),
+    });
+    offer('a', 0, 100, { lane: 'batch' });
+    offer('a', 0, 100, { lane: 'batch' });
+    dispatcher.reconfigure({ ...settings, lanes: new Map([['chat', { ...LANE, name: 'chat' }]]) }, 5);
+    expect([...dispatcher.lanesOf('main')]).toEqual([{ lane: 'chat', queued: 1, inFlight: 0 }]);
+    released[0]?.release.free(10);
+    expect([...dispatcher.lanesOf('main')]).toEqual([{ lane: 'chat', queued: 0, inFlight: 1 }]);
+    released[1]?.release.free(20);
+    expect([...dispatcher.lanesOf('main')]).toEqual([{ lane: 'chat', queued: 0, inFlight: 0 }]);
+  });
+
+  it('charges a flow for what streams beyond its prediction before the stream ends', () => {
+    const { offer, released } = setup({ window: 1, queue: { maxQueued: 100 } });
+    offer('liar', 0, 10);
+    for (let i = 0; i < 3; i += 1) {
+      offer('liar', 0, 10);
+      offer('honest', 0, 10);
+    }
+    // The first went at once; the first honest one passes the queue; of the others, a liar's goes in turn.
+    let at = 0;
+    while (at === 0 || released[at]?.tenant !== 'liar') {
+      released[at]?.release.free(1);
+      at += 1;
+    }
+    const honestLeft = 3 - released.filter(({ tenant }) => tenant === 'honest').length;
+    released[at]?.release.charge(5_000, 2);
+    for (let i = at; i < at + honestLeft; i += 1) released[i]?.release.free(3);
+    expect(honestLeft).toBeGreaterThan(0);
+    expect(released.slice(at + 1, at + 1 + honestLeft).every(({ tenant }) => tenant === 'honest')).toBe(true);
   });
 });

@@ -1,0 +1,68 @@
+/** Reads the gauges of every endpoint of a pool, each on its own timer, sooner while a larger window is tried. */
+import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineReport, GaugesResult } from './gauges.ts';
+import { readGauges } from './gauges.ts';
+import { askText } from './http-probe.ts';
+
+export interface GaugeMonitor {
+  stop(): void;
+}
+
+export interface GaugeMonitorOptions {
+  readonly pool: PoolConfig;
+  /** True while a larger window is tried there. */
+  readonly isTrying: (endpoint: EndpointConfig) => boolean;
+  readonly onReport: (endpoint: EndpointConfig, report: EngineReport) => void;
+  readonly onUnusable: (endpoint: EndpointConfig, detail: string) => void;
+}
+
+const TRIAL_PART = 5;
+const MIN_INTERVAL_MS = 100;
+/** An answer that takes longer says nothing of now. */
+const MAX_AGE_MS = 1_000;
+/** Endpoints are not all read in the same moment. */
+const JITTER = 0.1;
+
+export async function askGauges(endpoint: EndpointConfig, path: string): Promise<GaugesResult> {
+  try {
+    const { status, body } = await askText(endpoint, path, MAX_AGE_MS);
+    if (status !== 200) return { kind: 'unusable', detail: `GET ${path}: ${status}` };
+    return readGauges(body);
+  } catch (error) {
+    return {
+      kind: 'unusable',
+      detail: `GET ${path}: ${error instanceof Error ? error.message : String(error)}`,
+    };
+  }
+}
+
+export function startGaugeMonitor({
+  pool,
+  isTrying,
+  onReport,
+  onUnusable,
+}: GaugeMonitorOptions): GaugeMonitor {
+  let stopped = false;
+  const timers = new Map<string, NodeJS.Timeout>();
+  const watch = (endpoint: EndpointConfig): void => {
+    const read = async (): Promise<void> => {
+      const result = await askGauges(endpoint, pool.gauges.path);
+      if (stopped) return;
+      if (result.kind === 'report') onReport(endpoint, result.report);
+      else onUnusable(endpoint, result.detail);
+      const { intervalMs } = pool.gauges;
+      const ms = isTrying(endpoint)
+        ? Math.max(MIN_INTERVAL_MS, intervalMs / TRIAL_PART)
+        : intervalMs * (1 + JITTER * (Math.random() - 0.5));
+      timers.set(endpoint.url, setTimeout(() => void read(), ms).unref());
+    };
+    void read();
+  };
+  for (const endpoint of pool.endpoints) watch(endpoint);
+  return {
+    stop() {
+      stopped = true;
+      for (const timer of timers.values()) clearTimeout(timer);
+    },
+  };
+}

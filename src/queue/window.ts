@@ -1,0 +1,283 @@
+/**
+ * How many requests an endpoint may have in flight: as many as its engine runs at once, so that its batch is full and its
+ * own queue, which knows no tenants, is empty.
+ *
+ * An adaptive window is the smaller of two:
+ * - The engine's room. Its gauges say it directly: with requests waiting it is what runs, without any it may be more.
+ *   While the gauges are missing or not to be believed, it is judged from the times to first token: time beyond that of a
+ *   step and the prompt, times the rate of releases, is what waits in the engine (Little's law; the rule of TCP Vegas,
+ *   L. Brakmo and L. Peterson 1995, section 3).
+ * - The room that limits on TTFT and ITL leave (SLO mode): the largest window with which nine in ten samples keep them.
+ *
+ * A larger size is only believed once it was full and nobody waited in the engine: such a trial suspends the reserve, or
+ * the slots that are kept free would hide the limit. A size at which requests waited is remembered and tried again ever
+ * less often, because each trial makes somebody wait.
+ *
+ * Invariant: 1 ≤ limit ≤ most.
+ */
+
+/** What an engine says of itself. */
+export interface Gauges {
+  /** Sequences in its batch. */
+  readonly running: number;
+  /** Requests in its own queue. */
+  readonly waiting: number;
+  /** Part of the KV cache in use, 0 to 1; undefined when it does not say. */
+  readonly kvUsage?: number;
+}
+
+/** What the limit goes by. */
+export type WindowSource = 'fixed' | 'gauges' | 'ttft';
+
+export interface Window {
+  /** Sequences that may be in flight. */
+  limit(nowMs: number): number;
+  source(): WindowSource;
+  /** A larger size is on trial: requests above their fair share may fill it, and quiet ones may exceed it. */
+  trying(): boolean;
+  /** A request found no room: only then is there a reason to widen it. */
+  pressed(): void;
+  /** A scrape: what the engine said, or why it said nothing that can be used. `inFlight` is our own count. */
+  gauges(sample: Gauges | 'unusable', inFlight: number, nowMs: number): void;
+  /** A request's first token. `promptTokens` includes what was being computed before it. */
+  firstToken(ttftMs: number, promptTokens: number, inFlight: number, nowMs: number): void;
+  /** Mean time between some tokens of a stream. */
+  interToken(meanMs: number): void;
+  /** Measured ÷ allowed, of a lane with limits on TTFT or ITL. */
+  slo(ratio: number, nowMs: number): void;
+}
+
+export interface WindowOptions {
+  /** The first guess. */
+  readonly initial: number;
+  /** Never more. */
+  readonly most: number;
+}
+
+/** Gauges that do not move for so many scrapes, while requests come and go, are frozen. */
+const FROZEN_AFTER = 8;
+/** Gauges that know of fewer requests than half of ours for so many scrapes are wrong. */
+const WRONG_AFTER = 4;
+/** Scrapes without a usable sample until the window goes by the times instead. */
+const MISSING_AFTER = 4;
+const GROWTH = 1.25;
+const FIRST_RETRY_MS = 60_000;
+const MAX_RETRY_MS = 600_000;
+/** Room that is short because of the KV cache changes with the requests, and times may mislead: tried again soon. */
+const SHORT_RETRY_MS = 5_000;
+const KV_FULL = 0.9;
+/** A trial that does not fill any more ends after so many looks; the next begins after a pause that doubles. */
+const TRIAL_LOOKS = 8;
+const TRIAL_PAUSE_MS = 5_000;
+
+const TTFT_ROUND_MS = 250;
+const MIN_TTFT_SAMPLES = 5;
+const SMOOTHING = 0.1;
+/** Shorter prompts say nothing of what a token costs. */
+const MIN_PROMPT_TOKENS = 64;
+/** A first token is late from so many steps beyond the expected time on. */
+const LATE_STEPS = 3;
+
+const SLO_ROUND_MS = 1_000;
+const MIN_SLO_SAMPLES = 20;
+/** Part of the samples that has to keep the limits. */
+const SLO_QUANTILE = 0.9;
+/** Without samples of a lane with limits for so long, they bind nobody. */
+const SLO_IDLE_MS = 10_000;
+
+export const fixedWindow = (size: number): Window => ({
+  limit: () => size,
+  source: () => 'fixed',
+  trying: () => false,
+  pressed() {},
+  gauges() {},
+  firstToken() {},
+  interToken() {},
+  slo() {},
+});
+
+const quantile = (sorted: readonly number[], q: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+
+/** The engine's room: the largest size that was full without anybody waiting, and when to try a larger one. */
+function createRoom(initial: number, most: number) {
+  let size = Math.min(initial, most);
+  let trial: { readonly size: number; looks: number; most: number } | undefined;
+  /** Where requests waited last. */
+  let ceiling = Number.POSITIVE_INFINITY;
+  let retryAtMs = 0;
+  let retryMs = FIRST_RETRY_MS;
+  let pauseMs = TRIAL_PAUSE_MS;
+
+  return {
+    size: () => trial?.size ?? size,
+    trying: () => trial !== undefined,
+    /** Requests wait in the engine, `ours` do not. */
+    tooLarge(ours: number, forShort: boolean, nowMs: number): void {
+      if (trial === undefined && ours >= size) return;
+      trial = undefined;
+      size = Math.min(most, Math.max(1, Math.floor(ours)));
+      // The same place again: it is the engine's, and trials need not be frequent.
+      const same = Math.abs(size - ceiling) <= Math.max(1, ceiling / 16);
+      retryMs = forShort ? SHORT_RETRY_MS : same ? Math.min(MAX_RETRY_MS, retryMs * 2) : FIRST_RETRY_MS;
+      ceiling = size;
+      retryAtMs = nowMs + retryMs;
+    },
+    /** Nobody waits in the engine, which has `inFlight` of ours. */
+    nobodyWaits(inFlight: number, wanted: boolean, nowMs: number): void {
+      if (trial !== undefined) {
+        trial.looks = inFlight > trial.most ? 0 : trial.looks + 1;
+        trial.most = Math.max(trial.most, inFlight);
+        if (inFlight >= trial.size) {
+          ({ size } = trial);
+          pauseMs = TRIAL_PAUSE_MS;
+          if (size > ceiling) {
+            ceiling = Number.POSITIVE_INFINITY;
+            retryMs = FIRST_RETRY_MS;
+          }
+          trial = undefined;
+        } else if (trial.looks >= TRIAL_LOOKS) {
+          trial = undefined;
+          retryAtMs = Math.max(retryAtMs, nowMs + pauseMs);
+          pauseMs = Math.min(MAX_RETRY_MS, pauseMs * 2);
+        }
+      }
+      if (trial !== undefined || !wanted || size >= most || nowMs < retryAtMs) return;
+      const next = ceiling === Number.POSITIVE_INFINITY ? size * GROWTH + 1 : size + Math.max(1, size / 16);
+      trial = { size: Math.min(most, Math.floor(next)), looks: 0, most: 0 };
+    },
+  };
+}
+
+/** The largest window with which nine in ten samples of measured ÷ allowed are at most 1. */
+function createSloLimit() {
+  let limit = Number.POSITIVE_INFINITY;
+  let samples: number[] = [];
+  let roundMs: number | undefined;
+  let lastMs = 0;
+  return {
+    limit(nowMs: number): number {
+      if (nowMs - lastMs > SLO_IDLE_MS) limit = Number.POSITIVE_INFINITY;
+      return limit;
+    },
+    add(ratio: number, current: number, pressed: boolean, nowMs: number): void {
+      lastMs = nowMs;
+      roundMs ??= nowMs;
+      samples.push(ratio);
+      if (nowMs - roundMs < SLO_ROUND_MS || samples.length < MIN_SLO_SAMPLES) return;
+      const worst = quantile(
+        samples.sort((a, b) => a - b),
+        SLO_QUANTILE,
+      );
+      samples = [];
+      roundMs = nowMs;
+      if (worst > 1) limit = Math.max(1, Math.min(limit, current) * Math.max(0.75, 1 - (worst - 1) / 2));
+      else if (pressed) limit = Math.min(limit, current) * (1 + Math.min(0.1, (1 - worst) / 2)) + 0.25;
+    },
+  };
+}
+
+export function adaptiveWindow({ initial, most }: WindowOptions): Window {
+  const room = createRoom(initial, most);
+  const slo = createSloLimit();
+  let isPressed = false;
+  let inFlight = 0;
+
+  let useGauges = false;
+  let unusable = 0;
+  let wrong = 0;
+  let same = 0;
+  let last: Gauges | undefined;
+  /** Our own count has moved while the gauges have not. */
+  let weMoved = false;
+  let sawWaiting = false;
+
+  let itlMs: number | undefined;
+  let msPerPromptToken: number | undefined;
+  let excess: number[] = [];
+  let roundMs: number | undefined;
+
+  /** True if the sample can be believed. */
+  const judge = (sample: Gauges, ours: number): boolean => {
+    const moved =
+      last === undefined ||
+      last.running !== sample.running ||
+      last.waiting !== sample.waiting ||
+      last.kvUsage !== sample.kvUsage;
+    last = sample;
+    same = moved ? 0 : same + 1;
+    weMoved = !moved && (weMoved || ours !== inFlight);
+    const frozen = same >= FROZEN_AFTER && weMoved;
+    wrong = sample.running + sample.waiting < ours / 2 - 1 ? wrong + 1 : 0;
+    return !frozen && wrong < WRONG_AFTER;
+  };
+
+  const goByGauges = (sample: Gauges, nowMs: number): void => {
+    // One sample may catch requests on their way into the batch.
+    const waits = sample.waiting > 0 && (sawWaiting || sample.waiting > sample.running / 4);
+    sawWaiting = sample.waiting > 0;
+    if (waits) {
+      // Ours alone: others may use the engine too.
+      const ours = Math.min(sample.running, Math.max(1, inFlight - sample.waiting));
+      room.tooLarge(ours, (sample.kvUsage ?? 0) > KV_FULL, nowMs);
+    } else if (sample.waiting === 0) room.nobodyWaits(inFlight, isPressed, nowMs);
+    isPressed = false;
+  };
+
+  const goByTimes = (nowMs: number): void => {
+    if (roundMs === undefined || excess.length < MIN_TTFT_SAMPLES || nowMs - roundMs < TTFT_ROUND_MS) return;
+    const perMs = excess.length / (nowMs - roundMs);
+    const typical = quantile(
+      excess.sort((a, b) => a - b),
+      0.5,
+    );
+    excess = [];
+    roundMs = nowMs;
+    const waiting = typical * perMs;
+    if (typical > LATE_STEPS * (itlMs ?? 0) && waiting > 1) {
+      room.tooLarge(room.size() - Math.min(waiting, room.size() / 4), true, nowMs);
+    } else room.nobodyWaits(inFlight, isPressed, nowMs);
+    isPressed = false;
+  };
+
+  return {
+    limit: (nowMs) => Math.max(1, Math.floor(Math.min(room.size(), slo.limit(nowMs)))),
+    source: () => (useGauges ? 'gauges' : 'ttft'),
+    trying: room.trying,
+    pressed() {
+      isPressed = true;
+    },
+    gauges(sample, ours, nowMs) {
+      if (sample === 'unusable') {
+        unusable += 1;
+        if (unusable >= MISSING_AFTER) useGauges = false;
+        inFlight = ours;
+        return;
+      }
+      unusable = 0;
+      useGauges = judge(sample, ours);
+      inFlight = ours;
+      if (useGauges) goByGauges(sample, nowMs);
+    },
+    firstToken(ttftMs, promptTokens, ours, nowMs) {
+      const tokens = Math.max(1, promptTokens);
+      const sample = Math.max(0, ttftMs - 2 * (itlMs ?? 0)) / Math.max(MIN_PROMPT_TOKENS, tokens);
+      // Rises more slowly than it falls, and so settles near the lower quartile: what a prompt costs when nothing waits.
+      const before = msPerPromptToken ?? sample;
+      msPerPromptToken = before + (sample < before ? SMOOTHING : SMOOTHING / 3) * (sample - before);
+      if (useGauges) return;
+      inFlight = Math.max(inFlight, ours);
+      roundMs ??= nowMs;
+      excess.push(
+        Math.max(0, ttftMs - 2 * (itlMs ?? 0) - msPerPromptToken * Math.max(MIN_PROMPT_TOKENS, tokens)),
+      );
+      goByTimes(nowMs);
+    },
+    interToken(meanMs) {
+      itlMs = itlMs === undefined ? meanMs : itlMs + SMOOTHING * (meanMs - itlMs);
+    },
+    slo(ratio, nowMs) {
+      slo.add(ratio, Math.min(room.size(), slo.limit(nowMs)), isPressed, nowMs);
+    },
+  };
+}
