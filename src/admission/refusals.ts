@@ -40,6 +40,13 @@ export const promptOverBurst = (promptTokens: number, burst: number): ApiError =
     'prompt_over_token_burst',
   );
 
+export const tooManyOutputs = (outputs: number, most: number): ApiError =>
+  invalidRequest(
+    `The request asks for ${outputs} outputs, choices times prompts; at most ${most} are allowed. Send several requests.`,
+    'n',
+    'too_many_outputs',
+  );
+
 export function queueRefusal(offer: Extract<Offer, { kind: 'refused' }>, model: string): ApiError {
   switch (offer.reason) {
     case 'no-endpoint':

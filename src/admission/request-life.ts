@@ -74,6 +74,7 @@ export interface RequestLife {
 
 type State = 'new' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
 
+const NO_BODY: ParsedRequest['body'] = {};
 const MIN_OUTPUT_TOKENS = 1;
 /** Dropped fields are named by the client: a record holds no more of them than this. */
 const MAX_LOGGED_FIELDS = 16;
@@ -289,6 +290,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(parsed.model), nowMs);
       return;
     }
+    if (parsed.route !== 'embeddings' && parsed.outputs > config.limits.maxOutputs) {
+      refuse(refusals.tooManyOutputs(parsed.outputs, config.limits.maxOutputs), nowMs);
+      return;
+    }
     predictedPrompt = context.predictor.promptTokens(parsed.model, parsed.promptBytes);
     const cap = outputCap(parsed, config.limits.maxContext);
     if (typeof cap === 'object') {
@@ -341,6 +346,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         cap > 0 && { maxOutputTokens: cap }),
       includeUsage: true,
     });
+    // What waits is the text to send: the parsed body, several times its size, is not needed any more.
+    request = { ...parsed, body: NO_BODY };
     place = context.occupancy.place(config.name, parsed.model);
     state = 'waiting';
     queuedSinceMs = nowMs;
@@ -351,7 +358,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         lane: lane.name,
         cost: costNow(predictedPrompt, predictedCached, predictedOutput),
         demand: {
-          sequences: parsed.outputs,
+          // An input of an embeddings request is computed in one step, and holds no place after it.
+          sequences: parsed.route === 'embeddings' ? 1 : parsed.outputs,
           promptTokens: predictedPrompt,
           totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
           streamed: parsed.stream,

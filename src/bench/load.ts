@@ -77,7 +77,7 @@ function seedOf(seed: number, tenant: string): number {
 }
 
 /** @param capacityPerSecond requests a second that the engine can do, for arrivals by capacity. */
-export function requestsOf(
+function requestsOf(
   tenant: TenantLoad,
   { seed, durationMs, capacityPerSecond }: { seed: number; durationMs: number; capacityPerSecond: number },
 ): readonly Request[] {

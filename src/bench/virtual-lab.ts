@@ -39,6 +39,8 @@ export interface FairlaneOptions {
   readonly maxQueued?: number;
   readonly prefillTokens?: number;
   readonly reserve?: number | 'auto';
+  /** False: others are sent while a quiet prompt is computed. */
+  readonly holds?: boolean;
   /** Quiet requests tell the engine a better priority than others. */
   readonly enginePriority?: boolean;
   readonly cost?: CostWeights;
@@ -182,11 +184,12 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
   const refusals = { beyondReserve: 0, any: 0 };
   const submit: (one: Running, nowMs: number) => void = (() => {
     if (arm.kind !== 'fairlane') {
-      let level = arm.kind === 'request-bucket' ? arm.perSecond : 0;
+      const burst = arm.kind === 'request-bucket' ? Math.max(1, arm.perSecond) : 0;
+      let level = burst;
       let levelMs = 0;
       return (one, nowMs) => {
         if (arm.kind === 'request-bucket' && !one.load.quiet) {
-          level = Math.min(arm.perSecond, level + ((nowMs - levelMs) * arm.perSecond) / 1_000);
+          level = Math.min(burst, level + ((nowMs - levelMs) * arm.perSecond) / 1_000);
           levelMs = nowMs;
           if (level < 1) {
             if (inEngine < profile.maxSequences) refusals.any += 1;
@@ -218,12 +221,13 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       window: own.window ?? 'auto',
       prefillTokens: own.prefillTokens ?? 2_048,
       reserve: own.reserve ?? 'auto',
+      holds: own.holds ?? true,
     });
     endpoints.setCapacity(url, kvBlocks * blockTokens);
     endpoints.setHealthy(url, true);
     const dispatcher = createDispatcher(
       { maxWaitMs: 30_000, maxQueued: 1_000_000, quantumTokens: 64, lanes },
-      (name) => ({ weight: loads.get(name)?.weight ?? 1, maxQueued: own.maxQueued ?? 100 }),
+      (name) => ({ weight: loads.get(name)?.weight ?? 1, maxOutputs: 16, maxQueued: own.maxQueued ?? 100 }),
     );
     dispatcher.addPool('main', endpoints);
     waitsElsewhere = () => dispatcher.queued() > 0;
@@ -234,11 +238,11 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
         endpoints.gauges(url, sample, atMs);
         own.onWindow?.(endpoints.window(atMs), atMs);
         dispatcher.dispatch(atMs);
+        const trying = endpoints.list(atMs).some((endpoint) => endpoint.trying);
+        if (atMs < durationMs || running.size > 0) {
+          events.at(atMs + (trying ? TRIAL_SCRAPE_MS : SCRAPE_MS), scrape);
+        }
       });
-      const trying = endpoints.list(nowMs).some((endpoint) => endpoint.trying);
-      if (nowMs < durationMs || running.size > 0) {
-        events.at(nowMs + (trying ? TRIAL_SCRAPE_MS : SCRAPE_MS), scrape);
-      }
     };
     events.at(0, scrape);
     const tick = (nowMs: number): void => {

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { benchCommand } from './bench.ts';
 import { checkConfigCommand } from './check-config.ts';
 import { docsCommand } from './docs.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
@@ -20,6 +21,7 @@ const program = new Command('fairlane')
   .addCommand(serveCommand())
   .addCommand(simulateCommand())
   .addCommand(checkConfigCommand())
+  .addCommand(benchCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 

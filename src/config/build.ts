@@ -6,6 +6,7 @@ import type { Config, LaneCondition, LaneConfig, Limits, TenantConfig } from './
 import type { WrittenConfig } from './schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
+const DEFAULT_MAX_OUTPUTS = 16;
 
 interface Parts {
   /** Used where the configuration names none. */
@@ -137,7 +138,7 @@ function lanesOf({ lanes }: WrittenConfig): ReadonlyMap<string, LaneConfig> {
 
 /** What was not written is absent, not undefined. */
 const withoutAbsent = (condition: object): LaneCondition =>
-  Object.fromEntries(Object.entries(condition).filter(([, value]) => value !== undefined)) as LaneCondition;
+  Object.fromEntries(Object.entries(condition).filter(([, value]) => value !== undefined));
 
 function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEntry[]> {
   const owned = new Map<string, KeyEntry[]>();
@@ -153,12 +154,17 @@ type WrittenLimits = WrittenConfig['tiers'][string];
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
 function merge(tier: WrittenLimits, own: WrittenLimits): Limits {
-  const { weight = 1, maxQueued = DEFAULT_MAX_QUEUED, ...rest } = { ...tier, ...own };
+  const {
+    weight = 1,
+    maxOutputs = DEFAULT_MAX_OUTPUTS,
+    maxQueued = DEFAULT_MAX_QUEUED,
+    ...rest
+  } = { ...tier, ...own };
   const limits: Record<string, number> = {};
   for (const [key, value] of Object.entries(rest)) if (typeof value === 'number') limits[key] = value;
   if (limits['requestsPerMinute'] === undefined) delete limits['requestBurst'];
   if (limits['tokensPerMinute'] === undefined) delete limits['tokenBurst'];
-  return { ...limits, weight, maxQueued };
+  return { ...limits, weight, maxOutputs, maxQueued };
 }
 
 /** Maps and sets keep their methods: their types are what protects them. */

@@ -31,6 +31,8 @@ export interface Limits {
   readonly maxConcurrent?: number;
   /** Most tokens of one request, prompt plus output. Absent: unlimited. */
   readonly maxContext?: number;
+  /** Most outputs of one request: choices times prompts. */
+  readonly maxOutputs: number;
   /** Most requests waiting in the queue. */
   readonly maxQueued: number;
 }

@@ -178,10 +178,15 @@ const limits = {
     10_000_000,
     'Tokens of one request, prompt plus output. Default: unlimited.',
   ).optional(),
+  maxOutputs: integer(
+    1,
+    128,
+    'Outputs of one request: choices (`n`) times prompts. Each takes a slot, and a request waits until it has all of its slots. Default: 16.',
+  ).optional(),
   maxQueued: integer(
     0,
     100_000,
-    'Requests waiting in the queue; more are refused with 429. Default: 100.',
+    'Requests waiting in the queue; more are refused with 429, unless a slot is idle at that moment: then up to twice as many wait. Default: 100.',
   ).optional(),
 };
 

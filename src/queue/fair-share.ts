@@ -36,7 +36,10 @@ export interface FairShare {
   arrived(tenant: string, weight: number, nowMs: number): void;
   /** Adds to (negative: corrects) what the tenant has been served. */
   served(tenant: string, cost: number, nowMs: number): void;
-  /** True if the tenant would hold at most its share of `window` with `slots`, and has not been served more. */
+  /**
+   * True if the tenant would hold at most its share of `window` with `slots`, and has not been served more. False while it
+   * is the only one that is active: there is nobody to be protected from.
+   */
   isBelow(tenant: string, slots: number, window: number, nowMs: number): boolean;
   /** A request of a tenant below its share, with nothing else waiting, arrived while others were. */
   quietArrived(tenant: string, nowMs: number): void;
@@ -130,7 +133,7 @@ export function createFairShare(): FairShare {
     },
     isBelow(tenant, slots, window, nowMs) {
       const one = active.get(tenant);
-      if (one === undefined) return false;
+      if (one === undefined || active.size === 1) return false;
       const part = one.weight / weights;
       return slots <= Math.max(1, window * part) && servedAt(one, nowMs) <= totalAt(nowMs) * part;
     },

@@ -33,8 +33,10 @@ export interface Window {
   /** Sequences that may be in flight. */
   limit(nowMs: number): number;
   source(): WindowSource;
-  /** A larger size is on trial: requests above their fair share may fill it, and quiet ones may exceed it. */
+  /** A larger size is on trial: requests above their fair share may fill all of it. */
   trying(): boolean;
+  /** How much the engine can run is not known yet: the limit is a guess, and quiet requests may exceed it. */
+  isGuess(): boolean;
   /** A request found no room: only then is there a reason to widen it. */
   pressed(): void;
   /** A scrape: what the engine said, or why it said nothing that can be used. `inFlight` is our own count. */
@@ -66,6 +68,8 @@ const MAX_RETRY_MS = 600_000;
 /** Room that is short because of the KV cache changes with the requests, and times may mislead: tried again soon. */
 const SHORT_RETRY_MS = 5_000;
 const KV_FULL = 0.9;
+/** What the engine says is a moment old: only the second look at a full trial counts. */
+const FULL_LOOKS = 2;
 /** A trial that does not fill any more ends after so many looks; the next begins after a pause that doubles. */
 const TRIAL_LOOKS = 8;
 const TRIAL_PAUSE_MS = 5_000;
@@ -89,6 +93,7 @@ export const fixedWindow = (size: number): Window => ({
   limit: () => size,
   source: () => 'fixed',
   trying: () => false,
+  isGuess: () => false,
   pressed() {},
   gauges() {},
   firstToken() {},
@@ -102,16 +107,19 @@ const quantile = (sorted: readonly number[], q: number): number =>
 /** The engine's room: the largest size that was full without anybody waiting, and when to try a larger one. */
 function createRoom(initial: number, most: number) {
   let size = Math.min(initial, most);
-  let trial: { readonly size: number; looks: number; most: number } | undefined;
+  let trial: { readonly size: number; looks: number; most: number; full: number } | undefined;
   /** Where requests waited last. */
   let ceiling = Number.POSITIVE_INFINITY;
   let retryAtMs = 0;
   let retryMs = FIRST_RETRY_MS;
   let pauseMs = TRIAL_PAUSE_MS;
+  /** Beyond a known limit, by how much. */
+  let step = 1;
 
   return {
     size: () => trial?.size ?? size,
     trying: () => trial !== undefined,
+    isGuess: () => trial !== undefined || ceiling === Number.POSITIVE_INFINITY,
     /** Requests wait in the engine, `ours` do not. */
     tooLarge(ours: number, forShort: boolean, nowMs: number): void {
       if (trial === undefined && ours >= size) return;
@@ -121,6 +129,7 @@ function createRoom(initial: number, most: number) {
       const same = Math.abs(size - ceiling) <= Math.max(1, ceiling / 16);
       retryMs = forShort ? SHORT_RETRY_MS : same ? Math.min(MAX_RETRY_MS, retryMs * 2) : FIRST_RETRY_MS;
       ceiling = size;
+      step = 1;
       retryAtMs = nowMs + retryMs;
     },
     /** Nobody waits in the engine, which has `inFlight` of ours. */
@@ -128,12 +137,14 @@ function createRoom(initial: number, most: number) {
       if (trial !== undefined) {
         trial.looks = inFlight > trial.most ? 0 : trial.looks + 1;
         trial.most = Math.max(trial.most, inFlight);
-        if (inFlight >= trial.size) {
+        if (inFlight >= trial.size) trial.full += 1;
+        if (trial.full >= FULL_LOOKS) {
           ({ size } = trial);
           pauseMs = TRIAL_PAUSE_MS;
           if (size > ceiling) {
-            ceiling = Number.POSITIVE_INFINITY;
+            ceiling = size;
             retryMs = FIRST_RETRY_MS;
+            step *= 2;
           }
           trial = undefined;
         } else if (trial.looks >= TRIAL_LOOKS) {
@@ -143,8 +154,9 @@ function createRoom(initial: number, most: number) {
         }
       }
       if (trial !== undefined || !wanted || size >= most || nowMs < retryAtMs) return;
-      const next = ceiling === Number.POSITIVE_INFINITY ? size * GROWTH + 1 : size + Math.max(1, size / 16);
-      trial = { size: Math.min(most, Math.floor(next)), looks: 0, most: 0 };
+      // Beyond a known limit by one at first: it is enough to see whether that one waits.
+      const next = size < ceiling ? Math.min(ceiling, size * GROWTH + 1) : size + step;
+      trial = { size: Math.min(most, Math.floor(next)), looks: 0, most: 0, full: 0 };
     },
   };
 }
@@ -244,6 +256,7 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     limit: (nowMs) => Math.max(1, Math.floor(Math.min(room.size(), slo.limit(nowMs)))),
     source: () => (useGauges ? 'gauges' : 'ttft'),
     trying: room.trying,
+    isGuess: room.isGuess,
     pressed() {
       isPressed = true;
     },

@@ -82,6 +82,8 @@ export interface WindowConfig {
   readonly prefillTokens: number;
   /** Slots of the pool that are kept free while quiet tenants are active. */
   readonly reserve: number | 'auto';
+  /** Others wait while a quiet prompt is computed. Default: true; benchmarks compare. */
+  readonly holds?: boolean;
 }
 
 export interface PoolEndpoints {
@@ -135,7 +137,7 @@ export type MakeWindow = (initial: number) => Window;
 
 /** Part of the KV cache that requests above their fair share may plan with: outputs grow past their prediction. */
 const KV_PLANNED_PART = 0.9;
-const INITIAL_WINDOW = 32;
+const INITIAL_WINDOW = 8;
 /** A request of unknown size in an engine of known capacity. */
 const TYPICAL_TOKENS = 2_048;
 const INITIAL_MS_PER_PROMPT_TOKEN = 0.2;
@@ -184,7 +186,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     const limit = member.window.limit(nowMs);
     // What is larger than a whole endpoint goes when it is alone there.
     const isFull = member.sequences > 0 && member.sequences + demand.sequences > limit;
-    if (isFull && !(quiet && member.window.trying())) {
+    if (isFull && !(quiet && member.window.isGuess())) {
       member.window.pressed();
       return false;
     }
@@ -199,7 +201,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     }
     const prefillTokens = paced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
     member.holding =
-      member.quietPrefills > 0 ||
+      (member.quietPrefills > 0 && config.holds !== false) ||
       (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens > prefillTokens);
     return !member.holding;
   };

@@ -44,7 +44,7 @@ export interface WorldOptions {
   readonly help?: EngineHelp;
 }
 
-export const DEFAULT_LANE: LaneConfig = {
+const DEFAULT_LANE: LaneConfig = {
   name: 'default',
   share: 1,
   order: 'fcfs',
@@ -56,7 +56,7 @@ const tenant = (name: string, options: WorldOptions): TenantConfig => ({
   name,
   keys: [],
   models: options.models ?? '*',
-  limits: { weight: 1, maxQueued: 10, ...options.limits },
+  limits: { weight: 1, maxOutputs: 16, maxQueued: 10, ...options.limits },
 });
 
 /** Tenants `a` and `b`, pool `main` with one healthy endpoint 10.0.0.1:8000, models `small` and `secret`. */

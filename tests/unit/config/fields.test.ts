@@ -160,7 +160,12 @@ describe('defaults', () => {
       tenants: new Map([
         [
           'alice',
-          { name: 'alice', keys: ['key-of-alice'], models: '*', limits: { weight: 1, maxQueued: 100 } },
+          {
+            name: 'alice',
+            keys: ['key-of-alice'],
+            models: '*',
+            limits: { weight: 1, maxOutputs: 16, maxQueued: 100 },
+          },
         ],
       ]),
       log: { level: 'info' },
@@ -190,6 +195,7 @@ describe('limits', () => {
         tokenBurst: 40_000,
         maxConcurrent: 3,
         maxContext: 1_000,
+        maxOutputs: 2,
         maxQueued: 0,
       },
     });

@@ -4,6 +4,7 @@ import { createTenantLimits, type Reservation } from '../../../src/limit/tenant-
 
 const limits = {
   weight: 1,
+  maxOutputs: 16,
   maxQueued: 10,
   requestsPerMinute: 600,
   tokensPerMinute: 60_000,
@@ -65,7 +66,7 @@ describe("a tenant's limits", () => {
   });
 
   it('are absent where nothing is configured', () => {
-    const tenant = createTenantLimits({ weight: 1, maxQueued: 1 }, 0);
+    const tenant = createTenantLimits({ weight: 1, maxOutputs: 16, maxQueued: 1 }, 0);
     expect(tenant.requests(0)).toBeUndefined();
     expect(tenant.tokens(0)).toBeUndefined();
     expect(tenant.takeRequest(0).kind).toBe('taken');
@@ -73,7 +74,7 @@ describe("a tenant's limits", () => {
   });
 
   it('give nothing back to a bucket that a reload put in place', () => {
-    const tenant = createTenantLimits({ weight: 1, maxQueued: 1 }, 0);
+    const tenant = createTenantLimits({ weight: 1, maxOutputs: 16, maxQueued: 1 }, 0);
     const reserved = tenant.reserveTokens(500, 0);
     tenant.reconfigure(limits, 0);
     tenant.reserveTokens(1_000, 0);

@@ -37,7 +37,12 @@ function setup(
     { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0 },
   );
   for (const address of names) endpoints.setHealthy(`http://${address}`, true);
-  const limitsOf = (tenant: string): Limits => ({ weight: 1, maxQueued: 3, ...options.limits?.[tenant] });
+  const limitsOf = (tenant: string): Limits => ({
+    weight: 1,
+    maxOutputs: 16,
+    maxQueued: 3,
+    ...options.limits?.[tenant],
+  });
   const dispatcher = createDispatcher({ ...settings, ...options.queue }, limitsOf);
   dispatcher.addPool('main', endpoints);
   const released: { tenant: string; release: Release; at: number }[] = [];
@@ -270,6 +275,8 @@ describe('the dispatcher', () => {
   it('lets a quiet request pass the queue into the slot that is kept for it, and refills the reserve first', () => {
     const { offer, released, dispatcher } = setup({ window: 4, reserve: 1, queue: { maxQueued: 100 } });
     const names = (): string[] => released.map(({ tenant }) => tenant);
+    offer('noisy', 0, 1_000);
+    released.pop()?.release.free(0);
     offer('quiet', 0);
     for (let i = 0; i < 8; i += 1) offer('noisy', i, 1_000);
     expect(names()).toEqual(['quiet', 'noisy', 'noisy']);

@@ -60,4 +60,63 @@ describe("a pool's endpoints", () => {
     endpoints.setHealthy(at(2).url, true);
     expect(acquire(endpoints)?.address).toBe('10.0.0.22:8000');
   });
+
+  const healthy = (window: number): PoolEndpoints => {
+    const endpoints = createPoolEndpoints(fixedWindow);
+    endpoints.reconfigure([at(1)], config(window));
+    endpoints.setHealthy(at(1).url, true);
+    return endpoints;
+  };
+
+  it('hold no more tokens than the KV cache has room for, and keep a tenth for quiet tenants', () => {
+    const endpoints = healthy(100);
+    endpoints.setCapacity(at(1).url, 1_000);
+    const long = { promptTokens: 1, totalTokens: 400 };
+    expect(acquire(endpoints, long)).toBeDefined();
+    expect(acquire(endpoints, long)).toBeDefined();
+    expect(acquire(endpoints, { promptTokens: 1, totalTokens: 150 })).toBeUndefined();
+    const quiet = acquire(endpoints, { promptTokens: 1, totalTokens: 150 }, { quiet: true });
+    expect(quiet).toBeDefined();
+    quiet?.free();
+    expect(acquire(endpoints, { promptTokens: 1, totalTokens: 100 })).toBeDefined();
+    expect(endpoints.list(0)[0]).toMatchObject({ kvTokens: 900, kvCapacityTokens: 1_000 });
+  });
+
+  it('take a request that is larger than their KV cache, when they have nothing else', () => {
+    const endpoints = healthy(4);
+    endpoints.setCapacity(at(1).url, 1_000);
+    const slot = acquire(endpoints, { totalTokens: 5_000 });
+    expect(slot).toBeDefined();
+    expect(acquire(endpoints)).toBeUndefined();
+    slot?.free();
+    expect(acquire(endpoints)).toBeDefined();
+  });
+
+  it('while quiet tenants are active compute a few prompts at a time, or one long one alone', () => {
+    const endpoints = healthy(100);
+    const claim = { reserve: 1 };
+    const first = acquire(endpoints, { promptTokens: 600 }, claim);
+    expect(acquire(endpoints, { promptTokens: 500 }, claim)).toBeUndefined();
+    expect(endpoints.list(0)[0]?.holding).toBe(true);
+    expect(acquire(endpoints, { promptTokens: 300 }, claim)).toBeDefined();
+    expect(acquire(endpoints, { promptTokens: 500 }, { quiet: true })).toBeDefined();
+    first?.firstToken(10);
+    // The quiet one is being computed.
+    expect(acquire(endpoints, { promptTokens: 1 }, claim)).toBeUndefined();
+    // First tokens that nobody sees are not waited for.
+    expect(acquire(endpoints, { promptTokens: 9_000 }, claim, 5_000)).toBeDefined();
+    expect(acquire(endpoints, { promptTokens: 1 }, claim, 5_000)).toBeUndefined();
+  });
+
+  it('know nothing of endpoints that are not theirs, and free a slot once', () => {
+    const endpoints = healthy(2);
+    endpoints.gauges('http://elsewhere', { running: 1, waiting: 9 }, 0);
+    endpoints.setCapacity('http://elsewhere', 5);
+    const slot = acquire(endpoints);
+    slot?.firstToken(1);
+    slot?.firstToken(2);
+    slot?.free();
+    slot?.free();
+    expect(endpoints.list(0)[0]).toMatchObject({ inFlight: 0, kvTokens: 0, holding: false });
+  });
 });
