@@ -4,6 +4,7 @@ import type { Gauges, Window } from '../src/queue/window.ts';
 const still = {
   source: () => 'ttft' as const,
   trying: () => false,
+  isEager: () => false,
   isGuess: () => false,
   pressed() {},
   interToken() {},

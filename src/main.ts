@@ -160,7 +160,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     const { endpoints } = pool;
     return startGaugeMonitor({
       pool: pool.config,
-      isTrying: ({ url }) => endpoints.list(now()).some((one) => one.url === url && one.trying),
+      isEager: ({ url }) => endpoints.list(now()).some((one) => one.url === url && one.eager),
       onReport(endpoint, { kind, gauges, kvCapacityTokens }) {
         endpoints.setCapacity(endpoint.url, kvCapacityTokens);
         endpoints.gauges(endpoint.url, gauges, now());

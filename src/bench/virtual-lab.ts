@@ -56,7 +56,7 @@ export interface LabOptions {
 }
 
 const SCRAPE_MS = 1_000;
-const TRIAL_SCRAPE_MS = 200;
+const EAGER_SCRAPE_MS = 200;
 const TICK_MS = 50;
 /** As a request's life does: what streams is charged and timed in pieces. */
 const TOKENS_PER_CHARGE = 32;
@@ -238,9 +238,9 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
         endpoints.gauges(url, sample, atMs);
         own.onWindow?.(endpoints.window(atMs), atMs);
         dispatcher.dispatch(atMs);
-        const trying = endpoints.list(atMs).some((endpoint) => endpoint.trying);
+        const eager = endpoints.list(atMs).some((endpoint) => endpoint.eager);
         if (atMs < durationMs || running.size > 0) {
-          events.at(atMs + (trying ? TRIAL_SCRAPE_MS : SCRAPE_MS), scrape);
+          events.at(atMs + (eager ? EAGER_SCRAPE_MS : SCRAPE_MS), scrape);
         }
       });
     };

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { benchCommand } from './bench.ts';
 import { checkConfigCommand } from './check-config.ts';
 import { docsCommand } from './docs.ts';
+import { doctorCommand } from './doctor.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
@@ -22,6 +23,7 @@ const program = new Command('fairlane')
   .addCommand(simulateCommand())
   .addCommand(checkConfigCommand())
   .addCommand(benchCommand())
+  .addCommand(doctorCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 

@@ -1,4 +1,4 @@
-/** Reads the gauges of every endpoint of a pool, each on its own timer, sooner while a larger window is tried. */
+/** Reads the gauges of every endpoint of a pool, each on its own timer, sooner while that decides something. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
 import type { EngineReport, GaugesResult } from './gauges.ts';
 import { readGauges } from './gauges.ts';
@@ -10,13 +10,13 @@ export interface GaugeMonitor {
 
 export interface GaugeMonitorOptions {
   readonly pool: PoolConfig;
-  /** True while a larger window is tried there. */
-  readonly isTrying: (endpoint: EndpointConfig) => boolean;
+  /** True while an answer is worth having sooner. */
+  readonly isEager: (endpoint: EndpointConfig) => boolean;
   readonly onReport: (endpoint: EndpointConfig, report: EngineReport) => void;
   readonly onUnusable: (endpoint: EndpointConfig, detail: string) => void;
 }
 
-const TRIAL_PART = 5;
+const EAGER_PART = 5;
 const MIN_INTERVAL_MS = 100;
 /** An answer that takes longer says nothing of now. */
 const MAX_AGE_MS = 1_000;
@@ -38,7 +38,7 @@ export async function askGauges(endpoint: EndpointConfig, path: string): Promise
 
 export function startGaugeMonitor({
   pool,
-  isTrying,
+  isEager,
   onReport,
   onUnusable,
 }: GaugeMonitorOptions): GaugeMonitor {
@@ -51,8 +51,8 @@ export function startGaugeMonitor({
       if (result.kind === 'report') onReport(endpoint, result.report);
       else onUnusable(endpoint, result.detail);
       const { intervalMs } = pool.gauges;
-      const ms = isTrying(endpoint)
-        ? Math.max(MIN_INTERVAL_MS, intervalMs / TRIAL_PART)
+      const ms = isEager(endpoint)
+        ? Math.max(MIN_INTERVAL_MS, intervalMs / EAGER_PART)
         : intervalMs * (1 + JITTER * (Math.random() - 0.5));
       timers.set(endpoint.url, setTimeout(() => void read(), ms).unref());
     };

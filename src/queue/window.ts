@@ -35,6 +35,8 @@ export interface Window {
   source(): WindowSource;
   /** A larger size is on trial: requests above their fair share may fill all of it. */
   trying(): boolean;
+  /** Something is about to be known: a trial is on, or requests wait. The gauges are worth reading sooner. */
+  isEager(): boolean;
   /** How much the engine can run is not known yet: the limit is a guess, and quiet requests may exceed it. */
   isGuess(): boolean;
   /** A request found no room: only then is there a reason to widen it. */
@@ -79,6 +81,11 @@ const MIN_TTFT_SAMPLES = 5;
 const SMOOTHING = 0.1;
 /** Shorter prompts say nothing of what a token costs. */
 const MIN_PROMPT_TOKENS = 64;
+/** Part of the first tokens that have to be late before a waiting request is thought to wait for a slot. */
+const LATE_PART = 0.4;
+const LATE_SMOOTHING = 0.2;
+/** First tokens that were seen longer ago say nothing of now. */
+const TOKENS_AGE_MS = 5_000;
 /** A first token is late from so many steps beyond the expected time on. */
 const LATE_STEPS = 3;
 
@@ -93,6 +100,7 @@ export const fixedWindow = (size: number): Window => ({
   limit: () => size,
   source: () => 'fixed',
   trying: () => false,
+  isEager: () => false,
   isGuess: () => false,
   pressed() {},
   gauges() {},
@@ -131,6 +139,13 @@ function createRoom(initial: number, most: number) {
       ceiling = size;
       step = 1;
       retryAtMs = nowMs + retryMs;
+    },
+    /** Requests waited during a trial, but were not late: perhaps for the computation of a prompt. */
+    inconclusive(nowMs: number): void {
+      if (trial === undefined) return;
+      trial = undefined;
+      retryAtMs = Math.max(retryAtMs, nowMs + pauseMs);
+      pauseMs = Math.min(MAX_RETRY_MS, pauseMs * 2);
     },
     /** Nobody waits in the engine, which has `inFlight` of ours. */
     nobodyWaits(inFlight: number, wanted: boolean, nowMs: number): void {
@@ -202,7 +217,11 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
   let last: Gauges | undefined;
   /** Our own count has moved while the gauges have not. */
   let weMoved = false;
-  let sawWaiting = false;
+  /** Samples in a row in which requests waited. */
+  let waited = 0;
+  /** Part of the first tokens, lately, that were later than a step and their prompts explain. */
+  let late = 0;
+  let lastFirstTokenMs: number | undefined;
 
   let itlMs: number | undefined;
   let msPerPromptToken: number | undefined;
@@ -225,15 +244,19 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
   };
 
   const goByGauges = (sample: Gauges, nowMs: number): void => {
+    waited = sample.waiting > 0 ? waited + 1 : 0;
+    if (waited === 0) room.nobodyWaits(inFlight, isPressed, nowMs);
+    isPressed = false;
     // One sample may catch requests on their way into the batch.
-    const waits = sample.waiting > 0 && (sawWaiting || sample.waiting > sample.running / 4);
-    sawWaiting = sample.waiting > 0;
-    if (waits) {
+    if (waited < 2) return;
+    const kvFull = (sample.kvUsage ?? 0) > KV_FULL;
+    // A request may also wait because a long prompt takes whole steps: then first tokens are no later than prompts explain.
+    const seesTokens = lastFirstTokenMs !== undefined && nowMs - lastFirstTokenMs < TOKENS_AGE_MS;
+    if (kvFull || !seesTokens || late > LATE_PART) {
       // Ours alone: others may use the engine too.
       const ours = Math.min(sample.running, Math.max(1, inFlight - sample.waiting));
-      room.tooLarge(ours, (sample.kvUsage ?? 0) > KV_FULL, nowMs);
-    } else if (sample.waiting === 0) room.nobodyWaits(inFlight, isPressed, nowMs);
-    isPressed = false;
+      room.tooLarge(ours, kvFull, nowMs);
+    } else if (waited >= TRIAL_LOOKS) room.inconclusive(nowMs);
   };
 
   const goByTimes = (nowMs: number): void => {
@@ -256,6 +279,7 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     limit: (nowMs) => Math.max(1, Math.floor(Math.min(room.size(), slo.limit(nowMs)))),
     source: () => (useGauges ? 'gauges' : 'ttft'),
     trying: room.trying,
+    isEager: () => waited > 0 || room.trying(),
     isGuess: room.isGuess,
     pressed() {
       isPressed = true;
@@ -278,12 +302,14 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
       // Rises more slowly than it falls, and so settles near the lower quartile: what a prompt costs when nothing waits.
       const before = msPerPromptToken ?? sample;
       msPerPromptToken = before + (sample < before ? SMOOTHING : SMOOTHING / 3) * (sample - before);
+      const promptMs = msPerPromptToken * Math.max(MIN_PROMPT_TOKENS, tokens);
+      const isLate = ttftMs > promptMs + LATE_STEPS * (itlMs ?? 0);
+      late += LATE_SMOOTHING * ((isLate ? 1 : 0) - late);
+      lastFirstTokenMs = nowMs;
       if (useGauges) return;
       inFlight = Math.max(inFlight, ours);
       roundMs ??= nowMs;
-      excess.push(
-        Math.max(0, ttftMs - 2 * (itlMs ?? 0) - msPerPromptToken * Math.max(MIN_PROMPT_TOKENS, tokens)),
-      );
+      excess.push(Math.max(0, ttftMs - 2 * (itlMs ?? 0) - promptMs));
       goByTimes(nowMs);
     },
     interToken(meanMs) {

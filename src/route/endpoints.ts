@@ -20,8 +20,8 @@ interface EndpointState {
   /** Sequences that may be in flight. */
   readonly window: number;
   readonly windowSource: WindowSource;
-  /** A larger window is on trial. */
-  readonly trying: boolean;
+  /** Its gauges are worth reading sooner. */
+  readonly eager: boolean;
   /** KV cache tokens that the requests in flight need, prompt and predicted output. */
   readonly kvTokens: number;
   /** Undefined until the engine has said. */
@@ -350,7 +350,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
         inFlight: member.requests,
         window: member.window.limit(nowMs),
         windowSource: member.window.source(),
-        trying: member.window.trying(),
+        eager: member.window.isEager(),
         kvTokens: member.kvTokens,
         kvCapacityTokens: member.kvCapacityTokens,
         holding: member.holding,

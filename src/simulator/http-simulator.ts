@@ -31,7 +31,9 @@ type Fault =
   | { readonly kind: 'error-frame' }
   | { readonly kind: 'no-usage' }
   | { readonly kind: 'split'; readonly bytes: number }
-  | { readonly kind: 'trailers' };
+  | { readonly kind: 'trailers' }
+  /** Of /metrics. */
+  | { readonly kind: 'gauges'; readonly are: 'absent' | 'zero' | 'frozen' };
 
 interface SeenRequest {
   readonly path: string;
@@ -94,7 +96,11 @@ function readBody(request: IncomingMessage): Promise<string | undefined> {
 
 /** Starts an engine. Rejects when the address is taken. */
 export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  const { profile, models } = options;
+  const { models } = options;
+  const { kvBlocks, blockTokens } = options.profile;
+  // What fits into no KV cache is refused as too long, not waited for.
+  const maxModelLen = Math.min(options.profile.maxModelLen, kvBlocks * blockTokens);
+  const profile: EngineProfile = { ...options.profile, maxModelLen };
   const engine = createEngine(profile);
   const running = new Map<string, Running>();
   const seen: SeenRequest[] = [];
@@ -105,6 +111,9 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   let aborted = 0;
   let promptTokens = 0;
   let generationTokens = 0;
+  /** As vLLM says it: at the end of its last planning. What arrived since then is not among those that wait. */
+  let said = engine.gauges();
+  const areGaugesFrozen = (): boolean => fault?.kind === 'gauges' && fault.are === 'frozen';
   let stepTimer: NodeJS.Timeout | undefined;
   let closed = false;
 
@@ -113,6 +122,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     stepTimer = undefined;
     if (closed) return;
     const plan = engine.planStep();
+    if (!areGaugesFrozen()) said = engine.gauges();
     if (plan === undefined) return;
     stepTimer = setTimeout(() => {
       for (const event of engine.finishStep()) onToken(event.id, event.index, event.last, event.cachedTokens);
@@ -280,7 +290,8 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 
   const metrics = (): string => {
-    const gauges = engine.gauges();
+    const isZero = fault?.kind === 'gauges' && fault.are === 'zero';
+    const gauges = isZero ? { ...said, running: 0, waiting: 0, kvUsage: 0 } : said;
     const label = `{model_name="${models[0] ?? ''}"}`;
     const series: readonly (readonly [string, string, number])[] = [
       ['vllm:num_requests_running', 'gauge', gauges.running],
@@ -309,7 +320,11 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     if (typeof requestId === 'string') response.setHeader('x-request-id', requestId);
     if (request.method === 'GET' && path === '/health') {
       response.writeHead(fault?.kind === 'unhealthy' ? 503 : 200).end();
-    } else if (request.method === 'GET' && path === '/metrics') {
+    } else if (
+      request.method === 'GET' &&
+      path === '/metrics' &&
+      !(fault?.kind === 'gauges' && fault.are === 'absent')
+    ) {
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics());
     } else if (request.method === 'GET' && path === '/v1/models') {
       const data = models.map((model) => ({

@@ -15,7 +15,7 @@ import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
-import { configYaml, KEYS } from '../support/stack.ts';
+import { configYaml, type Draft, KEYS } from '../support/stack.ts';
 
 const alive = (pid: number): boolean => {
   try {
@@ -253,5 +253,69 @@ describe('fairlane envoy-config', () => {
       expect(await printed.exited).toBe(0);
       expect(printed.stdout()).toMatch(/^# Generated/);
     }
+  });
+});
+
+describe('fairlane doctor', () => {
+  const doctor = async (change: (config: Draft) => void, engines: readonly string[]) => {
+    const directory = mkdtempSync(join(tmpdir(), 'fairlane-doctor-'));
+    const [api = 0, admin = 0, metrics = 0] = await freePorts(3);
+    const path = join(directory, 'fairlane.yaml');
+    writeFileSync(path, configYaml(engines, { api, admin, metrics }, directory, change));
+    const command = runCli(['doctor', '--config', path]);
+    const code = await command.exited;
+    rmSync(directory, { recursive: true, force: true });
+    return { code, text: command.stdout() };
+  };
+
+  it('says that all is well, and what the engine says of itself', async () => {
+    const engine = await startSimulator({
+      profile: parseProfile('test', { scheduling: 'priority' }),
+      models: ['demo', 'embedder'],
+    });
+    const { code, text } = await doctor(
+      (config) => {
+        config['pools']['main']['engineHelp'] = { priority: 'auto', cacheSalt: 'auto' };
+      },
+      [engine.url],
+    );
+    await engine.close();
+    expect(text).toMatch(/^ok +.*serves demo, embedder$/m);
+    expect(text).toMatch(/^ok +.*vllm, 0 running, 0 waiting, KV cache of 65536 tokens$/m);
+    expect(text).toMatch(/^ok +.*takes priorities$/m);
+    expect(text).toMatch(/^ok +.*takes a cache salt$/m);
+    expect(text).not.toMatch(/^(warning|problem)/m);
+    expect(code).toBe(0);
+  });
+
+  it('names what is wrong with an engine, and what to do', async () => {
+    const engine = await startSimulator({ profile: parseProfile('test', {}), models: ['other'] });
+    const { code, text } = await doctor(
+      (config) => {
+        Object.assign(config['pools']['main'], {
+          windowPerEndpoint: 'auto',
+          gauges: { path: '/nowhere' },
+        });
+      },
+      [engine.url, 'http://127.0.0.1:9'],
+    );
+    await engine.close();
+    expect(text).toMatch(
+      /^problem .*does not serve demo, embedder, which the configuration names; it serves other$/m,
+    );
+    expect(text).toMatch(/^warning .*\/nowhere: 404; the window goes by times to first token/m);
+    expect(text).toMatch(/^problem .*127\.0\.0\.1:9: GET \/health: .*is the engine running/m);
+    expect(code).toBe(1);
+  });
+
+  it('says everything that is wrong with a configuration', async () => {
+    const { code, text } = await doctor(
+      (config) => {
+        config['queue'] = { maxWiat: '3s' };
+      },
+      ['http://127.0.0.1:9'],
+    );
+    expect(text).toMatch(/^problem .*maxWiat.*maxWait/m);
+    expect(code).toBe(1);
   });
 });

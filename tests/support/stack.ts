@@ -22,6 +22,7 @@ export interface Stack {
   /** Base URL of the API, without /v1. */
   readonly url: string;
   readonly adminUrl: string;
+  readonly metricsUrl: string;
   readonly config: Config;
   readonly configPath: string;
   readonly service: () => Service;
@@ -113,6 +114,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   return {
     url: `http://127.0.0.1:${api}`,
     adminUrl: `http://127.0.0.1:${admin}`,
+    metricsUrl: `http://127.0.0.1:${metrics}`,
     config,
     configPath,
     service: () => service,

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RequestLife } from '../../../src/admission/request-life.ts';
+import type { LaneConfig } from '../../../src/config/config.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
@@ -296,6 +297,148 @@ describe('a request', () => {
     const world = createWorld();
     run(world, { model: 'invented-by-a-client' });
     expect(JSON.stringify(world.records)).not.toContain('invented');
+  });
+});
+
+describe('a stream', () => {
+  const lane = (fields: Partial<LaneConfig> = {}): ReadonlyMap<string, LaneConfig> =>
+    new Map([
+      [
+        'default',
+        {
+          name: 'default',
+          share: 1,
+          order: 'fcfs',
+          maxAgeMs: 10_000,
+          stalledAfterMs: 1_000,
+          ...fields,
+        },
+      ],
+    ]);
+  const begin = (world: World, fields: object = {}, headFields: object = {}) => {
+    const started = run(world, { stream: true, ...fields }, headFields);
+    started.life.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
+    return started;
+  };
+
+  it('pays for its tokens while they come, from its bucket too', () => {
+    const world = createWorld({ limits: { tokensPerMinute: 10_000, tokenBurst: 1_000 } });
+    const { life } = begin(world, { max_tokens: 10 });
+    const left = (): number => world.tenants.get('a')?.limits.tokens(10)?.remaining ?? 0;
+    const before = left();
+    // It said 10, and its engine does not keep to it.
+    for (let i = 0; i < 200; i += 1) life.responseChunk(token('x'), false, 10);
+    expect(before - left()).toBeGreaterThan(150);
+    life.streamEnded(10);
+    expect(world.records[0]).toMatchObject({ outcome: 'aborted', completionTokens: 200 });
+    expect(before - left()).toBeGreaterThan(180);
+  });
+
+  it('whose client hangs up after every answer pays for every answer', () => {
+    const world = createWorld({ limits: { tokensPerMinute: 1_000, tokenBurst: 1_000 } });
+    let refused = 0;
+    for (let k = 0; k < 20; k += 1) {
+      const { life, said } = run(world, { stream: true, max_tokens: 100 });
+      if (said.at(-1)?.kind === 'respond') {
+        refused += 1;
+        continue;
+      }
+      life.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
+      for (let i = 0; i < 100; i += 1) life.responseChunk(token('x'), false, 10);
+      life.streamEnded(10);
+    }
+    expect(refused).toBeGreaterThan(9);
+    const tokens = world.records.reduce((sum, { completionTokens }) => sum + completionTokens, 0);
+    expect(tokens).toBeLessThanOrEqual(1_100);
+  });
+
+  it('whose client stopped reading gives its slot to others, once its engine must be done, and stays metered', () => {
+    const world = createWorld({ window: 1, lanes: lane() });
+    const slow = begin(world, { max_tokens: 100 });
+    for (let i = 0; i < 10; i += 1) slow.life.responseChunk(token('x'), false, 10 + 20 * i);
+    const { said } = run(world, {}, { tenant: 'b' }, 200);
+    expect(said.at(-1)?.kind).toBe('hold');
+    slow.life.tick(1_100);
+    slow.life.tick(1_900);
+    expect(said.at(-1)?.kind).toBe('hold');
+    // 90 tokens at 18 ms, twice over.
+    slow.life.tick(190 + 3_300);
+    expect(said.at(-1)?.kind).toBe('send-on');
+    slow.life.responseChunk(token('x'), false, 5_000);
+    slow.life.responseChunk(event('[DONE]'), true, 5_000);
+    expect(world.records[0]).toMatchObject({ outcome: 'completed', stalled: true, completionTokens: 11 });
+    expect(world.endpoints.inFlight()).toBe(1);
+  });
+
+  it('that flows is never taken for a stalled one', () => {
+    const world = createWorld({ lanes: lane() });
+    const { life } = begin(world, { max_tokens: 10_000 });
+    for (let i = 0; i < 100; i += 1) {
+      life.responseChunk(token('x'), false, 10 + 900 * i);
+      life.tick(10 + 900 * i + 899);
+    }
+    life.streamEnded(100_000);
+    expect(world.records[0]).toMatchObject({ stalled: false });
+  });
+
+  it('is in the lane that its headers and size say', () => {
+    const lanes = new Map([
+      ...[...lane({ when: [{ header: { name: 'x-class', value: 'tools' } }] })].map(
+        ([, one]) => ['tools', { ...one, name: 'tools' }] as const,
+      ),
+      ...lane(),
+    ]);
+    const world = createWorld({ lanes });
+    const header = (name: string): string => (name === 'x-class' ? 'tools' : '');
+    for (const fields of [{ header }, {}]) {
+      const { life } = begin(world, {}, fields);
+      life.streamEnded(20);
+    }
+    expect(world.records.map((record) => record.lane)).toEqual(['tools', 'default']);
+  });
+});
+
+describe('what is asked of an engine', () => {
+  const help = { priority: { quiet: 0, other: 10 }, cacheSalt: true };
+
+  it('is a priority and a salt where it takes them, whatever the client wrote', () => {
+    const fields = { onForbidden: 'drop', forbidden: [] } as const;
+    const world = createWorld({ help, fields });
+    const { said } = run(world, { priority: -5, cache_salt: 'mine' });
+    const { json, body } = sent(said);
+    expect(json['priority']).toBe(10);
+    expect(json['cache_salt']).toMatch(/^[0-9a-f]{32}$/);
+    expect(body.toString().match(/priority/g)).toHaveLength(1);
+  });
+
+  it('puts a tenant below its share first', () => {
+    const world = createWorld({ help, window: 8 });
+    const noisy = Array.from({ length: 6 }, () => run(world, { max_tokens: 500 }));
+    const { said } = run(world, {}, { tenant: 'b' });
+    expect(sent(said).json['priority']).toBe(0);
+    for (const one of noisy) expect(sent(one.said).json['priority']).toBe(10);
+  });
+
+  it('is neither where it does not', () => {
+    const { json } = sent(run(createWorld()).said);
+    expect(Object.keys(json)).not.toEqual(expect.arrayContaining(['priority']));
+    expect(Object.keys(json)).not.toEqual(expect.arrayContaining(['cache_salt']));
+  });
+});
+
+describe('a request for many outputs', () => {
+  it.each([17, 100, 128])('of %i is refused with what is allowed', (n) => {
+    const { said } = run(createWorld(), { n });
+    expect(refusal(said)).toMatchObject({
+      status: 400,
+      error: { code: 'too_many_outputs', param: 'n', message: expect.stringContaining('at most 16') },
+    });
+  });
+
+  it('takes a slot for each of them', () => {
+    const world = createWorld({ window: 8 });
+    run(world, { n: 6 });
+    expect(run(world, { n: 3 }).said.at(-1)?.kind).toBe('hold');
   });
 });
 
