@@ -1,5 +1,5 @@
 /** What a decision costs, by the number of tenants that are known. */
-import type { Config, TenantConfig } from '../../src/config/config.ts';
+import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/config.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../src/queue/window.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
@@ -26,15 +26,13 @@ function createLoop(known: number, active: number): () => number {
     reserve: 'auto',
   });
   endpoints.setHealthy('http://e', true);
-  const lane = {
-    name: 'default',
-    share: 1,
-    order: 'fcfs',
-    maxAgeMs: 10_000,
-    stalledAfterMs: 10_000,
-  } as const;
   const dispatcher = createDispatcher(
-    { maxWaitMs: 1e9, maxQueued: 1e6, quantumTokens: 64, lanes: new Map([[lane.name, lane]]) },
+    {
+      maxWaitMs: 1e9,
+      maxQueued: 1e6,
+      quantumTokens: 64,
+      lanes: new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]),
+    },
     (name) => directory.get(name)?.config.limits,
   );
   dispatcher.addPool('main', endpoints);

@@ -2,7 +2,7 @@
 import { allRequests, type TenantLoad } from '../../src/bench/load.ts';
 import { type ArmOutcome, figuresOf, jainIndex, keepsLimits, quantileOf } from '../../src/bench/outcome.ts';
 import { type Arm, type FairlaneOptions, type LabOptions, runArm } from '../../src/bench/virtual-lab.ts';
-import type { LaneConfig } from '../../src/config/config.ts';
+import { DEFAULT_LANE } from '../../src/config/config.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
 import { BUCKET_PART, capacityOf, HOP_MS, manyBacklogged, noisyNeighbour } from './loads.ts';
 
@@ -141,15 +141,7 @@ export function sloGoodput(
     const found = goodput({ window });
     if (found > best) [best, bestWindow] = [found, window];
   }
-  const lane: LaneConfig = {
-    name: 'default',
-    share: 1,
-    order: 'fcfs',
-    maxAgeMs: 10_000,
-    stalledAfterMs: 10_000,
-    ...limits,
-  };
-  const slo = goodput({ lanes: [lane] });
+  const slo = goodput({ lanes: [{ ...DEFAULT_LANE, ...limits }] });
   return { ratio: slo / best, slo, best, bestWindow };
 }
 

@@ -5,7 +5,7 @@
  * What the clock knows of the world between: one hop, the way of a byte between a client or Fairlane and the engine, takes
  * `hopMs`. What the engine says of itself is from the end of its last planning, as vLLM's gauges are.
  */
-import type { LaneConfig } from '../config/config.ts';
+import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
 import { createPredictor } from '../meter/predictor.ts';
 import { createDispatcher, type Release } from '../queue/dispatcher.ts';
@@ -62,14 +62,6 @@ const TICK_MS = 50;
 const TOKENS_PER_CHARGE = 32;
 const BYTES_PER_TOKEN = 4;
 const MODEL = 'model';
-const DEFAULT_LANE: LaneConfig = {
-  name: 'default',
-  share: 1,
-  order: 'fcfs',
-  maxAgeMs: 10_000,
-  stalledAfterMs: 10_000,
-};
-
 interface Running {
   readonly request: Request;
   readonly load: TenantLoad;

@@ -2,7 +2,14 @@
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import type { Endpoints, KeyEntry } from './checks.ts';
-import type { Config, LaneCondition, LaneConfig, Limits, TenantConfig } from './config.ts';
+import {
+  type Config,
+  DEFAULT_LANE,
+  type LaneCondition,
+  type LaneConfig,
+  type Limits,
+  type TenantConfig,
+} from './config.ts';
 import type { WrittenConfig } from './schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
@@ -107,14 +114,6 @@ const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): Cos
   cached: cachedPrompt,
   output,
 });
-
-const DEFAULT_LANE: LaneConfig = {
-  name: 'default',
-  share: 1,
-  order: 'fcfs',
-  maxAgeMs: 10_000,
-  stalledAfterMs: 10_000,
-};
 
 function lanesOf({ lanes }: WrittenConfig): ReadonlyMap<string, LaneConfig> {
   const entries = Object.entries(lanes);

@@ -108,6 +108,15 @@ export interface LaneConfig {
   readonly when?: readonly LaneCondition[];
 }
 
+/** The only lane where none is configured. */
+export const DEFAULT_LANE: LaneConfig = {
+  name: 'default',
+  share: 1,
+  order: 'fcfs',
+  maxAgeMs: 10_000,
+  stalledAfterMs: 10_000,
+};
+
 /** What a request must be like: all that is said. */
 export interface LaneCondition {
   readonly tenants?: readonly string[];

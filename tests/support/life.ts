@@ -1,7 +1,13 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
 import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
-import type { Config, LaneConfig, Limits, TenantConfig } from '../../src/config/config.ts';
+import {
+  type Config,
+  DEFAULT_LANE,
+  type LaneConfig,
+  type Limits,
+  type TenantConfig,
+} from '../../src/config/config.ts';
 import { DEFAULT_COST } from '../../src/domain/cost.ts';
 import { type EngineHelp, NO_HELP } from '../../src/engine/help.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
@@ -43,14 +49,6 @@ export interface WorldOptions {
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
   readonly help?: EngineHelp;
 }
-
-const DEFAULT_LANE: LaneConfig = {
-  name: 'default',
-  share: 1,
-  order: 'fcfs',
-  maxAgeMs: 10_000,
-  stalledAfterMs: 10_000,
-};
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
   name,

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RequestLife } from '../../../src/admission/request-life.ts';
-import type { LaneConfig } from '../../../src/config/config.ts';
+import { DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
@@ -302,19 +302,7 @@ describe('a request', () => {
 
 describe('a stream', () => {
   const lane = (fields: Partial<LaneConfig> = {}): ReadonlyMap<string, LaneConfig> =>
-    new Map([
-      [
-        'default',
-        {
-          name: 'default',
-          share: 1,
-          order: 'fcfs',
-          maxAgeMs: 10_000,
-          stalledAfterMs: 1_000,
-          ...fields,
-        },
-      ],
-    ]);
+    new Map([['default', { ...DEFAULT_LANE, stalledAfterMs: 1_000, ...fields }]]);
   const begin = (world: World, fields: object = {}, headFields: object = {}) => {
     const started = run(world, { stream: true, ...fields }, headFields);
     started.life.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);

@@ -42,7 +42,7 @@ describe('the examples', () => {
       ['quiet', 'demo-quiet-key'],
       ['noisy', 'demo-noisy-key'],
     ]);
-    expect(pools.get('main')).toMatchObject({ windowPerEndpoint: 8, discoverModels: false });
+    expect(pools.get('main')).toMatchObject({ windowPerEndpoint: 'auto', discoverModels: false });
     expect([...models.keys()]).toEqual(['demo']);
   });
 

@@ -1,17 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { LaneConfig, Limits } from '../../../src/config/config.ts';
+import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
 import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../../src/queue/window.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
 
-const LANE: LaneConfig = {
-  name: 'default',
-  share: 1,
-  order: 'fcfs',
-  maxAgeMs: 10_000,
-  stalledAfterMs: 10_000,
-};
 const settings = {
   maxWaitMs: 1_000,
   maxQueued: 5,

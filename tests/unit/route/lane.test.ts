@@ -1,15 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import type { LaneCondition, LaneConfig } from '../../../src/config/config.ts';
+import { DEFAULT_LANE, type LaneCondition, type LaneConfig } from '../../../src/config/config.ts';
 import { type LaneSubject, laneFor } from '../../../src/route/lane.ts';
 
 const lane = (name: string, when?: readonly LaneCondition[]): [string, LaneConfig] => [
   name,
   {
+    ...DEFAULT_LANE,
     name,
-    share: 1,
-    order: 'fcfs',
-    maxAgeMs: 1,
-    stalledAfterMs: 1,
     ...(when !== undefined && { when }),
   },
 ];
