@@ -15,11 +15,16 @@ import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
 import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
+import { createMemoryStore } from './limit/memory-store.ts';
 import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
 import { createDispatcher } from './queue/dispatcher.ts';
 import { adaptiveWindow } from './queue/window.ts';
+import { decide } from './rate-limit-service/decide.ts';
+import { type LimitsWatcher, readLimits, watchLimits } from './rate-limit-service/fs-limits.ts';
+import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit.ts';
+import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
 import { createPoolEndpoints, type PoolEndpoints } from './route/endpoints.ts';
 import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
@@ -279,7 +284,42 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
   ]);
 
-  const grpcServer = await startGrpcServer(config.service.address, extProc, config.envoy.maxBodyBytes);
+  const limitStore = createMemoryStore();
+  let domains: Domains = new Map();
+  let limitsWatcher: LimitsWatcher | undefined;
+  const takeLimits = (next: Domains): void => {
+    domains = next;
+    tell({ kind: 'limits-loaded', domains: [...next.keys()] });
+  };
+  const refuseLimits = (problem: string): void => tell({ kind: 'limits-refused', problem });
+  /** @throws at the start, when the files are bad: later the old ones stay. */
+  const openLimits = ({ directory, mergeDomains }: Config['rateLimit'], isStart: boolean): void => {
+    limitsWatcher?.close();
+    limitsWatcher = undefined;
+    if (directory === undefined) {
+      domains = new Map();
+      return;
+    }
+    const loaded = readLimits({ directory, mergeDomains });
+    if (loaded.kind === 'ok') takeLimits(loaded.domains);
+    else if (isStart) throw new Error(`rateLimit.directory: ${loaded.problem}`);
+    else refuseLimits(loaded.problem);
+    limitsWatcher = watchLimits({ directory, mergeDomains }, takeLimits, refuseLimits);
+  };
+  openLimits(config.rateLimit, true);
+  const rateLimit = createRateLimitGrpcService({
+    decide: (call) =>
+      decide(
+        call,
+        { domains, store: limitStore, shadow: config.rateLimit.shadow, onHit: metrics.rateLimitHit },
+        now(),
+      ),
+    onError: (detail) => tell({ kind: 'stream-failed', detail }),
+  });
+
+  const grpcServer = await startGrpcServer(config.service.address, extProc, config.envoy.maxBodyBytes, [
+    rateLimit,
+  ]);
   const health = (): HealthReport => ({
     status: draining ? 'draining' : 'ok',
     pools: Object.fromEntries(
@@ -321,12 +361,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       return;
     }
     const restart = restartNeeded(config, next);
+    const limitsChanged = JSON.stringify(config.rateLimit) !== JSON.stringify(next.rateLimit);
     config = next;
     resolved = addresses;
     tenants.reconfigure(next, now());
     catalog.reconfigure(next);
     dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);
+    if (limitsChanged) openLimits(next.rateLimit, false);
     applyPools();
     tell({ kind: 'config-reloaded', warnings, restart });
   };
@@ -358,6 +400,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       clearInterval(expiry);
       clearInterval(stalls);
       resolver.stop();
+      limitsWatcher?.close();
+      await limitStore.close();
       for (const { monitor, gauges } of pools.values()) {
         monitor?.stop();
         gauges?.stop();

@@ -6,6 +6,7 @@ import { checkConfigCommand } from './check-config.ts';
 import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
+import { ratelimitCommand } from './ratelimit.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
@@ -24,6 +25,7 @@ const program = new Command('fairlane')
   .addCommand(checkConfigCommand())
   .addCommand(benchCommand())
   .addCommand(doctorCommand())
+  .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 

@@ -18,6 +18,8 @@ const DEFAULT_MAX_OUTPUTS = 16;
 interface Parts {
   /** Used where the configuration names none. */
   readonly directory: string;
+  /** Of a path that is relative to the configuration's folder. */
+  readonly locate: (path: string) => string;
   readonly keys: readonly KeyEntry[];
   readonly endpoints: Endpoints;
   readonly poolNames: readonly string[];
@@ -25,7 +27,7 @@ interface Parts {
 
 export function buildConfig(
   written: WrittenConfig,
-  { directory: standard, keys, endpoints, poolNames }: Parts,
+  { directory: standard, locate, keys, endpoints, poolNames }: Parts,
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
@@ -53,6 +55,13 @@ export function buildConfig(
       maxQueued: written.queue.maxQueued,
       quantumTokens: written.queue.quantum,
       lanes: lanesOf(written),
+    },
+    rateLimit: {
+      mergeDomains: written.rateLimit.mergeDomains === 'on',
+      shadow: written.rateLimit.shadow === 'on',
+      ...(written.rateLimit.directory !== undefined && {
+        directory: locate(written.rateLimit.directory),
+      }),
     },
     cost: weightsOf(written.cost),
     fields: written.fields,

@@ -166,6 +166,12 @@ export interface Config {
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
     readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  readonly rateLimit: {
+    /** Absolute; absent: no limits. */
+    readonly directory?: string;
+    readonly mergeDomains: boolean;
+    readonly shadow: boolean;
+  };
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;
   readonly fields: FieldPolicy;

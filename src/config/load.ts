@@ -69,6 +69,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
 
   const config = buildConfig(checked.data, {
     directory: input.defaults.directory,
+    locate,
     keys,
     endpoints,
     poolNames: source.keys(['pools']),

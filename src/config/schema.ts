@@ -517,6 +517,20 @@ export const configSchema = section(
       'tenants',
       'Who may send requests, and how many.',
     ),
+    rateLimit: section(
+      {
+        directory: word(
+          /^\/?[^\p{C}]{1,511}$/u,
+          'a path, for example /etc/fairlane/limits',
+          'Folder of rate limit files (`*.yaml`) in the language of envoyproxy/ratelimit; relative to the configuration file’s folder. Read again when they change. Default: the rate limit service knows no domain.',
+        ).optional(),
+        mergeDomains: choice(['off', 'on'], 'With `on` a domain may be spread over several files.').prefault(
+          'off',
+        ),
+        shadow: choice(['off', 'on'], 'With `on` everything is counted and nothing refused.').prefault('off'),
+      },
+      'The rate limit service (`envoy.service.ratelimit.v3`), on the port of `service.address`.',
+    ).prefault({}),
     fields: section(
       {
         onForbidden: choice(

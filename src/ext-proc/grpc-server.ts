@@ -1,10 +1,16 @@
-/** The gRPC server: ext_proc and grpc.health.v1 on a Unix socket or a TCP port. */
+/** The gRPC server: ext_proc, the rate limit service and grpc.health.v1 on a Unix socket or a TCP port. */
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { ServiceAddress } from '../config/config.ts';
 import type { ExtProcService } from './grpc-ext-proc.ts';
+
+/** A service that shares the port. */
+interface GrpcService {
+  readonly definition: grpc.ServiceDefinition;
+  readonly implementation: grpc.UntypedServiceImplementation;
+}
 
 export interface GrpcServer {
   /** As bound: with the real port where 0 was asked for. */
@@ -15,7 +21,11 @@ export interface GrpcServer {
 }
 
 /** Empty for the server as a whole; the other as Envoy's own clients ask for it. */
-const HEALTH_SERVICES = ['', 'envoy.service.ext_proc.v3.ExternalProcessor'];
+const HEALTH_SERVICES = [
+  '',
+  'envoy.service.ext_proc.v3.ExternalProcessor',
+  'envoy.service.ratelimit.v3.RateLimitService',
+];
 /** A stream per HTTP request in flight: far above what any Envoy holds. */
 const MAX_STREAMS = 1_000_000;
 /** Room around the largest body for the rest of its message. */
@@ -50,13 +60,16 @@ export async function startGrpcServer(
   address: ServiceAddress,
   extProc: ExtProcService,
   maxBodyBytes: number,
+  others: readonly GrpcService[] = [],
 ): Promise<GrpcServer> {
   const server = new grpc.Server({
     'grpc.max_receive_message_length': maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
     'grpc.max_send_message_length': -1,
     'grpc.max_concurrent_streams': MAX_STREAMS,
   });
-  server.addService(extProc.definition, extProc.implementation);
+  for (const { definition, implementation } of [extProc, ...others]) {
+    server.addService(definition, implementation);
+  }
   const health = new HealthImplementation();
   health.addToServer(server);
   const setServing = (serving: boolean): void => {

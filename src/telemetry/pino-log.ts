@@ -46,6 +46,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
       const { kind, ...fields } = event;
       switch (event.kind) {
         case 'config-refused':
+        case 'limits-refused':
         case 'filter-misconfigured':
         case 'stream-failed':
           log.error(fields, kind);
@@ -62,6 +63,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           log.warn(fields, kind);
           break;
         case 'config-reloaded':
+        case 'limits-loaded':
         case 'models-discovered':
         case 'engine-help':
         case 'draining':

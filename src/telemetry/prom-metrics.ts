@@ -31,11 +31,23 @@ export interface MetricsSource {
   readonly openStreams: () => number;
 }
 
+/** What the rate limit service counts. */
+interface RateLimitHit {
+  readonly domain: string;
+  readonly metricKey: string;
+  readonly hits: number;
+  readonly outcome: 'within' | 'over' | 'shadow';
+}
+
+/** Keys with values of requests in them (detailed_metric, value_to_metric) are counted apart up to so many. */
+const MAX_RATE_LIMIT_KEYS = 2_000;
+
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
 
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
+  readonly rateLimitHit: (hit: RateLimitHit) => void;
 }
 
 export function createMetrics(source: MetricsSource): Metrics {
@@ -112,6 +124,19 @@ export function createMetrics(source: MetricsSource): Metrics {
     labelNames: ['result'],
     registers,
   });
+  const rateLimitHits = new Counter({
+    name: 'fairlane_ratelimit_hits_total',
+    help: 'Hits of the rate limit service by the descriptor that matched (`other` after 2,000 keys), by outcome: within, over, or shadow (over, and let through).',
+    labelNames: ['domain', 'key', 'outcome'],
+    registers,
+  });
+  const limitReloads = new Counter({
+    name: 'fairlane_ratelimit_reloads_total',
+    help: 'Loads of the rate limit files, by result: applied or refused.',
+    labelNames: ['result'],
+    registers,
+  });
+  const rateLimitKeys = new Set<string>();
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',
     help: 'ext_proc streams that ended by a fault of the service. Each is a bug worth a report.',
@@ -286,10 +311,17 @@ export function createMetrics(source: MetricsSource): Metrics {
 
   return {
     registry,
+    rateLimitHit({ domain, metricKey, hits, outcome }) {
+      const known = rateLimitKeys.has(metricKey) || rateLimitKeys.size < MAX_RATE_LIMIT_KEYS;
+      if (known) rateLimitKeys.add(metricKey);
+      rateLimitHits.inc({ domain, key: known ? metricKey : 'other', outcome }, hits);
+    },
     requestEnded: count,
     event(event: ServiceEvent) {
       if (event.kind === 'config-reloaded') reloads.inc({ result: 'applied' });
       else if (event.kind === 'config-refused') reloads.inc({ result: 'refused' });
+      else if (event.kind === 'limits-loaded') limitReloads.inc({ result: 'applied' });
+      else if (event.kind === 'limits-refused') limitReloads.inc({ result: 'refused' });
       else if (event.kind === 'stream-failed') streamErrors.inc();
     },
   };

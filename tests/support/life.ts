@@ -80,6 +80,7 @@ export function createWorld(options: WorldOptions = {}): World {
       quantumTokens: 64,
       lanes: options.lanes ?? new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]),
     },
+    rateLimit: { mergeDomains: false, shadow: false },
     cost: DEFAULT_COST,
     fields: options.fields ?? { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
     pools: new Map([

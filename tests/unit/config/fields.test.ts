@@ -132,6 +132,7 @@ describe('defaults', () => {
           ['default', { name: 'default', share: 1, order: 'fcfs', maxAgeMs: 10_000, stalledAfterMs: 10_000 }],
         ]),
       },
+      rateLimit: { mergeDomains: false, shadow: false },
       cost: { prompt: 1, cached: 0.1, output: 2 },
       fields: { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
       pools: new Map([

@@ -81,6 +81,7 @@ export const full = () => ({
       },
     },
   },
+  rateLimit: { directory: 'limits', mergeDomains: 'on', shadow: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
   log: { level: 'warn' },
 });

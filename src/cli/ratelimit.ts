@@ -1,0 +1,29 @@
+import { Command } from 'commander';
+import { readLimits } from '../rate-limit-service/fs-limits.ts';
+
+/** `fairlane ratelimit check`: rate limit files, for CI. */
+export function ratelimitCommand(): Command {
+  return new Command('ratelimit')
+    .description('The rate limit service (envoy.service.ratelimit.v3).')
+    .addCommand(
+      new Command('check')
+        .description(
+          'Check rate limit files, or a folder of them, in the language of envoyproxy/ratelimit. Exit code 1 if one is bad.',
+        )
+        .argument('<paths...>', 'files or folders')
+        .option('--merge-domains', 'a domain may be spread over files', false)
+        .action((paths: readonly string[], { mergeDomains }: { mergeDomains: boolean }) => {
+          let bad = 0;
+          for (const directory of paths) {
+            const loaded = readLimits({ directory, mergeDomains });
+            if (loaded.kind === 'ok')
+              console.log(`${directory}: ok, domains ${[...loaded.domains.keys()].join(', ')}`);
+            else {
+              bad += 1;
+              console.error(loaded.problem);
+            }
+          }
+          process.exit(bad === 0 ? 0 : 1);
+        }),
+    );
+}

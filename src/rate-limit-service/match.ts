@@ -1,0 +1,102 @@
+/** Which limit a descriptor has: level by level exact `key_value`, then wildcards in file order, then the bare key. */
+import { type DescriptorNode, type Domains, type RateLimit, rateOf, type Wildcard } from './limits-config.ts';
+
+export interface Entry {
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface Descriptor {
+  readonly entries: readonly Entry[];
+  /** The request's own limit, in place of the configured one. */
+  readonly override?: { readonly requestsPerUnit: number; readonly unit: number };
+  /** Wins over the request's. */
+  readonly hits?: number;
+  /** The hits are given back. */
+  readonly negative: boolean;
+}
+
+export interface Match {
+  readonly limit: RateLimit;
+  /** Identifies the bucket. */
+  readonly bucketKey: string;
+  readonly metricKey: string;
+}
+
+const nameOf = ({ key, value }: Entry): string => (value === '' ? key : `${key}_${value}`);
+/** Entries may hold any character: a length before each keeps two lists from making one key. */
+const lengthed = (text: string): string => `${text.length}:${text}`;
+
+/** Each part as early as it can be: linear in the text, which clients write. */
+function matches({ parts }: Wildcard, text: string): boolean {
+  const [first = ''] = parts;
+  const last = parts.at(-1) ?? '';
+  if (!text.startsWith(first) || text.length < first.length + last.length || !text.endsWith(last))
+    return false;
+  let from = first.length;
+  const end = text.length - last.length;
+  for (let i = 1; i < parts.length - 1; i += 1) {
+    const part = parts[i] ?? '';
+    const at = text.indexOf(part, from);
+    if (at < 0 || at + part.length > end) return false;
+    from = at + part.length;
+  }
+  return true;
+}
+
+function nextOf(
+  node: DescriptorNode,
+  entry: Entry,
+): { readonly node: DescriptorNode; readonly key: string; readonly isWildcard: boolean } | undefined {
+  const exact = `${entry.key}_${entry.value}`;
+  const found = node.children.get(exact);
+  if (found !== undefined) return { node: found, key: exact, isWildcard: false };
+  for (const wildcard of node.wildcards) {
+    const { key } = wildcard;
+    const child = matches(wildcard, exact) ? node.children.get(key) : undefined;
+    if (child !== undefined) return { node: child, key, isWildcard: true };
+  }
+  const bare = node.children.get(entry.key);
+  return bare === undefined ? undefined : { node: bare, key: entry.key, isWildcard: false };
+}
+
+/** Undefined without a limit: then nothing is counted and the answer is OK. The depth has to match exactly. */
+export function matchDescriptor(domains: Domains, domain: string, descriptor: Descriptor): Match | undefined {
+  const root = domains.get(domain);
+  if (root === undefined) return undefined;
+  const { entries, override } = descriptor;
+  if (override !== undefined) {
+    const rate = rateOf(override.requestsPerUnit, override.unit);
+    if (rate === undefined) return undefined;
+    const fullKey = `${domain}.${entries.map(nameOf).join('.')}`;
+    return {
+      limit: {
+        fullKey,
+        rate,
+        name: '',
+        replaces: [],
+        shadowMode: false,
+        quotaMode: false,
+        detailedMetric: false,
+      },
+      bucketKey: [domain, ...entries.flatMap(({ key, value }) => [key, value])].map(lengthed).join(''),
+      // The values are a request's: one series for all overrides of a domain.
+      metricKey: `${domain}.override`,
+    };
+  }
+  let node = root;
+  let bucketKey = lengthed(domain);
+  let metricKey = domain;
+  for (const [i, entry] of entries.entries()) {
+    const next = nextOf(node, entry);
+    if (next === undefined) return undefined;
+    ({ node } = next);
+    const shared = next.isWildcard && node.shareThreshold;
+    bucketKey += lengthed(entry.key) + lengthed(shared ? next.key : entry.value);
+    const isLast = i === entries.length - 1;
+    const showsValue = node.valueToMetric || (isLast && node.limit?.detailedMetric === true);
+    metricKey += `.${showsValue ? nameOf(entry) : next.key}`;
+    if (isLast) return node.limit === undefined ? undefined : { limit: node.limit, bucketKey, metricKey };
+  }
+  return undefined;
+}
