@@ -83,7 +83,7 @@ function wireStatus({ over, rate, name, remaining, resetMs }: DescriptorStatus):
 const wireAnswer = ({ over, statuses, headers }: RateLimitAnswer): object => ({
   overall_code: over ? OVER_LIMIT : OK,
   statuses: statuses.map(wireStatus),
-  response_headers_to_add: headers.map(([key, value]) => ({ key, raw_value: Buffer.from(value) })),
+  response_headers_to_add: headers.map(([key, value]) => ({ key, value })),
 });
 
 export function createRateLimitGrpcService(options: RateLimitServiceOptions): RateLimitGrpcService {

@@ -87,6 +87,7 @@ describe('the README', () => {
       'docs/failure-modes.md',
       'docs/architecture.md',
       'docs/testing.md',
+      'docs/rate-limit-service.md',
       'bench/README.md',
     ]) {
       const text = readFileSync(file, 'utf8');

@@ -1,0 +1,254 @@
+/** A real Envoy with the `ratelimit` filter in front of the rate limit service, as a user of the reference service has it. */
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { JsonMap } from '../../src/envoy/envoy-json.ts';
+import { type RunningEnvoy, startEnvoy } from '../../src/envoy/process-envoy.ts';
+import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { type Answer, chatBody, send } from '../support/client.ts';
+import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
+import { type CliProcess, runCli } from '../support/serve.ts';
+import { configYaml } from '../support/stack.ts';
+
+const LIMITS = `
+domain: shop
+descriptors:
+  - key: path
+    value: /limited
+    rate_limit: { unit: hour, requests_per_unit: 3 }
+  - key: tokens
+    rate_limit: { unit: hour, requests_per_unit: 100 }
+`;
+
+const TYPE = 'type.googleapis.com/envoy.extensions';
+/** Each request of /tokens turns out to have used so many tokens. */
+const TOKENS = 40;
+
+const user = { request_headers: { header_name: 'x-user', descriptor_key: 'tokens' } };
+
+const cluster = (name: string, port: number, http2: boolean): JsonMap => ({
+  name,
+  type: 'STATIC',
+  load_assignment: {
+    cluster_name: name,
+    endpoints: [
+      {
+        lb_endpoints: [
+          { endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } },
+        ],
+      },
+    ],
+  },
+  ...(http2 && {
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        '@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
+        explicit_http_config: { http2_protocol_options: {} },
+      },
+    },
+  }),
+});
+
+const bootstrap = (ports: { api: number; admin: number; engine: number; service: number }): JsonMap => ({
+  admin: { address: { socket_address: { address: '127.0.0.1', port_value: ports.admin } } },
+  static_resources: {
+    clusters: [cluster('engine', ports.engine, false), cluster('fairlane', ports.service, true)],
+    listeners: [
+      {
+        name: 'api',
+        address: { socket_address: { address: '127.0.0.1', port_value: ports.api } },
+        filter_chains: [
+          {
+            filters: [
+              {
+                name: 'envoy.filters.network.http_connection_manager',
+                typed_config: {
+                  '@type': `${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+                  stat_prefix: 'api',
+                  http_filters: [
+                    {
+                      name: 'envoy.filters.http.set_metadata',
+                      typed_config: {
+                        '@type': `${TYPE}.filters.http.set_metadata.v3.Config`,
+                        metadata: [{ metadata_namespace: 'usage', value: { tokens: TOKENS } }],
+                      },
+                    },
+                    {
+                      name: 'envoy.filters.http.ratelimit',
+                      typed_config: {
+                        '@type': `${TYPE}.filters.http.ratelimit.v3.RateLimit`,
+                        domain: 'shop',
+                        timeout: '1s',
+                        failure_mode_deny: false,
+                        enable_x_ratelimit_headers: 'DRAFT_VERSION_03',
+                        rate_limit_service: {
+                          transport_api_version: 'V3',
+                          grpc_service: { envoy_grpc: { cluster_name: 'fairlane' } },
+                        },
+                      },
+                    },
+                    {
+                      name: 'envoy.filters.http.router',
+                      typed_config: { '@type': `${TYPE}.filters.http.router.v3.Router` },
+                    },
+                  ],
+                  route_config: {
+                    virtual_hosts: [
+                      {
+                        name: 'all',
+                        domains: ['*'],
+                        routes: [
+                          {
+                            match: { prefix: '/tokens' },
+                            route: {
+                              cluster: 'engine',
+                              prefix_rewrite: '/v1/chat/completions',
+                            },
+                            typed_per_filter_config: {
+                              'envoy.filters.http.ratelimit': {
+                                '@type': `${TYPE}.filters.http.ratelimit.v3.RateLimitPerRoute`,
+                                rate_limits: [
+                                  { actions: [user], hits_addend: { number: 0 } },
+                                  {
+                                    actions: [user],
+                                    hits_addend: { format: '%DYNAMIC_METADATA(usage:tokens)%' },
+                                    apply_on_stream_done: true,
+                                  },
+                                ],
+                              },
+                            },
+                          },
+                          ...['/limited', '/else'].map((prefix) => ({
+                            match: { prefix },
+                            route: {
+                              cluster: 'engine',
+                              prefix_rewrite: '/v1/chat/completions',
+                              rate_limits: [
+                                {
+                                  actions: [
+                                    { request_headers: { header_name: ':path', descriptor_key: 'path' } },
+                                  ],
+                                },
+                              ],
+                            },
+                          })),
+                        ],
+                      },
+                    ],
+                  },
+                },
+              },
+            ],
+          },
+        ],
+      },
+    ],
+  },
+});
+
+describe('the ratelimit filter', () => {
+  let engine: Simulator;
+  let service: CliProcess;
+  let envoy: RunningEnvoy;
+  let folder: string;
+  let api: number;
+  let metrics: number;
+  const ask = (path: string, headers: Record<string, string> = {}): Promise<Answer> =>
+    send(`http://127.0.0.1:${api}`, { path, headers, body: chatBody({ max_tokens: 1 }) });
+  const writeLimits = (text: string): void => {
+    const path = join(folder, 'limits', 'shop.yaml');
+    writeFileSync(`${path}.new`, text);
+    renameSync(`${path}.new`, path);
+  };
+  const reloads = async (result: string): Promise<number> => {
+    const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+    return Number(
+      new RegExp(`^fairlane_ratelimit_reloads_total\\{result="${result}"\\} (\\d+)`, 'm').exec(text)?.[1] ??
+        0,
+    );
+  };
+
+  beforeAll(async () => {
+    engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    folder = mkdtempSync(join(tmpdir(), 'fairlane-limits-'));
+    mkdirSync(join(folder, 'limits'));
+    writeLimits(LIMITS);
+    const [apiPort = 0, admin = 0, metricsPort = 0, servicePort = 0, unused = 0] = await freePorts(5);
+    api = apiPort;
+    metrics = metricsPort;
+    const path = join(folder, 'fairlane.yaml');
+    writeFileSync(
+      path,
+      configYaml([engine.url], { api: unused, admin, metrics }, join(folder, 'run'), (config) => {
+        config['service']['address'] = `127.0.0.1:${servicePort}`;
+        config['rateLimit'] = { directory: 'limits' };
+      }),
+    );
+    service = runCli(['serve', '--config', path]);
+    await service.until('serving ext_proc');
+    envoy = await startEnvoy({
+      envoy: await envoyForTests(),
+      bootstrap: bootstrap({ api, admin, engine: engine.port, service: servicePort }),
+      directory: folder,
+      admin: { host: '127.0.0.1', port: admin },
+      concurrency: 1,
+      onLog: (line) => {
+        if (process.env['FAIRLANE_TEST_VERBOSE'] !== undefined) console.error(line);
+      },
+    });
+  });
+  afterAll(async () => {
+    service.child.kill('SIGTERM');
+    await service.exited;
+    await envoy.stop(500);
+    await engine.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('gets its answers, with what is left', async () => {
+    const answers = [];
+    for (let i = 0; i < 4; i += 1) answers.push(await ask('/limited'));
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429]);
+    expect(answers.map(({ headers }) => headers['x-ratelimit-remaining'])).toEqual(['2', '1', '0', '0']);
+    expect(answers[0]?.headers['x-ratelimit-limit']).toContain('3');
+    expect(answers[3]?.headers['ratelimit-remaining']).toBe('0');
+    expect((await ask('/else')).status).toBe(200);
+  });
+
+  it('charges tokens when the stream has ended, and checks with 0 hits before', async () => {
+    const user = { 'x-user': 'ann' };
+    const statuses: number[] = [];
+    for (let i = 0; i < 4; i += 1) {
+      statuses.push((await ask('/tokens', user)).status);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    // 100 tokens, 40 a request: the third is let in with 20 left, and brings a debt.
+    expect(statuses).toEqual([200, 200, 200, 429]);
+    expect((await ask('/tokens', { 'x-user': 'bob' })).status).toBe(200);
+  });
+
+  it('follows a change of the files, and keeps what it has when they are bad', async () => {
+    writeLimits(LIMITS.replace('requests_per_unit: 3', 'requests_per_unit: 1000'));
+    await eventually(
+      () => reloads('applied'),
+      (n) => n === 2,
+      5_000,
+    );
+    await eventually(
+      async () => (await ask('/limited')).headers['x-ratelimit-limit'],
+      (limit) => String(limit).includes('1000'),
+    );
+    writeLimits(LIMITS.replace('unit: hour', 'unit: fortnight'));
+    await eventually(
+      () => reloads('refused'),
+      (n) => n === 1,
+      5_000,
+    );
+    expect((await ask('/limited')).headers['x-ratelimit-limit']).toContain('1000');
+    expect(service.stdout()).toContain("invalid rate limit unit 'fortnight'");
+  });
+});
