@@ -293,18 +293,18 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   };
   const refuseLimits = (problem: string): void => tell({ kind: 'limits-refused', problem });
   /** @throws at the start, when the files are bad: later the old ones stay. */
-  const openLimits = ({ directory, mergeDomains }: Config['rateLimit'], isStart: boolean): void => {
+  const openLimits = ({ directory: folder, mergeDomains }: Config['rateLimit'], isStart: boolean): void => {
     limitsWatcher?.close();
     limitsWatcher = undefined;
-    if (directory === undefined) {
+    if (folder === undefined) {
       domains = new Map();
       return;
     }
-    const loaded = readLimits({ directory, mergeDomains });
+    const loaded = readLimits({ directory: folder, mergeDomains });
     if (loaded.kind === 'ok') takeLimits(loaded.domains);
     else if (isStart) throw new Error(`rateLimit.directory: ${loaded.problem}`);
     else refuseLimits(loaded.problem);
-    limitsWatcher = watchLimits({ directory, mergeDomains }, takeLimits, refuseLimits);
+    limitsWatcher = watchLimits({ directory: folder, mergeDomains }, takeLimits, refuseLimits);
   };
   openLimits(config.rateLimit, true);
   const rateLimit = createRateLimitGrpcService({
@@ -317,9 +317,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     onError: (detail) => tell({ kind: 'stream-failed', detail }),
   });
 
-  const grpcServer = await startGrpcServer(config.service.address, extProc, config.envoy.maxBodyBytes, [
-    rateLimit,
-  ]);
+  const grpcServer = await startGrpcServer(
+    config.service.address,
+    [extProc, rateLimit],
+    config.envoy.maxBodyBytes,
+  );
   const health = (): HealthReport => ({
     status: draining ? 'draining' : 'ok',
     pools: Object.fromEntries(

@@ -4,7 +4,6 @@ import { connect } from 'node:net';
 import * as grpc from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import type { ServiceAddress } from '../config/config.ts';
-import type { ExtProcService } from './grpc-ext-proc.ts';
 
 /** A service that shares the port. */
 interface GrpcService {
@@ -58,16 +57,15 @@ async function clearStaleSocket(path: string): Promise<void> {
 
 export async function startGrpcServer(
   address: ServiceAddress,
-  extProc: ExtProcService,
+  services: readonly GrpcService[],
   maxBodyBytes: number,
-  others: readonly GrpcService[] = [],
 ): Promise<GrpcServer> {
   const server = new grpc.Server({
     'grpc.max_receive_message_length': maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
     'grpc.max_send_message_length': -1,
     'grpc.max_concurrent_streams': MAX_STREAMS,
   });
-  for (const { definition, implementation } of [extProc, ...others]) {
+  for (const { definition, implementation } of services) {
     server.addService(definition, implementation);
   }
   const health = new HealthImplementation();

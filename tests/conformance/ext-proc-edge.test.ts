@@ -60,7 +60,7 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
       onMisconfigured: (detail) => faults.push(detail),
       onStreamError: (detail) => faults.push(detail),
     });
-    server = await startGrpcServer(asked, service, 1_000_000);
+    server = await startGrpcServer(asked, [service], 1_000_000);
     target =
       server.address.kind === 'unix' ? `unix:${server.address.path}` : `127.0.0.1:${server.address.port}`;
   };
@@ -218,13 +218,15 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
       await expect(
         startGrpcServer(
           asked,
-          createExtProcService({
-            createLife: (edge) => world.life(edge),
-            now: () => 0,
-            draining: () => false,
-            onMisconfigured: () => undefined,
-            onStreamError: () => undefined,
-          }),
+          [
+            createExtProcService({
+              createLife: (edge) => world.life(edge),
+              now: () => 0,
+              draining: () => false,
+              onMisconfigured: () => undefined,
+              onStreamError: () => undefined,
+            }),
+          ],
           1_000,
         ),
       ).rejects.toThrow(/another process serves/);

@@ -28,7 +28,7 @@ const TYPE = 'type.googleapis.com/envoy.extensions';
 /** Each request of /tokens turns out to have used so many tokens. */
 const TOKENS = 40;
 
-const user = { request_headers: { header_name: 'x-user', descriptor_key: 'tokens' } };
+const byUser = { request_headers: { header_name: 'x-user', descriptor_key: 'tokens' } };
 
 const cluster = (name: string, port: number, http2: boolean): JsonMap => ({
   name,
@@ -112,9 +112,9 @@ const bootstrap = (ports: { api: number; admin: number; engine: number; service:
                               'envoy.filters.http.ratelimit': {
                                 '@type': `${TYPE}.filters.http.ratelimit.v3.RateLimitPerRoute`,
                                 rate_limits: [
-                                  { actions: [user], hits_addend: { number: 0 } },
+                                  { actions: [byUser], hits_addend: { number: 0 } },
                                   {
-                                    actions: [user],
+                                    actions: [byUser],
                                     hits_addend: { format: '%DYNAMIC_METADATA(usage:tokens)%' },
                                     apply_on_stream_done: true,
                                   },
@@ -196,9 +196,7 @@ describe('the ratelimit filter', () => {
       directory: folder,
       admin: { host: '127.0.0.1', port: admin },
       concurrency: 1,
-      onLog: (line) => {
-        if (process.env['FAIRLANE_TEST_VERBOSE'] !== undefined) console.error(line);
-      },
+      onLog: () => undefined,
     });
   });
   afterAll(async () => {

@@ -1,0 +1,27 @@
+/** Fairlane's rate limit service alone, as `fairlane serve` has it. Arguments: port, limits folder, Redis URL or nothing. */
+import { startGrpcServer } from '../../src/ext-proc/grpc-server.ts';
+import { createMemoryStore } from '../../src/limit/memory-store.ts';
+import { decide } from '../../src/rate-limit-service/decide.ts';
+import { readLimits } from '../../src/rate-limit-service/fs-limits.ts';
+import { createRateLimitGrpcService } from '../../src/rate-limit-service/grpc-rate-limit.ts';
+import { createMetrics } from '../../src/telemetry/prom-metrics.ts';
+import { cpuWhenAsked } from './cpu.ts';
+
+const [, , port = '0', directory = ''] = process.argv;
+const loaded = readLimits({ directory, mergeDomains: false });
+if (loaded.kind === 'bad') throw new Error(loaded.problem);
+const { domains } = loaded;
+const store = createMemoryStore();
+const metrics = createMetrics({ occupancy: () => [], pools: () => [], openStreams: () => 0 });
+const rateLimit = createRateLimitGrpcService({
+  decide: (call) =>
+    decide(call, { domains, store, shadow: false, onHit: metrics.rateLimitHit }, performance.now()),
+  onError: (detail) => console.error(detail),
+});
+const server = await startGrpcServer(
+  { kind: 'tcp', host: '127.0.0.1', port: Number(port) },
+  [rateLimit],
+  1_000_000,
+);
+process.send?.({ kind: 'ready', port: server.address.kind === 'tcp' ? server.address.port : 0 });
+cpuWhenAsked();
