@@ -15,6 +15,7 @@ import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
 import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
+import { restoreSnapshot, saveSnapshot } from './limit/fs-snapshot.ts';
 import { createMemoryStore } from './limit/memory-store.ts';
 import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor } from './meter/predictor.ts';
@@ -53,6 +54,8 @@ export interface Service {
 const EXPIRY_CHECK_MS = 50;
 /** How often streams are looked at whose client may have stopped reading. */
 const STALL_CHECK_MS = 500;
+/** What a crash may lose of the levels. */
+const SNAPSHOT_MS = 10_000;
 /** No engine runs more sequences at once. */
 const MAX_WINDOW = 4_096;
 /** Start-up waits this long for the first probes, so that the first request does not find an empty rotation. */
@@ -307,6 +310,25 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     limitsWatcher = watchLimits({ directory: folder, mergeDomains }, takeLimits, refuseLimits);
   };
   openLimits(config.rateLimit, true);
+  /** As it was at the start. */
+  const { snapshot: snapshotPath } = initial.rateLimit;
+  let snapshotFails = false;
+  const keepLevels = (): void => {
+    if (snapshotPath === undefined) return;
+    try {
+      saveSnapshot(snapshotPath, limitStore, now(), Date.now());
+      snapshotFails = false;
+    } catch (error) {
+      if (snapshotFails) return;
+      snapshotFails = true;
+      tell({ kind: 'snapshot-failed', problem: error instanceof Error ? error.message : String(error) });
+    }
+  };
+  if (snapshotPath !== undefined) {
+    const restored = restoreSnapshot(snapshotPath, limitStore, now(), Date.now());
+    if (restored.kind === 'bad') tell({ kind: 'snapshot-failed', problem: restored.problem });
+  }
+  const snapshots = setInterval(keepLevels, SNAPSHOT_MS);
   const rateLimit = createRateLimitGrpcService({
     decide: (call) =>
       decide(
@@ -403,6 +425,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       clearInterval(stalls);
       resolver.stop();
       limitsWatcher?.close();
+      clearInterval(snapshots);
+      keepLevels();
       await limitStore.close();
       for (const { monitor, gauges } of pools.values()) {
         monitor?.stop();

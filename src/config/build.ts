@@ -59,6 +59,9 @@ export function buildConfig(
     rateLimit: {
       mergeDomains: written.rateLimit.mergeDomains === 'on',
       shadow: written.rateLimit.shadow === 'on',
+      ...(written.rateLimit.snapshot !== undefined && {
+        snapshot: locate(written.rateLimit.snapshot),
+      }),
       ...(written.rateLimit.directory !== undefined && {
         directory: locate(written.rateLimit.directory),
       }),

@@ -169,6 +169,8 @@ export interface Config {
   readonly rateLimit: {
     /** Absolute; absent: no limits. */
     readonly directory?: string;
+    /** File that keeps the levels over a restart. */
+    readonly snapshot?: string;
     readonly mergeDomains: boolean;
     readonly shadow: boolean;
   };

@@ -524,6 +524,11 @@ export const configSchema = section(
           'a path, for example /etc/fairlane/limits',
           'Folder of rate limit files (`*.yaml`) in the language of envoyproxy/ratelimit; relative to the configuration file’s folder. Read again when they change. Default: the rate limit service knows no domain.',
         ).optional(),
+        snapshot: word(
+          /^\/?[^\p{C}]{1,511}$/u,
+          'a path, for example /var/lib/fairlane/limits.json',
+          'File in which the levels are kept over a restart; written every ten seconds and at the end, relative to the configuration file’s folder. Default: they start full.',
+        ).optional(),
         mergeDomains: choice(['off', 'on'], 'With `on` a domain may be spread over several files.').prefault(
           'off',
         ),

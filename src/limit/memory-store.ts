@@ -5,10 +5,17 @@
  */
 import type { BucketRequest, LimitStore, StoredLimit, Taken } from './store.ts';
 
+/** A bucket as it is kept over a restart. */
+export type StoredBucket = readonly [key: string, amount: number, unitMs: number, level: number];
+
 export interface MemoryStore extends LimitStore {
   take(demands: readonly BucketRequest[], nowMs: number): readonly Taken[];
-  /** Buckets that are not full. */
+  /** Buckets that are not known to be full. */
   size(): number;
+  /** Those that are not full. */
+  buckets(nowMs: number): Iterable<StoredBucket>;
+  /** Takes over buckets as they were `ageMs` ago; known ones stay as they are. */
+  restore(buckets: Iterable<StoredBucket>, nowMs: number, ageMs: number): void;
 }
 
 interface Bucket {
@@ -87,6 +94,19 @@ export function createMemoryStore(): MemoryStore {
       });
     },
     size: () => buckets.size,
+    *buckets(nowMs) {
+      for (const bucket of buckets.values()) {
+        refill(bucket, bucket, nowMs);
+        if (bucket.level < bucket.amount) yield [bucket.key, bucket.amount, bucket.unitMs, bucket.level];
+      }
+    },
+    restore(stored, nowMs, ageMs) {
+      for (const [key, amount, unitMs, level] of stored) {
+        if (buckets.has(key)) continue;
+        const filled = Math.min(amount, level + (ageMs * amount) / unitMs);
+        if (filled < amount) buckets.set(key, { key, amount, unitMs, level: filled, atMs: nowMs });
+      }
+    },
     close: () => Promise.resolve(),
   };
 }

@@ -59,6 +59,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.usable) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'snapshot-failed':
         case 'dns-failed':
           log.warn(fields, kind);
           break;

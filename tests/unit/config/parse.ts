@@ -81,7 +81,7 @@ export const full = () => ({
       },
     },
   },
-  rateLimit: { directory: 'limits', mergeDomains: 'on', shadow: 'on' },
+  rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadow: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
   log: { level: 'warn' },
 });
