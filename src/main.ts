@@ -4,7 +4,7 @@
 import { performance } from 'node:perf_hooks';
 import { createRequestLife } from './admission/request-life.ts';
 import { restartNeeded } from './config/changes.ts';
-import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from './config/config.ts';
+import type { Config, EndpointConfig, PoolConfig, RedisConfig, ServiceAddress } from './config/config.ts';
 import type { EngineKind } from './engine/gauges.ts';
 import { commonHelp, type EngineHelp, NO_HELP } from './engine/help.ts';
 import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monitor.ts';
@@ -17,6 +17,8 @@ import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
 import { restoreSnapshot, saveSnapshot } from './limit/fs-snapshot.ts';
 import { createMemoryStore } from './limit/memory-store.ts';
+import { createRedisLeaseStore, type RedisLeaseStore, type RedisTarget } from './limit/redis-lease-store.ts';
+import type { LimitStore } from './limit/store.ts';
 import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
@@ -74,6 +76,37 @@ interface RunningPool {
   /** By endpoint, once asked. */
   readonly helps: Map<string, EngineHelp>;
   help: EngineHelp;
+}
+
+function openRedis(
+  { target, username, password, tls, keyPrefix, maxWaitMs, failureShare }: RedisConfig,
+  now: () => number,
+  tell: (event: ServiceEvent) => void,
+): RedisLeaseStore {
+  const options = {
+    ...(username !== undefined && { username }),
+    ...(password !== undefined && { password }),
+    ...(tls && { tls: {} }),
+  };
+  const redis: RedisTarget =
+    target.kind === 'url'
+      ? { url: target.url }
+      : target.kind === 'sentinel'
+        ? { options: { ...options, sentinels: [...target.sentinels], name: target.name } }
+        : { nodes: target.nodes, options: { redisOptions: options } };
+  return createRedisLeaseStore({
+    redis,
+    keyPrefix,
+    waitMs: maxWaitMs,
+    failureShare,
+    now,
+    onEvent: (event) =>
+      tell({
+        kind: 'redis',
+        connected: event.kind === 'connected',
+        ...(event.kind === 'lost' && { reason: event.reason }),
+      }),
+  });
 }
 
 const gaugesProblem = (detail: string | undefined): { readonly gauges?: string } =>
@@ -287,7 +320,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
   ]);
 
-  const limitStore = createMemoryStore();
+  /** As at the start: a new Redis is for a restart. */
+  const memory = initial.redis === undefined ? createMemoryStore() : undefined;
+  const redisStore = initial.redis === undefined ? undefined : openRedis(initial.redis, now, tell);
+  const limitStore: LimitStore = memory ?? redisStore ?? createMemoryStore();
+  if (redisStore !== undefined) metrics.watchRedis(() => redisStore.status());
   let domains: Domains = new Map();
   let limitsWatcher: LimitsWatcher | undefined;
   const takeLimits = (next: Domains): void => {
@@ -314,9 +351,9 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const { snapshot: snapshotPath } = initial.rateLimit;
   let snapshotFails = false;
   const keepLevels = (): void => {
-    if (snapshotPath === undefined) return;
+    if (snapshotPath === undefined || memory === undefined) return;
     try {
-      saveSnapshot(snapshotPath, limitStore, now(), Date.now());
+      saveSnapshot(snapshotPath, memory, now(), Date.now());
       snapshotFails = false;
     } catch (error) {
       if (snapshotFails) return;
@@ -324,8 +361,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       tell({ kind: 'snapshot-failed', problem: error instanceof Error ? error.message : String(error) });
     }
   };
-  if (snapshotPath !== undefined) {
-    const restored = restoreSnapshot(snapshotPath, limitStore, now(), Date.now());
+  if (snapshotPath !== undefined && memory !== undefined) {
+    const restored = restoreSnapshot(snapshotPath, memory, now(), Date.now());
     if (restored.kind === 'bad') tell({ kind: 'snapshot-failed', problem: restored.problem });
   }
   const snapshots = setInterval(keepLevels, SNAPSHOT_MS);
@@ -346,6 +383,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   );
   const health = (): HealthReport => ({
     status: draining ? 'draining' : 'ok',
+    ...(redisStore !== undefined && { redis: redisStore.status().connected ? 'connected' : 'away' }),
     pools: Object.fromEntries(
       [...pools].map(([name, pool]) => [
         name,

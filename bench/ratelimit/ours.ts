@@ -1,17 +1,19 @@
 /** Fairlane's rate limit service alone, as `fairlane serve` has it. Arguments: port, limits folder, Redis URL or nothing. */
 import { startGrpcServer } from '../../src/ext-proc/grpc-server.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
+import { createRedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
 import { decide } from '../../src/rate-limit-service/decide.ts';
 import { readLimits } from '../../src/rate-limit-service/fs-limits.ts';
 import { createRateLimitGrpcService } from '../../src/rate-limit-service/grpc-rate-limit.ts';
 import { createMetrics } from '../../src/telemetry/prom-metrics.ts';
 import { cpuWhenAsked } from './cpu.ts';
 
-const [, , port = '0', directory = ''] = process.argv;
+const [, , port = '0', directory = '', redisUrl = ''] = process.argv;
 const loaded = readLimits({ directory, mergeDomains: false });
 if (loaded.kind === 'bad') throw new Error(loaded.problem);
 const { domains } = loaded;
-const store = createMemoryStore();
+const redis = redisUrl === '' ? undefined : createRedisLeaseStore({ redis: redisUrl });
+const store = redis ?? createMemoryStore();
 const metrics = createMetrics({ occupancy: () => [], pools: () => [], openStreams: () => 0 });
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>
@@ -24,4 +26,4 @@ const server = await startGrpcServer(
   1_000_000,
 );
 process.send?.({ kind: 'ready', port: server.address.kind === 'tcp' ? server.address.port : 0 });
-cpuWhenAsked();
+cpuWhenAsked(() => redis?.status().commands ?? 0);

@@ -1,13 +1,14 @@
 /** The configuration as the program uses it, from one that has been checked. */
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
-import type { Endpoints, KeyEntry } from './checks.ts';
+import type { Endpoints, KeyEntry, RedisSecrets } from './checks.ts';
 import {
   type Config,
   DEFAULT_LANE,
   type LaneCondition,
   type LaneConfig,
   type Limits,
+  type RedisConfig,
   type TenantConfig,
 } from './config.ts';
 import type { WrittenConfig } from './schema.ts';
@@ -21,13 +22,14 @@ interface Parts {
   /** Of a path that is relative to the configuration's folder. */
   readonly locate: (path: string) => string;
   readonly keys: readonly KeyEntry[];
+  readonly redis: RedisSecrets;
   readonly endpoints: Endpoints;
   readonly poolNames: readonly string[];
 }
 
 export function buildConfig(
   written: WrittenConfig,
-  { directory: standard, locate, keys, endpoints, poolNames }: Parts,
+  { directory: standard, locate, keys, redis, endpoints, poolNames }: Parts,
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
@@ -56,6 +58,7 @@ export function buildConfig(
       quantumTokens: written.queue.quantum,
       lanes: lanesOf(written),
     },
+    ...(written.redis !== undefined && { redis: redisOf(written.redis, redis) }),
     rateLimit: {
       mergeDomains: written.rateLimit.mergeDomains === 'on',
       shadow: written.rateLimit.shadow === 'on',
@@ -119,6 +122,25 @@ export function buildConfig(
     log: written.log,
   };
   return freeze(config);
+}
+
+function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
+  const { sentinels, sentinelName = '', cluster, username, tls, keyPrefix, maxWait, failureShare } = written;
+  const url = secrets.url?.kind === 'ok' ? secrets.url.value : '';
+  return {
+    target:
+      sentinels !== undefined
+        ? { kind: 'sentinel', sentinels, name: sentinelName }
+        : cluster !== undefined
+          ? { kind: 'cluster', nodes: cluster }
+          : { kind: 'url', url },
+    ...(username !== undefined && { username }),
+    ...(secrets.password?.kind === 'ok' && { password: secrets.password.value }),
+    tls: tls === 'on',
+    keyPrefix,
+    maxWaitMs: maxWait,
+    failureShare,
+  };
 }
 
 const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): CostWeights => ({

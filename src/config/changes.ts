@@ -11,6 +11,8 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['envoy.maxBodySize', (config) => config.envoy.maxBodyBytes],
   ['service.address', (config) => config.service.address],
   ['service.metrics', (config) => config.service.metrics],
+  ['redis', (config) => config.redis],
+  ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],
 ];
 
 /** The names of changed settings that only take effect with a restart. */

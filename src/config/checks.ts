@@ -102,6 +102,58 @@ export function checkKeys(keys: readonly KeyEntry[], { report, hide }: Check): v
   }
 }
 
+/** What stands in `redis.url` and `redis.password`, looked up. */
+export interface RedisSecrets {
+  readonly url: Looked | undefined;
+  readonly password: Looked | undefined;
+}
+
+export function findRedisSecrets(value: unknown, sources: Sources): RedisSecrets {
+  const of = (key: string): Looked | undefined => {
+    const text = at(value, 'redis', key);
+    return typeof text === 'string' ? lookUpKey(text, sources) : undefined;
+  };
+  return { url: of('url'), password: of('password') };
+}
+
+/** For hiding: what was written, and what it stands for. */
+export function redisSecretTexts(
+  value: unknown,
+  { url, password }: RedisSecrets,
+): readonly { readonly text: string; readonly looked: Looked }[] {
+  return (
+    [
+      ['url', url],
+      ['password', password],
+    ] as const
+  ).flatMap(([key, looked]) => {
+    const text = at(value, 'redis', key);
+    return typeof text === 'string' && looked !== undefined ? [{ text, looked }] : [];
+  });
+}
+
+const REDIS_URL = /^rediss?:\/\/[^\s/?#]+(:\d+)?(\/\d+)?$/;
+
+export function checkRedis({ url, password }: RedisSecrets, { root, report }: Check): void {
+  const redis = at(root, 'redis');
+  if (!isMapping(redis)) return;
+  const given = ['url', 'sentinels', 'cluster'].filter((key) => redis[key] !== undefined);
+  if (given.length !== 1) {
+    report.problem(['redis'], 'needs exactly one of url, sentinels and cluster', 'key');
+  }
+  if (redis['sentinels'] !== undefined && redis['sentinelName'] === undefined) {
+    report.problem(['redis', 'sentinels'], 'needs sentinelName: what the sentinels call the primary', 'key');
+  }
+  if (url?.kind === 'bad') report.problem(['redis', 'url'], url.problem);
+  else if (url !== undefined && (!REDIS_URL.test(url.value) || !URL.canParse(url.value))) {
+    report.problem(
+      ['redis', 'url'],
+      'must be redis://[user:password@]host[:port][/database], or rediss:// for TLS',
+    );
+  }
+  if (password?.kind === 'bad') report.problem(['redis', 'password'], password.problem);
+}
+
 export function checkReferences({ root, report, hide }: Check): void {
   const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);
   const pools = names('pools');

@@ -132,6 +132,21 @@ export interface LaneCondition {
   readonly maxOutputTokens?: number;
 }
 
+export interface RedisConfig {
+  readonly target:
+    | { readonly kind: 'url' /** May hold a password. */; readonly url: string }
+    | { readonly kind: 'sentinel'; readonly sentinels: readonly HostPort[]; readonly name: string }
+    | { readonly kind: 'cluster'; readonly nodes: readonly HostPort[] };
+  readonly username?: string;
+  readonly password?: string;
+  /** Of sentinels' primaries and clusters; a URL says it itself. */
+  readonly tls: boolean;
+  readonly keyPrefix: string;
+  readonly maxWaitMs: number;
+  /** Part of each limit that this replica grants alone while Redis is away, 0 to 1. */
+  readonly failureShare: number;
+}
+
 export interface FieldPolicy {
   /** What happens to a request that carries a field its tenant must not control. */
   readonly onForbidden: 'drop' | 'refuse';
@@ -166,6 +181,8 @@ export interface Config {
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
     readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  /** Absent: levels are in this process. */
+  readonly redis?: RedisConfig;
   readonly rateLimit: {
     /** Absolute; absent: no limits. */
     readonly directory?: string;

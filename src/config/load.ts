@@ -7,9 +7,12 @@ import {
   checkBuilt,
   checkEndpoints,
   checkKeys,
+  checkRedis,
   checkReferences,
   findKeys,
+  findRedisSecrets,
   isMapping,
+  redisSecretTexts,
   reportSchema,
 } from './checks.ts';
 import type { Config } from './config.ts';
@@ -43,10 +46,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const { source, faults } = readYaml(text);
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const keys = source === undefined ? [] : findKeys(source.value, { env, readFile, locate });
-  const secrets = keys.flatMap(({ text: written, looked }) => [
-    ...(/^(env|file):/.test(written) ? [] : [written]),
-    ...(looked.kind === 'ok' ? [looked.value] : []),
-  ]);
+  const redis = findRedisSecrets(source?.value, { env, readFile, locate });
+  const secrets = [...keys, ...redisSecretTexts(source?.value, redis)].flatMap(
+    ({ text: written, looked }) => [
+      ...(/^(env|file):/.test(written) ? [] : [written]),
+      ...(looked.kind === 'ok' ? [looked.value] : []),
+    ],
+  );
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position: source?.position ?? (() => ({ line: 1, column: 1 })) });
   for (const { position, path, message } of faults) report.problem(path, message, position);
@@ -63,6 +69,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkKeys(keys, check);
+  checkRedis(redis, check);
   const endpoints = checkEndpoints(check);
   checkAddresses(endpoints, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
@@ -71,6 +78,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     directory: input.defaults.directory,
     locate,
     keys,
+    redis,
     endpoints,
     poolNames: source.keys(['pools']),
   });

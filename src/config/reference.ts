@@ -44,8 +44,8 @@ export function configReference(): string {
 
 One YAML file, checked strictly: an unknown key is an error that names the nearest known one. \`fairlane check-config FILE\`
 says everything that is wrong with it, with lines and columns. Fairlane reads the file again when it, or a key file it
-names, changes; a file with a problem changes nothing. \`listen\`, \`envoy.*\`, \`service.address\` and \`service.metrics\`
-take effect with a restart.
+names, changes; a file with a problem changes nothing. \`listen\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\` and
+\`rateLimit.snapshot\` take effect with a restart.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
 have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/config.schema.json\`; for a start

@@ -517,6 +517,59 @@ export const configSchema = section(
       'tenants',
       'Who may send requests, and how many.',
     ),
+    redis: section(
+      {
+        url: z
+          .string({ error: must('a redis:// or rediss:// URL, env:NAME or file:PATH') })
+          .meta(
+            about(
+              'A Redis or Valkey: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS; `env:NAME` or `file:PATH` to keep the password out of this file. Default: `sentinels` or `cluster`.',
+              'URL',
+            ),
+          )
+          .optional(),
+        sentinels: list(
+          parsed((text) => hostPort(text, 'any'), 'host:port', '`host:port`', 'A sentinel.'),
+          16,
+          'addresses',
+          'Sentinels, `host:port`, that know where the primary is. Default: none.',
+        ).optional(),
+        sentinelName: name('What the sentinels call the primary. Default: none.').optional(),
+        cluster: list(
+          parsed((text) => hostPort(text, 'any'), 'host:port', '`host:port`', 'A node.'),
+          64,
+          'addresses',
+          'Some nodes of a Redis Cluster, `host:port`. Default: none.',
+        ).optional(),
+        username: word(
+          /^[\x21-\x7e]{1,256}$/,
+          'a name',
+          'With `sentinels` or `cluster`. Default: none.',
+        ).optional(),
+        password: z
+          .string({ error: must('env:NAME or file:PATH') })
+          .regex(/^(env|file):./, { error: must('env:NAME or file:PATH') })
+          .meta(about('With `sentinels` or `cluster`. Default: none.', '`env:NAME` or `file:PATH`'))
+          .optional(),
+        tls: choice(['off', 'on'], 'With `sentinels` or `cluster`: speak TLS.').prefault('off'),
+        keyPrefix: word(
+          /^[\x21-\x7e]{1,64}$/,
+          '1 to 64 printable characters',
+          'Before every key in Redis.',
+        ).prefault('fairlane:'),
+        maxWait: duration(
+          '1ms',
+          '1s',
+          '10ms',
+          'Longest time that a decision waits for Redis; then it is made alone. Envoy’s filter waits 20 ms by default.',
+        ).prefault('10ms'),
+        failureShare: number(
+          [0.01, 1],
+          'Part of each limit that this replica grants alone while Redis does not answer: 1 divided by the number of replicas keeps to the limit.',
+        ).prefault(0.5),
+      },
+      'Where replicas share the levels of the rate limit service, and where they outlast a restart.',
+    ).optional(),
     rateLimit: section(
       {
         directory: word(

@@ -1,7 +1,7 @@
 /** Which limit a descriptor has: level by level exact `key_value`, then wildcards in file order, then the bare key. */
 import { type DescriptorNode, type Domains, type RateLimit, rateOf, type Wildcard } from './limits-config.ts';
 
-export interface Entry {
+interface Entry {
   readonly key: string;
   readonly value: string;
 }

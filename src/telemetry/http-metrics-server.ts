@@ -15,6 +15,8 @@ interface PoolHealth {
 
 export interface HealthReport {
   readonly status: 'ok' | 'draining';
+  /** Only where one is configured. */
+  readonly redis?: 'connected' | 'away';
   readonly pools: Readonly<Record<string, PoolHealth>>;
 }
 

@@ -55,6 +55,10 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.healthy) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'redis':
+          if (event.connected) log.info(fields, kind);
+          else log.warn(fields, kind);
+          break;
         case 'engine-gauges':
           if (event.usable) log.info(fields, kind);
           else log.warn(fields, kind);

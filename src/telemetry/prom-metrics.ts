@@ -31,6 +31,12 @@ export interface MetricsSource {
   readonly openStreams: () => number;
 }
 
+interface RedisStatus {
+  readonly connected: boolean;
+  readonly leased: number;
+  readonly commands: number;
+}
+
 /** What the rate limit service counts. */
 interface RateLimitHit {
   readonly domain: string;
@@ -48,6 +54,8 @@ const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
+  /** There is a Redis: its gauges are shown from now on. */
+  readonly watchRedis: (status: () => RedisStatus) => void;
 }
 
 export function createMetrics(source: MetricsSource): Metrics {
@@ -137,6 +145,32 @@ export function createMetrics(source: MetricsSource): Metrics {
     registers,
   });
   const rateLimitKeys = new Set<string>();
+  let redisStatus: (() => RedisStatus) | undefined;
+  const redisGauge = (name: string, help: string, value: (status: RedisStatus) => number): Gauge =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        if (redisStatus !== undefined) this.set(value(redisStatus()));
+      },
+    });
+  redisGauge(
+    'fairlane_redis_connected',
+    '1 while Redis answers; 0: limits are decided alone.',
+    ({ connected }) => (connected ? 1 : 0),
+  );
+  redisGauge(
+    'fairlane_redis_leased_tokens',
+    'Tokens in the leases of this replica: what may be granted too much if it died now.',
+    ({ leased }) => leased,
+  );
+  redisGauge(
+    'fairlane_redis_commands',
+    'Commands sent to Redis since the start.',
+    ({ commands }) => commands,
+  );
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',
     help: 'ext_proc streams that ended by a fault of the service. Each is a bug worth a report.',
@@ -311,6 +345,9 @@ export function createMetrics(source: MetricsSource): Metrics {
 
   return {
     registry,
+    watchRedis(status) {
+      redisStatus = status;
+    },
     rateLimitHit({ domain, metricKey, hits, outcome }) {
       const known = rateLimitKeys.has(metricKey) || rateLimitKeys.size < MAX_RATE_LIMIT_KEYS;
       if (known) rateLimitKeys.add(metricKey);

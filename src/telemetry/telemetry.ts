@@ -32,6 +32,7 @@ export type ServiceEvent =
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
+  | { readonly kind: 'redis'; readonly connected: boolean; readonly reason?: string }
   | { readonly kind: 'models-discovered'; readonly pool: string; readonly models: readonly string[] }
   | { readonly kind: 'filter-misconfigured'; readonly detail: string }
   | { readonly kind: 'stream-failed'; readonly detail: string }

@@ -11,6 +11,7 @@ import { type Answer, chatBody, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
+import { startRedis, type TestRedis } from '../support/redis.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 import { configYaml } from '../support/stack.ts';
 
@@ -30,16 +31,16 @@ const TOKENS = 40;
 
 const byUser = { request_headers: { header_name: 'x-user', descriptor_key: 'tokens' } };
 
-const cluster = (name: string, port: number, http2: boolean): JsonMap => ({
+const cluster = (name: string, ports: readonly number[], http2: boolean): JsonMap => ({
   name,
   type: 'STATIC',
   load_assignment: {
     cluster_name: name,
     endpoints: [
       {
-        lb_endpoints: [
-          { endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } } },
-        ],
+        lb_endpoints: ports.map((port) => ({
+          endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+        })),
       },
     ],
   },
@@ -53,10 +54,15 @@ const cluster = (name: string, port: number, http2: boolean): JsonMap => ({
   }),
 });
 
-const bootstrap = (ports: { api: number; admin: number; engine: number; service: number }): JsonMap => ({
+const bootstrap = (ports: {
+  api: number;
+  admin: number;
+  engine: number;
+  services: readonly number[];
+}): JsonMap => ({
   admin: { address: { socket_address: { address: '127.0.0.1', port_value: ports.admin } } },
   static_resources: {
-    clusters: [cluster('engine', ports.engine, false), cluster('fairlane', ports.service, true)],
+    clusters: [cluster('engine', [ports.engine], false), cluster('fairlane', ports.services, true)],
     listeners: [
       {
         name: 'api',
@@ -192,7 +198,7 @@ describe('the ratelimit filter', () => {
     await service.until('serving ext_proc');
     envoy = await startEnvoy({
       envoy: await envoyForTests(),
-      bootstrap: bootstrap({ api, admin, engine: engine.port, service: servicePort }),
+      bootstrap: bootstrap({ api, admin, engine: engine.port, services: [servicePort] }),
       directory: folder,
       admin: { host: '127.0.0.1', port: admin },
       concurrency: 1,
@@ -248,5 +254,109 @@ describe('the ratelimit filter', () => {
     );
     expect((await ask('/limited')).headers['x-ratelimit-limit']).toContain('1000');
     expect(service.stdout()).toContain("invalid rate limit unit 'fortnight'");
+  });
+});
+
+describe('three replicas behind one Envoy, with a Redis', () => {
+  let redis: TestRedis;
+  let engine: Simulator;
+  let services: CliProcess[];
+  let envoy: RunningEnvoy;
+  let folder: string;
+  let api: number;
+  const metricsPorts: number[] = [];
+
+  const limits = (requestsPerHour: number): string =>
+    `domain: shop\ndescriptors:\n  - key: path\n    rate_limit: { unit: hour, requests_per_unit: ${requestsPerHour} }\n`;
+  const startReplica = async (path: string): Promise<CliProcess> => {
+    const service = runCli(['serve', '--config', path]);
+    await service.until('serving ext_proc');
+    return service;
+  };
+  /** Statuses of requests to the limited path, some at once. */
+  const ask = async (path: string, count: number): Promise<number[]> => {
+    const statuses: number[] = [];
+    for (let i = 0; i < count; i += 10) {
+      const batch = Array.from({ length: Math.min(10, count - i) }, () =>
+        send(`http://127.0.0.1:${api}`, { path, body: chatBody({ max_tokens: 1 }) }),
+      );
+      statuses.push(...(await Promise.all(batch)).map(({ status }) => status));
+    }
+    return statuses;
+  };
+  const granted = (statuses: readonly number[]): number => statuses.filter((status) => status === 200).length;
+  const configs: string[] = [];
+
+  beforeAll(async () => {
+    redis = await startRedis();
+    engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    folder = mkdtempSync(join(tmpdir(), 'fairlane-replicas-'));
+    mkdirSync(join(folder, 'limits'));
+    writeFileSync(join(folder, 'limits', 'shop.yaml'), limits(40));
+    const [apiPort = 0, admin = 0, ...ports] = await freePorts(11);
+    api = apiPort;
+    const servicePorts = ports.slice(0, 3);
+    metricsPorts.push(...ports.slice(3, 6));
+    servicePorts.forEach((port, i) => {
+      const path = join(folder, `fairlane-${i}.yaml`);
+      configs.push(path);
+      const unused = { api: ports[6] ?? 0, admin: ports[7] ?? 0, metrics: metricsPorts[i] ?? 0 };
+      writeFileSync(
+        path,
+        configYaml([engine.url], unused, join(folder, `run-${i}`), (config) => {
+          config['service']['address'] = `127.0.0.1:${port}`;
+          config['rateLimit'] = { directory: 'limits' };
+          config['redis'] = { url: redis.url, maxWait: '200ms', failureShare: 0.34 };
+        }),
+      );
+    });
+    services = await Promise.all(configs.map(startReplica));
+    envoy = await startEnvoy({
+      envoy: await envoyForTests(),
+      bootstrap: bootstrap({ api, admin, engine: engine.port, services: servicePorts }),
+      directory: folder,
+      admin: { host: '127.0.0.1', port: admin },
+      concurrency: 1,
+      onLog: () => undefined,
+    });
+  });
+  afterAll(async () => {
+    for (const service of services) service.child.kill('SIGKILL');
+    await Promise.all(services.map(({ exited }) => exited));
+    await envoy.stop(500);
+    await engine.close();
+    await redis.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('hold one limit together', async () => {
+    const statuses = await ask('/limited', 120);
+    expect(granted(statuses)).toBeLessThanOrEqual(40);
+    expect(granted(statuses)).toBeGreaterThanOrEqual(38);
+    expect(statuses.every((status) => status === 200 || status === 429)).toBe(true);
+  });
+
+  it('keep it over the death and the return of one of them', async () => {
+    services[0]?.child.kill('SIGKILL');
+    await services[0]?.exited;
+    services[0] = await startReplica(configs[0] ?? '');
+    expect(granted(await ask('/limited', 30))).toBeLessThanOrEqual(1);
+  });
+
+  it('answer while Redis is away, each its share, and say so; debts are paid when it is back', async () => {
+    await redis.kill();
+    const statuses = await ask('/else', 90);
+    expect(statuses.every((status) => status === 200 || status === 429)).toBe(true);
+    // A third of the 40 for each of the three, rounded up.
+    expect(granted(statuses)).toBeGreaterThan(0);
+    expect(granted(statuses)).toBeLessThanOrEqual(42);
+    const health = async (): Promise<unknown> =>
+      ((await (await fetch(`http://127.0.0.1:${metricsPorts[1]}/health`)).json()) as { redis?: string })
+        .redis;
+    expect(await health()).toBe('away');
+    await redis.restart();
+    await eventually(health, (state) => state === 'connected', 10_000);
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(granted(await ask('/else', 60))).toBeLessThanOrEqual(5);
   });
 });

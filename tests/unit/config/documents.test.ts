@@ -20,6 +20,7 @@ const env = {
     ]),
   ),
   ENGINE_URL: 'http://engine:8000',
+  REDIS_URL: 'redis://redis:6379',
   [QUICKSTART_ENGINE_VARIABLE]: 'http://127.0.0.1:8000',
   XDG_RUNTIME_DIR: '/run/user/1',
 };

@@ -48,7 +48,14 @@ describe('every setting', () => {
   });
 
   it.each(paths)('%s may be absent unless it is required', (path) => {
-    const required = ['pools', 'tenants', 'tenants.alice', 'tenants.alice.keys', 'models.llama.pool'];
+    const required = [
+      'redis.url',
+      'pools',
+      'tenants',
+      'tenants.alice',
+      'tenants.alice.keys',
+      'models.llama.pool',
+    ];
     const referredTo = ['pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
     expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));

@@ -81,6 +81,15 @@ export const full = () => ({
       },
     },
   },
+  redis: {
+    url: 'rediss://user:secret-of-redis@10.0.0.9:6380/2',
+    username: 'fairlane',
+    password: 'file:redis-password',
+    tls: 'on',
+    keyPrefix: 'f:',
+    maxWait: '20ms',
+    failureShare: 0.25,
+  },
   rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadow: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
   log: { level: 'warn' },
@@ -98,6 +107,7 @@ export function parse(settings: unknown, { env = {}, files = {} }: Surroundings 
     defaults: { directory: '/run/user/1/fairlane' },
     env,
     readFile(path) {
+      if (path === '/etc/redis-password') return 'password-of-redis';
       const text = files[path];
       if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
       return text;

@@ -115,3 +115,44 @@ describe('no problem and no warning ever contains a key', () => {
     expect(problems.join()).not.toContain(key);
   });
 });
+
+describe('redis', () => {
+  const redis = (settings: object) => ({ ...minimal(), redis: settings });
+  const target = (settings: object) =>
+    configOf(redis(settings), { env: { R: 'redis://u:pw@h:1' } }).redis?.target;
+
+  it('is one server, one behind sentinels, or a cluster', () => {
+    expect(target({ url: 'env:R' })).toEqual({ kind: 'url', url: 'redis://u:pw@h:1' });
+    expect(target({ sentinels: ['s1:26379', '[::1]:26379'], sentinelName: 'primary' })).toEqual({
+      kind: 'sentinel',
+      name: 'primary',
+      sentinels: [
+        { host: 's1', port: 26_379 },
+        { host: '::1', port: 26_379 },
+      ],
+    });
+    expect(target({ cluster: ['n1:6379'] })).toEqual({
+      kind: 'cluster',
+      nodes: [{ host: 'n1', port: 6_379 }],
+    });
+  });
+
+  it.each<[string, object, string]>([
+    ['nothing', {}, 'needs exactly one of url, sentinels and cluster'],
+    ['two', { url: 'redis://h', cluster: ['h:1'] }, 'needs exactly one of url, sentinels and cluster'],
+    ['no name of the primary', { sentinels: ['h:1'] }, 'needs sentinelName'],
+    ['a URL of another kind', { url: 'http://h' }, 'must be redis://'],
+    ['a variable that is not set', { url: 'env:NOWHERE' }, 'NOWHERE is not set'],
+    ['no address', { cluster: ['h'] }, 'host:port'],
+    ['a password in the file', { cluster: ['h:1'], password: 'hunter22' }, 'env:NAME or file:PATH'],
+    ['a share of nothing', { url: 'redis://h', failureShare: 0 }, 'from 0.01 to 1'],
+  ])('with %s is refused', (_, settings, problem) => {
+    expect(problemsOf(redis(settings)).join('\n')).toContain(problem);
+  });
+
+  it('never shows its password', () => {
+    const problems = problemsOf(redis({ url: 'redis://user:hunter22@h:99999999/x' })).join('\n');
+    expect(problems).toContain('must be redis://');
+    expect(problems).not.toContain('hunter22');
+  });
+});

@@ -1,0 +1,300 @@
+/**
+ * What one replica holds of a bucket that several share: a lease of some tokens, an estimate of the rest, and an account
+ * of what it has used. redis-lease-store.ts carries these to Redis and back.
+ *
+ * Invariants: tokens are granted from the lease only while the server still counts them as leased, so no other replica
+ * has them; every token granted, charged or given back is in `used`, and `used − reported` is what the server has not
+ * been told.
+ */
+import { apply } from './memory-store.ts';
+import type { StoredLimit, Taken } from './store.ts';
+
+/** A lease lives this long on the server. Here it ends a round trip earlier. */
+export const LEASE_MS = 1_000;
+/** A lease is what was used lately in this time, and a report is at most this old. */
+export const REPORT_MS = 400;
+/** Of the bucket, the most that one replica leases. */
+const LEASE_SHARE = 0.02;
+/** A lease below this part of its size is renewed ahead. */
+const LOW = 0.25;
+/** A bucket found empty is asked again when a token is there, within these bounds: others may give back. */
+const ASK_AGAIN_MS = { least: 100, most: 500 } as const;
+/** Levels are products of floats. */
+const TOLERANCE = 1e-6;
+
+interface Bucket {
+  amount: number;
+  unitMs: number;
+  level: number;
+  atMs: number;
+}
+
+export interface Holding {
+  amount: number;
+  unitMs: number;
+  left: number;
+  leaseEndsMs: number;
+  /** Estimate of what is there beside leases; undefined until the server has said it for this limit. */
+  level: number | undefined;
+  levelAtMs: number;
+  answeredMs: number;
+  /** Until then nothing is asked: the bucket is empty. */
+  askAtMs: number;
+  /** Granted and charged less given back, since this holding exists. */
+  used: number;
+  reported: number;
+  /** Tokens granted lately, fading with REPORT_MS. */
+  recent: number;
+  recentAtMs: number;
+  /** What this replica may grant without the server. */
+  alone: Bucket | undefined;
+  /** Whether it has granted alone since the server last answered. */
+  isAlone: boolean;
+  /** What the server is told when it has lost the bucket: tokens, leased ones included, and when by its clock. */
+  seed: { readonly level: number; readonly atMs: number } | undefined;
+  touchedMs: number;
+}
+
+/** What the server is asked. */
+export interface Ask extends StoredLimit {
+  readonly used: number;
+  readonly reported: number;
+  /** Size of the next lease. */
+  readonly want: number;
+  /** Of the present lease, what may be granted while the answer is awaited. */
+  readonly inUse: number;
+  readonly atMs: number;
+}
+
+/** What the server has answered. */
+export interface Answer {
+  readonly lease: number;
+  /** Beside all leases. */
+  readonly level: number;
+  /** In leases of others. */
+  readonly heldByOthers: number;
+  /** By the server's clock. */
+  readonly atMs: number;
+  /** The account as the server now has it. */
+  readonly used: number;
+}
+
+export const createHolding = (limit: StoredLimit, nowMs: number): Holding => ({
+  amount: limit.amount,
+  unitMs: limit.unitMs,
+  left: 0,
+  leaseEndsMs: 0,
+  level: undefined,
+  levelAtMs: nowMs,
+  answeredMs: nowMs,
+  askAtMs: 0,
+  used: 0,
+  reported: 0,
+  recent: 0,
+  recentAtMs: nowMs,
+  alone: undefined,
+  isAlone: false,
+  seed: undefined,
+  touchedMs: nowMs,
+});
+
+/** Tokens to lease, given those used lately: none for a key that is hardly used, so that it is decided exactly. */
+export const leaseSize = (recent: number, amount: number): number =>
+  Math.max(0, Math.floor(Math.min(recent, LEASE_SHARE * amount) + TOLERANCE));
+
+/** When a bucket with less than a token is asked again. */
+export function askAgainMs(level: number, { amount, unitMs }: StoredLimit): number {
+  const wait = ((1 - level) * unitMs) / amount;
+  // Also when the amount is 0, and the wait is not a number.
+  return wait < ASK_AGAIN_MS.most ? Math.max(ASK_AGAIN_MS.least, Math.ceil(wait)) : ASK_AGAIN_MS.most;
+}
+
+const recentAt = (holding: Holding, nowMs: number): number =>
+  holding.recent * Math.exp(-Math.max(0, nowMs - holding.recentAtMs) / REPORT_MS);
+
+/** What no lease would cover calls for none. */
+function remember(holding: Holding, hits: number, nowMs: number): void {
+  if (hits > LEASE_SHARE * holding.amount) return;
+  holding.recent = recentAt(holding, nowMs) + hits;
+  holding.recentAtMs = nowMs;
+}
+
+/** Ends the lease when it is over, and refills the estimate. */
+function bringTo(holding: Holding, nowMs: number): void {
+  if (nowMs >= holding.leaseEndsMs && holding.left > 0) {
+    if (holding.level !== undefined) holding.level += holding.left;
+    holding.left = 0;
+  }
+  if (holding.level === undefined || nowMs <= holding.levelAtMs) return;
+  const more = ((nowMs - holding.levelAtMs) * holding.amount) / holding.unitMs;
+  holding.level = Math.min(holding.amount - holding.left, holding.level + more);
+  holding.levelAtMs = nowMs;
+}
+
+/** @param total tokens there are. A refusal never shows as many as were asked for. */
+function takenOf(limit: StoredLimit, granted: boolean, hits: number, total: number): Taken {
+  const remaining = Math.max(0, Math.floor(total + TOLERANCE));
+  return {
+    granted,
+    remaining: granted ? remaining : Math.min(remaining, Math.max(0, Math.ceil(hits) - 1)),
+    resetMs: Math.max(0, Math.ceil(((limit.amount - total) * limit.unitMs) / Math.max(1, limit.amount))),
+  };
+}
+
+/** Decides without the server; undefined when it has to be asked. */
+export function decide(holding: Holding, limit: StoredLimit, hits: number, nowMs: number): Taken | undefined {
+  holding.touchedMs = nowMs;
+  if (limit.amount !== holding.amount || limit.unitMs !== holding.unitMs) {
+    holding.amount = limit.amount;
+    holding.unitMs = limit.unitMs;
+    holding.left = 0;
+    holding.level = undefined;
+    holding.askAtMs = 0;
+  }
+  bringTo(holding, nowMs);
+  if (holding.level === undefined) return undefined;
+  const waits = nowMs < holding.askAtMs;
+  const answer = (granted: boolean): Taken =>
+    takenOf(holding, granted, hits, holding.left + (holding.level ?? 0));
+  if (hits > 0) {
+    if (holding.left + TOLERANCE >= hits) {
+      holding.left -= hits;
+      holding.used += hits;
+      remember(holding, hits, nowMs);
+      return answer(true);
+    }
+    if (!waits) return undefined;
+    if (hits > 1) {
+      const beyond = hits - holding.left;
+      holding.left = 0;
+      holding.level = Math.max(-holding.amount, holding.level - beyond);
+      holding.used += hits;
+      holding.askAtMs = Math.max(holding.askAtMs, nowMs + askAgainMs(holding.level, holding));
+    }
+    return answer(false);
+  }
+  if (hits < 0) {
+    holding.used += hits;
+    holding.level = Math.min(holding.amount - holding.left, holding.level - hits);
+    if (holding.level + TOLERANCE >= 1) holding.askAtMs = nowMs;
+    return answer(holding.left + holding.level + TOLERANCE >= 1);
+  }
+  if (holding.left + TOLERANCE >= 1) return answer(true);
+  if (waits) return answer(false);
+  const isFresh = nowMs - holding.answeredMs < REPORT_MS;
+  return isFresh && holding.level + TOLERANCE >= 1 ? answer(true) : undefined;
+}
+
+/** Whether a new lease should be asked for before this one has run out. */
+export const isLow = (holding: Holding, nowMs: number): boolean =>
+  nowMs >= holding.askAtMs &&
+  holding.left < LOW * leaseSize(holding.recent, holding.amount) &&
+  holding.level !== undefined;
+
+/**
+ * What to send to the server.
+ *
+ * @param exact demands go with it, and are decided on all there is: the lease is given back, and nothing is granted from it
+ *   until the answer is there.
+ */
+export function ask(holding: Holding, exact: boolean, nowMs: number): Ask {
+  bringTo(holding, nowMs);
+  const want = leaseSize(recentAt(holding, nowMs), holding.amount);
+  holding.left = exact ? 0 : Math.min(holding.left, want);
+  return {
+    amount: holding.amount,
+    unitMs: holding.unitMs,
+    used: holding.used,
+    reported: holding.reported,
+    want,
+    inUse: holding.left,
+    atMs: nowMs,
+  };
+}
+
+/**
+ * @param charged what the answer charged for demands that nobody has decided meanwhile
+ * @param granted of these, each that was granted
+ */
+export function answered(
+  holding: Holding,
+  sent: Ask,
+  answer: Answer,
+  { charged, granted }: { readonly charged: number; readonly granted: readonly number[] },
+  nowMs: number,
+): void {
+  bringTo(holding, nowMs);
+  const meanwhile = holding.used - sent.used;
+  holding.reported = answer.used;
+  holding.used += charged;
+  holding.answeredMs = nowMs;
+  holding.isAlone = false;
+  holding.seed = { level: answer.level + answer.lease + answer.heldByOthers, atMs: answer.atMs };
+  for (const hits of granted) remember(holding, hits, nowMs);
+  if (sent.amount !== holding.amount || sent.unitMs !== holding.unitMs) return;
+  const spent = sent.inUse - holding.left;
+  holding.left = Math.max(0, answer.lease - spent);
+  holding.leaseEndsMs = sent.atMs + LEASE_MS;
+  holding.level = Math.max(-holding.amount, answer.level - (meanwhile - spent));
+  holding.levelAtMs = nowMs;
+  holding.askAtMs = holding.level + TOLERANCE >= 1 ? nowMs : nowMs + askAgainMs(holding.level, holding);
+  bringTo(holding, nowMs);
+}
+
+/** The outcome of a demand that the server decided, with `level` tokens beside the leases of others after it. */
+export const takenAt = (limit: StoredLimit, granted: boolean, hits: number, level: number): Taken =>
+  takenOf(limit, granted, hits, level);
+
+/** A replica's part of a limit: `share` of its rate, and of its amount at least the one token that a request needs. */
+export function shareOf({ amount, unitMs }: StoredLimit, share: number): StoredLimit {
+  const part = amount * share;
+  if (part >= 1 || part <= 0) return { amount: part, unitMs };
+  return { amount: Math.min(1, amount), unitMs: (unitMs * Math.min(1, amount)) / part };
+}
+
+function refillAlone(bucket: Bucket, nowMs: number): void {
+  if (nowMs <= bucket.atMs) return;
+  const more = ((nowMs - bucket.atMs) * bucket.amount) / bucket.unitMs;
+  bucket.level = Math.min(bucket.amount, bucket.level + more);
+  bucket.atMs = nowMs;
+}
+
+/**
+ * Decides without the server, on `share` of the limit. An outage begins with `share` of what was left, and what an earlier
+ * one has spent is not there again before it has been refilled.
+ */
+export function decideAlone(holding: Holding, share: number, hits: number, nowMs: number): Taken {
+  const part = shareOf(holding, share);
+  holding.alone ??= { ...part, level: part.amount, atMs: nowMs };
+  const bucket = holding.alone;
+  refillAlone(bucket, nowMs);
+  bucket.amount = part.amount;
+  bucket.unitMs = part.unitMs;
+  bucket.level = Math.min(part.amount, bucket.level);
+  if (!holding.isAlone) {
+    holding.isAlone = true;
+    if (holding.level !== undefined && holding.amount > 0) {
+      const total = holding.level + holding.left;
+      bucket.level = Math.min(bucket.level, (total * part.amount) / holding.amount);
+    }
+  }
+  const taken = apply(bucket, hits);
+  if (taken.granted || hits > 1 || hits < 0) {
+    holding.used += hits;
+    if (holding.level !== undefined) {
+      holding.level = Math.min(holding.amount, Math.max(-holding.amount, holding.level - hits));
+    }
+  }
+  if (taken.granted && hits > 0) remember(holding, hits, nowMs);
+  return taken;
+}
+
+/** Whether nothing is lost when this is forgotten. What could not be reported does not matter once it has been refilled. */
+export function isForgettable(holding: Holding, nowMs: number): boolean {
+  const idleMs = nowMs - holding.touchedMs;
+  if (idleMs < LEASE_MS || nowMs < holding.askAtMs) return false;
+  if (holding.used !== holding.reported && idleMs < 2 * holding.unitMs) return false;
+  if (holding.alone === undefined) return true;
+  refillAlone(holding.alone, nowMs);
+  return holding.alone.level >= holding.alone.amount || idleMs >= 2 * holding.unitMs;
+}
