@@ -202,6 +202,7 @@ describe('fairlane envoy-config', () => {
     NIGHTLY_KEY: 'key-of-nightly',
     NOISY_KEY: 'key-of-noisy',
     ENGINE_URL: 'http://127.0.0.1:8001',
+    REDIS_URL: 'redis://127.0.0.1:6379',
     FAIRLANE_SIMULATOR_URL: 'http://127.0.0.1:8000',
   };
 
