@@ -321,9 +321,9 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   ]);
 
   /** As at the start: a new Redis is for a restart. */
-  const memory = initial.redis === undefined ? createMemoryStore() : undefined;
   const redisStore = initial.redis === undefined ? undefined : openRedis(initial.redis, now, tell);
-  const limitStore: LimitStore = memory ?? redisStore ?? createMemoryStore();
+  const memory = createMemoryStore();
+  const limitStore: LimitStore = redisStore ?? memory;
   if (redisStore !== undefined) metrics.watchRedis(() => redisStore.status());
   let domains: Domains = new Map();
   let limitsWatcher: LimitsWatcher | undefined;
@@ -347,11 +347,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     limitsWatcher = watchLimits({ directory: folder, mergeDomains }, takeLimits, refuseLimits);
   };
   openLimits(config.rateLimit, true);
-  /** As it was at the start. */
-  const { snapshot: snapshotPath } = initial.rateLimit;
+  /** As it was at the start; Redis needs none. */
+  const snapshotPath = redisStore === undefined ? initial.rateLimit.snapshot : undefined;
   let snapshotFails = false;
   const keepLevels = (): void => {
-    if (snapshotPath === undefined || memory === undefined) return;
+    if (snapshotPath === undefined) return;
     try {
       saveSnapshot(snapshotPath, memory, now(), Date.now());
       snapshotFails = false;
@@ -361,7 +361,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       tell({ kind: 'snapshot-failed', problem: error instanceof Error ? error.message : String(error) });
     }
   };
-  if (snapshotPath !== undefined && memory !== undefined) {
+  if (snapshotPath !== undefined) {
     const restored = restoreSnapshot(snapshotPath, memory, now(), Date.now());
     if (restored.kind === 'bad') tell({ kind: 'snapshot-failed', problem: restored.problem });
   }

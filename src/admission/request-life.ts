@@ -10,7 +10,7 @@ import type { Config, LaneConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
-import type { EngineHelp } from '../engine/help.ts';
+import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation } from '../limit/tenant-limits.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
@@ -74,6 +74,8 @@ export interface RequestLife {
 
 type State = 'new' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
 
+/** Routes on which engines take `priority` and `cache_salt`; on others one may refuse what it does not know. */
+const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
 const NO_BODY: ParsedRequest['body'] = {};
 const MIN_OUTPUT_TOKENS = 1;
 /** Dropped fields are named by the client: a record holds no more of them than this. */
@@ -335,7 +337,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       header: header ?? (() => ''),
     });
     header = undefined;
-    const help = context.helpOf(pool);
+    const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     toSend = serialiseRequest(parsed, {
       ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),

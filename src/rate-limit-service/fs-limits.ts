@@ -1,5 +1,5 @@
 /** The folder of rate limit files: read whole, and again when a file in it changes. */
-import { readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { type Domains, type LoadedLimits, loadLimits } from './limits-config.ts';
 
@@ -50,8 +50,8 @@ export function watchLimits(
   /** Everything that tells one state of the files from another. */
   const stamp = (): string => {
     try {
-      return readdirSync(folder.directory)
-        .sort()
+      const isFile = statSync(folder.directory).isFile();
+      return (isFile ? [''] : readdirSync(folder.directory).sort())
         .map((name) => {
           const { mtimeMs, size, ino } = statSync(join(folder.directory, name));
           return `${name} ${mtimeMs} ${size} ${ino}`;
@@ -75,12 +75,17 @@ export function watchLimits(
     clearTimeout(timer);
     timer = setTimeout(look, SETTLE_MS);
   };
-  const watcher = watch(folder.directory, soon);
-  watcher.on('error', () => {});
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(folder.directory, soon);
+    watcher.on('error', () => {});
+  } catch {
+    // It is not there (any more): polling sees when it is.
+  }
   const poll = setInterval(look, POLL_MS);
   return {
     close() {
-      watcher.close();
+      watcher?.close();
       clearTimeout(timer);
       clearInterval(poll);
     },

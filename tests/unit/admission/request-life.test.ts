@@ -407,6 +407,15 @@ describe('what is asked of an engine', () => {
     for (const one of noisy) expect(sent(one.said).json['priority']).toBe(10);
   });
 
+  it('is neither on routes whose engines do not know the fields', () => {
+    const world = createWorld({ help });
+    const { life, said } = world.open();
+    life.headers(head({ path: '/v1/messages' }), 0);
+    life.body(chat({ max_tokens: 5 }), 0);
+    expect(Object.keys(sent(said).json)).not.toContain('priority');
+    expect(Object.keys(sent(said).json)).not.toContain('cache_salt');
+  });
+
   it('is neither where it does not', () => {
     const { json } = sent(run(createWorld()).said);
     expect(Object.keys(json)).not.toEqual(expect.arrayContaining(['priority']));
