@@ -28,7 +28,6 @@ import { modelList } from '../openai/models.ts';
 import { type ParsedRequest, parseRequest, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { Dispatcher, Release, Ticket } from '../queue/dispatcher.ts';
 import { type Catalog, mayUse } from '../route/catalog.ts';
-import type { Slo } from '../route/endpoints.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
 import {
@@ -90,11 +89,6 @@ const TOKENS_PER_CHARGE = 32;
 const STALL_PATIENCE = 2;
 /** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
 const UNCAPPED_OUTPUT = 8;
-
-const sloOf = ({ ttftMs, itlMs }: LaneConfig): Slo => ({
-  ...(ttftMs !== undefined && { ttftMs }),
-  ...(itlMs !== undefined && { itlMs }),
-});
 
 export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
   let state: State = 'new';
@@ -365,7 +359,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           promptTokens: predictedPrompt,
           totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
           streamed: parsed.stream,
-          ...((lane.ttftMs !== undefined || lane.itlMs !== undefined) && { slo: sloOf(lane) }),
+          slo: lane,
         },
         onRelease,
         onExpire(reason, waitedMs, at) {

@@ -3,7 +3,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import * as z from 'zod';
 import { createReport, didYouMean, quote, type Report } from '../config/report.ts';
 import { readFailure } from '../config/secrets.ts';
-import { durationMs } from '../config/values.ts';
+import { durationMs, must } from '../config/values.ts';
 import { readYaml } from '../config/yaml-source.ts';
 import { type EngineProfile, parseProfile } from '../simulator/profile.ts';
 import type { Arrivals, Length, TenantLoad } from './load.ts';
@@ -68,14 +68,6 @@ export function runDurationMs(text: string): number | undefined {
   const parsed = runDuration.safeParse(text);
   return parsed.success ? parsed.data : undefined;
 }
-
-const must =
-  (what: string) =>
-  ({ input }: { readonly input?: unknown }): string => {
-    if (input === undefined) return `is missing; it must be ${what}`;
-    if (input === null) return `is empty; it must be ${what}, or remove the line`;
-    return `must be ${what}`;
-  };
 
 const integer = (min: number, max: number) => {
   const error = must(`a whole number from ${min} to ${max}`);

@@ -285,12 +285,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
             promptTokens: prompt,
             totalTokens: prompt + output,
             streamed: true,
-            ...((lane?.ttftMs !== undefined || lane?.itlMs !== undefined) && {
-              slo: {
-                ...(lane.ttftMs !== undefined && { ttftMs: lane.ttftMs }),
-                ...(lane.itlMs !== undefined && { itlMs: lane.itlMs }),
-              },
-            }),
+            ...(lane !== undefined && { slo: lane }),
           },
           onRelease,
           onExpire: (_reason, _waited, at) => finish(one, 'refused', at),

@@ -4,16 +4,15 @@
  */
 import * as z from 'zod';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../openai/forbidden-fields.ts';
-import { DURATION_PATTERN, durationMs, hostPort, SIZE_PATTERN, serviceAddress, sizeBytes } from './values.ts';
-
-/** Says what a value must be; `input` is what was written. */
-const must =
-  (what: string) =>
-  ({ input }: { readonly input?: unknown }): string => {
-    if (input === undefined) return `is missing; it must be ${what}`;
-    if (input === null) return `is empty; it must be ${what}, or remove the line`;
-    return `must be ${what}`;
-  };
+import {
+  DURATION_PATTERN,
+  durationMs,
+  hostPort,
+  must,
+  SIZE_PATTERN,
+  serviceAddress,
+  sizeBytes,
+} from './values.ts';
 
 /** `shown` is the type column of the reference. */
 const about = (description: string, shown: string) => ({ description, shown });

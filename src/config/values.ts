@@ -2,6 +2,15 @@
 import * as z from 'zod';
 import type { EndpointConfig, HostPort, ServiceAddress } from './config.ts';
 
+/** Says what a value must be; `input` is what was written. */
+export const must =
+  (what: string) =>
+  ({ input }: { readonly input?: unknown }): string => {
+    if (input === undefined) return `is missing; it must be ${what}`;
+    if (input === null) return `is empty; it must be ${what}, or remove the line`;
+    return `must be ${what}`;
+  };
+
 const MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 } as const;
 const BYTES = { B: 1, KiB: 1_024, MiB: 1_024 ** 2, GiB: 1_024 ** 3 } as const;
 

@@ -194,12 +194,17 @@ export function createDispatcher(
   const reserveOf = ({ endpoints, share }: Pool, nowMs: number): number =>
     share.reserve(endpoints.window(nowMs), endpoints.reserve(), nowMs);
 
-  /** A slot that is idle, and no reserve, is about to be given away: nobody is refused meanwhile, within reason. */
-  const mostQueued = (pool: Pool, tenant: string, nowMs: number): number => {
+  /**
+   * A slot that is idle, and no reserve, is about to be given away: nobody is refused meanwhile, within reason. Asked for every
+   * request: the slots are only looked at when the queue is long.
+   */
+  const isQueueFull = (pool: Pool, tenant: string, nowMs: number): boolean => {
+    const queued = pool.tenants.get(tenant)?.queued ?? 0;
     const maxQueued = limitsOf(tenant)?.maxQueued ?? 0;
+    if (queued < maxQueued) return false;
     const window = pool.endpoints.window(nowMs);
     const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
-    return isIdle ? 2 * maxQueued : maxQueued;
+    return !isIdle || queued >= 2 * maxQueued;
   };
 
   const refreshEligibility = (tenant: string): void => {
@@ -302,36 +307,36 @@ export function createDispatcher(
     pool.lastReleaseMs = pool.queued.size > 0 ? nowMs : undefined;
   };
 
-  /** The lane with the least part of its share in flight, of those with somebody whose turn it is. */
-  const nextInTurn = (
-    pool: Pool,
-    nowMs: number,
-  ): { lane: Lane; entry: DrrEntry<QueuedRequest> } | undefined => {
-    let best: { lane: Lane; entry: DrrEntry<QueuedRequest> } | undefined;
+  /** Whose turn it is in the lane with the least part of its share in flight, of those with anybody. */
+  const nextInTurn = (pool: Pool, nowMs: number): QueuedRequest | undefined => {
+    let best: QueuedRequest | undefined;
     for (const lane of pool.lanes) {
       if (lane.queue.size() === 0) continue;
-      if (
-        best !== undefined &&
-        lane.inFlight * best.lane.config.share >= best.lane.inFlight * lane.config.share
-      ) {
+      const ahead = best?.lane;
+      if (ahead !== undefined && lane.inFlight * ahead.config.share >= ahead.inFlight * lane.config.share) {
         continue;
       }
-      const entry = lane.queue.peek(nowMs);
-      if (entry !== undefined) best = { lane, entry };
+      best = lane.queue.peek(nowMs)?.item ?? best;
     }
     return best;
   };
 
+  const releaseQueued = (pool: Pool, request: QueuedRequest, slot: Slot, nowMs: number): void => {
+    const { waiting, lane, sinceMs, entry } = request;
+    const inTurn = entry !== undefined;
+    if (inTurn) lane.queue.take(entry);
+    leaveQueue(pool, request);
+    noteRelease(pool, nowMs);
+    const waitedMs = Math.max(0, nowMs - sinceMs);
+    releaseTo(pool, lane, waiting, slot, { inTurn, quiet: !inTurn, waitedMs }, nowMs);
+  };
+
   const releaseQuiet = (pool: Pool, nowMs: number): 'released' | 'waits' | 'none' => {
     for (const request of pool.quiet) {
-      const { waiting, lane, sinceMs } = request;
-      if (atCap(waiting.tenant)) continue;
-      const slot = pool.endpoints.acquire(waiting.demand, { quiet: true, reserve: 0 }, nowMs);
+      if (atCap(request.waiting.tenant)) continue;
+      const slot = pool.endpoints.acquire(request.waiting.demand, { quiet: true, reserve: 0 }, nowMs);
       if (slot === undefined) return 'waits';
-      leaveQueue(pool, request);
-      noteRelease(pool, nowMs);
-      const waitedMs = Math.max(0, nowMs - sinceMs);
-      releaseTo(pool, lane, waiting, slot, { inTurn: false, quiet: true, waitedMs }, nowMs);
+      releaseQueued(pool, request, slot, nowMs);
       return 'released';
     }
     return 'none';
@@ -340,18 +345,12 @@ export function createDispatcher(
   const releaseNext = (pool: Pool, nowMs: number): boolean => {
     const quiet = releaseQuiet(pool, nowMs);
     if (quiet !== 'none') return quiet === 'released';
-    const next = nextInTurn(pool, nowMs);
-    if (next === undefined) return false;
-    const { lane, entry } = next;
-    const { waiting, sinceMs } = entry.item;
-    const reserve = reserveOf(pool, nowMs);
-    const slot = pool.endpoints.acquire(waiting.demand, { quiet: false, reserve }, nowMs);
+    const request = nextInTurn(pool, nowMs);
+    if (request === undefined) return false;
+    const claim = { quiet: false, reserve: reserveOf(pool, nowMs) };
+    const slot = pool.endpoints.acquire(request.waiting.demand, claim, nowMs);
     if (slot === undefined) return false;
-    lane.queue.take(entry);
-    leaveQueue(pool, entry.item);
-    noteRelease(pool, nowMs);
-    const waitedMs = Math.max(0, nowMs - sinceMs);
-    releaseTo(pool, lane, waiting, slot, { inTurn: true, quiet: false, waitedMs }, nowMs);
+    releaseQueued(pool, request, slot, nowMs);
     return true;
   };
 
@@ -414,12 +413,11 @@ export function createDispatcher(
           return { kind: 'released' };
         }
       }
-      const refusal =
-        presence.queued >= mostQueued(pool, tenant, nowMs)
-          ? 'tenant-queue-full'
-          : pool.queued.size >= settings.maxQueued
-            ? 'queue-full'
-            : undefined;
+      const refusal = isQueueFull(pool, tenant, nowMs)
+        ? 'tenant-queue-full'
+        : pool.queued.size >= settings.maxQueued
+          ? 'queue-full'
+          : undefined;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
         return { kind: 'refused', reason: refusal, retryAfterMs: retryAfterMs(pool) };
@@ -452,7 +450,7 @@ export function createDispatcher(
     isFullFor(tenant, nowMs) {
       if ((limitsOf(tenant)?.maxQueued ?? 0) === 0 || pools.size === 0) return false;
       for (const pool of pools.values()) {
-        if ((pool.tenants.get(tenant)?.queued ?? 0) < mostQueued(pool, tenant, nowMs)) return false;
+        if (!isQueueFull(pool, tenant, nowMs)) return false;
       }
       return true;
     },

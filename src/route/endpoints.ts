@@ -39,11 +39,11 @@ export interface Demand {
   readonly totalTokens: number;
   /** Its tokens are seen as they come, so the end of its prefill is too. */
   readonly streamed: boolean;
-  /** What its lane promises. */
+  /** What its lane promises, if anything. */
   readonly slo?: Slo;
 }
 
-export interface Slo {
+interface Slo {
   /** From the release to the first token. */
   readonly ttftMs?: number;
   readonly itlMs?: number;
@@ -156,6 +156,8 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
   let inFlight = 0;
   /** Ties go round, so that an idle pool does not send everything to its first endpoint. */
   let turn = 0;
+
+  const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
   const newWindow = (kvTokens: number | undefined): Window =>
     config.window === 'auto'
@@ -301,15 +303,15 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     inFlight: () => inFlight,
     healthyCount: () => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0),
     setHealthy(url, healthy) {
-      const member = members.find((candidate) => candidate.url === url);
+      const member = memberOf(url);
       if (member !== undefined) member.healthy = healthy;
     },
     gauges(url, sample, nowMs) {
-      const member = members.find((candidate) => candidate.url === url);
+      const member = memberOf(url);
       member?.window.gauges(sample, member.sequences, nowMs);
     },
     setCapacity(url, kvTokens) {
-      const member = members.find((candidate) => candidate.url === url);
+      const member = memberOf(url);
       if (member === undefined || member.kvCapacityTokens === kvTokens) return;
       member.kvCapacityTokens = kvTokens;
       if (member.requests === 0) member.window = newWindow(kvTokens);
@@ -318,7 +320,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
       const windowChanged = next.window !== config.window;
       config = next;
       members = endpoints.map(({ url, address }) => {
-        const known = members.find((member) => member.url === url);
+        const known = memberOf(url);
         if (known === undefined) {
           return {
             url,

@@ -7,6 +7,16 @@ import type { OccupancyRow } from '../meter/occupancy.ts';
 import type { UsageRecord } from '../meter/usage-record.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
+interface EndpointRow {
+  readonly address: string;
+  readonly healthy: boolean;
+  readonly inFlight: number;
+  readonly window: number;
+  readonly windowSource: 'fixed' | 'gauges' | 'ttft';
+  readonly kvTokens: number;
+  readonly kvCapacityTokens: number | undefined;
+}
+
 /** What gauges read when they are scraped: nobody keeps a second count. */
 export interface MetricsSource {
   /** Waiting and running requests of every tenant and model that has any. */
@@ -18,15 +28,7 @@ export interface MetricsSource {
     readonly window: number;
     readonly reserve: number;
     readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
-    readonly endpoints: readonly {
-      readonly address: string;
-      readonly healthy: boolean;
-      readonly inFlight: number;
-      readonly window: number;
-      readonly windowSource: 'fixed' | 'gauges' | 'ttft';
-      readonly kvTokens: number;
-      readonly kvCapacityTokens: number | undefined;
-    }[];
+    readonly endpoints: readonly EndpointRow[];
   }>;
   readonly openStreams: () => number;
 }
@@ -235,18 +237,32 @@ export function createMetrics(source: MetricsSource): Metrics {
   laneGauge('fairlane_lane_queued', 'Requests that wait for their turn in the lane.', 'queued');
   laneGauge('fairlane_lane_in_flight', 'Sequences of the lane that are in the engines.', 'inFlight');
 
-  new Gauge({
-    name: 'fairlane_endpoint_window',
-    help: 'Sequences that the endpoint may have in flight.',
-    labelNames: ['pool', 'endpoint'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { pool, endpoints } of source.pools()) {
-        for (const { address, window } of endpoints) this.set({ pool, endpoint: address }, window);
-      }
-    },
-  });
+  /** @param value undefined: there is no such series. */
+  const endpointGauge = (
+    name: string,
+    help: string,
+    value: (endpoint: EndpointRow) => number | undefined,
+  ): Gauge<'pool' | 'endpoint'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['pool', 'endpoint'],
+      registers,
+      collect() {
+        this.reset();
+        for (const { pool, endpoints } of source.pools()) {
+          for (const endpoint of endpoints) {
+            const shown = value(endpoint);
+            if (shown !== undefined) this.set({ pool, endpoint: endpoint.address }, shown);
+          }
+        }
+      },
+    });
+  endpointGauge(
+    'fairlane_endpoint_window',
+    'Sequences that the endpoint may have in flight.',
+    ({ window }) => window,
+  );
   new Gauge({
     name: 'fairlane_endpoint_window_by',
     help: '1 for what the window goes by: fixed (the configuration), gauges (of the engine), or ttft (times to first token, because the gauges are missing, frozen or wrong).',
@@ -263,57 +279,25 @@ export function createMetrics(source: MetricsSource): Metrics {
       }
     },
   });
-  new Gauge({
-    name: 'fairlane_endpoint_kv_tokens',
-    help: 'KV cache tokens that the requests in flight are thought to need: their prompts and predicted outputs.',
-    labelNames: ['pool', 'endpoint'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { pool, endpoints } of source.pools()) {
-        for (const { address, kvTokens } of endpoints) this.set({ pool, endpoint: address }, kvTokens);
-      }
-    },
-  });
-  new Gauge({
-    name: 'fairlane_endpoint_kv_capacity_tokens',
-    help: 'Tokens that the KV cache of the engine holds, where it says so.',
-    labelNames: ['pool', 'endpoint'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { pool, endpoints } of source.pools()) {
-        for (const { address, kvCapacityTokens } of endpoints) {
-          if (kvCapacityTokens !== undefined) this.set({ pool, endpoint: address }, kvCapacityTokens);
-        }
-      }
-    },
-  });
+  endpointGauge(
+    'fairlane_endpoint_kv_tokens',
+    'KV cache tokens that the requests in flight are thought to need: their prompts and predicted outputs.',
+    ({ kvTokens }) => kvTokens,
+  );
+  endpointGauge(
+    'fairlane_endpoint_kv_capacity_tokens',
+    'Tokens that the KV cache of the engine holds, where it says so.',
+    ({ kvCapacityTokens }) => kvCapacityTokens,
+  );
 
-  new Gauge({
-    name: 'fairlane_endpoint_healthy',
-    help: '1 while the endpoint is in the rotation.',
-    labelNames: ['pool', 'endpoint'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { pool, endpoints } of source.pools()) {
-        for (const { address, healthy } of endpoints) this.set({ pool, endpoint: address }, healthy ? 1 : 0);
-      }
-    },
-  });
-  new Gauge({
-    name: 'fairlane_endpoint_in_flight',
-    help: 'Requests that the endpoint serves.',
-    labelNames: ['pool', 'endpoint'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { pool, endpoints } of source.pools()) {
-        for (const { address, inFlight } of endpoints) this.set({ pool, endpoint: address }, inFlight);
-      }
-    },
-  });
+  endpointGauge('fairlane_endpoint_healthy', '1 while the endpoint is in the rotation.', ({ healthy }) =>
+    healthy ? 1 : 0,
+  );
+  endpointGauge(
+    'fairlane_endpoint_in_flight',
+    'Requests that the endpoint serves.',
+    ({ inFlight }) => inFlight,
+  );
   new Gauge({
     name: 'fairlane_ext_proc_streams',
     help: 'Open ext_proc streams: one per HTTP request that Envoy has in flight.',

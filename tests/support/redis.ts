@@ -67,6 +67,14 @@ const isUp = (client: Redis): Promise<unknown> =>
     20_000,
   );
 
+/** After a restart: the client finds its way back. */
+const answers = (client: Redis): Promise<unknown> =>
+  eventually(
+    () => client.ping().catch(() => undefined),
+    (answer) => answer === 'PONG',
+    20_000,
+  );
+
 async function startProcess(program: string, args: readonly string[]): Promise<TestRedis> {
   const [port = 0] = await freePorts(1);
   const directory = mkdtempSync(join(tmpdir(), 'fairlane-redis-'));
@@ -94,11 +102,7 @@ async function startProcess(program: string, args: readonly string[]): Promise<T
     async restart() {
       await kill();
       start();
-      await eventually(
-        () => client.ping().catch(() => undefined),
-        (answer) => answer === 'PONG',
-        20_000,
-      );
+      await answers(client);
     },
     async close() {
       client.disconnect();
@@ -132,11 +136,7 @@ async function startContainer(args: readonly string[]): Promise<TestRedis> {
     async restart() {
       await kill();
       running = await container.start();
-      await eventually(
-        () => client.ping().catch(() => undefined),
-        (answer) => answer === 'PONG',
-        20_000,
-      );
+      await answers(client);
     },
     async close() {
       client.disconnect();
