@@ -1,7 +1,8 @@
 /**
  * Token buckets in this process. A bucket that is full again is forgotten: memory is that of the keys in use.
  *
- * Invariant: over any interval, granted − given back ≤ amount + amount / unit · time.
+ * Invariant: over any interval, granted − given back ≤ amount + amount / unit · time, where a clock that goes back stands
+ * still until it is there again: a bucket that was forgotten would fill twice otherwise.
  */
 import type { BucketRequest, LimitStore, StoredLimit, Taken } from './store.ts';
 
@@ -67,6 +68,11 @@ export function apply(bucket: { amount: number; unitMs: number; level: number },
 export function createMemoryStore(): MemoryStore {
   const buckets = new Map<string, Bucket>();
   let sweep: Iterator<Bucket> = buckets.values();
+  let latestMs = Number.NEGATIVE_INFINITY;
+  const clock = (nowMs: number): number => {
+    latestMs = Math.max(latestMs, nowMs);
+    return latestMs;
+  };
 
   /** A few at a time: no request pays for all. */
   const forgetFull = (nowMs: number): void => {
@@ -82,7 +88,8 @@ export function createMemoryStore(): MemoryStore {
   };
 
   return {
-    take(demands, nowMs) {
+    take(demands, atMs) {
+      const nowMs = clock(atMs);
       return demands.map(({ key, limit, hits }) => {
         forgetFull(nowMs);
         let bucket = buckets.get(key);
@@ -94,13 +101,15 @@ export function createMemoryStore(): MemoryStore {
       });
     },
     size: () => buckets.size,
-    *buckets(nowMs) {
+    *buckets(atMs) {
+      const nowMs = clock(atMs);
       for (const bucket of buckets.values()) {
         refill(bucket, bucket, nowMs);
         if (bucket.level < bucket.amount) yield [bucket.key, bucket.amount, bucket.unitMs, bucket.level];
       }
     },
-    restore(stored, nowMs, ageMs) {
+    restore(stored, atMs, ageMs) {
+      const nowMs = clock(atMs);
       for (const [key, amount, unitMs, level] of stored) {
         if (buckets.has(key)) continue;
         const filled = Math.min(amount, level + (ageMs * amount) / unitMs);
