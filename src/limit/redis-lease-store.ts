@@ -31,6 +31,7 @@ import {
   REPORT_MS,
   takenAt,
 } from './lease.ts';
+import { createRedisScripts, type RedisScripts, redisErrorText, redisScript } from './redis-scripts.ts';
 import type { BucketRequest, LimitStore, Taken } from './store.ts';
 
 /** One Redis, one behind sentinels (`options.sentinels` and `options.name`), or a cluster. TLS and AUTH are options of ioredis. */
@@ -71,6 +72,10 @@ export interface RedisLeaseStatus {
 
 export interface RedisLeaseStore extends LimitStore {
   status(): RedisLeaseStatus;
+  /** For others who share this connection. */
+  readonly scripts: RedisScripts;
+  /** Whether Redis answers at the moment: nothing should be asked of it otherwise. */
+  isUp(): boolean;
 }
 
 /**
@@ -81,7 +86,7 @@ export interface RedisLeaseStore extends LimitStore {
  * was lost, and a server that fell back to an older state, are made up for by the next call.
  * The writes begin with HSET: where it is refused (no memory, read-only) nothing has changed.
  */
-const SCRIPT = `
+const SCRIPT = redisScript(`
 local amount, unit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local mine, holding = 'l:' .. ARGV[3], ARGV[4]
 local used, base = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -158,8 +163,7 @@ local full = unit
 if amount > 0 then full = (amount - level) * unit / amount end
 redis.call('PEXPIRE', KEYS[1], string.format('%d', math.min(2 ^ 50, math.ceil(full) + 2 * leaseMs)))
 return { text(lease), text(level), text(held), text(now), text(used), answer }
-`;
-const SCRIPT_SHA = createHash('sha1').update(SCRIPT).digest('hex');
+`);
 
 const TICK_MS = 100;
 /** Without an answer for this long, Redis is said to be lost. */
@@ -238,13 +242,6 @@ const idOf = (key: string): string =>
     ? `#${createHash('sha256').update(Buffer.from(key, 'utf16le')).digest('hex')}`
     : key;
 
-/** The message alone: errors of ioredis carry the command, and with it the key. */
-function textOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown error';
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.name;
-  return (error.message === '' ? code : error.message).slice(0, 200);
-}
-
 /** Reconnects for ever and never throws: without Redis every decision is made alone. */
 export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLeaseStore {
   const {
@@ -263,7 +260,6 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
   const unreported = new Set<Entry>();
   let sweep: Iterator<Entry> = entries.values();
   let epochs = 0;
-  let commands = 0;
   let state: 'starting' | 'connected' | 'lost' = 'starting';
   let isClosed = false;
   let isProbing = false;
@@ -294,16 +290,9 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
   const canAsk = (entry: Entry, nowMs: number): boolean =>
     state === 'connected' && slowSinceMs === undefined && nowMs >= entry.mutedUntilMs;
 
-  const run = async (redisKey: string, args: readonly (string | number)[]): Promise<Reply> => {
-    commands += 1;
-    try {
-      return (await client.call('EVALSHA', [SCRIPT_SHA, 1, redisKey, ...args])) as Reply;
-    } catch (error) {
-      if (!textOf(error).startsWith('NOSCRIPT')) throw error;
-      commands += 1;
-      return (await client.call('EVAL', [SCRIPT, 1, redisKey, ...args])) as Reply;
-    }
-  };
+  const scripts = createRedisScripts(client);
+  const run = async (redisKey: string, args: readonly (string | number)[]): Promise<Reply> =>
+    (await scripts.run(SCRIPT, redisKey, args)) as Reply;
 
   /** Whether Redis runs the script and lets it write: PING would not tell. */
   const probe = async (): Promise<void> => {
@@ -314,7 +303,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       alive();
     } catch (error) {
       if (client.status === 'ready') heard();
-      const text = textOf(error);
+      const text = redisErrorText(error);
       // The name of a primary may lead to another server by now.
       if (text.startsWith('READONLY') && client instanceof Redis && now() >= reconnectAtMs) {
         reconnectAtMs = now() + RECONNECT_MS;
@@ -333,7 +322,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
     void probe();
   });
   client.on('error', (error: unknown) => {
-    lastError = textOf(error);
+    lastError = redisErrorText(error);
   });
   client.on('close', () => lost(lastError === '' ? 'connection closed' : lastError));
 
@@ -433,7 +422,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
           take(entry, sent, batch, reply);
           alive();
         } catch (error) {
-          const text = textOf(error);
+          const text = redisErrorText(error);
           if (client.status === 'ready') {
             heard();
             // The fault may be this key's alone; the probe tells.
@@ -550,6 +539,8 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       });
       return waiting.length === 0 ? taken : awaitRedis(taken, waiting);
     },
+    scripts,
+    isUp: () => !isClosed && state === 'connected' && slowSinceMs === undefined,
     status() {
       let leased = 0;
       const nowMs = now();
@@ -561,7 +552,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
         leased,
         keys: entries.size,
         unreported: unreported.size,
-        commands,
+        commands: scripts.commands(),
       };
     },
     /** Reports what was used and gives the leases back, as far as half a second allows. */
