@@ -117,7 +117,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   let draining = false;
   const now = (): number => performance.now();
 
-  const tenants = createTenantDirectory(config, now());
+  const memory = createMemoryStore();
+  /** As at the start: a new Redis is for a restart. */
+  const redisStore =
+    initial.redis === undefined ? undefined : openRedis(initial.redis, now, (event) => tell(event));
+  const limitStore: LimitStore = redisStore ?? memory;
+  const tenants = createTenantDirectory(config, limitStore, Date.now);
   const catalog = createCatalog(config);
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   const predictor = createPredictor();
@@ -167,6 +172,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     startedS: Math.floor(Date.now() / 1_000),
     record,
+    now,
+    onBug: (detail: string) => tell({ kind: 'stream-failed', detail }),
   };
   const extProc = createExtProcService({
     createLife: (edge) => createRequestLife(context, edge),
@@ -320,10 +327,6 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
   ]);
 
-  /** As at the start: a new Redis is for a restart. */
-  const redisStore = initial.redis === undefined ? undefined : openRedis(initial.redis, now, tell);
-  const memory = createMemoryStore();
-  const limitStore: LimitStore = redisStore ?? memory;
   if (redisStore !== undefined) metrics.watchRedis(() => redisStore.status());
   let domains: Domains = new Map();
   let limitsWatcher: LimitsWatcher | undefined;
@@ -426,7 +429,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     const limitsChanged = JSON.stringify(config.rateLimit) !== JSON.stringify(next.rateLimit);
     config = next;
     resolved = addresses;
-    tenants.reconfigure(next, now());
+    tenants.reconfigure(next);
     catalog.reconfigure(next);
     dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);

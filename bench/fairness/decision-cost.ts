@@ -1,5 +1,6 @@
 /** What a decision costs, by the number of tenants that are known. */
 import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/config.ts';
+import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../src/queue/window.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
@@ -18,7 +19,7 @@ function createLoop(known: number, active: number): () => number {
       { name: `tenant-${i}`, keys: [], models: '*', limits: { weight: 1, maxOutputs: 16, maxQueued: 100 } },
     ]),
   );
-  const directory = createTenantDirectory({ tenants } as unknown as Config, 0);
+  const directory = createTenantDirectory({ tenants } as unknown as Config, createMemoryStore(), Date.now);
   const endpoints = createPoolEndpoints(fixedWindow);
   endpoints.reconfigure([{ url: 'http://e', address: 'e' }], {
     window: WINDOW,

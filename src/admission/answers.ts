@@ -13,7 +13,7 @@ function formatReset(ms: number): string {
   return `${Math.floor(seconds / 60)}m${seconds % 60}s`;
 }
 
-/** `x-ratelimit-*`, as OpenAI sends them; none for what is not limited. */
+/** `x-ratelimit-*`, as OpenAI sends them, and the same of the month; none for what is not limited. */
 export function rateLimitHeaders(limits: TenantLimits, nowMs: number): HeaderList {
   const headers: [string, string][] = [];
   const add = (what: string, view: BucketView | undefined): void => {
@@ -24,6 +24,7 @@ export function rateLimitHeaders(limits: TenantLimits, nowMs: number): HeaderLis
   };
   add('requests', limits.requests(nowMs));
   add('tokens', limits.tokens(nowMs));
+  add('tokens-month', limits.month(nowMs));
   return headers;
 }
 

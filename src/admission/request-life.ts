@@ -2,6 +2,9 @@
  * One request, from its headers to its end.
  *
  *   new → accepted → waiting → released → answering → ended
+ *     ↘ asking ↗ ↘ asking ↗
+ *
+ * `asking`: others have to be asked about a limit. It is passed in no time where the answer is known here.
  *
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
@@ -11,7 +14,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import { type EngineHelp, NO_HELP } from '../engine/help.ts';
-import type { Reservation } from '../limit/tenant-limits.ts';
+import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
@@ -22,6 +25,7 @@ import {
   modelNotFound,
   queueFull,
   queueTimeout,
+  quotaSpent,
   rateLimited,
 } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
@@ -53,6 +57,10 @@ export interface LifeContext {
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
+  /** Monotonic milliseconds: when an answer that had to be waited for is there. */
+  readonly now: () => number;
+  /** A bug. It costs the request, which Envoy's own timeout ends. */
+  readonly onBug: (detail: string) => void;
 }
 
 export interface RequestLife {
@@ -71,7 +79,7 @@ export interface RequestLife {
   readonly ended: () => boolean;
 }
 
-type State = 'new' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
+type State = 'new' | 'asking' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
 
 /** Routes on which engines take `priority` and `cache_salt`; on others one may refuse what it does not know. */
 const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
@@ -80,7 +88,6 @@ const MIN_OUTPUT_TOKENS = 1;
 /** Dropped fields are named by the client: a record holds no more of them than this. */
 const MAX_LOGGED_FIELDS = 16;
 const MAX_LOGGED_NAME = 64;
-const MS_PER_MINUTE = 60_000;
 /** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
 const HOLD_MARGIN_MS = 5_000;
 /** A stream is charged and timed each so many tokens. */
@@ -279,6 +286,25 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     return asked ?? room;
   };
 
+  /** Goes on with what a limit says: at once, or when others have been asked, unless the request has ended by then. */
+  const ask = <T>(
+    answer: T | Promise<T>,
+    next: (known: T, nowMs: number) => void,
+    tooLate: (known: T, nowMs: number) => void,
+    nowMs: number,
+  ): void => {
+    if (!(answer instanceof Promise)) {
+      next(answer, nowMs);
+      return;
+    }
+    state = 'asking';
+    answer
+      .then((known) => (state === 'asking' ? next : tooLate)(known, context.now()))
+      .catch((error: unknown) =>
+        context.onBug(error instanceof Error ? (error.stack ?? error.message) : String(error)),
+      );
+  };
+
   const admit = (parsed: ParsedRequest, known: Tenant, nowMs: number): void => {
     const { config } = known;
     const pool = mayUse(config, parsed.model) ? context.catalog.poolOf(parsed.model) : undefined;
@@ -306,18 +332,41 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const predicted = predictedPrompt + predictedOutput;
     // The output is a guess and must not make a request impossible; the prompt is there and may.
     const toReserve = burst !== undefined && predictedPrompt < burst ? Math.min(predicted, burst) : predicted;
-    const reserved = known.limits.reserveTokens(toReserve, nowMs);
+    ask(
+      known.limits.reserveTokens(toReserve, nowMs),
+      (reserved, at) => enqueue(parsed, known, { pool, cap, toReserve }, reserved, at),
+      (reserved, at) => {
+        if (reserved.kind === 'reserved') reserved.reservation.settle(0, at);
+      },
+      nowMs,
+    );
+  };
+
+  const reserveRefusal = (reserved: Exclude<Reserve, { kind: 'reserved' }>, requested: number): ApiError => {
+    const { limit } = reserved;
+    switch (reserved.kind) {
+      case 'never':
+        return refusals.promptOverBurst(predictedPrompt, limit);
+      case 'spent':
+        return quotaSpent(limit, reserved.retryAfterMs);
+      case 'short':
+        return rateLimited('tokens', { limit, requested, retryAfterMs: reserved.retryAfterMs });
+    }
+  };
+
+  const enqueue = (
+    parsed: ParsedRequest,
+    { config }: Tenant,
+    {
+      pool,
+      cap,
+      toReserve,
+    }: { readonly pool: string; readonly cap: number | undefined; readonly toReserve: number },
+    reserved: Reserve,
+    nowMs: number,
+  ): void => {
     if (reserved.kind !== 'reserved') {
-      refuse(
-        reserved.kind === 'never'
-          ? refusals.promptOverBurst(predictedPrompt, reserved.limit)
-          : rateLimited('tokens', {
-              limit: reserved.limit,
-              requested: toReserve,
-              retryAfterMs: reserved.retryAfterMs,
-            }),
-        nowMs,
-      );
+      refuse(reserveRefusal(reserved, toReserve), nowMs);
       return;
     }
     reservation = reserved.reservation;
@@ -381,6 +430,29 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
   };
 
+  /** The request bucket has let it pass. */
+  const accept = (head: RequestHead, known: Tenant, served: RouteName, nowMs: number): void => {
+    if (served === 'models') {
+      answerModels(known, nowMs);
+      return;
+    }
+    if (head.endOfStream) {
+      refuse(refusals.emptyBody(), nowMs);
+      return;
+    }
+    const maxBodyBytes = context.config().envoy.maxBodyBytes;
+    if (head.contentLength !== undefined && head.contentLength > maxBodyBytes) {
+      refuse(bodyTooLarge(maxBodyBytes), nowMs);
+      return;
+    }
+    if (context.dispatcher.isFullFor(known.config.name, nowMs)) {
+      refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
+      return;
+    }
+    state = 'accepted';
+    edge.passHeaders();
+  };
+
   const complete = (nowMs: number): void => {
     if (state !== 'answering') return;
     const reading = readingNow();
@@ -404,37 +476,17 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         refuse(refusals.unknownRoute(), nowMs);
         return;
       }
-      const taken = tenant.limits.takeRequest(nowMs);
-      if (taken.kind !== 'taken') {
-        const limit = tenant.limits.requests(nowMs)?.limit ?? 0;
-        refuse(
-          rateLimited('requests', {
-            limit,
-            retryAfterMs: taken.kind === 'short' ? taken.retryAfterMs : MS_PER_MINUTE,
-          }),
-          nowMs,
-        );
-        return;
-      }
-      if (route === 'models') {
-        answerModels(tenant, nowMs);
-        return;
-      }
-      if (head.endOfStream) {
-        refuse(refusals.emptyBody(), nowMs);
-        return;
-      }
-      const maxBodyBytes = context.config().envoy.maxBodyBytes;
-      if (head.contentLength !== undefined && head.contentLength > maxBodyBytes) {
-        refuse(bodyTooLarge(maxBodyBytes), nowMs);
-        return;
-      }
-      if (context.dispatcher.isFullFor(tenant.config.name, nowMs)) {
-        refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
-        return;
-      }
-      state = 'accepted';
-      edge.passHeaders();
+      const known = tenant;
+      const served = route;
+      ask(
+        known.limits.takeRequest(nowMs),
+        (taken, at) => {
+          if (taken.kind === 'taken') accept(head, known, served, at);
+          else refuse(rateLimited('requests', { limit: taken.limit, retryAfterMs: taken.retryAfterMs }), at);
+        },
+        () => undefined,
+        nowMs,
+      );
     },
 
     body(bytes, nowMs) {

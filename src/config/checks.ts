@@ -319,11 +319,19 @@ export function checkBuilt(config: Config, written: WrittenConfig, { report }: C
       `the socket's path is longer than ${LONGEST_SOCKET_PATH} bytes, more than systems take; shorten it or envoy.directory`,
     );
   }
+  const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   /** `limits`: what stands at `path`, alone or merged with the tier's. */
   const checkLimits = (path: Path, own: WrittenLimits, limits: WrittenLimits | Limits): void => {
     for (const [burst, rate] of BURSTS) {
       if (own[burst] === undefined || typeof limits[rate] === 'number') continue;
       report.warning([...path, burst], `has no effect without ${rate}`, 'key');
+    }
+    if (typeof own.tokensPerMonth === 'number' && isForgetful) {
+      report.warning(
+        [...path, 'tokensPerMonth'],
+        'begins anew at every restart; set redis, or rateLimit.snapshot to a file that stays',
+        'key',
+      );
     }
     const { tokensPerMinute, tokenBurst = tokensPerMinute, maxContext } = limits;
     const says = own.tokensPerMinute ?? own.tokenBurst ?? own.maxContext;

@@ -27,6 +27,8 @@ export interface Limits {
   readonly tokensPerMinute?: number;
   /** Capacity of the token bucket. Default: tokensPerMinute. */
   readonly tokenBurst?: number;
+  /** Prompt plus output tokens a calendar month (UTC); absent: unlimited. */
+  readonly tokensPerMonth?: number;
   /** Most requests in the engines at once; more wait in the queue. Absent: unlimited. */
   readonly maxConcurrent?: number;
   /** Most tokens of one request, prompt plus output. Absent: unlimited. */

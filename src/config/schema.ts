@@ -169,6 +169,10 @@ const limits = {
     1_000_000_000,
     'Tokens that may be used at once after a pause; a longer prompt never passes. Default: `tokensPerMinute`.',
   ).optional(),
+  tokensPerMonth: liftable(
+    1_000_000_000_000_000,
+    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`. Default: unlimited.',
+  ).optional(),
   maxConcurrent: liftable(
     100_000,
     'Requests in the engines at once; more wait in the queue. Default: unlimited.',

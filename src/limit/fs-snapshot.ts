@@ -19,14 +19,15 @@ const isFinitePositive = (value: unknown): value is number =>
 
 function isBucket(value: unknown): value is StoredBucket {
   if (!Array.isArray(value)) return false;
-  const [key, amount, unitMs, level] = value as readonly unknown[];
+  const [key, amount, unitMs, level, keepMs] = value as readonly unknown[];
   return (
     typeof key === 'string' &&
     isFinitePositive(amount) &&
     isFinitePositive(unitMs) &&
     typeof level === 'number' &&
     level <= amount &&
-    level >= -amount
+    Number.isFinite(level) &&
+    (keepMs === undefined || isFinitePositive(keepMs))
   );
 }
 

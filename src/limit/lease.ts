@@ -7,12 +7,14 @@
  * been told.
  */
 import { apply } from './memory-store.ts';
-import type { StoredLimit, Taken } from './store.ts';
+import type { StoredLimit, TakeMode, Taken } from './store.ts';
 
 /** A lease lives this long on the server. Here it ends a round trip earlier. */
 export const LEASE_MS = 1_000;
 /** A lease is what was used lately in this time, and a report is at most this old. */
 export const REPORT_MS = 400;
+/** Longer than any bucket takes to fill, and few enough milliseconds for Redis. */
+const KEEP_MS = 2 ** 50;
 /** Of the bucket, the most that one replica leases. */
 const LEASE_SHARE = 0.02;
 /** A lease below this part of its size is renewed ahead. */
@@ -32,6 +34,8 @@ interface Bucket {
 export interface Holding {
   amount: number;
   unitMs: number;
+  maxDebt: number;
+  keepMs: number;
   left: number;
   leaseEndsMs: number;
   /** Estimate of what is there beside leases; undefined until the server has said it for this limit. */
@@ -82,6 +86,8 @@ export interface Answer {
 export const createHolding = (limit: StoredLimit, nowMs: number): Holding => ({
   amount: limit.amount,
   unitMs: limit.unitMs,
+  maxDebt: limit.maxDebt ?? limit.amount,
+  keepMs: limit.keepMs ?? KEEP_MS,
   left: 0,
   leaseEndsMs: 0,
   level: undefined,
@@ -136,14 +142,35 @@ function takenOf(limit: StoredLimit, granted: boolean, hits: number, total: numb
   const remaining = Math.max(0, Math.floor(total + TOLERANCE));
   return {
     granted,
+    level: total,
     remaining: granted ? remaining : Math.min(remaining, Math.max(0, Math.ceil(hits) - 1)),
     resetMs: Math.max(0, Math.ceil(((limit.amount - total) * limit.unitMs) / Math.max(1, limit.amount))),
   };
 }
 
+/** Charges what nobody decides any more: from the lease first, then from the rest. */
+function charge(holding: Holding, hits: number, nowMs: number): void {
+  const beyond = Math.max(0, hits - holding.left);
+  holding.left = Math.max(0, holding.left - hits);
+  holding.used += hits;
+  if (beyond === 0 || holding.level === undefined) return;
+  holding.level = Math.max(-holding.maxDebt, holding.level - beyond);
+  if (holding.level + TOLERANCE < 1) {
+    holding.askAtMs = Math.max(holding.askAtMs, nowMs + askAgainMs(holding.level, holding));
+  }
+}
+
 /** Decides without the server; undefined when it has to be asked. */
-export function decide(holding: Holding, limit: StoredLimit, hits: number, nowMs: number): Taken | undefined {
+export function decide(
+  holding: Holding,
+  limit: StoredLimit,
+  hits: number,
+  mode: TakeMode,
+  nowMs: number,
+): Taken | undefined {
   holding.touchedMs = nowMs;
+  holding.maxDebt = limit.maxDebt ?? limit.amount;
+  holding.keepMs = limit.keepMs ?? KEEP_MS;
   if (limit.amount !== holding.amount || limit.unitMs !== holding.unitMs) {
     holding.amount = limit.amount;
     holding.unitMs = limit.unitMs;
@@ -156,6 +183,11 @@ export function decide(holding: Holding, limit: StoredLimit, hits: number, nowMs
   const waits = nowMs < holding.askAtMs;
   const answer = (granted: boolean): Taken =>
     takenOf(holding, granted, hits, holding.left + (holding.level ?? 0));
+  if (hits > 0 && mode === 'report') {
+    charge(holding, hits, nowMs);
+    return answer(true);
+  }
+  const isFresh = nowMs - holding.answeredMs < REPORT_MS;
   if (hits > 0) {
     if (holding.left + TOLERANCE >= hits) {
       holding.left -= hits;
@@ -163,14 +195,10 @@ export function decide(holding: Holding, limit: StoredLimit, hits: number, nowMs
       remember(holding, hits, nowMs);
       return answer(true);
     }
-    if (!waits) return undefined;
-    if (hits > 1) {
-      const beyond = hits - holding.left;
-      holding.left = 0;
-      holding.level = Math.max(-holding.amount, holding.level - beyond);
-      holding.used += hits;
-      holding.askAtMs = Math.max(holding.askAtMs, nowMs + askAgainMs(holding.level, holding));
-    }
+    // Many tokens at once: a moment ago there were fewer, and who tries again and again need not ask each time.
+    const isTooMany = mode === 'take' && hits > 1 && isFresh && holding.left + holding.level < hits;
+    if (!waits && !isTooMany) return undefined;
+    if (mode === 'charge') charge(holding, hits, nowMs);
     return answer(false);
   }
   if (hits < 0) {
@@ -181,7 +209,6 @@ export function decide(holding: Holding, limit: StoredLimit, hits: number, nowMs
   }
   if (holding.left + TOLERANCE >= 1) return answer(true);
   if (waits) return answer(false);
-  const isFresh = nowMs - holding.answeredMs < REPORT_MS;
   return isFresh && holding.level + TOLERANCE >= 1 ? answer(true) : undefined;
 }
 
@@ -235,7 +262,7 @@ export function answered(
   const spent = sent.inUse - holding.left;
   holding.left = Math.max(0, answer.lease - spent);
   holding.leaseEndsMs = sent.atMs + LEASE_MS;
-  holding.level = Math.max(-holding.amount, answer.level - (meanwhile - spent));
+  holding.level = Math.max(-holding.maxDebt, answer.level - (meanwhile - spent));
   holding.levelAtMs = nowMs;
   holding.askAtMs = holding.level + TOLERANCE >= 1 ? nowMs : nowMs + askAgainMs(holding.level, holding);
   bringTo(holding, nowMs);
@@ -263,7 +290,13 @@ function refillAlone(bucket: Bucket, nowMs: number): void {
  * Decides without the server, on `share` of the limit. An outage begins with `share` of what was left, and what an earlier
  * one has spent is not there again before it has been refilled.
  */
-export function decideAlone(holding: Holding, share: number, hits: number, nowMs: number): Taken {
+export function decideAlone(
+  holding: Holding,
+  share: number,
+  hits: number,
+  mode: TakeMode,
+  nowMs: number,
+): Taken {
   const part = shareOf(holding, share);
   holding.alone ??= { ...part, level: part.amount, atMs: nowMs };
   const bucket = holding.alone;
@@ -278,11 +311,18 @@ export function decideAlone(holding: Holding, share: number, hits: number, nowMs
       bucket.level = Math.min(bucket.level, (total * part.amount) / holding.amount);
     }
   }
-  const taken = apply(bucket, hits);
-  if (taken.granted || hits > 1 || hits < 0) {
+  const { maxDebt } = holding;
+  // What the whole bucket could give, and this part of it never can, goes when the part is full, and is paid off then.
+  const isWhole = mode === 'take' && hits > part.amount && hits <= holding.amount;
+  let taken = apply(bucket, { ...part, maxDebt }, isWhole ? part.amount : hits, mode);
+  if (isWhole && taken.granted) {
+    apply(bucket, { ...part, maxDebt }, hits - part.amount, 'report');
+    taken = { ...taken, level: bucket.level };
+  }
+  if (hits < 0 || mode !== 'take' || taken.granted) {
     holding.used += hits;
     if (holding.level !== undefined) {
-      holding.level = Math.min(holding.amount, Math.max(-holding.amount, holding.level - hits));
+      holding.level = Math.min(holding.amount, Math.max(-holding.maxDebt, holding.level - hits));
     }
   }
   if (taken.granted && hits > 0) remember(holding, hits, nowMs);

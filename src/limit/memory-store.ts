@@ -4,10 +4,16 @@
  * Invariant: over any interval, granted − given back ≤ amount + amount / unit · time, where a clock that goes back stands
  * still until it is there again: a bucket that was forgotten would fill twice otherwise.
  */
-import type { BucketRequest, LimitStore, StoredLimit, Taken } from './store.ts';
+import type { BucketRequest, LimitStore, StoredLimit, TakeMode, Taken } from './store.ts';
 
 /** A bucket as it is kept over a restart. */
-export type StoredBucket = readonly [key: string, amount: number, unitMs: number, level: number];
+export type StoredBucket = readonly [
+  key: string,
+  amount: number,
+  unitMs: number,
+  level: number,
+  keepMs?: number,
+];
 
 export interface MemoryStore extends LimitStore {
   take(demands: readonly BucketRequest[], nowMs: number): readonly Taken[];
@@ -20,8 +26,7 @@ export interface MemoryStore extends LimitStore {
 }
 
 interface Bucket {
-  amount: number;
-  unitMs: number;
+  limit: StoredLimit;
   /** Negative while in debt. */
   level: number;
   atMs: number;
@@ -34,34 +39,38 @@ const SWEPT = 2;
 /** The refill is a product of floats. */
 const TOLERANCE = 1e-6;
 
+const gained = ({ limit, atMs }: Bucket, nowMs: number): number =>
+  ((nowMs - atMs) * limit.amount) / limit.unitMs;
+
 /** Brings a bucket to `nowMs` and to its limit, which a reload may have changed: a full bucket stays full. */
-function refill(bucket: Bucket, { amount, unitMs }: StoredLimit, nowMs: number): void {
+function refill(bucket: Bucket, limit: StoredLimit, nowMs: number): void {
+  const { amount, unitMs } = bucket.limit;
   if (nowMs > bucket.atMs) {
-    const more = ((nowMs - bucket.atMs) * bucket.amount) / bucket.unitMs;
-    bucket.level = Math.min(bucket.amount, bucket.level + more);
+    bucket.level = Math.min(amount, bucket.level + gained(bucket, nowMs));
     bucket.atMs = nowMs;
   }
-  if (amount === bucket.amount && unitMs === bucket.unitMs) return;
-  bucket.level = Math.min(amount, bucket.level === bucket.amount ? amount : bucket.level);
-  bucket.amount = amount;
-  bucket.unitMs = unitMs;
+  bucket.limit = limit;
+  if (amount === limit.amount && unitMs === limit.unitMs) return;
+  bucket.level = Math.min(limit.amount, bucket.level === amount ? limit.amount : bucket.level);
 }
 
 /** Applies `hits` to a bucket that is up to date. Shared with the local side of other stores. */
-export function apply(bucket: { amount: number; unitMs: number; level: number }, hits: number): Taken {
+export function apply(bucket: { level: number }, limit: StoredLimit, hits: number, mode: TakeMode): Taken {
+  const { amount, unitMs, maxDebt = amount } = limit;
   let granted: boolean;
   if (hits > 0) {
     granted = bucket.level + TOLERANCE >= hits;
     if (granted) bucket.level -= hits;
-    else if (hits > 1) bucket.level = Math.max(-bucket.amount, bucket.level - hits);
+    else if (mode !== 'take') bucket.level = Math.max(-maxDebt, bucket.level - hits);
   } else {
-    bucket.level = Math.min(bucket.amount, bucket.level - hits);
+    bucket.level = Math.min(amount, bucket.level - hits);
     granted = bucket.level + TOLERANCE >= 1;
   }
   return {
     granted,
+    level: bucket.level,
     remaining: Math.max(0, Math.floor(bucket.level + TOLERANCE)),
-    resetMs: Math.ceil(((bucket.amount - bucket.level) * bucket.unitMs) / Math.max(1, bucket.amount)),
+    resetMs: Math.ceil(((amount - bucket.level) * unitMs) / Math.max(1, amount)),
   };
 }
 
@@ -82,38 +91,42 @@ export function createMemoryStore(): MemoryStore {
         sweep = buckets.values();
         return;
       }
-      const full = value.level + ((nowMs - value.atMs) * value.amount) / value.unitMs >= value.amount;
-      if (full) buckets.delete(value.key);
+      const { amount, keepMs = Number.POSITIVE_INFINITY } = value.limit;
+      const isFull = value.level + gained(value, nowMs) >= amount;
+      if (isFull || nowMs - value.atMs > keepMs) buckets.delete(value.key);
     }
   };
 
   return {
     take(demands, atMs) {
       const nowMs = clock(atMs);
-      return demands.map(({ key, limit, hits }) => {
+      return demands.map(({ key, limit, hits, mode = 'take' }) => {
         forgetFull(nowMs);
         let bucket = buckets.get(key);
         if (bucket === undefined) {
-          bucket = { ...limit, level: limit.amount, atMs: nowMs, key };
+          bucket = { limit, level: limit.amount, atMs: nowMs, key };
           buckets.set(key, bucket);
         } else refill(bucket, limit, nowMs);
-        return apply(bucket, hits);
+        return apply(bucket, limit, hits, mode);
       });
     },
     size: () => buckets.size,
     *buckets(atMs) {
       const nowMs = clock(atMs);
       for (const bucket of buckets.values()) {
-        refill(bucket, bucket, nowMs);
-        if (bucket.level < bucket.amount) yield [bucket.key, bucket.amount, bucket.unitMs, bucket.level];
+        const { amount, unitMs, keepMs } = bucket.limit;
+        const level = bucket.level + gained(bucket, nowMs);
+        if (level >= amount || nowMs - bucket.atMs > (keepMs ?? Number.POSITIVE_INFINITY)) continue;
+        const stored = [bucket.key, amount, unitMs, level] as const;
+        yield keepMs === undefined ? stored : [...stored, keepMs];
       }
     },
     restore(stored, atMs, ageMs) {
       const nowMs = clock(atMs);
-      for (const [key, amount, unitMs, level] of stored) {
-        if (buckets.has(key)) continue;
-        const filled = Math.min(amount, level + (ageMs * amount) / unitMs);
-        if (filled < amount) buckets.set(key, { key, amount, unitMs, level: filled, atMs: nowMs });
+      for (const [key, amount, unitMs, level, keepMs] of stored) {
+        if (buckets.has(key) || level + (ageMs * amount) / unitMs >= amount) continue;
+        const limit = { amount, unitMs, ...(keepMs !== undefined && { keepMs }) };
+        buckets.set(key, { key, limit, level, atMs: nowMs - ageMs });
       }
     },
     close: () => Promise.resolve(),

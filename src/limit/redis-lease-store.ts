@@ -16,7 +16,6 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { Cluster, type ClusterNode, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import {
   type Ask,
   answered,
@@ -31,17 +30,9 @@ import {
   REPORT_MS,
   takenAt,
 } from './lease.ts';
-import { createRedisScripts, type RedisScripts, redisErrorText, redisScript } from './redis-scripts.ts';
-import type { BucketRequest, LimitStore, Taken } from './store.ts';
-
-/** One Redis, one behind sentinels (`options.sentinels` and `options.name`), or a cluster. TLS and AUTH are options of ioredis. */
-export type RedisTarget =
-  | { readonly url: string; readonly options?: RedisOptions }
-  | { readonly options: RedisOptions }
-  | { readonly nodes: readonly ClusterNode[]; readonly options?: ClusterOptions };
-
-/** Said once per change. Texts come from Redis or the socket, and hold neither keys nor passwords. */
-export type RedisEvent = { readonly kind: 'connected' } | { readonly kind: 'lost'; readonly reason: string };
+import { type RedisScripts, redisScript } from './redis-scripts.ts';
+import { createRedisServers, type RedisEvent, type RedisTarget, TICK_MS } from './redis-servers.ts';
+import type { BucketRequest, LimitStore, TakeMode, Taken } from './store.ts';
 
 export interface RedisLeaseStoreOptions {
   readonly redis: string | RedisTarget;
@@ -59,6 +50,7 @@ export interface RedisLeaseStoreOptions {
 }
 
 export interface RedisLeaseStatus {
+  /** In a cluster: whether all of its servers answer. */
   readonly connected: boolean;
   /** Tokens in this replica's leases, over all keys: its part of the bound's B if it died now. */
   readonly leased: number;
@@ -74,8 +66,8 @@ export interface RedisLeaseStore extends LimitStore {
   status(): RedisLeaseStatus;
   /** For others who share this connection. */
   readonly scripts: RedisScripts;
-  /** Whether Redis answers at the moment: nothing should be asked of it otherwise. */
-  isUp(): boolean;
+  /** Whether the server that has this key answers at the moment: nothing should be asked of it otherwise. */
+  isUp(redisKey: string): boolean;
 }
 
 /**
@@ -91,6 +83,7 @@ local amount, unit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local mine, holding = 'l:' .. ARGV[3], ARGV[4]
 local used, base = tonumber(ARGV[5]), tonumber(ARGV[6])
 local want, inUse, leaseMs = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local maxDebt, keepMs = tonumber(ARGV[12]), tonumber(ARGV[13])
 local function text(number) return string.format('%.17g', number) end
 
 local time = redis.call('TIME')
@@ -133,18 +126,19 @@ if amount ~= oldAmount or unit ~= oldUnit then
   if level + 1e-6 >= room then level = amount - held - back
   else level = math.min(level, amount - held - back) end
 end
-level = math.max(-amount, math.min(amount - held, level + back - (used - base)))
+level = math.max(-maxDebt, math.min(amount - held, level + back - (used - base)))
 
 local answer = {}
-for i = 12, #ARGV do
-  local hits = tonumber(ARGV[i])
+for i = 14, #ARGV do
+  local charged = string.sub(ARGV[i], 1, 1) == 'c'
+  local hits = tonumber(charged and string.sub(ARGV[i], 2) or ARGV[i])
   local granted
   if hits > 0 then
     granted = level + 1e-6 >= hits
     if granted then
       level, used = level - hits, used + hits
-    elseif hits > 1 then
-      level, used = math.max(-amount, level - hits), used + hits
+    elseif charged then
+      level, used = math.max(-maxDebt, level - hits), used + hits
     end
   else
     level, used = math.min(amount - held, level - hits), used + hits
@@ -161,19 +155,12 @@ redis.call('HSET', KEYS[1], 'level', text(level), 'at', text(now), 'amount', tex
 if #ended > 0 then redis.call('HDEL', KEYS[1], unpack(ended)) end
 local full = unit
 if amount > 0 then full = (amount - level) * unit / amount end
-redis.call('PEXPIRE', KEYS[1], string.format('%d', math.min(2 ^ 50, math.ceil(full) + 2 * leaseMs)))
+redis.call('PEXPIRE', KEYS[1], string.format('%d', math.min(keepMs, math.ceil(full) + 2 * leaseMs)))
 return { text(lease), text(level), text(held), text(now), text(used), answer }
 `);
 
-const TICK_MS = 100;
-/** Without an answer for this long, Redis is said to be lost. */
-const LOST_MS = 200;
-/** A connection on which nothing is heard for this long, though something was asked, is given up. */
-const DEAD_MS = 1_000;
 /** A key that Redis answers with an error is left alone for this long. */
 const MUTED_MS = 1_000;
-/** A server that may not be written to is left for another one at most this often. */
-const RECONNECT_MS = 1_000;
 /** Demands decided in one call of the script, so that it stays short. */
 const BATCH = 256;
 /** Reports sent in one tick. */
@@ -185,6 +172,8 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 interface Entry {
   readonly id: string;
   readonly redisKey: string;
+  /** Of its key, among the servers. */
+  readonly place: number;
   /** Number of this holding among all that this replica had. */
   readonly epoch: number;
   readonly holding: Holding;
@@ -203,38 +192,13 @@ interface Call {
 interface Pending {
   readonly entry: Entry;
   readonly hits: number;
+  readonly mode: TakeMode;
   readonly index: number;
   call: Call | undefined;
   isDecided: boolean;
 }
 
 type Reply = readonly [string, string, string, string, string, readonly (number | string)[]];
-
-/**
- * A command fails rather than waits. Dead sockets are found here: a timer of ioredis's `socketTimeout` outlives its
- * connection and ends the next one.
- */
-const BOUNDED = {
-  enableOfflineQueue: false,
-  autoResendUnfulfilledCommands: false,
-  maxRetriesPerRequest: 0,
-  connectTimeout: 1_000,
-} satisfies RedisOptions;
-const retry = (times: number): number => Math.min(50 * times, 500);
-
-function connect(target: string | RedisTarget): Redis | Cluster {
-  if (typeof target === 'string') return new Redis(target, { ...BOUNDED, retryStrategy: retry });
-  if ('nodes' in target) {
-    return new Cluster([...target.nodes], {
-      clusterRetryStrategy: retry,
-      ...target.options,
-      enableOfflineQueue: false,
-      redisOptions: { ...BOUNDED, ...target.options?.redisOptions },
-    });
-  }
-  const options = { retryStrategy: retry, ...target.options, ...BOUNDED };
-  return 'url' in target ? new Redis(target.url, options) : new Redis(options);
-}
 
 /** A key as it is named here and in Redis: short, and no two keys alike, also those that UTF-8 cannot tell apart. */
 const idOf = (key: string): string =>
@@ -260,80 +224,32 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
   const unreported = new Set<Entry>();
   let sweep: Iterator<Entry> = entries.values();
   let epochs = 0;
-  let state: 'starting' | 'connected' | 'lost' = 'starting';
   let isClosed = false;
-  let isProbing = false;
-  /** Since when a decision was not answered in time and nothing else was either. */
-  let slowSinceMs: number | undefined;
-  let lastError = '';
-  let reconnectAtMs = 0;
-  let heardMs = now();
 
-  const client = connect(options.redis);
-
-  const lost = (reason: string): void => {
-    if (state === 'lost' || isClosed) return;
-    state = 'lost';
-    onEvent({ kind: 'lost', reason });
-  };
-  const heard = (): void => {
-    heardMs = now();
-  };
-  const alive = (): void => {
-    heard();
-    slowSinceMs = undefined;
-    if (state === 'connected' || isClosed) return;
-    state = 'connected';
-    lastError = '';
-    onEvent({ kind: 'connected' });
-  };
+  const servers = createRedisServers({
+    target: options.redis,
+    keyPrefix,
+    onEvent,
+    now,
+    probe: (redisKey) => run(redisKey, [1, 1, replica, 0, 0, 0, 0, 0, LEASE_MS, '', '', 1, LEASE_MS]),
+  });
+  const { scripts } = servers;
   const canAsk = (entry: Entry, nowMs: number): boolean =>
-    state === 'connected' && slowSinceMs === undefined && nowMs >= entry.mutedUntilMs;
+    servers.isUp(entry.place) && nowMs >= entry.mutedUntilMs;
 
-  const scripts = createRedisScripts(client);
   const run = async (redisKey: string, args: readonly (string | number)[]): Promise<Reply> =>
     (await scripts.run(SCRIPT, redisKey, args)) as Reply;
-
-  /** Whether Redis runs the script and lets it write: PING would not tell. */
-  const probe = async (): Promise<void> => {
-    if (isProbing || isClosed) return;
-    isProbing = true;
-    try {
-      await run(`${keyPrefix}probe`, [1, 1, replica, 0, 0, 0, 0, 0, LEASE_MS, '', '']);
-      alive();
-    } catch (error) {
-      if (client.status === 'ready') heard();
-      const text = redisErrorText(error);
-      // The name of a primary may lead to another server by now.
-      if (text.startsWith('READONLY') && client instanceof Redis && now() >= reconnectAtMs) {
-        reconnectAtMs = now() + RECONNECT_MS;
-        client.disconnect(true);
-      }
-      // What the socket said is more than that there is none.
-      lost(client.status === 'ready' || lastError === '' ? text : lastError);
-    } finally {
-      isProbing = false;
-    }
-  };
-
-  client.on('connect', heard);
-  client.on('ready', () => {
-    heard();
-    void probe();
-  });
-  client.on('error', (error: unknown) => {
-    lastError = redisErrorText(error);
-  });
-  client.on('close', () => lost(lastError === '' ? 'connection closed' : lastError));
 
   const entryOf = ({ key, limit }: BucketRequest, nowMs: number): Entry => {
     const id = idOf(key);
     let entry = entries.get(id);
     if (entry === undefined) {
       epochs += 1;
+      const redisKey = `${keyPrefix}{${id}}`;
       entry = {
         id,
-        redisKey: `${keyPrefix}{${id}}`,
+        redisKey,
+        place: servers.placeOf(redisKey),
         epoch: epochs,
         holding: createHolding(limit, nowMs),
         queue: [],
@@ -361,7 +277,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
   };
   const settleAlone = (pending: Pending): void => {
     if (pending.isDecided) return;
-    settle(pending, decideAlone(pending.entry.holding, failureShare, pending.hits, now()));
+    settle(pending, decideAlone(pending.entry.holding, failureShare, pending.hits, pending.mode, now()));
     note(pending.entry);
   };
 
@@ -379,6 +295,8 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       LEASE_MS,
       seed === undefined ? '' : seed.level,
       seed === undefined ? '' : seed.atMs,
+      entry.holding.maxDebt,
+      entry.holding.keepMs,
     ];
   };
 
@@ -389,8 +307,8 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
     batch.forEach((pending, i) => {
       if (pending.isDecided) return;
       const isGranted = Number(outcomes[2 * i]) === 1;
-      const { hits } = pending;
-      if (isGranted || hits > 1 || hits < 0) charged += hits;
+      const { hits, mode } = pending;
+      if (isGranted || mode !== 'take' || hits < 0) charged += hits;
       if (isGranted && hits > 0) granted.push(hits);
       settle(pending, takenAt(sent, isGranted, hits, Number(outcomes[2 * i + 1])));
     });
@@ -417,24 +335,18 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
         try {
           const reply = await run(entry.redisKey, [
             ...argumentsOf(entry, sent),
-            ...batch.map(({ hits }) => hits),
+            ...batch.map(({ hits, mode }) => (hits > 0 && mode !== 'take' ? `c${hits}` : hits)),
           ]);
           take(entry, sent, batch, reply);
-          alive();
+          servers.answered(entry.place);
         } catch (error) {
-          const text = redisErrorText(error);
-          if (client.status === 'ready') {
-            heard();
-            // The fault may be this key's alone; the probe tells.
-            entry.mutedUntilMs = now() + MUTED_MS;
-            void probe();
-          } else lost(lastError === '' ? text : lastError);
+          if (servers.failed(entry.place, error)) entry.mutedUntilMs = now() + MUTED_MS;
           for (const pending of [...batch, ...entry.queue.splice(0)]) settleAlone(pending);
         }
         // Those who came meanwhile may be served by the lease, or know by now that nothing is there.
         entry.queue = entry.queue.filter((pending) => {
           if (pending.isDecided) return false;
-          const taken = decide(holding, holding, pending.hits, now());
+          const taken = decide(holding, holding, pending.hits, pending.mode, now());
           if (taken === undefined) return true;
           settle(pending, taken);
           note(entry);
@@ -463,8 +375,11 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
         // An answer that is in the socket already is read before this.
         setImmediate(() => {
           if (call.waiting === 0) return;
-          slowSinceMs ??= now();
-          for (const pending of waiting) settleAlone(pending);
+          for (const pending of waiting) {
+            if (pending.isDecided) continue;
+            servers.late(pending.entry.place);
+            settleAlone(pending);
+          }
         });
       }, waitMs);
       const call: Call = {
@@ -504,15 +419,8 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
   };
   const ticks = setInterval(() => {
     const nowMs = now();
-    if (slowSinceMs !== undefined && nowMs - slowSinceMs >= LOST_MS) lost(`no answer for ${LOST_MS} ms`);
-    if (state !== 'connected' || slowSinceMs !== undefined) {
-      if (nowMs - Math.max(heardMs, slowSinceMs ?? 0) >= DEAD_MS) {
-        heard();
-        // FIN alone would wait for a peer that is gone.
-        for (const node of client instanceof Redis ? [client] : client.nodes('all')) node.stream?.destroy();
-      }
-      if (client.status === 'ready') void probe();
-    } else report(nowMs);
+    servers.tick(nowMs);
+    report(nowMs);
     forget(nowMs);
   }, TICK_MS);
   ticks.unref();
@@ -525,12 +433,12 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       demands.forEach((demand, index) => {
         const entry = entryOf(demand, nowMs);
         const { holding } = entry;
-        const { hits } = demand;
-        let outcome = decide(holding, demand.limit, hits, nowMs);
+        const { hits, mode = 'take' } = demand;
+        let outcome = decide(holding, demand.limit, hits, mode, nowMs);
         const mayAsk = !isClosed && canAsk(entry, nowMs);
-        if (outcome === undefined && !mayAsk) outcome = decideAlone(holding, failureShare, hits, nowMs);
+        if (outcome === undefined && !mayAsk) outcome = decideAlone(holding, failureShare, hits, mode, nowMs);
         if (outcome === undefined) {
-          waiting.push({ entry, hits, index, call: undefined, isDecided: false });
+          waiting.push({ entry, hits, mode, index, call: undefined, isDecided: false });
           return;
         }
         taken[index] = outcome;
@@ -540,7 +448,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       return waiting.length === 0 ? taken : awaitRedis(taken, waiting);
     },
     scripts,
-    isUp: () => !isClosed && state === 'connected' && slowSinceMs === undefined,
+    isUp: (redisKey) => !isClosed && servers.isUp(servers.placeOf(redisKey)),
     status() {
       let leased = 0;
       const nowMs = now();
@@ -548,7 +456,7 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
         if (nowMs < holding.leaseEndsMs) leased += holding.left;
       }
       return {
-        connected: state === 'connected',
+        connected: servers.isConnected(),
         leased,
         keys: entries.size,
         unreported: unreported.size,
@@ -561,22 +469,20 @@ export function createRedisLeaseStore(options: RedisLeaseStoreOptions): RedisLea
       isClosed = true;
       clearInterval(ticks);
       const nowMs = now();
-      if (state === 'connected' && slowSinceMs === undefined) {
-        const last: Promise<void>[] = [];
-        for (const entry of entries.values()) {
-          if (entry.holding.left === 0 && entry.holding.used === entry.holding.reported) continue;
-          if (nowMs < entry.mutedUntilMs) continue;
-          entry.holding.recent = 0;
-          last.push(refresh(entry));
-        }
-        let timer: NodeJS.Timeout | undefined;
-        const enough = new Promise<void>((resolve) => {
-          timer = setTimeout(resolve, CLOSE_MS);
-        });
-        await Promise.race([Promise.all(last), enough]);
-        clearTimeout(timer);
+      const last: Promise<void>[] = [];
+      for (const entry of entries.values()) {
+        if (entry.holding.left === 0 && entry.holding.used === entry.holding.reported) continue;
+        if (!canAsk(entry, nowMs)) continue;
+        entry.holding.recent = 0;
+        last.push(refresh(entry));
       }
-      client.disconnect();
+      let timer: NodeJS.Timeout | undefined;
+      const enough = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, CLOSE_MS);
+      });
+      await Promise.race([Promise.all(last), enough]);
+      clearTimeout(timer);
+      servers.close();
     },
   };
 }

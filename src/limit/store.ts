@@ -7,11 +7,25 @@
 export interface StoredLimit {
   readonly amount: number;
   readonly unitMs: number;
+  /** The most that use beyond the bucket can put it in debt. Default: one full bucket. */
+  readonly maxDebt?: number;
+  /** A bucket that nobody used for this long is forgotten, full or not. Default: only full ones are. */
+  readonly keepMs?: number;
 }
+
+/**
+ * What happens to hits that there are not enough tokens for.
+ * - `take`: nothing is taken.
+ * - `charge`: they are refused, and charged all the same, down to the debt: they have been used already.
+ * - `report`: they are charged, and nobody waits for whether there were enough.
+ */
+export type TakeMode = 'take' | 'charge' | 'report';
 
 export interface Taken {
   /** For a check or a refund: whether a single token could be taken now. */
   readonly granted: boolean;
+  /** Tokens left; negative in debt. */
+  readonly level: number;
   /** Whole tokens left, at least 0. */
   readonly remaining: number;
   /** Time until the bucket is full again. */
@@ -21,13 +35,14 @@ export interface Taken {
 /**
  * One call for all buckets of a request: each is decided alone.
  *
- * @property hits more than 0: takes them, all or none. What is not granted and more than one is still charged, down to a
- *   debt of one full bucket: it is the report of something that has been used. 0: checks. Less than 0: gives back.
+ * @property hits more than 0: takes them, all or none. 0: checks. Less than 0: gives back.
+ * @property mode of hits; default `take`.
  */
 export interface BucketRequest {
   readonly key: string;
   readonly limit: StoredLimit;
   readonly hits: number;
+  readonly mode?: TakeMode;
 }
 
 export interface LimitStore {

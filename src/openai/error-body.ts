@@ -99,6 +99,17 @@ export function rateLimited(
   };
 }
 
+/** 429 in OpenAI's words: nothing is left of the month's tokens, or less than this request may take. */
+export function quotaSpent(tokensPerMonth: number, retryAfterMs: number): ApiError {
+  return {
+    status: 429,
+    message: `You exceeded your quota of ${tokensPerMonth} tokens a month. It begins anew with the next month, in UTC.`,
+    type: 'insufficient_quota',
+    code: 'insufficient_quota',
+    retryAfterMs,
+  };
+}
+
 /** 400 in OpenAI's words. Token counts; the prompt's is an estimate. */
 export function contextLengthExceeded(
   route: EngineRoute,

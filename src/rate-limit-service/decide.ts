@@ -144,7 +144,13 @@ export function decide(
     counted.push({ at, match, rate: match.limit.rate, hits: descriptor.negative ? -hits : hits });
   });
   const requests = counted.map(
-    ({ match, rate, hits }): BucketRequest => ({ key: match.bucketKey, limit: rate.stored, hits }),
+    ({ match, rate, hits }): BucketRequest => ({
+      key: match.bucketKey,
+      limit: rate.stored,
+      hits,
+      // More than one: the report of something that has been used, such as tokens.
+      mode: hits > 1 ? 'charge' : 'take',
+    }),
   );
   const taken = context.store.take(requests, nowMs);
   const finish = (result: readonly Taken[]): Decision => ({

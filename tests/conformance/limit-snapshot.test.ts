@@ -18,7 +18,7 @@ describe('a snapshot', () => {
     const path = join(folder, 'levels.json');
     const before = createMemoryStore();
     before.take([{ key: 'used', limit, hits: 80 }], 0);
-    before.take([{ key: 'debt', limit, hits: 150 }], 0);
+    before.take([{ key: 'debt', limit, hits: 150, mode: 'charge' }], 0);
     before.take([{ key: 'a "key"\nof a request', limit, hits: 10 }], 0);
     before.take([{ key: 'full', limit, hits: 0 }], 0);
     saveSnapshot(path, before, 0, 1_000_000);

@@ -8,7 +8,7 @@ import {
   type RedisLeaseStore,
   type RedisTarget,
 } from '../../src/limit/redis-lease-store.ts';
-import type { LimitStore, StoredLimit, Taken } from '../../src/limit/store.ts';
+import type { LimitStore, StoredLimit, TakeMode, Taken } from '../../src/limit/store.ts';
 import { eventually } from '../support/eventually.ts';
 import { anyRedis, startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -77,7 +77,15 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
 describe.each(Object.entries(benches))('the store in %s', (_name, createBench) => {
   let bench: Bench;
   const take = async (hits: number, limit: StoredLimit, key = 'k'): Promise<Taken> => {
-    const [taken] = await bench.store.take([{ key, limit, hits }], bench.now());
+    const [taken] = await bench.store.take(
+      [{ key, limit, hits, mode: hits > 1 ? 'charge' : 'take' }],
+      bench.now(),
+    );
+    if (taken === undefined) throw new Error('no outcome');
+    return taken;
+  };
+  const takeAll = async (hits: number, limit: StoredLimit, mode: TakeMode): Promise<Taken> => {
+    const [taken] = await bench.store.take([{ key: 'k', limit, hits, mode }], bench.now());
     if (taken === undefined) throw new Error('no outcome');
     return taken;
   };
@@ -144,6 +152,27 @@ describe.each(Object.entries(benches))('the store in %s', (_name, createBench) =
     await take(1_000_000, slow);
     expect((await take(-10, slow)).granted).toBe(false);
     expect(await take(-3, slow)).toMatchObject({ granted: true, remaining: 3 });
+  });
+
+  it('takes many at once or none', async () => {
+    bench = await createBench();
+    expect(await takeAll(11, slow, 'take')).toMatchObject({ granted: false });
+    expect(await takeAll(10, slow, 'take')).toMatchObject({ granted: true, remaining: 0 });
+    expect((await takeAll(5, slow, 'take')).granted).toBe(false);
+    await take(-5, slow);
+    await bench.pass(500);
+    expect((await takeAll(5, slow, 'take')).granted).toBe(true);
+  });
+
+  it('charges what is reported, however much, down to the debt of the limit', async () => {
+    bench = await createBench();
+    const deep = { ...slow, maxDebt: 100 };
+    await take(1, deep);
+    expect((await takeAll(50, deep, 'report')).level).toBeLessThan(-40);
+    expect(await take(0, deep)).toMatchObject({ granted: false, remaining: 0 });
+    await takeAll(1_000, deep, 'report');
+    expect((await take(-100, deep)).granted).toBe(false);
+    expect((await take(-5, deep)).remaining).toBe(5);
   });
 
   it('charges nothing for one request that is refused', async () => {

@@ -10,6 +10,8 @@ import {
 } from '../../src/config/config.ts';
 import { DEFAULT_COST } from '../../src/domain/cost.ts';
 import { type EngineHelp, NO_HELP } from '../../src/engine/help.ts';
+import { createMemoryStore } from '../../src/limit/memory-store.ts';
+import type { LimitStore } from '../../src/limit/store.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
@@ -48,6 +50,8 @@ export interface WorldOptions {
   readonly discover?: boolean;
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
   readonly help?: EngineHelp;
+  readonly store?: LimitStore;
+  readonly unixMs?: number;
 }
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
@@ -114,7 +118,11 @@ export function createWorld(options: WorldOptions = {}): World {
     log: { level: 'info' },
   };
   const records: UsageRecord[] = [];
-  const tenants = createTenantDirectory(config, 0);
+  const tenants = createTenantDirectory(
+    config,
+    options.store ?? createMemoryStore(),
+    () => options.unixMs ?? 0,
+  );
   const endpoints = createPoolEndpoints(fixedWindow);
   endpoints.reconfigure([{ url: 'http://10.0.0.1:8000', address: '10.0.0.1:8000' }], {
     window: options.window ?? 2,
@@ -136,6 +144,10 @@ export function createWorld(options: WorldOptions = {}): World {
     helpOf: () => options.help ?? NO_HELP,
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
+    now: () => 0,
+    onBug: (detail: string) => {
+      throw new Error(detail);
+    },
   };
   return {
     records,

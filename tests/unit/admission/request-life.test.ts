@@ -2,6 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RequestLife } from '../../../src/admission/request-life.ts';
 import { DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
+import { createMemoryStore } from '../../../src/limit/memory-store.ts';
+import type { LimitStore } from '../../../src/limit/store.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
@@ -516,5 +518,97 @@ describe('whatever the order of events', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+/** A store that answers when it is told to. */
+function slowStore() {
+  const memory = createMemoryStore();
+  const waiting: (() => void)[] = [];
+  const store: LimitStore = {
+    take: (demands, nowMs) =>
+      demands.every(({ mode }) => mode === 'report')
+        ? memory.take(demands, nowMs)
+        : new Promise((resolve) => waiting.push(() => resolve(memory.take(demands, nowMs)))),
+    close: () => Promise.resolve(),
+  };
+  return {
+    store,
+    /** Everything that is asked gets its answer, and what comes of it has come. */
+    async answer(): Promise<void> {
+      for (const one of waiting.splice(0)) one();
+      await new Promise((resolve) => setImmediate(resolve));
+    },
+  };
+}
+
+describe('a request whose limits others have to be asked about', () => {
+  const limits = { requestsPerMinute: 60, tokensPerMinute: 10_000, tokenBurst: 10_000 };
+
+  it('goes on when they have answered', async () => {
+    const { store, answer: reply } = slowStore();
+    const { open } = createWorld({ limits, store });
+    const { life, said } = open();
+    life.headers(head(), 0);
+    expect(said).toEqual([]);
+    await reply();
+    expect(said.map(({ kind }) => kind)).toEqual(['pass-headers']);
+    life.body(chat(), 0);
+    expect(said).toHaveLength(1);
+    await reply();
+    expect(said.map(({ kind }) => kind)).toEqual(['pass-headers', 'send-on']);
+  });
+
+  it('is refused when they refuse, and has left nothing', async () => {
+    const { store, answer: reply } = slowStore();
+    const world = createWorld({ limits: { ...limits, tokensPerMinute: 300, tokenBurst: 300 }, store });
+    const bodies = [world.open(), world.open()];
+    for (const { life } of bodies) life.headers(head(), 0);
+    await reply();
+    for (const { life } of bodies) life.body(chat(), 0);
+    await reply();
+    expect(bodies[0]?.said.at(-1)?.kind).toBe('send-on');
+    expect(refusal(bodies[1]?.said ?? [])).toMatchObject({
+      status: 429,
+      error: { code: 'rate_limit_exceeded' },
+    });
+    bodies[0]?.life.streamEnded(0);
+    expect(world.endpoints.inFlight()).toBe(0);
+    expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
+  });
+
+  it('gives back what is granted after it has gone', async () => {
+    const { store, answer: reply } = slowStore();
+    const world = createWorld({ limits, store });
+    const { life, said } = world.open();
+    life.headers(head(), 0);
+    await reply();
+    life.body(chat(), 0);
+    life.streamEnded(1);
+    await reply();
+    expect(said.map(({ kind }) => kind)).toEqual(['pass-headers']);
+    expect(world.records).toMatchObject([{ outcome: 'aborted', reason: 'upload' }]);
+    expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
+    expect(world.tenants.get('a')?.limits.tokens(1)?.remaining).toBe(10_000);
+  });
+});
+
+describe('a monthly quota', () => {
+  it('that is spent refuses with 429 until the next month', () => {
+    const world = createWorld({ limits: { tokensPerMonth: 300 }, unixMs: Date.UTC(2026, 10, 30, 12) });
+    const first = run(world, { max_tokens: 200 });
+    first.life.responseHeaders(answer(), 0);
+    first.life.responseChunk(usage(90, 200), true, 0);
+    const { said } = run(world, { max_tokens: 200 });
+    const { status, error, headers } = refusal(said);
+    expect(status).toBe(429);
+    expect(error).toMatchObject({ code: 'insufficient_quota', type: 'insufficient_quota' });
+    expect(error.message).toContain('300 tokens a month');
+    expect(headers).toMatchObject({
+      'retry-after': '43200',
+      'x-ratelimit-limit-tokens-month': '300',
+      'x-ratelimit-remaining-tokens-month': '10',
+      'x-ratelimit-reset-tokens-month': '720m0s',
+    });
   });
 });

@@ -201,6 +201,7 @@ describe('limits', () => {
         weight: 1,
         tokensPerMinute: 90_000,
         tokenBurst: 40_000,
+        tokensPerMonth: 1_000_000,
         maxConcurrent: 3,
         maxContext: 1_000,
         maxOutputs: 2,

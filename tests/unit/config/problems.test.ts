@@ -173,6 +173,15 @@ describe('a warning', () => {
     expect(rest).toEqual([]);
   });
 
+  it('says that a monthly quota needs a place that outlives a restart', () => {
+    const limits = put(minimal(), 'tenants.alice.limits', { tokensPerMonth: 5 });
+    expect(warningsOf(limits)).toEqual([
+      expect.stringContaining('tenants.alice.limits.tokensPerMonth: begins anew at every restart; set redis'),
+    ]);
+    expect(warningsOf(put(limits, 'redis', { url: 'redis://localhost' }))).toEqual([]);
+    expect(warningsOf(put(limits, 'rateLimit', { snapshot: 'levels.json' }))).toEqual([]);
+  });
+
   it('says that a context larger than the bucket is never served', () => {
     const limits = { tokensPerMinute: 1_000, maxContext: 2_000 };
     expect(warningsOf(put(minimal(), 'tenants.alice.limits', limits))).toEqual([

@@ -6,8 +6,8 @@ import {
   ask,
   askAgainMs,
   createHolding,
-  decide,
-  decideAlone,
+  decideAlone as decideAloneBy,
+  decide as decideBy,
   type Holding,
   isForgettable,
   isLow,
@@ -16,8 +16,15 @@ import {
   REPORT_MS,
   shareOf,
 } from '../../../src/limit/lease.ts';
+import type { StoredLimit, TakeMode } from '../../../src/limit/store.ts';
 
 const limit = { amount: 1_000, unitMs: 1_000_000 };
+
+const modeOf = (hits: number): TakeMode => (hits > 1 ? 'charge' : 'take');
+const decide = (holding: Holding, stored: StoredLimit, hits: number, nowMs: number) =>
+  decideBy(holding, stored, hits, modeOf(hits), nowMs);
+const decideAlone = (holding: Holding, share: number, hits: number, nowMs: number) =>
+  decideAloneBy(holding, share, hits, modeOf(hits), nowMs);
 
 /** A server with one bucket that is never refilled, and one lease. */
 function serve(
