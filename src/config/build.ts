@@ -1,7 +1,7 @@
 /** The configuration as the program uses it, from one that has been checked. */
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
-import type { Endpoints, KeyEntry, RedisSecrets } from './checks.ts';
+import { type Endpoints, type KeyEntry, type RedisSecrets, speaksTls } from './checks.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -12,6 +12,7 @@ import {
   type TenantConfig,
 } from './config.ts';
 import type { WrittenConfig } from './schema.ts';
+import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
@@ -35,7 +36,11 @@ export function buildConfig(
   const { address } = written.service;
   const modelPools = new Set(Object.values(written.models).map(({ pool }) => pool));
   const keysOf = byTenant(keys);
+  const { fairnessHeader, tenant: unnamed } = written.picker;
   const config: Config = {
+    ...(written.mode === 'endpoint-picker' && {
+      picker: { fairnessHeader, ...(unnamed !== undefined && { tenant: unnamed }) },
+    }),
     listen: written.listen,
     envoy: {
       admin: written.envoy.admin,
@@ -82,6 +87,7 @@ export function buildConfig(
             {
               name,
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+              engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
               prefillTokens: pool.prefillTokens,
               reserve: pool.reserve,
@@ -125,22 +131,39 @@ export function buildConfig(
 }
 
 function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
-  const { sentinels, sentinelName = '', cluster, username, tls, keyPrefix, maxWait, failureShare } = written;
-  const url = secrets.url?.kind === 'ok' ? secrets.url.value : '';
+  const { sentinels, sentinelName = '', cluster, username, keyPrefix, maxWait, failureShare } = written;
+  const of = (looked: Looked | undefined): string | undefined =>
+    looked?.kind === 'ok' ? looked.value : undefined;
+  const password = of(secrets.password);
+  const pem = { ca: of(secrets.caFile), cert: of(secrets.certFile), key: of(secrets.keyFile) };
   return {
     target:
       sentinels !== undefined
         ? { kind: 'sentinel', sentinels, name: sentinelName }
         : cluster !== undefined
           ? { kind: 'cluster', nodes: cluster }
-          : { kind: 'url', url },
+          : { kind: 'url', url: withCredentials(of(secrets.url) ?? '', username, password) },
     ...(username !== undefined && { username }),
-    ...(secrets.password?.kind === 'ok' && { password: secrets.password.value }),
-    tls: tls === 'on',
+    ...(password !== undefined && { password }),
+    ...(speaksTls(written.tls, secrets) && {
+      tls: {
+        ...(pem.ca !== undefined && { ca: pem.ca }),
+        ...(pem.cert !== undefined && { cert: pem.cert }),
+        ...(pem.key !== undefined && { key: pem.key }),
+      },
+    }),
     keyPrefix,
     maxWaitMs: maxWait,
     failureShare,
   };
+}
+
+/** What the URL says of them comes first. */
+function withCredentials(url: string, username = '', password = ''): string {
+  const whole = new URL(url);
+  if (whole.username === '') whole.username = encodeURIComponent(username);
+  if (whole.password === '') whole.password = encodeURIComponent(password);
+  return whole.href;
 }
 
 const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): CostWeights => ({

@@ -3,6 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Config } from './config.ts';
 
 const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknown])[] = [
+  ['mode', (config) => config.picker !== undefined],
+  ['picker', (config) => config.picker],
   ['listen', (config) => config.listen],
   ['envoy.admin', (config) => config.envoy.admin],
   ['envoy.directory', (config) => config.envoy.directory],

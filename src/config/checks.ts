@@ -4,10 +4,11 @@
  */
 import type { z } from 'zod';
 import type { Config, EndpointConfig, HostPort, Limits } from './config.ts';
+import { isKeyOf, lookUpCertificates, lookUpPrivateKey } from './pem.ts';
 import { didYouMean, quote, type Report } from './report.ts';
 import { knownKeys, type WrittenConfig } from './schema.ts';
 import { type Looked, lookUpEnv, lookUpKey, SHORT_KEY, type Sources } from './secrets.ts';
-import { endpoint, hostPort } from './values.ts';
+import { endpoint, FILE_PATH, hostPort } from './values.ts';
 import type { Path } from './yaml-source.ts';
 
 /** Linux takes 107 bytes, macOS 103. */
@@ -102,24 +103,33 @@ export function checkKeys(keys: readonly KeyEntry[], { report, hide }: Check): v
   }
 }
 
-/** What stands in `redis.url` and `redis.password`, looked up. */
+/** What stands in these settings of `redis`, looked up. */
 export interface RedisSecrets {
   readonly url: Looked | undefined;
   readonly password: Looked | undefined;
+  readonly caFile: Looked | undefined;
+  readonly certFile: Looked | undefined;
+  readonly keyFile: Looked | undefined;
 }
 
 export function findRedisSecrets(value: unknown, sources: Sources): RedisSecrets {
-  const of = (key: string): Looked | undefined => {
+  const of = (key: string, lookUp: typeof lookUpKey, pattern = /^/): Looked | undefined => {
     const text = at(value, 'redis', key);
-    return typeof text === 'string' ? lookUpKey(text, sources) : undefined;
+    return typeof text === 'string' && pattern.test(text) ? lookUp(text, sources) : undefined;
   };
-  return { url: of('url'), password: of('password') };
+  return {
+    url: of('url', lookUpKey),
+    password: of('password', lookUpKey),
+    caFile: of('caFile', lookUpCertificates, FILE_PATH),
+    certFile: of('certFile', lookUpCertificates, FILE_PATH),
+    keyFile: of('keyFile', lookUpPrivateKey, FILE_PATH),
+  };
 }
 
 /** For hiding: what was written, and what it stands for. */
 export function redisSecretTexts(
   value: unknown,
-  { url, password }: RedisSecrets,
+  { url, password }: Pick<RedisSecrets, 'url' | 'password'>,
 ): readonly { readonly text: string; readonly looked: Looked }[] {
   return (
     [
@@ -134,7 +144,20 @@ export function redisSecretTexts(
 
 const REDIS_URL = /^rediss?:\/\/[^\s/?#]+(:\d+)?(\/\d+)?$/;
 
-export function checkRedis({ url, password }: RedisSecrets, { root, report }: Check): void {
+export const speaksTls = (tls: unknown, { url }: RedisSecrets): boolean =>
+  tls === 'on' || (url?.kind === 'ok' && url.value.startsWith('rediss:'));
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function checkRedis(secrets: RedisSecrets, { root, report }: Check): void {
+  const { url, password } = secrets;
   const redis = at(root, 'redis');
   if (!isMapping(redis)) return;
   const given = ['url', 'sentinels', 'cluster'].filter((key) => redis[key] !== undefined);
@@ -148,10 +171,34 @@ export function checkRedis({ url, password }: RedisSecrets, { root, report }: Ch
   else if (url !== undefined && (!REDIS_URL.test(url.value) || !URL.canParse(url.value))) {
     report.problem(
       ['redis', 'url'],
-      'must be redis://[user:password@]host[:port][/database], or rediss:// for TLS',
+      'must be redis://[[user][:password]@]host[:port][/database], or rediss:// for TLS',
     );
+  } else if (url !== undefined && !isDecodable(url.value)) {
+    report.problem(['redis', 'url'], 'has a % that begins no escape; write it as %25');
   }
   if (password?.kind === 'bad') report.problem(['redis', 'password'], password.problem);
+  checkRedisTls(secrets, redis, report);
+}
+
+function checkRedisTls(secrets: RedisSecrets, redis: Mapping, report: Report): void {
+  const speaks = speaksTls(redis['tls'], secrets);
+  for (const name of ['caFile', 'certFile', 'keyFile'] as const) {
+    const looked = secrets[name];
+    if (looked?.kind === 'bad') report.problem(['redis', name], looked.problem);
+    else if (looked !== undefined && !speaks) {
+      report.problem(['redis', name], 'needs TLS: tls: on, or a url that begins with rediss://', 'key');
+    }
+  }
+  const { certFile, keyFile } = secrets;
+  if (certFile !== undefined && redis['keyFile'] === undefined) {
+    report.problem(['redis', 'certFile'], 'needs keyFile: the private key of the certificate', 'key');
+  }
+  if (keyFile !== undefined && redis['certFile'] === undefined) {
+    report.problem(['redis', 'keyFile'], 'needs certFile: the certificate that it is the key of', 'key');
+  }
+  if (certFile?.kind === 'ok' && keyFile?.kind === 'ok' && !isKeyOf(keyFile.value, certFile.value)) {
+    report.problem(['redis', 'keyFile'], 'is not the key of the first certificate in certFile');
+  }
 }
 
 export function checkReferences({ root, report, hide }: Check): void {
@@ -171,7 +218,17 @@ export function checkReferences({ root, report, hide }: Check): void {
   const named = new Set(entriesAt(root, 'models').map(([, settings]) => at(settings, 'pool')));
   const discovering = pools.some((pool) => !named.has(pool));
   checkLanes(root, mustExist);
+  mustExist(
+    'tenant',
+    entriesAt(root, 'tenants').map(([tenant]) => tenant),
+    ['picker', 'tenant'],
+    at(root, 'picker', 'tenant'),
+  );
+  const isPicker = at(root, 'mode') === 'endpoint-picker';
   for (const [tenant, settings] of entriesAt(root, 'tenants')) {
+    if (!isPicker && isMapping(settings) && at(settings, 'keys') === undefined) {
+      report.problem(['tenants', tenant, 'keys'], 'is missing; must be a list of 1 to 64 keys');
+    }
     mustExist('tier', tiers, ['tenants', tenant, 'tier'], at(settings, 'tier'));
     // Without configured models every name comes from an engine, and none can be checked here.
     if (models.length === 0) continue;
@@ -313,6 +370,12 @@ type WrittenLimits = WrittenConfig['tiers'][string];
 /** What only the merged configuration shows. */
 export function checkBuilt(config: Config, written: WrittenConfig, { report }: Check): void {
   const { address } = config.service;
+  if (config.picker !== undefined && address.kind === 'unix') {
+    report.problem(
+      ['service', 'address'],
+      'must be host:port with mode: endpoint-picker, for example 0.0.0.0:9002; a gateway connects over TCP',
+    );
+  }
   if (address.kind === 'unix' && Buffer.byteLength(address.path) > LONGEST_SOCKET_PATH) {
     report.problem(
       ['service', 'address'],

@@ -62,6 +62,8 @@ export interface EndpointConfig {
 export interface PoolConfig {
   readonly name: string;
   readonly endpoints: readonly EndpointConfig[];
+  /** What all endpoints are; `auto`: each is asked, and may be another one. */
+  readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly windowPerEndpoint: number | 'auto';
   /** Prompt tokens of each endpoint that may wait for their computation; a longer prompt goes alone. */
@@ -136,13 +138,14 @@ export interface LaneCondition {
 
 export interface RedisConfig {
   readonly target:
-    | { readonly kind: 'url' /** May hold a password. */; readonly url: string }
+    | { readonly kind: 'url' /** With user and password. */; readonly url: string }
     | { readonly kind: 'sentinel'; readonly sentinels: readonly HostPort[]; readonly name: string }
     | { readonly kind: 'cluster'; readonly nodes: readonly HostPort[] };
+  /** Of sentinels' primaries and clusters. */
   readonly username?: string;
   readonly password?: string;
-  /** Of sentinels' primaries and clusters; a URL says it itself. */
-  readonly tls: boolean;
+  /** Absent: none is spoken. What is in it is PEM; without `ca` the authorities are those of Node.js. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string };
   readonly keyPrefix: string;
   readonly maxWaitMs: number;
   /** Part of each limit that this replica grants alone while Redis is away, 0 to 1. */
@@ -157,6 +160,13 @@ export interface FieldPolicy {
 }
 
 export interface Config {
+  /** A gateway asks, by the Endpoint Picker Protocol; absent: an Envoy of our own configuration. */
+  readonly picker?: {
+    /** In lower case; its value is the tenant's name. */
+    readonly fairnessHeader: string;
+    /** Of requests whose header names none. */
+    readonly tenant?: string;
+  };
   /** Where clients connect: Envoy's listener. */
   readonly listen: HostPort;
   readonly envoy: {

@@ -3,10 +3,12 @@
  * said here reaches the user: as the reference (reference.ts) and as problems (load.ts).
  */
 import * as z from 'zod';
+import { PICKER } from '../domain/names.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../openai/forbidden-fields.ts';
 import {
   DURATION_PATTERN,
   durationMs,
+  FILE_PATH,
   hostPort,
   must,
   SIZE_PATTERN,
@@ -93,6 +95,14 @@ function word(pattern: RegExp, what: string, description: string) {
   const error = must(what);
   return z.string({ error }).regex(pattern, { error }).meta(about(description, 'string'));
 }
+
+const PEM_RULE = 'a path, for example redis-ca.pem';
+const pemFile = (description: string) =>
+  z
+    .string({ error: must(PEM_RULE) })
+    .regex(FILE_PATH, { error: must(PEM_RULE) })
+    .meta(about(description, 'path'))
+    .optional();
 
 /** Tenants, pools and tiers become headers, metric labels and file names. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -296,6 +306,10 @@ const pool = section(
       'URLs',
       'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
     ),
+    engine: choice(
+      ['auto', 'vllm', 'sglang', 'llamacpp', 'tgi'],
+      'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',
+    ).prefault('auto'),
     windowPerEndpoint: z
       .union([z.int({ error: windowError }).min(1).max(10_000), z.literal('auto')], { error: windowError })
       .meta(
@@ -360,7 +374,7 @@ const pool = section(
           '50ms',
           '5m',
           '5s',
-          'A probe without an answer for so long has failed. SGLang’s /health takes a second.',
+          'A probe without an answer for so long has failed. SGLang’s, which takes a second, is given three at least.',
         ).prefault('5s'),
         unhealthyAfter: integer(
           1,
@@ -382,8 +396,8 @@ const tenant = section(
       z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
       64,
       'keys',
-      'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`.',
-    ),
+      'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` allows.',
+    ).optional(),
     models: z
       .union(
         [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
@@ -405,6 +419,21 @@ const tenant = section(
 
 export const configSchema = section(
   {
+    mode: choice(
+      ['sidecar', 'endpoint-picker'],
+      'Who asks: `sidecar` an Envoy of Fairlane’s own configuration, `endpoint-picker` a gateway that speaks the Endpoint Picker Protocol. A gateway has its own listeners, keys and routes: then `listen`, `envoy.admin`, `envoy.failureMode` and `keys` mean nothing.',
+    ).prefault('sidecar'),
+    picker: section(
+      {
+        fairnessHeader: word(
+          /^[a-z0-9][a-z0-9-]{0,63}$/,
+          'a header name in lower case',
+          'Request header that names the tenant. The gateway must set or remove it, or clients choose who they are.',
+        ).prefault(PICKER.fairnessId),
+        tenant: name('Tenant of requests whose header names none. Default: they are refused.').optional(),
+      },
+      'For `mode: endpoint-picker`.',
+    ).prefault({}),
     listen: listenAddress('127.0.0.1:8080', 'Where clients connect: Envoy’s listener.').prefault(
       '127.0.0.1:8080',
     ),
@@ -526,7 +555,7 @@ export const configSchema = section(
           .string({ error: must('a redis:// or rediss:// URL, env:NAME or file:PATH') })
           .meta(
             about(
-              'A Redis or Valkey: `redis://[user:password@]host[:port][/database]`, `rediss://` with TLS; `env:NAME` or `file:PATH` to keep the password out of this file. Default: `sentinels` or `cluster`.',
+              'A Redis or Valkey: `redis://[[user][:password]@]host[:port][/database]`, `rediss://` with TLS; `env:NAME` or `file:PATH` to keep the password out of this file. Default: `sentinels` or `cluster`.',
               'URL',
             ),
           )
@@ -547,14 +576,22 @@ export const configSchema = section(
         username: word(
           /^[\x21-\x7e]{1,256}$/,
           'a name',
-          'With `sentinels` or `cluster`. Default: none.',
+          'Of an ACL, where `url` has none. Default: none.',
         ).optional(),
         password: z
           .string({ error: must('env:NAME or file:PATH') })
           .regex(/^(env|file):./, { error: must('env:NAME or file:PATH') })
-          .meta(about('With `sentinels` or `cluster`. Default: none.', '`env:NAME` or `file:PATH`'))
+          .meta(about('Where `url` has none. Default: none.', '`env:NAME` or `file:PATH`'))
           .optional(),
-        tls: choice(['off', 'on'], 'With `sentinels` or `cluster`: speak TLS.').prefault('off'),
+        tls: choice(
+          ['off', 'on'],
+          'With `on` TLS is spoken, to sentinels too; `rediss://` does so without it.',
+        ).prefault('off'),
+        caFile: pemFile(
+          'The authorities (PEM) that a server’s certificate must be from. Default: those that Node.js trusts.',
+        ),
+        certFile: pemFile('This client’s certificate (PEM), where a server asks for one. Default: none.'),
+        keyFile: pemFile('Its private key (PEM), without a passphrase. Default: none.'),
         keyPrefix: word(
           /^[\x21-\x7e]{1,64}$/,
           '1 to 64 printable characters',
@@ -576,12 +613,12 @@ export const configSchema = section(
     rateLimit: section(
       {
         directory: word(
-          /^\/?[^\p{C}]{1,511}$/u,
+          FILE_PATH,
           'a path, for example /etc/fairlane/limits',
           'Folder of rate limit files (`*.yaml`) in the language of envoyproxy/ratelimit; relative to the configuration file’s folder. Read again when they change. Default: the rate limit service knows no domain.',
         ).optional(),
         snapshot: word(
-          /^\/?[^\p{C}]{1,511}$/u,
+          FILE_PATH,
           'a path, for example /var/lib/fairlane/limits.json',
           'File in which the levels are kept over a restart; written every ten seconds and at the end, relative to the configuration file’s folder. Default: they start full.',
         ).optional(),

@@ -16,6 +16,8 @@ const BYTES = { B: 1, KiB: 1_024, MiB: 1_024 ** 2, GiB: 1_024 ** 3 } as const;
 
 export const DURATION_PATTERN = /^(\d{1,9})(ms|s|m|h)$/;
 export const SIZE_PATTERN = /^(\d{1,9})(B|KiB|MiB|GiB)$/;
+/** Absolute, or relative to the configuration's folder. */
+export const FILE_PATH = /^\/?[^\p{C}]{1,511}$/u;
 
 /** `30s` → 30000; undefined if it is not written so. */
 export function durationMs(text: string): number | undefined {

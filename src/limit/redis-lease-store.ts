@@ -201,7 +201,7 @@ interface Pending {
 type Reply = readonly [string, string, string, string, string, readonly (number | string)[]];
 
 /** A key as it is named here and in Redis: short, and no two keys alike, also those that UTF-8 cannot tell apart. */
-const idOf = (key: string): string =>
+export const idOf = (key: string): string =>
   key.length > LONGEST_KEY || key.startsWith('#') || LONE_SURROGATE.test(key)
     ? `#${createHash('sha256').update(Buffer.from(key, 'utf16le')).digest('hex')}`
     : key;

@@ -3,13 +3,11 @@ import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
-import {
-  createRedisLeaseStore,
-  type RedisLeaseStore,
-  type RedisTarget,
-} from '../../src/limit/redis-lease-store.ts';
+import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
+import type { RedisTarget } from '../../src/limit/redis-servers.ts';
 import type { LimitStore, StoredLimit, TakeMode, Taken } from '../../src/limit/store.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
 import { anyRedis, startRedis, type TestRedis } from '../support/redis.ts';
 
 const HOUR = 3_600_000;
@@ -37,7 +35,10 @@ afterAll(() => Promise.all([redis.close(), cluster.close()]));
 
 /** A cluster of one server, which tells clients where keys are as a large one does. */
 async function startCluster(): Promise<TestRedis> {
-  const node = await startRedis(['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']);
+  // Without a port of its own for the bus it takes one that may be too high to exist.
+  const [bus = 0] = await freePorts(1);
+  const settings = ['--cluster-enabled', 'yes', '--cluster-port', `${bus}`];
+  const node = await startRedis([...settings, '--cluster-announce-ip', '127.0.0.1']);
   await node.client.cluster('ADDSLOTSRANGE', 0, 16_383);
   const isUp = (info: unknown): boolean => String(info).includes('cluster_state:ok');
   await eventually(() => node.client.cluster('INFO'), isUp, 20_000);

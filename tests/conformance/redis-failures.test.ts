@@ -5,10 +5,10 @@ import { connect, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   createRedisLeaseStore,
-  type RedisEvent,
   type RedisLeaseStore,
   type RedisLeaseStoreOptions,
 } from '../../src/limit/redis-lease-store.ts';
+import type { RedisEvent } from '../../src/limit/redis-servers.ts';
 import type { Taken } from '../../src/limit/store.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';

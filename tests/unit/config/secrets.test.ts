@@ -1,6 +1,8 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { stringify } from 'yaml';
+import { parse as parseYaml, stringify } from 'yaml';
 import { configOf, full, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
 
 const withKeys = (...keys: readonly unknown[]) => put(minimal(), 'tenants.alice.keys', keys);
@@ -148,6 +150,80 @@ describe('redis', () => {
     ['a share of nothing', { url: 'redis://h', failureShare: 0 }, 'from 0.01 to 1'],
   ])('with %s is refused', (_, settings, problem) => {
     expect(problemsOf(redis(settings)).join('\n')).toContain(problem);
+  });
+
+  it('has the user and password of its URL, or else those beside it', () => {
+    const beside = { username: 'u@', password: 'file:p' };
+    const urlOf = (url: string) =>
+      configOf(redis({ url, ...beside }), { files: { '/etc/p': 'p%/:' } }).redis?.target;
+    expect(urlOf('redis://h:1/2')).toEqual({ kind: 'url', url: 'redis://u%40:p%25%2F%3A@h:1/2' });
+    expect(urlOf('redis://x@h:1')).toEqual({ kind: 'url', url: 'redis://x:p%25%2F%3A@h:1' });
+    expect(urlOf('redis://x:y@h:1')).toEqual({ kind: 'url', url: 'redis://x:y@h:1' });
+    expect(problemsOf(redis({ url: 'redis://x:100%@h:1' })).join()).toContain('write it as %25');
+  });
+
+  it('speaks TLS with what the files hold', () => {
+    const { redis: written } = full();
+    const { caFile, certFile, keyFile } = written;
+    const files = { caFile, certFile, keyFile };
+    const tls = configOf(redis({ url: 'rediss://h', ...files })).redis?.tls;
+    expect(tls?.ca).toContain('BEGIN CERTIFICATE');
+    expect(tls?.cert).toContain('BEGIN CERTIFICATE');
+    expect(tls?.key).toContain('BEGIN PRIVATE KEY');
+    expect(configOf(redis({ url: 'rediss://h' })).redis?.tls).toEqual({});
+    expect(configOf(redis({ url: 'redis://h', tls: 'on' })).redis?.tls).toEqual({});
+    expect(configOf(redis({ url: 'redis://h' })).redis?.tls).toBeUndefined();
+  });
+
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const pemFiles = {
+    '/etc/empty': '',
+    '/etc/broken.pem': '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n',
+    '/etc/other.key': privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    '/etc/locked.key': privateKey
+      .export({ type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'hunter22' })
+      .toString(),
+  };
+  it.each<[string, object, string]>([
+    [
+      'a file that is not there',
+      { caFile: 'nowhere' },
+      'redis.caFile: cannot read /etc/nowhere (no such file)',
+    ],
+    ['no certificate', { caFile: 'empty' }, 'redis.caFile: /etc/empty holds no certificate'],
+    [
+      'a broken certificate',
+      { caFile: 'broken.pem' },
+      'redis.caFile: /etc/broken.pem is broken: certificate 1 of 1',
+    ],
+    [
+      'a key where a certificate belongs',
+      { caFile: 'redis.key' },
+      'redis.caFile: /etc/redis.key holds no certificate',
+    ],
+    ['no key', { certFile: 'redis.pem' }, 'redis.certFile: needs keyFile'],
+    ['no certificate for the key', { keyFile: 'redis.key' }, 'redis.keyFile: needs certFile'],
+    ['the key of another', { certFile: 'redis.pem', keyFile: 'other.key' }, 'redis.keyFile: is not the key'],
+    [
+      'a locked key',
+      { certFile: 'redis.pem', keyFile: 'locked.key' },
+      'holds no private key that can be read',
+    ],
+    ['files and no TLS', { url: 'redis://h', caFile: 'redis-ca.pem' }, 'redis.caFile: needs TLS'],
+  ])('with %s is refused', (_, settings, problem) => {
+    expect(problemsOf(redis({ url: 'rediss://h', ...settings }), { files: pemFiles }).join()).toContain(
+      problem,
+    );
+  });
+
+  it('is written as docs/redis.md shows it', () => {
+    const text = readFileSync(new URL('../../../docs/redis.md', import.meta.url), 'utf8');
+    const blocks = [...text.matchAll(/^```yaml\n(.+?)^```/gms)].map(([, block = '']) => block);
+    expect(blocks.length).toBe(4);
+    for (const block of blocks) {
+      const settings = { ...minimal(), ...(parseYaml(block) as object) };
+      expect(problemsOf(settings, { env: { REDIS_PASSWORD: 'pw' } })).toEqual([]);
+    }
   });
 
   it('never shows its password', () => {

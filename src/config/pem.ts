@@ -1,0 +1,56 @@
+/** Files of certificates and private keys: what is wrong with one is said here, not at the first handshake. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { type Looked, readFailure, type Sources } from './secrets.ts';
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+type FileSources = Pick<Sources, 'readFile' | 'locate'>;
+
+function lookUpFile(
+  path: string,
+  { readFile, locate }: FileSources,
+  problemOf: (content: string) => string | undefined,
+): Looked {
+  const located = locate(path);
+  let value: string;
+  try {
+    value = readFile(located);
+  } catch (error) {
+    return {
+      kind: 'bad',
+      problem: `cannot read ${located} (${readFailure(error)}); create it or correct the path`,
+    };
+  }
+  const problem = problemOf(value);
+  return problem === undefined ? { kind: 'ok', value } : { kind: 'bad', problem: `${located} ${problem}` };
+}
+
+function succeeds(parse: () => unknown): boolean {
+  try {
+    parse();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export const lookUpCertificates = (path: string, sources: FileSources): Looked =>
+  lookUpFile(path, sources, (content) => {
+    const found = content.match(CERTIFICATE) ?? [];
+    if (found.length === 0) return 'holds no certificate; it must be PEM (-----BEGIN CERTIFICATE-----)';
+    const broken = found.findIndex((text) => !succeeds(() => new X509Certificate(text)));
+    return broken === -1
+      ? undefined
+      : `is broken: certificate ${broken + 1} of ${found.length} cannot be read`;
+  });
+
+export const lookUpPrivateKey = (path: string, sources: FileSources): Looked =>
+  lookUpFile(path, sources, (content) =>
+    succeeds(() => createPrivateKey(content))
+      ? undefined
+      : 'holds no private key that can be read; it must be PEM and without a passphrase',
+  );
+
+/** Of PEM texts that were looked up. */
+export const isKeyOf = (key: string, certificate: string): boolean =>
+  new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
