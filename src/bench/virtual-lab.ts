@@ -7,6 +7,7 @@
  */
 import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
+import { createShares, type Shares } from '../limit/shares.ts';
 import { createPredictor } from '../meter/predictor.ts';
 import { createDispatcher, type Release } from '../queue/dispatcher.ts';
 import { adaptiveWindow, type Gauges, type Window } from '../queue/window.ts';
@@ -16,6 +17,7 @@ import type { EngineProfile } from '../simulator/profile.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { Request, TenantLoad } from './load.ts';
 import { type ArmOutcome, createQuantiles, type Quantiles, type RequestOutcome } from './outcome.ts';
+import { createVirtualShares, type VirtualShares } from './virtual-shares.ts';
 
 export type Arm =
   /** The quiet tenants have the engine for themselves. */
@@ -45,6 +47,25 @@ export interface FairlaneOptions {
   readonly enginePriority?: boolean;
   readonly cost?: CostWeights;
   readonly onWindow?: (limit: number, nowMs: number) => void;
+  readonly replicas?: Replicas;
+}
+
+/** Several Fairlanes in front of the engine, which share its window. */
+export interface Replicas {
+  readonly count: number;
+  /** Which one a request comes to, from 0. */
+  readonly of: (request: Request) => number;
+  /** One way to the account of shares. Default: 0.3. */
+  readonly hopMs?: number;
+  /** Whether the account can be reached. Default: always. */
+  readonly isUp?: (nowMs: number) => boolean;
+  /** Default: 0.5. */
+  readonly failureShare?: number;
+  /** Seen every 10 ms: of each, what is in flight and its part of the window. */
+  readonly onShares?: (
+    list: readonly { readonly inFlight: number; readonly window: number; readonly queued: number }[],
+    nowMs: number,
+  ) => void;
 }
 
 export interface LabOptions {
@@ -62,6 +83,10 @@ const TICK_MS = 50;
 const TOKENS_PER_CHARGE = 32;
 const BYTES_PER_TOKEN = 4;
 const MODEL = 'model';
+const SHARE_TICK_MS = 10;
+const SHARE_HOP_MS = 0.3;
+const MAX_WAIT_MS = 10;
+
 interface Running {
   readonly request: Request;
   readonly load: TenantLoad;
@@ -197,17 +222,74 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
         toEngine(one, one.load.quiet ? 0 : 1, nowMs);
       };
     }
-    return fairlane(arm.fairlane);
+    const { replicas } = arm.fairlane;
+    if (replicas === undefined) return fairlane(arm.fairlane).submit;
+    const account = createVirtualShares();
+    const list = Array.from({ length: replicas.count }, (_, i) => fairlane(arm.fairlane, { account, i }));
+    waitsElsewhere = () => list.some(({ dispatcher }) => dispatcher.queued() > 0);
+    const look = (nowMs: number): void => {
+      replicas.onShares?.(
+        list.map(({ endpoints, dispatcher }) => ({
+          inFlight: endpoints.inFlight(),
+          window: endpoints.window(nowMs),
+          queued: dispatcher.queued(),
+        })),
+        nowMs,
+      );
+      if (nowMs < durationMs) events.at(nowMs + SHARE_TICK_MS, look);
+    };
+    events.at(0, look);
+    return (one, nowMs) => list[replicas.of(one.request)]?.submit(one, nowMs);
   })();
 
-  function fairlane(own: FairlaneOptions): (one: Running, nowMs: number) => void {
+  /** One replica's shares, over the virtual account. */
+  function sharesOf(
+    { hopMs: hop = SHARE_HOP_MS, isUp = () => true, failureShare = 0.5 }: Replicas,
+    { account, i }: { readonly account: VirtualShares; readonly i: number },
+  ): Shares {
+    let clockMs = 0;
+    const shares = createShares({
+      failureShare,
+      maxWaitMs: MAX_WAIT_MS,
+      isUp: () => isUp(clockMs),
+      send(key, kind, sent, done) {
+        events.at(sent.atMs + hop, (atMs) => {
+          const answer = isUp(atMs) ? account.call(key, kind, `replica-${i}`, sent, atMs) : undefined;
+          events.at(atMs + hop, (doneMs) => done(answer, doneMs));
+        });
+      },
+      onActive: () => undefined,
+    });
+    const tick = (nowMs: number): void => {
+      clockMs = nowMs;
+      shares.tick(nowMs);
+      if (nowMs < durationMs || shares.active() > 0) events.at(nowMs + SHARE_TICK_MS, tick);
+    };
+    events.at(0, tick);
+    return shares;
+  }
+
+  function fairlane(own: FairlaneOptions, among?: { readonly account: VirtualShares; readonly i: number }) {
     const url = 'http://engine';
     const { blockTokens, kvBlocks } = profile;
     const cost = own.cost ?? DEFAULT_COST;
     const lanes = new Map((own.lanes ?? [DEFAULT_LANE]).map((lane) => [lane.name, lane]));
     const predictor = createPredictor();
+    const shares =
+      own.replicas === undefined || among === undefined ? undefined : sharesOf(own.replicas, among);
     const endpoints = createPoolEndpoints(
       own.makeWindow ?? ((initial) => adaptiveWindow({ initial, most: 4_096 })),
+      shares && {
+        hold: (key, owner) =>
+          shares.hold(key, 'window', {
+            ...owner,
+            changed: (nowMs) => dispatcher.roomChanged('main', nowMs),
+          }),
+        waiting: (nowMs) => ({
+          queued: dispatcher.queuedOf('main'),
+          reserve: dispatcher.reserveOf('main', nowMs),
+        }),
+      },
     );
     endpoints.reconfigure([{ url, address: 'engine' }], {
       window: own.window ?? 'auto',
@@ -243,7 +325,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
     };
     events.at(TICK_MS, tick);
 
-    return (one, nowMs) => {
+    const submitTo = (one: Running, nowMs: number): void => {
       const { tenant, promptTokens, outputTokens } = one.request;
       const promptBytes = promptTokens * BYTES_PER_TOKEN;
       const prompt = predictor.promptTokens(MODEL, promptBytes);
@@ -300,6 +382,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       if (endpoints.inFlight() < endpoints.window(nowMs) - kept) refusals.beyondReserve += 1;
       finish(one, 'refused', nowMs);
     };
+    return { submit: submitTo, dispatcher, endpoints };
   }
 
   for (const request of requests) {

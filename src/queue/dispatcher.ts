@@ -12,6 +12,9 @@
  *   refused that could go at once.
  * - A lane above its share gets nothing while one below it has requests waiting that fit.
  * - Nothing waits longer than maxWaitMs.
+ *
+ * With other replicas, a tenant's cap and the endpoints' windows are shares that are asked for when they are needed. Requests
+ * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
 import type { Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
@@ -73,14 +76,28 @@ interface Waiting {
   readonly cost: number;
   readonly demand: Demand;
   onRelease(release: Release, nowMs: number): void;
-  /** It waited for maxWaitMs, or the dispatcher is closing. */
-  onExpire(reason: 'timeout' | 'draining', waitedMs: number, nowMs: number): void;
+  /** It waited for maxWaitMs, the dispatcher is closing, or what it was queued for beyond maxQueued did not come. */
+  onExpire(reason: 'timeout' | 'draining' | 'queue-full', waitedMs: number, nowMs: number): void;
+}
+
+/** This replica's part of each tenant's maxConcurrent. */
+export interface TenantCaps {
+  /** Requests that the tenant may have in flight here. */
+  limit(tenant: string, nowMs: number): number;
+  /** What may be added to that within moments. */
+  coming(tenant: string, nowMs: number): number;
+  /** What the tenant has in flight, or waits for because of its cap, has changed. */
+  moved(tenant: string, nowMs: number): void;
 }
 
 export interface Dispatcher {
   offer(waiting: Waiting, nowMs: number): Offer;
   /** Releases what can go; call it when an endpoint returned, a window grew or the configuration changed. */
   dispatch(nowMs: number): void;
+  /** The tenant may have more or fewer requests in flight than before. */
+  capChanged(tenant: string, nowMs: number): void;
+  /** An endpoint of the pool has more or less room than before. */
+  roomChanged(pool: string, nowMs: number): void;
   /** Expires what waited too long, and releases what no event did. Cheap when there is nothing to do. */
   tick(nowMs: number): void;
   /** Expires everything that waits. */
@@ -138,6 +155,8 @@ interface Pool {
   /** In order of arrival, which is the order of expiry. */
   readonly queued: Set<QueuedRequest>;
   readonly quiet: Set<QueuedRequest>;
+  /** Queued beyond maxQueued, for what is coming. */
+  readonly extra: Set<QueuedRequest>;
   /** Smoothed time between two releases while there is a queue, for Retry-After. */
   releaseIntervalMs: number;
   lastReleaseMs: number | undefined;
@@ -147,14 +166,20 @@ interface Pool {
 const RELEASE_SMOOTHING = 0.1;
 const MIN_RETRY_AFTER_MS = 1_000;
 const MAX_RETRY_AFTER_MS = 60_000;
+/** What other replicas do not use is given back sooner. */
+const COMING_MS = 500;
 
 const orderOf = (lane: LaneConfig): FlowOrder =>
   lane.order === 'fcfs' ? { kind: 'fcfs' } : { kind: 'shortest', maxAgeMs: lane.maxAgeMs };
 
-/** @param limitsOf the tenant's limits now; undefined for a tenant that is no longer configured. */
+/**
+ * @param limitsOf the tenant's limits now; undefined for a tenant that is no longer configured.
+ * @param caps where replicas share maxConcurrent.
+ */
 export function createDispatcher(
   initial: QueueSettings,
   limitsOf: (tenant: string) => Limits | undefined,
+  caps?: TenantCaps,
 ): Dispatcher {
   let settings = initial;
   const pools = new Map<string, Pool>();
@@ -187,28 +212,49 @@ export function createDispatcher(
     if (presence.queued === 0 && presence.sequences === 0) pool.tenants.delete(tenant);
   };
 
+  const maxQueuedOf = (tenant: string): number => limitsOf(tenant)?.maxQueued ?? 0;
   const weightOf = (tenant: string): number => limitsOf(tenant)?.weight ?? 1;
-  const capOf = (tenant: string): number => limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY;
-  const atCap = (tenant: string): boolean => (inFlight.get(tenant) ?? 0) >= capOf(tenant);
+  /** Of a tenant with a cap. */
+  const capsOf = (tenant: string): TenantCaps | undefined =>
+    caps !== undefined && limitsOf(tenant)?.maxConcurrent !== undefined ? caps : undefined;
+  const capOf = (tenant: string, nowMs: number): number => {
+    const most = limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY;
+    return Math.min(most, capsOf(tenant)?.limit(tenant, nowMs) ?? most);
+  };
+  const atCap = (tenant: string, nowMs: number): boolean =>
+    (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs);
 
-  const reserveOf = ({ endpoints, share }: Pool, nowMs: number): number =>
-    share.reserve(endpoints.window(nowMs), endpoints.reserve(), nowMs);
+  const reserveOf = ({ endpoints, share }: Pool, nowMs: number): number => {
+    const window = endpoints.window(nowMs);
+    const reserve = share.reserve(Math.max(window, endpoints.reservable(nowMs)), endpoints.reserve(), nowMs);
+    return Math.min(reserve, Math.max(0, window - 1));
+  };
+
+  /** Requests of the tenant that may go when other replicas have answered. */
+  const comingFor = ({ endpoints }: Pool, tenant: string, nowMs: number): number => {
+    const cap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
+    const slots = endpoints.coming(nowMs);
+    if (cap === 0 && slots === 0) return 0;
+    const byCap = capOf(tenant, nowMs) + cap - (inFlight.get(tenant) ?? 0);
+    return Math.max(0, Math.min(byCap, endpoints.window(nowMs) + slots - endpoints.inFlight()));
+  };
 
   /**
    * A slot that is idle, and no reserve, is about to be given away: nobody is refused meanwhile, within reason. Asked for every
    * request: the slots are only looked at when the queue is long.
    */
-  const isQueueFull = (pool: Pool, tenant: string, nowMs: number): boolean => {
+  const placeFor = (pool: Pool, tenant: string, nowMs: number): 'queue' | 'extra' | 'none' => {
     const queued = pool.tenants.get(tenant)?.queued ?? 0;
-    const maxQueued = limitsOf(tenant)?.maxQueued ?? 0;
-    if (queued < maxQueued) return false;
+    const maxQueued = maxQueuedOf(tenant);
+    if (queued < maxQueued) return 'queue';
     const window = pool.endpoints.window(nowMs);
     const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
-    return !isIdle || queued >= 2 * maxQueued;
+    if (isIdle && queued < 2 * maxQueued) return 'queue';
+    return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
   };
 
-  const refreshEligibility = (tenant: string): void => {
-    const eligible = !atCap(tenant);
+  const refreshEligibility = (tenant: string, nowMs: number): void => {
+    const eligible = !atCap(tenant, nowMs);
     for (const pool of pools.values()) {
       for (const { queue } of pool.lanes) if (queue.sizeOf(tenant) > 0) queue.setEligible(tenant, eligible);
     }
@@ -216,6 +262,7 @@ export function createDispatcher(
 
   const leaveQueue = (pool: Pool, request: QueuedRequest): boolean => {
     if (!pool.queued.delete(request)) return false;
+    pool.extra.delete(request);
     const { tenant } = request.waiting;
     const presence = presenceOf(pool, tenant);
     presence.queued -= 1;
@@ -246,7 +293,8 @@ export function createDispatcher(
     presenceOf(pool, tenant).sequences += sequences;
     lane.inFlight += sequences;
     pool.share.served(tenant, waiting.cost, nowMs);
-    refreshEligibility(tenant);
+    refreshEligibility(tenant, nowMs);
+    capsOf(tenant)?.moved(tenant, nowMs);
     let open = true;
     let settled = false;
     let paid = waiting.cost;
@@ -272,22 +320,23 @@ export function createDispatcher(
         free(at) {
           if (!open) return;
           open = false;
-          slot.free();
+          slot.free(at);
           pool.share.slotFreed(at);
           lane.inFlight -= sequences;
           const presence = presenceOf(pool, tenant);
           presence.sequences -= sequences;
           forgetIfAbsent(pool, tenant, presence);
-          const wasAtCap = atCap(tenant);
+          const wasAtCap = atCap(tenant, at);
           const rest = (inFlight.get(tenant) ?? 1) - 1;
           if (rest === 0) inFlight.delete(tenant);
           else inFlight.set(tenant, rest);
           if (wasAtCap) {
-            refreshEligibility(tenant);
+            refreshEligibility(tenant, at);
             // The tenant's own next request may wait in another pool.
             for (const other of pools.values()) if (other !== pool) dispatchPool(other, at);
           }
           dispatchPool(pool, at);
+          capsOf(tenant)?.moved(tenant, at);
         },
         settle(cost, at) {
           if (settled) return;
@@ -333,7 +382,7 @@ export function createDispatcher(
 
   const releaseQuiet = (pool: Pool, nowMs: number): 'released' | 'waits' | 'none' => {
     for (const request of pool.quiet) {
-      if (atCap(request.waiting.tenant)) continue;
+      if (atCap(request.waiting.tenant, nowMs)) continue;
       const slot = pool.endpoints.acquire(request.waiting.demand, { quiet: true, reserve: 0 }, nowMs);
       if (slot === undefined) return 'waits';
       releaseQueued(pool, request, slot, nowMs);
@@ -347,6 +396,12 @@ export function createDispatcher(
     if (quiet !== 'none') return quiet === 'released';
     const request = nextInTurn(pool, nowMs);
     if (request === undefined) return false;
+    const { tenant } = request.waiting;
+    // A share may have ended since its flow was last looked at.
+    if (caps !== undefined && atCap(tenant, nowMs)) {
+      refreshEligibility(tenant, nowMs);
+      return true;
+    }
     const claim = { quiet: false, reserve: reserveOf(pool, nowMs) };
     const slot = pool.endpoints.acquire(request.waiting.demand, claim, nowMs);
     if (slot === undefined) return false;
@@ -381,17 +436,33 @@ export function createDispatcher(
     }
   };
 
+  /** What was queued for what did not come. */
+  const expireExtra = (pool: Pool, nowMs: number): void => {
+    for (const request of [...pool.extra].toReversed()) {
+      const { tenant } = request.waiting;
+      const queued = pool.tenants.get(tenant)?.queued ?? 0;
+      const beyond = queued - maxQueuedOf(tenant);
+      const waitedMs = Math.max(0, nowMs - request.sinceMs);
+      if (beyond <= 0) pool.extra.delete(request);
+      else if (waitedMs >= COMING_MS || beyond > comingFor(pool, tenant, nowMs)) {
+        leaveQueue(pool, request);
+        request.waiting.onExpire('queue-full', waitedMs, nowMs);
+      }
+    }
+  };
+
   const pushInTurn = (pool: Pool, request: QueuedRequest, nowMs: number): void => {
     const { tenant, cost } = request.waiting;
-    request.entry = request.lane.queue.push(tenant, weightOf(tenant), cost, request, nowMs);
-    request.lane.queue.setEligible(tenant, !atCap(tenant));
+    const { sinceMs } = request;
+    request.entry = request.lane.queue.push(tenant, weightOf(tenant), cost, request, sinceMs);
+    request.lane.queue.setEligible(tenant, !atCap(tenant, nowMs));
     pool.share.backlogged(tenant);
   };
 
   return {
     offer(waiting, nowMs) {
       const pool = pools.get(waiting.pool);
-      if (pool === undefined || pool.endpoints.healthyCount() === 0) {
+      if (pool === undefined || !pool.endpoints.canServe(waiting.demand.within)) {
         return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
       }
       const { tenant, demand } = waiting;
@@ -405,7 +476,11 @@ export function createDispatcher(
         pool.share.isBelow(tenant, slots, pool.endpoints.window(nowMs), nowMs);
       if (quiet) pool.share.quietArrived(tenant, nowMs);
       const nobodyWaits = pool.queued.size === 0;
-      if (!atCap(tenant) && presence.queued === 0 && (nobodyWaits || (quiet && pool.quiet.size === 0))) {
+      if (
+        !atCap(tenant, nowMs) &&
+        presence.queued === 0 &&
+        (nobodyWaits || (quiet && pool.quiet.size === 0))
+      ) {
         const reserve = quiet ? 0 : reserveOf(pool, nowMs);
         const slot = pool.endpoints.acquire(demand, { quiet, reserve }, nowMs);
         if (slot !== undefined) {
@@ -413,11 +488,13 @@ export function createDispatcher(
           return { kind: 'released' };
         }
       }
-      const refusal = isQueueFull(pool, tenant, nowMs)
-        ? 'tenant-queue-full'
-        : pool.queued.size >= settings.maxQueued
-          ? 'queue-full'
-          : undefined;
+      const place = placeFor(pool, tenant, nowMs);
+      const refusal =
+        place === 'none'
+          ? 'tenant-queue-full'
+          : pool.queued.size >= settings.maxQueued
+            ? 'queue-full'
+            : undefined;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
         return { kind: 'refused', reason: refusal, retryAfterMs: retryAfterMs(pool) };
@@ -429,18 +506,35 @@ export function createDispatcher(
         pool.quiet.add(request);
         presence.quietQueued += 1;
       } else pushInTurn(pool, request, nowMs);
+      if (place === 'extra') pool.extra.add(request);
       // Others may wait only because they are at their cap: then this one finds a free slot.
       dispatchPool(pool, nowMs);
       if (!pool.queued.has(request)) return { kind: 'released' };
+      if (atCap(tenant, nowMs)) capsOf(tenant)?.moved(tenant, nowMs);
       return { kind: 'queued', ticket: { cancel: () => leaveQueue(pool, request) } };
     },
     dispatch(nowMs) {
-      for (const tenant of inFlight.keys()) refreshEligibility(tenant);
+      for (const tenant of inFlight.keys()) refreshEligibility(tenant, nowMs);
       for (const pool of pools.values()) dispatchPool(pool, nowMs);
+    },
+    capChanged(tenant, nowMs) {
+      refreshEligibility(tenant, nowMs);
+      for (const pool of pools.values()) {
+        if (!pool.tenants.has(tenant)) continue;
+        dispatchPool(pool, nowMs);
+        expireExtra(pool, nowMs);
+      }
+    },
+    roomChanged(name, nowMs) {
+      const pool = pools.get(name);
+      if (pool === undefined) return;
+      dispatchPool(pool, nowMs);
+      expireExtra(pool, nowMs);
     },
     tick(nowMs) {
       for (const pool of pools.values()) {
         expireHead(pool, 'timeout', nowMs, settings.maxWaitMs);
+        expireExtra(pool, nowMs);
         dispatchPool(pool, nowMs);
       }
     },
@@ -448,9 +542,9 @@ export function createDispatcher(
       for (const pool of pools.values()) expireHead(pool, 'draining', nowMs, Number.NEGATIVE_INFINITY);
     },
     isFullFor(tenant, nowMs) {
-      if ((limitsOf(tenant)?.maxQueued ?? 0) === 0 || pools.size === 0) return false;
+      if (maxQueuedOf(tenant) === 0 || pools.size === 0) return false;
       for (const pool of pools.values()) {
-        if (!isQueueFull(pool, tenant, nowMs)) return false;
+        if (placeFor(pool, tenant, nowMs) !== 'none') return false;
       }
       return true;
     },
@@ -468,6 +562,7 @@ export function createDispatcher(
         tenants: new Map(),
         queued: new Set(),
         quiet: new Set(),
+        extra: new Set(),
         releaseIntervalMs: 0,
         lastReleaseMs: undefined,
         dispatching: false,
@@ -493,7 +588,7 @@ export function createDispatcher(
         });
         for (const request of pool.queued) {
           request.lane = laneOf(pool, request.waiting.lane);
-          if (request.entry !== undefined) pushInTurn(pool, request, request.sinceMs);
+          if (request.entry !== undefined) pushInTurn(pool, request, nowMs);
         }
         dispatchPool(pool, nowMs);
       }

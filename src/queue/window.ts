@@ -41,8 +41,11 @@ export interface Window {
   isGuess(): boolean;
   /** A request found no room: only then is there a reason to widen it. */
   pressed(): void;
-  /** A scrape: what the engine said, or why it said nothing that can be used. `inFlight` is our own count. */
-  gauges(sample: Gauges | 'unusable', inFlight: number, nowMs: number): void;
+  /**
+   * A scrape: what the engine said, or why it said nothing that can be used. `inFlight` is our own count; `certain` what of
+   * it was there for sure, where replicas count together and hear of one another a moment later.
+   */
+  gauges(sample: Gauges | 'unusable', inFlight: number, nowMs: number, certain?: number): void;
   /** A request's first token. `promptTokens` includes what was being computed before it. */
   firstToken(ttftMs: number, promptTokens: number, inFlight: number, nowMs: number): void;
   /** Mean time between some tokens of a stream. */
@@ -243,9 +246,9 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     return !frozen && wrong < WRONG_AFTER;
   };
 
-  const goByGauges = (sample: Gauges, nowMs: number): void => {
+  const goByGauges = (sample: Gauges, certain: number, nowMs: number): void => {
     waited = sample.waiting > 0 ? waited + 1 : 0;
-    if (waited === 0) room.nobodyWaits(inFlight, isPressed, nowMs);
+    if (waited === 0) room.nobodyWaits(certain, isPressed, nowMs);
     isPressed = false;
     // One sample may catch requests on their way into the batch.
     if (waited < 2) return;
@@ -284,7 +287,7 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     pressed() {
       isPressed = true;
     },
-    gauges(sample, ours, nowMs) {
+    gauges(sample, ours, nowMs, certain = ours) {
       if (sample === 'unusable') {
         unusable += 1;
         if (unusable >= MISSING_AFTER) useGauges = false;
@@ -294,7 +297,7 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
       unusable = 0;
       useGauges = judge(sample, ours);
       inFlight = ours;
-      if (useGauges) goByGauges(sample, nowMs);
+      if (useGauges) goByGauges(sample, certain, nowMs);
     },
     firstToken(ttftMs, promptTokens, ours, nowMs) {
       const tokens = Math.max(1, promptTokens);

@@ -4,9 +4,13 @@
  * Room on an endpoint is counted three times over, because eight long prompts are not eight short ones: sequences against
  * its window, tokens against its KV cache, and prompt tokens that are not computed yet against what may share a step.
  *
+ * Where replicas share the engines, an endpoint's sequences are counted against this replica's part of its window, and what
+ * the window learns from is what all of them have in flight.
+ *
  * Invariant: 0 ≤ in flight; every slot taken is given back exactly once. An endpoint that left the rotation or the
  * configuration keeps the count of what it still serves.
  */
+import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
 
 interface EndpointState {
@@ -41,6 +45,8 @@ export interface Demand {
   readonly streamed: boolean;
   /** What its lane promises, if anything. */
   readonly slo?: Slo;
+  /** `ip:port` of the endpoints that may serve it; absent: any. */
+  readonly within?: ReadonlySet<string>;
 }
 
 interface Slo {
@@ -59,7 +65,7 @@ export interface Slot {
   /** Mean time between some of its tokens. */
   interToken(meanMs: number, nowMs: number): void;
   /** The first call gives the slot back; later ones are no-ops. */
-  free(): void;
+  free(nowMs: number): void;
   /** Envoy served the request elsewhere (a retry): the slot is counted there from now on. */
   moveTo(address: string): void;
 }
@@ -91,11 +97,19 @@ export interface PoolEndpoints {
   acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
   /** Sequences that all healthy endpoints may have in flight. */
   window(nowMs: number): number;
+  /** A window that the reserve may be a part of, where it is shared: half of a slot is none. */
+  reservable(nowMs: number): number;
+  /** What may be added to the window within moments, once other replicas have answered. */
+  coming(nowMs: number): number;
   /** As configured. */
   reserve(): number | 'auto';
   /** Requests. */
   inFlight(): number;
   healthyCount(): number;
+  /** Whether an endpoint that may serve it is healthy, or may be: its first probe has not been answered yet. */
+  canServe(within: Demand['within']): boolean;
+  /** Healthy endpoints, `ip:port`, the least loaded first: for what takes no slot. */
+  addresses(within: Demand['within']): readonly string[];
   setHealthy(url: string, healthy: boolean): void;
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
@@ -120,6 +134,7 @@ interface Member {
   readonly url: string;
   address: string;
   healthy: boolean;
+  probed: boolean;
   requests: number;
   sequences: number;
   kvTokens: number;
@@ -129,11 +144,22 @@ interface Member {
   quietPrefills: number;
   holding: boolean;
   window: Window;
+  /** This replica's part of the window; undefined: all of it. */
+  share: HeldShare | undefined;
+  /** Not in the configuration any more. */
+  removed: boolean;
   /** Learned; of the prompts before it in the engine and its own. */
   msPerPromptToken: number;
 }
 
 export type MakeWindow = (initial: number) => Window;
+
+/** How replicas share the endpoints of a pool. */
+export interface SharedWindows {
+  hold(url: string, owner: Omit<ShareOwner, 'changed'>): HeldShare;
+  /** Sequences that wait for this pool, and the slots that it should keep free. */
+  waiting(nowMs: number): { readonly queued: number; readonly reserve: number };
+}
 
 /** Part of the KV cache that requests above their fair share may plan with: outputs grow past their prediction. */
 const KV_PLANNED_PART = 0.9;
@@ -149,13 +175,28 @@ const PREFILL_PATIENCE = 3;
 const PREFILL_MARGIN_MS = 100;
 /** An answer that does not stream shows no first token: the expected duration alone has to do. */
 const UNSEEN_PATIENCE = 1;
+/** A pool without requests for so long gives its shares back. */
+const IDLE_MS = 30_000;
+/** Slots that a replica keeps free for its next requests: more take a moment to come from the others. */
+const SPARE = 2;
+/** Of a smaller window one. */
+const SPARE_WINDOW = 32;
+/** The most that a replica keeps free for quiet tenants. */
+const RESERVED_PART = 1 / 16;
 
-export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
+const mayServe = ({ address }: Member, within: Demand['within']): boolean =>
+  within === undefined || within.has(address);
+
+const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
+
+/** @param shared where other replicas use the same endpoints. */
+export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindows): PoolEndpoints {
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
   let inFlight = 0;
   /** Ties go round, so that an idle pool does not send everything to its first endpoint. */
   let turn = 0;
+  let askedMs = Number.NEGATIVE_INFINITY;
 
   const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
@@ -175,21 +216,82 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     for (const prefill of member.prefills) if (prefill.untilMs <= nowMs) endPrefill(member, prefill);
   };
 
+  const limitOf = ({ window, share }: Member, nowMs: number): number => {
+    const limit = window.limit(nowMs);
+    return share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+  };
+
+  /** A larger size is tried over what others keep free, or it would never be full. */
+  const capacityOf = ({ window, share }: Member, nowMs: number): number => {
+    const size = window.limit(nowMs);
+    const others = window.trying() ? share?.others(nowMs) : undefined;
+    if (others === undefined) return size;
+    const most = others.count * Math.max(spareOf(size), Math.floor(size * RESERVED_PART));
+    return size + Math.min(Math.max(0, others.held - others.inUse), most);
+  };
+
+  /** What this replica has in the engine, and its part of what waits for the pool. */
+  const claimedOf = (member: Member, nowMs: number): number => {
+    const most = capacityOf(member, nowMs);
+    if (member.removed || !member.healthy || shared === undefined) return member.sequences;
+    const queued = Math.ceil(shared.waiting(nowMs).queued / Math.max(1, healthyCount()));
+    return Math.max(member.sequences, Math.min(most, member.sequences + queued));
+  };
+
+  const wantOf = (member: Member, nowMs: number): number => {
+    if (member.removed || !member.healthy || nowMs - askedMs >= IDLE_MS) return member.sequences;
+    const most = capacityOf(member, nowMs);
+    const reserve = Math.ceil((shared?.waiting(nowMs).reserve ?? 0) / Math.max(1, healthyCount()));
+    const spare = Math.max(spareOf(Math.max(most, member.share?.capacity() ?? 0)), reserve);
+    return Math.max(member.sequences, Math.min(most, claimedOf(member, nowMs) + spare));
+  };
+
+  const share = (member: Member): void => {
+    member.share = shared?.hold(member.url, {
+      capacity: (nowMs) => capacityOf(member, nowMs),
+      inUse: () => member.sequences,
+      claimed: (nowMs) => claimedOf(member, nowMs),
+      want: (nowMs) => wantOf(member, nowMs),
+    });
+  };
+
+  /** What the engine has of all replicas, as far as it is known. */
+  const inFlightOf = (member: Member, nowMs: number): number | undefined =>
+    member.share === undefined ? member.sequences : member.share.inUse(nowMs);
+
+  /** A request found no room. That is a reason for a larger window when this replica's fair part does not cover it either. */
+  const foundFull = ({ window, share: held, sequences }: Member, more: number, nowMs: number): void => {
+    const others = held?.others(nowMs);
+    const isKnown = held === undefined || held.inUse(nowMs) !== undefined;
+    if (held === undefined || others === undefined) {
+      if (isKnown) window.pressed();
+    } else if (sequences + more + others.held > window.limit(nowMs)) {
+      if (others.count === 0 || sequences + more > held.fair()) window.pressed();
+    }
+    held?.moved(nowMs);
+  };
+
   const hasRoom = (
     member: Member,
     demand: Demand,
     {
       quiet,
       paced,
-      leavesReserve,
-    }: { readonly quiet: boolean; readonly paced: boolean; readonly leavesReserve: boolean },
+      reserve,
+    }: {
+      readonly quiet: boolean;
+      readonly paced: boolean /** That it would not leave. */;
+      readonly reserve: number;
+    },
     nowMs: number,
   ): boolean => {
-    const limit = member.window.limit(nowMs);
+    const limit = limitOf(member, nowMs);
+    const others = member.share?.others(nowMs)?.count;
     // What is larger than a whole endpoint goes when it is alone there.
-    const isFull = member.sequences > 0 && member.sequences + demand.sequences > limit;
-    if (isFull && !(quiet && member.window.isGuess())) {
-      member.window.pressed();
+    const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
+    const mayExceed = quiet && member.window.isGuess() && (member.share === undefined || others === 0);
+    if (isFull && !mayExceed) {
+      foundFull(member, demand.sequences, nowMs);
       return false;
     }
     if (member.kvCapacityTokens !== undefined && member.requests > 0) {
@@ -197,11 +299,13 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
       if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return false;
     }
     if (quiet) return true;
-    if (!leavesReserve && !member.window.trying()) {
-      member.window.pressed();
+    if (reserve > 0 && !member.window.trying()) {
+      foundFull(member, demand.sequences + reserve, nowMs);
       return false;
     }
-    const prefillTokens = paced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
+    // Who is quiet elsewhere is not known here.
+    const isPaced = paced || (others ?? 0) > 0;
+    const prefillTokens = isPaced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
     member.holding =
       (member.quietPrefills > 0 && config.holds !== false) ||
       (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens > prefillTokens);
@@ -214,11 +318,14 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     member.kvTokens += sign * demand.totalTokens;
   };
 
+  const changed = (member: Member, nowMs: number): void => member.share?.moved(nowMs);
+
   const slotOn = (first: Member, demand: Demand, quiet: boolean, releasedMs: number): Slot => {
     let member = first;
     let open = true;
     move(member, demand, 1);
     inFlight += 1;
+    changed(member, releasedMs);
     const before = member.prefillTokens + demand.promptTokens;
     const expectedMs = member.msPerPromptToken * before;
     const patience = demand.streamed ? PREFILL_PATIENCE : UNSEEN_PATIENCE;
@@ -232,7 +339,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
     const fallbacks = members
-      .filter((other) => other !== first && other.healthy)
+      .filter((other) => other !== first && other.healthy && mayServe(other, demand.within))
       .sort((a, b) => a.sequences - b.sequences)
       .map((other) => other.address);
     return {
@@ -247,19 +354,20 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
         if (member !== first) return;
         const ttftMs = nowMs - releasedMs;
         member.msPerPromptToken += SMOOTHING * (ttftMs / Math.max(64, before) - member.msPerPromptToken);
-        member.window.firstToken(ttftMs, before, member.sequences, nowMs);
+        member.window.firstToken(ttftMs, before, inFlightOf(member, nowMs) ?? member.sequences, nowMs);
         if (demand.slo?.ttftMs !== undefined) member.window.slo(ttftMs / demand.slo.ttftMs, nowMs);
       },
       interToken(meanMs, nowMs) {
         member.window.interToken(meanMs);
         if (demand.slo?.itlMs !== undefined) member.window.slo(meanMs / demand.slo.itlMs, nowMs);
       },
-      free() {
+      free(nowMs) {
         if (!open) return;
         open = false;
         endPrefill(first, prefill);
         move(member, demand, -1);
         inFlight -= 1;
+        changed(member, nowMs);
       },
       moveTo(address) {
         if (!open || address === member.address) return;
@@ -277,20 +385,24 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     let free = 0;
     for (const member of members) {
       if (member.healthy && !member.window.trying())
-        free += Math.max(0, member.window.limit(nowMs) - member.sequences);
+        free += Math.max(0, limitOf(member, nowMs) - member.sequences);
     }
     return free;
   };
 
+  const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
+
   return {
     acquire(demand, { quiet, reserve }, nowMs) {
+      askedMs = nowMs;
       const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
       let best: Member | undefined;
       for (let i = 0; i < members.length; i += 1) {
         const member = members[(turn + i) % members.length];
-        if (member === undefined || !member.healthy) continue;
+        if (member === undefined || !member.healthy || !mayServe(member, demand.within)) continue;
         forgetOverdue(member, nowMs);
-        if (!hasRoom(member, demand, { quiet, paced: reserve > 0, leavesReserve }, nowMs)) continue;
+        const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
+        if (!hasRoom(member, demand, claim, nowMs)) continue;
         if (best === undefined || member.sequences < best.sequences) best = member;
       }
       if (best === undefined) return undefined;
@@ -298,17 +410,47 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
       return slotOn(best, demand, quiet, nowMs);
     },
     window: (nowMs) =>
-      members.reduce((sum, member) => sum + (member.healthy ? member.window.limit(nowMs) : 0), 0),
+      members.reduce((sum, member) => sum + (member.healthy ? limitOf(member, nowMs) : 0), 0),
+    reservable(nowMs) {
+      let size = 0;
+      for (const { share: held, healthy, window } of members) {
+        if (healthy && (held?.others(nowMs)?.count ?? 0) > 0) size += window.limit(nowMs);
+      }
+      return Math.min(size, SPARE_WINDOW);
+    },
+    coming(nowMs) {
+      let slots = 0;
+      for (const { share: held, healthy } of members) {
+        if (held === undefined || !healthy) continue;
+        slots += Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
+      }
+      return slots;
+    },
     reserve: () => config.reserve,
     inFlight: () => inFlight,
-    healthyCount: () => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0),
+    healthyCount,
+    canServe: (within) => members.some((one) => (one.healthy || !one.probed) && mayServe(one, within)),
+    addresses: (within) =>
+      members
+        .filter((one) => one.healthy && mayServe(one, within))
+        .sort((a, b) => a.sequences - b.sequences)
+        .map(({ address }) => address),
     setHealthy(url, healthy) {
       const member = memberOf(url);
-      if (member !== undefined) member.healthy = healthy;
+      if (member === undefined) return;
+      member.healthy = healthy;
+      member.probed = true;
     },
     gauges(url, sample, nowMs) {
       const member = memberOf(url);
-      member?.window.gauges(sample, member.sequences, nowMs);
+      if (member === undefined) return;
+      // What the others have is a moment old, and not known at all before they were asked.
+      const inEngine =
+        sample === 'unusable' ? 0 : Math.max(member.sequences, sample.running + sample.waiting);
+      const ours = inFlightOf(member, nowMs) ?? inEngine;
+      const certain = member.share?.others(nowMs) === undefined ? ours : Math.min(ours, inEngine);
+      member.window.gauges(sample, ours, nowMs, certain);
+      changed(member, nowMs);
     },
     setCapacity(url, kvTokens) {
       const member = memberOf(url);
@@ -319,13 +461,16 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
     reconfigure(endpoints, next) {
       const windowChanged = next.window !== config.window;
       config = next;
+      const before = new Map(members.map((member) => [member.url, member]));
       members = endpoints.map(({ url, address }) => {
-        const known = memberOf(url);
+        const known = before.get(url);
+        before.delete(url);
         if (known === undefined) {
-          return {
+          const member: Member = {
             url,
             address,
             healthy: false,
+            probed: false,
             requests: 0,
             sequences: 0,
             kvTokens: 0,
@@ -335,13 +480,18 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
             quietPrefills: 0,
             holding: false,
             window: newWindow(undefined),
+            share: undefined,
+            removed: false,
             msPerPromptToken: INITIAL_MS_PER_PROMPT_TOKEN,
           };
+          share(member);
+          return member;
         }
         known.address = address;
         if (windowChanged) known.window = newWindow(known.kvCapacityTokens);
         return known;
       });
+      for (const gone of before.values()) gone.removed = true;
       turn = 0;
     },
     list: (nowMs) =>
@@ -350,7 +500,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow): PoolEndpoints {
         address: member.address,
         healthy: member.healthy,
         inFlight: member.requests,
-        window: member.window.limit(nowMs),
+        window: limitOf(member, nowMs),
         windowSource: member.window.source(),
         eager: member.window.isEager(),
         kvTokens: member.kvTokens,

@@ -117,6 +117,19 @@ describe('the dispatcher', () => {
     expect(endpoints.inFlight()).toBe(0);
   });
 
+  it('queues what comes before the first probe has been answered', () => {
+    const { offer, released, endpoints, dispatcher } = setup({ window: 1 });
+    endpoints.reconfigure([{ url: 'http://10.0.0.9:8000', address: '10.0.0.9:8000' }], {
+      window: 1,
+      prefillTokens: 1_000,
+      reserve: 'auto',
+    });
+    expect(offer('a', 0).kind).toBe('queued');
+    endpoints.setHealthy('http://10.0.0.9:8000', true);
+    dispatcher.dispatch(20);
+    expect(released).toHaveLength(1);
+  });
+
   it('refuses what no endpoint can serve, and keeps what waits for one to return', () => {
     const { offer, released, endpoints, dispatcher } = setup({ window: 1 });
     offer('a', 0);

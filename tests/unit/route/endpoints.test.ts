@@ -42,9 +42,9 @@ describe("a pool's endpoints", () => {
     slot?.moveTo('10.0.0.2:8000');
     slot?.moveTo('10.9.9.9:1');
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 1]);
-    slot?.free();
+    slot?.free(0);
     slot?.moveTo('10.0.0.1:8000');
-    slot?.free();
+    slot?.free(0);
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 0]);
     expect(endpoints.inFlight()).toBe(0);
   });
@@ -55,7 +55,7 @@ describe("a pool's endpoints", () => {
     const slot = acquire(endpoints);
     endpoints.reconfigure([{ url: at(2).url, address: '10.0.0.22:8000' }, at(3)], config(1));
     expect(endpoints.inFlight()).toBe(1);
-    slot?.free();
+    slot?.free(0);
     expect(endpoints.inFlight()).toBe(0);
     endpoints.setHealthy(at(2).url, true);
     expect(acquire(endpoints)?.address).toBe('10.0.0.22:8000');
@@ -77,7 +77,7 @@ describe("a pool's endpoints", () => {
     expect(acquire(endpoints, { promptTokens: 1, totalTokens: 150 })).toBeUndefined();
     const quiet = acquire(endpoints, { promptTokens: 1, totalTokens: 150 }, { quiet: true });
     expect(quiet).toBeDefined();
-    quiet?.free();
+    quiet?.free(0);
     expect(acquire(endpoints, { promptTokens: 1, totalTokens: 100 })).toBeDefined();
     expect(endpoints.list(0)[0]).toMatchObject({ kvTokens: 900, kvCapacityTokens: 1_000 });
   });
@@ -88,7 +88,7 @@ describe("a pool's endpoints", () => {
     const slot = acquire(endpoints, { totalTokens: 5_000 });
     expect(slot).toBeDefined();
     expect(acquire(endpoints)).toBeUndefined();
-    slot?.free();
+    slot?.free(0);
     expect(acquire(endpoints)).toBeDefined();
   });
 
@@ -115,8 +115,8 @@ describe("a pool's endpoints", () => {
     const slot = acquire(endpoints);
     slot?.firstToken(1);
     slot?.firstToken(2);
-    slot?.free();
-    slot?.free();
+    slot?.free(0);
+    slot?.free(0);
     expect(endpoints.list(0)[0]).toMatchObject({ inFlight: 0, kvTokens: 0, holding: false });
   });
 });
