@@ -27,6 +27,9 @@ interface VllmOptions {
   readonly maxSequences: number;
   /** A free one where it is left out. */
   readonly port?: number;
+  /** Further ones, and further environment variables. */
+  readonly flags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
   readonly onProgress: (line: string) => void;
 }
 
@@ -213,7 +216,13 @@ function signal(target: number, name: NodeJS.Signals): void {
  *
  * @throws when it cannot be installed or does not become healthy in time; the message has the end of its log.
  */
-export async function startVllm({ maxSequences, port, onProgress }: VllmOptions): Promise<RealEngine> {
+export async function startVllm({
+  maxSequences,
+  port,
+  flags: more = [],
+  env = {},
+  onProgress,
+}: VllmOptions): Promise<RealEngine> {
   const home = await prepare(onProgress);
   const [free = 0] = port === undefined ? await freePorts(1) : [port];
   const url = `http://127.0.0.1:${free}`;
@@ -223,20 +232,25 @@ export async function startVllm({ maxSequences, port, onProgress }: VllmOptions)
     `--served-model-name tiny --host 127.0.0.1 --port ${free} --load-format dummy --dtype float32 --enforce-eager ` +
     `--max-model-len 2048 --max-num-seqs ${maxSequences} --scheduling-policy fcfs --uvicorn-log-level warning ` +
     '--enable-prompt-tokens-details --enable-request-id-headers';
-  const engine = spawn(join(home.environment, 'bin', 'vllm'), ['serve', home.model, ...flags.split(' ')], {
-    // A process group of its own, so that all of it can be ended at once.
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: environmentOf({
-      VLLM_CPU_KVCACHE_SPACE: '1',
-      VLLM_NO_USAGE_STATS: '1',
-      // It leaves its sockets behind.
-      TMPDIR: sockets,
-      VLLM_CACHE_ROOT: join(home.environment, 'cache'),
-      VLLM_CONFIG_ROOT: join(home.environment, 'config'),
-      ...(cores === undefined ? {} : { VLLM_CPU_OMP_THREADS_BIND: String(cores[0]) }),
-    }),
-  });
+  const engine = spawn(
+    join(home.environment, 'bin', 'vllm'),
+    ['serve', home.model, ...flags.split(' '), ...more],
+    {
+      // A process group of its own, so that all of it can be ended at once.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: environmentOf({
+        VLLM_CPU_KVCACHE_SPACE: '1',
+        VLLM_NO_USAGE_STATS: '1',
+        // It leaves its sockets behind.
+        TMPDIR: sockets,
+        VLLM_CACHE_ROOT: join(home.environment, 'cache'),
+        VLLM_CONFIG_ROOT: join(home.environment, 'config'),
+        ...env,
+        ...(cores === undefined ? {} : { VLLM_CPU_OMP_THREADS_BIND: String(cores[0]) }),
+      }),
+    },
+  );
   const log: string[] = [];
   for (const input of [engine.stdout, engine.stderr]) {
     createInterface({ input }).on('line', (line) => {

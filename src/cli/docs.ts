@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { configJsonSchema, configReference } from '../config/reference.ts';
+import { engineReference } from '../engine/reference.ts';
 import { createMetrics } from '../telemetry/prom-metrics.ts';
 import { metricsReference } from '../telemetry/reference.ts';
 import { envoyConfigText } from './envoy-config.ts';
@@ -27,6 +28,7 @@ async function generated(): Promise<ReadonlyMap<string, string>> {
   const files = new Map([
     ['docs/config.md', configReference()],
     ['docs/config.schema.json', `${JSON.stringify(configJsonSchema(), null, 2)}\n`],
+    ['docs/engines.md', engineReference()],
     ['docs/metrics.md', metricsReference(rows)],
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {

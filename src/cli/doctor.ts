@@ -1,15 +1,20 @@
 import { Command } from 'commander';
 import type { Config, EndpointConfig, HostPort, PoolConfig } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
-import type { EngineKind } from '../engine/gauges.ts';
+import type { EngineAdapter } from '../engine/adapter.ts';
+import { ADAPTERS } from '../engine/engines.ts';
+import type { EngineReport } from '../engine/gauges.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { probeHelp } from '../engine/http-help.ts';
-import { askModels, askText, probeHealth } from '../engine/http-probe.ts';
+import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
+import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
 
 type Level = 'ok' | 'warning' | 'problem';
 type Tell = (level: Level, text: string) => void;
 
 const SERVICE_TIMEOUT_MS = 2_000;
+/** No engine's health is slower. */
+const HEALTH_TIMEOUT_MS = 5_000;
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
 const coloured = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
@@ -20,15 +25,36 @@ async function checkEngine(
   tell: Tell,
 ): Promise<void> {
   const where = `pool ${pool.name}, ${endpoint.url}`;
-  const health = await probeHealth(endpoint, pool.health.path, pool.health.timeoutMs);
-  if (!health.ok) {
+  const timeoutMs = Math.max(pool.health.timeoutMs, HEALTH_TIMEOUT_MS);
+  const identity: Identity =
+    pool.engine === 'auto'
+      ? await identifyEngine(endpoint, pool.gauges.path, timeoutMs)
+      : { engine: pool.engine, by: 'the configuration' };
+  const adapter = identity.engine === undefined ? undefined : ADAPTERS[identity.engine];
+  const health = await probeHealth(endpoint, pool.health.path, timeoutMs, adapter?.health);
+  if (health.state !== 'healthy') {
     tell(
-      'problem',
-      `${where}: ${health.detail}; is the engine running, and is the path right (pools.${pool.name}.health.path)?`,
+      health.state === 'loading' ? 'warning' : 'problem',
+      health.state === 'loading'
+        ? `${where}: ${health.detail}; ask again when it is ready`
+        : `${where}: ${health.detail}; is the engine running, and is the path right (pools.${pool.name}.health.path)?`,
     );
     return;
   }
   tell('ok', `${where}: ${health.detail}`);
+  if (adapter === undefined) {
+    tell(
+      'warning',
+      `${where}: which engine it is cannot be seen (${identity.by}); set pools.${pool.name}.engine`,
+    );
+  } else tell('ok', `${where}: ${adapter.title}, by ${identity.by}`);
+  const sleep = adapter?.health.sleep;
+  if (sleep !== undefined && (await askAsleep(endpoint, sleep, timeoutMs)) === 'asleep') {
+    tell(
+      sleep.wakesByRequest ? 'ok' : 'problem',
+      `${where}: it sleeps; ${sleep.wakesByRequest ? 'a request wakes it' : 'a request would hang: wake it'}`,
+    );
+  }
 
   const models = await askModels(endpoint, pool.health.timeoutMs);
   const wanted = [...config.models.values()]
@@ -44,7 +70,9 @@ async function checkEngine(
     );
   } else tell('ok', `${where}: serves ${models.join(', ')}`);
 
-  const gauges = await askGauges(endpoint, pool.gauges.path);
+  const page = adapter === undefined ? undefined : await askServerInfo(endpoint, adapter, timeoutMs);
+  checkSequences(pool, endpoint, adapter?.info?.maxSequences(page), tell);
+  const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
   if (gauges.kind === 'unusable') {
     const auto = pool.windowPerEndpoint === 'auto';
     tell(
@@ -53,23 +81,60 @@ async function checkEngine(
     );
     return;
   }
-  const { kind, gauges: now, kvCapacityTokens } = gauges.report;
-  const capacity =
-    kvCapacityTokens === undefined ? 'KV cache of unknown size' : `KV cache of ${kvCapacityTokens} tokens`;
-  tell('ok', `${where}: ${kind}, ${now.running} running, ${now.waiting} waiting, ${capacity}`);
+  const { gauges: now } = gauges.report;
+  tell('ok', `${where}: ${reportText(gauges.report, adapter?.info?.kvCapacityTokens?.(page))}`);
   if (now.waiting > 0) {
     tell(
       'warning',
       `${where}: requests wait in the engine; another client uses it, or windowPerEndpoint is too large`,
     );
   }
-  await checkHelp(pool, endpoint, kind, models?.[0], tell);
+  await checkHelp(pool, endpoint, ADAPTERS[gauges.report.kind], models?.[0], tell);
+}
+
+/** @param ofPage KV cache by the engine's own page, in tokens, for when its metrics do not say it. */
+function reportText(
+  { kind, gauges, kvCapacityTokens, prefixCache, loras }: EngineReport,
+  ofPage: number | undefined,
+): string {
+  const capacity = kvCapacityTokens ?? ofPage;
+  const parts = [
+    kind,
+    `${gauges.running} running`,
+    `${gauges.waiting} waiting`,
+    capacity === undefined ? 'KV cache of unknown size' : `KV cache of ${capacity} tokens`,
+  ];
+  if (prefixCache?.kind === 'rate' || (prefixCache?.promptTokens ?? 0) > 0) {
+    parts.push(`${Math.round(100 * hitRateOf(prefixCache))} % of the prompt tokens from its prefix cache`);
+  }
+  if (loras !== undefined) parts.push(`at most ${loras.max} LoRA adapters at once`);
+  return parts.join(', ');
+}
+
+function hitRateOf(cache: EngineReport['prefixCache']): number {
+  if (cache === undefined) return 0;
+  return cache.kind === 'rate' ? cache.hitRate : cache.cachedTokens / cache.promptTokens;
+}
+
+/** Where an engine says how many sequences it runs, a fixed window should be no larger. */
+function checkSequences(
+  { name, windowPerEndpoint }: PoolConfig,
+  endpoint: EndpointConfig,
+  most: number | undefined,
+  tell: Tell,
+): void {
+  if (most === undefined) return;
+  const tooLarge = windowPerEndpoint !== 'auto' && windowPerEndpoint > most;
+  tell(
+    tooLarge ? 'warning' : 'ok',
+    `pool ${name}, ${endpoint.url}: runs ${most} sequences at once${tooLarge ? `, less than pools.${name}.windowPerEndpoint` : ''}`,
+  );
 }
 
 async function checkHelp(
   pool: PoolConfig,
   endpoint: EndpointConfig,
-  kind: EngineKind,
+  { kind }: EngineAdapter,
   model: string | undefined,
   tell: Tell,
 ): Promise<void> {
@@ -97,7 +162,9 @@ interface ServiceHealth {
       {
         readonly healthy?: number;
         readonly endpoints?: number;
-        readonly windows?: Readonly<Record<string, { window?: number; by?: string; gauges?: string }>>;
+        readonly windows?: Readonly<
+          Record<string, { window?: number; by?: string; engine?: string; gauges?: string }>
+        >;
       }
     >
   >;
@@ -128,10 +195,10 @@ async function checkService({ host, port }: HostPort, tell: Tell): Promise<void>
       healthy === endpoints ? 'ok' : 'problem',
       `pool ${pool}: ${healthy} of ${endpoints} endpoints are in the rotation`,
     );
-    for (const [url, { window = 0, by = '', gauges }] of Object.entries(windows)) {
+    for (const [url, { window = 0, by = '', engine, gauges }] of Object.entries(windows)) {
       tell(
         gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
-        `pool ${pool}, ${url}: window ${window} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
+        `pool ${pool}, ${url}: ${engine === undefined ? '' : `${engine}, `}window ${window} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
       );
     }
   }

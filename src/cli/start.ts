@@ -112,6 +112,9 @@ export function startCommand(): Command {
           env['XDG_RUNTIME_DIR'] = directory;
         }
         const loaded = loadOrThrow(path, env);
+        if (loaded.config.picker !== undefined) {
+          throw new Error('mode: endpoint-picker is for a gateway that runs already; use `fairlane serve`');
+        }
         const config = demo ? await onFreePorts(loaded.config) : loaded.config;
         const binary = await findEnvoy({ env: process.env, onProgress: say });
         say(binary.description);

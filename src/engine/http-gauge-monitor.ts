@@ -23,11 +23,16 @@ const MAX_AGE_MS = 1_000;
 /** Endpoints are not all read in the same moment. */
 const JITTER = 0.1;
 
-export async function askGauges(endpoint: EndpointConfig, path: string): Promise<GaugesResult> {
+/** @param engine what it must be; `auto`: whichever it is. */
+export async function askGauges(
+  endpoint: EndpointConfig,
+  path: string,
+  engine: PoolConfig['engine'],
+): Promise<GaugesResult> {
   try {
     const { status, body } = await askText(endpoint, path, MAX_AGE_MS);
     if (status !== 200) return { kind: 'unusable', detail: `GET ${path}: ${status}` };
-    return readGauges(body);
+    return readGauges(body, engine === 'auto' ? undefined : engine);
   } catch (error) {
     return {
       kind: 'unusable',
@@ -46,7 +51,7 @@ export function startGaugeMonitor({
   const timers = new Map<string, NodeJS.Timeout>();
   const watch = (endpoint: EndpointConfig): void => {
     const read = async (): Promise<void> => {
-      const result = await askGauges(endpoint, pool.gauges.path);
+      const result = await askGauges(endpoint, pool.gauges.path, pool.engine);
       if (stopped) return;
       if (result.kind === 'report') onReport(endpoint, result.report);
       else onUnusable(endpoint, result.detail);

@@ -1,7 +1,10 @@
 /** Probes every endpoint of a pool at its interval, each on its own timer, and tells of changes. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
 import { afterProbe, type HealthState, UNKNOWN_HEALTH } from '../route/health.ts';
-import { askModels, probeHealth } from './http-probe.ts';
+import type { EngineAdapter } from './adapter.ts';
+import { ADAPTERS, ALL_ADAPTERS } from './engines.ts';
+import { type Identity, identifyEngine } from './http-identify.ts';
+import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
 export interface HealthMonitor {
   /** Resolves when every endpoint has been probed once. */
@@ -17,16 +20,23 @@ export interface HealthMonitorOptions {
   readonly addressOf: (endpoint: EndpointConfig) => string;
   readonly onHealth: (endpoint: EndpointConfig, healthy: boolean, detail: string) => void;
   readonly onModels: (models: readonly string[]) => void;
+  /** Which engine a healthy endpoint is; told again when it has been away. */
+  readonly onEngine: (endpoint: EndpointConfig, identity: Identity) => void;
 }
 
 /** Models change when an adapter is loaded: asked again every so many probes. */
 const PROBES_PER_MODEL_QUESTION = 5;
+/** An endpoint that told nothing is asked again which engine it is, every so many probes. */
+const PROBES_PER_ENGINE_QUESTION = 15;
+/** What is not yet known may be the slowest to answer. */
+const LONGEST_TIMEOUT_MS = Math.max(...ALL_ADAPTERS.map(({ health }) => health.leastTimeoutMs));
 
 export function startHealthMonitor({
   pool,
   addressOf,
   onHealth,
   onModels,
+  onEngine,
 }: HealthMonitorOptions): HealthMonitor {
   const { health } = pool;
   let stopped = false;
@@ -36,12 +46,60 @@ export function startHealthMonitor({
   const watch = (endpoint: EndpointConfig): { first: Promise<void>; probeNow: () => void } => {
     let state: HealthState = UNKNOWN_HEALTH;
     let untilModels = 0;
+    let untilEngine = 0;
+    let identity: Identity | undefined;
+    let wasHealthy = false;
+    let cannotSleep = false;
+    const adapter = (): EngineAdapter | undefined =>
+      identity?.engine === undefined ? undefined : ADAPTERS[identity.engine];
+
+    const identify = async (): Promise<void> => {
+      if (identity?.engine !== undefined) return;
+      if (untilEngine > 0) {
+        untilEngine -= 1;
+        return;
+      }
+      untilEngine = PROBES_PER_ENGINE_QUESTION;
+      const found: Identity =
+        pool.engine === 'auto'
+          ? await identifyEngine(endpoint, pool.gauges.path, health.timeoutMs)
+          : { engine: pool.engine, by: 'the configuration' };
+      const isNews = identity === undefined || found.engine !== undefined;
+      identity = found;
+      if (isNews && !stopped) onEngine(endpoint, found);
+    };
+
+    const ask = async (): Promise<ProbeResult> => {
+      const known = adapter()?.health;
+      const leastMs = identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
+      const timeoutMs = Math.max(health.timeoutMs, leastMs);
+      const result = await probeHealth(endpoint, health.path, timeoutMs, known, wasHealthy);
+      wasHealthy = result.answered && (wasHealthy || result.state === 'healthy');
+      if (result.state !== 'healthy') return result;
+      await identify();
+      const sleep = adapter()?.health.sleep;
+      if (sleep === undefined || sleep.wakesByRequest || cannotSleep) return result;
+      const answer = await askAsleep(endpoint, sleep, health.timeoutMs);
+      cannotSleep = answer === 'cannot';
+      return answer === 'asleep'
+        ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` }
+        : result;
+    };
+
     const probe = async (): Promise<void> => {
       if (stopped || running.has(endpoint.url)) return;
       running.add(endpoint.url);
-      const result = await probeHealth(endpoint, health.path, health.timeoutMs);
+      const result = await ask();
       const before = state;
-      state = afterProbe(state, result.ok, health);
+      // What sleeps is certain at once: a request that is sent to it hangs.
+      const thresholds = result.state === 'asleep' ? { ...health, unhealthyAfter: 1 } : health;
+      state = afterProbe(state, result.state === 'healthy', thresholds);
+      if (!state.healthy && result.state !== 'healthy' && result.state !== 'asleep') {
+        // What comes back may be another engine.
+        identity = undefined;
+        untilEngine = 0;
+        cannotSleep = false;
+      }
       if (stopped) return;
       if (!before.known || before.healthy !== state.healthy) {
         onHealth(endpoint, state.healthy, result.detail);

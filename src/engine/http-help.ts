@@ -1,7 +1,9 @@
 /** Finds out what an engine can do for fairness itself, by asking it for one token. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
-import type { EngineKind } from './gauges.ts';
-import { type EngineHelp, NO_HELP, sglangPriority, vllmPriority } from './help.ts';
+import type { EngineAdapter, EngineKind, PriorityValues } from './adapter.ts';
+import { ADAPTERS } from './engines.ts';
+import type { EngineHelp } from './help.ts';
+import { askServerInfo } from './http-identify.ts';
 import { askText } from './http-probe.ts';
 
 const TIMEOUT_MS = 10_000;
@@ -17,16 +19,17 @@ async function tryField(endpoint: EndpointConfig, model: string, field: object):
   }
 }
 
-async function serverInfo(endpoint: EndpointConfig): Promise<unknown> {
-  for (const path of ['/get_server_info', '/server_info']) {
-    try {
-      const { status, body } = await askText(endpoint, path, TIMEOUT_MS);
-      if (status === 200) return JSON.parse(body) as unknown;
-    } catch {
-      // The next path, or none: then it takes no priorities.
-    }
-  }
-  return undefined;
+async function askPriority(
+  endpoint: EndpointConfig,
+  adapter: EngineAdapter,
+  model: string,
+): Promise<PriorityValues | undefined> {
+  const { priority } = adapter;
+  if (priority === undefined) return undefined;
+  const { field, found } = priority;
+  return found.by === 'trial'
+    ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }))
+    : found.valuesOf(await askServerInfo(endpoint, adapter, TIMEOUT_MS));
 }
 
 /** @param model one that the endpoint serves. */
@@ -36,14 +39,13 @@ export async function probeHelp(
   model: string,
   wanted: PoolConfig['engineHelp'],
 ): Promise<EngineHelp> {
-  if (kind !== 'vllm' && kind !== 'sglang') return NO_HELP;
-  const priority =
-    wanted.priority === 'off'
-      ? undefined
-      : kind === 'vllm'
-        ? vllmPriority(await tryField(endpoint, model, { priority: 1 }))
-        : sglangPriority(await serverInfo(endpoint));
-  const cacheSalt =
-    wanted.cacheSalt === 'auto' && (await tryField(endpoint, model, { cache_salt: SALT })) === 200;
-  return { priority, cacheSalt };
+  const adapter = ADAPTERS[kind];
+  const { cacheSalt } = adapter;
+  return {
+    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model),
+    cacheSalt:
+      wanted.cacheSalt === 'auto' &&
+      cacheSalt !== undefined &&
+      (await tryField(endpoint, model, { [cacheSalt.field]: SALT })) === 200,
+  };
 }

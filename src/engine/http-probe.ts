@@ -1,9 +1,12 @@
 /** Asks an endpoint how it is, and which models it serves. */
 import { Agent, request } from 'node:http';
 import type { EndpointConfig } from '../config/config.ts';
+import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './adapter.ts';
 
 export interface ProbeResult {
-  readonly ok: boolean;
+  readonly state: EngineState;
+  /** False: nothing listens there, or it took too long. */
+  readonly answered: boolean;
   /** For the log: the status, or why there is none. */
   readonly detail: string;
 }
@@ -58,17 +61,42 @@ export function askText(
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Healthy is a 2xx within the time. A redirect is not followed: whatever answers there is not an engine. */
+/**
+ * No answer within the time is dead, and so is a redirect, which is not followed: whatever answers there is no engine.
+ *
+ * @param health of the engine, if it is known.
+ * @param wasHealthy it has been healthy since something began to listen there.
+ */
 export async function probeHealth(
   endpoint: EndpointConfig,
   path: string,
   timeoutMs: number,
+  health?: EngineHealth,
+  wasHealthy = false,
 ): Promise<ProbeResult> {
   try {
-    const { status } = await askText(endpoint, path, timeoutMs);
-    return { ok: status >= 200 && status < 300, detail: `GET ${path}: ${status}` };
+    const answer = await askText(endpoint, path, timeoutMs);
+    const state =
+      health === undefined ? stateByStatus(answer, wasHealthy) : health.stateOf(answer, wasHealthy);
+    const detail = `GET ${path}: ${answer.status}${state === 'loading' ? ', loading' : ''}`;
+    return { state, answered: true, detail };
   } catch (error) {
-    return { ok: false, detail: `GET ${path}: ${reasonOf(error)}` };
+    return { state: 'dead', answered: false, detail: `GET ${path}: ${reasonOf(error)}` };
+  }
+}
+
+/** `cannot`: it has no such page. Undefined: no answer that says anything. */
+export async function askAsleep(
+  endpoint: EndpointConfig,
+  sleep: EngineSleep,
+  timeoutMs: number,
+): Promise<'asleep' | 'awake' | 'cannot' | undefined> {
+  try {
+    const { status, body } = await askText(endpoint, sleep.path, timeoutMs);
+    if (status === 404) return 'cannot';
+    return status === 200 ? (sleep.isAsleep(JSON.parse(body)) ? 'asleep' : 'awake') : undefined;
+  } catch {
+    return undefined;
   }
 }
 

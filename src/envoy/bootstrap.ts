@@ -13,6 +13,7 @@ import {
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
+import { FORBIDDEN_HEADERS } from '../openai/forbidden-headers.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { duration, type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 
@@ -106,7 +107,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
       path,
       headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
     });
-    const hidden = [TENANT_HEADER, POOL_HEADER];
+    const hidden = [TENANT_HEADER, POOL_HEADER, ...FORBIDDEN_HEADERS];
     return [
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),

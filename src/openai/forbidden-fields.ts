@@ -41,9 +41,12 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'use_beam_search',
   'background',
 
-  // A prompt that differs from the one counted, or that is code: Jinja templates, serialised tensors.
+  // A prompt that differs from the one counted, or that is code: Jinja templates, serialised tensors, token ids beside
+  // the messages (SGLang), a conversation beside the input (vLLM's Responses).
   'truncate_prompt_tokens',
   'prompt_embeds',
+  'input_ids',
+  'previous_input_messages',
   'chat_template',
 
   // Code and settings of the operator's extensions: processors are imported or unpickled by name.
@@ -51,6 +54,7 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'custom_logit_processor',
   'custom_params',
   'vllm_xargs',
+  'watermark',
   'watermarking',
 
   // What slows the batch that others share, or hides tokens from the meter; metric labels are unbounded series.

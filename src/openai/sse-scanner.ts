@@ -85,8 +85,12 @@ export function scanEvent(
           break;
         case 0x63 /* c */:
           // "chatcmpl-…", "created", "content" and "choices" are in every chunk: the third letter tells them apart.
-          if (!typed && i + 2 < to && data[i + 2] === 0x6f && hasChoices(data, i, to))
-            lineHints |= HINT_CONTENT;
+          if (!typed && i + 2 < to) {
+            const third = data[i + 2];
+            if (third === 0x6f) {
+              if (hasChoices(data, i, to)) lineHints |= HINT_CONTENT;
+            } else if (third === 0x6e && isNullContent(data, i, to)) lineHints |= HINT_PARSE;
+          }
           break;
         case 0x74 /* t */:
           if (typed) lineHints |= typeHint(data, i, to);
@@ -160,6 +164,7 @@ const USAGE = ascii('usage"');
 const ERROR = ascii('error"');
 const FINISH_REASON = ascii('finish_reason"');
 const CHOICES = ascii('choices"');
+const CONTENT = ascii('content"');
 const TYPE = ascii('type"');
 const RESPONSE = ascii('response.');
 const DELTA = ascii('.delta');
@@ -210,6 +215,13 @@ function isFinish(data: Uint8Array, at: number, to: number): boolean {
   if (!matches(data, at, to, FINISH_REASON)) return false;
   const value = valueAt(data, at + FINISH_REASON.length, to);
   return value >= 0 && data[value] === QUOTE && value + 1 < to && data[value + 1] !== QUOTE;
+}
+
+/** Nothing is said here: the first chunk of a choice (llama.cpp), or another field says it. */
+function isNullContent(data: Uint8Array, at: number, to: number): boolean {
+  if (!matches(data, at, to, CONTENT)) return false;
+  const value = valueAt(data, at + CONTENT.length, to);
+  return value >= 0 && data[value] === 0x6e;
 }
 
 /** A list of choices with something in it. */

@@ -27,7 +27,9 @@ export function usageOf(value: unknown): Usage | undefined {
   const usage = own(value, 'usage') ?? own(value, 'response', 'usage') ?? own(value, 'message', 'usage');
   const timings = value['timings'];
   if (!isObject(usage)) return isObject(timings) ? usageOfTimings(timings) : undefined;
-  if (usage['prompt_tokens'] !== undefined) return usageOfOpenAi(usage, timings);
+  if (usage['prompt_tokens'] !== undefined) {
+    return withOtherChoices(usageOfOpenAi(usage, timings), value['choices'], timings);
+  }
   return usageOfInputOutput(usage);
 }
 
@@ -44,6 +46,17 @@ function usageOfOpenAi(usage: Fields, timings: unknown): Usage | undefined {
   const cached =
     own(usage, 'prompt_tokens_details', 'cached_tokens') ?? own({ timings }, 'timings', 'cache_n');
   return usageFrom(usage['prompt_tokens'], usage['completion_tokens'] ?? 0, cached ?? 0);
+}
+
+/**
+ * llama.cpp reports the tokens of one choice for all of them, as `timings`, which only it sends, show. The others are
+ * taken to be as long.
+ */
+function withOtherChoices(usage: Usage | undefined, choices: unknown, timings: unknown): Usage | undefined {
+  if (usage === undefined || !Array.isArray(choices) || choices.length < 2 || !isObject(timings))
+    return usage;
+  if (timings['predicted_n'] !== usage.completionTokens) return usage;
+  return { ...usage, completionTokens: Math.min(MAX_TOKENS, usage.completionTokens * choices.length) };
 }
 
 /** Responses and Anthropic use the same two names, but only Anthropic's input_tokens leave out the cached ones. */

@@ -7,9 +7,12 @@ import type { HostPort } from '../config/config.ts';
 interface PoolHealth {
   readonly healthy: number;
   readonly endpoints: number;
-  /** By endpoint: its window, what that goes by, and what is wrong with its engine's gauges. */
+  /** By endpoint: its window, what that goes by, which engine it is, and what is wrong with its gauges. */
   readonly windows: Readonly<
-    Record<string, { readonly window: number; readonly by: string; readonly gauges?: string }>
+    Record<
+      string,
+      { readonly window: number; readonly by: string; readonly engine?: string; readonly gauges?: string }
+    >
   >;
 }
 

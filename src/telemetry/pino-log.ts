@@ -71,6 +71,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
         case 'limits-loaded':
         case 'models-discovered':
         case 'engine-help':
+        case 'engine-identified':
         case 'draining':
         case 'drained':
           log.info(fields, kind);

@@ -39,6 +39,12 @@ interface RedisStatus {
   readonly commands: number;
 }
 
+const SHARE_KINDS = ['concurrency', 'window'] as const;
+type ShareTotals = (kind: (typeof SHARE_KINDS)[number]) => {
+  readonly capacity: number;
+  readonly held: number;
+};
+
 /** What the rate limit service counts. */
 interface RateLimitHit {
   readonly domain: string;
@@ -58,6 +64,8 @@ export interface Metrics extends Telemetry {
   readonly rateLimitHit: (hit: RateLimitHit) => void;
   /** There is a Redis: its gauges are shown from now on. */
   readonly watchRedis: (status: () => RedisStatus) => void;
+  /** Capacities are divided among replicas: what there is, and what this one may use. */
+  readonly watchShares: (totals: ShareTotals) => void;
 }
 
 export function createMetrics(source: MetricsSource): Metrics {
@@ -173,6 +181,29 @@ export function createMetrics(source: MetricsSource): Metrics {
     'Commands sent to Redis since the start.',
     ({ commands }) => commands,
   );
+  let shareTotals: ShareTotals | undefined;
+  const shareGauge = (name: string, help: string, value: 'capacity' | 'held'): Gauge<'kind'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['kind'],
+      registers,
+      collect() {
+        this.reset();
+        if (shareTotals === undefined) return;
+        for (const kind of SHARE_KINDS) this.set({ kind }, shareTotals(kind)[value]);
+      },
+    });
+  shareGauge(
+    'fairlane_shared_capacity',
+    'What replicas divide among them and this one has requests for. kind is concurrency (maxConcurrent of such tenants) or window (sequences of such endpoints).',
+    'capacity',
+  );
+  shareGauge(
+    'fairlane_shared_capacity_held',
+    'What this replica may use of fairlane_shared_capacity at the moment.',
+    'held',
+  );
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',
     help: 'ext_proc streams that ended by a fault of the service. Each is a bug worth a report.',
@@ -212,7 +243,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   poolGauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", 'inFlight');
   poolGauge(
     'fairlane_pool_window',
-    'Sequences that the healthy endpoints of the pool may have in flight.',
+    'Sequences that the healthy endpoints of the pool may have in flight: this replica’s part, where replicas share them.',
     'window',
   );
   poolGauge(
@@ -260,7 +291,7 @@ export function createMetrics(source: MetricsSource): Metrics {
     });
   endpointGauge(
     'fairlane_endpoint_window',
-    'Sequences that the endpoint may have in flight.',
+    'Sequences that the endpoint may have in flight: this replica’s part, where replicas share it.',
     ({ window }) => window,
   );
   new Gauge({
@@ -331,6 +362,9 @@ export function createMetrics(source: MetricsSource): Metrics {
     registry,
     watchRedis(status) {
       redisStatus = status;
+    },
+    watchShares(totals) {
+      shareTotals = totals;
     },
     rateLimitHit({ domain, metricKey, hits, outcome }) {
       const known = rateLimitKeys.has(metricKey) || rateLimitKeys.size < MAX_RATE_LIMIT_KEYS;

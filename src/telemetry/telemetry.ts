@@ -16,6 +16,15 @@ export type ServiceEvent =
       readonly detail: string;
     }
   | {
+      readonly kind: 'engine-identified';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** Absent: none that is known. */
+      readonly engine?: string;
+      /** Where it was seen, or why it was not. */
+      readonly by: string;
+    }
+  | {
       readonly kind: 'engine-gauges';
       readonly pool: string;
       readonly endpoint: string;

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readGauges } from '../../../src/engine/gauges.ts';
@@ -13,20 +12,9 @@ const detail = (text: string): string => {
   return result.kind === 'unusable' ? result.detail : 'usable';
 };
 
-describe("an engine's metrics", () => {
-  it('are read from a real vLLM 0.32', () => {
-    const text = readFileSync(
-      new URL('../../fixtures/engine-metrics/vllm-0.32.txt', import.meta.url),
-      'utf8',
-    );
-    const { kind, gauges, kvCapacityTokens } = report(text);
-    expect(kind).toBe('vllm');
-    expect(gauges.running).toBe(4);
-    expect(gauges.waiting).toBe(0);
-    expect(gauges.kvUsage).toBeGreaterThan(0);
-    expect(kvCapacityTokens).toBeGreaterThan(1_000);
-  });
+const base = 'vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n';
 
+describe("an engine's metrics", () => {
   it.each([
     [
       'older vLLM',
@@ -86,7 +74,6 @@ describe("an engine's metrics", () => {
   });
 
   it('do without a KV usage or a capacity that makes no sense', () => {
-    const base = 'vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n';
     expect(report(`${base}vllm:kv_cache_usage_perc 40`).gauges).toEqual({ running: 1, waiting: 0 });
     for (const labels of [
       '',
@@ -98,12 +85,91 @@ describe("an engine's metrics", () => {
     }
   });
 
+  it('may be told to be one engine’s, and are then read as no other’s', () => {
+    const tgi = 'tgi_batch_current_size 6\ntgi_queue_size 0';
+    const llamacpp = 'llamacpp:requests_processing 2\nllamacpp:requests_deferred 7';
+    expect(readGauges(tgi, 'tgi').kind).toBe('report');
+    expect(readGauges(tgi, 'vllm')).toEqual({ kind: 'unusable', detail: 'metrics of TGI, not of vLLM' });
+    expect(readGauges('', 'sglang')).toEqual({ kind: 'unusable', detail: 'no metrics of SGLang' });
+    // One page with two engines' metrics, as behind a proxy that collects.
+    expect(readGauges(`${tgi}\n${llamacpp}`, 'llamacpp')).toMatchObject({
+      report: { kind: 'llamacpp', gauges: { running: 2, waiting: 7 } },
+    });
+  });
+
+  it('tell the adapters of the newest series alone', () => {
+    const lora = (running: string, time: string, max = '4') =>
+      `vllm:lora_requests_info{max_lora="${max}",running_lora_adapters="${running}",waiting_lora_adapters=""} ${time}\n`;
+    expect(report(base + lora('a,b', '1.7e9') + lora('c', '1.8e9') + lora('', '1.6e9')).loras).toEqual({
+      max: 4,
+      running: ['c'],
+      waiting: [],
+    });
+    expect(report(base + lora('a', 'NaN') + lora('b', '1')).loras?.running).toEqual(['b']);
+    // A name with quotes and braces is still one label.
+    expect(report(base + lora('x\\",max_lora=\\"9', '2')).loras).toMatchObject({ max: 4 });
+    for (const bad of [
+      lora('a', '+Inf'),
+      lora('a', '1', 'many'),
+      lora('a', '1', '-1'),
+      lora('a', '1', '0'),
+    ]) {
+      expect(report(base + bad).loras).toBeUndefined();
+    }
+  });
+
+  it('tell the prefix cache, where both of its numbers are there and make sense', () => {
+    const cache = (queries: string, hits: string) =>
+      report(`${base}vllm:prefix_cache_queries_total ${queries}\nvllm:prefix_cache_hits_total ${hits}`)
+        .prefixCache;
+    expect(cache('100', '30')).toEqual({ kind: 'tokens', promptTokens: 100, cachedTokens: 30 });
+    for (const bad of ['NaN', '-1', '+Inf', 'x']) {
+      expect(cache(bad, '1')).toBeUndefined();
+      expect(cache('1', bad)).toBeUndefined();
+    }
+    expect(report(`${base}vllm:prefix_cache_hits_total 3`).prefixCache).toBeUndefined();
+    const sglang = 'sglang:num_running_reqs 1\nsglang:num_queue_reqs 0\nsglang:cache_hit_rate ';
+    expect(report(`${sglang}0.5`).prefixCache).toEqual({ kind: 'rate', hitRate: 0.5 });
+    for (const bad of ['NaN', '-0.1', '50']) expect(report(sglang + bad).prefixCache).toBeUndefined();
+    const llamacpp = 'llamacpp:requests_processing 1\nllamacpp:requests_deferred 0\n';
+    expect(
+      report(`${llamacpp}llamacpp:prompt_tokens_total 10\nllamacpp:prompt_tokens_cached_total 30`)
+        .prefixCache,
+    ).toEqual({ kind: 'tokens', promptTokens: 40, cachedTokens: 30 });
+  });
+
+  it('tell whether it sleeps: one core that does is enough', () => {
+    const awake = (engine: number, value: string) =>
+      `vllm:engine_sleep_state{engine="${engine}",sleep_state="awake"} ${value}\n`;
+    const offloaded = 'vllm:engine_sleep_state{engine="0",sleep_state="weights_offloaded"} 0\n';
+    expect(report(base + awake(0, '1.0') + offloaded).asleep).toBe(false);
+    expect(report(base + awake(0, '1.0') + awake(1, '0.0')).asleep).toBe(true);
+    expect(report(base + offloaded).asleep).toBeUndefined();
+    expect(report(base).asleep).toBeUndefined();
+  });
+
+  it('count no series of a part beside the whole, in any metric', () => {
+    const text = ['num_running_reqs', 'num_queue_reqs', 'max_total_num_tokens']
+      .flatMap((name) => [`sglang:${name}{priority=""} 8`, `sglang:${name}{priority="1"} 8`])
+      .join('\n');
+    expect(report(text)).toMatchObject({ gauges: { running: 8, waiting: 8 }, kvCapacityTokens: 8 });
+    expect(detail(text.replaceAll('priority=""', 'priority="0"'))).toContain('num_running_reqs is missing');
+  });
+
   it('never make it fail, whatever they are', () => {
     const line = fc.oneof(
       fc.string(),
       fc
         .tuple(
-          fc.constantFrom('vllm:num_requests_running', 'vllm:num_requests_waiting', 'vllm:cache_config_info'),
+          fc.constantFrom(
+            'vllm:num_requests_running',
+            'vllm:num_requests_waiting',
+            'vllm:cache_config_info',
+            'vllm:lora_requests_info',
+            'vllm:engine_sleep_state',
+            'sglang:num_running_reqs',
+            'sglang:num_queue_reqs',
+          ),
           fc.string(),
           fc.double(),
         )

@@ -1,22 +1,23 @@
 import { describe, expect, it } from 'vitest';
 import { cacheSaltOf } from '../../../src/admission/cache-salt.ts';
 import type { TenantConfig } from '../../../src/config/config.ts';
-import { commonHelp, NO_HELP, sglangPriority, vllmPriority } from '../../../src/engine/help.ts';
+import { commonHelp, NO_HELP } from '../../../src/engine/help.ts';
+import { SGLANG } from '../../../src/engine/sglang.ts';
+import { VLLM } from '../../../src/engine/vllm.ts';
 
 describe("an engine's help", () => {
   it('is used in the direction that the engine has', () => {
-    expect(vllmPriority(200)).toEqual({ quiet: 0, other: 10 });
-    expect([vllmPriority(400), vllmPriority(500), vllmPriority(0)]).toEqual([
-      undefined,
-      undefined,
-      undefined,
-    ]);
-    expect(sglangPriority({ enable_priority_scheduling: true })).toEqual({ quiet: 10, other: 0 });
+    const trial = VLLM.priority?.found;
+    const info = SGLANG.priority?.found;
+    if (trial?.by !== 'trial' || info?.by !== 'info') throw new Error('vLLM is tried, SGLang asked');
+    expect(trial.valuesOf(200)).toEqual({ quiet: 0, other: 10 });
+    expect([400, 500, 0].map((status) => trial.valuesOf(status))).toEqual([undefined, undefined, undefined]);
+    expect(info.valuesOf({ enable_priority_scheduling: true })).toEqual({ quiet: 10, other: 0 });
     expect(
-      sglangPriority({ enable_priority_scheduling: true, schedule_low_priority_values_first: true }),
+      info.valuesOf({ enable_priority_scheduling: true, schedule_low_priority_values_first: true }),
     ).toEqual({ quiet: 0, other: 10 });
-    for (const info of [undefined, null, {}, [], 'yes', { enable_priority_scheduling: 'true' }]) {
-      expect(sglangPriority(info)).toBeUndefined();
+    for (const page of [undefined, null, {}, [], 'yes', { enable_priority_scheduling: 'true' }]) {
+      expect(info.valuesOf(page)).toBeUndefined();
     }
   });
 

@@ -130,6 +130,12 @@ describe('tokens', () => {
     expect(read(chat({ content: 'a' }) + chat({ content: '' }, 'stop')).tokenEvents).toBe(1);
   });
 
+  it('are not counted in the role of a choice that begins later', () => {
+    const first = chat({ content: 'a' });
+    expect(read(first + chat({ role: 'assistant', content: null }, null, 1)).tokenEvents).toBe(1);
+    expect(read(first + chat({ content: null, reasoning_content: 'hm' }, null, 1)).tokenEvents).toBe(2);
+  });
+
   it('are counted in completions by their text', () => {
     const text = (t: string, finish: string | null = null) =>
       event({ choices: [{ index: 0, text: t, finish_reason: finish }] });

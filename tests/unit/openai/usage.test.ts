@@ -49,6 +49,29 @@ describe('usage is read from', () => {
     ],
     ['llama.cpp timings alone', { timings: { cache_n: 3, prompt_n: 2, predicted_n: 4 } }, usage(5, 4, 3)],
     [
+      'llama.cpp, which counts one choice of several',
+      {
+        choices: [{}, {}, {}],
+        usage: { prompt_tokens: 5, completion_tokens: 2 },
+        timings: { cache_n: 3, predicted_n: 2 },
+      },
+      usage(5, 6, 3),
+    ],
+    [
+      'llama.cpp, should it count all choices',
+      {
+        choices: [{}, {}],
+        usage: { prompt_tokens: 5, completion_tokens: 4 },
+        timings: { cache_n: 3, predicted_n: 2 },
+      },
+      usage(5, 4, 3),
+    ],
+    [
+      'an engine that counts all choices',
+      { choices: [{}, {}], usage: { prompt_tokens: 5, completion_tokens: 4 } },
+      usage(5, 4),
+    ],
+    [
       'more cached than prompt',
       { usage: { prompt_tokens: 5, prompt_tokens_details: { cached_tokens: 9 } } },
       usage(5, 0, 5),

@@ -1,0 +1,63 @@
+/** Asks an endpoint which engine it is, and what its engine says of itself. */
+import type { EndpointConfig } from '../config/config.ts';
+import type { EngineAdapter, EngineKind } from './adapter.ts';
+import { readGauges } from './gauges.ts';
+import { askText } from './http-probe.ts';
+import { IDENTIFYING_PATHS, recognise } from './identify.ts';
+
+export interface Identity {
+  /** Undefined: none that is known. */
+  readonly engine: EngineKind | undefined;
+  /** Where it was seen, or why it was not. For the log. */
+  readonly by: string;
+}
+
+/** The JSON of a page; undefined when there is none. Rejects when there is no answer at all. */
+async function askJson(endpoint: EndpointConfig, path: string, timeoutMs: number): Promise<unknown> {
+  const { status, body } = await askText(endpoint, path, timeoutMs);
+  if (status !== 200) return undefined;
+  try {
+    return JSON.parse(body) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Never rejects. @param timeoutMs for all questions together. */
+export async function identifyEngine(
+  endpoint: EndpointConfig,
+  metricsPath: string,
+  timeoutMs: number,
+): Promise<Identity> {
+  const until = performance.now() + timeoutMs;
+  const left = (): number => Math.max(1, Math.ceil(until - performance.now()));
+  try {
+    const { status, body } = await askText(endpoint, metricsPath, left());
+    const metrics = status === 200 ? readGauges(body) : undefined;
+    if (metrics?.kind === 'report') return { engine: metrics.report.kind, by: metricsPath };
+    for (const path of IDENTIFYING_PATHS) {
+      const engine = recognise(path, await askJson(endpoint, path, left()));
+      if (engine !== undefined) return { engine, by: path };
+    }
+    return { engine: undefined, by: `neither ${metricsPath} nor ${IDENTIFYING_PATHS.join(', ')} tells` };
+  } catch (error) {
+    return { engine: undefined, by: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The JSON of the engine's own page; undefined if it has none or does not answer. Never rejects. */
+export async function askServerInfo(
+  endpoint: EndpointConfig,
+  { info }: EngineAdapter,
+  timeoutMs: number,
+): Promise<unknown> {
+  for (const path of info?.paths ?? []) {
+    try {
+      const page = await askJson(endpoint, path, timeoutMs);
+      if (info?.isOwn(page) === true) return page;
+    } catch {
+      // The next path, or none.
+    }
+  }
+  return undefined;
+}

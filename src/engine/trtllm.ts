@@ -1,0 +1,28 @@
+/** TensorRT-LLM: its gauges, and nothing more. */
+import { type EngineAdapter, stateByStatus } from './adapter.ts';
+
+export const TRTLLM: EngineAdapter = {
+  kind: 'trtllm',
+  title: 'TensorRT-LLM',
+  metrics: {
+    running: 'trtllm_num_requests_running',
+    waiting: 'trtllm_num_requests_waiting',
+    kvUsage: ['trtllm_kv_cache_utilization'],
+    others: [],
+  },
+  ownedBy: undefined,
+  info: undefined,
+  health: { path: '/health', leastTimeoutMs: 0, stateOf: stateByStatus, sleep: undefined },
+  meaningOf: () => undefined,
+  outputCap: {
+    chat: ['max_completion_tokens', 'max_tokens'],
+    completions: ['max_tokens'],
+    unlimited: { chat: 'context', completions: 'context' },
+  },
+  usageOfSeveral: 'all',
+  priority: undefined,
+  cacheSalt: undefined,
+  lora: { selectedBy: undefined, listed: () => [] },
+  refused: { fields: ['disaggregated_params', 'conversation_params', 'lora_request'], headers: [] },
+  managementPaths: [],
+};
