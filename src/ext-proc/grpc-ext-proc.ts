@@ -4,10 +4,15 @@
  * One gRPC stream is one HTTP request. Envoy ends a stream by half-closing it and waits for our close (the runtime flag
  * ext_proc_graceful_grpc_close); a reset is the same to us.
  */
-import { fileURLToPath } from 'node:url';
-import * as grpc from '@grpc/grpc-js';
-import * as protoLoader from '@grpc/proto-loader';
-import type { DirectResponse, Edge, HeaderList, RequestHead, ResponseHead } from '../admission/edge.ts';
+import type {
+  DirectResponse,
+  Edge,
+  HeaderList,
+  RequestHead,
+  ResponseHead,
+  ResponseMode,
+  SendOn,
+} from '../admission/edge.ts';
 import type { RequestLife } from '../admission/request-life.ts';
 import {
   clusterOfPool,
@@ -17,6 +22,20 @@ import {
   RESPONSE_DETAILS_PREFIX,
   TENANT_HEADER,
 } from '../domain/names.ts';
+import { isMalformed } from '../grpc/protobuf.ts';
+import type { GrpcService, ServerStream, StreamHandler } from '../grpc/service.ts';
+import { INTERNAL_FAILURE, MALFORMED_REQUEST, STATUS } from '../grpc/status.ts';
+import {
+  decodeProcessingRequest,
+  encodeHold,
+  encodeImmediate,
+  encodeReplacement,
+  encodeRequestBody,
+  encodeResponseHeaders,
+  headerOf,
+  PASS,
+  type ProcessingRequest,
+} from './codec.ts';
 
 export interface ExtProcOptions {
   readonly createLife: (edge: Edge) => RequestLife;
@@ -28,9 +47,7 @@ export interface ExtProcOptions {
   readonly onStreamError: (detail: string) => void;
 }
 
-export interface ExtProcService {
-  readonly definition: grpc.ServiceDefinition;
-  readonly implementation: grpc.UntypedServiceImplementation;
+export interface ExtProcService extends GrpcService {
   /** Streams that are open. */
   readonly open: () => number;
   /** Time has passed: for what no message tells of. Its cost grows with the open streams. */
@@ -39,68 +56,14 @@ export interface ExtProcService {
   readonly endAll: () => void;
 }
 
-interface WireHeader {
-  readonly key: string;
-  readonly raw_value?: Buffer;
-}
-interface WireHeaders {
-  readonly headers?: { readonly headers?: readonly WireHeader[] } | null;
-  readonly end_of_stream?: boolean;
-}
-interface WireBody {
-  readonly body?: Buffer;
-  readonly end_of_stream?: boolean;
-}
-interface WireValue {
-  readonly stringValue?: string;
-}
-interface WireRequest {
-  readonly request?: string;
-  readonly request_headers?: WireHeaders;
-  readonly response_headers?: WireHeaders;
-  readonly request_body?: WireBody;
-  readonly response_body?: WireBody;
-  readonly attributes?: Readonly<Record<string, { readonly fields?: Readonly<Record<string, WireValue>> }>>;
-  readonly protocol_config?: { readonly request_body_mode?: string } | null;
-}
-type WireStream = grpc.ServerDuplexStream<WireRequest, object>;
-
-const PROTO_ROOT = fileURLToPath(new URL('../../proto/', import.meta.url));
-const ATTRIBUTES = 'envoy.filters.http.ext_proc';
-const OVERWRITE = 'OVERWRITE_IF_EXISTS_OR_ADD';
-
-function loadService(): grpc.ServiceDefinition {
-  const definition = protoLoader.loadSync('envoy/service/ext_proc/v3/external_processor.proto', {
-    includeDirs: [PROTO_ROOT],
-    keepCase: true,
-    longs: Number,
-    enums: String,
-    defaults: false,
-    oneofs: true,
-  });
-  return definition['envoy.service.ext_proc.v3.ExternalProcessor'] as grpc.ServiceDefinition;
-}
-
-const setHeader = (key: string, value: string): object => ({
-  header: { key, raw_value: Buffer.from(value) },
-  append_action: OVERWRITE,
-});
-const setHeaders = (headers: HeaderList): readonly object[] =>
-  headers.map(([key, value]) => setHeader(key, value));
+/** A compressed answer could not be metered as it streams. */
+const REMOVED = ['accept-encoding'];
 
 /** `text/event-stream; charset=utf-8` → `text/event-stream` */
 const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
 
-function headerReader(headers: WireHeaders): (name: string) => string {
-  const list = headers.headers?.headers ?? [];
-  return (name) => {
-    for (const header of list) if (header.key === name) return header.raw_value?.toString('latin1') ?? '';
-    return '';
-  };
-}
-
-function requestHead(headers: WireHeaders): RequestHead {
-  const header = headerReader(headers);
+function requestHead({ headers, endOfStream }: ProcessingRequest): RequestHead {
+  const header = (name: string): string => headerOf(headers, name);
   const length = Number.parseInt(header('content-length'), 10);
   return {
     method: header(':method'),
@@ -108,201 +71,178 @@ function requestHead(headers: WireHeaders): RequestHead {
     tenant: header(TENANT_HEADER),
     requestId: header('x-request-id'),
     contentLength: Number.isFinite(length) ? length : undefined,
-    endOfStream: headers.end_of_stream === true,
+    endOfStream,
     header,
   };
 }
 
-function responseHead(message: WireRequest, headers: WireHeaders): ResponseHead {
-  const header = headerReader(headers);
-  const attributes = message.attributes?.[ATTRIBUTES]?.fields;
-  return {
-    status: Number.parseInt(header(':status'), 10) || 0,
-    contentType: mediaType(header('content-type')),
-    contentEncoding: header('content-encoding').trim().toLowerCase(),
-    upstream: attributes?.['upstream.address']?.stringValue ?? '',
-    endOfStream: headers.end_of_stream === true,
-  };
-}
-
-const immediateResponse = (response: DirectResponse): object => ({
-  immediate_response: {
-    status: { code: response.status },
-    headers: { set_headers: setHeaders(response.headers) },
-    body: Buffer.from(response.body),
-    details: RESPONSE_DETAILS_PREFIX + response.details,
-  },
+const responseHead = ({ headers, upstream, endOfStream }: ProcessingRequest): ResponseHead => ({
+  status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
+  contentType: mediaType(headerOf(headers, 'content-type')),
+  contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
+  upstream,
+  endOfStream,
 });
 
-export function createExtProcService(options: ExtProcOptions): ExtProcService {
-  const loaded = loadService();
-  const process = loaded['Process'];
-  if (process === undefined) throw new Error('proto/ lacks ExternalProcessor.Process');
-  const encode = process.responseSerialize as (message: object) => Buffer;
-  /** The answer to nearly every chunk, encoded once. */
-  const passChunk = encode({ response_body: { response: {} } });
-  const passTrailers = encode({ response_trailers: {} });
-  const definition: grpc.ServiceDefinition = {
-    Process: {
-      ...process,
-      responseSerialize: (message: object) => (Buffer.isBuffer(message) ? message : encode(message)),
-    },
-  };
-  const streams = new Map<WireStream, RequestLife>();
+/** Of a stream that was turned away. */
+const NOBODY: StreamHandler = {
+  onMessage: () => undefined,
+  onEnd: () => undefined,
+  onClose: () => undefined,
+};
 
-  const serve = (stream: WireStream): void => {
-    if (options.draining()) {
-      stream.emit('error', { code: grpc.status.UNAVAILABLE, details: 'Fairlane is draining' });
-      return;
+const textOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);
+
+type Streams = Map<ServerStream, RequestLife>;
+
+/**
+ * Both sides of a stream: Envoy's messages and the life's answers. A class, because ten thousand requests may wait: one object
+ * for each of them, where functions would be a dozen.
+ */
+class ProcessStream implements Edge, StreamHandler {
+  private readonly options: ExtProcOptions;
+  private readonly streams: Streams;
+  private readonly stream: ServerStream;
+  private readonly life: RequestLife;
+  private gone = false;
+  private isFirst = true;
+  private bodySeen = false;
+
+  constructor(options: ExtProcOptions, streams: Streams, stream: ServerStream) {
+    this.options = options;
+    this.streams = streams;
+    this.stream = stream;
+    this.life = options.createLife(this);
+    streams.set(stream, this.life);
+  }
+
+  passHeaders(): void {
+    this.stream.write(PASS.requestHeaders);
+  }
+
+  hold(forMs: number): void {
+    this.stream.write(encodeHold(forMs));
+  }
+
+  respond(response: DirectResponse): void {
+    this.stream.write(encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details }));
+  }
+
+  sendOn({ body, pool, addresses }: SendOn): void {
+    this.stream.write(
+      encodeRequestBody({
+        body,
+        set: [
+          [POOL_HEADER, clusterOfPool(pool)],
+          ['content-length', String(body.length)],
+        ],
+        remove: REMOVED,
+        metadata: {
+          namespace: METADATA_NAMESPACE,
+          key: ENDPOINTS_METADATA_KEY,
+          value: addresses.join(','),
+        },
+      }),
+    );
+  }
+
+  passResponseHeaders(mode: ResponseMode, add: HeaderList): void {
+    this.stream.write(encodeResponseHeaders(mode, add));
+  }
+
+  passChunk(replacement: Uint8Array | undefined): void {
+    this.stream.write(replacement === undefined ? PASS.responseBody : encodeReplacement(replacement));
+  }
+
+  onMessage(bytes: Buffer): void {
+    if (this.gone) return;
+    try {
+      this.handle(decodeProcessingRequest(bytes));
+    } catch (error) {
+      const malformed = isMalformed(error);
+      // A bug must cost one request, not the process: Envoy goes on by its failure mode.
+      if (!malformed) this.options.onStreamError(textOf(error));
+      this.stream.end(malformed ? MALFORMED_REQUEST : INTERNAL_FAILURE);
+      this.onClose();
     }
-    let gone = false;
-    const write = (message: object): void => {
-      if (!gone) stream.write(message);
-    };
-    const edge: Edge = {
-      passHeaders: () => write({ request_headers: { response: {} } }),
-      hold: (forMs) =>
-        write({
-          override_message_timeout: {
-            seconds: Math.floor(forMs / 1_000),
-            nanos: (forMs % 1_000) * 1_000_000,
-          },
-        }),
-      respond: (response) => write(immediateResponse(response)),
-      sendOn: ({ body, pool, addresses }) =>
-        write({
-          request_body: {
-            response: {
-              header_mutation: {
-                set_headers: setHeaders([
-                  [POOL_HEADER, clusterOfPool(pool)],
-                  ['content-length', String(body.length)],
-                ]),
-                // A compressed answer could not be metered as it streams.
-                remove_headers: ['accept-encoding'],
-              },
-              body_mutation: { body },
-              clear_route_cache: true,
-            },
-          },
-          dynamic_metadata: {
-            fields: {
-              [METADATA_NAMESPACE]: {
-                structValue: {
-                  fields: { [ENDPOINTS_METADATA_KEY]: { stringValue: addresses.join(',') } },
-                },
-              },
-            },
-          },
-        }),
-      passResponseHeaders: (mode, add) =>
-        write({
-          response_headers: {
-            response: add.length === 0 ? {} : { header_mutation: { set_headers: setHeaders(add) } },
-          },
-          mode_override: {
-            response_header_mode: 'SEND',
-            response_body_mode: mode === 'stream' ? 'STREAMED' : 'NONE',
-            response_trailer_mode: 'SEND',
-          },
-        }),
-      passChunk: (replacement) =>
-        write(
-          replacement === undefined
-            ? passChunk
-            : {
-                response_body: {
-                  response: {
-                    body_mutation: replacement.length === 0 ? { clear_body: true } : { body: replacement },
-                  },
-                },
-              },
-        ),
-    };
-    const life = options.createLife(edge);
-    streams.set(stream, life);
-    let first = true;
-    let bodySeen = false;
+  }
 
-    const handle = (message: WireRequest): void => {
-      if (first) {
-        first = false;
-        const mode = message.protocol_config?.request_body_mode;
-        if (message.request === 'request_headers' && mode !== undefined && mode !== 'BUFFERED') {
-          options.onMisconfigured(`request_body_mode is ${mode}, must be BUFFERED`);
-          stream.emit('error', {
-            code: grpc.status.FAILED_PRECONDITION,
-            details: `Fairlane needs request_body_mode BUFFERED, the filter has ${mode}`,
-          });
-          return;
+  onEnd(): void {
+    this.stream.end();
+    this.onClose();
+  }
+
+  onClose(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.streams.delete(this.stream);
+    try {
+      this.life.streamEnded(this.options.now());
+    } catch (error) {
+      this.options.onStreamError(textOf(error));
+    }
+  }
+
+  private handle(message: ProcessingRequest): void {
+    const { life, options, stream } = this;
+    if (this.isFirst) {
+      this.isFirst = false;
+      const mode = message.requestBodyMode;
+      if (message.kind === 'request_headers' && mode !== undefined && mode !== 'BUFFERED') {
+        options.onMisconfigured(`request_body_mode is ${mode}, must be BUFFERED`);
+        stream.end({
+          code: STATUS.failedPrecondition,
+          message: `Fairlane needs request_body_mode BUFFERED, the filter has ${mode}`,
+        });
+        return;
+      }
+    }
+    const nowMs = options.now();
+    switch (message.kind) {
+      case 'request_headers':
+        life.headers(requestHead(message), nowMs);
+        break;
+      case 'request_body':
+        // BUFFERED sends one message. Another one is Envoy's mistake: it is passed, and changes nothing.
+        if (this.bodySeen) stream.write(PASS.requestBody);
+        else {
+          this.bodySeen = true;
+          life.body(message.body, nowMs);
         }
-      }
-      const nowMs = options.now();
-      switch (message.request) {
-        case 'request_headers':
-          life.headers(requestHead(message.request_headers ?? {}), nowMs);
-          break;
-        case 'request_body':
-          // BUFFERED sends one message. Another one is Envoy's mistake: it is passed, and changes nothing.
-          if (bodySeen) write({ request_body: { response: {} } });
-          else {
-            bodySeen = true;
-            life.body(message.request_body?.body ?? Buffer.alloc(0), nowMs);
-          }
-          break;
-        case 'request_trailers':
-          write({ request_trailers: {} });
-          break;
-        case 'response_headers':
-          life.responseHeaders(responseHead(message, message.response_headers ?? {}), nowMs);
-          break;
-        case 'response_body': {
-          const chunk = message.response_body;
-          life.responseChunk(chunk?.body ?? Buffer.alloc(0), chunk?.end_of_stream === true, nowMs);
-          break;
-        }
-        case 'response_trailers':
-          life.responseComplete(nowMs);
-          write(passTrailers);
-          break;
-        case undefined:
-        default:
-          // A message of a newer Envoy. Unanswered it would hold the request until the timeout.
-          options.onMisconfigured(`unknown message ${message.request ?? '(empty)'}`);
-          stream.end();
-      }
-    };
+        break;
+      case 'request_trailers':
+        stream.write(PASS.requestTrailers);
+        break;
+      case 'response_headers':
+        life.responseHeaders(responseHead(message), nowMs);
+        break;
+      case 'response_body':
+        life.responseChunk(message.body, message.endOfStream, nowMs);
+        break;
+      case 'response_trailers':
+        life.responseComplete(nowMs);
+        stream.write(PASS.responseTrailers);
+        break;
+      case undefined:
+      default:
+        // A message of a newer Envoy. Unanswered it would hold the request until the timeout.
+        options.onMisconfigured('unknown message');
+        stream.end();
+    }
+  }
+}
 
-    const finish = (): void => {
-      if (gone) return;
-      gone = true;
-      streams.delete(stream);
-      life.streamEnded(options.now());
-    };
-
-    stream.on('data', (message: WireRequest) => {
-      if (gone) return;
-      try {
-        handle(message);
-      } catch (error) {
-        // A bug must cost one request, not the process: Envoy goes on by its failure mode.
-        options.onStreamError(error instanceof Error ? (error.stack ?? error.message) : String(error));
-        finish();
-        stream.emit('error', { code: grpc.status.INTERNAL, details: 'internal error' });
-      }
-    });
-    stream.on('end', () => {
-      finish();
-      stream.end();
-    });
-    stream.on('cancelled', finish);
-    stream.on('close', finish);
-    stream.on('error', finish);
+export function createExtProcService(options: ExtProcOptions): ExtProcService {
+  const streams: Streams = new Map();
+  const open = (stream: ServerStream): StreamHandler => {
+    if (!options.draining()) return new ProcessStream(options, streams, stream);
+    stream.end({ code: STATUS.unavailable, message: 'Fairlane is draining' });
+    return NOBODY;
   };
-
   return {
-    definition,
-    implementation: { Process: serve as grpc.UntypedHandleCall },
+    name: 'envoy.service.ext_proc.v3.ExternalProcessor',
+    methods: { Process: { kind: 'stream', open } },
     open: () => streams.size,
     tick(nowMs) {
       for (const life of streams.values()) life.tick(nowMs);

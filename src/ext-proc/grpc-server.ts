@@ -1,15 +1,10 @@
 /** The gRPC server: ext_proc, the rate limit service and grpc.health.v1 on a Unix socket or a TCP port. */
 import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
-import * as grpc from '@grpc/grpc-js';
-import { HealthImplementation } from 'grpc-health-check';
 import type { ServiceAddress } from '../config/config.ts';
-
-/** A service that shares the port. */
-interface GrpcService {
-  readonly definition: grpc.ServiceDefinition;
-  readonly implementation: grpc.UntypedServiceImplementation;
-}
+import { createHealth } from '../grpc/health.ts';
+import { startHttp2GrpcServer } from '../grpc/http2-grpc-server.ts';
+import type { GrpcService } from '../grpc/service.ts';
 
 export interface GrpcServer {
   /** As bound: with the real port where 0 was asked for. */
@@ -24,9 +19,10 @@ const HEALTH_SERVICES = [
   '',
   'envoy.service.ext_proc.v3.ExternalProcessor',
   'envoy.service.ratelimit.v3.RateLimitService',
+  // As gateways' probes of an endpoint picker ask for it.
+  'liveness',
+  'readiness',
 ];
-/** A stream per HTTP request in flight: far above what any Envoy holds. */
-const MAX_STREAMS = 1_000_000;
 /** Room around the largest body for the rest of its message. */
 const MESSAGE_OVERHEAD_BYTES = 1024 * 1024;
 
@@ -60,53 +56,25 @@ export async function startGrpcServer(
   services: readonly GrpcService[],
   maxBodyBytes: number,
 ): Promise<GrpcServer> {
-  const server = new grpc.Server({
-    'grpc.max_receive_message_length': maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
-    'grpc.max_send_message_length': -1,
-    'grpc.max_concurrent_streams': MAX_STREAMS,
-  });
-  for (const { definition, implementation } of services) {
-    server.addService(definition, implementation);
-  }
-  const health = new HealthImplementation();
-  health.addToServer(server);
-  const setServing = (serving: boolean): void => {
-    for (const service of HEALTH_SERVICES) health.setStatus(service, serving ? 'SERVING' : 'NOT_SERVING');
-  };
-  setServing(true);
-
+  const health = createHealth(HEALTH_SERVICES);
   if (address.kind === 'unix') await clearStaleSocket(address.path);
-  const host =
-    address.kind === 'tcp' && address.host.includes(':')
-      ? `[${address.host}]`
-      : address.kind === 'tcp'
-        ? address.host
-        : '';
-  const target = address.kind === 'unix' ? `unix:${address.path}` : `${host}:${address.port}`;
-  const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(target, grpc.ServerCredentials.createInsecure(), (error, bound) => {
-      if (error === null) resolve(bound);
-      else reject(new Error(`service.address: cannot listen on ${target}: ${error.message}`));
-    });
+  const listen =
+    address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
+  const server = await startHttp2GrpcServer({
+    listen,
+    services: [...services, health.service],
+    maxMessageBytes: maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
+  }).catch((error: unknown) => {
+    const target = address.kind === 'unix' ? address.path : `${address.host}:${address.port}`;
+    throw new Error(`service.address: cannot listen on ${target}: ${String(error)}`, { cause: error });
   });
   // Whoever may open the socket may pass for Envoy, and so for any tenant.
   if (address.kind === 'unix') chmodSync(address.path, 0o600);
 
   return {
-    address: address.kind === 'unix' ? address : { ...address, port },
-    setServing,
-    async close(deadlineMs) {
-      const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
-      const timer = setTimeout(() => server.forceShutdown(), deadlineMs);
-      await closed;
-      clearTimeout(timer);
-      if (address.kind === 'unix') {
-        try {
-          unlinkSync(address.path);
-        } catch {
-          // grpc-js has removed it already.
-        }
-      }
-    },
+    address: address.kind === 'unix' ? address : { ...address, port: server.port },
+    setServing: health.setServing,
+    // The socket goes with the server.
+    close: (deadlineMs) => server.close(deadlineMs),
   };
 }

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as grpc from '@grpc/grpc-js';
 import * as protoLoader from '@grpc/proto-loader';
-import { protoPath as healthProto } from 'grpc-health-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServiceAddress } from '../../src/config/config.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
@@ -13,13 +12,13 @@ import { type GrpcServer, startGrpcServer } from '../../src/ext-proc/grpc-server
 import { createWorld, type World } from '../support/life.ts';
 
 const PROTOS = fileURLToPath(new URL('../../proto', import.meta.url));
-const load = (file: string, dirs: readonly string[]) =>
+const load = (file: string) =>
   grpc.loadPackageDefinition(
-    protoLoader.loadSync(file, { keepCase: true, enums: String, oneofs: true, includeDirs: [...dirs] }),
+    protoLoader.loadSync(file, { keepCase: true, enums: String, oneofs: true, includeDirs: [PROTOS] }),
   ) as unknown as Record<string, any>; // oxlint-disable-line no-explicit-any -- grpc-js's own dynamic clients
-const { ExternalProcessor } = load('envoy/service/ext_proc/v3/external_processor.proto', [PROTOS])['envoy']
-  .service.ext_proc.v3;
-const { Health } = load(healthProto, [])['grpc'].health.v1;
+const { ExternalProcessor } = load('envoy/service/ext_proc/v3/external_processor.proto')['envoy'].service
+  .ext_proc.v3;
+const { Health } = load('grpc/health/v1/health.proto')['grpc'].health.v1;
 
 interface Reply {
   readonly response?: string;
