@@ -2,10 +2,13 @@
  * The composition root: joins the features to their I/O. One running service is one value.
  */
 import { performance } from 'node:perf_hooks';
+import { errorResponse } from './admission/answers.ts';
+import type { Edge } from './admission/edge.ts';
+import { noEndpointReady } from './admission/refusals.ts';
 import { createRequestLife } from './admission/request-life.ts';
 import { restartNeeded } from './config/changes.ts';
 import type { Config, EndpointConfig, PoolConfig, RedisConfig, ServiceAddress } from './config/config.ts';
-import type { EngineKind } from './engine/gauges.ts';
+import type { EngineKind } from './engine/adapter.ts';
 import { commonHelp, type EngineHelp, NO_HELP } from './engine/help.ts';
 import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
@@ -13,23 +16,29 @@ import { probeHelp } from './engine/http-help.ts';
 import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
+import { createEndpointPickerService } from './ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
 import { restoreSnapshot, saveSnapshot } from './limit/fs-snapshot.ts';
 import { createMemoryStore } from './limit/memory-store.ts';
-import { createRedisLeaseStore, type RedisLeaseStore, type RedisTarget } from './limit/redis-lease-store.ts';
+import { startRedisLearned } from './limit/redis-learned.ts';
+import { createRedisLeaseStore, type RedisLeaseStore } from './limit/redis-lease-store.ts';
+import type { RedisTarget } from './limit/redis-servers.ts';
+import { createRedisShares } from './limit/redis-shares.ts';
 import type { LimitStore } from './limit/store.ts';
 import { createOccupancy } from './meter/occupancy.ts';
-import { createPredictor } from './meter/predictor.ts';
+import { createPredictor, createSharedPredictor, DECAY } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
+import { bodyTooLarge, draining as drainingError } from './openai/error-body.ts';
 import { createDispatcher } from './queue/dispatcher.ts';
+import { createTenantCaps } from './queue/tenant-caps.ts';
 import { adaptiveWindow } from './queue/window.ts';
 import { decide } from './rate-limit-service/decide.ts';
 import { type LimitsWatcher, readLimits, watchLimits } from './rate-limit-service/fs-limits.ts';
 import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit.ts';
 import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
-import { createPoolEndpoints, type PoolEndpoints } from './route/endpoints.ts';
+import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
 import type { Log } from './telemetry/pino-log.ts';
 import { createMetrics } from './telemetry/prom-metrics.ts';
@@ -60,7 +69,7 @@ const STALL_CHECK_MS = 500;
 const SNAPSHOT_MS = 10_000;
 /** No engine runs more sequences at once. */
 const MAX_WINDOW = 4_096;
-/** Start-up waits this long for the first probes, so that the first request does not find an empty rotation. */
+/** Whoever starts it waits this long for the first probes; rate limits are served meanwhile, and requests queue. */
 const FIRST_PROBES_MS = 2_000;
 const DRAIN_CHECK_MS = 20;
 /** Time for the last answers to leave after the deadline. */
@@ -73,12 +82,14 @@ interface RunningPool {
   gauges: GaugeMonitor | undefined;
   /** Why an endpoint's gauges cannot be used, by its URL. */
   readonly unusable: Map<string, string>;
+  /** By endpoint, while it is healthy and known. */
+  readonly engines: Map<string, EngineKind>;
   /** By endpoint, once asked. */
   readonly helps: Map<string, EngineHelp>;
   help: EngineHelp;
 }
 
-function openRedis(
+export function openRedis(
   { target, username, password, tls, keyPrefix, maxWaitMs, failureShare }: RedisConfig,
   now: () => number,
   tell: (event: ServiceEvent) => void,
@@ -86,11 +97,11 @@ function openRedis(
   const options = {
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
-    ...(tls && { tls: {} }),
+    ...(tls !== undefined && { tls }),
   };
   const redis: RedisTarget =
     target.kind === 'url'
-      ? { url: target.url }
+      ? { url: target.url, options }
       : target.kind === 'sentinel'
         ? { options: { ...options, sentinels: [...target.sentinels], name: target.name } }
         : { nodes: target.nodes, options: { redisOptions: options } };
@@ -109,8 +120,14 @@ function openRedis(
   });
 }
 
-const gaugesProblem = (detail: string | undefined): { readonly gauges?: string } =>
-  detail === undefined ? {} : { gauges: detail };
+/** Which engine it is, and what is wrong with its gauges. */
+const engineDetails = (
+  engine: EngineKind | undefined,
+  gauges: string | undefined,
+): { readonly engine?: string; readonly gauges?: string } => ({
+  ...(engine !== undefined && { engine }),
+  ...(gauges !== undefined && { gauges }),
+});
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
@@ -124,8 +141,53 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const limitStore: LimitStore = redisStore ?? memory;
   const tenants = createTenantDirectory(config, limitStore, Date.now);
   const catalog = createCatalog(config);
-  const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
-  const predictor = createPredictor();
+  const shares =
+    redisStore === undefined || initial.redis === undefined
+      ? undefined
+      : createRedisShares({
+          scripts: redisStore.scripts,
+          isUp: (redisKey) => redisStore.isUp(redisKey),
+          keyPrefix: initial.redis.keyPrefix,
+          maxWaitMs: initial.redis.maxWaitMs,
+          failureShare: initial.redis.failureShare,
+          now,
+        });
+  const caps =
+    shares &&
+    createTenantCaps({
+      shares,
+      keyOf: (name) => shares.keyOfTenant(name),
+      maxConcurrentOf: (name) => tenants.get(name)?.config.limits.maxConcurrent ?? 0,
+      inFlightOf: (name) => dispatcher.inFlightOfTenant(name),
+      queuedOf: (name) => dispatcher.queuedOfTenant(name),
+      changed: (name, nowMs) => dispatcher.capChanged(name, nowMs),
+    });
+  const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits, caps);
+  /** How replicas share the windows of a pool. */
+  const sharedWindows = (pool: string): SharedWindows | undefined =>
+    shares && {
+      hold: (url, owner) =>
+        shares.hold(shares.keyOfEndpoint(pool, url), 'window', {
+          ...owner,
+          changed: (nowMs) => dispatcher.roomChanged(pool, nowMs),
+        }),
+      waiting: (nowMs) => ({
+        queued: dispatcher.queuedOf(pool),
+        reserve: dispatcher.reserveOf(pool, nowMs),
+      }),
+    };
+  const sharedPredictor = redisStore === undefined ? undefined : createSharedPredictor();
+  const predictor = sharedPredictor ?? createPredictor();
+  const learned =
+    redisStore === undefined || sharedPredictor === undefined || initial.redis === undefined
+      ? undefined
+      : startRedisLearned({
+          scripts: redisStore.scripts,
+          isUp: (redisKey) => redisStore.isUp(redisKey),
+          keyPrefix: initial.redis.keyPrefix,
+          rows: sharedPredictor,
+          decay: DECAY,
+        });
   const occupancy = createOccupancy();
   const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
@@ -175,13 +237,30 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     now,
     onBug: (detail: string) => tell({ kind: 'stream-failed', detail }),
   };
-  const extProc = createExtProcService({
-    createLife: (edge) => createRequestLife(context, edge),
+  const edgeOptions = {
+    createLife: (edge: Edge) => createRequestLife(context, edge),
     now,
     draining: () => draining,
-    onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),
-    onStreamError: (detail) => tell({ kind: 'stream-failed', detail }),
-  });
+    onMisconfigured: (detail: string) => tell({ kind: 'filter-misconfigured', detail }),
+    onStreamError: (detail: string) => tell({ kind: 'stream-failed', detail }),
+  };
+  /** As at the start: who asks is wired by hand. */
+  const { picker } = initial;
+  const extProc =
+    picker === undefined
+      ? createExtProcService(edgeOptions)
+      : createEndpointPickerService({
+          ...edgeOptions,
+          fairnessHeader: picker.fairnessHeader,
+          tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
+          pickAny: (subset) => [...pools.values()].flatMap(({ endpoints }) => endpoints.addresses(subset)),
+          maxBodyBytes: initial.envoy.maxBodyBytes,
+          answers: {
+            noEndpoint: errorResponse(undefined, noEndpointReady(), []),
+            draining: errorResponse(undefined, drainingError(), []),
+            bodyTooLarge: errorResponse(undefined, bodyTooLarge(initial.envoy.maxBodyBytes), []),
+          },
+        });
 
   const addressOf = (endpoint: EndpointConfig): string => {
     const address = resolved.get(endpoint.url) ?? endpoint.host;
@@ -224,6 +303,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onUnusable(endpoint, detail) {
         endpoints.gauges(endpoint.url, 'unusable', now());
         noteGauges(pool, endpoint, detail);
+        const kind = pool.engines.get(endpoint.url);
+        if (kind !== undefined && !pool.helps.has(endpoint.url)) void askHelp(pool, endpoint, kind);
       },
     });
   };
@@ -245,14 +326,17 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     });
   };
 
-  const watchHealth = ({ config: pool, endpoints, helps }: RunningPool): HealthMonitor =>
+  const watchHealth = ({ config: pool, endpoints, engines, helps }: RunningPool): HealthMonitor =>
     startHealthMonitor({
       pool,
       addressOf,
       onHealth(endpoint, healthy, detail) {
         endpoints.setHealthy(endpoint.url, healthy);
         // What comes back may be another engine.
-        if (!healthy) helps.delete(endpoint.url);
+        if (!healthy) {
+          helps.delete(endpoint.url);
+          engines.delete(endpoint.url);
+        }
         tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
         if (healthy) dispatcher.dispatch(now());
       },
@@ -260,6 +344,16 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         if (catalog.discovered(pool.name, models)) {
           tell({ kind: 'models-discovered', pool: pool.name, models });
         }
+      },
+      onEngine(endpoint, { engine, by }) {
+        if (engine !== undefined) engines.set(endpoint.url, engine);
+        tell({
+          kind: 'engine-identified',
+          pool: pool.name,
+          endpoint: endpoint.url,
+          ...(engine !== undefined && { engine }),
+          by,
+        });
       },
     });
 
@@ -278,10 +372,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       if (pool === undefined) {
         pool = {
           config: next,
-          endpoints: createPoolEndpoints((size) => adaptiveWindow({ initial: size, most: MAX_WINDOW })),
+          endpoints: createPoolEndpoints(
+            (size) => adaptiveWindow({ initial: size, most: MAX_WINDOW }),
+            sharedWindows(name),
+          ),
           monitor: undefined,
           gauges: undefined,
           unusable: new Map(),
+          engines: new Map(),
           helps: new Map(),
           help: NO_HELP,
         };
@@ -297,6 +395,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.monitor?.stop();
         pool.gauges?.stop();
         pool.unusable.clear();
+        pool.engines.clear();
         pool.helps.clear();
         pool.help = NO_HELP;
         pool.monitor = watchHealth(pool);
@@ -308,8 +407,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
 
   /** Envoy watches the folder that it was started with. */
   const { directory } = initial.envoy;
-  const writeFiles = (next: Config, addresses: ReadonlyMap<string, string>): void =>
+  const writeFiles = (next: Config, addresses: ReadonlyMap<string, string>): void => {
+    // A gateway has its own.
+    if (picker !== undefined) return;
     writeDynamicFiles(directory, dynamicFilesOf({ ...next, envoy: { ...next.envoy, directory } }, addresses));
+  };
 
   const resolver = createEndpointResolver({
     onProblem: (detail) => tell({ kind: 'dns-failed', detail }),
@@ -322,12 +424,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   resolved = await resolver.resolve(config);
   writeFiles(config, resolved);
   applyPools();
-  await Promise.race([
-    Promise.all([...pools.values()].flatMap(({ monitor }) => monitor?.firstRound ?? [])),
-    new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
-  ]);
-
   if (redisStore !== undefined) metrics.watchRedis(() => redisStore.status());
+  if (shares !== undefined) metrics.watchShares((kind) => shares.totals(kind, now()));
   let domains: Domains = new Map();
   let limitsWatcher: LimitsWatcher | undefined;
   const takeLimits = (next: Domains): void => {
@@ -394,12 +492,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           healthy: pool.endpoints.healthyCount(),
           endpoints: pool.config.endpoints.length,
           windows: Object.fromEntries(
-            pool.endpoints
-              .list(now())
-              .map(({ url, window, windowSource }) => [
-                url,
-                { window, by: windowSource, ...gaugesProblem(pool.unusable.get(url)) },
-              ]),
+            pool.endpoints.list(now()).map(({ url, window, windowSource }) => [
+              url,
+              {
+                window,
+                by: windowSource,
+                ...engineDetails(pool.engines.get(url), pool.unusable.get(url)),
+              },
+            ]),
           ),
         },
       ]),
@@ -408,6 +508,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health);
   const expiry = setInterval(() => dispatcher.tick(now()), EXPIRY_CHECK_MS);
   const stalls = setInterval(() => extProc.tick(now()), STALL_CHECK_MS);
+  await Promise.race([
+    Promise.all([...pools.values()].flatMap(({ monitor }) => monitor?.firstRound ?? [])),
+    new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
+  ]);
 
   const untilIdle = async (): Promise<void> => {
     const deadlineMs = now() + config.service.drainTimeoutMs;
@@ -468,6 +572,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       limitsWatcher?.close();
       clearInterval(snapshots);
       keepLevels();
+      await Promise.all([shares?.close(), learned?.close()]);
       await limitStore.close();
       for (const { monitor, gauges } of pools.values()) {
         monitor?.stop();

@@ -48,6 +48,8 @@ export interface RequestHead {
   readonly endOfStream: boolean;
   /** Value of a header by its lower-case name; empty when absent. */
   readonly header: (name: string) => string;
+  /** `ip:port` of the endpoints that may serve it; absent: any. */
+  readonly within?: ReadonlySet<string>;
 }
 
 export interface ResponseHead {

@@ -32,6 +32,15 @@ export const modelsUnknown = (): ApiError => ({
   retryAfterMs: 1_000,
 });
 
+/** Of whatever a gateway may choose from. */
+export const noEndpointReady = (): ApiError => ({
+  status: 503,
+  message: 'No endpoint is ready at the moment. Please try again later.',
+  type: 'server_error',
+  code: 'no_healthy_endpoint',
+  retryAfterMs: 1_000,
+});
+
 /** Waiting does not help: the bucket never holds that much. So it is no 429, which clients try again. */
 export const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
   invalidRequest(

@@ -117,6 +117,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let meter: AnswerMeter | undefined;
   let header: ((name: string) => string) | undefined;
   let lane: LaneConfig | undefined;
+  let within: RequestHead['within'];
   let predictedCached = 0;
   let predictedOutput = 0;
   /** Of the stream: when its first token came, and what has been charged since. */
@@ -409,14 +410,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
           streamed: parsed.stream,
           slo: lane,
+          ...(within !== undefined && { within }),
         },
         onRelease,
         onExpire(reason, waitedMs, at) {
           queueMs = waitedMs;
-          refuse(
-            reason === 'timeout' ? queueTimeout(waitedMs, context.dispatcher.retryAfterMs(pool)) : draining(),
-            at,
-          );
+          const retryAfterMs = context.dispatcher.retryAfterMs(pool);
+          if (reason === 'timeout') refuse(queueTimeout(waitedMs, retryAfterMs), at);
+          else if (reason === 'queue-full') refuse(queueFull('tenant', retryAfterMs), at);
+          else refuse(draining(), at);
         },
       },
       nowMs,
@@ -466,6 +468,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       arrivedMs = nowMs;
       requestId = head.requestId;
       header = head.header;
+      ({ within } = head);
       route = routeOf(head.method, head.path);
       tenant = context.tenants.get(head.tenant);
       if (tenant === undefined) {

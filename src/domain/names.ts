@@ -16,3 +16,16 @@ export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
 export const SERVICE_CLUSTER = 'fairlane';
 /** Envoy cluster of a pool. */
 export const clusterOfPool = (pool: string): string => `pool-${pool}`;
+
+/** The Endpoint Picker Protocol of the Gateway API Inference Extension (proposal 004). */
+export const PICKER = {
+  /** Header of the request, and key of the metadata that says the same: ordered `ip:port,ip:port`. */
+  destination: 'x-gateway-destination-endpoint',
+  metadataNamespace: 'envoy.lb',
+  /** What a gateway may choose from. */
+  subsetNamespace: 'envoy.lb.subset_hint',
+  subsetKey: 'x-gateway-destination-endpoint-subset',
+  /** With the answer: who served it. */
+  servedKey: 'x-gateway-destination-endpoint-served',
+  fairnessId: 'x-gateway-inference-fairness-id',
+} as const;

@@ -1,5 +1,6 @@
 /** One request at a time through the whole: what passes, what is refused and how, and what is written down. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { FORBIDDEN_HEADERS } from '../../src/openai/forbidden-headers.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, send } from '../support/client.ts';
@@ -105,11 +106,17 @@ describe('a request through Envoy', () => {
   it('reaches the engine re-serialised, without what a tenant must not control, and without its credentials', async () => {
     await quiet({
       body: `{ "model" : "demo", "priority": -5, "cache_salt": "x", "messages": [{"role":"user","content":"é"}], "max_tokens": 2 }`,
-      headers: { 'x-fairlane-tenant': 'noisy', 'X-Fairlane-Pool': 'pool-other', 'x-api-key': KEYS.noisy },
+      headers: {
+        'x-fairlane-tenant': 'noisy',
+        'X-Fairlane-Pool': 'pool-other',
+        'x-api-key': KEYS.noisy,
+        ...Object.fromEntries(FORBIDDEN_HEADERS.map((name) => [name.toUpperCase(), '-7'])),
+      },
     });
     const seen = engine.requests().at(-1);
     expect(seen?.body).toEqual({ model: 'demo', messages: [{ role: 'user', content: 'é' }], max_tokens: 2 });
     expect(JSON.stringify(seen?.headers)).not.toMatch(/fairlane|key-of-the/);
+    expect(FORBIDDEN_HEADERS.filter((name) => seen?.headers[name] !== undefined)).toEqual([]);
     const record = stack.records().at(-1);
     expect(record).toMatchObject({ tenant: 'quiet', droppedFields: ['priority', 'cache_salt'] });
   });

@@ -1,0 +1,255 @@
+/**
+ * The Endpoint Picker Protocol (Gateway API Inference Extension, proposal 004) as an edge of a request's life: a gateway streams
+ * both bodies through the picker, and goes to the endpoints that it names. It decides nothing.
+ *
+ * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
+ */
+import type { DirectResponse, Edge, HeaderList, RequestHead, ResponseHead } from '../admission/edge.ts';
+import type { RequestLife } from '../admission/request-life.ts';
+import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
+import { isMalformed } from '../grpc/protobuf.ts';
+import type { ServerStream, StreamHandler } from '../grpc/service.ts';
+import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
+import { decodeProcessingRequest, encodeImmediate, headerOf, PASS, type ProcessingRequest } from './codec.ts';
+import type { ExtProcService } from './grpc-ext-proc.ts';
+import {
+  decodeGatewayMetadata,
+  encodeAnswerHeaders,
+  encodeDestination,
+  encodeParts,
+} from './picker-codec.ts';
+
+export interface EndpointPickerOptions {
+  readonly createLife: (edge: Edge) => RequestLife;
+  /** The tenant of a fairness id, which is empty when the gateway sends none. */
+  readonly tenantOf: (fairnessId: string) => string;
+  readonly fairnessHeader: string;
+  /** Endpoints for a request that has no body to look into, in order; empty: none is ready. */
+  readonly pickAny: (subset: ReadonlySet<string> | undefined) => readonly string[];
+  /** The answers of what never becomes a life. */
+  readonly answers: {
+    readonly noEndpoint: DirectResponse;
+    readonly draining: DirectResponse;
+    readonly bodyTooLarge: DirectResponse;
+  };
+  readonly maxBodyBytes: number;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  readonly draining: () => boolean;
+  readonly onMisconfigured: (detail: string) => void;
+  readonly onStreamError: (detail: string) => void;
+}
+
+/** A compressed answer could not be metered as it streams. */
+const REMOVED = ['accept-encoding'];
+const MODELS = '/v1/models';
+
+const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
+
+const immediate = (response: DirectResponse) =>
+  encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details });
+
+/** One HTTP request. */
+function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
+  let subset: ReadonlySet<string> | undefined;
+  /** The request as it arrives. */
+  const parts: Buffer[] = [];
+  let size = 0;
+  let bodyEnded = false;
+  let withTrailers = false;
+  /** Nothing is read of the request any more: it has been answered, or it goes past. */
+  let settled = false;
+  /** The part of the response that is being answered. */
+  let part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined;
+
+  const edge: Edge = {
+    // The gateway goes on by itself: in this mode it sends the body without being told to.
+    passHeaders: () => undefined,
+    hold: () => undefined,
+    respond(response) {
+      settled = true;
+      stream.write(immediate(response));
+    },
+    sendOn({ body, addresses }) {
+      settled = true;
+      const set: HeaderList = [['content-length', String(body.length)]];
+      stream.write(encodeDestination(addresses, set, REMOVED));
+      for (const frame of encodeParts('request', body, !withTrailers)) stream.write(frame);
+      if (withTrailers) stream.write(PASS.requestTrailers);
+    },
+    passResponseHeaders: (_mode, add) => stream.write(encodeAnswerHeaders(add)),
+    passChunk(replacement) {
+      if (part === undefined) return;
+      const { bytes, endOfStream } = part;
+      part = undefined;
+      for (const frame of encodeParts('response', replacement ?? bytes, endOfStream)) stream.write(frame);
+    },
+  };
+  const life = options.createLife(edge);
+
+  const requestHead = ({ headers, endOfStream }: ProcessingRequest): RequestHead => {
+    const header = (name: string): string => headerOf(headers, name);
+    const length = Number.parseInt(header('content-length'), 10);
+    return {
+      method: header(':method'),
+      path: header(':path'),
+      tenant: options.tenantOf(header(options.fairnessHeader)),
+      requestId: header('x-request-id'),
+      contentLength: Number.isFinite(length) ? length : undefined,
+      endOfStream,
+      header,
+      ...(subset !== undefined && { within: subset }),
+    };
+  };
+
+  const onRequestHeaders = (message: ProcessingRequest, bytes: Buffer, nowMs: number): void => {
+    ({ subset } = decodeGatewayMetadata(bytes));
+    const head = requestHead(message);
+    const isModels = head.path.split('?', 1)[0] === MODELS;
+    if (!head.endOfStream || isModels) {
+      life.headers(head, nowMs);
+      return;
+    }
+    // Nothing to understand and nothing to meter: the gateway's routes let it pass.
+    settled = true;
+    const addresses = options.pickAny(subset);
+    stream.write(
+      addresses.length === 0 ? immediate(options.answers.noEndpoint) : encodeDestination(addresses, [], []),
+    );
+  };
+
+  const onBodyEnd = (nowMs: number): void => {
+    if (bodyEnded) return;
+    bodyEnded = true;
+    if (settled) return;
+    const body = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
+    parts.length = 0;
+    life.body(body, nowMs);
+  };
+
+  const onRequestBody = ({ body, endOfStream }: ProcessingRequest, nowMs: number): void => {
+    if (settled || bodyEnded) return;
+    size += body.length;
+    if (size > options.maxBodyBytes) {
+      parts.length = 0;
+      edge.respond(options.answers.bodyTooLarge);
+      life.streamEnded(nowMs);
+      return;
+    }
+    // A view of a larger message would keep all of it.
+    if (body.length > 0) parts.push(endOfStream && parts.length === 0 ? body : Buffer.from(body));
+    if (endOfStream) onBodyEnd(nowMs);
+  };
+
+  return {
+    life,
+    message(message: ProcessingRequest, bytes: Buffer, nowMs: number): void {
+      switch (message.kind) {
+        case 'request_headers':
+          onRequestHeaders(message, bytes, nowMs);
+          break;
+        case 'request_body':
+          onRequestBody(message, nowMs);
+          break;
+        case 'request_trailers':
+          if (settled) stream.write(PASS.requestTrailers);
+          else {
+            withTrailers = true;
+            onBodyEnd(nowMs);
+          }
+          break;
+        case 'response_headers': {
+          const { headers, endOfStream } = message;
+          const head: ResponseHead = {
+            status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
+            contentType: mediaType(headerOf(headers, 'content-type')),
+            contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
+            upstream: decodeGatewayMetadata(bytes).served,
+            endOfStream,
+          };
+          life.responseHeaders(head, nowMs);
+          break;
+        }
+        case 'response_body':
+          part = { bytes: message.body, endOfStream: message.endOfStream };
+          life.responseChunk(message.body, message.endOfStream, nowMs);
+          break;
+        case 'response_trailers':
+          life.responseComplete(nowMs);
+          stream.write(PASS.responseTrailers);
+          break;
+        case undefined:
+        default:
+          options.onMisconfigured('unknown message');
+          stream.end();
+      }
+    },
+  };
+}
+
+export function createEndpointPickerService(options: EndpointPickerOptions): ExtProcService {
+  const streams = new Map<ServerStream, RequestLife>();
+
+  const turnAway = (stream: ServerStream): StreamHandler => ({
+    onMessage: () => stream.write(immediate(options.answers.draining)),
+    onEnd: () => stream.end(),
+    onClose: () => undefined,
+  });
+
+  const open = (stream: ServerStream): StreamHandler => {
+    if (options.draining()) return turnAway(stream);
+    const exchange = createExchange(stream, options);
+    const { life } = exchange;
+    streams.set(stream, life);
+    let gone = false;
+    let first = true;
+    const tell = (error: unknown): void =>
+      options.onStreamError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    const finish = (): void => {
+      if (gone) return;
+      gone = true;
+      streams.delete(stream);
+      try {
+        life.streamEnded(options.now());
+      } catch (error) {
+        tell(error);
+      }
+    };
+    return {
+      onMessage(bytes) {
+        if (gone) return;
+        try {
+          const message = decodeProcessingRequest(bytes);
+          const { requestBodyMode } = message;
+          if (first && requestBodyMode !== undefined && requestBodyMode !== 'FULL_DUPLEX_STREAMED') {
+            options.onMisconfigured(`request_body_mode is ${requestBodyMode}, must be FULL_DUPLEX_STREAMED`);
+          }
+          first = false;
+          exchange.message(message, bytes, options.now());
+        } catch (error) {
+          const malformed = isMalformed(error);
+          if (!malformed) tell(error);
+          stream.end(malformed ? MALFORMED_REQUEST : INTERNAL_FAILURE);
+          finish();
+        }
+      },
+      onEnd() {
+        stream.end();
+        finish();
+      },
+      onClose: finish,
+    };
+  };
+
+  return {
+    name: 'envoy.service.ext_proc.v3.ExternalProcessor',
+    methods: { Process: { kind: 'stream', open } },
+    open: () => streams.size,
+    tick(nowMs) {
+      for (const life of streams.values()) life.tick(nowMs);
+    },
+    endAll() {
+      for (const stream of streams.keys()) stream.end();
+    },
+  };
+}

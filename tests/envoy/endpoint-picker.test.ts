@@ -1,0 +1,341 @@
+/** A real Envoy configured as a gateway of the Gateway API Inference Extension, and Fairlane as its endpoint picker. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as grpc from '@grpc/grpc-js';
+import * as protoLoader from '@grpc/proto-loader';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Json, JsonMap } from '../../src/envoy/envoy-json.ts';
+import { type RunningEnvoy, startEnvoy } from '../../src/envoy/process-envoy.ts';
+import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { type Answer, chatBody, send } from '../support/client.ts';
+import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
+import { type CliProcess, runCli } from '../support/serve.ts';
+import { configYaml } from '../support/stack.ts';
+
+const TYPE = 'type.googleapis.com/envoy.extensions';
+const DESTINATION = 'x-gateway-destination-endpoint';
+const SUBSET = `${DESTINATION}-subset`;
+
+const typed = (name: string, type: string, config: JsonMap = {}): JsonMap => ({
+  name,
+  typed_config: { '@type': `${TYPE}.${type}`, ...config },
+});
+const hosts = (ports: readonly number[]): JsonMap => ({
+  endpoints: [
+    {
+      lb_endpoints: ports.map((port) => ({
+        endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
+      })),
+    },
+  ],
+});
+/** What a gateway narrows the choice to, by the path. */
+const withSubset = (value: Json): JsonMap => ({
+  metadata: { filter_metadata: {} },
+  typed_per_filter_config: {
+    'envoy.filters.http.set_metadata': {
+      '@type': `${TYPE}.filters.http.set_metadata.v3.Config`,
+      metadata: [{ metadata_namespace: 'envoy.lb.subset_hint', value: { [SUBSET]: value } }],
+    },
+  },
+});
+
+const gateway = (ports: {
+  api: number;
+  admin: number;
+  picker: number;
+  engines: readonly number[];
+  subsets: Readonly<Record<string, Json>>;
+}): JsonMap => ({
+  admin: { address: { socket_address: { address: '127.0.0.1', port_value: ports.admin } } },
+  static_resources: {
+    clusters: [
+      {
+        name: 'inference-pool',
+        type: 'STATIC',
+        load_assignment: { cluster_name: 'inference-pool', ...hosts(ports.engines) },
+        load_balancing_policy: {
+          policies: [
+            {
+              typed_extension_config: typed(
+                'override_host',
+                'load_balancing_policies.override_host.v3.OverrideHost',
+                {
+                  override_host_sources: [
+                    { header: DESTINATION },
+                    { metadata: { key: 'envoy.lb', path: [{ key: DESTINATION }] } },
+                  ],
+                  selected_host_key: { key: 'envoy.lb', path: [{ key: `${DESTINATION}-served` }] },
+                  fallback_policy: {
+                    policies: [
+                      {
+                        typed_extension_config: typed(
+                          'round_robin',
+                          'load_balancing_policies.round_robin.v3.RoundRobin',
+                        ),
+                      },
+                    ],
+                  },
+                },
+              ),
+            },
+          ],
+        },
+      },
+      {
+        name: 'picker',
+        type: 'STATIC',
+        load_assignment: { cluster_name: 'picker', ...hosts([ports.picker]) },
+        typed_extension_protocol_options: {
+          'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+            '@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
+            explicit_http_config: { http2_protocol_options: {} },
+          },
+        },
+      },
+    ],
+    listeners: [
+      {
+        name: 'gateway',
+        address: { socket_address: { address: '127.0.0.1', port_value: ports.api } },
+        filter_chains: [
+          {
+            filters: [
+              typed(
+                'envoy.filters.network.http_connection_manager',
+                'filters.network.http_connection_manager.v3.HttpConnectionManager',
+                {
+                  stat_prefix: 'gateway',
+                  http_filters: [
+                    typed('envoy.filters.http.set_metadata', 'filters.http.set_metadata.v3.Config'),
+                    typed('envoy.filters.http.ext_proc', 'filters.http.ext_proc.v3.ExternalProcessor', {
+                      grpc_service: { envoy_grpc: { cluster_name: 'picker' } },
+                      failure_mode_allow: false,
+                      processing_mode: {
+                        request_header_mode: 'SEND',
+                        response_header_mode: 'SEND',
+                        request_body_mode: 'FULL_DUPLEX_STREAMED',
+                        response_body_mode: 'FULL_DUPLEX_STREAMED',
+                        request_trailer_mode: 'SEND',
+                        response_trailer_mode: 'SEND',
+                      },
+                      message_timeout: '30s',
+                      metadata_options: {
+                        forwarding_namespaces: { untyped: ['envoy.lb.subset_hint', 'envoy.lb'] },
+                        receiving_namespaces: { untyped: ['envoy.lb'] },
+                      },
+                    }),
+                    typed('envoy.filters.http.router', 'filters.http.router.v3.Router'),
+                  ],
+                  route_config: {
+                    virtual_hosts: [
+                      {
+                        name: 'all',
+                        domains: ['*'],
+                        routes: [
+                          ...Object.entries(ports.subsets).map(([name, value]) => ({
+                            match: {
+                              prefix: '/',
+                              headers: [{ name: 'x-subset', string_match: { exact: name } }],
+                            },
+                            route: { cluster: 'inference-pool' },
+                            ...withSubset(value),
+                          })),
+                          { match: { prefix: '/' }, route: { cluster: 'inference-pool' } },
+                        ],
+                      },
+                    ],
+                  },
+                },
+              ),
+            ],
+          },
+        ],
+      },
+    ],
+  },
+});
+
+let engines: readonly Simulator[];
+let picker: CliProcess;
+let envoy: RunningEnvoy;
+let folder: string;
+let api = 0;
+let metrics = 0;
+let pickerPort = 0;
+
+beforeAll(async () => {
+  engines = await Promise.all(
+    [0, 1, 2].map(() => startSimulator({ profile: parseProfile('test', {}), models: ['demo'] })),
+  );
+  folder = mkdtempSync(join(tmpdir(), 'fairlane-picker-'));
+  const [apiPort = 0, admin = 0, metricsPort = 0, port = 0, unused = 0] = await freePorts(5);
+  api = apiPort;
+  metrics = metricsPort;
+  pickerPort = port;
+  const path = join(folder, 'fairlane.yaml');
+  writeFileSync(
+    path,
+    configYaml(
+      engines.map(({ url }) => url),
+      { api: unused, admin, metrics },
+      join(folder, 'run'),
+      (config) => {
+        config['mode'] = 'endpoint-picker';
+        config['picker'] = { tenant: 'others' };
+        config['service']['address'] = `127.0.0.1:${port}`;
+        config['pools']['main']['windowPerEndpoint'] = 2;
+        config['tenants'] = {
+          others: {},
+          team: {},
+          hasty: { limits: { requestsPerMinute: 1, requestBurst: 1 } },
+        };
+      },
+    ),
+  );
+  picker = runCli(['serve', '--config', path]);
+  await picker.until('serving ext_proc');
+  const second = `127.0.0.1:${engines[1]?.port}`;
+  envoy = await startEnvoy({
+    envoy: await envoyForTests(),
+    bootstrap: gateway({
+      api,
+      admin,
+      picker: pickerPort,
+      engines: engines.map((engine) => engine.port),
+      subsets: {
+        second: [second],
+        'second-as-text': ` ${second} , 10.9.9.9:1`,
+        'another-port': ['127.0.0.1:1'],
+        none: [],
+        number: 7,
+        'odd-list': [1, null, second, { a: 'b' }],
+      },
+    }),
+    directory: folder,
+    admin: { host: '127.0.0.1', port: admin },
+    concurrency: 1,
+    onLog: () => undefined,
+  });
+});
+afterAll(async () => {
+  picker.child.kill('SIGTERM');
+  await picker.exited;
+  await envoy.stop(500);
+  for (const engine of engines) await engine.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const ask = (
+  fields: object = {},
+  { subset, tenant }: { subset?: string; tenant?: string } = {},
+): Promise<Answer> =>
+  send(`http://127.0.0.1:${api}`, {
+    headers: {
+      ...(tenant !== undefined && { 'x-gateway-inference-fairness-id': tenant }),
+      ...(subset !== undefined && { 'x-subset': subset }),
+    },
+    body: chatBody(fields),
+  });
+const get = (path: string, subset: string): Promise<Answer> =>
+  send(`http://127.0.0.1:${api}`, { method: 'GET', path, headers: { 'x-subset': subset } });
+/** Requests that each engine has had. */
+const served = (): readonly number[] => engines.map((engine) => engine.stats().started);
+async function servedBy(run: () => Promise<unknown>): Promise<readonly number[]> {
+  const before = served();
+  await run();
+  return served().map((count, i) => count - (before[i] ?? 0));
+}
+
+describe('an endpoint picker behind a gateway', () => {
+  it('sends requests to its endpoints, and streams their answers through', async () => {
+    const answer = await ask({ max_tokens: 4 }, { tenant: 'team' });
+    expect(answer.status).toBe(200);
+    expect(answer.json.usage.completion_tokens).toBe(4);
+    const stream = await ask({ max_tokens: 20, stream: true }, { tenant: 'team' });
+    expect(stream.text.endsWith('data: [DONE]\n\n')).toBe(true);
+    expect(stream.text).not.toContain('"usage":{');
+    const long = await ask({ messages: [{ role: 'user', content: 'x'.repeat(100_000) }], max_tokens: 1 });
+    expect(long.status).toBe(200);
+  });
+
+  it('meters them for the tenant that the gateway names, or the one for all others', async () => {
+    await ask({ max_tokens: 3 }, { tenant: 'nobody we know' });
+    await eventually(
+      () => picker.stdout(),
+      (log) => /"tenant":"team".*"completionTokens":20/.test(log) && /"tenant":"others"/.test(log),
+    );
+  });
+
+  it('stays within the subset that the gateway hints at, port and all', async () => {
+    const run = async (subset: string): Promise<readonly number[]> =>
+      servedBy(async () => {
+        for (let i = 0; i < 4; i += 1) {
+          expect((await ask({ max_tokens: 1 }, { subset })).status).toBe(200);
+        }
+      });
+    expect(await run('second')).toEqual([0, 4, 0]);
+    expect(await run('second-as-text')).toEqual([0, 4, 0]);
+    expect(await run('odd-list')).toEqual([0, 4, 0]);
+  });
+
+  it.each(['another-port', 'none', 'number'])('answers 503 when the subset is %s', async (name) => {
+    const answer = await ask({}, { subset: name });
+    expect(answer.status).toBe(503);
+    expect(answer.json.error.code).toBe('no_healthy_endpoint');
+    expect((await get('/health', name)).status).toBe(503);
+  });
+
+  it('routes a request without a body within the subset', async () => {
+    const routed = await servedBy(async () => {
+      const answer = await get('/metrics', 'second');
+      expect(answer.status).toBe(200);
+      expect(answer.text).toContain('vllm:');
+    });
+    expect(routed[0]).toBe(0);
+  });
+
+  it('sheds with 429 what is over a limit', async () => {
+    expect((await ask({}, { tenant: 'hasty' })).status).toBe(200);
+    const shed = await ask({}, { tenant: 'hasty' });
+    expect(shed.status).toBe(429);
+    expect(shed.headers['retry-after']).toBeDefined();
+  });
+
+  it('queues beyond the windows, and releases all of it', async () => {
+    const answers = await Promise.all(Array.from({ length: 30 }, () => ask({ max_tokens: 5 })));
+    expect(answers.every(({ status }) => status === 200)).toBe(true);
+    const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+    expect(text).toContain('fairlane_pool_in_flight{pool="main"} 0\n');
+  });
+
+  it('refuses bad requests in the API’s own shape', async () => {
+    const bad = await send(`http://127.0.0.1:${api}`, { path: '/v1/chat/completions', body: '{"model":' });
+    expect(bad.status).toBe(400);
+    expect(bad.json.error.type).toBe('invalid_request_error');
+  });
+
+  it.each(['liveness', 'readiness', 'envoy.service.ext_proc.v3.ExternalProcessor'])(
+    'says that %s is serving',
+    async (service) => {
+      const definition = grpc.loadPackageDefinition(
+        protoLoader.loadSync('grpc/health/v1/health.proto', { includeDirs: ['proto'], enums: String }),
+      ) as unknown as Record<string, any>; // oxlint-disable-line no-explicit-any -- grpc-js's own dynamic clients
+      const client = new definition['grpc'].health.v1.Health(
+        `127.0.0.1:${pickerPort}`,
+        grpc.credentials.createInsecure(),
+      );
+      const status = await new Promise((resolve, reject) => {
+        client.check({ service }, (error: Error | null, reply: { status: string }) =>
+          error === null ? resolve(reply.status) : reject(error),
+        );
+      });
+      client.close();
+      expect(status).toBe('SERVING');
+    },
+  );
+});
