@@ -265,9 +265,13 @@ describe('an endpoint picker behind a gateway', () => {
 
   it('meters them for the tenant that the gateway names, or the one for all others', async () => {
     await ask({ max_tokens: 3 }, { tenant: 'nobody we know' });
-    await eventually(
+    const log = await eventually(
       () => picker.stdout(),
-      (log) => /"tenant":"team".*"completionTokens":20/.test(log) && /"tenant":"others"/.test(log),
+      (text) => /"tenant":"team".*"completionTokens":20/.test(text) && /"tenant":"others"/.test(text),
+    );
+    // By the gateway's own word.
+    expect(log).toMatch(
+      new RegExp(`"tenant":"team".*"endpoint":"127.0.0.1:(${engines.map(({ port }) => port).join('|')})"`),
     );
   });
 

@@ -535,7 +535,7 @@ function slowStore() {
   return {
     store,
     /** Everything that is asked gets its answer, and what comes of it has come. */
-    async answer(): Promise<void> {
+    answer: async (): Promise<void> => {
       for (const one of waiting.splice(0)) one();
       await new Promise((resolve) => setImmediate(resolve));
     },
@@ -547,8 +547,8 @@ describe('a request whose limits others have to be asked about', () => {
 
   it('goes on when they have answered', async () => {
     const { store, answer: reply } = slowStore();
-    const { open } = createWorld({ limits, store });
-    const { life, said } = open();
+    const world = createWorld({ limits, store });
+    const { life, said } = world.open();
     life.headers(head(), 0);
     expect(said).toEqual([]);
     await reply();

@@ -173,11 +173,13 @@ describe('the mode', () => {
       expect.stringContaining('tenants.alice.keys: is missing; must be a list of 1 to 64 keys'),
     ]);
     const onSocket = put(keyless, 'mode', 'endpoint-picker');
-    expect(problemsOf(onSocket).join()).toContain('service.address: must be host:port with mode: endpoint-picker');
+    expect(problemsOf(onSocket).join()).toContain(
+      'service.address: must be host:port with mode: endpoint-picker',
+    );
     const picker = put(onSocket, 'service', { address: '0.0.0.0:9002' });
     expect(configOf(picker).picker).toEqual({ fairnessHeader: 'x-gateway-inference-fairness-id' });
     expect(configOf(minimal()).picker).toBeUndefined();
-    expect(problemsOf(put(picker, 'picker', { tenant: 'alize' })).join()).toContain('did you mean alice');
+    expect(problemsOf(put(picker, 'picker', { tenant: 'alize' })).join()).toContain('did you mean "alice"?');
   });
 });
 

@@ -81,7 +81,7 @@ describe("a tenant's limits", () => {
   it('say what is left and when it is full again', () => {
     const tenant = tenantWith(limits);
     expect(tenant.requests(0)).toEqual({ limit: 600, remaining: 600, resetMs: 0 });
-    tenant.takeRequest(0);
+    expect(tenant.takeRequest(0)).toEqual({ kind: 'taken' });
     reservation(tenant, 1_000, 0);
     expect(tenant.requests(0)).toEqual({ limit: 600, remaining: 599, resetMs: 100 });
     expect(tenant.tokens(0)).toEqual({ limit: 60_000, remaining: 9_000, resetMs: 1_000 });
