@@ -124,7 +124,7 @@ const COMMON = { headerMutation: 2, bodyMutation: 3, clearRouteCache: 5 } as con
 const STREAMED_RESPONSE = 3;
 const STREAMED = { body: 1, endOfStream: 2 } as const;
 /** The most that a gateway takes in one frame. */
-export const MAX_FRAME_BYTES = 62_000;
+const MAX_FRAME_BYTES = 62_000;
 
 /** The reply to a request's headers: the endpoints, in order, as a header and as metadata. */
 export function encodeDestination(
