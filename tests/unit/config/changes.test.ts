@@ -7,6 +7,8 @@ const changed = (path: string, value: unknown) =>
 
 describe('a restart', () => {
   it.each([
+    ['mode', 'sidecar', ['mode', 'picker']],
+    ['picker.tenant', undefined, ['picker']],
     ['listen', '127.0.0.1:8082'],
     ['envoy.admin', '127.0.0.1:9903'],
     ['envoy.failureMode', 'open'],
@@ -15,13 +17,13 @@ describe('a restart', () => {
     ['envoy.directory', '/run/there'],
     ['service.address', '127.0.0.1:9001'],
     ['service.metrics', '127.0.0.1:9466'],
-  ])('is needed for %s', (path, value) => {
-    expect(changed(path, value)).toEqual([path]);
+  ])('is needed for %s', (path, value, names = [path]) => {
+    expect(changed(path, value)).toEqual(names);
   });
 
   it('moves the socket with the directory', () => {
-    const at = (directory: string) =>
-      configOf(put(put(full(), 'service.address', 'unix:x.sock'), 'envoy.directory', directory));
+    const onSocket = put(put(full(), 'mode', 'sidecar'), 'service.address', 'unix:x.sock');
+    const at = (directory: string) => configOf(put(onSocket, 'envoy.directory', directory));
     expect(restartNeeded(at('/a'), at('/b'))).toEqual(['envoy.directory', 'service.address']);
   });
 

@@ -48,7 +48,15 @@ describe('every setting', () => {
   });
 
   it.each(paths)('%s may be absent unless it is required', (path) => {
-    const required = ['redis.url', 'pools', 'tenants', 'tenants.alice', 'models.llama.pool'];
+    const required = [
+      'redis.url',
+      'pools',
+      'tenants',
+      'tenants.alice',
+      'models.llama.pool',
+      'service',
+      'service.address',
+    ];
     const pair = ['redis.certFile', 'redis.keyFile'];
     const referredTo = [...pair, 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
