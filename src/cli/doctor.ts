@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { Config, EndpointConfig, HostPort, PoolConfig } from '../config/config.ts';
+import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
 import type { EngineAdapter } from '../engine/adapter.ts';
 import { ADAPTERS } from '../engine/engines.ts';
@@ -8,6 +8,7 @@ import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { probeHelp } from '../engine/http-help.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
 import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
+import { askServing } from './grpc-health.ts';
 
 type Level = 'ok' | 'warning' | 'problem';
 type Tell = (level: Level, text: string) => void;
@@ -170,8 +171,27 @@ interface ServiceHealth {
   >;
 }
 
+/** Whether Envoy could ask it. */
+async function checkGrpc(address: ServiceAddress, tell: Tell): Promise<void> {
+  const host = address.kind === 'tcp' && address.host.includes(':') ? `[${address.host}]` : undefined;
+  const target = address.kind === 'unix' ? `unix:${address.path}` : `${host ?? address.host}:${address.port}`;
+  try {
+    const status = await askServing(target, SERVICE_TIMEOUT_MS);
+    tell(status === 'SERVING' ? 'ok' : 'warning', `gRPC on ${target}: ${status}`);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    tell(
+      'problem',
+      `gRPC on ${target}: ${why}; was the service started with another service.address, or is the socket another user's?`,
+    );
+  }
+}
+
 /** What a service that runs with this configuration says of itself. */
-async function checkService({ host, port }: HostPort, tell: Tell): Promise<void> {
+async function checkService(
+  { metrics: { host, port }, address }: Config['service'],
+  tell: Tell,
+): Promise<void> {
   let answer: { readonly status: number; readonly body: string };
   try {
     answer = await askText({ url: '', host, port }, '/health', SERVICE_TIMEOUT_MS);
@@ -190,6 +210,7 @@ async function checkService({ host, port }: HostPort, tell: Tell): Promise<void>
     health.status === 'ok' ? 'ok' : 'warning',
     `service on ${host}:${port}: ${health.status ?? 'unknown'}`,
   );
+  await checkGrpc(address, tell);
   for (const [pool, { healthy = 0, endpoints = 0, windows = {} }] of Object.entries(health.pools ?? {})) {
     tell(
       healthy === endpoints ? 'ok' : 'problem',
@@ -229,7 +250,7 @@ export function doctorCommand(): Command {
       for (const pool of config.pools.values()) {
         for (const endpoint of pool.endpoints) await checkEngine(pool, endpoint, config, tell);
       }
-      await checkService(config.service.metrics, tell);
+      await checkService(config.service, tell);
       process.exit(problems === 0 ? 0 : 1);
     });
 }

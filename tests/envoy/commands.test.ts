@@ -15,7 +15,7 @@ import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
-import { configYaml, type Draft, KEYS } from '../support/stack.ts';
+import { configYaml, type Draft, KEYS, startStack } from '../support/stack.ts';
 
 const alive = (pid: number): boolean => {
   try {
@@ -307,6 +307,25 @@ describe('fairlane doctor', () => {
     expect(text).toMatch(/^warning .*\/nowhere: 404; the window goes by times to first token/m);
     expect(text).toMatch(/^problem .*127\.0\.0\.1:9: GET \/health: .*is the engine running/m);
     expect(code).toBe(1);
+  });
+
+  it('asks a running service over gRPC, as Envoy does', async () => {
+    const engine = await startSimulator({
+      profile: parseProfile('test', {}),
+      models: ['demo', 'embedder'],
+    });
+    const stack = await startStack({ engines: [engine.url] });
+    const ask = async (): Promise<string> => {
+      const command = runCli(['doctor', '--config', stack.configPath]);
+      await command.exited;
+      return command.stdout();
+    };
+    expect(await ask()).toMatch(/^ok +gRPC on unix:.*: SERVING$/m);
+    const text = readFileSync(stack.configPath, 'utf8');
+    writeFileSync(stack.configPath, text.replace('service:', 'service:\n  address: 127.0.0.1:9'));
+    expect(await ask()).toMatch(/^problem +gRPC on 127\.0\.0\.1:9: .*another service\.address/m);
+    await stack.close();
+    await engine.close();
   });
 
   it('says everything that is wrong with a configuration', async () => {
