@@ -157,6 +157,8 @@ async function checkHelp(
 
 interface ServiceHealth {
   readonly status?: string;
+  /** `connected` or `away`; absent without Redis. */
+  readonly redis?: string;
   readonly pools?: Readonly<
     Record<
       string,
@@ -211,6 +213,15 @@ async function checkService(
     `service on ${host}:${port}: ${health.status ?? 'unknown'}`,
   );
   await checkGrpc(address, tell);
+  if (health.redis !== undefined) {
+    const isThere = health.redis === 'connected';
+    tell(
+      isThere ? 'ok' : 'warning',
+      isThere
+        ? 'Redis: connected'
+        : 'Redis: away; limits are decided alone with redis.failureShare of each, the service logs why',
+    );
+  }
   for (const [pool, { healthy = 0, endpoints = 0, windows = {} }] of Object.entries(health.pools ?? {})) {
     tell(
       healthy === endpoints ? 'ok' : 'problem',

@@ -5,6 +5,7 @@ import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
+import { runCli } from '../support/serve.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 let redis: TestRedis;
@@ -108,6 +109,9 @@ describe('two sidecars with one Redis', () => {
     expect(granted(away)).toBeGreaterThanOrEqual(20);
     expect(granted(away)).toBeLessThanOrEqual(22);
     expect(await redisOf(stacks[0])).toBe('away');
+    const doctor = runCli(['doctor', '--config', stacks[0].configPath]);
+    await doctor.exited;
+    expect(doctor.stdout()).toMatch(/^warning +Redis: away; limits are decided alone/m);
     expect((await send(stacks[1].url, { key: KEYS.quiet, body: chatBody({ max_tokens: 1 }) })).status).toBe(
       200,
     );
