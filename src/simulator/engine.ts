@@ -14,7 +14,10 @@ import type { EngineProfile } from './profile.ts';
 
 interface EngineRequest {
   readonly id: string;
-  /** Hash of each full block of the prompt together with all before it. */
+  /**
+   * Hash of each full block of the prompt together with all before it. Those of the output may follow, where the caller knows
+   * it: generated blocks are found again too.
+   */
   readonly prefixHashes: readonly string[];
   /** At least 1. */
   readonly promptTokens: number;
@@ -60,6 +63,8 @@ export interface Engine {
   /** The planned step is over: its tokens. */
   finishStep(): readonly TokenEvent[];
   gauges(): EngineGauges;
+  /** Tokens of the leading blocks that the prefix cache has now. Only looks: nothing is used by it. */
+  cachedTokens(prefixHashes: readonly string[]): number;
 }
 
 interface Sequence {
@@ -415,6 +420,15 @@ export function createEngine(profile: EngineProfile): Engine {
       }
       if (ended) running = running.filter((one) => one.running);
       return events;
+    },
+
+    cachedTokens(prefixHashes) {
+      let blocks = 0;
+      for (const hash of prefixHashes) {
+        if (pool.find(hash) === undefined) break;
+        blocks += 1;
+      }
+      return blocks * blockTokens;
     },
 
     gauges: () => ({

@@ -110,6 +110,35 @@ describe('the simulated engine', () => {
     expect(tokens.get('short')).toBe(19);
   });
 
+  it('finds the blocks of an answer again, where their hashes are told', () => {
+    const engine = createEngine(profile());
+    const hashes = ['a', 'b', 'c', 'd'];
+    engine.add(request('first', 32, 40, hashes));
+    expect(engine.cachedTokens(hashes)).toBe(0);
+    drain(engine);
+    // The last token of the answer was never put in: 71 tokens are 4 blocks.
+    expect(engine.cachedTokens(hashes)).toBe(64);
+    engine.add(request('next', 80, 1, hashes));
+    engine.planStep();
+    expect(engine.finishStep()[0]?.cachedTokens).toBe(64);
+  });
+
+  it('tells what is cached without using it', () => {
+    const engine = createEngine(profile({ kvBlocks: 4 }));
+    for (const id of ['old', 'new']) {
+      engine.add(request(id, 32, 1, [`${id}-0`, `${id}-1`]));
+      drain(engine);
+    }
+    const gauges = engine.gauges();
+    expect(engine.cachedTokens(['old-0', 'old-1'])).toBe(32);
+    expect(engine.cachedTokens(['old-0', 'else', 'old-1'])).toBe(16);
+    expect(engine.gauges()).toEqual(gauges);
+    engine.add(request('third', 16, 1, ['third-0']));
+    drain(engine);
+    expect(engine.cachedTokens(['old-0', 'old-1'])).toBe(16);
+    expect(engine.cachedTokens(['new-0', 'new-1'])).toBe(32);
+  });
+
   it('finds a prompt prefix that another request has computed, but not under another chain', () => {
     const engine = createEngine(profile());
     engine.add(request('one', 40, 1, ['a', 'ab']));

@@ -1,0 +1,139 @@
+/**
+ * Several simulated engines, on a virtual clock: a router says where each request goes, and it goes at once. No queue of
+ * Fairlane's, no windows: what is compared is the choice alone.
+ */
+import { createEventQueue } from '../../src/bench/event-queue.ts';
+import { createEngine, type Engine } from '../../src/simulator/engine.ts';
+import type { EngineProfile } from '../../src/simulator/profile.ts';
+import type { Ask, Conversation, Trace } from './traces.ts';
+
+/** A request at an endpoint, as the router sees it. */
+export interface Sent {
+  readonly ask: Ask;
+  readonly endpoint: number;
+}
+
+export interface Router {
+  /** The endpoint, by number. */
+  pick(ask: Ask, nowMs: number): number;
+  firstToken(sent: Sent, nowMs: number): void;
+  ended(sent: Sent, nowMs: number): void;
+  /** Requests that wait in an engine, from its gauges. */
+  waiting(endpoint: number, requests: number): void;
+}
+
+/** @param engines only an oracle may look into them. */
+export type MakeRouter = (engines: readonly Engine[], profile: EngineProfile) => Router;
+
+export interface RunResult {
+  /** From the arrival, in ms. */
+  readonly ttfts: readonly number[];
+  readonly promptTokens: number;
+  /** That were found in a cache. */
+  readonly cachedTokens: number;
+  /** By endpoint. */
+  readonly requests: readonly number[];
+  readonly preemptions: number;
+}
+
+const HOP_MS = 0.5;
+const SCRAPE_MS = 1_000;
+
+interface Running extends Sent {
+  readonly conversation: Conversation;
+  readonly atMs: number;
+}
+
+export function simulate(
+  trace: Trace,
+  makeRouter: MakeRouter,
+  { profile, endpoints }: { readonly profile: EngineProfile; readonly endpoints: number },
+): RunResult {
+  const events = createEventQueue();
+  const engines = Array.from({ length: endpoints }, () => createEngine(profile));
+  const router = makeRouter(engines, profile);
+  const stepping = engines.map(() => false);
+  const running = new Map<string, Running>();
+  const requests = engines.map(() => 0);
+  const ttfts: number[] = [];
+  let promptTokens = 0;
+  let cachedTokens = 0;
+  let made = 0;
+  let open = trace.conversations.length;
+
+  const step = (at: number, nowMs: number): void => {
+    const engine = engines[at];
+    const plan = engine?.planStep();
+    stepping[at] = plan !== undefined;
+    if (engine === undefined || plan === undefined) return;
+    events.at(nowMs + plan.durationMs, (endMs) => {
+      for (const { id, index, last, cachedTokens: cached } of engine.finishStep()) {
+        const one = running.get(id);
+        if (one === undefined) continue;
+        if (index === 0) {
+          cachedTokens += cached;
+          events.at(endMs + HOP_MS, (seenMs) => {
+            ttfts.push(seenMs - one.atMs);
+            router.firstToken(one, seenMs);
+          });
+        }
+        if (!last) continue;
+        running.delete(id);
+        events.at(endMs + HOP_MS, (seenMs) => {
+          router.ended(one, seenMs);
+          goOn(one.conversation, seenMs);
+        });
+      }
+      step(at, endMs);
+    });
+  };
+
+  const send = (ask: Ask, conversation: Conversation, nowMs: number): void => {
+    const endpoint = router.pick(ask, nowMs);
+    const id = String(made);
+    made += 1;
+    requests[endpoint] = (requests[endpoint] ?? 0) + 1;
+    promptTokens += ask.promptTokens;
+    running.set(id, { ask, endpoint, conversation, atMs: nowMs });
+    events.at(nowMs + HOP_MS, (atMs) => {
+      engines[endpoint]?.add({
+        id,
+        promptTokens: ask.promptTokens,
+        outputTokens: ask.outputTokens,
+        prefixHashes: ask.blockHashes,
+      });
+      if (stepping[endpoint] === true) return;
+      stepping[endpoint] = true;
+      events.at(atMs, (startMs) => step(endpoint, startMs));
+    });
+  };
+
+  const goOn = (conversation: Conversation, nowMs: number): void => {
+    const next = conversation.next();
+    if (next === undefined) {
+      open -= 1;
+      return;
+    }
+    events.at(nowMs + next.thinkMs, (atMs) => send(next.ask, conversation, atMs));
+  };
+
+  const scrape = (nowMs: number): void => {
+    engines.forEach((engine, i) => {
+      router.waiting(i, engine.gauges().waiting);
+    });
+    if (open > 0) events.at(nowMs + SCRAPE_MS, scrape);
+  };
+
+  for (const conversation of trace.conversations) {
+    events.at(conversation.atMs, (nowMs) => goOn(conversation, nowMs));
+  }
+  events.at(0, scrape);
+  events.run();
+  return {
+    ttfts,
+    promptTokens,
+    cachedTokens,
+    requests,
+    preemptions: engines.reduce((sum, engine) => sum + engine.gauges().preemptions, 0),
+  };
+}

@@ -1,0 +1,112 @@
+/** Why an endpoint was chosen: every filter's verdict and every score, for all endpoints. Pure, and not fast. */
+import { attracts } from './attraction.ts';
+import type { Asked, Candidate, ScorerName, Weights } from './candidate.ts';
+import { ALL_FILTERS, ALL_SCORERS, ATTRACTIONS, choose, newScratch } from './choose.ts';
+import { matchedTokens } from './scorers/prefix.ts';
+
+interface Score {
+  readonly scorer: ScorerName;
+  /** 0 to 1; undefined where the request has no opinion. */
+  readonly score: number | undefined;
+  readonly weight: number;
+  /** What it adds to the sum. */
+  readonly points: number;
+}
+
+interface EndpointReport {
+  readonly address: string;
+  readonly filters: readonly { readonly filter: string; readonly passes: boolean }[];
+  readonly scores: readonly Score[];
+  /** False: it is above the attraction limit, and what it remembers adds nothing. */
+  readonly attracts: boolean;
+  readonly matchedTokens: number;
+  readonly sum: number;
+  /** 0: chosen; 1 and up: a fallback's place; undefined: neither. */
+  readonly place: number | undefined;
+}
+
+export interface ChoiceReport {
+  readonly chosen: string | undefined;
+  readonly fallbacks: readonly string[];
+  readonly promptTokens: number;
+  readonly endpoints: readonly EndpointReport[];
+}
+
+/** @param asked its `room` is asked of every endpoint: it must change nothing. */
+export function explain(
+  candidates: readonly Candidate[],
+  asked: Asked,
+  weights: Weights,
+  turn: number,
+): ChoiceReport {
+  const scratch = newScratch();
+  const choice = choose(candidates, asked, weights, turn, scratch);
+  const order = choice === undefined ? [] : [choice.candidate, ...choice.fallbacks];
+  return {
+    chosen: choice?.candidate.address,
+    fallbacks: choice?.fallbacks.map(({ address }) => address) ?? [],
+    promptTokens: asked.request.promptTokens,
+    endpoints: candidates.map((candidate) => {
+      const isAttractive = attracts(candidate, scratch.attractionLimit);
+      const scores = ALL_SCORERS.map(({ name, applies, score }): Score => {
+        const weight = weights[name];
+        if (!applies(asked)) return { scorer: name, score: undefined, weight, points: 0 };
+        const value = score(candidate, asked);
+        const counts = isAttractive || !ATTRACTIONS.has(name);
+        return { scorer: name, score: value, weight, points: counts ? weight * value : 0 };
+      });
+      const place = order.indexOf(candidate);
+      return {
+        address: candidate.address,
+        filters: ALL_FILTERS.map(({ name, passes }) => ({ filter: name, passes: passes(candidate, asked) })),
+        scores,
+        attracts: isAttractive,
+        matchedTokens: Math.round(matchedTokens(candidate, asked)),
+        sum: scores.reduce((sum, { points }) => sum + points, 0),
+        place: place === -1 ? undefined : place,
+      };
+    }),
+  };
+}
+
+const PLACES = ['chosen', '1st fallback', '2nd fallback', '3rd fallback'];
+
+function cellOf({ score, weight, points }: Score): string {
+  if (score === undefined) return '-';
+  const counted = points === weight * score ? '' : ' (not counted)';
+  return `${score.toFixed(2)}×${Number(weight.toPrecision(3))}${counted}`;
+}
+
+/** The report as a table for people: one line for each endpoint, the chosen one first. */
+export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
+  const header = [
+    'endpoint',
+    'place',
+    'refused by',
+    'cached tokens',
+    ...ALL_SCORERS.map(({ name }) => name),
+    'sum',
+  ];
+  const last = Number.POSITIVE_INFINITY;
+  const rows = [...endpoints]
+    .sort((a, b) => (a.place ?? last) - (b.place ?? last) || b.sum - a.sum)
+    .map(({ address, place, filters, matchedTokens: matched, scores, sum }) => [
+      address,
+      place === undefined ? '-' : (PLACES[place] ?? '-'),
+      filters
+        .filter(({ passes }) => !passes)
+        .map(({ filter }) => filter)
+        .join(', ') || '-',
+      `${matched} of ${promptTokens}`,
+      ...scores.map(cellOf),
+      sum.toFixed(3),
+    ]);
+  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd();
+  const verdict = chosen === undefined ? 'No endpoint passes all filters.' : `Chosen: ${chosen}`;
+  return [line(header), ...rows.map(line), '', verdict].join('\n');
+}

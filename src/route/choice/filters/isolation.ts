@@ -1,0 +1,7 @@
+import { type Asked, type Candidate, type Filter, ISOLATED } from '../candidate.ts';
+
+/** Slow clients go where they are isolated, and nobody else does; while one side has no endpoint, both share the other's. */
+export const isOnItsSide = (candidate: Candidate, { request, isolate }: Asked): boolean =>
+  !isolate || ((candidate.flags & ISOLATED) !== 0) === request.slow;
+
+export const isolation: Filter = { name: 'isolation', passes: isOnItsSide };

@@ -1,0 +1,20 @@
+import type { Asked, Candidate, Scorer } from '../candidate.ts';
+
+/**
+ * Part of the window in use. What waits in the engine's own queue is in flight and counts once more: it stands before this
+ * request. An endpoint that has just come back has a part of its window.
+ */
+const occupancyOf = (candidate: Candidate): number =>
+  (candidate.sequences + candidate.waiting) / Math.max(1, candidate.window * candidate.startWeight);
+
+/** The part of its window that is free. */
+export const scoreLoad = (candidate: Candidate): number => {
+  const used = occupancyOf(candidate);
+  return used >= 1 ? 0 : 1 - used;
+};
+
+export const load: Scorer = {
+  name: 'load',
+  applies: (_asked: Asked) => true,
+  score: scoreLoad,
+};

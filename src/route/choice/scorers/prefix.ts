@@ -1,0 +1,25 @@
+import type { Asked, Candidate, Scorer } from '../candidate.ts';
+
+/** Prompt tokens that the endpoint is thought to have cached. */
+export const matchedTokens = (
+  { slot }: Candidate,
+  { matchedBytes, matchedEverywhere, tokensPerByte, request }: Asked,
+): number =>
+  Math.min(request.promptTokens, Math.max(matchedEverywhere, matchedBytes[slot] ?? 0) * tokensPerByte);
+
+/**
+ * Prompt tokens that need not be computed there, beyond those that need not be computed anywhere; `prefillScale` of them
+ * are 1.
+ */
+export const scorePrefix = ({ slot }: Candidate, asked: Asked): number => {
+  const more = (asked.matchedBytes[slot] ?? 0) - asked.matchedEverywhere;
+  if (more <= 0) return 0;
+  const score = (more * asked.tokensPerByte) / asked.prefillScale;
+  return score > 1 ? 1 : score;
+};
+
+export const prefix: Scorer = {
+  name: 'prefix',
+  applies: ({ request }) => request.prompt !== undefined && request.prompt.blocks.length > 0,
+  score: scorePrefix,
+};

@@ -1,0 +1,11 @@
+import type { Asked, Candidate, Scorer } from '../candidate.ts';
+
+/** It is where the request wants to stay. */
+export const scoreZone = (candidate: Candidate, { request }: Asked): number =>
+  request.zone === undefined || candidate.zone === request.zone ? 1 : 0;
+
+export const zone: Scorer = {
+  name: 'zone',
+  applies: ({ request }) => request.zone !== undefined,
+  score: scoreZone,
+};
