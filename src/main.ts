@@ -38,6 +38,7 @@ import { type LimitsWatcher, readLimits, watchLimits } from './rate-limit-servic
 import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit.ts';
 import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
+import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
 import type { Log } from './telemetry/pino-log.ts';
@@ -129,6 +130,15 @@ const engineDetails = (
   ...(gauges !== undefined && { gauges }),
 });
 
+/** Nothing where no model has a canary. */
+function canaryHealth(rollouts: Rollouts): Pick<HealthReport, 'canaries'> {
+  const entries = rollouts.list().map(({ model, canary, weight, rolledBack }) => {
+    const why = rolledBack && { gate: rolledBack.gate, detail: rolledBack.detail };
+    return [model, { model: canary, weight, ...(why !== undefined && { rolledBack: why }) }] as const;
+  });
+  return entries.length === 0 ? {} : { canaries: Object.fromEntries(entries) };
+}
+
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
   let draining = false;
@@ -209,11 +219,15 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       }
     },
     openStreams: () => extProc.open(),
+    rollouts: () => rollouts.list(),
   });
   const tell = (event: ServiceEvent): void => {
     log.event(event);
     metrics.event(event);
   };
+  const rollouts = createRollouts(config.models.values(), (rollout, { gate, detail }) =>
+    tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
+  );
   const record = (usage: UsageRecord): void => {
     log.requestEnded(usage);
     metrics.requestEnded(usage);
@@ -228,6 +242,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     config: () => config,
     tenants,
     catalog,
+    rollouts,
     dispatcher,
     predictor,
     occupancy,
@@ -504,6 +519,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         },
       ]),
     ),
+    ...canaryHealth(rollouts),
   });
   const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health);
   const expiry = setInterval(() => dispatcher.tick(now()), EXPIRY_CHECK_MS);
@@ -535,6 +551,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     resolved = addresses;
     tenants.reconfigure(next);
     catalog.reconfigure(next);
+    rollouts.reconfigure(next.models.values());
     dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);
     if (limitsChanged) openLimits(next.rateLimit, false);

@@ -101,11 +101,20 @@ export function buildConfig(
       }),
     ),
     models: new Map(
-      Object.entries(written.models).map(([name, { pool, cost }]) => [
+      Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary }]) => [
         name,
-        { name, pool, cost: weightsOf(cost ?? written.cost) },
+        {
+          name,
+          pool,
+          cost: weightsOf(cost ?? written.cost),
+          fallback,
+          ...(canary !== undefined && {
+            canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
+          }),
+        },
       ]),
     ),
+    aliases: new Map(Object.entries(written.aliases)),
     tenants: new Map(
       Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
         const { tier, trustGroup } = tenant;

@@ -16,11 +16,20 @@ interface PoolHealth {
   >;
 }
 
+interface CanaryHealth {
+  readonly model: string;
+  /** Part of the requests that it has now, 0 to 1. */
+  readonly weight: number;
+  readonly rolledBack?: { readonly gate: string; readonly detail: string };
+}
+
 export interface HealthReport {
   readonly status: 'ok' | 'draining';
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
   readonly pools: Readonly<Record<string, PoolHealth>>;
+  /** By model: its canary. Only where one is configured. */
+  readonly canaries?: Readonly<Record<string, CanaryHealth>>;
 }
 
 export interface MetricsServer {

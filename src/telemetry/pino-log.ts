@@ -63,6 +63,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.usable) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'canary-rolled-back':
         case 'snapshot-failed':
         case 'dns-failed':
           log.warn(fields, kind);

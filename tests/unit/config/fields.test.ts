@@ -56,9 +56,10 @@ describe('every setting', () => {
       'models.llama.pool',
       'service',
       'service.address',
+      'models.llama.canary.model',
     ];
     const pair = ['redis.certFile', 'redis.keyFile'];
-    const referredTo = [...pair, 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
+    const referredTo = [...pair, 'aliases.best', 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
     expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));
   });
@@ -168,6 +169,7 @@ describe('defaults', () => {
         ],
       ]),
       models: new Map(),
+      aliases: new Map(),
       tenants: new Map([
         [
           'alice',

@@ -51,9 +51,21 @@ export const full = () => ({
     rest: {},
   },
   models: {
-    llama: { pool: 'main', cost: { prompt: 1, cachedPrompt: 1, output: 4 } },
+    llama: {
+      pool: 'main',
+      cost: { prompt: 1, cachedPrompt: 1, output: 4 },
+      fallback: ['org/Model 7B'],
+      canary: {
+        model: 'org/Model 7B',
+        weight: 20,
+        by: 'session',
+        sessionHeader: 'x-conversation',
+        salt: 'second try',
+      },
+    },
     'org/Model 7B': { pool: 'small' },
   },
+  aliases: { best: 'llama', default: 'best' },
   tiers: {
     gold: {
       weight: 2.5,
