@@ -386,7 +386,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   const admit = (parsed: ParsedRequest, known: Tenant, nowMs: number): void => {
     const served = serving(known, parsed.promptBytes);
     if (served !== undefined) admitTo(served, parsed, known, nowMs);
-    else refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(askedModel), nowMs);
+    else
+      refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(askedModel), nowMs);
   };
 
   const admitTo = ({ model, pool }: Serving, raw: ParsedRequest, known: Tenant, nowMs: number): void => {

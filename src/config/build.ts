@@ -25,12 +25,14 @@ interface Parts {
   readonly keys: readonly KeyEntry[];
   readonly redis: RedisSecrets;
   readonly endpoints: Endpoints;
+  /** URLs, by pool. */
+  readonly drains: ReadonlyMap<string, readonly string[]>;
   readonly poolNames: readonly string[];
 }
 
 export function buildConfig(
   written: WrittenConfig,
-  { directory: standard, locate, keys, redis, endpoints, poolNames }: Parts,
+  { directory: standard, locate, keys, redis, endpoints, drains, poolNames }: Parts,
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
@@ -87,6 +89,7 @@ export function buildConfig(
             {
               name,
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+              drain: drains.get(name) ?? [],
               engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
               prefillTokens: pool.prefillTokens,

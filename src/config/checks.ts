@@ -344,6 +344,34 @@ export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
   return found;
 }
 
+/** The URLs of each pool's endpoints that are to be drained. */
+export function checkDrains(
+  endpoints: Endpoints,
+  { root, report, hide, env }: Check,
+): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>();
+  for (const [pool, settings] of entriesAt(root, 'pools')) {
+    const own = (endpoints.get(pool) ?? []).map(({ url }) => url);
+    const urls = new Set<string>();
+    for (const [i, text] of textsAt(settings, 'drain')) {
+      const looked = lookUpEnv(text, env);
+      const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
+      const path = ['pools', pool, 'drain', i];
+      if (result.kind === 'bad') report.problem(path, result.problem);
+      else if (own.includes(result.endpoint.url)) urls.add(result.endpoint.url);
+      else {
+        const near = didYouMean(result.endpoint.url, own);
+        report.problem(path, `${result.endpoint.url} is no endpoint of pool ${quote(hide(pool))}${near}`);
+      }
+    }
+    if (own.length > 0 && urls.size === own.length) {
+      report.warning(['pools', pool, 'drain'], 'leaves no endpoint: every request gets a 503', 'key');
+    }
+    found.set(pool, [...urls]);
+  }
+  return found;
+}
+
 const LISTENERS: readonly (readonly [path: readonly [string, ...string[]], standard: string])[] = [
   [['listen'], '127.0.0.1:8080'],
   [['envoy', 'admin'], '127.0.0.1:9901'],

@@ -62,6 +62,8 @@ export interface EndpointConfig {
 export interface PoolConfig {
   readonly name: string;
   readonly endpoints: readonly EndpointConfig[];
+  /** Of those, the URLs of endpoints that get no new requests. */
+  readonly drain: readonly string[];
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */

@@ -306,6 +306,12 @@ const pool = section(
       'URLs',
       'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
     ),
+    drain: list(
+      z.string({ error: must('a URL, or env:NAME') }),
+      256,
+      'URLs',
+      'Endpoints of this pool that get no new requests, as they are written in `endpoints`: what they have ends as usual, and the log says when they are empty. Default: none.',
+    ).optional(),
     engine: choice(
       ['auto', 'vllm', 'sglang', 'llamacpp', 'tgi'],
       'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',

@@ -46,6 +46,15 @@ export type ServiceEvent =
       readonly gate: 'failures' | 'ttft';
       readonly detail: string;
     }
+  | {
+      readonly kind: 'endpoint-drain';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** `over`: it takes requests again. */
+      readonly state: 'draining' | 'empty' | 'over';
+      /** The pool has no other that takes requests. */
+      readonly last: boolean;
+    }
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
-import { type Answer, chatBody, send } from '../support/client.ts';
+import { type Answer, chatBody, eventsOf, openStream, send } from '../support/client.ts';
+import { eventually } from '../support/eventually.ts';
+import { runCli } from '../support/serve.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 const EVERY_MS = 33;
@@ -97,4 +99,53 @@ describe('a canary', () => {
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
     expect(answers.some(({ headers }) => headers['x-fairlane-model'] !== undefined)).toBe(false);
   }, 60_000);
+});
+
+describe('a drain', () => {
+  const cli = async (...args: readonly string[]) => {
+    const { exited, stdout, stderr } = runCli(['drain', ...args, '--config', stack.configPath]);
+    const code = await exited;
+    return { code, stdout: stdout(), stderr: stderr() };
+  };
+
+  it('by the command lets a stream end, gives the endpoint nothing new, and is taken back', async () => {
+    engines[1].setFault(undefined);
+    const { url } = engines[1];
+    const stream = await openStream(stack.url, {
+      key: KEYS.quiet,
+      body: chatBody({ model: 'demo-v2', stream: true, max_tokens: 4_000, ignore_eos: true }),
+    });
+    const drained = await cli(url);
+    expect([drained.code, drained.stdout.trim()]).toEqual([0, `${url} gets no new requests`]);
+    expect(drained.stderr).toContain('no other endpoint');
+    expect((await ask('demo-v2')).status).toBe(503);
+    const report = (await (await fetch(`${stack.metricsUrl}/health`)).json()) as {
+      pools: { next: { draining: Record<string, object> } };
+    };
+    expect(report.pools.next.draining[url]).toEqual({ empty: false, inFlight: 1 });
+    const waiting = cli(url, '--wait');
+    expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
+    expect((await waiting).stdout).toContain(`${url} is empty`);
+    await eventually(
+      () => stack.logText(),
+      (text) => /"state":"empty".*"endpoint-drain"/.test(text),
+    );
+    expect((await cli(url, '--undo')).stdout).toContain('takes requests again');
+    expect((await ask('demo-v2')).status).toBe(200);
+  }, 60_000);
+
+  it('of what is no endpoint is told so', async () => {
+    const { code, stderr } = await cli('http://127.0.0.1:1');
+    expect([code, stderr]).toEqual([1, expect.stringContaining('has no endpoint http://127.0.0.1:1')]);
+  });
+
+  it('is not taken from a web page, nor by another name of this machine', async () => {
+    const path = `/drain?endpoint=${encodeURIComponent(engines[0].url)}`;
+    const headers = { 'x-fairlane-command': 'drain' };
+    expect((await send(stack.metricsUrl, { path })).status).toBe(403);
+    expect(
+      (await send(stack.metricsUrl, { path, headers: { ...headers, host: 'evil.example' } })).status,
+    ).toBe(403);
+    expect((await ask('demo')).status).toBe(200);
+  });
 });

@@ -27,6 +27,7 @@ export const full = () => ({
   pools: {
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
+      drain: ['http://[fd00::1]:8000'],
       engine: 'sglang',
       windowPerEndpoint: 4,
       prefillTokens: 512,

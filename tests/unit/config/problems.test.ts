@@ -247,3 +247,23 @@ describe('names of models', () => {
     expect(problemsOf({ ...minimal(), aliases: { gpt: 'announced' } })).toEqual([]);
   });
 });
+
+describe('a drain', () => {
+  const drained = (endpoints: readonly string[], drain: readonly string[]) => ({
+    ...minimal(),
+    pools: { main: { endpoints, drain } },
+  });
+
+  it('is of endpoints of its pool, however they are written', () => {
+    const settings = drained(['http://a:80', 'http://b:1'], ['http://A', 'http://a:80/']);
+    expect(configOf(settings).pools.get('main')?.drain).toEqual(['http://a:80']);
+    expect(problemsOf(drained(['http://a:1'], ['http://a:2'])).join()).toContain(
+      'pools.main.drain[0]: http://a:2 is no endpoint of pool "main"; did you mean "http://a:1"?',
+    );
+  });
+
+  it('of all of them is warned of', () => {
+    expect(warningsOf(drained(['http://a:1'], ['http://a:1'])).join()).toContain('leaves no endpoint');
+    expect(warningsOf(drained(['http://a:1', 'http://b:1'], ['http://a:1']))).toEqual([]);
+  });
+});
