@@ -38,8 +38,15 @@ import { type LimitsWatcher, readLimits, watchLimits } from './rate-limit-servic
 import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit.ts';
 import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
+import { createDrains, type Drains } from './route/change/drain.ts';
+import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
-import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
+import {
+  type DrainAnswer,
+  type HealthReport,
+  type PoolHealth,
+  startMetricsServer,
+} from './telemetry/http-metrics-server.ts';
 import type { Log } from './telemetry/pino-log.ts';
 import { createMetrics } from './telemetry/prom-metrics.ts';
 import type { ServiceEvent } from './telemetry/telemetry.ts';
@@ -78,6 +85,9 @@ const LAST_ANSWERS_MS = 500;
 interface RunningPool {
   config: PoolConfig;
   readonly endpoints: PoolEndpoints;
+  readonly drains: Drains;
+  /** As the endpoints have been told. */
+  drained: ReadonlySet<string>;
   monitor: HealthMonitor | undefined;
   gauges: GaugeMonitor | undefined;
   /** Why an endpoint's gauges cannot be used, by its URL. */
@@ -128,6 +138,18 @@ const engineDetails = (
   ...(engine !== undefined && { engine }),
   ...(gauges !== undefined && { gauges }),
 });
+
+/** Nothing where no model has a canary. */
+function canaryHealth(rollouts: Rollouts): Pick<HealthReport, 'canaries'> {
+  const entries = rollouts.list().map(({ model, canary, weight, rolledBack }) => {
+    const why = rolledBack && { gate: rolledBack.gate, detail: rolledBack.detail };
+    return [model, { model: canary, weight, ...(why !== undefined && { rolledBack: why }) }] as const;
+  });
+  return entries.length === 0 ? {} : { canaries: Object.fromEntries(entries) };
+}
+
+/** What probes depend on: a drain is no reason to begin them anew. */
+const probedOf = (pool: PoolConfig): PoolConfig => ({ ...pool, drain: [] });
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
@@ -209,11 +231,15 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       }
     },
     openStreams: () => extProc.open(),
+    rollouts: () => rollouts.list(),
   });
   const tell = (event: ServiceEvent): void => {
     log.event(event);
     metrics.event(event);
   };
+  const rollouts = createRollouts(config.models.values(), (rollout, { gate, detail }) =>
+    tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
+  );
   const record = (usage: UsageRecord): void => {
     log.requestEnded(usage);
     metrics.requestEnded(usage);
@@ -228,6 +254,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     config: () => config,
     tenants,
     catalog,
+    rollouts,
     dispatcher,
     predictor,
     occupancy,
@@ -357,6 +384,62 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       },
     });
 
+  const tellDrain = (
+    { config: { name, endpoints }, drained }: RunningPool,
+    endpoint: string,
+    state: 'draining' | 'empty' | 'over',
+  ): void => {
+    const last = state === 'draining' && endpoints.every(({ url }) => drained.has(url));
+    tell({ kind: 'endpoint-drain', pool: name, endpoint, state, last });
+  };
+
+  /** Tells the endpoints which of them are drained, and everybody else what is new. */
+  const applyDrains = (pool: RunningPool): void => {
+    const before = pool.drained;
+    const urls = pool.config.endpoints.map(({ url }) => url);
+    pool.drained = new Set(urls.filter((url) => !pool.drains.takesRequests(url)));
+    for (const url of urls) {
+      const isDrained = pool.drained.has(url);
+      pool.endpoints.setDrained(url, isDrained);
+      if (isDrained !== before.has(url)) tellDrain(pool, url, isDrained ? 'draining' : 'over');
+    }
+  };
+
+  const sweepDrains = (): void => {
+    for (const pool of pools.values()) {
+      if (pool.drained.size === 0) continue;
+      const inFlight = inFlightByUrl(pool.endpoints);
+      for (const { url } of pool.drains.sweep((one) => inFlight.get(one) ?? 0, now())) {
+        tellDrain(pool, url, 'empty');
+      }
+    }
+  };
+
+  const inFlightByUrl = (endpoints: PoolEndpoints): ReadonlyMap<string, number> =>
+    new Map(endpoints.list(now()).map(({ url, inFlight }) => [url, inFlight]));
+
+  const commandDrain = (endpoint: string, undo: boolean): DrainAnswer => {
+    for (const pool of pools.values()) {
+      const answer = undo ? pool.drains.undo(endpoint) : pool.drains.drain(endpoint, now());
+      if (answer.kind === 'unknown') continue;
+      applyDrains(pool);
+      dispatcher.dispatch(now());
+      sweepDrains();
+      return answer;
+    }
+    return { kind: 'unknown' };
+  };
+
+  const drainHealth = ({ drained, endpoints }: RunningPool): Pick<PoolHealth, 'draining'> => {
+    if (drained.size === 0) return {};
+    const inFlight = inFlightByUrl(endpoints);
+    const rows = [...drained].map((url) => {
+      const count = inFlight.get(url) ?? 0;
+      return [url, { empty: count === 0, inFlight: count }] as const;
+    });
+    return { draining: Object.fromEntries(rows) };
+  };
+
   /** Brings the pools in line with the configuration and the resolved addresses. */
   const applyPools = (): void => {
     for (const [name, pool] of pools) {
@@ -368,7 +451,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     }
     for (const [name, next] of config.pools) {
       let pool = pools.get(name);
-      const changed = pool === undefined || JSON.stringify(pool.config) !== JSON.stringify(next);
+      const changed =
+        pool === undefined || JSON.stringify(probedOf(pool.config)) !== JSON.stringify(probedOf(next));
       if (pool === undefined) {
         pool = {
           config: next,
@@ -376,6 +460,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
             (size) => adaptiveWindow({ initial: size, most: MAX_WINDOW }),
             sharedWindows(name),
           ),
+          drains: createDrains(),
+          drained: new Set(),
           monitor: undefined,
           gauges: undefined,
           unusable: new Map(),
@@ -390,6 +476,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
         { window: next.windowPerEndpoint, prefillTokens: next.prefillTokens, reserve: next.reserve },
       );
+      pool.drains.reconfigure(
+        next.endpoints.map(({ url }) => url),
+        new Set(next.drain),
+        now(),
+      );
+      applyDrains(pool);
       dispatcher.addPool(name, pool.endpoints);
       if (changed) {
         pool.monitor?.stop();
@@ -491,6 +583,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         {
           healthy: pool.endpoints.healthyCount(),
           endpoints: pool.config.endpoints.length,
+          ...drainHealth(pool),
           windows: Object.fromEntries(
             pool.endpoints.list(now()).map(({ url, window, windowSource }) => [
               url,
@@ -504,10 +597,19 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         },
       ]),
     ),
+    ...canaryHealth(rollouts),
   });
-  const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health);
+  const metricsServer = await startMetricsServer(
+    config.service.metrics,
+    metrics.registry,
+    health,
+    commandDrain,
+  );
   const expiry = setInterval(() => dispatcher.tick(now()), EXPIRY_CHECK_MS);
-  const stalls = setInterval(() => extProc.tick(now()), STALL_CHECK_MS);
+  const stalls = setInterval(() => {
+    extProc.tick(now());
+    sweepDrains();
+  }, STALL_CHECK_MS);
   await Promise.race([
     Promise.all([...pools.values()].flatMap(({ monitor }) => monitor?.firstRound ?? [])),
     new Promise((resolve) => setTimeout(resolve, FIRST_PROBES_MS)),
@@ -535,6 +637,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     resolved = addresses;
     tenants.reconfigure(next);
     catalog.reconfigure(next);
+    rollouts.reconfigure(next.models.values());
     dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);
     if (limitsChanged) openLimits(next.rateLimit, false);

@@ -14,7 +14,12 @@ if (loaded.kind === 'bad') throw new Error(loaded.problem);
 const { domains } = loaded;
 const redis = redisUrl === '' ? undefined : createRedisLeaseStore({ redis: redisUrl });
 const store = redis ?? createMemoryStore();
-const metrics = createMetrics({ occupancy: () => [], pools: () => [], openStreams: () => 0 });
+const metrics = createMetrics({
+  occupancy: () => [],
+  pools: () => [],
+  openStreams: () => 0,
+  rollouts: () => [],
+});
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>
     decide(call, { domains, store, shadow: false, onHit: metrics.rateLimitHit }, performance.now()),

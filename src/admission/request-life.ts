@@ -12,6 +12,7 @@
 import type { Config, LaneConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import { MODEL_HEADER } from '../domain/names.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
@@ -30,8 +31,10 @@ import {
 } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
 import { type ParsedRequest, parseRequest, serialiseRequest, withPriority } from '../openai/request.ts';
-import type { Dispatcher, Release, Ticket } from '../queue/dispatcher.ts';
-import { type Catalog, mayUse } from '../route/catalog.ts';
+import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts';
+import type { Catalog } from '../route/catalog.ts';
+import type { Hindrance } from '../route/change/aliases.ts';
+import type { Rollouts, Trial } from '../route/change/rollouts.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
 import {
@@ -49,6 +52,7 @@ export interface LifeContext {
   readonly config: () => Config;
   readonly tenants: TenantDirectory;
   readonly catalog: Catalog;
+  readonly rollouts: Rollouts;
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
   readonly occupancy: Occupancy;
@@ -81,6 +85,13 @@ export interface RequestLife {
 
 type State = 'new' | 'asking' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
 
+interface Serving {
+  readonly model: string;
+  readonly pool: string;
+  /** It cannot now, and nothing can in its place. */
+  readonly hindered: boolean;
+}
+
 /** Routes on which engines take `priority` and `cache_salt`; on others one may refuse what it does not know. */
 const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
 const NO_BODY: ParsedRequest['body'] = {};
@@ -103,7 +114,19 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let requestId = '';
   let route: RouteName | undefined;
   let tenant: Tenant | undefined;
+  /** With the model that serves it. */
   let request: ParsedRequest | undefined;
+  /** The name that the client sent. */
+  let askedModel = '';
+  /** Models that would serve it and cannot. */
+  let hindered: Map<string, Hindrance> | undefined;
+  /** Of the model that was asked for. */
+  let firstRefusal: ApiError | undefined;
+  let trial: Trial | undefined;
+  /** Prompt tokens by which versions of a model are compared: the same prompt has the same number with each. */
+  let comparedTokens = 0;
+  let isTimed = false;
+  let releasedMs = 0;
   let toSend: Buffer | undefined;
   let predictedPrompt = 0;
   let reservation: Reservation | undefined;
@@ -171,6 +194,24 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   const costNow = (promptTokens: number, cachedTokens: number, outputTokens: number): number =>
     costOf(context.catalog.costOf(request?.model ?? ''), promptTokens, cachedTokens, outputTokens);
 
+  /** The first token is there, or late: once. Answers in one piece have none. */
+  const timeTrial = (nowMs: number): void => {
+    if (trial === undefined || isTimed || request?.stream !== true) return;
+    const ttftMs = nowMs - releasedMs;
+    const late = trial.slowAfterMs(comparedTokens) ?? Number.POSITIVE_INFINITY;
+    if (firstTokenMs === undefined && ttftMs <= late) return;
+    isTimed = true;
+    trial.firstToken(comparedTokens, ttftMs, nowMs);
+  };
+
+  /** What the engine did, as far as it tells versions apart. */
+  const judgeTrial = (outcome: Outcome, reading: AnswerReading | undefined, nowMs: number): void => {
+    if (outcome === 'completed') trial?.ended(false, nowMs);
+    else if (outcome === 'failed' && (reading?.errorFrame === true || (status ?? 0) >= 500)) {
+      trial?.ended(true, nowMs);
+    }
+  };
+
   /** What streamed since the last look is charged at once: a tenant cannot use now and pay at the end. */
   const chargeStream = (nowMs: number): void => {
     const tokens = meter?.tokens() ?? 0;
@@ -179,6 +220,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       firstTokenMs = nowMs;
       chargedMs = nowMs;
       chargedTokens = tokens;
+      timeTrial(nowMs);
       release.firstToken(nowMs);
       return;
     }
@@ -214,7 +256,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       });
     }
     record(outcome, reason, reading, nowMs);
+    judgeTrial(outcome, reading, nowMs);
     toSend = undefined;
+    header = undefined;
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
     release?.settle(
       used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
@@ -241,10 +285,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     });
   };
 
+  /** Who served it, when the client asked for another. */
+  const modelHeader = (): HeaderList =>
+    release === undefined || request === undefined || request.model === askedModel
+      ? []
+      : [[MODEL_HEADER, request.model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
+
   const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
 
   const onRelease = (granted: Release, nowMs: number): void => {
     release = granted;
+    releasedMs = nowMs;
+    header = undefined;
     place?.enter('inFlight');
     queueMs = granted.waitedMs;
     endpoint = granted.slot.address;
@@ -306,13 +358,42 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       );
   };
 
-  const admit = (parsed: ParsedRequest, known: Tenant, nowMs: number): void => {
-    const { config } = known;
-    const pool = mayUse(config, parsed.model) ? context.catalog.poolOf(parsed.model) : undefined;
-    if (pool === undefined) {
-      refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(parsed.model), nowMs);
-      return;
+  const hindranceOf = (model: string, pool: string): Hindrance | undefined =>
+    hindered?.get(model) ?? (context.dispatcher.canServe(pool, within) ? undefined : 'no-endpoint');
+
+  /** The model that serves it: the one that was asked for, its canary, or a fallback. */
+  const serving = ({ config }: Tenant, promptBytes: number): Serving | undefined => {
+    const { catalog } = context;
+    trial = undefined;
+    const choice = catalog.choose(config, askedModel, hindranceOf);
+    if (choice.kind === 'denied') return undefined;
+    let { model } = choice;
+    if (choice.kind === 'serve') {
+      const asker = { tenant: config.name, header: header ?? (() => '') };
+      trial = context.rollouts.assign(model, asker, (canary) => {
+        const pool = catalog.poolOf(canary);
+        return pool !== undefined && hindranceOf(canary, pool) === undefined;
+      });
+      if (trial !== undefined) {
+        comparedTokens = context.predictor.promptTokens(model, promptBytes);
+        ({ model } = trial);
+      }
     }
+    const pool = catalog.poolOf(model);
+    return pool === undefined ? undefined : { model, pool, hindered: choice.kind === 'hindered' };
+  };
+
+  const admit = (parsed: ParsedRequest, known: Tenant, nowMs: number): void => {
+    const served = serving(known, parsed.promptBytes);
+    if (served !== undefined) admitTo(served, parsed, known, nowMs);
+    else
+      refuse(context.catalog.isDiscovering() ? refusals.modelsUnknown() : modelNotFound(askedModel), nowMs);
+  };
+
+  const admitTo = ({ model, pool }: Serving, raw: ParsedRequest, known: Tenant, nowMs: number): void => {
+    const { config } = known;
+    const parsed = model === raw.model ? raw : { ...raw, model };
+    request = parsed;
     if (parsed.route !== 'embeddings' && parsed.outputs > config.limits.maxOutputs) {
       refuse(refusals.tooManyOutputs(parsed.outputs, config.limits.maxOutputs), nowMs);
       return;
@@ -357,7 +438,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const enqueue = (
     parsed: ParsedRequest,
-    { config }: Tenant,
+    known: Tenant,
     {
       pool,
       cap,
@@ -371,6 +452,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     reservation = reserved.reservation;
+    const { config } = known;
     lane = laneFor(context.config().queue.lanes, {
       tenant: config.name,
       tier: config.tier,
@@ -380,10 +462,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       maxOutputTokens: parsed.maxOutputTokens,
       header: header ?? (() => ''),
     });
-    header = undefined;
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     toSend = serialiseRequest(parsed, {
+      ...(parsed.model !== askedModel && { model: parsed.model }),
       ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),
       priorityFollows: help.priority !== undefined,
       ...(config.limits.maxContext !== undefined &&
@@ -424,12 +506,36 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       nowMs,
     );
     if (offer.kind === 'refused') {
-      refuse(refusals.queueRefusal(offer, parsed.model), nowMs);
+      refuseOrTryAnother(parsed, known, offer, nowMs);
     } else if (offer.kind === 'queued') {
       ticket = offer.ticket;
+      header = undefined;
       place.enter('queued');
       edge.hold(context.config().queue.maxWaitMs + HOLD_MARGIN_MS);
     }
+  };
+
+  /** Another model may have room; the tenant's own queue is its own. */
+  const refuseOrTryAnother = (
+    parsed: ParsedRequest,
+    known: Tenant,
+    offer: Extract<Offer, { kind: 'refused' }>,
+    nowMs: number,
+  ): void => {
+    firstRefusal ??= refusals.queueRefusal(offer, askedModel);
+    if (offer.reason !== 'tenant-queue-full') {
+      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, offer.reason);
+      const other = serving(known, parsed.promptBytes);
+      if (other !== undefined && !other.hindered) {
+        reservation?.settle(0, nowMs);
+        reservation = undefined;
+        place?.leave();
+        place = undefined;
+        admitTo(other, parsed, known, nowMs);
+        return;
+      }
+    }
+    refuse(firstRefusal, nowMs);
   };
 
   /** The request bucket has let it pass. */
@@ -500,6 +606,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         return;
       }
       request = parsed.request;
+      askedModel = parsed.request.model;
       admit(parsed.request, tenant, nowMs);
     },
 
@@ -509,7 +616,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         edge.passResponseHeaders('none', []);
         return;
       }
-      const add = limitHeaders(nowMs);
+      const add = [...limitHeaders(nowMs), ...modelHeader()];
       if (state !== 'released' || release === undefined || request === undefined) {
         // Envoy's own answer to a request that never got to an engine: too large a body, a broken upload.
         edge.passResponseHeaders('none', add);
@@ -547,6 +654,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     responseComplete: complete,
 
     tick(nowMs) {
+      if (state === 'released' || (state === 'answering' && firstTokenMs === undefined)) timeTrial(nowMs);
       if (state !== 'answering' || stalled || firstTokenMs === undefined) return;
       if (release === undefined || request === undefined || lane === undefined) return;
       if (nowMs - lastChunkMs < lane.stalledAfterMs) return;

@@ -20,7 +20,12 @@ const EXAMPLE_ENV = {
 };
 
 async function generated(): Promise<ReadonlyMap<string, string>> {
-  const metrics = createMetrics({ occupancy: () => [], pools: () => [], openStreams: () => 0 });
+  const metrics = createMetrics({
+    occupancy: () => [],
+    pools: () => [],
+    openStreams: () => 0,
+    rollouts: () => [],
+  });
   const rows = metrics.registry.getMetricsAsArray().map((metric) => {
     const { labelNames } = metric as unknown as { readonly labelNames?: readonly string[] };
     return { name: metric.name, help: metric.help, type: String(metric.type), labels: labelNames ?? [] };

@@ -5,6 +5,7 @@ import { benchCommand } from './bench.ts';
 import { checkConfigCommand } from './check-config.ts';
 import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
+import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { serveCommand } from './serve.ts';
@@ -25,6 +26,7 @@ const program = new Command('fairlane')
   .addCommand(checkConfigCommand())
   .addCommand(benchCommand())
   .addCommand(doctorCommand())
+  .addCommand(drainCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });

@@ -25,12 +25,14 @@ interface Parts {
   readonly keys: readonly KeyEntry[];
   readonly redis: RedisSecrets;
   readonly endpoints: Endpoints;
+  /** URLs, by pool. */
+  readonly drains: ReadonlyMap<string, readonly string[]>;
   readonly poolNames: readonly string[];
 }
 
 export function buildConfig(
   written: WrittenConfig,
-  { directory: standard, locate, keys, redis, endpoints, poolNames }: Parts,
+  { directory: standard, locate, keys, redis, endpoints, drains, poolNames }: Parts,
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
@@ -87,6 +89,7 @@ export function buildConfig(
             {
               name,
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+              drain: drains.get(name) ?? [],
               engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
               prefillTokens: pool.prefillTokens,
@@ -101,11 +104,20 @@ export function buildConfig(
       }),
     ),
     models: new Map(
-      Object.entries(written.models).map(([name, { pool, cost }]) => [
+      Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary }]) => [
         name,
-        { name, pool, cost: weightsOf(cost ?? written.cost) },
+        {
+          name,
+          pool,
+          cost: weightsOf(cost ?? written.cost),
+          fallback,
+          ...(canary !== undefined && {
+            canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
+          }),
+        },
       ]),
     ),
+    aliases: new Map(Object.entries(written.aliases)),
     tenants: new Map(
       Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
         const { tier, trustGroup } = tenant;

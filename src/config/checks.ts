@@ -3,6 +3,7 @@
  * written, so that one wrong setting does not hide what is wrong elsewhere.
  */
 import type { z } from 'zod';
+import { loadAliases } from '../route/change/aliases.ts';
 import type { Config, EndpointConfig, HostPort, Limits } from './config.ts';
 import { isKeyOf, lookUpCertificates, lookUpPrivateKey } from './pem.ts';
 import { didYouMean, quote, type Report } from './report.ts';
@@ -214,9 +215,15 @@ export function checkReferences({ root, report, hide }: Check): void {
   mustExist('pool', pools, ['envoy', 'fallbackPool'], at(root, 'envoy', 'fallbackPool'));
   for (const [model, settings] of entriesAt(root, 'models')) {
     mustExist('pool', pools, ['models', model, 'pool'], at(settings, 'pool'));
+    const canary = at(settings, 'canary', 'model');
+    const path = ['models', model, 'canary', 'model'];
+    if (canary === model) report.problem(path, 'is the model itself; name another version');
+    else mustExist('model', models, path, canary);
   }
   const named = new Set(entriesAt(root, 'models').map(([, settings]) => at(settings, 'pool')));
   const discovering = pools.some((pool) => !named.has(pool));
+  checkAliases(models, discovering, { root, report, hide });
+  const usable = [...models, ...entriesAt(root, 'aliases').map(([alias]) => alias)];
   checkLanes(root, mustExist);
   mustExist(
     'tenant',
@@ -233,16 +240,41 @@ export function checkReferences({ root, report, hide }: Check): void {
     // Without configured models every name comes from an engine, and none can be checked here.
     if (models.length === 0) continue;
     for (const [i, model] of textsAt(settings, 'models')) {
-      if (models.includes(model) || model === '*') continue;
+      if (usable.includes(model) || model === '*') continue;
       const path = ['tenants', tenant, 'models', i];
-      const near = didYouMean(model, models);
-      if (!discovering) report.problem(path, missing('model', models, model, hide));
+      const near = didYouMean(model, usable);
+      if (!discovering) report.problem(path, missing('model', usable, model, hide));
       else {
         const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
         report.warning(path, `${message}${near}`);
       }
     }
   }
+}
+
+/** Aliases and fallbacks. While an engine may announce models, a name that is not configured may be one of its. */
+function checkAliases(
+  models: readonly string[],
+  discovering: boolean,
+  { root, report, hide }: Pick<Check, 'root' | 'report' | 'hide'>,
+): void {
+  const known = new Set(models);
+  const loaded = loadAliases(
+    {
+      aliases: new Map(
+        entriesAt(root, 'aliases').flatMap(([alias, to]) => (typeof to === 'string' ? [[alias, to]] : [])),
+      ),
+      fallbacks: new Map(
+        entriesAt(root, 'models').map(([model, settings]) => [
+          model,
+          textsAt(settings, 'fallback').map(([, name]) => name),
+        ]),
+      ),
+    },
+    (model) => known.has(model) || (discovering ? undefined : false),
+  );
+  if (loaded.kind === 'ok') return;
+  for (const { path, message } of loaded.problems) report.problem(path, hide(message));
 }
 
 type MustExist = (noun: string, known: readonly string[], path: Path, name: unknown) => void;
@@ -308,6 +340,34 @@ export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
         problem(`${result.endpoint.url} is already an endpoint of ${where}; list it once`);
       } else list.push({ ...result.endpoint, path });
     }
+  }
+  return found;
+}
+
+/** The URLs of each pool's endpoints that are to be drained. */
+export function checkDrains(
+  endpoints: Endpoints,
+  { root, report, hide, env }: Check,
+): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>();
+  for (const [pool, settings] of entriesAt(root, 'pools')) {
+    const own = (endpoints.get(pool) ?? []).map(({ url }) => url);
+    const urls = new Set<string>();
+    for (const [i, text] of textsAt(settings, 'drain')) {
+      const looked = lookUpEnv(text, env);
+      const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
+      const path = ['pools', pool, 'drain', i];
+      if (result.kind === 'bad') report.problem(path, result.problem);
+      else if (own.includes(result.endpoint.url)) urls.add(result.endpoint.url);
+      else {
+        const near = didYouMean(result.endpoint.url, own);
+        report.problem(path, `${result.endpoint.url} is no endpoint of pool ${quote(hide(pool))}${near}`);
+      }
+    }
+    if (own.length > 0 && urls.size === own.length) {
+      report.warning(['pools', pool, 'drain'], 'leaves no endpoint: every request gets a 503', 'key');
+    }
+    found.set(pool, [...urls]);
   }
   return found;
 }

@@ -62,6 +62,8 @@ export interface EndpointConfig {
 export interface PoolConfig {
   readonly name: string;
   readonly endpoints: readonly EndpointConfig[];
+  /** Of those, the URLs of endpoints that get no new requests. */
+  readonly drain: readonly string[];
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
@@ -87,11 +89,28 @@ export interface PoolConfig {
   readonly discoverModels: boolean;
 }
 
+/** Another model that has part of a model's requests, until it is shown to be worse. */
+export interface RolloutConfig {
+  /** A configured model. */
+  readonly model: string;
+  /** Its part, 0 to 1. */
+  readonly weight: number;
+  /** Whose requests stay with one version. */
+  readonly by: 'tenant' | 'session';
+  /** In lower case. */
+  readonly sessionHeader: string;
+  /** Another one is another draw. */
+  readonly salt: string;
+}
+
 interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;
   readonly cost: CostWeights;
+  /** Models or aliases that serve in its place when it cannot, in their order. */
+  readonly fallback: readonly string[];
+  readonly canary?: RolloutConfig;
 }
 
 /** A request class: it has a share of the window, and an order. */
@@ -208,6 +227,8 @@ export interface Config {
   readonly fields: FieldPolicy;
   readonly pools: ReadonlyMap<string, PoolConfig>;
   readonly models: ReadonlyMap<string, ModelConfig>;
+  /** Other names of models: each leads to a model or another alias, none in a circle. */
+  readonly aliases: ReadonlyMap<string, string>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }

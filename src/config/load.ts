@@ -5,6 +5,7 @@ import {
   type Check,
   checkAddresses,
   checkBuilt,
+  checkDrains,
   checkEndpoints,
   checkKeys,
   checkRedis,
@@ -71,6 +72,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkKeys(keys, check);
   checkRedis(redis, check);
   const endpoints = checkEndpoints(check);
+  const drains = checkDrains(endpoints, check);
   checkAddresses(endpoints, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
 
@@ -80,6 +82,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     keys,
     redis,
     endpoints,
+    drains,
     poolNames: source.keys(['pools']),
   });
   checkBuilt(config, checked.data, check);

@@ -306,6 +306,12 @@ const pool = section(
       'URLs',
       'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
     ),
+    drain: list(
+      z.string({ error: must('a URL, or env:NAME') }),
+      256,
+      'URLs',
+      'Endpoints of this pool that get no new requests, as they are written in `endpoints`: what they have ends as usual, and the log says when they are empty. Default: none.',
+    ).optional(),
     engine: choice(
       ['auto', 'vllm', 'sglang', 'llamacpp', 'tgi'],
       'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',
@@ -516,6 +522,38 @@ export const configSchema = section(
           cost: cost
             .meta(about('Its own cost weights, all of them. Default: `cost`.', 'the keys of `cost`'))
             .optional(),
+          fallback: list(
+            model('A model or an alias.'),
+            16,
+            'models',
+            'Models or aliases that serve in its place, in this order, while no healthy endpoint serves it or its pool’s queue is full for everybody; only those that the tenant may use. Default: none.',
+          ).optional(),
+          canary: section(
+            {
+              model: model(
+                'The new version: another model of this mapping. Who may use the old one may be served by it.',
+              ),
+              weight: number(
+                [0, 100],
+                'Its part of the requests, in percent. 0 sends none; after a rollback another number begins anew.',
+              ).prefault(5),
+              by: choice(
+                ['tenant', 'session'],
+                'Whose requests all go to one version: a tenant’s, or a session’s of a tenant. With few tenants the parts are uneven: then take `session`.',
+              ).prefault('tenant'),
+              sessionHeader: word(
+                /^[a-z0-9][a-z0-9-]{0,63}$/,
+                'a header name in lower case',
+                'With `by: session`: request header that names the session. Requests without it are one session of their tenant.',
+              ).prefault('x-session-id'),
+              salt: word(
+                /^[\x20-\x7e]{1,64}$/,
+                '1 to 64 printable characters',
+                'Another one is another draw, and a new beginning. Default: none.',
+              ).optional(),
+            },
+            'A new version that has part of the requests until it fails or is slow more often. Default: none.',
+          ).optional(),
         },
         'A model.',
       ),
@@ -523,6 +561,20 @@ export const configSchema = section(
       'models',
       'Which pool serves which model. Not needed for a pool whose engines announce their models at `/v1/models`.',
     ).prefault({}),
+    aliases: named(
+      model('Another name, as clients send it.'),
+      model('The model, or another alias.'),
+      [0, 1_000],
+      'aliases',
+      'Other names of models.',
+    )
+      .meta(
+        about(
+          'Other names: what clients send, and the model that it means (or another alias). A tenant may use an alias if its `models` has the alias or the model. See [changes.md](changes.md).',
+          'mapping of names to models',
+        ),
+      )
+      .prefault({}),
     cost: cost.prefault({}),
     lanes: named(
       word(

@@ -4,6 +4,8 @@
 export const TENANT_HEADER = 'x-fairlane-tenant';
 /** Request header that the service sets to the chosen pool; Envoy's route turns it into a cluster. */
 export const POOL_HEADER = 'x-fairlane-pool';
+/** Response header that names the model that served a request, when it is not the one that was asked for. */
+export const MODEL_HEADER = 'x-fairlane-model';
 /** Every client-sent header with this prefix is removed before anything reads it. */
 export const RESERVED_HEADER_PREFIX = 'x-fairlane-';
 /** Dynamic metadata namespace of the service's replies. */

@@ -28,6 +28,8 @@ export type RequestResult =
   | { readonly kind: 'bad'; readonly error: ApiError };
 
 export interface RequestChanges {
+  /** What the engine is asked for; absent: what the client wrote. */
+  readonly model?: string;
   /** The cap to enforce, ≥ 1; a lower one of the client's stays. */
   readonly maxOutputTokens?: number;
   /** Have the engine report usage at the end of a stream. */
@@ -137,6 +139,7 @@ export function parseRequest(route: EngineRoute, bytes: Uint8Array, fields: Fiel
 export function serialiseRequest(request: ParsedRequest, changes: RequestChanges): Buffer {
   const { body, route } = request;
   const added: Record<string, JsonValue> = {};
+  if (changes.model !== undefined) added['model'] = changes.model;
   const { cap: capField, usageOption: hasUsageOption } = FIELDS[route];
 
   const cap = Math.min(request.maxOutputTokens ?? Infinity, changes.maxOutputTokens ?? Infinity);

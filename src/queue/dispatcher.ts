@@ -92,6 +92,8 @@ export interface TenantCaps {
 
 export interface Dispatcher {
   offer(waiting: Waiting, nowMs: number): Offer;
+  /** Whether an endpoint of the pool may serve it at all, now or after a wait. */
+  canServe(pool: string, within: Demand['within']): boolean;
   /** Releases what can go; call it when an endpoint returned, a window grew or the configuration changed. */
   dispatch(nowMs: number): void;
   /** The tenant may have more or fewer requests in flight than before. */
@@ -513,6 +515,7 @@ export function createDispatcher(
       if (atCap(tenant, nowMs)) capsOf(tenant)?.moved(tenant, nowMs);
       return { kind: 'queued', ticket: { cancel: () => leaveQueue(pool, request) } };
     },
+    canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,
     dispatch(nowMs) {
       for (const tenant of inFlight.keys()) refreshEligibility(tenant, nowMs);
       for (const pool of pools.values()) dispatchPool(pool, nowMs);

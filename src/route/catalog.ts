@@ -1,6 +1,7 @@
-/** Which pool serves which model: configured, or discovered from a pool's endpoints. */
+/** Which model a name means, who may use it, and which pool serves it: configured, or discovered from a pool's endpoints. */
 import type { Config, TenantConfig } from '../config/config.ts';
 import type { CostWeights } from '../domain/cost.ts';
+import { type Aliases, type Choice, type Hindrance, loadAliases } from './change/aliases.ts';
 
 /** Most models that one pool's endpoints may announce: they become metric labels. */
 const MAX_DISCOVERED_MODELS = 256;
@@ -12,20 +13,40 @@ export interface Catalog {
   modelOfPool(pool: string): string | undefined;
   /** How its tokens weigh. */
   costOf(model: string): CostWeights;
+  /**
+   * The model that is to serve who asks for a name: the one that it means, or a fallback that the tenant may use too.
+   *
+   * @param hindranceOf why a model of that pool cannot serve now, if it cannot.
+   */
+  choose(
+    tenant: TenantConfig,
+    asked: string,
+    hindranceOf: (model: string, pool: string) => Hindrance | undefined,
+  ): Choice;
   /** What an endpoint of a discovering pool announced. True if anything changed. */
   discovered(pool: string, models: readonly string[]): boolean;
   /** True while a pool's models have been asked for and no endpoint has answered yet. */
   isDiscovering(): boolean;
-  /** Models that the tenant may use, sorted. */
+  /** Names that the tenant may use, of models and aliases, sorted. */
   modelsOf(tenant: TenantConfig): readonly string[];
   reconfigure(config: Config): void;
 }
 
-export const mayUse = (tenant: TenantConfig, model: string): boolean =>
-  tenant.models === '*' || tenant.models.has(model);
+/** By its own name, or by the alias that was asked for: a tenant that has only the alias has the model by no other name. */
+const mayUse = (tenant: TenantConfig, model: string, name: string): boolean =>
+  tenant.models === '*' || tenant.models.has(model) || tenant.models.has(name);
+
+function aliasesOf(config: Config): Aliases {
+  const fallbacks = new Map([...config.models.values()].map(({ name, fallback }) => [name, fallback]));
+  const loaded = loadAliases({ aliases: config.aliases, fallbacks }, () => undefined);
+  // The configuration has been checked.
+  if (loaded.kind === 'bad') throw new Error(loaded.problems.map(({ message }) => message).join('; '));
+  return loaded.aliases;
+}
 
 export function createCatalog(initial: Config): Catalog {
   let config = initial;
+  let aliases = aliasesOf(initial);
   const announced = new Map<string, readonly string[]>();
   let pools = new Map<string, string>();
 
@@ -44,6 +65,13 @@ export function createCatalog(initial: Config): Catalog {
     poolOf: (model) => pools.get(model),
     modelOfPool: (name) => [...pools].find(([, pool]) => pool === name)?.[0],
     costOf: (model) => config.models.get(model)?.cost ?? config.cost,
+    choose: (tenant, asked, hindranceOf) =>
+      aliases.choose(asked, (model, name) => {
+        const pool = mayUse(tenant, model, name) ? pools.get(model) : undefined;
+        if (pool === undefined) return { kind: 'denied' };
+        const by = hindranceOf(model, pool);
+        return by === undefined ? { kind: 'ok' } : { kind: 'hindered', by };
+      }),
     discovered(pool, models) {
       const next = [...new Set(models)].slice(0, MAX_DISCOVERED_MODELS);
       const before = announced.get(pool);
@@ -54,9 +82,18 @@ export function createCatalog(initial: Config): Catalog {
     },
     isDiscovering: () =>
       [...config.pools.values()].some((pool) => pool.discoverModels && !announced.has(pool.name)),
-    modelsOf: (tenant) => [...pools.keys()].filter((model) => mayUse(tenant, model)).sort(),
+    modelsOf(tenant) {
+      const names = new Set([...pools.keys(), ...aliases.names()]);
+      return [...names]
+        .filter((name) => {
+          const model = aliases.modelOf(name);
+          return pools.has(model) && mayUse(tenant, model, name);
+        })
+        .sort();
+    },
     reconfigure(next) {
       config = next;
+      aliases = aliasesOf(next);
       for (const pool of announced.keys()) if (!next.pools.has(pool)) announced.delete(pool);
       rebuild();
     },

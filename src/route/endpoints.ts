@@ -95,7 +95,7 @@ export interface WindowConfig {
 export interface PoolEndpoints {
   /** The least-loaded healthy endpoint that has room for it, or undefined. */
   acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
-  /** Sequences that all healthy endpoints may have in flight. */
+  /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
   window(nowMs: number): number;
   /** A window that the reserve may be a part of, where it is shared: half of a slot is none. */
   reservable(nowMs: number): number;
@@ -111,6 +111,8 @@ export interface PoolEndpoints {
   /** Healthy endpoints, `ip:port`, the least loaded first: for what takes no slot. */
   addresses(within: Demand['within']): readonly string[];
   setHealthy(url: string, healthy: boolean): void;
+  /** While drained it gets no new requests; what it has ends as usual. */
+  setDrained(url: string, drained: boolean): void;
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
   setCapacity(url: string, kvTokens: number | undefined): void;
@@ -134,6 +136,7 @@ interface Member {
   readonly url: string;
   address: string;
   healthy: boolean;
+  drained: boolean;
   probed: boolean;
   requests: number;
   sequences: number;
@@ -187,6 +190,9 @@ const RESERVED_PART = 1 / 16;
 const mayServe = ({ address }: Member, within: Demand['within']): boolean =>
   within === undefined || within.has(address);
 
+/** It may be given requests. */
+const isOpen = ({ healthy, drained }: Member): boolean => healthy && !drained;
+
 const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
 
 /** @param shared where other replicas use the same endpoints. */
@@ -233,15 +239,15 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
   /** What this replica has in the engine, and its part of what waits for the pool. */
   const claimedOf = (member: Member, nowMs: number): number => {
     const most = capacityOf(member, nowMs);
-    if (member.removed || !member.healthy || shared === undefined) return member.sequences;
-    const queued = Math.ceil(shared.waiting(nowMs).queued / Math.max(1, healthyCount()));
+    if (member.removed || !isOpen(member) || shared === undefined) return member.sequences;
+    const queued = Math.ceil(shared.waiting(nowMs).queued / Math.max(1, openCount()));
     return Math.max(member.sequences, Math.min(most, member.sequences + queued));
   };
 
   const wantOf = (member: Member, nowMs: number): number => {
-    if (member.removed || !member.healthy || nowMs - askedMs >= IDLE_MS) return member.sequences;
+    if (member.removed || !isOpen(member) || nowMs - askedMs >= IDLE_MS) return member.sequences;
     const most = capacityOf(member, nowMs);
-    const reserve = Math.ceil((shared?.waiting(nowMs).reserve ?? 0) / Math.max(1, healthyCount()));
+    const reserve = Math.ceil((shared?.waiting(nowMs).reserve ?? 0) / Math.max(1, openCount()));
     const spare = Math.max(spareOf(Math.max(most, member.share?.capacity() ?? 0)), reserve);
     return Math.max(member.sequences, Math.min(most, claimedOf(member, nowMs) + spare));
   };
@@ -339,7 +345,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
     const fallbacks = members
-      .filter((other) => other !== first && other.healthy && mayServe(other, demand.within))
+      .filter((other) => other !== first && isOpen(other) && mayServe(other, demand.within))
       .sort((a, b) => a.sequences - b.sequences)
       .map((other) => other.address);
     return {
@@ -384,12 +390,13 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
   const freeSlots = (nowMs: number): number => {
     let free = 0;
     for (const member of members) {
-      if (member.healthy && !member.window.trying())
+      if (isOpen(member) && !member.window.trying())
         free += Math.max(0, limitOf(member, nowMs) - member.sequences);
     }
     return free;
   };
 
+  const openCount = (): number => members.reduce((sum, member) => sum + (isOpen(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
   return {
@@ -399,7 +406,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
       let best: Member | undefined;
       for (let i = 0; i < members.length; i += 1) {
         const member = members[(turn + i) % members.length];
-        if (member === undefined || !member.healthy || !mayServe(member, demand.within)) continue;
+        if (member === undefined || !isOpen(member) || !mayServe(member, demand.within)) continue;
         forgetOverdue(member, nowMs);
         const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
         if (!hasRoom(member, demand, claim, nowMs)) continue;
@@ -410,18 +417,20 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
       return slotOn(best, demand, quiet, nowMs);
     },
     window: (nowMs) =>
-      members.reduce((sum, member) => sum + (member.healthy ? limitOf(member, nowMs) : 0), 0),
+      members.reduce((sum, member) => sum + (isOpen(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
       let size = 0;
-      for (const { share: held, healthy, window } of members) {
-        if (healthy && (held?.others(nowMs)?.count ?? 0) > 0) size += window.limit(nowMs);
+      for (const member of members) {
+        const { share: held, window } = member;
+        if (isOpen(member) && (held?.others(nowMs)?.count ?? 0) > 0) size += window.limit(nowMs);
       }
       return Math.min(size, SPARE_WINDOW);
     },
     coming(nowMs) {
       let slots = 0;
-      for (const { share: held, healthy } of members) {
-        if (held === undefined || !healthy) continue;
+      for (const member of members) {
+        const { share: held } = member;
+        if (held === undefined || !isOpen(member)) continue;
         slots += Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
       }
       return slots;
@@ -429,10 +438,11 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     reserve: () => config.reserve,
     inFlight: () => inFlight,
     healthyCount,
-    canServe: (within) => members.some((one) => (one.healthy || !one.probed) && mayServe(one, within)),
+    canServe: (within) =>
+      members.some((one) => !one.drained && (one.healthy || !one.probed) && mayServe(one, within)),
     addresses: (within) =>
       members
-        .filter((one) => one.healthy && mayServe(one, within))
+        .filter((one) => isOpen(one) && mayServe(one, within))
         .sort((a, b) => a.sequences - b.sequences)
         .map(({ address }) => address),
     setHealthy(url, healthy) {
@@ -440,6 +450,10 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
       if (member === undefined) return;
       member.healthy = healthy;
       member.probed = true;
+    },
+    setDrained(url, drained) {
+      const member = memberOf(url);
+      if (member !== undefined) member.drained = drained;
     },
     gauges(url, sample, nowMs) {
       const member = memberOf(url);
@@ -470,6 +484,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
             url,
             address,
             healthy: false,
+            drained: false,
             probed: false,
             requests: 0,
             sequences: 0,

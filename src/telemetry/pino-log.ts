@@ -55,6 +55,10 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.healthy) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'endpoint-drain':
+          if (event.last) log.warn(fields, kind);
+          else log.info(fields, kind);
+          break;
         case 'redis':
           if (event.connected) log.info(fields, kind);
           else log.warn(fields, kind);
@@ -63,6 +67,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.usable) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'canary-rolled-back':
         case 'snapshot-failed':
         case 'dns-failed':
           log.warn(fields, kind);

@@ -31,6 +31,11 @@ export interface MetricsSource {
     readonly endpoints: readonly EndpointRow[];
   }>;
   readonly openStreams: () => number;
+  readonly rollouts: () => Iterable<{
+    readonly model: string;
+    readonly canary: string;
+    readonly weight: number;
+  }>;
 }
 
 interface RedisStatus {
@@ -204,6 +209,22 @@ export function createMetrics(source: MetricsSource): Metrics {
     'What this replica may use of fairlane_shared_capacity at the moment.',
     'held',
   );
+  const rollbacks = new Counter({
+    name: 'fairlane_canary_rollbacks_total',
+    help: 'Canaries that were rolled back, by what they were worse in: failures or ttft.',
+    labelNames: ['model', 'canary', 'gate'],
+    registers,
+  });
+  new Gauge({
+    name: 'fairlane_canary_weight',
+    help: 'Part of the model’s requests that its canary has, 0 to 1: 0 once it was rolled back.',
+    labelNames: ['model', 'canary'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { model, canary, weight } of source.rollouts()) this.set({ model, canary }, weight);
+    },
+  });
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',
     help: 'ext_proc streams that ended by a fault of the service. Each is a bug worth a report.',
@@ -378,6 +399,9 @@ export function createMetrics(source: MetricsSource): Metrics {
       else if (event.kind === 'limits-loaded') limitReloads.inc({ result: 'applied' });
       else if (event.kind === 'limits-refused') limitReloads.inc({ result: 'refused' });
       else if (event.kind === 'stream-failed') streamErrors.inc();
+      else if (event.kind === 'canary-rolled-back') {
+        rollbacks.inc({ model: event.model, canary: event.canary, gate: event.gate });
+      }
     },
   };
 }

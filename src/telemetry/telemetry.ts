@@ -38,6 +38,23 @@ export type ServiceEvent =
       readonly priority: boolean;
       readonly cacheSalt: boolean;
     }
+  | {
+      readonly kind: 'canary-rolled-back';
+      readonly model: string;
+      readonly canary: string;
+      /** What it was worse in. */
+      readonly gate: 'failures' | 'ttft';
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'endpoint-drain';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** `over`: it takes requests again. */
+      readonly state: 'draining' | 'empty' | 'over';
+      /** The pool has no other that takes requests. */
+      readonly last: boolean;
+    }
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }

@@ -68,6 +68,7 @@ const poolOf = (
 ): PoolConfig => ({
   name: 'main',
   endpoints,
+  drain: [],
   engine,
   windowPerEndpoint: 'auto',
   prefillTokens: 1,

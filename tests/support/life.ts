@@ -19,6 +19,7 @@ import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../src/queue/window.ts';
 import { createCatalog } from '../../src/route/catalog.ts';
+import { createRollouts } from '../../src/route/change/rollouts.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
@@ -37,9 +38,11 @@ export interface World {
   life(edge: Edge): RequestLife;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
+  endpointsOf(pool: string): ReturnType<typeof createPoolEndpoints>;
   readonly tenants: ReturnType<typeof createTenantDirectory>;
   readonly catalog: ReturnType<typeof createCatalog>;
   readonly occupancy: ReturnType<typeof createOccupancy>;
+  readonly rollouts: ReturnType<typeof createRollouts>;
 }
 
 export interface WorldOptions {
@@ -48,6 +51,8 @@ export interface WorldOptions {
   readonly window?: number;
   readonly fields?: Config['fields'];
   readonly discover?: boolean;
+  /** The configuration, before anything is made of it. */
+  readonly change?: (config: Config) => Config;
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
   readonly help?: EngineHelp;
   readonly store?: LimitStore;
@@ -64,7 +69,7 @@ const tenant = (name: string, options: WorldOptions): TenantConfig => ({
 /** Tenants `a` and `b`, pool `main` with one healthy endpoint 10.0.0.1:8000, models `small` and `secret`. */
 export function createWorld(options: WorldOptions = {}): World {
   const names = ['a', 'b'];
-  const config: Config = {
+  const standard: Config = {
     listen: { host: '127.0.0.1', port: 8080 },
     envoy: {
       admin: { host: '127.0.0.1', port: 9901 },
@@ -93,6 +98,7 @@ export function createWorld(options: WorldOptions = {}): World {
         {
           name: 'main',
           endpoints: [{ url: 'http://10.0.0.1:8000', host: '10.0.0.1', port: 8000 }],
+          drain: [],
           engine: 'auto',
           windowPerEndpoint: options.window ?? 2,
           prefillTokens: 2_048,
@@ -113,32 +119,42 @@ export function createWorld(options: WorldOptions = {}): World {
     models: new Map(
       options.discover === true
         ? []
-        : ['small', 'secret'].map((name) => [name, { name, pool: 'main', cost: DEFAULT_COST }]),
+        : ['small', 'secret'].map((name) => [name, { name, pool: 'main', cost: DEFAULT_COST, fallback: [] }]),
     ),
+    aliases: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
     log: { level: 'info' },
   };
+  const config = options.change?.(standard) ?? standard;
   const records: UsageRecord[] = [];
   const tenants = createTenantDirectory(
     config,
     options.store ?? createMemoryStore(),
     () => options.unixMs ?? 0,
   );
-  const endpoints = createPoolEndpoints(fixedWindow);
-  endpoints.reconfigure([{ url: 'http://10.0.0.1:8000', address: '10.0.0.1:8000' }], {
-    window: options.window ?? 2,
-    prefillTokens: 2_048,
-    reserve: 'auto',
-  });
-  endpoints.setHealthy('http://10.0.0.1:8000', true);
+  const endpointsOf = new Map(
+    [...config.pools.values()].map((pool) => {
+      const endpoints = createPoolEndpoints(fixedWindow);
+      endpoints.reconfigure(
+        pool.endpoints.map(({ url, host, port }) => ({ url, address: `${host}:${port}` })),
+        { window: pool.windowPerEndpoint, prefillTokens: pool.prefillTokens, reserve: pool.reserve },
+      );
+      for (const { url } of pool.endpoints) endpoints.setHealthy(url, true);
+      return [pool.name, endpoints];
+    }),
+  );
+  const endpoints = endpointsOf.get('main');
+  if (endpoints === undefined) throw new Error('there is no pool main');
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
-  dispatcher.addPool('main', endpoints);
+  for (const [name, pool] of endpointsOf) dispatcher.addPool(name, pool);
   const catalog = createCatalog(config);
   const occupancy = createOccupancy();
+  const rollouts = createRollouts(config.models.values(), () => undefined);
   const context = {
     config: () => config,
     tenants,
     catalog,
+    rollouts,
     dispatcher,
     predictor: createPredictor(),
     occupancy,
@@ -158,6 +174,12 @@ export function createWorld(options: WorldOptions = {}): World {
     tenants,
     catalog,
     occupancy,
+    rollouts,
+    endpointsOf(pool) {
+      const found = endpointsOf.get(pool);
+      if (found === undefined) throw new Error(`there is no pool ${pool}`);
+      return found;
+    },
     life: (edge) => createRequestLife(context, edge),
     open() {
       const said: Said[] = [];

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RequestLife } from '../../../src/admission/request-life.ts';
-import { DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
+import { type Config, DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../../src/limit/store.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
@@ -610,5 +610,246 @@ describe('a monthly quota', () => {
       'x-ratelimit-remaining-tokens-month': '10',
       'x-ratelimit-reset-tokens-month': '720m0s',
     });
+  });
+});
+
+/** `spare` is a model of a pool of its own, and stands in for `small`. */
+const withSpare = (config: Config): Config => {
+  const main = config.pools.get('main');
+  const small = config.models.get('small');
+  if (main === undefined || small === undefined) throw new Error('no pool main, or no model small');
+  const endpoints = [{ url: 'http://10.0.0.2:8000', host: '10.0.0.2', port: 8000 }];
+  return {
+    ...config,
+    queue: { ...config.queue, maxQueued: 1 },
+    pools: new Map([...config.pools, ['spare', { ...main, name: 'spare', endpoints }]]),
+    models: new Map([
+      ...config.models,
+      ['small', { ...small, fallback: ['backup'] }],
+      ['spare', { ...small, name: 'spare', pool: 'spare', fallback: [] }],
+    ]),
+    aliases: new Map([
+      ['gpt', 'best'],
+      ['best', 'small'],
+      ['backup', 'spare'],
+    ]),
+  };
+};
+const modelHeader = (said: readonly Said[]): string | undefined => {
+  const headers = said.find((entry) => entry.kind === 'response-headers');
+  return headers?.kind === 'response-headers'
+    ? headers.add.find(([name]) => name === 'x-fairlane-model')?.[1]
+    : undefined;
+};
+
+describe('a model by another name', () => {
+  it('is asked for by its own, counted under it, and named to the client', () => {
+    const world = createWorld({ change: withSpare });
+    const { life, said } = run(world, { model: 'gpt', temperature: 0.5 });
+    expect(sent(said)).toMatchObject({ pool: 'main', json: { model: 'small', temperature: 0.5 } });
+    expect([...world.occupancy.rows()]).toMatchObject([{ model: 'small', inFlight: 1 }]);
+    life.responseHeaders(answer(), 1);
+    expect(modelHeader(said)).toBe('small');
+    life.responseChunk(usage(2, 3), true, 2);
+    expect(world.records[0]).toMatchObject({ model: 'small', outcome: 'completed' });
+  });
+
+  it('is not named when the client asked for it', () => {
+    const { life, said } = run(createWorld({ change: withSpare }));
+    life.responseHeaders(answer(), 1);
+    expect(modelHeader(said)).toBeUndefined();
+  });
+
+  it('is listed and usable for who may use the model, or the alias by its name', () => {
+    const listed = (models: readonly string[]) => {
+      const { life, said } = createWorld({ change: withSpare, models: new Set(models) }).open();
+      life.headers(head({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+      const last = said.at(-1);
+      if (last?.kind !== 'respond') throw new Error('no answer');
+      return (JSON.parse(last.response.body) as { data: { id: string }[] }).data.map(({ id }) => id);
+    };
+    expect(listed(['small'])).toEqual(['best', 'gpt', 'small']);
+    expect(listed(['gpt'])).toEqual(['gpt']);
+    const onlyAlias = createWorld({ change: withSpare, models: new Set(['gpt']) });
+    expect(sent(run(onlyAlias, { model: 'gpt' }).said).json['model']).toBe('small');
+    for (const model of ['small', 'best', '__proto__', 'constructor']) {
+      expect(refusal(run(onlyAlias, { model }).said).error.code).toBe('model_not_found');
+    }
+  });
+});
+
+describe('a fallback', () => {
+  it('serves while no endpoint can, and is the model of record', () => {
+    const world = createWorld({ change: withSpare });
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false);
+    const { life, said } = run(world, { model: 'gpt' });
+    expect(sent(said)).toMatchObject({ pool: 'spare', json: { model: 'spare' } });
+    life.responseHeaders(answer({ upstream: '10.0.0.2:8000' }), 1);
+    expect(modelHeader(said)).toBe('spare');
+    life.responseChunk(usage(2, 3), true, 2);
+    expect(world.records[0]).toMatchObject({ model: 'spare', pool: 'spare' });
+  });
+
+  it('serves while the queue is full for everybody, and nothing stays behind of the first attempt', () => {
+    const limits = { tokensPerMinute: 10_000 };
+    const world = createWorld({ change: withSpare, window: 1, limits });
+    run(world);
+    run(world);
+    expect(world.dispatcher.queuedOf('main')).toBe(1);
+    const before = world.tenants.get('b')?.limits.tokens(0)?.remaining ?? 0;
+    const { life, said } = run(world, {}, { tenant: 'b' });
+    expect(sent(said)).toMatchObject({ pool: 'spare', json: { model: 'spare' } });
+    const reserved = before - (world.tenants.get('b')?.limits.tokens(0)?.remaining ?? 0);
+    expect(reserved).toBeGreaterThan(0);
+    life.responseHeaders(answer(), 1);
+    life.responseChunk(usage(0, 0), true, 1);
+    expect(world.tenants.get('b')?.limits.tokens(1)?.remaining).toBe(before);
+    expect(world.endpoints.inFlight()).toBe(1);
+    expect([...world.occupancy.rows()]).toEqual([
+      expect.objectContaining({ tenant: 'a', queued: 1, inFlight: 1 }),
+    ]);
+  });
+
+  it('is no way around the own queue, nor to a model that the tenant may not use', () => {
+    const full = createWorld({ change: withSpare, window: 1, limits: { maxQueued: 0 } });
+    run(full);
+    expect(refusal(run(full).said).error.code).toBe('tenant_queue_full');
+
+    const world = createWorld({ change: withSpare, models: new Set(['gpt']) });
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false);
+    const { error } = refusal(run(world, { model: 'gpt' }).said);
+    expect(error).toMatchObject({
+      code: 'no_healthy_endpoint',
+      message: expect.stringContaining('`gpt`') as unknown,
+    });
+    expect(world.records[0]).toMatchObject({ model: 'small', outcome: 'refused' });
+  });
+});
+
+/** `secret` is the new version of `small`, for the sessions that the draw gives it. */
+const withCanary =
+  (weight: number) =>
+  (config: Config): Config => {
+    const small = config.models.get('small');
+    if (small === undefined) throw new Error('no model small');
+    const canary = {
+      model: 'secret',
+      weight,
+      by: 'session',
+      sessionHeader: 'x-session-id',
+      salt: '',
+    } as const;
+    return { ...config, models: new Map([...config.models, ['small', { ...small, canary }]]) };
+  };
+const session = (id: string) => ({ header: (name: string) => (name === 'x-session-id' ? id : '') });
+
+describe('a model with a canary', () => {
+  const askedFor = (world: World, id: string): unknown => {
+    const { life, said } = run(world, {}, session(id));
+    life.responseHeaders(answer(), 1);
+    life.responseChunk(usage(1, 1), true, 2);
+    return sent(said).json['model'];
+  };
+
+  it('gives it its part of the sessions, each always the same version, also to who may not name it', () => {
+    const world = createWorld({ change: withCanary(0.3), models: new Set(['small']) });
+    const ids = Array.from({ length: 200 }, (_, i) => `session ${i}`);
+    const first = ids.map((id) => askedFor(world, id));
+    const part = first.filter((model) => model === 'secret').length;
+    expect(part).toBeGreaterThan(40);
+    expect(part).toBeLessThan(80);
+    expect(ids.map((id) => askedFor(world, id))).toEqual(first);
+  });
+
+  it('names the version that served, and counts it under its own name', () => {
+    const world = createWorld({ change: withCanary(1) });
+    const { life, said } = run(world, {}, session('x'));
+    life.responseHeaders(answer(), 1);
+    life.responseChunk(usage(1, 1), true, 2);
+    expect(modelHeader(said)).toBe('secret');
+    expect(world.records[0]).toMatchObject({ model: 'secret' });
+  });
+
+  /** Sends 400 requests, half of them to the canary; says whether it was rolled back. */
+  const rolledBackBy = (
+    finish: (life: RequestLife, isCanary: boolean, nowMs: number) => void,
+    fields = {},
+  ) => {
+    const world = createWorld({ change: withCanary(0.5) });
+    for (let i = 0; i < 400; i += 1) {
+      const nowMs = i * 1_000;
+      const { life, said } = run(world, fields, session(`s${i}`), nowMs);
+      finish(life, sent(said).json['model'] === 'secret', nowMs);
+    }
+    return world.rollouts.list()[0]?.rolledBack?.gate;
+  };
+  const end = (life: RequestLife, status: number, nowMs: number): void => {
+    life.responseHeaders(answer({ status }), nowMs + 1);
+    if (status === 200) life.responseChunk(usage(1, 1), true, nowMs + 2);
+  };
+
+  it('is rolled back by answers of 500, of Envoy in its place, and by error frames', () => {
+    expect(rolledBackBy((life, isCanary, at) => end(life, isCanary ? 500 : 200, at))).toBe('failures');
+    expect(
+      rolledBackBy((life, isCanary, at) => {
+        if (isCanary) life.responseHeaders(answer({ status: 503, upstream: '' }), at + 1);
+        else end(life, 200, at);
+      }),
+    ).toBe('failures');
+    expect(
+      rolledBackBy(
+        (life, isCanary, at) => {
+          life.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
+          life.responseChunk(token('a'), false, at + 2);
+          if (isCanary) life.responseChunk(event({ error: { message: 'broken', code: 500 } }), false, at + 3);
+          life.responseChunk(event('[DONE]'), true, at + 4);
+        },
+        { stream: true },
+      ),
+    ).toBe('failures');
+  });
+
+  it('is rolled back when its first tokens are late, and when they never come', () => {
+    const stream = (firstMs: (isCanary: boolean) => number | undefined) =>
+      rolledBackBy(
+        (life, isCanary, at) => {
+          life.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
+          const ms = firstMs(isCanary);
+          if (ms === undefined) {
+            life.tick(at + 900);
+            life.streamEnded(at + 950);
+            return;
+          }
+          life.responseChunk(token('a'), false, at + ms);
+          life.responseChunk(event('[DONE]'), true, at + ms + 1);
+        },
+        { stream: true },
+      );
+    expect(stream((isCanary) => (isCanary ? 300 : 20))).toBe('ttft');
+    expect(stream((isCanary) => (isCanary ? undefined : 20))).toBe('ttft');
+    expect(stream(() => 20)).toBeUndefined();
+  });
+
+  it('is not rolled back by what the clients did', () => {
+    expect(rolledBackBy((life, isCanary, at) => end(life, isCanary ? 400 : 200, at))).toBeUndefined();
+    expect(
+      rolledBackBy((life, isCanary, at) => (isCanary ? life.streamEnded(at + 1) : end(life, 200, at))),
+    ).toBeUndefined();
+  });
+
+  it('serves what its canary cannot, which is held against nobody', () => {
+    const world = createWorld({
+      change: (config) => {
+        const next = withCanary(1)(withSpare(config));
+        const small = next.models.get('small');
+        if (small?.canary === undefined) throw new Error('no canary');
+        const canary = { ...small.canary, model: 'spare' };
+        return { ...next, models: new Map([...next.models, ['small', { ...small, canary }]]) };
+      },
+    });
+    expect(askedFor(world, 'x')).toBe('spare');
+    world.endpointsOf('spare').setHealthy('http://10.0.0.2:8000', false);
+    expect(askedFor(world, 'x')).toBe('small');
+    expect(world.rollouts.list()[0]?.rolledBack).toBeUndefined();
   });
 });

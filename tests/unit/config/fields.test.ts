@@ -56,9 +56,10 @@ describe('every setting', () => {
       'models.llama.pool',
       'service',
       'service.address',
+      'models.llama.canary.model',
     ];
     const pair = ['redis.certFile', 'redis.keyFile'];
-    const referredTo = [...pair, 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
+    const referredTo = [...pair, 'aliases.best', 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
     expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));
   });
@@ -150,6 +151,7 @@ describe('defaults', () => {
           {
             name: 'main',
             endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
+            drain: [],
             engine: 'auto',
             windowPerEndpoint: 'auto',
             prefillTokens: 2_048,
@@ -168,6 +170,7 @@ describe('defaults', () => {
         ],
       ]),
       models: new Map(),
+      aliases: new Map(),
       tenants: new Map([
         [
           'alice',

@@ -27,6 +27,7 @@ export const full = () => ({
   pools: {
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
+      drain: ['http://[fd00::1]:8000'],
       engine: 'sglang',
       windowPerEndpoint: 4,
       prefillTokens: 512,
@@ -51,9 +52,21 @@ export const full = () => ({
     rest: {},
   },
   models: {
-    llama: { pool: 'main', cost: { prompt: 1, cachedPrompt: 1, output: 4 } },
+    llama: {
+      pool: 'main',
+      cost: { prompt: 1, cachedPrompt: 1, output: 4 },
+      fallback: ['org/Model 7B'],
+      canary: {
+        model: 'org/Model 7B',
+        weight: 20,
+        by: 'session',
+        sessionHeader: 'x-conversation',
+        salt: 'second try',
+      },
+    },
     'org/Model 7B': { pool: 'small' },
   },
+  aliases: { best: 'llama', default: 'best' },
   tiers: {
     gold: {
       weight: 2.5,

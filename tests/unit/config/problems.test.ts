@@ -211,3 +211,59 @@ describe('a warning', () => {
     expect(warningsOf(minimal())).toEqual([]);
   });
 });
+
+describe('names of models', () => {
+  const settings = (more: object) => ({
+    ...minimal(),
+    models: { large: { pool: 'main' }, small: { pool: 'main' } },
+    ...more,
+  });
+
+  it('that lead nowhere, in a circle or to themselves are told where they stand', () => {
+    const model = { pool: 'main', fallback: ['gone', 'large'], canary: { model: 'large' } };
+    const problems = problemsOf(
+      settings({ models: { large: model, small: { pool: 'main' } }, aliases: { a: 'b', b: 'a', c: 'gone' } }),
+    ).map((problem) => problem.replace(/^\S+ /, ''));
+    expect(problems).toEqual([
+      expect.stringContaining('models.large.fallback[0]: no pool serves "gone"'),
+      expect.stringContaining('models.large.fallback[1]: "large" is the same model'),
+      expect.stringContaining('models.large.canary.model: is the model itself'),
+      expect.stringContaining('aliases.a: goes in a circle: "a" → "b" → "a"'),
+      expect.stringContaining('aliases.b: goes in a circle: "b" → "a" → "b"'),
+      expect.stringContaining('aliases.c: no pool serves "gone"'),
+    ]);
+    expect(problemsOf(settings({ aliases: { large: 'small' } })).join()).toContain("is a model's own name");
+  });
+
+  it('may be aliases in a tenant’s list', () => {
+    const tenants = { alice: { keys: ['key-of-alice'], models: ['gpt'] } };
+    expect(problemsOf(settings({ aliases: { gpt: 'large' }, tenants }))).toEqual([]);
+    expect(problemsOf(settings({ aliases: { gptx: 'large' }, tenants })).join()).toContain(
+      'did you mean "gptx"',
+    );
+  });
+
+  it('may be announced by an engine where one is asked', () => {
+    expect(problemsOf({ ...minimal(), aliases: { gpt: 'announced' } })).toEqual([]);
+  });
+});
+
+describe('a drain', () => {
+  const drained = (endpoints: readonly string[], drain: readonly string[]) => ({
+    ...minimal(),
+    pools: { main: { endpoints, drain } },
+  });
+
+  it('is of endpoints of its pool, however they are written', () => {
+    const settings = drained(['http://a:80', 'http://b:1'], ['http://A', 'http://a:80/']);
+    expect(configOf(settings).pools.get('main')?.drain).toEqual(['http://a:80']);
+    expect(problemsOf(drained(['http://a:1'], ['http://a:2'])).join()).toContain(
+      'pools.main.drain[0]: http://a:2 is no endpoint of pool "main"; did you mean "http://a:1"?',
+    );
+  });
+
+  it('of all of them is warned of', () => {
+    expect(warningsOf(drained(['http://a:1'], ['http://a:1'])).join()).toContain('leaves no endpoint');
+    expect(warningsOf(drained(['http://a:1', 'http://b:1'], ['http://a:1']))).toEqual([]);
+  });
+});

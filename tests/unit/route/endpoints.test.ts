@@ -48,6 +48,26 @@ describe("a pool's endpoints", () => {
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 0]);
     expect(endpoints.inFlight()).toBe(0);
   });
+  it('get nothing new while they are drained, not even as a fallback, and end what they have', () => {
+    const endpoints = createPoolEndpoints(fixedWindow);
+    endpoints.reconfigure([at(1), at(2)], config(4));
+    endpoints.setHealthy(at(1).url, true);
+    endpoints.setHealthy(at(2).url, true);
+    const slot = acquire(endpoints);
+    endpoints.setDrained(at(1).url, true);
+    expect(endpoints.window(0)).toBe(4);
+    expect(Array.from({ length: 4 }, () => acquire(endpoints)?.addresses)).toEqual(
+      Array.from({ length: 4 }, () => ['10.0.0.2:8000']),
+    );
+    expect(acquire(endpoints)).toBeUndefined();
+    expect(endpoints.addresses(undefined)).toEqual(['10.0.0.2:8000']);
+    slot?.free(0);
+    expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 4]);
+    endpoints.setDrained(at(2).url, true);
+    expect([endpoints.canServe(undefined), endpoints.healthyCount()]).toEqual([false, 2]);
+    endpoints.setDrained(at(1).url, false);
+    expect(acquire(endpoints)?.address).toBe('10.0.0.1:8000');
+  });
   it('keep the state of those that stay over a reconfiguration, and count what a removed one still serves', () => {
     const endpoints = createPoolEndpoints(fixedWindow);
     endpoints.reconfigure([at(1), at(2)], config(1));
