@@ -94,7 +94,7 @@ export interface AdapterPlan {
   list(): readonly AdapterPlace[];
 }
 
-export interface AdapterPlace {
+interface AdapterPlace {
   readonly endpoint: string;
   readonly max: number;
   readonly loaded: readonly { readonly adapter: string; readonly inFlight: number }[];

@@ -25,7 +25,7 @@ export interface ShadowPool {
   readonly window: number;
 }
 
-export type ShadowDecision =
+type ShadowDecision =
   | { readonly kind: 'copy' }
   | {
       readonly kind: 'skip';
