@@ -39,6 +39,7 @@ import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit
 import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
+import type { RotationChange } from './route/health/rotation.ts';
 import { type HealthReport, startMetricsServer } from './telemetry/http-metrics-server.ts';
 import type { Log } from './telemetry/pino-log.ts';
 import { createMetrics } from './telemetry/prom-metrics.ts';
@@ -217,11 +218,6 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const record = (usage: UsageRecord): void => {
     log.requestEnded(usage);
     metrics.requestEnded(usage);
-    // Envoy could not reach an endpoint: the probes find out which, and sooner than at their own time.
-    if (usage.reason === 'envoy' && usage.pool !== undefined) {
-      const monitor = pools.get(usage.pool)?.monitor;
-      if (usage.endpoint !== undefined) monitor?.hurry(usage.endpoint);
-    }
   };
 
   const context = {
@@ -283,6 +279,24 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     });
   };
 
+  const noteRotation = (pool: string, change: RotationChange): void => {
+    const { url: endpoint } = change;
+    if (change.kind === 'model') {
+      tell({ kind: 'model-broken', pool, endpoint, model: change.model, broken: change.open });
+    } else {
+      tell({
+        kind: 'endpoint-ejected',
+        pool,
+        endpoint,
+        ejected: change.kind === 'ejected',
+        detail:
+          change.kind === 'ejected'
+            ? `${change.reason}; tried again in ${change.forMs / 1_000} s`
+            : 'requests succeed there again',
+      });
+    }
+  };
+
   const watchGauges = (pool: RunningPool): GaugeMonitor => {
     const { endpoints } = pool;
     return startGaugeMonitor({
@@ -329,9 +343,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const watchHealth = ({ config: pool, endpoints, engines, helps }: RunningPool): HealthMonitor =>
     startHealthMonitor({
       pool,
-      addressOf,
+      now,
+      onLoaded: ({ url }) => endpoints.loaded(url),
       onHealth(endpoint, healthy, detail) {
-        endpoints.setHealthy(endpoint.url, healthy);
+        endpoints.setHealthy(endpoint.url, healthy, now());
         // What comes back may be another engine.
         if (!healthy) {
           helps.delete(endpoint.url);
@@ -375,6 +390,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           endpoints: createPoolEndpoints(
             (size) => adaptiveWindow({ initial: size, most: MAX_WINDOW }),
             sharedWindows(name),
+            {
+              changed: (change) => noteRotation(name, change),
+              suspect: (url) => pools.get(name)?.monitor?.hurry(url),
+            },
           ),
           monitor: undefined,
           gauges: undefined,
@@ -388,7 +407,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       pool.config = next;
       pool.endpoints.reconfigure(
         next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
-        { window: next.windowPerEndpoint, prefillTokens: next.prefillTokens, reserve: next.reserve },
+        {
+          window: next.windowPerEndpoint,
+          prefillTokens: next.prefillTokens,
+          reserve: next.reserve,
+          slowStartMs: next.health.slowStartMs,
+        },
       );
       dispatcher.addPool(name, pool.endpoints);
       if (changed) {
@@ -492,11 +516,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           healthy: pool.endpoints.healthyCount(),
           endpoints: pool.config.endpoints.length,
           windows: Object.fromEntries(
-            pool.endpoints.list(now()).map(({ url, window, windowSource }) => [
+            pool.endpoints.list(now()).map(({ url, window, windowSource, ejected, broken }) => [
               url,
               {
                 window,
                 by: windowSource,
+                state: pool.monitor?.describe(url) ?? '',
+                ...(ejected && { ejected }),
+                ...(broken.length > 0 && { broken }),
                 ...engineDetails(pool.engines.get(url), pool.unusable.get(url)),
               },
             ]),

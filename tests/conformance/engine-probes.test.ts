@@ -74,22 +74,24 @@ const poolOf = (
   reserve: 'auto',
   gauges: { path: '/metrics', intervalMs: 100 },
   engineHelp: { priority: 'off', cacheSalt: 'off' },
-  health: { path: '/health', intervalMs: 20, timeoutMs, unhealthyAfter: 2, healthyAfter: 1 },
+  health: { path: '/health', intervalMs: 20, timeoutMs, unhealthyAfter: 2, healthyAfter: 1, slowStartMs: 0 },
   discoverModels: false,
 });
 
 function watch(pool: PoolConfig) {
   const engines: (Identity & { readonly url: string })[] = [];
   const health: { readonly url: string; readonly healthy: boolean; readonly detail: string }[] = [];
+  const loaded: string[] = [];
   const monitor = startHealthMonitor({
     pool,
-    addressOf: ({ url }) => url,
+    now: () => performance.now(),
+    onLoaded: ({ url }) => loaded.push(url),
     onHealth: ({ url }, healthy, detail) => health.push({ url, healthy, detail }),
     onModels: () => {},
     onEngine: ({ url }, identity) => engines.push({ url, ...identity }),
   });
   monitors.push(monitor);
-  return { engines, health, monitor };
+  return { engines, health, loaded, monitor };
 }
 
 const identify = async (table: Readonly<Record<string, Page>>) =>
@@ -175,6 +177,7 @@ describe('health', () => {
     expect(await probeHealth(endpoint, '/health', 500, LLAMACPP.health, true)).toEqual({
       state: 'loading',
       answered: true,
+      refused: false,
       detail: 'GET /health: 503, loading',
     });
     expect((await probeHealth(endpoint, '/health', 500, VLLM.health, true)).state).toBe('dead');
@@ -183,6 +186,7 @@ describe('health', () => {
     expect(await probeHealth(endpointAt(port), '/health', 500, VLLM.health)).toMatchObject({
       state: 'dead',
       answered: false,
+      refused: true,
       detail: expect.stringContaining('ECONNREFUSED') as string,
     });
   });

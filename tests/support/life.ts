@@ -105,6 +105,7 @@ export function createWorld(options: WorldOptions = {}): World {
             timeoutMs: 1_000,
             unhealthyAfter: 2,
             healthyAfter: 1,
+            slowStartMs: 30_000,
           },
           discoverModels: options.discover ?? false,
         },
@@ -130,7 +131,7 @@ export function createWorld(options: WorldOptions = {}): World {
     prefillTokens: 2_048,
     reserve: 'auto',
   });
-  endpoints.setHealthy('http://10.0.0.1:8000', true);
+  endpoints.setHealthy('http://10.0.0.1:8000', true, 0);
   const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits);
   dispatcher.addPool('main', endpoints);
   const catalog = createCatalog(config);

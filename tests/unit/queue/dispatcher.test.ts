@@ -29,7 +29,7 @@ function setup(
     names.map((address) => ({ url: `http://${address}`, address })),
     { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0 },
   );
-  for (const address of names) endpoints.setHealthy(`http://${address}`, true);
+  for (const address of names) endpoints.setHealthy(`http://${address}`, true, 0);
   const limitsOf = (tenant: string): Limits => ({
     weight: 1,
     maxOutputs: 16,
@@ -125,7 +125,7 @@ describe('the dispatcher', () => {
       reserve: 'auto',
     });
     expect(offer('a', 0).kind).toBe('queued');
-    endpoints.setHealthy('http://10.0.0.9:8000', true);
+    endpoints.setHealthy('http://10.0.0.9:8000', true, 0);
     dispatcher.dispatch(20);
     expect(released).toHaveLength(1);
   });
@@ -134,11 +134,11 @@ describe('the dispatcher', () => {
     const { offer, released, endpoints, dispatcher } = setup({ window: 1 });
     offer('a', 0);
     offer('a', 0);
-    endpoints.setHealthy('http://10.0.0.1:8000', false);
+    endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
     expect(offer('b', 0)).toMatchObject({ kind: 'refused', reason: 'no-endpoint' });
     released[0]?.release.free(10);
     expect(released).toHaveLength(1);
-    endpoints.setHealthy('http://10.0.0.1:8000', true);
+    endpoints.setHealthy('http://10.0.0.1:8000', true, 0);
     dispatcher.dispatch(20);
     expect(released).toHaveLength(2);
   });
@@ -250,7 +250,7 @@ describe('the dispatcher', () => {
             if (tickets[step.index % Math.max(1, tickets.length)]?.cancel()) cancelled += 1;
           } else if (step.kind === 'expire') dispatcher.tick(now);
           else {
-            endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on);
+            endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on, 0);
             if (step.on) dispatcher.dispatch(now);
           }
           expect(endpoints.inFlight()).toBe(running().length);
@@ -264,7 +264,7 @@ describe('the dispatcher', () => {
             if (dispatcher.queuedOfTenant('t1') > 0) expect(dispatcher.inFlightOfTenant('t1')).toBe(1);
           }
         }
-        endpoints.setHealthy('http://10.0.0.1:8000', true);
+        endpoints.setHealthy('http://10.0.0.1:8000', true, 0);
         dispatcher.dispatch(now);
         while (running().length > 0) {
           const one = running()[0] as Release;

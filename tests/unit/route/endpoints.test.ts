@@ -20,7 +20,7 @@ const acquire = (
 ): Slot | undefined =>
   endpoints.acquire(
     { sequences: 1, promptTokens: 10, totalTokens: 20, streamed: true, ...demand },
-    { quiet: false, reserve: 0, ...claim },
+    { quiet: false, reserve: 0, tenant: 'a', ...claim },
     nowMs,
   );
 
@@ -29,15 +29,15 @@ describe("a pool's endpoints", () => {
     const endpoints = createPoolEndpoints(fixedWindow);
     endpoints.reconfigure([at(1)], config(4));
     expect(acquire(endpoints)).toBeUndefined();
-    endpoints.setHealthy(at(1).url, true);
+    endpoints.setHealthy(at(1).url, true, 0);
     expect(acquire(endpoints)?.address).toBe('10.0.0.1:8000');
     expect(endpoints.window(0)).toBe(4);
   });
   it('move the slot to where Envoy served the request, and free it there', () => {
     const endpoints = createPoolEndpoints(fixedWindow);
     endpoints.reconfigure([at(1), at(2)], config(4));
-    endpoints.setHealthy(at(1).url, true);
-    endpoints.setHealthy(at(2).url, true);
+    endpoints.setHealthy(at(1).url, true, 0);
+    endpoints.setHealthy(at(2).url, true, 0);
     const slot = acquire(endpoints);
     slot?.moveTo('10.0.0.2:8000');
     slot?.moveTo('10.9.9.9:1');
@@ -51,20 +51,20 @@ describe("a pool's endpoints", () => {
   it('keep the state of those that stay over a reconfiguration, and count what a removed one still serves', () => {
     const endpoints = createPoolEndpoints(fixedWindow);
     endpoints.reconfigure([at(1), at(2)], config(1));
-    endpoints.setHealthy(at(1).url, true);
+    endpoints.setHealthy(at(1).url, true, 0);
     const slot = acquire(endpoints);
     endpoints.reconfigure([{ url: at(2).url, address: '10.0.0.22:8000' }, at(3)], config(1));
     expect(endpoints.inFlight()).toBe(1);
     slot?.free(0);
     expect(endpoints.inFlight()).toBe(0);
-    endpoints.setHealthy(at(2).url, true);
+    endpoints.setHealthy(at(2).url, true, 0);
     expect(acquire(endpoints)?.address).toBe('10.0.0.22:8000');
   });
 
   const healthy = (window: number): PoolEndpoints => {
     const endpoints = createPoolEndpoints(fixedWindow);
     endpoints.reconfigure([at(1)], config(window));
-    endpoints.setHealthy(at(1).url, true);
+    endpoints.setHealthy(at(1).url, true, 0);
     return endpoints;
   };
 
