@@ -330,6 +330,49 @@ describe('the health monitor', () => {
   });
 });
 
+describe('an engine that loads', () => {
+  const loading: Page = [503, readFixture('llamacpp').answers.get('loading')?.body ?? ''];
+
+  it('leaves at once, is probed sooner than its interval, and starts without a record when it is ready', async () => {
+    let page: Page = [200, ''];
+    const endpoint = await serve((request, response) => pages({ '/health': page })(request, response));
+    const pool = poolOf([endpoint], 'llamacpp');
+    const { health, loaded, monitor } = watch({ ...pool, health: { ...pool.health, intervalMs: 60_000 } });
+    await monitor.firstRound;
+    page = loading;
+    // The next probe would be in a minute.
+    monitor.hurry(endpoint.url);
+    await eventually(
+      () => monitor.describe(endpoint.url),
+      (words) => words?.startsWith('loading for 0 s: GET /health: 503') === true,
+    );
+    expect(health.at(-1)).toMatchObject({ healthy: false });
+    expect(loaded).toEqual([]);
+    page = [200, ''];
+    await eventually(
+      () => health.at(-1)?.healthy,
+      (healthy) => healthy === true,
+    );
+    expect(loaded).toEqual([endpoint.url]);
+    expect(monitor.describe(endpoint.url)).toMatch(/^healthy for 0 s/);
+  });
+
+  it('is not probed more often because more requests fail', async () => {
+    const seen: string[] = [];
+    const endpoint = await serve(pages({ '/health': [200, ''] }, seen));
+    const pool = poolOf([endpoint], 'llamacpp');
+    const { monitor } = watch({ ...pool, health: { ...pool.health, intervalMs: 60_000 } });
+    await monitor.firstRound;
+    const until = performance.now() + 500;
+    while (performance.now() < until) {
+      monitor.hurry(endpoint.url);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(seen.length).toBeGreaterThan(1);
+    expect(seen.length).toBeLessThan(8);
+  });
+});
+
 describe('gauges', () => {
   it('of another engine than the configured one are not used', async () => {
     const endpoint = await serve(pages(pagesOf('tgi')));

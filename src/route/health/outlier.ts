@@ -8,9 +8,9 @@
  * Two tests, as in Envoy's outlier detection: failures in a row, and the share of failures in a sliding window with a minimum
  * volume. Each ejection lasts twice as long as the one before; a time without one takes a doubling back.
  *
- * Failures that a request can provoke count by tenants (tenant-votes.ts): one tenant alone never ejects an endpoint that
- * serves another, and cannot keep an ejected one from them: a trial that failed bars its tenant from the next ones, and only
- * a second tenant's ejects again.
+ * Failures that a request can provoke count by tenants: of a streak two tenants have to be a part, of a share the tenants'
+ * votes decide (tenant-votes.ts). One tenant never ejects an endpoint while another uses the pool, and cannot keep an ejected
+ * one from them: a trial that failed bars its tenant from the next ones, and only a second tenant's ejects again.
  *
  * Invariants: at most `maxEjectedShare` of the endpoints is ejected at once; as long as any endpoint is healthy by its
  * probes, at least one of those serves (panic: if all of them are ejected, ejection is not heard).
@@ -93,6 +93,9 @@ interface Member {
   counts: SlidingCounts;
   votes: TenantVotes;
   inARow: number;
+  /** Whose failure the first of them was, and how many were others'. */
+  streakOf: string;
+  othersInARow: number;
   connectInARow: number;
   /** Undefined: it serves. */
   ejectedUntilMs: number | undefined;
@@ -110,10 +113,15 @@ interface Member {
 /** Two tenants cannot both be the cause; more say no more. */
 const MAX_TENANTS = 64;
 const MAX_DOUBLINGS = 30;
+/** Failures of a streak that each of two tenants has to have. */
+const MIN_OF_EACH = 2;
 
 export function createOutliers(): Outliers {
   let config = DEFAULT_OUTLIER;
   let members: readonly Member[] = [];
+  /** Whose request ended last in the pool, and when the last one of any other did. */
+  const latest = { tenant: '', atMs: Number.NEGATIVE_INFINITY };
+  let companyMs = Number.NEGATIVE_INFINITY;
   const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
   const votesFor = ({ windowMs, failureShare }: OutlierConfig): TenantVotes =>
@@ -123,6 +131,7 @@ export function createOutliers(): Outliers {
     member.counts.clear();
     member.votes.clear();
     member.inARow = 0;
+    member.othersInARow = 0;
     member.connectInARow = 0;
     member.trial = undefined;
     member.returning = 0;
@@ -169,10 +178,13 @@ export function createOutliers(): Outliers {
     const isShare =
       succeeded + failed >= config.minRequests && failed >= config.failureShare * (succeeded + failed);
     if (!isStreak && !isShare) return undefined;
-    if (member.votes.verdict(nowMs).kind === 'fine') return undefined;
-    return isStreak
-      ? `${member.inARow} requests in a row failed`
-      : `${failed} of ${succeeded + failed} requests failed`;
+    const isAlone = nowMs - companyMs >= config.windowMs;
+    // Nobody succeeded since, so what went well before does not matter.
+    const isAgreed = member.othersInARow >= MIN_OF_EACH && member.inARow - member.othersInARow >= MIN_OF_EACH;
+    if (isStreak && (isAlone || isAgreed)) return `${member.inARow} requests in a row failed`;
+    const { kind } = member.votes.verdict(nowMs);
+    if (kind === 'fine' || (kind === 'alone' && !isAlone)) return undefined;
+    return `${failed} of ${succeeded + failed} requests failed`;
   };
 
   const observedInTrial = (
@@ -216,6 +228,8 @@ export function createOutliers(): Outliers {
           counts: createSlidingCounts(next.windowMs),
           votes: votesFor(next),
           inARow: 0,
+          streakOf: '',
+          othersInARow: 0,
           connectInARow: 0,
           ejectedUntilMs: undefined,
           reason: '',
@@ -248,6 +262,11 @@ export function createOutliers(): Outliers {
       member.trial = { tenant, untilMs: nowMs + config.trialMs };
     },
     observed(url, sign, tenant, nowMs) {
+      if (tenant !== latest.tenant) {
+        companyMs = latest.atMs;
+        latest.tenant = tenant;
+      }
+      latest.atMs = nowMs;
       const member = memberOf(url);
       if (member === undefined) return undefined;
       const { ejectedUntilMs } = member;
@@ -267,6 +286,10 @@ export function createOutliers(): Outliers {
       const failed = sign !== 'success';
       member.counts.add(failed, nowMs);
       member.votes.add(tenant, failed, nowMs);
+      if (!failed || member.inARow === 0) {
+        member.streakOf = tenant;
+        member.othersInARow = 0;
+      } else if (member.streakOf !== tenant) member.othersInARow += 1;
       member.inARow = failed ? member.inARow + 1 : 0;
       member.connectInARow = sign === 'connect-failure' ? member.connectInARow + 1 : 0;
       if (!failed) return undefined;

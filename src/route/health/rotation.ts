@@ -5,7 +5,7 @@
  *
  * Without a failure it answers from one flag of the endpoint's and one of the breaker's.
  */
-import { createBreaker, DEFAULT_BREAKER } from './breaker.ts';
+import { type BreakerConfig, createBreaker, DEFAULT_BREAKER } from './breaker.ts';
 import { type Ending, endpointSignOf, modelSignOf } from './outcome.ts';
 import { type Change, createOutliers, DEFAULT_OUTLIER } from './outlier.ts';
 import { DEFAULT_SLOW_START, rampedWindow, slowStartWeight } from './slow-start.ts';
@@ -70,6 +70,8 @@ interface OwnSeat extends Seat {
   offeredMs: number | undefined;
 }
 
+/** Where everything fails the endpoint is ejected, before one of its models is broken. */
+const BREAKER: BreakerConfig = { ...DEFAULT_BREAKER, minFailures: DEFAULT_OUTLIER.consecutive + 1 };
 /** A quiet request is the trial when none of another tenant has been for so long. */
 const QUIET_PATIENCE_MS = 5_000;
 /** An ejected endpoint says when it is over only by being asked. */
@@ -79,7 +81,7 @@ const NO_EVENTS: RotationEvents = { changed: () => undefined, suspect: () => und
 
 export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS): Rotation {
   const outliers = createOutliers();
-  const breaker = createBreaker(DEFAULT_BREAKER);
+  const breaker = createBreaker(BREAKER);
   let seats = new Map<string, OwnSeat>();
   let slowStart = DEFAULT_SLOW_START;
   let ejected = 0;

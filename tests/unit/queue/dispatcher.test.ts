@@ -27,7 +27,7 @@ function setup(
   const names = Array.from({ length: options.endpoints ?? 1 }, (_, i) => `10.0.0.${i + 1}:8000`);
   endpoints.reconfigure(
     names.map((address) => ({ url: `http://${address}`, address })),
-    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0 },
+    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0, slowStartMs: 0 },
   );
   for (const address of names) endpoints.setHealthy(`http://${address}`, true, 0);
   const limitsOf = (tenant: string): Limits => ({
@@ -408,5 +408,40 @@ describe('the dispatcher', () => {
     for (let i = at; i < at + honestLeft; i += 1) released[i]?.release.free(3);
     expect(honestLeft).toBeGreaterThan(0);
     expect(released.slice(at + 1, at + 1 + honestLeft).every(({ tenant }) => tenant === 'honest')).toBe(true);
+  });
+});
+
+describe('a model that is broken on every endpoint', () => {
+  const demand = { model: 'broken' };
+  const breakIt = (world: ReturnType<typeof setup>): void => {
+    for (const tenant of ['a', 'b', 'a', 'b', 'a', 'b']) {
+      world.offer(tenant, 0, 100, { demand });
+      const { release } = world.released.at(-1) ?? {};
+      release?.slot.ended({ status: 500 }, 0);
+      release?.free(0);
+    }
+  };
+  it('is refused at once with the time to ask again, while others go; then it is tried', () => {
+    const world = setup();
+    breakIt(world);
+    expect(world.offer('c', 1_000, 100, { demand })).toEqual({
+      kind: 'refused',
+      reason: 'no-endpoint',
+      retryAfterMs: 4_000,
+    });
+    expect(world.offer('c', 1_000, 100, { demand: { model: 'fine' } }).kind).toBe('released');
+    expect(world.offer('c', 5_000, 100, { demand }).kind).toBe('released');
+  });
+  it('does not keep others waiting behind what was queued for it', () => {
+    const world = setup({ window: 6, queue: { maxQueued: 10 } });
+    const offers = ['a', 'b', 'a', 'b', 'a', 'b'].map((tenant) => world.offer(tenant, 0, 100, { demand }));
+    expect(offers.every(({ kind }) => kind === 'released')).toBe(true);
+    expect(world.offer('c', 0, 100, { demand }).kind).toBe('queued');
+    expect(world.offer('d', 0, 100, { demand: { model: 'fine' } }).kind).toBe('queued');
+    const [first] = world.released;
+    for (const { release } of world.released) release.slot.ended({ status: 500 }, 10);
+    first?.release.free(10);
+    expect(world.expired).toEqual([{ tenant: 'c', reason: 'no-endpoint', waitedMs: 10 }]);
+    expect(world.released.at(-1)?.tenant).toBe('d');
   });
 });
