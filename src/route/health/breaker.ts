@@ -60,7 +60,7 @@ export interface BreakerKey {
   readonly model: string;
 }
 
-export type Permission =
+type Permission =
   | { readonly kind: 'pass' }
   /** It is the one request that tries. */
   | { readonly kind: 'trial' }

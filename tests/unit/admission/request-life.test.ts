@@ -618,7 +618,7 @@ describe('what the end of a request says of the endpoint', () => {
   const endings = (act: (life: RequestLife) => void, fields: object = {}): readonly Ending[] => {
     const world = createWorld();
     const told: Ending[] = [];
-    const { acquire } = world.endpoints;
+    const acquire = world.endpoints.acquire.bind(world.endpoints);
     Object.assign(world.endpoints, {
       acquire: (...asked: Parameters<typeof acquire>) => {
         const slot = acquire(...asked);

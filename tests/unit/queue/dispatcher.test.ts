@@ -214,6 +214,14 @@ describe('the dispatcher', () => {
         }),
       },
       {
+        weight: 2,
+        arbitrary: fc.record({
+          kind: fc.constant('end' as const),
+          index: fc.nat(),
+          status: fc.constantFrom(200, 500, 500, 500),
+        }),
+      },
+      {
         weight: 1,
         arbitrary: fc.record({ kind: fc.constant('settle' as const), index: fc.nat(), cost: fc.nat(5_000) }),
       },
@@ -244,6 +252,11 @@ describe('the dispatcher', () => {
             if (one === undefined) continue;
             freed.add(one);
             one.free(now);
+          } else if (step.kind === 'end') {
+            released[step.index % Math.max(1, released.length)]?.release.slot.ended(
+              { status: step.status },
+              now,
+            );
           } else if (step.kind === 'settle') {
             released[step.index % Math.max(1, released.length)]?.release.settle(step.cost, now);
           } else if (step.kind === 'cancel') {
@@ -257,7 +270,7 @@ describe('the dispatcher', () => {
           expect(dispatcher.inFlightOfTenant('t1')).toBeLessThanOrEqual(1);
           expect(accepted).toBe(released.length + expired.length + cancelled + dispatcher.queued());
           // Work conserving: whoever waits is at its cap, or there is no room.
-          const room = endpoints.list(now).some((one) => one.healthy && one.inFlight < 2);
+          const room = endpoints.list(now).some((one) => one.healthy && !one.ejected && one.inFlight < 2);
           if (room) {
             const others = dispatcher.queued() - dispatcher.queuedOfTenant('t1');
             expect(others).toBe(0);
