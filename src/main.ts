@@ -41,6 +41,7 @@ import { createCatalog } from './route/catalog.ts';
 import { createDrains, type Drains } from './route/change/drain.ts';
 import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
+import type { RotationChange } from './route/health/rotation.ts';
 import {
   type DrainAnswer,
   type HealthReport,
@@ -243,11 +244,6 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const record = (usage: UsageRecord): void => {
     log.requestEnded(usage);
     metrics.requestEnded(usage);
-    // Envoy could not reach an endpoint: the probes find out which, and sooner than at their own time.
-    if (usage.reason === 'envoy' && usage.pool !== undefined) {
-      const monitor = pools.get(usage.pool)?.monitor;
-      if (usage.endpoint !== undefined) monitor?.hurry(usage.endpoint);
-    }
   };
 
   const context = {
@@ -310,6 +306,24 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     });
   };
 
+  const noteRotation = (pool: string, change: RotationChange): void => {
+    const { url: endpoint } = change;
+    if (change.kind === 'model') {
+      tell({ kind: 'model-broken', pool, endpoint, model: change.model, broken: change.open });
+    } else {
+      tell({
+        kind: 'endpoint-ejected',
+        pool,
+        endpoint,
+        ejected: change.kind === 'ejected',
+        detail:
+          change.kind === 'ejected'
+            ? `${change.reason}; tried again in ${change.forMs / 1_000} s`
+            : 'requests succeed there again',
+      });
+    }
+  };
+
   const watchGauges = (pool: RunningPool): GaugeMonitor => {
     const { endpoints } = pool;
     return startGaugeMonitor({
@@ -356,9 +370,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const watchHealth = ({ config: pool, endpoints, engines, helps }: RunningPool): HealthMonitor =>
     startHealthMonitor({
       pool,
-      addressOf,
+      now,
+      onLoaded: ({ url }) => endpoints.loaded(url),
       onHealth(endpoint, healthy, detail) {
-        endpoints.setHealthy(endpoint.url, healthy);
+        endpoints.setHealthy(endpoint.url, healthy, now());
         // What comes back may be another engine.
         if (!healthy) {
           helps.delete(endpoint.url);
@@ -459,6 +474,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           endpoints: createPoolEndpoints(
             (size) => adaptiveWindow({ initial: size, most: MAX_WINDOW }),
             sharedWindows(name),
+            {
+              changed: (change) => noteRotation(name, change),
+              suspect: (url) => pools.get(name)?.monitor?.hurry(url),
+            },
           ),
           drains: createDrains(),
           drained: new Set(),
@@ -474,7 +493,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       pool.config = next;
       pool.endpoints.reconfigure(
         next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
-        { window: next.windowPerEndpoint, prefillTokens: next.prefillTokens, reserve: next.reserve },
+        {
+          window: next.windowPerEndpoint,
+          prefillTokens: next.prefillTokens,
+          reserve: next.reserve,
+          slowStartMs: next.health.slowStartMs,
+        },
       );
       pool.drains.reconfigure(
         next.endpoints.map(({ url }) => url),
@@ -585,11 +609,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           endpoints: pool.config.endpoints.length,
           ...drainHealth(pool),
           windows: Object.fromEntries(
-            pool.endpoints.list(now()).map(({ url, window, windowSource }) => [
+            pool.endpoints.list(now()).map(({ url, window, windowSource, ejected, broken }) => [
               url,
               {
                 window,
                 by: windowSource,
+                state: pool.monitor?.describe(url) ?? '',
+                ...(ejected && { ejected }),
+                ...(broken.length > 0 && { broken }),
                 ...engineDetails(pool.engines.get(url), pool.unusable.get(url)),
               },
             ]),

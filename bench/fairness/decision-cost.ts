@@ -26,7 +26,7 @@ function createLoop(known: number, active: number): () => number {
     prefillTokens: 1e6,
     reserve: 'auto',
   });
-  endpoints.setHealthy('http://e', true);
+  endpoints.setHealthy('http://e', true, 0);
   const dispatcher = createDispatcher(
     {
       maxWaitMs: 1e9,
@@ -49,7 +49,7 @@ function createLoop(known: number, active: number): () => number {
         pool: 'main',
         lane: 'default',
         cost: 100 + (turn % 400),
-        demand: { sequences: 1, promptTokens: 100, totalTokens: 200, streamed: true },
+        demand: { sequences: 1, promptTokens: 100, totalTokens: 200, streamed: true, model: 'demo' },
         onRelease: (release) => running.push(release),
         onExpire() {},
       },
@@ -64,6 +64,7 @@ function createLoop(known: number, active: number): () => number {
       nowMs += 1;
       offer();
       const release = running.shift();
+      release?.slot.ended({ status: 200 }, nowMs);
       release?.firstToken(nowMs);
       release?.settle(300, nowMs);
       release?.free(nowMs);

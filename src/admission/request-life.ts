@@ -24,6 +24,7 @@ import {
   contextLengthExceeded,
   draining,
   modelNotFound,
+  noHealthyEndpoint,
   queueFull,
   queueTimeout,
   quotaSpent,
@@ -35,6 +36,7 @@ import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts'
 import type { Catalog } from '../route/catalog.ts';
 import type { Hindrance } from '../route/change/aliases.ts';
 import type { Rollouts, Trial } from '../route/change/rollouts.ts';
+import type { Ending } from '../route/health/outcome.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
 import {
@@ -107,6 +109,14 @@ const TOKENS_PER_CHARGE = 32;
 const STALL_PATIENCE = 2;
 /** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
 const UNCAPPED_OUTPUT = 8;
+/** Without a first byte nothing is known of the endpoint: the client may just have left. */
+const NOTHING_SEEN: Ending = { broken: 'client' };
+
+/** @param fromEngine false: Envoy answered because no endpoint did. */
+function endingOf(status: number, fromEngine: boolean): Ending {
+  if (fromEngine) return { status };
+  return { broken: status === 504 ? 'timeout' : 'reset' };
+}
 
 export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
   let state: State = 'new';
@@ -149,6 +159,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let chargedTokens = 0;
   let chargedMs = 0;
   let stalled = false;
+  /** What is to be said of the endpoint. */
+  let ending = NOTHING_SEEN;
   /** As it was when the request was written. */
   let priority: EngineHelp['priority'];
 
@@ -221,6 +233,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       chargedMs = nowMs;
       chargedTokens = tokens;
       timeTrial(nowMs);
+      release.slot.ended(ending, nowMs);
       release.firstToken(nowMs);
       return;
     }
@@ -259,6 +272,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     judgeTrial(outcome, reading, nowMs);
     toSend = undefined;
     header = undefined;
+    release?.slot.ended(ending, nowMs);
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
     release?.settle(
       used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
@@ -492,6 +506,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
           streamed: parsed.stream,
           slo: lane,
+          model: parsed.model,
           ...(within !== undefined && { within }),
         },
         onRelease,
@@ -500,6 +515,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           const retryAfterMs = context.dispatcher.retryAfterMs(pool);
           if (reason === 'timeout') refuse(queueTimeout(waitedMs, retryAfterMs), at);
           else if (reason === 'queue-full') refuse(queueFull('tenant', retryAfterMs), at);
+          else if (reason === 'no-endpoint') refuse(noHealthyEndpoint(parsed.model, retryAfterMs), at);
           else refuse(draining(), at);
         },
       },
@@ -564,8 +580,11 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   const complete = (nowMs: number): void => {
     if (state !== 'answering') return;
     const reading = readingNow();
-    if (reading?.errorFrame === true) end('failed', 'engine', reading, nowMs);
-    else end('completed', undefined, reading, nowMs);
+    if (reading?.errorFrame === true) {
+      // It may be the request's fault as well as the endpoint's.
+      ending = NOTHING_SEEN;
+      end('failed', 'engine', reading, nowMs);
+    } else end('completed', undefined, reading, nowMs);
   };
 
   return {
@@ -627,6 +646,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         release.slot.moveTo(head.upstream);
         endpoint = head.upstream;
       }
+      ending = endingOf(head.status, head.upstream !== '');
       if (head.status >= 400) {
         edge.passResponseHeaders('none', add);
         end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
@@ -673,6 +693,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     streamEnded(nowMs) {
       if (state === 'ended') return;
       if (state === 'answering') {
+        // Whoever broke it off: it is not seen here.
+        ending = NOTHING_SEEN;
         end('aborted', 'streaming', readingNow(), nowMs);
       } else if (state === 'released') {
         // The engine has begun, or may have: the prompt is charged, no token of the answer was seen.

@@ -298,7 +298,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       holds: own.holds ?? true,
     });
     endpoints.setCapacity(url, kvBlocks * blockTokens);
-    endpoints.setHealthy(url, true);
+    endpoints.setHealthy(url, true, 0);
     const dispatcher = createDispatcher(
       { maxWaitMs: 30_000, maxQueued: 1_000_000, quantumTokens: 64, lanes },
       (name) => ({ weight: loads.get(name)?.weight ?? 1, maxOutputs: 16, maxQueued: own.maxQueued ?? 100 }),

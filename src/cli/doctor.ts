@@ -166,7 +166,18 @@ interface ServiceHealth {
         readonly healthy?: number;
         readonly endpoints?: number;
         readonly windows?: Readonly<
-          Record<string, { window?: number; by?: string; engine?: string; gauges?: string }>
+          Record<
+            string,
+            {
+              window?: number;
+              by?: string;
+              state?: string;
+              engine?: string;
+              gauges?: string;
+              ejected?: boolean;
+              broken?: readonly string[];
+            }
+          >
         >;
       }
     >
@@ -227,7 +238,14 @@ async function checkService(
       healthy === endpoints ? 'ok' : 'problem',
       `pool ${pool}: ${healthy} of ${endpoints} endpoints are in the rotation`,
     );
-    for (const [url, { window = 0, by = '', engine, gauges }] of Object.entries(windows)) {
+    for (const [url, { window = 0, by = '', state = '', engine, gauges, ejected, broken }] of Object.entries(
+      windows,
+    )) {
+      if (state !== '' && !state.startsWith('healthy')) tell('problem', `pool ${pool}, ${url}: ${state}`);
+      if (ejected === true) tell('warning', `pool ${pool}, ${url}: kept out, because requests failed there`);
+      for (const model of broken ?? []) {
+        tell('warning', `pool ${pool}, ${url}: ${model} is broken there: requests of several tenants failed`);
+      }
       tell(
         gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
         `pool ${pool}, ${url}: ${engine === undefined ? '' : `${engine}, `}window ${window} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,

@@ -82,7 +82,7 @@ export function buildConfig(
       poolNames.flatMap((name) => {
         const pool = written.pools[name];
         if (pool === undefined) return [];
-        const { path, interval, timeout, unhealthyAfter, healthyAfter } = pool.health;
+        const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
         return [
           [
             name,
@@ -96,7 +96,14 @@ export function buildConfig(
               reserve: pool.reserve,
               gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
               engineHelp: pool.engineHelp,
-              health: { path, intervalMs: interval, timeoutMs: timeout, unhealthyAfter, healthyAfter },
+              health: {
+                path,
+                intervalMs: interval,
+                timeoutMs: timeout,
+                unhealthyAfter,
+                healthyAfter,
+                slowStartMs: slowStart,
+              },
               discoverModels: !modelPools.has(name),
             },
           ],

@@ -84,6 +84,8 @@ export interface PoolConfig {
     readonly unhealthyAfter: number;
     /** Successful probes in a row before it returns. */
     readonly healthyAfter: number;
+    /** Time in which one that has returned gets back to its whole window. */
+    readonly slowStartMs: number;
   };
   /** True when no configured model names this pool: its models are asked of its endpoints (`/v1/models`). */
   readonly discoverModels: boolean;

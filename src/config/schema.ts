@@ -388,6 +388,12 @@ const pool = section(
           'Failed probes in a row that take an endpoint out of the rotation.',
         ).prefault(2),
         healthyAfter: integer(1, 100, 'Successful probes in a row that bring it back.').prefault(1),
+        slowStart: duration(
+          '0s',
+          '1h',
+          '30s',
+          'An endpoint that has come back gets to its whole window in this time, while others serve. `0s`: at once.',
+        ).prefault('30s'),
       },
       'How endpoints are probed.',
     ).prefault({}),

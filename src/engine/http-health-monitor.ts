@@ -1,6 +1,14 @@
 /** Probes every endpoint of a pool at its interval, each on its own timer, and tells of changes. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
-import { afterProbe, type HealthState, UNKNOWN_HEALTH } from '../route/health.ts';
+import {
+  afterEvidence,
+  describeReadiness,
+  type Evidence,
+  isInRotation,
+  nextProbeMs,
+  type ReadinessConfig,
+  unknownReadiness,
+} from '../route/health/readiness.ts';
 import type { EngineAdapter } from './adapter.ts';
 import { ADAPTERS, ALL_ADAPTERS } from './engines.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
@@ -9,16 +17,20 @@ import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-prob
 export interface HealthMonitor {
   /** Resolves when every endpoint has been probed once. */
   readonly firstRound: Promise<void>;
-  /** Probes soon: Envoy could not reach an endpoint. */
-  hurry(address: string): void;
+  /** Probes soon: requests fail there. */
+  hurry(url: string): void;
+  /** What the endpoint is, for how long, and by what. */
+  describe(url: string): string | undefined;
   stop(): void;
 }
 
 export interface HealthMonitorOptions {
   readonly pool: PoolConfig;
-  /** `ip:port` of a configured endpoint, for hurry(). */
-  readonly addressOf: (endpoint: EndpointConfig) => string;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
   readonly onHealth: (endpoint: EndpointConfig, healthy: boolean, detail: string) => void;
+  /** It has loaded, and is told to be healthy next. */
+  readonly onLoaded: (endpoint: EndpointConfig) => void;
   readonly onModels: (models: readonly string[]) => void;
   /** Which engine a healthy endpoint is; told again when it has been away. */
   readonly onEngine: (endpoint: EndpointConfig, identity: Identity) => void;
@@ -28,23 +40,46 @@ export interface HealthMonitorOptions {
 const PROBES_PER_MODEL_QUESTION = 5;
 /** An endpoint that told nothing is asked again which engine it is, every so many probes. */
 const PROBES_PER_ENGINE_QUESTION = 15;
+/** A loading endpoint is probed so often. */
+const LOADING_INTERVAL_MS = 500;
+/** The largest models are read from slow disks. */
+const LOAD_TIMEOUT_MS = 3_600_000;
+/** However many requests fail: between the end of a probe and the next one. */
+const HURRY_GAP_MS = 100;
 /** What is not yet known may be the slowest to answer. */
 const LONGEST_TIMEOUT_MS = Math.max(...ALL_ADAPTERS.map(({ health }) => health.leastTimeoutMs));
 
+function evidenceOf({ state, refused, detail }: ProbeResult): Evidence {
+  if (state === 'healthy') return { kind: 'ready', detail };
+  if (state === 'dead') return { kind: refused ? 'refused' : 'failed', detail };
+  return { kind: state, detail };
+}
+
 export function startHealthMonitor({
   pool,
-  addressOf,
+  now,
   onHealth,
+  onLoaded,
   onModels,
   onEngine,
 }: HealthMonitorOptions): HealthMonitor {
   const { health } = pool;
+  const readinessConfig: ReadinessConfig = {
+    unhealthyAfter: health.unhealthyAfter,
+    healthyAfter: health.healthyAfter,
+    intervalMs: health.intervalMs,
+    loadingIntervalMs: LOADING_INTERVAL_MS,
+    loadTimeoutMs: LOAD_TIMEOUT_MS,
+  };
   let stopped = false;
   const timers = new Map<string, NodeJS.Timeout>();
   const running = new Set<string>();
 
-  const watch = (endpoint: EndpointConfig): { first: Promise<void>; probeNow: () => void } => {
-    let state: HealthState = UNKNOWN_HEALTH;
+  const watch = (
+    endpoint: EndpointConfig,
+  ): { first: Promise<void>; probeNow: () => void; describe: () => string } => {
+    let state = unknownReadiness(now());
+    let probedMs = Number.NEGATIVE_INFINITY;
     let untilModels = 0;
     let untilEngine = 0;
     let identity: Identity | undefined;
@@ -90,22 +125,23 @@ export function startHealthMonitor({
       if (stopped || running.has(endpoint.url)) return;
       running.add(endpoint.url);
       const result = await ask();
+      probedMs = now();
       const before = state;
-      // What sleeps is certain at once: a request that is sent to it hangs.
-      const thresholds = result.state === 'asleep' ? { ...health, unhealthyAfter: 1 } : health;
-      state = afterProbe(state, result.state === 'healthy', thresholds);
-      if (!state.healthy && result.state !== 'healthy' && result.state !== 'asleep') {
+      state = afterEvidence(state, evidenceOf(result), readinessConfig, probedMs);
+      const isHealthy = isInRotation(state);
+      if (!isHealthy && result.state !== 'healthy' && result.state !== 'asleep') {
         // What comes back may be another engine.
         identity = undefined;
         untilEngine = 0;
         cannotSleep = false;
       }
       if (stopped) return;
-      if (!before.known || before.healthy !== state.healthy) {
-        onHealth(endpoint, state.healthy, result.detail);
+      if (before.kind === 'unknown' || isInRotation(before) !== isHealthy) {
+        if (before.kind === 'loading') onLoaded(endpoint);
+        onHealth(endpoint, isHealthy, result.detail);
         untilModels = 0;
       }
-      if (pool.discoverModels && state.healthy) {
+      if (pool.discoverModels && isHealthy) {
         if (untilModels <= 0) {
           const models = await askModels(endpoint, health.timeoutMs);
           if (stopped) return;
@@ -117,25 +153,28 @@ export function startHealthMonitor({
         untilModels -= 1;
       }
       running.delete(endpoint.url);
-      timers.set(endpoint.url, setTimeout(probeAgain, health.intervalMs).unref());
+      timers.set(endpoint.url, setTimeout(probeAgain, nextProbeMs(state, readinessConfig)).unref());
     };
     const probeAgain = (): void => void probe();
     return {
       first: probe(),
       probeNow() {
-        if (running.has(endpoint.url)) return;
+        if (stopped || running.has(endpoint.url)) return;
         clearTimeout(timers.get(endpoint.url));
-        probeAgain();
+        const waitMs = Math.max(0, probedMs + HURRY_GAP_MS - now());
+        timers.set(endpoint.url, setTimeout(probeAgain, waitMs).unref());
       },
+      describe: () => describeReadiness(state, now()),
     };
   };
 
   const watched = pool.endpoints.map((endpoint) => ({ endpoint, ...watch(endpoint) }));
   return {
     firstRound: Promise.all(watched.map(({ first }) => first)).then(() => undefined),
-    hurry(address) {
-      for (const { endpoint, probeNow } of watched) if (addressOf(endpoint) === address) probeNow();
+    hurry(url) {
+      for (const { endpoint, probeNow } of watched) if (endpoint.url === url) probeNow();
     },
+    describe: (url) => watched.find(({ endpoint }) => endpoint.url === url)?.describe(),
     stop() {
       stopped = true;
       for (const timer of timers.values()) clearTimeout(timer);

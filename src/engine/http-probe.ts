@@ -7,6 +7,8 @@ export interface ProbeResult {
   readonly state: EngineState;
   /** False: nothing listens there, or it took too long. */
   readonly answered: boolean;
+  /** Nothing listens there. */
+  readonly refused: boolean;
   /** For the log: the status, or why there is none. */
   readonly detail: string;
 }
@@ -79,9 +81,10 @@ export async function probeHealth(
     const state =
       health === undefined ? stateByStatus(answer, wasHealthy) : health.stateOf(answer, wasHealthy);
     const detail = `GET ${path}: ${answer.status}${state === 'loading' ? ', loading' : ''}`;
-    return { state, answered: true, detail };
+    return { state, answered: true, refused: false, detail };
   } catch (error) {
-    return { state: 'dead', answered: false, detail: `GET ${path}: ${reasonOf(error)}` };
+    const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
+    return { state: 'dead', answered: false, refused, detail: `GET ${path}: ${reasonOf(error)}` };
   }
 }
 

@@ -24,8 +24,9 @@ const MAX_MESSAGE_TIMEOUT = '3600s';
 const UPLOAD_MS = 300_000;
 /** An engine that answers in one piece says nothing until the last token: that may take this long. */
 const ENGINE_SILENCE_MS = 3_600_000;
-/** Second and third choice of endpoint. */
-const RETRIES = 2;
+/** As many as reach every endpoint of the largest pool, within these: each one of an overloaded pool is more load. */
+const MIN_RETRIES = 2;
+const MAX_RETRIES = 5;
 
 /** The filters in their order: what a client may not send goes, the tenant is known, the service decides. */
 export function httpFiltersOf(config: Config): readonly JsonMap[] {
@@ -85,13 +86,13 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
   ];
 }
 
-const upstream = (target: JsonMap): JsonMap => ({
+const upstream = (target: JsonMap, retries: number): JsonMap => ({
   ...target,
   timeout: '0s',
   retry_policy: {
     retry_on: 'connect-failure,refused-stream,reset,retriable-status-codes',
     retriable_status_codes: [503],
-    num_retries: RETRIES,
+    num_retries: retries,
     // The next endpoint is another one: there is nothing to wait for.
     retry_back_off: { base_interval: '0.005s', max_interval: '0.05s' },
   },
@@ -102,6 +103,8 @@ const upstream = (target: JsonMap): JsonMap => ({
  * the failure mode is open) the fallback pool serves it.
  */
 export function routesOf(config: Config): readonly JsonMap[] {
+  const largest = Math.max(...[...config.pools.values()].map(({ endpoints }) => endpoints.length));
+  const retries = Math.min(MAX_RETRIES, Math.max(MIN_RETRIES, largest - 1));
   const allowed = Object.values(ROUTES).flatMap(({ method, path }) => {
     const match = (extra: readonly JsonMap[]): JsonMap => ({
       path,
@@ -111,12 +114,12 @@ export function routesOf(config: Config): readonly JsonMap[] {
     return [
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),
-        route: upstream({ cluster_header: POOL_HEADER }),
+        route: upstream({ cluster_header: POOL_HEADER }, retries),
         request_headers_to_remove: hidden,
       },
       {
         match: match([]),
-        route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }),
+        route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
         request_headers_to_remove: hidden,
       },
     ];

@@ -12,6 +12,9 @@ const policy = (name: string, config: JsonMap): JsonMap => ({
   },
 });
 
+/** What was sent and not acknowledged for so long was sent to nobody. */
+const UNACKNOWLEDGED_MS = 5_000;
+
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
   return {
@@ -20,6 +23,21 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
     type: 'EDS',
     connect_timeout: '2s',
     circuit_breakers: noLimits,
+    // A host that is gone without a word is noticed in seconds: while it should answer, and while it should take a request.
+    upstream_connection_options: {
+      tcp_keepalive: { keepalive_probes: 3, keepalive_time: 3, keepalive_interval: 1 },
+    },
+    upstream_bind_config: {
+      socket_options: [
+        {
+          description: 'TCP_USER_TIMEOUT of Linux',
+          level: 6,
+          name: 18,
+          int_value: UNACKNOWLEDGED_MS,
+          state: 'STATE_PREBIND',
+        },
+      ],
+    },
     eds_cluster_config: {
       eds_config: {
         path_config_source: { path: `${config.envoy.directory}/${endpointsFile(pool.name)}` },

@@ -11,7 +11,7 @@
  * - Work conserving, but for the reserve: nothing eligible waits while another slot than its is free, and nothing is
  *   refused that could go at once.
  * - A lane above its share gets nothing while one below it has requests waiting that fit.
- * - Nothing waits longer than maxWaitMs.
+ * - Nothing waits longer than maxWaitMs, and nothing for a model that is broken on every endpoint.
  *
  * With other replicas, a tenant's cap and the endpoints' windows are shares that are asked for when they are needed. Requests
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
@@ -76,8 +76,15 @@ interface Waiting {
   readonly cost: number;
   readonly demand: Demand;
   onRelease(release: Release, nowMs: number): void;
-  /** It waited for maxWaitMs, the dispatcher is closing, or what it was queued for beyond maxQueued did not come. */
-  onExpire(reason: 'timeout' | 'draining' | 'queue-full', waitedMs: number, nowMs: number): void;
+  /**
+   * It waited for maxWaitMs, the dispatcher is closing, what it was queued for beyond maxQueued did not come, or its model is
+   * broken on every endpoint.
+   */
+  onExpire(
+    reason: 'timeout' | 'draining' | 'queue-full' | 'no-endpoint',
+    waitedMs: number,
+    nowMs: number,
+  ): void;
 }
 
 /** This replica's part of each tenant's maxConcurrent. */
@@ -382,11 +389,21 @@ export function createDispatcher(
     releaseTo(pool, lane, waiting, slot, { inTurn, quiet: !inTurn, waitedMs }, nowMs);
   };
 
+  /** What no endpoint would take does not keep others waiting. */
+  const expireBroken = (pool: Pool, request: QueuedRequest, nowMs: number): boolean => {
+    const { demand, tenant } = request.waiting;
+    if (pool.endpoints.brokenMs(demand, tenant, nowMs) === undefined) return false;
+    leaveQueue(pool, request);
+    request.waiting.onExpire('no-endpoint', Math.max(0, nowMs - request.sinceMs), nowMs);
+    return true;
+  };
+
   const releaseQuiet = (pool: Pool, nowMs: number): 'released' | 'waits' | 'none' => {
     for (const request of pool.quiet) {
-      if (atCap(request.waiting.tenant, nowMs)) continue;
-      const slot = pool.endpoints.acquire(request.waiting.demand, { quiet: true, reserve: 0 }, nowMs);
-      if (slot === undefined) return 'waits';
+      const { tenant, demand } = request.waiting;
+      if (atCap(tenant, nowMs)) continue;
+      const slot = pool.endpoints.acquire(demand, { quiet: true, reserve: 0, tenant }, nowMs);
+      if (slot === undefined) return expireBroken(pool, request, nowMs) ? 'released' : 'waits';
       releaseQueued(pool, request, slot, nowMs);
       return 'released';
     }
@@ -404,9 +421,9 @@ export function createDispatcher(
       refreshEligibility(tenant, nowMs);
       return true;
     }
-    const claim = { quiet: false, reserve: reserveOf(pool, nowMs) };
+    const claim = { quiet: false, reserve: reserveOf(pool, nowMs), tenant };
     const slot = pool.endpoints.acquire(request.waiting.demand, claim, nowMs);
-    if (slot === undefined) return false;
+    if (slot === undefined) return expireBroken(pool, request, nowMs);
     releaseQueued(pool, request, slot, nowMs);
     return true;
   };
@@ -468,6 +485,11 @@ export function createDispatcher(
         return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
       }
       const { tenant, demand } = waiting;
+      const brokenMs = pool.endpoints.brokenMs(demand, tenant, nowMs);
+      if (brokenMs !== undefined) {
+        const retryAfter = Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, brokenMs));
+        return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: retryAfter };
+      }
       const limits = limitsOf(tenant);
       const lane = laneOf(pool, waiting.lane);
       pool.share.arrived(tenant, limits?.weight ?? 1, nowMs);
@@ -484,7 +506,7 @@ export function createDispatcher(
         (nobodyWaits || (quiet && pool.quiet.size === 0))
       ) {
         const reserve = quiet ? 0 : reserveOf(pool, nowMs);
-        const slot = pool.endpoints.acquire(demand, { quiet, reserve }, nowMs);
+        const slot = pool.endpoints.acquire(demand, { quiet, reserve, tenant }, nowMs);
         if (slot !== undefined) {
           releaseTo(pool, lane, waiting, slot, { inTurn: false, quiet, waitedMs: 0 }, nowMs);
           return { kind: 'released' };

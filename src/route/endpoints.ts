@@ -12,6 +12,9 @@
  */
 import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
+import type { Ending } from './health/outcome.ts';
+import { createRotation, type Rider, type RotationEvents, type Seat } from './health/rotation.ts';
+import { DEFAULT_SLOW_START } from './health/slow-start.ts';
 
 interface EndpointState {
   /** `http://host:port` as configured. */
@@ -19,6 +22,10 @@ interface EndpointState {
   /** `ip:port`, as Envoy knows it. */
   readonly address: string;
   readonly healthy: boolean;
+  /** Kept out by what requests through it showed. */
+  readonly ejected: boolean;
+  /** Models that are broken there, for everybody. */
+  readonly broken: readonly string[];
   /** Requests. */
   readonly inFlight: number;
   /** Sequences that may be in flight. */
@@ -45,6 +52,8 @@ export interface Demand {
   readonly streamed: boolean;
   /** What its lane promises, if anything. */
   readonly slo?: Slo;
+  /** As the engine is asked for it; absent: it goes wherever the endpoint serves. */
+  readonly model?: string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
 }
@@ -68,6 +77,8 @@ export interface Slot {
   free(nowMs: number): void;
   /** Envoy served the request elsewhere (a retry): the slot is counted there from now on. */
   moveTo(address: string): void;
+  /** What the endpoint made of it, and those that Envoy passed over. The first call counts. */
+  ended(ending: Ending, nowMs: number): void;
 }
 
 /** Who asks for a slot. */
@@ -76,6 +87,7 @@ export interface Claim {
   readonly quiet: boolean;
   /** Slots of the pool that stay free for quiet tenants; not while an endpoint tries a larger window. */
   readonly reserve: number;
+  readonly tenant: string;
 }
 
 export interface WindowConfig {
@@ -90,6 +102,8 @@ export interface WindowConfig {
   readonly reserve: number | 'auto';
   /** Others wait while a quiet prompt is computed. Default: true; benchmarks compare. */
   readonly holds?: boolean;
+  /** Time in which an endpoint that returns gets back to its whole window. Default: 30 s. */
+  readonly slowStartMs?: number;
 }
 
 export interface PoolEndpoints {
@@ -108,11 +122,18 @@ export interface PoolEndpoints {
   healthyCount(): number;
   /** Whether an endpoint that may serve it is healthy, or may be: its first probe has not been answered yet. */
   canServe(within: Demand['within']): boolean;
+  /**
+   * There are healthy endpoints for it, and what it asks for is broken on each of them: how long until that may change.
+   * Undefined: one of them would take it.
+   */
+  brokenMs(demand: Demand, tenant: string, nowMs: number): number | undefined;
   /** Healthy endpoints, `ip:port`, the least loaded first: for what takes no slot. */
   addresses(within: Demand['within']): readonly string[];
-  setHealthy(url: string, healthy: boolean): void;
+  setHealthy(url: string, healthy: boolean, nowMs: number): void;
   /** While drained it gets no new requests; what it has ends as usual. */
   setDrained(url: string, drained: boolean): void;
+  /** Its engine has loaded: what it did before does not count. */
+  loaded(url: string): void;
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
   setCapacity(url: string, kvTokens: number | undefined): void;
@@ -135,6 +156,7 @@ interface Prefill {
 interface Member {
   readonly url: string;
   address: string;
+  readonly seat: Seat;
   healthy: boolean;
   drained: boolean;
   probed: boolean;
@@ -190,13 +212,25 @@ const RESERVED_PART = 1 / 16;
 const mayServe = ({ address }: Member, within: Demand['within']): boolean =>
   within === undefined || within.has(address);
 
-/** It may be given requests. */
-const isOpen = ({ healthy, drained }: Member): boolean => healthy && !drained;
+/** It may be given requests, as far as probes and operators go. */
+const isOpen = (member: Member, within: Demand['within']): boolean =>
+  member.healthy && !member.drained && mayServe(member, within);
+
+/** It is given requests without further questions. */
+const isServing = ({ seat, drained }: Member): boolean => seat.serves && !drained;
 
 const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
 
-/** @param shared where other replicas use the same endpoints. */
-export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindows): PoolEndpoints {
+/**
+ * @param shared where other replicas use the same endpoints.
+ * @param events who is told of endpoints that leave and return by what requests showed.
+ */
+export function createPoolEndpoints(
+  makeWindow: MakeWindow,
+  shared?: SharedWindows,
+  events?: RotationEvents,
+): PoolEndpoints {
+  const rotation = createRotation(events);
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
   let inFlight = 0;
@@ -222,9 +256,10 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     for (const prefill of member.prefills) if (prefill.untilMs <= nowMs) endPrefill(member, prefill);
   };
 
-  const limitOf = ({ window, share }: Member, nowMs: number): number => {
+  const limitOf = ({ window, share, seat }: Member, nowMs: number): number => {
     const limit = window.limit(nowMs);
-    return share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+    const own = share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+    return seat.returnedMs === undefined ? own : rotation.ramped(seat, own, nowMs);
   };
 
   /** A larger size is tried over what others keep free, or it would never be full. */
@@ -239,13 +274,13 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
   /** What this replica has in the engine, and its part of what waits for the pool. */
   const claimedOf = (member: Member, nowMs: number): number => {
     const most = capacityOf(member, nowMs);
-    if (member.removed || !isOpen(member) || shared === undefined) return member.sequences;
+    if (member.removed || !isServing(member) || shared === undefined) return member.sequences;
     const queued = Math.ceil(shared.waiting(nowMs).queued / Math.max(1, openCount()));
     return Math.max(member.sequences, Math.min(most, member.sequences + queued));
   };
 
   const wantOf = (member: Member, nowMs: number): number => {
-    if (member.removed || !isOpen(member) || nowMs - askedMs >= IDLE_MS) return member.sequences;
+    if (member.removed || !isServing(member) || nowMs - askedMs >= IDLE_MS) return member.sequences;
     const most = capacityOf(member, nowMs);
     const reserve = Math.ceil((shared?.waiting(nowMs).reserve ?? 0) / Math.max(1, openCount()));
     const spare = Math.max(spareOf(Math.max(most, member.share?.capacity() ?? 0)), reserve);
@@ -297,7 +332,8 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
     const mayExceed = quiet && member.window.isGuess() && (member.share === undefined || others === 0);
     if (isFull && !mayExceed) {
-      foundFull(member, demand.sequences, nowMs);
+      // What is not full because it is let fill slowly says nothing of its window.
+      if (member.seat.returnedMs === undefined) foundFull(member, demand.sequences, nowMs);
       return false;
     }
     if (member.kvCapacityTokens !== undefined && member.requests > 0) {
@@ -306,7 +342,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     }
     if (quiet) return true;
     if (reserve > 0 && !member.window.trying()) {
-      foundFull(member, demand.sequences + reserve, nowMs);
+      if (member.seat.returnedMs === undefined) foundFull(member, demand.sequences + reserve, nowMs);
       return false;
     }
     // Who is quiet elsewhere is not known here.
@@ -326,9 +362,27 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
 
   const changed = (member: Member, nowMs: number): void => member.share?.moved(nowMs);
 
-  const slotOn = (first: Member, demand: Demand, quiet: boolean, releasedMs: number): Slot => {
+  /** Envoy goes through the addresses in their order: those before the one that served have failed. */
+  const tellPassedOver = (
+    addresses: readonly string[],
+    served: Member,
+    rider: Rider,
+    nowMs: number,
+  ): void => {
+    const tried = addresses.indexOf(served.address);
+    // Not one of them: Envoy's own choice, after at least the first.
+    for (const address of addresses.slice(0, tried === -1 ? 1 : tried)) {
+      const passed = members.find((candidate) => candidate.address === address);
+      if (passed !== undefined) rotation.ended(passed.seat, rider, { passedOver: true }, nowMs);
+    }
+  };
+
+  const slotOn = (first: Member, demand: Demand, { quiet, tenant }: Claim, releasedMs: number): Slot => {
     let member = first;
     let open = true;
+    let told = false;
+    const rider: Rider = { model: demand.model, tenant };
+    rotation.began(first.seat, rider, releasedMs);
     move(member, demand, 1);
     inFlight += 1;
     changed(member, releasedMs);
@@ -345,11 +399,17 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
     const fallbacks = members
-      .filter((other) => other !== first && isOpen(other) && mayServe(other, demand.within))
+      .filter(
+        (other) =>
+          other !== first &&
+          isOpen(other, demand.within) &&
+          rotation.admits(other.seat, rider, releasedMs) === 'yes',
+      )
       .sort((a, b) => a.sequences - b.sequences)
       .map((other) => other.address);
+    const addresses = [first.address, ...fallbacks];
     return {
-      addresses: [first.address, ...fallbacks],
+      addresses,
       get address() {
         return member.address;
       },
@@ -384,45 +444,59 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
         member = other;
         move(member, demand, 1);
       },
+      ended(ending, nowMs) {
+        if (told) return;
+        told = true;
+        if (member !== first) tellPassedOver(addresses, member, rider, nowMs);
+        rotation.ended(member.seat, rider, ending, nowMs);
+      },
     };
   };
 
   const freeSlots = (nowMs: number): number => {
     let free = 0;
     for (const member of members) {
-      if (isOpen(member) && !member.window.trying())
+      if (isServing(member) && !member.window.trying())
         free += Math.max(0, limitOf(member, nowMs) - member.sequences);
     }
     return free;
   };
 
-  const openCount = (): number => members.reduce((sum, member) => sum + (isOpen(member) ? 1 : 0), 0);
+  const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
   return {
-    acquire(demand, { quiet, reserve }, nowMs) {
+    acquire(demand, asked, nowMs) {
+      const { quiet, reserve, tenant } = asked;
       askedMs = nowMs;
       const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
+      const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
       let best: Member | undefined;
+      let trial: Member | undefined;
       for (let i = 0; i < members.length; i += 1) {
         const member = members[(turn + i) % members.length];
-        if (member === undefined || !isOpen(member) || !mayServe(member, demand.within)) continue;
+        if (member === undefined || !isOpen(member, demand.within)) continue;
+        const admitted = rider === undefined ? 'yes' : rotation.admits(member.seat, rider, nowMs);
+        if (admitted === 'no') continue;
         forgetOverdue(member, nowMs);
         const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
         if (!hasRoom(member, demand, claim, nowMs)) continue;
-        if (best === undefined || member.sequences < best.sequences) best = member;
+        if (admitted === 'trial') trial ??= member;
+        else if (best === undefined || member.sequences < best.sequences) best = member;
       }
+      if (trial !== undefined && (best === undefined || rotation.mayTry(trial.seat, quiet, nowMs)))
+        best = trial;
       if (best === undefined) return undefined;
       turn = (members.indexOf(best) + 1) % members.length;
-      return slotOn(best, demand, quiet, nowMs);
+      return slotOn(best, demand, asked, nowMs);
     },
     window: (nowMs) =>
-      members.reduce((sum, member) => sum + (isOpen(member) ? limitOf(member, nowMs) : 0), 0),
+      members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
       let size = 0;
       for (const member of members) {
         const { share: held, window } = member;
-        if (isOpen(member) && (held?.others(nowMs)?.count ?? 0) > 0) size += window.limit(nowMs);
+        if (isServing(member) && (held?.others(nowMs)?.count ?? 0) > 0) size += window.limit(nowMs);
       }
       return Math.min(size, SPARE_WINDOW);
     },
@@ -430,7 +504,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
       let slots = 0;
       for (const member of members) {
         const { share: held } = member;
-        if (held === undefined || !isOpen(member)) continue;
+        if (held === undefined || !isServing(member)) continue;
         slots += Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
       }
       return slots;
@@ -440,21 +514,35 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
     healthyCount,
     canServe: (within) =>
       members.some((one) => !one.drained && (one.healthy || !one.probed) && mayServe(one, within)),
+    brokenMs(demand, tenant, nowMs) {
+      if (rotation.isCalm()) return undefined;
+      const rider: Rider = { model: demand.model, tenant };
+      let soonestMs: number | undefined;
+      for (const member of members) {
+        if (!isOpen(member, demand.within)) continue;
+        const retryMs = rotation.retryMs(member.seat, rider, nowMs);
+        if (retryMs === undefined) return undefined;
+        soonestMs = Math.min(soonestMs ?? retryMs, retryMs);
+      }
+      return soonestMs;
+    },
     addresses: (within) =>
       members
-        .filter((one) => isOpen(one) && mayServe(one, within))
+        .filter((one) => isServing(one) && mayServe(one, within))
         .sort((a, b) => a.sequences - b.sequences)
         .map(({ address }) => address),
-    setHealthy(url, healthy) {
+    setHealthy(url, healthy, nowMs) {
       const member = memberOf(url);
       if (member === undefined) return;
       member.healthy = healthy;
       member.probed = true;
+      rotation.setHealthy(url, healthy, nowMs);
     },
     setDrained(url, drained) {
       const member = memberOf(url);
       if (member !== undefined) member.drained = drained;
     },
+    loaded: (url) => rotation.loaded(url),
     gauges(url, sample, nowMs) {
       const member = memberOf(url);
       if (member === undefined) return;
@@ -476,6 +564,10 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
       const windowChanged = next.window !== config.window;
       config = next;
       const before = new Map(members.map((member) => [member.url, member]));
+      rotation.reconfigure(
+        endpoints.map(({ url }) => url),
+        next.slowStartMs ?? DEFAULT_SLOW_START.rampMs,
+      );
       members = endpoints.map(({ url, address }) => {
         const known = before.get(url);
         before.delete(url);
@@ -483,6 +575,7 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
           const member: Member = {
             url,
             address,
+            seat: rotation.seatOf(url),
             healthy: false,
             drained: false,
             probed: false,
@@ -514,6 +607,8 @@ export function createPoolEndpoints(makeWindow: MakeWindow, shared?: SharedWindo
         url: member.url,
         address: member.address,
         healthy: member.healthy,
+        ejected: member.seat.ejected,
+        broken: rotation.broken(member.url, nowMs),
         inFlight: member.requests,
         window: limitOf(member, nowMs),
         windowSource: member.window.source(),

@@ -9,11 +9,21 @@ export interface PoolHealth {
   readonly endpoints: number;
   /** By endpoint: those that get no new requests. */
   readonly draining?: Readonly<Record<string, { readonly empty: boolean; readonly inFlight: number }>>;
-  /** By endpoint: its window, what that goes by, which engine it is, and what is wrong with its gauges. */
+  /** By endpoint: its window, what that goes by, what its probes say, which engine it is, and what is wrong with it. */
   readonly windows: Readonly<
     Record<
       string,
-      { readonly window: number; readonly by: string; readonly engine?: string; readonly gauges?: string }
+      {
+        readonly window: number;
+        readonly by: string;
+        readonly state: string;
+        readonly engine?: string;
+        readonly gauges?: string;
+        /** Only while requests are kept away because others failed there. */
+        readonly ejected?: boolean;
+        /** Models that are broken there. */
+        readonly broken?: readonly string[];
+      }
     >
   >;
 }

@@ -59,6 +59,14 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.last) log.warn(fields, kind);
           else log.info(fields, kind);
           break;
+        case 'endpoint-ejected':
+          if (event.ejected) log.warn(fields, kind);
+          else log.info(fields, kind);
+          break;
+        case 'model-broken':
+          if (event.broken) log.warn(fields, kind);
+          else log.info(fields, kind);
+          break;
         case 'redis':
           if (event.connected) log.info(fields, kind);
           else log.warn(fields, kind);

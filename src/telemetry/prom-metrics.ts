@@ -10,6 +10,8 @@ import type { ServiceEvent, Telemetry } from './telemetry.ts';
 interface EndpointRow {
   readonly address: string;
   readonly healthy: boolean;
+  readonly ejected: boolean;
+  readonly broken: readonly string[];
   readonly inFlight: number;
   readonly window: number;
   readonly windowSource: 'fixed' | 'gauges' | 'ttft';
@@ -145,6 +147,12 @@ export function createMetrics(source: MetricsSource): Metrics {
     name: 'fairlane_config_reloads_total',
     help: 'Configuration reloads, by result: applied or refused.',
     labelNames: ['result'],
+    registers,
+  });
+  const ejections = new Counter({
+    name: 'fairlane_endpoint_ejections_total',
+    help: 'Times that an endpoint left the rotation because requests failed there.',
+    labelNames: ['pool'],
     registers,
   });
   const rateLimitHits = new Counter({
@@ -342,8 +350,18 @@ export function createMetrics(source: MetricsSource): Metrics {
     ({ kvCapacityTokens }) => kvCapacityTokens,
   );
 
-  endpointGauge('fairlane_endpoint_healthy', '1 while the endpoint is in the rotation.', ({ healthy }) =>
+  endpointGauge('fairlane_endpoint_healthy', '1 while the probes of the endpoint succeed.', ({ healthy }) =>
     healthy ? 1 : 0,
+  );
+  endpointGauge(
+    'fairlane_endpoint_ejected',
+    '1 while the endpoint gets no requests, or only trials, because others failed there.',
+    ({ ejected }) => (ejected ? 1 : 0),
+  );
+  endpointGauge(
+    'fairlane_endpoint_broken_models',
+    'Models that the endpoint gets no requests for, or only trials, because those of several tenants failed there.',
+    ({ broken }) => broken.length,
   );
   endpointGauge(
     'fairlane_endpoint_in_flight',
@@ -401,7 +419,7 @@ export function createMetrics(source: MetricsSource): Metrics {
       else if (event.kind === 'stream-failed') streamErrors.inc();
       else if (event.kind === 'canary-rolled-back') {
         rollbacks.inc({ model: event.model, canary: event.canary, gate: event.gate });
-      }
+      } else if (event.kind === 'endpoint-ejected' && event.ejected) ejections.inc({ pool: event.pool });
     },
   };
 }

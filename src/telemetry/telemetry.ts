@@ -16,6 +16,22 @@ export type ServiceEvent =
       readonly detail: string;
     }
   | {
+      readonly kind: 'endpoint-ejected';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** False: it is back. */
+      readonly ejected: boolean;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'model-broken';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly model: string;
+      /** False: it works again. */
+      readonly broken: boolean;
+    }
+  | {
       readonly kind: 'engine-identified';
       readonly pool: string;
       readonly endpoint: string;

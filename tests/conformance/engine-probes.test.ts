@@ -75,22 +75,24 @@ const poolOf = (
   reserve: 'auto',
   gauges: { path: '/metrics', intervalMs: 100 },
   engineHelp: { priority: 'off', cacheSalt: 'off' },
-  health: { path: '/health', intervalMs: 20, timeoutMs, unhealthyAfter: 2, healthyAfter: 1 },
+  health: { path: '/health', intervalMs: 20, timeoutMs, unhealthyAfter: 2, healthyAfter: 1, slowStartMs: 0 },
   discoverModels: false,
 });
 
 function watch(pool: PoolConfig) {
   const engines: (Identity & { readonly url: string })[] = [];
   const health: { readonly url: string; readonly healthy: boolean; readonly detail: string }[] = [];
+  const loaded: string[] = [];
   const monitor = startHealthMonitor({
     pool,
-    addressOf: ({ url }) => url,
+    now: () => performance.now(),
+    onLoaded: ({ url }) => loaded.push(url),
     onHealth: ({ url }, healthy, detail) => health.push({ url, healthy, detail }),
     onModels: () => {},
     onEngine: ({ url }, identity) => engines.push({ url, ...identity }),
   });
   monitors.push(monitor);
-  return { engines, health, monitor };
+  return { engines, health, loaded, monitor };
 }
 
 const identify = async (table: Readonly<Record<string, Page>>) =>
@@ -176,6 +178,7 @@ describe('health', () => {
     expect(await probeHealth(endpoint, '/health', 500, LLAMACPP.health, true)).toEqual({
       state: 'loading',
       answered: true,
+      refused: false,
       detail: 'GET /health: 503, loading',
     });
     expect((await probeHealth(endpoint, '/health', 500, VLLM.health, true)).state).toBe('dead');
@@ -184,6 +187,7 @@ describe('health', () => {
     expect(await probeHealth(endpointAt(port), '/health', 500, VLLM.health)).toMatchObject({
       state: 'dead',
       answered: false,
+      refused: true,
       detail: expect.stringContaining('ECONNREFUSED') as string,
     });
   });
@@ -324,6 +328,49 @@ describe('the health monitor', () => {
       (count) => count > 5,
     );
     expect(seen.filter((path) => path === '/is_sleeping')).toHaveLength(1);
+  });
+});
+
+describe('an engine that loads', () => {
+  const loading: Page = [503, readFixture('llamacpp').answers.get('loading')?.body ?? ''];
+
+  it('leaves at once, is probed sooner than its interval, and starts without a record when it is ready', async () => {
+    let page: Page = [200, ''];
+    const endpoint = await serve((request, response) => pages({ '/health': page })(request, response));
+    const pool = poolOf([endpoint], 'llamacpp');
+    const { health, loaded, monitor } = watch({ ...pool, health: { ...pool.health, intervalMs: 60_000 } });
+    await monitor.firstRound;
+    page = loading;
+    // The next probe would be in a minute.
+    monitor.hurry(endpoint.url);
+    await eventually(
+      () => monitor.describe(endpoint.url),
+      (words) => words?.startsWith('loading for 0 s: GET /health: 503') === true,
+    );
+    expect(health.at(-1)).toMatchObject({ healthy: false });
+    expect(loaded).toEqual([]);
+    page = [200, ''];
+    await eventually(
+      () => health.at(-1)?.healthy,
+      (healthy) => healthy === true,
+    );
+    expect(loaded).toEqual([endpoint.url]);
+    expect(monitor.describe(endpoint.url)).toMatch(/^healthy for 0 s/);
+  });
+
+  it('is not probed more often because more requests fail', async () => {
+    const seen: string[] = [];
+    const endpoint = await serve(pages({ '/health': [200, ''] }, seen));
+    const pool = poolOf([endpoint], 'llamacpp');
+    const { monitor } = watch({ ...pool, health: { ...pool.health, intervalMs: 60_000 } });
+    await monitor.firstRound;
+    const until = performance.now() + 500;
+    while (performance.now() < until) {
+      monitor.hurry(endpoint.url);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    expect(seen.length).toBeGreaterThan(1);
+    expect(seen.length).toBeLessThan(8);
   });
 });
 

@@ -111,6 +111,7 @@ export function createWorld(options: WorldOptions = {}): World {
             timeoutMs: 1_000,
             unhealthyAfter: 2,
             healthyAfter: 1,
+            slowStartMs: 30_000,
           },
           discoverModels: options.discover ?? false,
         },
@@ -139,7 +140,7 @@ export function createWorld(options: WorldOptions = {}): World {
         pool.endpoints.map(({ url, host, port }) => ({ url, address: `${host}:${port}` })),
         { window: pool.windowPerEndpoint, prefillTokens: pool.prefillTokens, reserve: pool.reserve },
       );
-      for (const { url } of pool.endpoints) endpoints.setHealthy(url, true);
+      for (const { url } of pool.endpoints) endpoints.setHealthy(url, true, 0);
       return [pool.name, endpoints];
     }),
   );

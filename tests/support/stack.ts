@@ -60,7 +60,7 @@ export function configYaml(
       main: {
         endpoints: [...engines],
         windowPerEndpoint: 8,
-        health: { interval: '200ms', timeout: '1s', unhealthyAfter: 2, healthyAfter: 1 },
+        health: { interval: '200ms', timeout: '1s', slowStart: '500ms' },
       },
     },
     models: { demo: { pool: 'main' }, embedder: { pool: 'main' } },

@@ -4,6 +4,7 @@ import type { RequestLife } from '../../../src/admission/request-life.ts';
 import { type Config, DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../../src/limit/store.ts';
+import type { Ending } from '../../../src/route/health/outcome.ts';
 import { createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
@@ -681,7 +682,7 @@ describe('a model by another name', () => {
 describe('a fallback', () => {
   it('serves while no endpoint can, and is the model of record', () => {
     const world = createWorld({ change: withSpare });
-    world.endpoints.setHealthy('http://10.0.0.1:8000', false);
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
     const { life, said } = run(world, { model: 'gpt' });
     expect(sent(said)).toMatchObject({ pool: 'spare', json: { model: 'spare' } });
     life.responseHeaders(answer({ upstream: '10.0.0.2:8000' }), 1);
@@ -716,7 +717,7 @@ describe('a fallback', () => {
     expect(refusal(run(full).said).error.code).toBe('tenant_queue_full');
 
     const world = createWorld({ change: withSpare, models: new Set(['gpt']) });
-    world.endpoints.setHealthy('http://10.0.0.1:8000', false);
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
     const { error } = refusal(run(world, { model: 'gpt' }).said);
     expect(error).toMatchObject({
       code: 'no_healthy_endpoint',
@@ -848,8 +849,77 @@ describe('a model with a canary', () => {
       },
     });
     expect(askedFor(world, 'x')).toBe('spare');
-    world.endpointsOf('spare').setHealthy('http://10.0.0.2:8000', false);
+    world.endpointsOf('spare').setHealthy('http://10.0.0.2:8000', false, 0);
     expect(askedFor(world, 'x')).toBe('small');
     expect(world.rollouts.list()[0]?.rolledBack).toBeUndefined();
+  });
+});
+
+describe('what the end of a request says of the endpoint', () => {
+  const endings = (act: (life: RequestLife) => void, fields: object = {}): readonly Ending[] => {
+    const world = createWorld();
+    const told: Ending[] = [];
+    const acquire = world.endpoints.acquire.bind(world.endpoints);
+    Object.assign(world.endpoints, {
+      acquire: (...asked: Parameters<typeof acquire>) => {
+        const slot = acquire(...asked);
+        return slot && { ...slot, ended: (ending: Ending) => void told.push(ending) };
+      },
+    });
+    act(run(world, fields).life);
+    // The first one counts.
+    return told.slice(0, 1);
+  };
+  it.each<[string, (life: RequestLife) => void, Ending]>([
+    ['an error of the engine', (life) => life.responseHeaders(answer({ status: 500 }), 1), { status: 500 }],
+    [
+      'no endpoint that answered',
+      (life) => life.responseHeaders(answer({ status: 503, upstream: '' }), 1),
+      { broken: 'reset' },
+    ],
+    [
+      'no answer in time',
+      (life) => life.responseHeaders(answer({ status: 504, upstream: '' }), 1),
+      { broken: 'timeout' },
+    ],
+    ['a client that left before the answer', (life) => life.streamEnded(1), { broken: 'client' }],
+    [
+      'an answer that broke off, by whomever',
+      (life) => {
+        life.responseHeaders(answer(), 1);
+        life.streamEnded(2);
+      },
+      { broken: 'client' },
+    ],
+    [
+      'a whole answer',
+      (life) => {
+        life.responseHeaders(answer(), 1);
+        life.responseChunk(usage(1, 1), true, 2);
+      },
+      { status: 200 },
+    ],
+  ])('%s', (_, act, ending) => {
+    expect(endings(act)).toEqual([ending]);
+  });
+  it('a stream says at its first token that it works', () => {
+    const said = endings(
+      (life) => {
+        life.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
+        life.responseChunk(token('a'), false, 2);
+      },
+      { stream: true },
+    );
+    expect(said).toEqual([{ status: 200 }]);
+  });
+  it('a stream with an error in it says nothing: the request may have caused it', () => {
+    const said = endings(
+      (life) => {
+        life.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
+        life.responseChunk(event({ error: { message: 'no', code: 500 } }), true, 2);
+      },
+      { stream: true },
+    );
+    expect(said).toEqual([{ broken: 'client' }]);
   });
 });

@@ -114,6 +114,7 @@ describe('units', () => {
       timeoutMs: 4_000,
       unhealthyAfter: 5,
       healthyAfter: 6,
+      slowStartMs: 7_000,
     });
   });
 });
@@ -164,6 +165,7 @@ describe('defaults', () => {
               timeoutMs: 5_000,
               unhealthyAfter: 2,
               healthyAfter: 1,
+              slowStartMs: 30_000,
             },
             discoverModels: true,
           },

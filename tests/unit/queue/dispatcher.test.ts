@@ -27,9 +27,9 @@ function setup(
   const names = Array.from({ length: options.endpoints ?? 1 }, (_, i) => `10.0.0.${i + 1}:8000`);
   endpoints.reconfigure(
     names.map((address) => ({ url: `http://${address}`, address })),
-    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0 },
+    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0, slowStartMs: 0 },
   );
-  for (const address of names) endpoints.setHealthy(`http://${address}`, true);
+  for (const address of names) endpoints.setHealthy(`http://${address}`, true, 0);
   const limitsOf = (tenant: string): Limits => ({
     weight: 1,
     maxOutputs: 16,
@@ -125,7 +125,7 @@ describe('the dispatcher', () => {
       reserve: 'auto',
     });
     expect(offer('a', 0).kind).toBe('queued');
-    endpoints.setHealthy('http://10.0.0.9:8000', true);
+    endpoints.setHealthy('http://10.0.0.9:8000', true, 0);
     dispatcher.dispatch(20);
     expect(released).toHaveLength(1);
   });
@@ -134,11 +134,11 @@ describe('the dispatcher', () => {
     const { offer, released, endpoints, dispatcher } = setup({ window: 1 });
     offer('a', 0);
     offer('a', 0);
-    endpoints.setHealthy('http://10.0.0.1:8000', false);
+    endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
     expect(offer('b', 0)).toMatchObject({ kind: 'refused', reason: 'no-endpoint' });
     released[0]?.release.free(10);
     expect(released).toHaveLength(1);
-    endpoints.setHealthy('http://10.0.0.1:8000', true);
+    endpoints.setHealthy('http://10.0.0.1:8000', true, 0);
     dispatcher.dispatch(20);
     expect(released).toHaveLength(2);
   });
@@ -214,6 +214,14 @@ describe('the dispatcher', () => {
         }),
       },
       {
+        weight: 2,
+        arbitrary: fc.record({
+          kind: fc.constant('end' as const),
+          index: fc.nat(),
+          status: fc.constantFrom(200, 500, 500, 500),
+        }),
+      },
+      {
         weight: 1,
         arbitrary: fc.record({ kind: fc.constant('settle' as const), index: fc.nat(), cost: fc.nat(5_000) }),
       },
@@ -244,27 +252,32 @@ describe('the dispatcher', () => {
             if (one === undefined) continue;
             freed.add(one);
             one.free(now);
+          } else if (step.kind === 'end') {
+            released[step.index % Math.max(1, released.length)]?.release.slot.ended(
+              { status: step.status },
+              now,
+            );
           } else if (step.kind === 'settle') {
             released[step.index % Math.max(1, released.length)]?.release.settle(step.cost, now);
           } else if (step.kind === 'cancel') {
             if (tickets[step.index % Math.max(1, tickets.length)]?.cancel()) cancelled += 1;
           } else if (step.kind === 'expire') dispatcher.tick(now);
           else {
-            endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on);
+            endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on, 0);
             if (step.on) dispatcher.dispatch(now);
           }
           expect(endpoints.inFlight()).toBe(running().length);
           expect(dispatcher.inFlightOfTenant('t1')).toBeLessThanOrEqual(1);
           expect(accepted).toBe(released.length + expired.length + cancelled + dispatcher.queued());
           // Work conserving: whoever waits is at its cap, or there is no room.
-          const room = endpoints.list(now).some((one) => one.healthy && one.inFlight < 2);
+          const room = endpoints.list(now).some((one) => one.healthy && !one.ejected && one.inFlight < 2);
           if (room) {
             const others = dispatcher.queued() - dispatcher.queuedOfTenant('t1');
             expect(others).toBe(0);
             if (dispatcher.queuedOfTenant('t1') > 0) expect(dispatcher.inFlightOfTenant('t1')).toBe(1);
           }
         }
-        endpoints.setHealthy('http://10.0.0.1:8000', true);
+        endpoints.setHealthy('http://10.0.0.1:8000', true, 0);
         dispatcher.dispatch(now);
         while (running().length > 0) {
           const one = running()[0] as Release;
@@ -408,5 +421,40 @@ describe('the dispatcher', () => {
     for (let i = at; i < at + honestLeft; i += 1) released[i]?.release.free(3);
     expect(honestLeft).toBeGreaterThan(0);
     expect(released.slice(at + 1, at + 1 + honestLeft).every(({ tenant }) => tenant === 'honest')).toBe(true);
+  });
+});
+
+describe('a model that is broken on every endpoint', () => {
+  const demand = { model: 'broken' };
+  const breakIt = (world: ReturnType<typeof setup>): void => {
+    for (const tenant of ['a', 'b', 'a', 'b', 'a', 'b']) {
+      world.offer(tenant, 0, 100, { demand });
+      const { release } = world.released.at(-1) ?? {};
+      release?.slot.ended({ status: 500 }, 0);
+      release?.free(0);
+    }
+  };
+  it('is refused at once with the time to ask again, while others go; then it is tried', () => {
+    const world = setup();
+    breakIt(world);
+    expect(world.offer('c', 1_000, 100, { demand })).toEqual({
+      kind: 'refused',
+      reason: 'no-endpoint',
+      retryAfterMs: 4_000,
+    });
+    expect(world.offer('c', 1_000, 100, { demand: { model: 'fine' } }).kind).toBe('released');
+    expect(world.offer('c', 5_000, 100, { demand }).kind).toBe('released');
+  });
+  it('does not keep others waiting behind what was queued for it', () => {
+    const world = setup({ window: 6, queue: { maxQueued: 10 } });
+    const offers = ['a', 'b', 'a', 'b', 'a', 'b'].map((tenant) => world.offer(tenant, 0, 100, { demand }));
+    expect(offers.every(({ kind }) => kind === 'released')).toBe(true);
+    expect(world.offer('c', 0, 100, { demand }).kind).toBe('queued');
+    expect(world.offer('d', 0, 100, { demand: { model: 'fine' } }).kind).toBe('queued');
+    const [first] = world.released;
+    for (const { release } of world.released) release.slot.ended({ status: 500 }, 10);
+    first?.release.free(10);
+    expect(world.expired).toEqual([{ tenant: 'c', reason: 'no-endpoint', waitedMs: 10 }]);
+    expect(world.released.at(-1)?.tenant).toBe('d');
   });
 });

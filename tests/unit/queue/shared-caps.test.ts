@@ -72,7 +72,7 @@ function createSetup({
       prefillTokens: 100_000,
       reserve: 0,
     });
-    endpoints.setHealthy(URL, true);
+    endpoints.setHealthy(URL, true, 0);
     dispatcher.addPool('main', endpoints);
     const released: { readonly release: Release; readonly atMs: number }[] = [];
     const expired: string[] = [];
@@ -280,7 +280,7 @@ describe('the window of an endpoint over replicas', () => {
     at.run(500);
     expect(one.shares.active()).toBe(1);
     one.endpoints.reconfigure([{ url: URL, address: '10.0.0.1:8000' }], config);
-    one.endpoints.setHealthy(URL, true);
+    one.endpoints.setHealthy(URL, true, 0);
     one.freeOne();
     at.run(500);
     one.offer();

@@ -1,0 +1,161 @@
+/** Engines that die, or answer with errors, under load: what clients see, and where requests go. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { chatBody, send } from '../support/client.ts';
+import { eventually } from '../support/eventually.ts';
+import { KEYS, type Stack, startStack } from '../support/stack.ts';
+
+const MODELS = ['demo', 'embedder'];
+const BROKEN = { kind: 'status', status: 500, body: '{"error":{"message":"CUDA error"}}' } as const;
+
+let engines: Simulator[] = [];
+let stack: Stack;
+
+/** An engine that fails on what a request says, and answers any other. */
+async function startFragile(): Promise<{ readonly url: string; readonly server: Server }> {
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (part: Buffer) => {
+      body += part.toString();
+    });
+    request.on('end', () => {
+      if (body.includes('"reset"')) request.socket.destroy();
+      else if (body.includes('"error"')) response.writeHead(500).end('{}');
+      else if (request.method === 'GET') response.writeHead(request.url === '/health' ? 200 : 404).end();
+      else {
+        const usage = { prompt_tokens: 1, completion_tokens: 1 };
+        const answer = JSON.stringify({ choices: [], usage });
+        setTimeout(() => response.writeHead(200, { 'content-type': 'application/json' }).end(answer), 10);
+      }
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server };
+}
+
+async function start(count: number, more: readonly string[] = []): Promise<void> {
+  engines = await Promise.all(
+    Array.from({ length: count }, () =>
+      startSimulator({ profile: parseProfile('test', { stepBaseMs: 10 }), models: MODELS, faults: true }),
+    ),
+  );
+  stack = await startStack({
+    engines: [...engines.map(({ url }) => url), ...more],
+    change(config) {
+      config['pools']['main']['health'] = { interval: '200ms', timeout: '1s', slowStart: '3s' };
+    },
+  });
+}
+afterEach(async () => {
+  await stack.close();
+  await Promise.all(engines.map((engine) => engine.close()));
+});
+
+const ask = (key: string, fields: object = {}) =>
+  send(stack.url, { key, body: chatBody({ max_tokens: 10, ...fields }) });
+
+/** Clients that ask again as soon as they are answered, until they are told to stop: the statuses that they got. */
+function load(key: string, clients: number, fields: object = {}) {
+  const statuses: number[] = [];
+  let stopped = false;
+  const client = async (): Promise<void> => {
+    while (!stopped) {
+      const { status } = await ask(key, fields).catch(() => ({ status: 0 }));
+      statuses.push(status);
+    }
+  };
+  const all = Array.from({ length: clients }, client);
+  return {
+    statuses,
+    async stop(): Promise<readonly number[]> {
+      stopped = true;
+      await Promise.all(all);
+      return statuses;
+    },
+  };
+}
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const failed = (statuses: readonly number[]) => statuses.filter((status) => status !== 200);
+const logged = (message: string, fields: string) =>
+  stack
+    .logText()
+    .split('\n')
+    .filter((line) => line.includes(`"message":"${message}"`) && line.includes(fields)).length;
+
+describe('engines that fail', () => {
+  it('one of four dies under load: every request without the headers of an answer is served by another', async () => {
+    await start(4);
+    const one = load(KEYS.quiet, 8);
+    const other = load(KEYS.noisy, 8);
+    await sleep(1_000);
+    await engines[1]?.close();
+    await sleep(2_000);
+    const statuses = [...(await one.stop()), ...(await other.stop())];
+    expect(statuses.length).toBeGreaterThan(200);
+    expect(failed(statuses)).toEqual([]);
+    expect(await stack.metric('fairlane_endpoint_healthy', { pool: 'main' })).toBe(3);
+  });
+
+  it.each(['error', 'reset'])(
+    'requests of one tenant that make engines fail (%s) take no endpoint and no model from another tenant',
+    async (how) => {
+      const fragile = await Promise.all([startFragile(), startFragile()]);
+      await start(
+        0,
+        fragile.map(({ url }) => url),
+      );
+      const good = load(KEYS.quiet, 2);
+      const bad = load(KEYS.noisy, 4, { messages: [{ role: 'user', content: how }] });
+      await sleep(3_000);
+      const wrong = await bad.stop();
+      expect(wrong.length).toBeGreaterThan(50);
+      expect(failed(wrong)).toHaveLength(wrong.length);
+      const right = await good.stop();
+      expect(right.length).toBeGreaterThan(50);
+      expect(failed(right)).toEqual([]);
+      expect(logged('endpoint-ejected', '')).toBe(0);
+      expect(logged('model-broken', '')).toBe(0);
+      for (const { server } of fragile) server.close();
+    },
+  );
+
+  it('one that answers 500 to everything gets no more requests within seconds, is tried again, and returns slowly', async () => {
+    await start(4);
+    const one = load(KEYS.quiet, 6);
+    const other = load(KEYS.noisy, 6);
+    await sleep(500);
+    const broken = engines[0] as Simulator;
+    const window = () => stack.metric('fairlane_endpoint_window', { endpoint: `127.0.0.1:${broken.port}` });
+    broken.setFault(BROKEN);
+    await eventually(
+      () => logged('endpoint-ejected', '"ejected":true'),
+      (count) => count === 1,
+      3_000,
+    );
+    const answered = () => one.statuses.length + other.statuses.length;
+    const errors = () => failed(one.statuses).length + failed(other.statuses).length;
+    // What was under way.
+    await sleep(200);
+    const [answeredBefore, errorsBefore] = [answered(), errors()];
+    await sleep(1_500);
+    expect(answered() - answeredBefore).toBeGreaterThan(100);
+    expect(errors()).toBe(errorsBefore);
+    broken.setFault(undefined);
+    await eventually(
+      () => logged('endpoint-ejected', '"ejected":false'),
+      (count) => count === 1,
+      20_000,
+    );
+    expect(await window()).toBeLessThan(4);
+    await eventually(window, (size) => size === 8);
+    const { started } = broken.stats();
+    await sleep(500);
+    expect(broken.stats().started).toBeGreaterThan(started + 5);
+    expect(errors()).toBe(errorsBefore);
+    await one.stop();
+    await other.stop();
+  });
+});
