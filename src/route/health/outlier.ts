@@ -113,6 +113,8 @@ interface Member {
 /** Two tenants cannot both be the cause; more say no more. */
 const MAX_TENANTS = 64;
 const MAX_DOUBLINGS = 30;
+/** Who used the pool so lately may be back, or have a long answer under way. */
+const COMPANY_MS = 600_000;
 /** Failures of a streak that each of two tenants has to have. */
 const MIN_OF_EACH = 2;
 
@@ -178,7 +180,7 @@ export function createOutliers(): Outliers {
     const isShare =
       succeeded + failed >= config.minRequests && failed >= config.failureShare * (succeeded + failed);
     if (!isStreak && !isShare) return undefined;
-    const isAlone = nowMs - companyMs >= config.windowMs;
+    const isAlone = nowMs - companyMs >= COMPANY_MS;
     // Nobody succeeded since, so what went well before does not matter.
     const isAgreed = member.othersInARow >= MIN_OF_EACH && member.inARow - member.othersInARow >= MIN_OF_EACH;
     if (isStreak && (isAlone || isAgreed)) return `${member.inARow} requests in a row failed`;

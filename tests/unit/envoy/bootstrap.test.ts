@@ -68,6 +68,36 @@ describe('the bootstrap', () => {
     }
   });
 
+  it.each([
+    [1, 2],
+    [4, 3],
+    [20, 5],
+  ])('tries a request of a pool of %i elsewhere up to %i times', (size, retries) => {
+    const pools = new Map(
+      [...config.pools].map(([name, pool]) => [
+        name,
+        {
+          ...pool,
+          endpoints: Array.from({ length: size }, () => pool.endpoints[0]).flatMap((one) => one ?? []),
+        },
+      ]),
+    );
+    const found = JSON.stringify(routesOf({ ...config, pools })).match(/"num_retries":\d+/g);
+    expect(new Set(found)).toEqual(new Set([`"num_retries":${retries}`]));
+  });
+
+  it('notices a host that is gone without a word within seconds', () => {
+    const clusters = dynamicFilesOf(config, new Map()).get('clusters.json');
+    const { resources } = clusters as { readonly resources: readonly object[] };
+    expect(resources).toHaveLength(config.pools.size);
+    for (const cluster of resources) {
+      expect(cluster).toMatchObject({
+        upstream_connection_options: { tcp_keepalive: { keepalive_time: 3 } },
+        upstream_bind_config: { socket_options: [{ level: 6, name: 18, int_value: 5_000 }] },
+      });
+    }
+  });
+
   it('leaves an endpoint out until its name is resolved', () => {
     const [pool] = config.pools.values();
     const url = pool?.endpoints[0]?.url ?? '';

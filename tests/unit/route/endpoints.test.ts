@@ -224,6 +224,22 @@ describe('endpoints where requests fail', () => {
     expect(endpoints.window(50)).toBe(200);
   });
 
+  it('stay, when the only one who fails is alone there but not in the pool, also long after the others asked', () => {
+    const endpoints = pool(2);
+    go(endpoints, () => ({ status: 200 }), { tenant: 'good' });
+    rounds(50, (i) => go(endpoints, () => ({ status: 500 }), { tenant: 'bad', nowMs: 60_000 + i }));
+    expect(changes).toEqual([]);
+    // It is kept out itself.
+    expect(acquire(endpoints, { model: 'm' }, { tenant: 'bad' }, 60_100)).toBeUndefined();
+    expect(acquire(endpoints, { model: 'm' }, { tenant: 'good' }, 60_100)).toBeDefined();
+  });
+
+  it('are left out by the failures of the only tenant that there is', () => {
+    const endpoints = pool(2);
+    rounds(20, () => go(endpoints, firstFails));
+    expect(changes).toMatchObject([{ kind: 'ejected', url: at(1).url }]);
+  });
+
   it('one always serves: the last is not left out', () => {
     const endpoints = pool(2);
     rounds(100, (i) => go(endpoints, () => ({ status: 500 }), { tenant: `t${i % 3}`, model: `m${i}` }));
