@@ -1,6 +1,7 @@
 /**
  * The composition root: joins the features to their I/O. One running service is one value.
  */
+import { randomFillSync } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { errorResponse } from './admission/answers.ts';
 import type { Edge } from './admission/edge.ts';
@@ -40,6 +41,7 @@ import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
 import { createDrains, type Drains } from './route/change/drain.ts';
 import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
+import { createPromptHasher, type PromptSource } from './route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import type { RotationChange } from './route/health/rotation.ts';
 import {
@@ -211,6 +213,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           rows: sharedPredictor,
           decay: DECAY,
         });
+  const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const occupancy = createOccupancy();
   const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
@@ -255,6 +258,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     predictor,
     occupancy,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
+    hashPrompt: (pool: string, source: PromptSource) =>
+      (pools.get(pool)?.config.endpoints.length ?? 0) > 1 &&
+      pools.get(pool)?.config.routing !== 'least-loaded'
+        ? hasher.hash(source)
+        : undefined,
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,
@@ -498,6 +506,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           prefillTokens: next.prefillTokens,
           reserve: next.reserve,
           slowStartMs: next.health.slowStartMs,
+          ...(next.routing !== 'least-loaded' && { routing: { profile: next.routing } }),
         },
       );
       pool.drains.reconfigure(

@@ -9,7 +9,7 @@
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
-import type { Config, LaneConfig } from '../config/config.ts';
+import type { Config, LaneConfig, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { MODEL_HEADER } from '../domain/names.ts';
@@ -36,6 +36,8 @@ import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts'
 import type { Catalog } from '../route/catalog.ts';
 import type { Hindrance } from '../route/change/aliases.ts';
 import type { Rollouts, Trial } from '../route/change/rollouts.ts';
+import type { ChoiceRequest } from '../route/choice/candidate.ts';
+import type { PromptHashes, PromptSource } from '../route/choice/prompt-hash.ts';
 import type { Ending } from '../route/health/outcome.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
@@ -46,7 +48,7 @@ import {
   promptOnlyReading,
 } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
-import { cacheSaltOf } from './cache-salt.ts';
+import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
 import * as refusals from './refusals.ts';
 
@@ -60,6 +62,8 @@ export interface LifeContext {
   readonly occupancy: Occupancy;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
+  /** The prompt as its pool's choice of endpoints knows it; undefined where that goes by load alone. */
+  readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -450,6 +454,28 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
   };
 
+  /** What its endpoint is chosen by, beyond room; undefined: by load. */
+  const choiceOf = (parsed: ParsedRequest, config: TenantConfig, pool: string): ChoiceRequest | undefined => {
+    const named = parsed.body['prompt_cache_key'];
+    const prompt = context.hashPrompt?.(pool, {
+      route: parsed.route,
+      body: parsed.body,
+      scope: cacheScopeOf(config),
+      model: parsed.model,
+      ...(typeof named === 'string' && named !== '' && { sessionId: named }),
+    });
+    if (prompt === undefined) return undefined;
+    return {
+      prompt,
+      promptBytes: parsed.promptBytes,
+      promptTokens: predictedPrompt,
+      totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
+      stream: parsed.stream,
+      slow: false,
+      ...(within !== undefined && { subset: within }),
+    };
+  };
+
   const enqueue = (
     parsed: ParsedRequest,
     known: Tenant,
@@ -476,6 +502,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       maxOutputTokens: parsed.maxOutputTokens,
       header: header ?? (() => ''),
     });
+    const choice = choiceOf(parsed, known.config, pool);
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     toSend = serialiseRequest(parsed, {
@@ -508,6 +535,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           slo: lane,
           model: parsed.model,
           ...(within !== undefined && { within }),
+          ...(choice !== undefined && { choice }),
         },
         onRelease,
         onExpire(reason, waitedMs, at) {

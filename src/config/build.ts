@@ -90,6 +90,7 @@ export function buildConfig(
               name,
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
               drain: drains.get(name) ?? [],
+              routing: pool.routing,
               engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
               prefillTokens: pool.prefillTokens,

@@ -65,6 +65,8 @@ export interface PoolConfig {
   /** Of those, the URLs of endpoints that get no new requests. */
   readonly drain: readonly string[];
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
+  /** Which endpoint with room gets a request. */
+  readonly routing: 'least-loaded' | 'balanced' | 'prefix-cache' | 'interactive' | 'large-tokens';
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly windowPerEndpoint: number | 'auto';

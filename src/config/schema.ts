@@ -312,6 +312,10 @@ const pool = section(
       'URLs',
       'Endpoints of this pool that get no new requests, as they are written in `endpoints`: what they have ends as usual, and the log says when they are empty. Default: none.',
     ).optional(),
+    routing: choice(
+      ['least-loaded', 'balanced', 'prefix-cache', 'interactive', 'large-tokens'],
+      'Which endpoint with room gets a request. `least-loaded` counts what is in flight. The others weigh also what waits to be computed, room in the KV cache, and where the beginning of the prompt, of this tenant or its trust group, was computed last: `prefix-cache` weighs that most, `interactive` the queue, `large-tokens` the room.',
+    ).prefault('least-loaded'),
     engine: choice(
       ['auto', 'vllm', 'sglang', 'llamacpp', 'tgi'],
       'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',

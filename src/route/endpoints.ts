@@ -12,6 +12,9 @@
  */
 import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
+import { type Candidate, type CandidateState, type ChoiceRequest, UNHEALTHY } from './choice/candidate.ts';
+import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
+import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
 import { createRotation, type Rider, type RotationEvents, type Seat } from './health/rotation.ts';
 import { DEFAULT_SLOW_START } from './health/slow-start.ts';
@@ -56,6 +59,8 @@ export interface Demand {
   readonly model?: string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
+  /** What the choice among endpoints with room goes by, where the pool's routing does more than count; absent: load alone. */
+  readonly choice?: ChoiceRequest;
 }
 
 interface Slo {
@@ -100,6 +105,8 @@ export interface WindowConfig {
   readonly prefillTokens: number;
   /** Slots of the pool that are kept free while quiet tenants are active. */
   readonly reserve: number | 'auto';
+  /** How endpoints with room are chosen among; absent: the least loaded. */
+  readonly routing?: RoutingConfig;
   /** Others wait while a quiet prompt is computed. Default: true; benchmarks compare. */
   readonly holds?: boolean;
   /** Time in which an endpoint that returns gets back to its whole window. Default: 30 s. */
@@ -157,6 +164,8 @@ interface Member {
   readonly url: string;
   address: string;
   readonly seat: Seat;
+  /** Where the pool has a router. */
+  candidate: CandidateState | undefined;
   healthy: boolean;
   drained: boolean;
   probed: boolean;
@@ -219,6 +228,9 @@ const isOpen = (member: Member, within: Demand['within']): boolean =>
 /** It is given requests without further questions. */
 const isServing = ({ seat, drained }: Member): boolean => seat.serves && !drained;
 
+/** Of a prompt, as engines usually have it: what an endpoint's cache holds is known only in tokens. */
+const BYTES_PER_TOKEN = 4;
+
 const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
 
 /**
@@ -231,6 +243,8 @@ export function createPoolEndpoints(
   events?: RotationEvents,
 ): PoolEndpoints {
   const rotation = createRotation(events);
+  let router: PoolRouter | undefined;
+  let bySlot: Member[] = [];
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
   let inFlight = 0;
@@ -377,7 +391,84 @@ export function createPoolEndpoints(
     }
   };
 
-  const slotOn = (first: Member, demand: Demand, { quiet, tenant }: Claim, releasedMs: number): Slot => {
+  const join = (member: Member): void => {
+    member.candidate = router?.join(member.address);
+    if (member.candidate !== undefined) bySlot[member.candidate.slot] = member;
+    tellCacheSize(member);
+  };
+  const tellCacheSize = ({ candidate, kvCapacityTokens }: Member): void => {
+    if (candidate === undefined || kvCapacityTokens === undefined) return;
+    router?.setCacheBytes(candidate, kvCapacityTokens * BYTES_PER_TOKEN);
+  };
+
+  /** What the router goes by, as it is now. */
+  const refresh = (member: Member, isCandidate: boolean, nowMs: number): void => {
+    const { candidate } = member;
+    if (candidate === undefined) return;
+    candidate.address = member.address;
+    candidate.flags = isCandidate ? 0 : UNHEALTHY;
+    candidate.sequences = member.sequences;
+    candidate.window = limitOf(member, nowMs);
+    candidate.prefillTokens = member.prefillTokens;
+    candidate.kvTokens = member.kvTokens;
+    candidate.kvCapacityTokens = member.kvCapacityTokens ?? 0;
+  };
+
+  interface Found {
+    readonly member: Member;
+    /** Where to try next, `ip:port`; undefined: all others, the least loaded first. */
+    readonly fallbacks?: readonly string[];
+    /** Prompt tokens that it is thought to have cached. */
+    readonly matchedTokens: number;
+  }
+
+  /** The router's choice among those that probes, operators and requests have nothing against. */
+  const findRouted = (
+    chosenBy: PoolRouter,
+    choice: ChoiceRequest,
+    admits: (member: Member) => boolean,
+    fits: (member: Member) => boolean,
+    nowMs: number,
+  ): Found | undefined => {
+    for (const member of members) refresh(member, admits(member), nowMs);
+    const asks = {
+      room: ({ slot }: Candidate) => {
+        const member = bySlot[slot];
+        return member !== undefined && fits(member);
+      },
+      permits: () => true,
+    };
+    const chosen = chosenBy.choose(choice, asks, nowMs);
+    const member = chosen && bySlot[chosen.candidate.slot];
+    if (chosen === undefined || member === undefined) return undefined;
+    return {
+      member,
+      fallbacks: chosen.fallbacks.map(({ address }) => address),
+      matchedTokens: chosen.matchedTokens,
+    };
+  };
+
+  const findLeastLoaded = (
+    admits: (member: Member) => boolean,
+    fits: (member: Member) => boolean,
+  ): Found | undefined => {
+    let best: Member | undefined;
+    for (let i = 0; i < members.length; i += 1) {
+      const member = members[(turn + i) % members.length];
+      if (member === undefined || !admits(member) || !fits(member)) continue;
+      if (best === undefined || member.sequences < best.sequences) best = member;
+    }
+    if (best === undefined) return undefined;
+    turn = (members.indexOf(best) + 1) % members.length;
+    return { member: best, matchedTokens: 0 };
+  };
+
+  const slotOn = (
+    { member: first, fallbacks: chosen, matchedTokens }: Found,
+    demand: Demand,
+    { quiet, tenant }: Claim,
+    releasedMs: number,
+  ): Slot => {
     let member = first;
     let open = true;
     let told = false;
@@ -386,11 +477,12 @@ export function createPoolEndpoints(
     move(member, demand, 1);
     inFlight += 1;
     changed(member, releasedMs);
-    const before = member.prefillTokens + demand.promptTokens;
+    const own = Math.max(1, demand.promptTokens - matchedTokens);
+    const before = member.prefillTokens + own;
     const expectedMs = member.msPerPromptToken * before;
     const patience = demand.streamed ? PREFILL_PATIENCE : UNSEEN_PATIENCE;
     const prefill: Prefill = {
-      tokens: demand.promptTokens,
+      tokens: own,
       quiet,
       untilMs: releasedMs + patience * expectedMs + PREFILL_MARGIN_MS,
     };
@@ -398,16 +490,23 @@ export function createPoolEndpoints(
     member.prefillTokens += prefill.tokens;
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
-    const fallbacks = members
-      .filter(
-        (other) =>
-          other !== first &&
-          isOpen(other, demand.within) &&
-          rotation.admits(other.seat, rider, releasedMs) === 'yes',
-      )
-      .sort((a, b) => a.sequences - b.sequences)
-      .map((other) => other.address);
-    const addresses = [first.address, ...fallbacks];
+    const tellRouter = (now: number): void => {
+      if (demand.choice !== undefined && member.candidate !== undefined) {
+        router?.released(demand.choice, member.candidate, now);
+      }
+    };
+    tellRouter(releasedMs);
+    const others = (): readonly string[] =>
+      members
+        .filter(
+          (other) =>
+            other !== first &&
+            isOpen(other, demand.within) &&
+            rotation.admits(other.seat, rider, releasedMs) === 'yes',
+        )
+        .sort((a, b) => a.sequences - b.sequences)
+        .map((other) => other.address);
+    const addresses = [first.address, ...(chosen ?? others())];
     return {
       addresses,
       get address() {
@@ -433,6 +532,9 @@ export function createPoolEndpoints(
         endPrefill(first, prefill);
         move(member, demand, -1);
         inFlight -= 1;
+        if (tokenSeen && demand.choice !== undefined && member.candidate !== undefined) {
+          router?.ended(demand.choice, member.candidate);
+        }
         changed(member, nowMs);
       },
       moveTo(address) {
@@ -443,6 +545,7 @@ export function createPoolEndpoints(
         move(member, demand, -1);
         member = other;
         move(member, demand, 1);
+        tellRouter(releasedMs);
       },
       ended(ending, nowMs) {
         if (told) return;
@@ -471,24 +574,27 @@ export function createPoolEndpoints(
       askedMs = nowMs;
       const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
       const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
-      let best: Member | undefined;
-      let trial: Member | undefined;
-      for (let i = 0; i < members.length; i += 1) {
-        const member = members[(turn + i) % members.length];
-        if (member === undefined || !isOpen(member, demand.within)) continue;
-        const admitted = rider === undefined ? 'yes' : rotation.admits(member.seat, rider, nowMs);
-        if (admitted === 'no') continue;
+      const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
+      const fits = (member: Member): boolean => {
         forgetOverdue(member, nowMs);
-        const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
-        if (!hasRoom(member, demand, claim, nowMs)) continue;
-        if (admitted === 'trial') trial ??= member;
-        else if (best === undefined || member.sequences < best.sequences) best = member;
+        return hasRoom(member, demand, claim, nowMs);
+      };
+      const isAdmitted = (member: Member, how: 'yes' | 'trial'): boolean =>
+        isOpen(member, demand.within) &&
+        (rider === undefined ? how === 'yes' : rotation.admits(member.seat, rider, nowMs) === how);
+      const admits = (member: Member): boolean => isAdmitted(member, 'yes');
+      const found =
+        router === undefined || demand.choice === undefined
+          ? findLeastLoaded(admits, fits)
+          : findRouted(router, demand.choice, admits, fits, nowMs);
+      const trial =
+        rider === undefined
+          ? undefined
+          : members.find((member) => isAdmitted(member, 'trial') && fits(member));
+      if (trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs))) {
+        return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
       }
-      if (trial !== undefined && (best === undefined || rotation.mayTry(trial.seat, quiet, nowMs)))
-        best = trial;
-      if (best === undefined) return undefined;
-      turn = (members.indexOf(best) + 1) % members.length;
-      return slotOn(best, demand, asked, nowMs);
+      return found && slotOn(found, demand, asked, nowMs);
     },
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
@@ -534,6 +640,7 @@ export function createPoolEndpoints(
     setHealthy(url, healthy, nowMs) {
       const member = memberOf(url);
       if (member === undefined) return;
+      if (member.healthy && !healthy && member.candidate !== undefined) router?.restarted(member.candidate);
       member.healthy = healthy;
       member.probed = true;
       rotation.setHealthy(url, healthy, nowMs);
@@ -558,10 +665,18 @@ export function createPoolEndpoints(
       const member = memberOf(url);
       if (member === undefined || member.kvCapacityTokens === kvTokens) return;
       member.kvCapacityTokens = kvTokens;
+      tellCacheSize(member);
       if (member.requests === 0) member.window = newWindow(kvTokens);
     },
     reconfigure(endpoints, next) {
       const windowChanged = next.window !== config.window;
+      const routed = next.routing && resolveProfile(next.routing);
+      const isNewRouter = (routed === undefined) !== (router === undefined);
+      if (isNewRouter) {
+        router = routed && createPoolRouter(routed);
+        bySlot = [];
+        for (const member of members) join(member);
+      } else if (routed !== undefined) router?.setProfile(routed);
       config = next;
       const before = new Map(members.map((member) => [member.url, member]));
       rotation.reconfigure(
@@ -576,6 +691,7 @@ export function createPoolEndpoints(
             url,
             address,
             seat: rotation.seatOf(url),
+            candidate: undefined,
             healthy: false,
             drained: false,
             probed: false,
@@ -593,13 +709,18 @@ export function createPoolEndpoints(
             msPerPromptToken: INITIAL_MS_PER_PROMPT_TOKEN,
           };
           share(member);
+          join(member);
           return member;
         }
         known.address = address;
         if (windowChanged) known.window = newWindow(known.kvCapacityTokens);
         return known;
       });
-      for (const gone of before.values()) gone.removed = true;
+      for (const gone of before.values()) {
+        gone.removed = true;
+        if (gone.candidate !== undefined) router?.leave(gone.candidate);
+        gone.candidate = undefined;
+      }
       turn = 0;
     },
     list: (nowMs) =>

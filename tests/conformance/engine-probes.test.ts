@@ -68,6 +68,7 @@ const poolOf = (
 ): PoolConfig => ({
   name: 'main',
   endpoints,
+  routing: 'least-loaded',
   drain: [],
   engine,
   windowPerEndpoint: 'auto',

@@ -104,3 +104,35 @@ describe('several pools', () => {
     expect(await stack.metric('fairlane_pool_in_flight')).toBe(0);
   });
 });
+
+describe('a pool that is routed by prefix', () => {
+  it('sends a conversation to the engine that has its beginning, and others elsewhere', async () => {
+    const pair = await Promise.all(
+      [0, 1].map(() => startSimulator({ profile: parseProfile('test', {}), models: ['demo'] })),
+    );
+    const routed = await startStack({
+      engines: pair.map(({ url }) => url),
+      change(config) {
+        config['pools']['main']['routing'] = 'prefix-cache';
+      },
+    });
+    const counts = (): readonly number[] => pair.map((engine) => engine.stats().started);
+    const turn = (content: string): Promise<unknown> =>
+      send(routed.url, {
+        key: KEYS.quiet,
+        body: chatBody({ messages: [{ role: 'user', content }], max_tokens: 1 }),
+      });
+    const story = 'a long story that goes on and on '.repeat(100);
+    const before = counts();
+    for (let i = 0; i < 6; i += 1) await turn(`${story}, turn ${i}`);
+    expect(
+      counts()
+        .map((count, i) => count - (before[i] ?? 0))
+        .sort(),
+    ).toEqual([0, 6]);
+    for (let i = 0; i < 6; i += 1) await turn(`${i} another story `.repeat(200));
+    expect(Math.min(...counts())).toBeGreaterThan(0);
+    await routed.close();
+    await Promise.all(pair.map((engine) => engine.close()));
+  });
+});

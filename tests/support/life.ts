@@ -99,6 +99,7 @@ export function createWorld(options: WorldOptions = {}): World {
           name: 'main',
           endpoints: [{ url: 'http://10.0.0.1:8000', host: '10.0.0.1', port: 8000 }],
           drain: [],
+          routing: 'least-loaded',
           engine: 'auto',
           windowPerEndpoint: options.window ?? 2,
           prefillTokens: 2_048,

@@ -153,6 +153,7 @@ describe('defaults', () => {
             name: 'main',
             endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
             drain: [],
+            routing: 'least-loaded',
             engine: 'auto',
             windowPerEndpoint: 'auto',
             prefillTokens: 2_048,

@@ -28,6 +28,7 @@ export const full = () => ({
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
       drain: ['http://[fd00::1]:8000'],
+      routing: 'prefix-cache',
       engine: 'sglang',
       windowPerEndpoint: 4,
       prefillTokens: 512,
