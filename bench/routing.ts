@@ -4,8 +4,10 @@
  * object; `--quick` runs one seed at one load.
  */
 import { parseProfile } from '../src/simulator/profile.ts';
+import { measureDeath } from './routing/death.ts';
 import { compareRouters, ENDPOINTS, type TraceFigures, type TraceName } from './routing/figures.ts';
 import { distinctPrefixes, hashTime, pickTime } from './routing/pick-time.ts';
+import { measureRollback } from './routing/rollback.ts';
 
 const asJson = process.argv.includes('--json');
 const quick = process.argv.includes('--quick');
@@ -38,12 +40,20 @@ const headline = (trace: TraceName): TraceFigures => {
   if (row === undefined) throw new Error(`no row ${trace}`);
   return row;
 };
+say('the death of one of four engines, behind a real Envoy');
+const death = await measureDeath();
+say('a bad version is rolled back');
+const rollbackS = await measureRollback();
+
 const figures = {
   pick_us_1000: rounded(picks.find(({ endpoints }) => endpoints === 1_000)?.pickUs ?? Number.NaN),
   prefix_hit_vs_oracle: rounded(Math.min(...TRACES.map((trace) => headline(trace).hitVsGreedyOracle))),
   rag_ttft_p90_vs_round_robin: rounded(headline('rag').p90VsRoundRobin),
   rag_several_documents_ttft_p90_vs_round_robin: rounded(headline('rag, several documents').p90VsRoundRobin),
   agents_ttft_p90_vs_round_robin: rounded(headline('agents').p90VsRoundRobin),
+  failed_on_endpoint_death: death.failed,
+  requests_on_endpoint_death: death.requests,
+  rollback_s: rounded(rollbackS),
   hash_us_10kb: rounded(hashes[0]?.us ?? Number.NaN),
   index_mb_million_prefixes: rounded(distinct.memoryMb),
 };
