@@ -1,7 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
-/** Real parts on shared cores: these projects start processes, so their files run one after another. */
-const serial = { fileParallelism: false, testTimeout: 60_000, hookTimeout: 180_000 };
+/**
+ * Real parts on shared cores: these projects start processes, so their files run one after another, and what fails is tried
+ * once more: another process may have had the core. The report names what was.
+ */
+const serial = { fileParallelism: false, retry: 1, testTimeout: 60_000, hookTimeout: 180_000 };
 
 export default defineConfig({
   test: {

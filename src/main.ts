@@ -81,6 +81,9 @@ const SNAPSHOT_MS = 10_000;
 const MAX_WINDOW = 4_096;
 /** Whoever starts it waits this long for the first probes; rate limits are served meanwhile, and requests queue. */
 const FIRST_PROBES_MS = 2_000;
+/** A Redis that is there answers sooner. */
+const FIRST_REDIS_MS = 250;
+const FIRST_REDIS_LOOK_MS = 5;
 const DRAIN_CHECK_MS = 20;
 /** Time for the last answers to leave after the deadline. */
 const LAST_ANSWERS_MS = 500;
@@ -602,6 +605,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     onError: (detail) => tell({ kind: 'stream-failed', detail }),
   });
 
+  // A moment for Redis: who begins without it grants its share of every limit beside what others hold.
+  const giveUpMs = now() + FIRST_REDIS_MS;
+  while (redisStore?.status().connected === false && now() < giveUpMs) {
+    await new Promise((resolve) => setTimeout(resolve, FIRST_REDIS_LOOK_MS));
+  }
   const grpcServer = await startGrpcServer(
     config.service.address,
     [extProc, rateLimit],

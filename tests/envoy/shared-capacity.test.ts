@@ -18,7 +18,8 @@ const startSidecar = (): Promise<Stack> =>
     engines: [engine.url],
     change: (config) => {
       config['redis'] = { url: redis.url, maxWait: '100ms', failureShare: 0.5 };
-      config['pools']['main']['windowPerEndpoint'] = WINDOW;
+      // Nothing kept free for quiet tenants: the window is to be full.
+      Object.assign(config['pools']['main'], { windowPerEndpoint: WINDOW, reserve: 0 });
       config['queue'] = { maxWait: '20s' };
       config['tenants'] = {
         ...config['tenants'],
