@@ -74,9 +74,13 @@ describe('a predictor that others share', () => {
             if (tells && isLost) for (const change of shared.takeChanges(10)) shared.restore(change);
             else if (tells) tell(shared, known);
           }
-          expect(shared.outputTokens('a', 'm', undefined)).toBe(alone.outputTokens('a', 'm', undefined));
-          expect(shared.promptTokens('m', 900)).toBe(alone.promptTokens('m', 900));
-          expect(shared.cachedTokens('a', 'm', 50)).toBe(alone.cachedTokens('a', 'm', 50));
+          // Sums of floats in another order, and rounded after that.
+          const differences = [
+            shared.outputTokens('a', 'm', undefined) - alone.outputTokens('a', 'm', undefined),
+            shared.promptTokens('m', 900) - alone.promptTokens('m', 900),
+            shared.cachedTokens('a', 'm', 50) - alone.cachedTokens('a', 'm', 50),
+          ];
+          for (const difference of differences) expect(Math.abs(difference)).toBeLessThanOrEqual(1);
         },
       ),
     );
