@@ -246,7 +246,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
   return { kind, headers, body, endOfStream, upstream: found.value, requestBodyMode };
 }
 
-const RESPONSE = {
+export const RESPONSE = {
   requestHeaders: 1,
   responseHeaders: 2,
   requestBody: 3,
@@ -259,8 +259,8 @@ const RESPONSE = {
   overrideMessageTimeout: 10,
 } as const;
 /** HeadersResponse, BodyResponse */
-const COMMON_RESPONSE = 1;
-const COMMON = { headerMutation: 2, bodyMutation: 3, clearRouteCache: 5 } as const;
+export const COMMON_RESPONSE = 1;
+export const COMMON = { headerMutation: 2, bodyMutation: 3, clearRouteCache: 5 } as const;
 const BODY_MUTATION = { body: 1, clearBody: 2 } as const;
 const HEADER_MUTATION = { setHeaders: 1, removeHeaders: 2 } as const;
 const HEADER_OPTION = { header: 1, appendAction: 3 } as const;
@@ -388,15 +388,8 @@ export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyRe
   return finishFrame(writer);
 }
 
-/** The reply to a response's headers: what of its body is to be sent, and headers to set. */
-export function encodeResponseHeaders(mode: ResponseMode, set: HeaderList): Frame {
-  const writer = startMessage();
-  const override = beginMessage(writer);
-  putNumber(writer, MODE.responseTrailerMode, SEND);
-  putNumber(writer, MODE.responseBodyMode, mode === 'stream' ? STREAMED : NONE);
-  putNumber(writer, MODE.responseHeaderMode, SEND);
-  endMessage(writer, RESPONSE.modeOverride, override);
-
+/** The part of a reply to a response's headers that sets some. */
+export function putResponseHeaders(writer: Writer, set: HeaderList): void {
   const response = beginMessage(writer);
   const common = beginMessage(writer);
   if (set.length > 0) {
@@ -406,6 +399,17 @@ export function encodeResponseHeaders(mode: ResponseMode, set: HeaderList): Fram
   }
   endMessage(writer, COMMON_RESPONSE, common);
   endMessage(writer, RESPONSE.responseHeaders, response);
+}
+
+/** The reply to a response's headers: what of its body is to be sent, and headers to set. */
+export function encodeResponseHeaders(mode: ResponseMode, set: HeaderList): Frame {
+  const writer = startMessage();
+  const override = beginMessage(writer);
+  putNumber(writer, MODE.responseTrailerMode, SEND);
+  putNumber(writer, MODE.responseBodyMode, mode === 'stream' ? STREAMED : NONE);
+  putNumber(writer, MODE.responseHeaderMode, SEND);
+  endMessage(writer, RESPONSE.modeOverride, override);
+  putResponseHeaders(writer, set);
   return finishFrame(writer);
 }
 

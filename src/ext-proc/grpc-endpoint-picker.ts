@@ -4,14 +4,15 @@
  *
  * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
  */
-import type { DirectResponse, Edge, HeaderList, RequestHead, ResponseHead } from '../admission/edge.ts';
+import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
 import type { RequestLife } from '../admission/request-life.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
-import { decodeProcessingRequest, encodeImmediate, headerOf, PASS, type ProcessingRequest } from './codec.ts';
-import type { ExtProcService } from './grpc-ext-proc.ts';
+import { decodeProcessingRequest, encodeImmediate, PASS, type ProcessingRequest } from './codec.ts';
+import { type ExtProcService, serviceOf, textOf } from './grpc-ext-proc.ts';
+import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   decodeGatewayMetadata,
   encodeAnswerHeaders,
@@ -40,11 +41,7 @@ export interface EndpointPickerOptions {
   readonly onStreamError: (detail: string) => void;
 }
 
-/** A compressed answer could not be metered as it streams. */
-const REMOVED = ['accept-encoding'];
 const MODELS = '/v1/models';
-
-const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
 
 const immediate = (response: DirectResponse) =>
   encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details });
@@ -87,24 +84,18 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
   };
   const life = options.createLife(edge);
 
-  const requestHead = ({ headers, endOfStream }: ProcessingRequest): RequestHead => {
-    const header = (name: string): string => headerOf(headers, name);
-    const length = Number.parseInt(header('content-length'), 10);
+  const headOf = (message: ProcessingRequest): RequestHead => {
+    const head = requestHead(message, options.fairnessHeader);
     return {
-      method: header(':method'),
-      path: header(':path'),
-      tenant: options.tenantOf(header(options.fairnessHeader)),
-      requestId: header('x-request-id'),
-      contentLength: Number.isFinite(length) ? length : undefined,
-      endOfStream,
-      header,
+      ...head,
+      tenant: options.tenantOf(head.tenant),
       ...(subset !== undefined && { within: subset }),
     };
   };
 
   const onRequestHeaders = (message: ProcessingRequest, bytes: Buffer, nowMs: number): void => {
     ({ subset } = decodeGatewayMetadata(bytes));
-    const head = requestHead(message);
+    const head = headOf(message);
     const isModels = head.path.split('?', 1)[0] === MODELS;
     if (!head.endOfStream || isModels) {
       life.headers(head, nowMs);
@@ -158,18 +149,9 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
             onBodyEnd(nowMs);
           }
           break;
-        case 'response_headers': {
-          const { headers, endOfStream } = message;
-          const head: ResponseHead = {
-            status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
-            contentType: mediaType(headerOf(headers, 'content-type')),
-            contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
-            upstream: decodeGatewayMetadata(bytes).served,
-            endOfStream,
-          };
-          life.responseHeaders(head, nowMs);
+        case 'response_headers':
+          life.responseHeaders(responseHead(message, decodeGatewayMetadata(bytes).served), nowMs);
           break;
-        }
         case 'response_body':
           part = { bytes: message.body, endOfStream: message.endOfStream };
           life.responseChunk(message.body, message.endOfStream, nowMs);
@@ -203,8 +185,7 @@ export function createEndpointPickerService(options: EndpointPickerOptions): Ext
     streams.set(stream, life);
     let gone = false;
     let first = true;
-    const tell = (error: unknown): void =>
-      options.onStreamError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    const tell = (error: unknown): void => options.onStreamError(textOf(error));
     const finish = (): void => {
       if (gone) return;
       gone = true;
@@ -241,15 +222,5 @@ export function createEndpointPickerService(options: EndpointPickerOptions): Ext
     };
   };
 
-  return {
-    name: 'envoy.service.ext_proc.v3.ExternalProcessor',
-    methods: { Process: { kind: 'stream', open } },
-    open: () => streams.size,
-    tick(nowMs) {
-      for (const life of streams.values()) life.tick(nowMs);
-    },
-    endAll() {
-      for (const stream of streams.keys()) stream.end();
-    },
-  };
+  return serviceOf(streams, open);
 }

@@ -4,15 +4,7 @@
  * One gRPC stream is one HTTP request. Envoy ends a stream by half-closing it and waits for our close (the runtime flag
  * ext_proc_graceful_grpc_close); a reset is the same to us.
  */
-import type {
-  DirectResponse,
-  Edge,
-  HeaderList,
-  RequestHead,
-  ResponseHead,
-  ResponseMode,
-  SendOn,
-} from '../admission/edge.ts';
+import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
 import type { RequestLife } from '../admission/request-life.ts';
 import {
   clusterOfPool,
@@ -23,7 +15,7 @@ import {
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
-import type { GrpcService, ServerStream, StreamHandler } from '../grpc/service.ts';
+import type { GrpcService, ServerStream, StreamHandler, StreamMethod } from '../grpc/service.ts';
 import { INTERNAL_FAILURE, MALFORMED_REQUEST, STATUS } from '../grpc/status.ts';
 import {
   decodeProcessingRequest,
@@ -32,10 +24,10 @@ import {
   encodeReplacement,
   encodeRequestBody,
   encodeResponseHeaders,
-  headerOf,
   PASS,
   type ProcessingRequest,
 } from './codec.ts';
+import { REMOVED, requestHead, responseHead } from './heads.ts';
 
 export interface ExtProcOptions {
   readonly createLife: (edge: Edge) => RequestLife;
@@ -56,34 +48,6 @@ export interface ExtProcService extends GrpcService {
   readonly endAll: () => void;
 }
 
-/** A compressed answer could not be metered as it streams. */
-const REMOVED = ['accept-encoding'];
-
-/** `text/event-stream; charset=utf-8` → `text/event-stream` */
-const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
-
-function requestHead({ headers, endOfStream }: ProcessingRequest): RequestHead {
-  const header = (name: string): string => headerOf(headers, name);
-  const length = Number.parseInt(header('content-length'), 10);
-  return {
-    method: header(':method'),
-    path: header(':path'),
-    tenant: header(TENANT_HEADER),
-    requestId: header('x-request-id'),
-    contentLength: Number.isFinite(length) ? length : undefined,
-    endOfStream,
-    header,
-  };
-}
-
-const responseHead = ({ headers, upstream, endOfStream }: ProcessingRequest): ResponseHead => ({
-  status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
-  contentType: mediaType(headerOf(headers, 'content-type')),
-  contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
-  upstream,
-  endOfStream,
-});
-
 /** Of a stream that was turned away. */
 const NOBODY: StreamHandler = {
   onMessage: () => undefined,
@@ -91,7 +55,7 @@ const NOBODY: StreamHandler = {
   onClose: () => undefined,
 };
 
-const textOf = (error: unknown): string =>
+export const textOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
 type Streams = Map<ServerStream, RequestLife>;
@@ -201,7 +165,7 @@ class ProcessStream implements Edge, StreamHandler {
     const nowMs = options.now();
     switch (message.kind) {
       case 'request_headers':
-        life.headers(requestHead(message), nowMs);
+        life.headers(requestHead(message, TENANT_HEADER), nowMs);
         break;
       case 'request_body':
         // BUFFERED sends one message. Another one is Envoy's mistake: it is passed, and changes nothing.
@@ -215,7 +179,7 @@ class ProcessStream implements Edge, StreamHandler {
         stream.write(PASS.requestTrailers);
         break;
       case 'response_headers':
-        life.responseHeaders(responseHead(message), nowMs);
+        life.responseHeaders(responseHead(message, message.upstream), nowMs);
         break;
       case 'response_body':
         life.responseChunk(message.body, message.endOfStream, nowMs);
@@ -233,6 +197,22 @@ class ProcessStream implements Edge, StreamHandler {
   }
 }
 
+/** The service over its open streams, by whichever edge. */
+export const serviceOf = (
+  streams: ReadonlyMap<ServerStream, RequestLife>,
+  open: StreamMethod['open'],
+): ExtProcService => ({
+  name: 'envoy.service.ext_proc.v3.ExternalProcessor',
+  methods: { Process: { kind: 'stream', open } },
+  open: () => streams.size,
+  tick(nowMs) {
+    for (const life of streams.values()) life.tick(nowMs);
+  },
+  endAll() {
+    for (const stream of streams.keys()) stream.end();
+  },
+});
+
 export function createExtProcService(options: ExtProcOptions): ExtProcService {
   const streams: Streams = new Map();
   const open = (stream: ServerStream): StreamHandler => {
@@ -240,15 +220,5 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
     stream.end({ code: STATUS.unavailable, message: 'Fairlane is draining' });
     return NOBODY;
   };
-  return {
-    name: 'envoy.service.ext_proc.v3.ExternalProcessor',
-    methods: { Process: { kind: 'stream', open } },
-    open: () => streams.size,
-    tick(nowMs) {
-      for (const life of streams.values()) life.tick(nowMs);
-    },
-    endAll() {
-      for (const stream of streams.keys()) stream.end();
-    },
-  };
+  return serviceOf(streams, open);
 }

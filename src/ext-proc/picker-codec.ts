@@ -23,7 +23,15 @@ import {
   tagOf,
   WIRE,
 } from '../grpc/protobuf.ts';
-import { putMetadata, putRemoveHeaders, putSetHeaders } from './codec.ts';
+import {
+  COMMON,
+  COMMON_RESPONSE,
+  putMetadata,
+  putRemoveHeaders,
+  putResponseHeaders,
+  putSetHeaders,
+  RESPONSE,
+} from './codec.ts';
 
 export interface GatewayMetadata {
   /**
@@ -118,9 +126,6 @@ export function decodeGatewayMetadata(bytes: Buffer): GatewayMetadata {
   return { subset, served };
 }
 
-const RESPONSE = { requestHeaders: 1, responseHeaders: 2, requestBody: 3, responseBody: 4 } as const;
-const COMMON_RESPONSE = 1;
-const COMMON = { headerMutation: 2, bodyMutation: 3, clearRouteCache: 5 } as const;
 const STREAMED_RESPONSE = 3;
 const STREAMED = { body: 1, endOfStream: 2 } as const;
 /** The most that a gateway takes in one frame. */
@@ -154,15 +159,7 @@ export function encodeDestination(
 /** The reply to a response's headers. */
 export function encodeAnswerHeaders(set: HeaderList): Frame {
   const writer = startMessage();
-  const response = beginMessage(writer);
-  const common = beginMessage(writer);
-  if (set.length > 0) {
-    const mutation = beginMessage(writer);
-    putSetHeaders(writer, set);
-    endMessage(writer, COMMON.headerMutation, mutation);
-  }
-  endMessage(writer, COMMON_RESPONSE, common);
-  endMessage(writer, RESPONSE.responseHeaders, response);
+  putResponseHeaders(writer, set);
   return finishFrame(writer);
 }
 

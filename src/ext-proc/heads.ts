@@ -1,0 +1,36 @@
+/** Heads of requests and answers from Envoy's messages, for every edge of a request's life. */
+import type { RequestHead, ResponseHead } from '../admission/edge.ts';
+import { headerOf, type ProcessingRequest } from './codec.ts';
+
+/** A compressed answer could not be metered as it streams. */
+export const REMOVED = ['accept-encoding'];
+
+/** `text/event-stream; charset=utf-8` → `text/event-stream` */
+const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
+
+/** @param tenantHeader whose value is the tenant. */
+export function requestHead({ headers, endOfStream }: ProcessingRequest, tenantHeader: string): RequestHead {
+  const header = (name: string): string => headerOf(headers, name);
+  const length = Number.parseInt(header('content-length'), 10);
+  return {
+    method: header(':method'),
+    path: header(':path'),
+    tenant: header(tenantHeader),
+    requestId: header('x-request-id'),
+    contentLength: Number.isFinite(length) ? length : undefined,
+    endOfStream,
+    header,
+  };
+}
+
+/** @param upstream `ip:port` of the endpoint that answered, or empty. */
+export const responseHead = (
+  { headers, endOfStream }: ProcessingRequest,
+  upstream: string,
+): ResponseHead => ({
+  status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
+  contentType: mediaType(headerOf(headers, 'content-type')),
+  contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
+  upstream,
+  endOfStream,
+});
