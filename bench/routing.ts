@@ -4,6 +4,7 @@
  * object; `--quick` runs one seed at one load.
  */
 import { parseProfile } from '../src/simulator/profile.ts';
+import { measureBigBody } from './routing/big-body.ts';
 import { measureDeath } from './routing/death.ts';
 import { compareRouters, ENDPOINTS, type TraceFigures, type TraceName } from './routing/figures.ts';
 import { distinctPrefixes, hashTime, pickTime } from './routing/pick-time.ts';
@@ -40,6 +41,8 @@ const headline = (trace: TraceName): TraceFigures => {
   if (row === undefined) throw new Error(`no row ${trace}`);
   return row;
 };
+say('long prompts through Envoy, with Fairlane and without');
+const bigBody = await measureBigBody(say);
 say('the death of one of four engines, behind a real Envoy');
 const death = await measureDeath();
 say('a bad version is rolled back');
@@ -53,12 +56,15 @@ const figures = {
   agents_ttft_p90_vs_round_robin: rounded(headline('agents').p90VsRoundRobin),
   failed_on_endpoint_death: death.failed,
   requests_on_endpoint_death: death.requests,
+  // The worse of the two: streams, of which the whole request has to be sent back.
+  big_body_throughput_vs_envoy: rounded(Math.min(bigBody.whole.ratio, bigBody.stream.ratio)),
+  big_body_unchanged_throughput_vs_envoy: rounded(bigBody.whole.ratio),
   rollback_s: rounded(rollbackS),
   hash_us_10kb: rounded(hashes[0]?.us ?? Number.NaN),
   index_mb_million_prefixes: rounded(distinct.memoryMb),
 };
 
-if (asJson) console.log(JSON.stringify({ ...figures, picks, hashes, distinct, rows }));
+if (asJson) console.log(JSON.stringify({ ...figures, picks, hashes, distinct, bigBody, rows }));
 else {
   for (const { endpoints, pickUs, pickAdapterUs, rememberUs } of picks) {
     console.log(

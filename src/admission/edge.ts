@@ -15,7 +15,8 @@ export interface DirectResponse {
 }
 
 export interface SendOn {
-  readonly body: Buffer;
+  /** Undefined: as the client sent it; only where `keepsBody`. */
+  readonly body: Buffer | undefined;
   readonly pool: string;
   /** Ordered `ip:port`. */
   readonly addresses: readonly string[];
@@ -25,6 +26,8 @@ export interface SendOn {
 export type ResponseMode = 'stream' | 'none';
 
 export interface Edge {
+  /** The proxy has the request's body: what is not changed need not be sent back. */
+  readonly keepsBody: boolean;
   passHeaders(): void;
   /** The answer will take longer: Envoy shall wait for up to `forMs`. */
   hold(forMs: number): void;

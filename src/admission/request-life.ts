@@ -30,8 +30,16 @@ import {
   quotaSpent,
   rateLimited,
 } from '../openai/error-body.ts';
+import { NO_LONG_TEXTS } from '../openai/long-texts.ts';
 import { modelList } from '../openai/models.ts';
-import { type ParsedRequest, parseRequest, serialiseRequest, withPriority } from '../openai/request.ts';
+import {
+  isUnchanged,
+  type ParsedRequest,
+  parseRequest,
+  type RequestChanges,
+  serialiseRequest,
+  withPriority,
+} from '../openai/request.ts';
 import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts';
 import type { Catalog } from '../route/catalog.ts';
 import type { Hindrance } from '../route/change/aliases.ts';
@@ -101,6 +109,7 @@ interface Serving {
 /** Routes on which engines take `priority` and `cache_salt`; on others one may refuse what it does not know. */
 const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
 const NO_BODY: ParsedRequest['body'] = {};
+const AS_IT_CAME = 'as-it-came';
 const MIN_OUTPUT_TOKENS = 1;
 /** Dropped fields are named by the client: a record holds no more of them than this. */
 const MAX_LOGGED_FIELDS = 16;
@@ -141,7 +150,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let comparedTokens = 0;
   let isTimed = false;
   let releasedMs = 0;
-  let toSend: Buffer | undefined;
+  let toSend: Buffer | typeof AS_IT_CAME | undefined;
+  /** Engines need not know chunked bodies. */
+  let hasLength = false;
   let predictedPrompt = 0;
   let reservation: Reservation | undefined;
   let ticket: Ticket | undefined;
@@ -311,6 +322,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
 
+  const withPriorityOf = (body: Buffer, quiet: boolean): Buffer =>
+    priority === undefined ? body : withPriority(body, quiet ? priority.quiet : priority.other);
+
   const onRelease = (granted: Release, nowMs: number): void => {
     release = granted;
     releasedMs = nowMs;
@@ -326,8 +340,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     edge.sendOn({
-      body:
-        priority === undefined ? body : withPriority(body, granted.quiet ? priority.quiet : priority.other),
+      body: body === AS_IT_CAME ? undefined : withPriorityOf(body, granted.quiet),
       pool: granted.pool,
       addresses: granted.slot.addresses,
     });
@@ -460,6 +473,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const prompt = context.hashPrompt?.(pool, {
       route: parsed.route,
       body: parsed.body,
+      long: parsed.long,
       scope: cacheScopeOf(config),
       model: parsed.model,
       ...(typeof named === 'string' && named !== '' && { sessionId: named }),
@@ -505,7 +519,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const choice = choiceOf(parsed, known.config, pool);
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
-    toSend = serialiseRequest(parsed, {
+    const changes: RequestChanges = {
       ...(parsed.model !== askedModel && { model: parsed.model }),
       ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),
       priorityFollows: help.priority !== undefined,
@@ -514,9 +528,13 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         cap !== undefined &&
         cap > 0 && { maxOutputTokens: cap }),
       includeUsage: true,
-    });
+    };
+    toSend =
+      edge.keepsBody && hasLength && isUnchanged(parsed, changes)
+        ? AS_IT_CAME
+        : serialiseRequest(parsed, changes);
     // What waits is the text to send: the parsed body, several times its size, is not needed any more.
-    request = { ...parsed, body: NO_BODY };
+    request = { ...parsed, body: NO_BODY, long: NO_LONG_TEXTS };
     place = context.occupancy.place(config.name, parsed.model);
     state = 'waiting';
     queuedSinceMs = nowMs;
@@ -621,6 +639,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       arrivedMs = nowMs;
       requestId = head.requestId;
       header = head.header;
+      hasLength = head.contentLength !== undefined;
       ({ within } = head);
       route = routeOf(head.method, head.path);
       tenant = context.tenants.get(head.tenant);

@@ -336,7 +336,8 @@ export function encodeImmediate({ status, headers, body, details }: DirectRespon
 
 /** The reply to a request's body: other bytes, other headers, and a value of dynamic metadata. */
 export interface RequestBodyReply {
-  readonly body: Uint8Array;
+  /** Absent: it stays as it is. */
+  readonly body?: Uint8Array;
   readonly set: HeaderList;
   readonly remove: readonly string[];
   readonly metadata: { readonly namespace: string; readonly key: string; readonly value: string };
@@ -376,9 +377,11 @@ export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyRe
   const response = beginMessage(writer);
   const common = beginMessage(writer);
   putNumber(writer, COMMON.clearRouteCache, 1);
-  const bodyMutation = beginMessage(writer);
-  putBytes(writer, BODY_MUTATION.body, body);
-  endMessage(writer, COMMON.bodyMutation, bodyMutation);
+  if (body !== undefined) {
+    const bodyMutation = beginMessage(writer);
+    putBytes(writer, BODY_MUTATION.body, body);
+    endMessage(writer, COMMON.bodyMutation, bodyMutation);
+  }
   const headerMutation = beginMessage(writer);
   putRemoveHeaders(writer, remove);
   putSetHeaders(writer, set);

@@ -60,6 +60,8 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
   let part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined;
 
   const edge: Edge = {
+    // Both bodies are streamed: what is not sent back is gone.
+    keepsBody: false,
     // The gateway goes on by itself: in this mode it sends the body without being told to.
     passHeaders: () => undefined,
     hold: () => undefined,
@@ -68,6 +70,7 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
       stream.write(immediate(response));
     },
     sendOn({ body, addresses }) {
+      if (body === undefined) throw new Error('the body has to be sent on from here');
       settled = true;
       const set: HeaderList = [['content-length', String(body.length)]];
       stream.write(encodeDestination(addresses, set, REMOVED));

@@ -65,6 +65,7 @@ type Streams = Map<ServerStream, RequestLife>;
  * for each of them, where functions would be a dozen.
  */
 class ProcessStream implements Edge, StreamHandler {
+  readonly keepsBody = true;
   private readonly options: ExtProcOptions;
   private readonly streams: Streams;
   private readonly stream: ServerStream;
@@ -96,10 +97,10 @@ class ProcessStream implements Edge, StreamHandler {
   sendOn({ body, pool, addresses }: SendOn): void {
     this.stream.write(
       encodeRequestBody({
-        body,
+        ...(body !== undefined && { body }),
         set: [
           [POOL_HEADER, clusterOfPool(pool)],
-          ['content-length', String(body.length)],
+          ...(body === undefined ? [] : [['content-length', String(body.length)] as const]),
         ],
         remove: REMOVED,
         metadata: {

@@ -3,6 +3,7 @@ import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { forbiddenField, invalidRequest, PROMPT_FIELD } from './error-body.ts';
+import type { LongTexts } from './long-texts.ts';
 import { type JsonObject, type JsonValue, parseStrict } from './strict-json.ts';
 
 export interface ParsedRequest {
@@ -21,6 +22,8 @@ export interface ParsedRequest {
   readonly dropped: readonly string[];
   /** The request without the dropped fields. */
   readonly body: JsonObject;
+  /** What long strings of it stand for. */
+  readonly long: LongTexts;
 }
 
 export type RequestResult =
@@ -125,18 +128,32 @@ export function parseRequest(route: EngineRoute, bytes: Uint8Array, fields: Fiel
       route,
       model: model as string,
       stream: stream === true && !embeds,
-      promptBytes: promptBytes(route, body),
+      promptBytes: promptBytes(route, body, json.long),
       maxOutputTokens: embeds ? 0 : cap,
       outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, body),
       wantsUsage: FIELDS[route].usageOption ? usage === true : true,
       dropped,
       body,
+      long: json.long,
     },
   };
 }
 
 /** The body to send to the engine: what was understood, with the changes. */
 export function serialiseRequest(request: ParsedRequest, changes: RequestChanges): Buffer {
+  const { body } = request;
+  const { priority, ...rest } = { ...body, ...additions(request, changes) };
+  const kept = priority === undefined || changes.priorityFollows === true ? rest : { ...rest, priority };
+  return request.long.restore(JSON.stringify(kept));
+}
+
+/** The client's own bytes say the same: the reader is strict enough for that. */
+export const isUnchanged = (request: ParsedRequest, changes: RequestChanges): boolean =>
+  request.dropped.length === 0 &&
+  changes.priorityFollows !== true &&
+  Object.keys(additions(request, changes)).length === 0;
+
+function additions(request: ParsedRequest, changes: RequestChanges): Readonly<Record<string, JsonValue>> {
   const { body, route } = request;
   const added: Record<string, JsonValue> = {};
   if (changes.model !== undefined) added['model'] = changes.model;
@@ -146,8 +163,10 @@ export function serialiseRequest(request: ParsedRequest, changes: RequestChanges
   if (capField !== undefined && cap !== Infinity) {
     // vLLM prefers max_completion_tokens, SGLang max_tokens, and TGI reads only the latter: whichever name an engine
     // reads, it must find the number that was counted.
-    for (const name of CAP_FIELDS) if (typeof body[name] === 'number') added[name] = cap;
-    if (changes.maxOutputTokens !== undefined) added[capField] = cap;
+    for (const name of CAP_FIELDS) {
+      const isCap = name === capField && changes.maxOutputTokens !== undefined;
+      if ((isCap || typeof body[name] === 'number') && body[name] !== cap) added[name] = cap;
+    }
   }
   if (changes.includeUsage && hasUsageOption && request.stream && !request.wantsUsage) {
     const options = body['stream_options'];
@@ -156,13 +175,7 @@ export function serialiseRequest(request: ParsedRequest, changes: RequestChanges
       : { include_usage: true };
   }
   if (changes.cacheSalt !== undefined) added['cache_salt'] = changes.cacheSalt;
-  const { priority, ...rest } = { ...body, ...added };
-  const kept = priority === undefined || changes.priorityFollows === true ? rest : { ...rest, priority };
-  const text = JSON.stringify(kept);
-  // Not from Node's pool: a request that waits would keep 8 KiB of it, with what others have long let go.
-  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text));
-  bytes.write(text);
-  return bytes;
+  return added;
 }
 
 const OPEN = Buffer.from('{');
@@ -337,31 +350,34 @@ function promptCount(route: EngineRoute, body: JsonObject): number {
     : 1;
 }
 
-function promptBytes(route: EngineRoute, body: JsonObject): number {
+function promptBytes(route: EngineRoute, body: JsonObject, long: LongTexts): number {
   let bytes = 0;
-  for (const name of FIELDS[route].prompt) bytes += textBytes(body[name]);
-  for (const name of TOOL_FIELDS) bytes += jsonBytes(body[name]);
+  for (const name of FIELDS[route].prompt) bytes += textBytes(body[name], long);
+  for (const name of TOOL_FIELDS) bytes += jsonBytes(body[name], long);
   return bytes;
 }
 
+const bytesOf = (text: string, long: LongTexts): number =>
+  long.of(text)?.byteLength ?? Buffer.byteLength(text);
+
 /** Bytes of the strings in a value, under whatever keys. Recursion is bounded by the reader's MAX_DEPTH. */
-function textBytes(value: JsonValue | undefined): number {
-  if (typeof value === 'string') return Buffer.byteLength(value);
+function textBytes(value: JsonValue | undefined, long: LongTexts): number {
+  if (typeof value === 'string') return bytesOf(value, long);
   if (typeof value === 'number') return TOKEN_BYTES;
   if (typeof value !== 'object' || value === null) return 0;
   let bytes = 0;
   if (Array.isArray(value)) {
-    for (const item of value as readonly JsonValue[]) bytes += textBytes(item);
+    for (const item of value as readonly JsonValue[]) bytes += textBytes(item, long);
     return bytes;
   }
   const part = value as JsonObject;
-  const media = mediaBytes(part);
+  const media = mediaBytes(part, long);
   if (media !== undefined) return media;
   for (const key of Object.keys(part)) {
     if (SCAFFOLDING.has(key)) continue;
     const member = part[key];
     // Arguments of an Anthropic tool call: an object that is rendered as JSON.
-    bytes += key === 'input' && isJsonObject(member) ? jsonBytes(member) : textBytes(member);
+    bytes += key === 'input' && isJsonObject(member) ? jsonBytes(member, long) : textBytes(member, long);
   }
   return bytes;
 }
@@ -378,21 +394,21 @@ const SCAFFOLDING: ReadonlySet<string> = new Set([
 ]);
 
 /** Bytes of a value as JSON, without quotes and commas. */
-function jsonBytes(value: JsonValue | undefined): number {
-  if (typeof value === 'string') return Buffer.byteLength(value);
+function jsonBytes(value: JsonValue | undefined, long: LongTexts): number {
+  if (typeof value === 'string') return bytesOf(value, long);
   if (typeof value !== 'object' || value === null) return value === undefined ? 0 : TOKEN_BYTES;
   let bytes = 0;
   if (Array.isArray(value)) {
-    for (const item of value as readonly JsonValue[]) bytes += jsonBytes(item);
+    for (const item of value as readonly JsonValue[]) bytes += jsonBytes(item, long);
     return bytes;
   }
   const object = value as JsonObject;
-  for (const key of Object.keys(object)) bytes += key.length + jsonBytes(object[key]);
+  for (const key of Object.keys(object)) bytes += key.length + jsonBytes(object[key], long);
   return bytes;
 }
 
 /** Prompt bytes of a content part that is not text; undefined for every other object. */
-function mediaBytes(part: JsonObject): number | undefined {
+function mediaBytes(part: JsonObject, long: LongTexts): number | undefined {
   const { type } = part;
   if (typeof type !== 'string') return undefined;
   switch (type) {
@@ -403,19 +419,19 @@ function mediaBytes(part: JsonObject): number | undefined {
     case 'document': {
       const { source } = part;
       if (!isJsonObject(source) || source['type'] !== 'base64') return undefined;
-      return encodedBytes(part);
+      return encodedBytes(part, long);
     }
     case 'input_audio':
     case 'audio_url':
     case 'video_url':
     case 'file':
     case 'input_file':
-      return encodedBytes(part);
+      return encodedBytes(part, long);
     default:
       return undefined;
   }
 }
 
-function encodedBytes(part: JsonObject): number {
-  return Math.max(MEDIA_BYTES_MIN, Math.ceil(jsonBytes(part) / MEDIA_BYTES_PER_PROMPT_BYTE));
+function encodedBytes(part: JsonObject, long: LongTexts): number {
+  return Math.max(MEDIA_BYTES_MIN, Math.ceil(jsonBytes(part, long) / MEDIA_BYTES_PER_PROMPT_BYTE));
 }

@@ -3,6 +3,7 @@
  * encodings and large numbers; a body that could mean two things is refused, so what was understood is what is sent on.
  */
 import { isUtf8 } from 'node:buffer';
+import { type LongRange, type LongTexts, NO_LONG_TEXTS, StringMeasure, setAside } from './long-texts.ts';
 
 export type JsonValue = string | number | boolean | null | readonly JsonValue[] | JsonObject;
 export interface JsonObject {
@@ -13,7 +14,11 @@ export interface JsonObject {
 export const MAX_DEPTH = 128;
 
 export type StrictJson =
-  | { readonly kind: 'ok'; readonly value: JsonObject }
+  | {
+      readonly kind: 'ok';
+      readonly value: JsonObject /** What is not in it as text. */;
+      readonly long: LongTexts;
+    }
   | { readonly kind: 'bad'; readonly message: string };
 
 const QUOTE = 0x22;
@@ -25,11 +30,16 @@ const BACKSLASH = 0x5c;
  * the loop, above it indexOf is many times faster.
  */
 const SHORT_STRING = 48;
+/** Strings from so many bytes on are set aside, in bodies from so many bytes on: below that it costs more than it saves. */
+const LONG_STRING = 512;
+const LONG_BODY = 8_192;
+/** Members of the body itself whose text is prompt. What is short by nature is checked, and so it is read, however long it is. */
+const LONG_MEMBERS: ReadonlySet<string> = new Set(['prompt', 'suffix', 'input', 'system', 'instructions']);
 
 /**
  * Reads a request body. The root must be an object; refused are: invalid UTF-8, a byte order mark, duplicate keys,
  * `__proto__` keys, nesting deeper than MAX_DEPTH, and numbers that would change when written again.
- * The message never quotes a value.
+ * Long strings are set aside (long-texts.ts). The message never quotes a value.
  */
 export function parseStrict(body: Uint8Array): StrictJson {
   if (body.length === 0) return bad('The request body is empty; it must be a JSON object.');
@@ -39,12 +49,13 @@ export function parseStrict(body: Uint8Array): StrictJson {
   }
   const bytes = Buffer.from(body.buffer, body.byteOffset, body.length);
   // Before anything recursive, and before JSON.parse.
-  const { members, escapedKeys } = scan(bytes);
+  const { members, escapedKeys, ranges } = scan(bytes);
   if (members < 0) return bad(`The request body is nested deeper than ${MAX_DEPTH} levels.`);
+  const { json, long } = ranges.length > 0 ? setAside(bytes, ranges) : { json: bytes, long: NO_LONG_TEXTS };
 
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString('utf8'));
+    value = JSON.parse(json.toString('utf8'));
   } catch (error) {
     // V8's own message quotes the text around the error, which may be a prompt.
     const position = / in JSON at position (\d+)/.exec(String(error))?.[1];
@@ -53,7 +64,7 @@ export function parseStrict(body: Uint8Array): StrictJson {
     );
   }
   // V8 13.6 (seen in Node.js 24.21) now and then reads an escaped key of one character as a backslash.
-  if (escapedKeys) value = readAgain(bytes);
+  if (escapedKeys) value = readAgain(json);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return bad('The request body must be a JSON object.');
   }
@@ -63,10 +74,10 @@ export function parseStrict(body: Uint8Array): StrictJson {
   if (tree.proto) return bad('The key "__proto__" is not allowed.');
   if (tree.infinite) return bad('The request body contains a number too large to represent.');
   if (tree.members !== members) return bad(`Duplicate key "${duplicateKey(bytes)}" in the request body.`);
-  if (tree.large && hasLossyInteger(bytes)) {
+  if (tree.large && hasLossyInteger(json)) {
     return bad('The request body contains an integer beyond 2^53, which cannot be represented exactly.');
   }
-  return { kind: 'ok', value: value as JsonObject };
+  return { kind: 'ok', value: value as JsonObject, long };
 }
 
 const bad = (message: string): StrictJson => ({ kind: 'bad', message });
@@ -76,29 +87,55 @@ interface Scan {
   readonly members: number;
   /** Some key is written with a backslash. */
   readonly escapedKeys: boolean;
+  /** Long strings that are to be set aside, in their order. */
+  readonly ranges: readonly LongRange[];
 }
+
+const measure = new StringMeasure();
 
 function scan(bytes: Buffer): Scan {
   const end = bytes.length;
+  const ranges: LongRange[] = [];
+  const setsAside = end >= LONG_BODY;
   let members = 0;
   let depth = 0;
   let escapedKeys = false;
   let stringStart = 0;
   let stringEnd = 0;
+  /** Of the body's own member that is being read. */
+  let member = '';
   for (let i = 0; i < end; i++) {
     const byte = bytes[i] as number;
     if (byte === QUOTE) {
       stringStart = i;
-      i = closingQuote(bytes, i + 1);
+      if (setsAside && (depth > 1 || LONG_MEMBERS.has(member))) {
+        measure.read(bytes, i + 1);
+        const { end: to, byteLength } = measure;
+        i = to;
+        if (to - stringStart > LONG_STRING && byteLength >= 0 && !isKey(bytes, to)) {
+          ranges.push({ from: stringStart + 1, to, byteLength });
+        }
+      } else i = closingQuote(bytes, i + 1);
       stringEnd = i;
     } else if (byte === 0x3a /* : */) {
       members++;
       for (let at = stringStart; at < stringEnd && !escapedKeys; at++) escapedKeys = bytes[at] === BACKSLASH;
+      if (setsAside && depth === 1) {
+        const isShort = stringEnd - stringStart <= LONG_STRING;
+        member = isShort ? bytes.toString('latin1', stringStart + 1, stringEnd) : '';
+      }
     } else if (byte === 0x7b /* { */ || byte === 0x5b /* [ */) {
-      if (++depth > MAX_DEPTH) return { members: -1, escapedKeys };
+      if (++depth > MAX_DEPTH) return { members: -1, escapedKeys, ranges };
     } else if (byte === 0x7d || byte === 0x5d) depth--;
   }
-  return { members, escapedKeys };
+  return { members, escapedKeys, ranges };
+}
+
+/** @param quote where a string ends. */
+function isKey(bytes: Buffer, quote: number): boolean {
+  let next = quote + 1;
+  while (next < bytes.length && (bytes[next] as number) <= 0x20) next++;
+  return bytes[next] === 0x3a;
 }
 
 /** Reads text that JSON.parse has accepted, strings and numbers by JSON.parse, objects and arrays by itself. */

@@ -34,7 +34,8 @@ export type Said =
 export interface World {
   readonly records: UsageRecord[];
   readonly config: Config;
-  open(): { readonly life: RequestLife; readonly said: Said[] };
+  /** @param keepsBody whether the edge is one that has the body. */
+  open(keepsBody?: boolean): { readonly life: RequestLife; readonly said: Said[] };
   life(edge: Edge): RequestLife;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
@@ -183,9 +184,10 @@ export function createWorld(options: WorldOptions = {}): World {
       return found;
     },
     life: (edge) => createRequestLife(context, edge),
-    open() {
+    open(keepsBody = false) {
       const said: Said[] = [];
       const edge: Edge = {
+        keepsBody,
         passHeaders: () => said.push({ kind: 'pass-headers' }),
         hold: (forMs) => said.push({ kind: 'hold', forMs }),
         respond: (response) => said.push({ kind: 'respond', response }),

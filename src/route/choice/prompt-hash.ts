@@ -13,6 +13,7 @@
  * This is the hot path: the text is encoded in pieces into one buffer and read by words. `npm run bench:routing` has the time.
  */
 import type { EngineRoute } from '../../domain/routes.ts';
+import { decodeInto, type LongText, type LongTexts, NO_LONG_TEXTS, textOf } from '../../openai/long-texts.ts';
 import type { JsonObject, JsonValue } from '../../openai/strict-json.ts';
 
 export interface PromptHashes {
@@ -29,6 +30,8 @@ export interface PromptHashes {
 export interface PromptSource {
   readonly route: EngineRoute;
   readonly body: JsonObject;
+  /** What long strings of it stand for. */
+  readonly long?: LongTexts;
   /** Whose cache it may use: the tenant, or its trust group. Must tell one from the other. */
   readonly scope: string;
   readonly model: string;
@@ -118,6 +121,8 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
   let d = 0;
   let high = 0;
   let low = 0;
+  /** Of the prompt that is being read. */
+  let long: LongTexts = NO_LONG_TEXTS;
 
   const finish = (length: number): void => {
     high = mix((a ^ rotate(c, 17)) + length);
@@ -212,6 +217,21 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     }
   };
 
+  /** The same bytes as of the text as a string. */
+  const feedLong = ({ raw, isEscaped }: LongText): void => {
+    let from = 0;
+    while (from < raw.length && !isFull()) {
+      if (BUFFER_BYTES - fill < LEAST_ROOM) consume();
+      if (isEscaped) {
+        ({ from, at: fill } = decodeInto(bytes, fill, raw, from));
+      } else {
+        const copied = raw.copy(bytes, fill, from);
+        fill += copied;
+        from += copied;
+      }
+    }
+  };
+
   /** Prompts of token ids have tens of thousands. */
   const feedNumber = (value: number): void => {
     if (value >>> 0 !== value) {
@@ -233,12 +253,19 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     feed(sample + text.slice(-SAMPLES));
   };
 
+  const feedText = (text: string, key: string): void => {
+    if (text.length > SAMPLED_UNITS && MEDIA.has(key)) feedSampled(text);
+    else feed(text);
+  };
+
   /** Text, and the structure that tells one text from two. Recursion is bounded by the reader's MAX_DEPTH. */
   const walk = (value: JsonValue | undefined, key: string): void => {
     if (isFull()) return;
     if (typeof value === 'string') {
-      if (value.length > SAMPLED_UNITS && MEDIA.has(key)) feedSampled(value);
-      else feed(value);
+      const text = long.of(value);
+      if (text === undefined) feedText(value, key);
+      else if (MEDIA.has(key)) feedText(textOf(text), key);
+      else feedLong(text);
       mark(FIELD);
     } else if (typeof value !== 'object' || value === null) {
       if (typeof value === 'number') feedNumber(value);
@@ -310,8 +337,9 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
   };
 
   return {
-    hash({ route, body, scope, model, adapter = '', sessionId }) {
+    hash({ route, body, long: set = NO_LONG_TEXTS, scope, model, adapter = '', sessionId }) {
       if (route === 'embeddings') return undefined;
+      long = set;
       let named: number | undefined;
       if (sessionId !== undefined && sessionId !== '') {
         begin(scope, model, adapter, sessionId);
@@ -328,6 +356,7 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
         } else walk(value, field);
       }
       consume();
+      long = NO_LONG_TEXTS;
       return {
         blocks: blocks.slice(0, 2 * blockCount),
         bytes: isFull() ? HASHED_END : position + fill,

@@ -53,7 +53,9 @@ const refusal = (said: readonly Said[]) => {
 const sent = (said: readonly Said[]) => {
   const one = said.find((entry) => entry.kind === 'send-on');
   if (one?.kind !== 'send-on') throw new Error('not sent on');
-  return { ...one.request, json: JSON.parse(one.request.body.toString()) as Record<string, unknown> };
+  const { body } = one.request;
+  if (body === undefined) throw new Error('sent on as it came');
+  return { ...one.request, body, json: JSON.parse(body.toString()) as Record<string, unknown> };
 };
 const run = (world: World, fields: object = {}, headFields: object = {}, nowMs = 0) => {
   const { life, said } = world.open();
@@ -63,6 +65,23 @@ const run = (world: World, fields: object = {}, headFields: object = {}, nowMs =
 };
 
 describe('a request', () => {
+  it('stays as it came where nothing is changed, if the proxy has it and engines can know its length', () => {
+    const bodyOf = (keepsBody: boolean, fields: object, contentLength: number | undefined) => {
+      const { life, said } = createWorld().open(keepsBody);
+      life.headers(head({ contentLength }), 0);
+      life.body(chat(fields), 0);
+      const last = said.at(-1);
+      if (last?.kind !== 'send-on') throw new Error('not sent on');
+      return last.request.body;
+    };
+    expect(bodyOf(true, {}, 90)).toBeUndefined();
+    expect(bodyOf(true, { stream: true, stream_options: { include_usage: true } }, 90)).toBeUndefined();
+    expect(bodyOf(true, {}, undefined)).toBeDefined();
+    expect(bodyOf(true, { stream: true }, 90)).toBeDefined();
+    expect(bodyOf(true, { priority: 1 }, 90)).toBeDefined();
+    expect(bodyOf(false, {}, 90)).toBeDefined();
+  });
+
   it('passes, is sent on and metered by what the engine says', () => {
     const world = createWorld();
     const { life, said } = run(world);
