@@ -5,6 +5,7 @@ import { randomFillSync } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { errorResponse } from './admission/answers.ts';
 import type { Edge } from './admission/edge.ts';
+import { explainRequest, questionOf } from './admission/explain.ts';
 import { noEndpointReady } from './admission/refusals.ts';
 import { createRequestLife } from './admission/request-life.ts';
 import { restartNeeded } from './config/changes.ts';
@@ -85,6 +86,8 @@ const FIRST_PROBES_MS = 2_000;
 const FIRST_REDIS_MS = 250;
 const FIRST_REDIS_LOOK_MS = 5;
 const DRAIN_CHECK_MS = 20;
+/** A request as text in JSON is up to so many times as long. */
+const QUESTION_FACTOR = 2;
 /** Time for the last answers to leave after the deadline. */
 const LAST_ANSWERS_MS = 500;
 
@@ -456,6 +459,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     return { kind: 'unknown' };
   };
 
+  const commandExplain = (asked: unknown): { readonly status: number; readonly answer: unknown } => {
+    const read = questionOf(asked);
+    if (read.kind === 'bad') return { status: 400, answer: { error: read.problem } };
+    return { status: 200, answer: explainRequest(context, read.question, now()) };
+  };
+
   const drainHealth = ({ drained, endpoints }: RunningPool): Pick<PoolHealth, 'draining'> => {
     if (drained.size === 0) return {};
     const inFlight = inFlightByUrl(endpoints);
@@ -643,12 +652,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     ),
     ...canaryHealth(rollouts),
   });
-  const metricsServer = await startMetricsServer(
-    config.service.metrics,
-    metrics.registry,
-    health,
-    commandDrain,
-  );
+  const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health, {
+    drain: commandDrain,
+    explain: commandExplain,
+    maxBodyBytes: QUESTION_FACTOR * initial.envoy.maxBodyBytes,
+  });
   const expiry = setInterval(() => dispatcher.tick(now()), EXPIRY_CHECK_MS);
   const stalls = setInterval(() => {
     extProc.tick(now());

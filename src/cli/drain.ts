@@ -2,29 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
-import {
-  COMMAND_HEADER,
-  type DrainAnswer,
-  type HealthReport,
-  isLoopback,
-} from '../telemetry/http-metrics-server.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import type { DrainAnswer, HealthReport } from '../telemetry/http-metrics-server.ts';
+import { ask, command, commandAddress } from './commands.ts';
+import { UserError } from './running.ts';
 
-const TIMEOUT_MS = 5_000;
 const POLL_MS = 500;
-
-async function ask({ host, port }: HostPort, path: string, method: 'GET' | 'POST'): Promise<Response> {
-  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  try {
-    return await fetch(`http://${where}${path}`, {
-      method,
-      headers: { [COMMAND_HEADER]: 'drain' },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-  } catch {
-    throw new UserError(`no service answers on ${where} (service.metrics); is it running?`);
-  }
-}
 
 function textOf(answer: DrainAnswer, url: string): string {
   switch (answer.kind) {
@@ -42,7 +24,7 @@ function textOf(answer: DrainAnswer, url: string): string {
 /** Until it is empty, or nobody wants it drained any more. */
 async function untilEmpty(service: HostPort, url: string): Promise<void> {
   for (let told: number | undefined; ; await sleep(POLL_MS)) {
-    const report = (await (await ask(service, '/health', 'GET')).json()) as HealthReport;
+    const report = (await (await ask(service, '/health')).json()) as HealthReport;
     const state = Object.values(report.pools).find(({ draining }) => draining?.[url] !== undefined)
       ?.draining?.[url];
     if (state === undefined) throw new UserError(`${url} is not drained any more`);
@@ -67,15 +49,9 @@ export function drainCommand(): Command {
       const read = readEndpoint(text);
       if (read.kind === 'bad') throw new UserError(`the endpoint ${read.problem}`);
       const { url } = read.endpoint;
-      const { metrics } = loadOrThrow(options.config, process.env).config.service;
-      if (!isLoopback(metrics.host)) {
-        throw new UserError(
-          `service.metrics is on ${metrics.host}, where anybody could command: drain by pools.NAME.drain, or put it on 127.0.0.1`,
-        );
-      }
+      const metrics = commandAddress(options.config);
       const query = new URLSearchParams({ endpoint: url, ...(options.undo === true && { undo: 'on' }) });
-      const response = await ask(metrics, `/drain?${query.toString()}`, 'POST');
-      if (response.status === 403) throw new UserError((await response.text()).trim());
+      const response = await command(metrics, `/drain?${query.toString()}`);
       const answer = (await response.json()) as DrainAnswer;
       console.log(textOf(answer, url));
       if (answer.kind === 'draining' && answer.last) {

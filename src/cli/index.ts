@@ -7,6 +7,7 @@ import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
+import { explainCommand } from './explain.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
@@ -27,6 +28,7 @@ const program = new Command('fairlane')
   .addCommand(benchCommand())
   .addCommand(doctorCommand())
   .addCommand(drainCommand())
+  .addCommand(explainCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });

@@ -17,6 +17,7 @@
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
+import type { ChoiceReport } from '../route/choice/explain.ts';
 import type { Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
 import {
   createDeficitRoundRobin,
@@ -97,8 +98,24 @@ export interface TenantCaps {
   moved(tenant: string, nowMs: number): void;
 }
 
+/** Of a request that is not offered. */
+export interface QueueReport {
+  /** Its tenant is below its fair share: it passes the queue. */
+  readonly quiet: boolean;
+  /** Its tenant has as many requests in the engines as it may. */
+  readonly atCap: boolean;
+  /** Slots that are kept free for quiet tenants. */
+  readonly reserve: number;
+  /** Requests that wait for the pool, and those of the tenant. */
+  readonly queued: number;
+  readonly queuedOfTenant: number;
+  readonly choice: ChoiceReport;
+}
+
 export interface Dispatcher {
   offer(waiting: Waiting, nowMs: number): Offer;
+  /** What would become of it now. Changes nothing. Undefined: there is no such pool. */
+  explain(waiting: Pick<Waiting, 'tenant' | 'pool' | 'demand'>, nowMs: number): QueueReport | undefined;
   /** Whether an endpoint of the pool may serve it at all, now or after a wait. */
   canServe(pool: string, within: Demand['within']): boolean;
   /** Releases what can go; call it when an endpoint returned, a window grew or the configuration changed. */
@@ -536,6 +553,25 @@ export function createDispatcher(
       if (!pool.queued.has(request)) return { kind: 'released' };
       if (atCap(tenant, nowMs)) capsOf(tenant)?.moved(tenant, nowMs);
       return { kind: 'queued', ticket: { cancel: () => leaveQueue(pool, request) } };
+    },
+    explain({ tenant, pool: name, demand }, nowMs) {
+      const pool = pools.get(name);
+      if (pool === undefined) return undefined;
+      const { share, endpoints, queued } = pool;
+      const presence = pool.tenants.get(tenant) ?? { queued: 0, quietQueued: 0, sequences: 0 };
+      const slots = presence.sequences + presence.quietQueued + demand.sequences;
+      const quiet =
+        presence.queued === presence.quietQueued &&
+        share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
+      const reserve = reserveOf(pool, nowMs);
+      return {
+        quiet,
+        atCap: atCap(tenant, nowMs),
+        reserve,
+        queued: queued.size,
+        queuedOfTenant: presence.queued,
+        choice: endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs),
+      };
     },
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,
     dispatch(nowMs) {

@@ -41,6 +41,8 @@ export interface FairShare {
    * is the only one that is active: there is nobody to be protected from.
    */
   isBelow(tenant: string, slots: number, window: number, nowMs: number): boolean;
+  /** The same if a request of it arrived now. Changes nothing. */
+  wouldBeBelow(tenant: string, weight: number, slots: number, window: number, nowMs: number): boolean;
   /** A request of a tenant below its share, with nothing else waiting, arrived while others were. */
   quietArrived(tenant: string, nowMs: number): void;
   /** The tenant has requests waiting for their turn: nothing is kept free for it. */
@@ -136,6 +138,19 @@ export function createFairShare(): FairShare {
       if (one === undefined || active.size === 1) return false;
       const part = one.weight / weights;
       return slots <= Math.max(1, window * part) && servedAt(one, nowMs) <= totalAt(nowMs) * part;
+    },
+    wouldBeBelow(tenant, weight, slots, window, nowMs) {
+      let others = 0;
+      for (const [name, one] of active) {
+        if (name !== tenant && nowMs - one.lastMs < ACTIVE_MS) others += one.weight;
+      }
+      const one = active.get(tenant);
+      const known = one !== undefined && nowMs - one.lastMs < ACTIVE_MS ? one : undefined;
+      const part = weight / (others + weight);
+      const served = known === undefined ? 0 : fade(known.served, known.servedAtMs, nowMs);
+      return (
+        others > 0 && slots <= Math.max(1, window * part) && served <= fade(total, totalAtMs, nowMs) * part
+      );
     },
     quietArrived(tenant, nowMs) {
       quiet.delete(tenant);

@@ -13,6 +13,7 @@
 import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
 import { type Candidate, type CandidateState, type ChoiceRequest, UNHEALTHY } from './choice/candidate.ts';
+import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
@@ -116,6 +117,8 @@ export interface WindowConfig {
 export interface PoolEndpoints {
   /** The least-loaded healthy endpoint that has room for it, or undefined. */
   acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
+  /** Which endpoint a request would have now, and why. Changes nothing. */
+  explain(demand: Demand, claim: Claim, nowMs: number): ChoiceReport;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
   window(nowMs: number): number;
   /** A window that the reserve may be a part of, where it is shared: half of a slot is none. */
@@ -194,6 +197,23 @@ export interface SharedWindows {
   /** Sequences that wait for this pool, and the slots that it should keep free. */
   waiting(nowMs: number): { readonly queued: number; readonly reserve: number };
 }
+
+/** For want of what an endpoint has no room. */
+type Shortage = 'window' | 'kv-cache' | 'reserve' | 'prefill';
+
+interface RoomClaim {
+  readonly quiet: boolean;
+  readonly paced: boolean;
+  /** Slots that it would not leave. */
+  readonly reserve: number;
+}
+
+const SHORTAGES: Readonly<Record<Shortage, string>> = {
+  window: 'window full',
+  'kv-cache': 'KV cache full',
+  reserve: 'only the reserve is free',
+  prefill: 'prompts before it',
+};
 
 /** Part of the KV cache that requests above their fair share may plan with: outputs grow past their prediction. */
 const KV_PLANNED_PART = 0.9;
@@ -326,46 +346,42 @@ export function createPoolEndpoints(
     held?.moved(nowMs);
   };
 
-  const hasRoom = (
+  /** Whether it has room, and if not, for want of what. Changes nothing. */
+  const roomOn = (
     member: Member,
     demand: Demand,
-    {
-      quiet,
-      paced,
-      reserve,
-    }: {
-      readonly quiet: boolean;
-      readonly paced: boolean /** That it would not leave. */;
-      readonly reserve: number;
-    },
+    { quiet, paced, reserve }: RoomClaim,
     nowMs: number,
-  ): boolean => {
+  ): 'yes' | Shortage => {
     const limit = limitOf(member, nowMs);
     const others = member.share?.others(nowMs)?.count;
     // What is larger than a whole endpoint goes when it is alone there.
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
     const mayExceed = quiet && member.window.isGuess() && (member.share === undefined || others === 0);
-    if (isFull && !mayExceed) {
-      // What is not full because it is let fill slowly says nothing of its window.
-      if (member.seat.returnedMs === undefined) foundFull(member, demand.sequences, nowMs);
-      return false;
-    }
+    if (isFull && !mayExceed) return 'window';
     if (member.kvCapacityTokens !== undefined && member.requests > 0) {
       const part = quiet ? 1 : KV_PLANNED_PART;
-      if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return false;
+      if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return 'kv-cache';
     }
-    if (quiet) return true;
-    if (reserve > 0 && !member.window.trying()) {
-      if (member.seat.returnedMs === undefined) foundFull(member, demand.sequences + reserve, nowMs);
-      return false;
-    }
+    if (quiet) return 'yes';
+    if (reserve > 0 && !member.window.trying()) return 'reserve';
     // Who is quiet elsewhere is not known here.
     const isPaced = paced || (others ?? 0) > 0;
     const prefillTokens = isPaced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
-    member.holding =
+    const isHeld =
       (member.quietPrefills > 0 && config.holds !== false) ||
       (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens > prefillTokens);
-    return !member.holding;
+    return isHeld ? 'prefill' : 'yes';
+  };
+
+  const hasRoom = (member: Member, demand: Demand, claim: RoomClaim, nowMs: number): boolean => {
+    const room = roomOn(member, demand, claim, nowMs);
+    if (room === 'window' || room === 'reserve') {
+      const more = demand.sequences + (room === 'reserve' ? claim.reserve : 0);
+      // What is not full because it is let fill slowly says nothing of its window.
+      if (member.seat.returnedMs === undefined) foundFull(member, more, nowMs);
+    } else if (room !== 'kv-cache' && !claim.quiet) member.holding = room === 'prefill';
+    return room === 'yes';
   };
 
   const move = (member: Member, demand: Demand, sign: 1 | -1): void => {
@@ -565,16 +581,32 @@ export function createPoolEndpoints(
     return free;
   };
 
+  const roomClaimOf = (demand: Demand, { quiet, reserve }: Claim, nowMs: number): RoomClaim => {
+    const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
+    return { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
+  };
+
+  /** Why it may not have the request, but for room. */
+  const refusalsBy = (member: Member, demand: Demand, tenant: string, nowMs: number): readonly string[] => {
+    const { healthy, probed, drained, seat } = member;
+    const admits = rotation.admits(seat, { model: demand.model, tenant }, nowMs);
+    return [
+      ...(healthy ? [] : [probed ? 'unhealthy' : 'not probed yet']),
+      ...(drained ? ['drained'] : []),
+      ...(mayServe(member, demand.within) ? [] : ['not in the subset']),
+      ...(!healthy || admits === 'yes' ? [] : [seat.ejected ? 'ejected' : 'model broken there']),
+    ];
+  };
+
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
   return {
     acquire(demand, asked, nowMs) {
-      const { quiet, reserve, tenant } = asked;
+      const { quiet, tenant } = asked;
       askedMs = nowMs;
-      const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
       const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
-      const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
+      const claim = roomClaimOf(demand, asked, nowMs);
       const fits = (member: Member): boolean => {
         forgetOverdue(member, nowMs);
         return hasRoom(member, demand, claim, nowMs);
@@ -595,6 +627,41 @@ export function createPoolEndpoints(
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
       }
       return found && slotOn(found, demand, asked, nowMs);
+    },
+    explain(demand, asked, nowMs) {
+      const claim = roomClaimOf(demand, asked, nowMs);
+      const rows = members.map((member) => {
+        forgetOverdue(member, nowMs);
+        const refusals = refusalsBy(member, demand, asked.tenant, nowMs);
+        const room = roomOn(member, demand, claim, nowMs);
+        return {
+          member,
+          address: member.address,
+          sequences: member.sequences,
+          admitted: refusals.length === 0,
+          hasRoom: room === 'yes',
+          refusedBy: room === 'yes' ? refusals : [...refusals, SHORTAGES[room]],
+        };
+      });
+      const rowOf = new Map(rows.map((row) => [row.address, row]));
+      let report: ChoiceReport;
+      if (router === undefined || demand.choice === undefined) {
+        report = explainLeastLoaded([...rows.slice(turn), ...rows.slice(0, turn)], demand.promptTokens);
+      } else {
+        for (const { member, admitted } of rows) refresh(member, admitted, nowMs);
+        const asks = {
+          room: ({ address }: Candidate) => rowOf.get(address)?.hasRoom === true,
+          permits: () => true,
+        };
+        report = router.explain(demand.choice, asks, nowMs);
+      }
+      return {
+        ...report,
+        endpoints: report.endpoints.map((endpoint) => ({
+          ...endpoint,
+          refusedBy: rowOf.get(endpoint.address)?.refusedBy ?? [],
+        })),
+      };
     },
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),

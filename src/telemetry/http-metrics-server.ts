@@ -58,36 +58,86 @@ export interface HealthReport {
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
 }
 
+/** What commands are answered by. Bodies are JSON. */
+export interface Commands {
+  drain(endpoint: string, undo: boolean): DrainAnswer;
+  /** @param question as it came. */
+  explain(question: unknown): { readonly status: number; readonly answer: unknown };
+  /** Of a question. */
+  readonly maxBodyBytes: number;
+}
+
 export interface MetricsServer {
   readonly port: number;
   close(): Promise<void>;
+}
+
+/** The body, or undefined when it is larger than it may be or does not come. */
+async function bodyOf(request: IncomingMessage, maxBytes: number): Promise<string | undefined> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const part of request as AsyncIterable<Buffer>) {
+      length += part.length;
+      if (length > maxBytes) return undefined;
+      parts.push(part);
+    }
+  } catch {
+    return undefined;
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+function json(response: ServerResponse, status: number, answer: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(answer)}\n`);
 }
 
 export async function startMetricsServer(
   address: HostPort,
   registry: Registry,
   health: () => HealthReport,
-  drain: (endpoint: string, undo: boolean) => DrainAnswer,
+  commands: Commands,
 ): Promise<MetricsServer> {
   /** Nobody is authenticated here: only who is on this machine may command, and no web page that is open on it. */
-  const command = (request: IncomingMessage, response: ServerResponse): void => {
-    const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
+  const isAllowed = (request: IncomingMessage): boolean => {
     const asked = (request.headers.host ?? '').replace(/:\d+$/, '');
-    if (!isLoopback(address.host) || !isLoopback(asked) || request.headers[COMMAND_HEADER] === undefined) {
+    return isLoopback(address.host) && isLoopback(asked) && request.headers[COMMAND_HEADER] !== undefined;
+  };
+  const drain = (request: IncomingMessage, response: ServerResponse): void => {
+    const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
+    const answer = commands.drain(searchParams.get('endpoint') ?? '', searchParams.get('undo') === 'on');
+    json(response, answer.kind === 'unknown' ? 404 : 200, answer);
+  };
+  const explain = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const text = await bodyOf(request, commands.maxBodyBytes);
+    if (text === undefined) {
+      json(response, 413, { error: `a question has at most ${commands.maxBodyBytes} bytes` });
+      return;
+    }
+    let question: unknown;
+    try {
+      question = JSON.parse(text);
+    } catch {
+      json(response, 400, { error: 'the question is not JSON' });
+      return;
+    }
+    const { status, answer } = commands.explain(question);
+    json(response, status, answer);
+  };
+  const command = (request: IncomingMessage, response: ServerResponse, path: string): void => {
+    if (!isAllowed(request)) {
       response.writeHead(403, { 'content-type': 'text/plain' });
       response.end(
-        'Commands are taken from this machine only, on a loopback address, from `fairlane drain`.\n',
+        'Commands are taken from this machine only, on a loopback address, from `fairlane drain` and `fairlane explain`.\n',
       );
-    } else {
-      const answer = drain(searchParams.get('endpoint') ?? '', searchParams.get('undo') === 'on');
-      response.writeHead(answer.kind === 'unknown' ? 404 : 200, { 'content-type': 'application/json' });
-      response.end(`${JSON.stringify(answer)}\n`);
-    }
+    } else if (path === '/drain') drain(request, response);
+    else void explain(request, response);
   };
   const server: Server = createServer((request, response) => {
     const path = request.url?.split('?', 1)[0];
-    if (request.method === 'POST' && path === '/drain') command(request, response);
-    else if (request.method !== 'GET' && request.method !== 'HEAD') {
+    if (request.method === 'POST' && (path === '/drain' || path === '/explain')) {
+      command(request, response, path);
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (path === '/metrics') {
       registry.metrics().then(
@@ -96,9 +146,7 @@ export async function startMetricsServer(
       );
     } else if (path === '/health') {
       const report = health();
-      response
-        .writeHead(report.status === 'ok' ? 200 : 503, { 'content-type': 'application/json' })
-        .end(`${JSON.stringify(report)}\n`);
+      json(response, report.status === 'ok' ? 200 : 503, report);
     } else {
       response.writeHead(404, { 'content-type': 'text/plain' }).end('Here are /metrics and /health.\n');
     }

@@ -1,4 +1,6 @@
 /** New versions and other names of models, with a real Envoy and two engines. */
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
@@ -147,5 +149,49 @@ describe('a drain', () => {
       (await send(stack.metricsUrl, { path, headers: { ...headers, host: 'evil.example' } })).status,
     ).toBe(403);
     expect((await ask('demo')).status).toBe(200);
+  });
+});
+
+describe('explain', () => {
+  const question = async (path: string, ...args: readonly string[]) => {
+    const { exited, stdout, stderr } = runCli(['explain', path, '--config', stack.configPath, ...args]);
+    const code = await exited;
+    return { code, stdout: stdout(), stderr: stderr() };
+  };
+  const file = (text: string): string => {
+    const path = join(dirname(stack.configPath), 'request.json');
+    writeFileSync(path, text);
+    return path;
+  };
+
+  it('says what the running service would do with a request, and sends nothing', async () => {
+    const before = stack.records().length;
+    const path = file(chatBody({ model: 'demo-v2' }));
+    const { code, stdout, stderr } = await question(path, '--tenant', 'quiet');
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(/^tenant +quiet: no limits\nmodel +demo-v2, in the pool next/);
+    expect(stdout).toContain(`Chosen: ${new URL(engines[1].url).host}`);
+    const answer = JSON.parse((await question(path, '--tenant', 'quiet', '--json')).stdout) as object;
+    expect(answer).toMatchObject({ kind: 'placed', queue: { choice: { endpoints: [{ refusedBy: [] }] } } });
+    expect(stack.records()).toHaveLength(before);
+  }, 30_000);
+
+  it('says how it would be refused, and what is wrong with the question', async () => {
+    const refused = await question(file('{"model":"none","messages":[]}'), '--tenant', 'quiet');
+    expect([refused.code, refused.stdout]).toEqual([2, expect.stringContaining('refused with 400')]);
+    const missing = await question('/nowhere/request.json', '--tenant', 'quiet');
+    expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('cannot read /nowhere')]);
+    const header = await question(file('{}'), '--tenant', 'quiet', '--header', 'nothing');
+    expect([header.code, header.stderr]).toEqual([1, expect.stringContaining('must be NAME: VALUE')]);
+  }, 30_000);
+
+  it('takes no question that is none, too large, or from a web page', async () => {
+    const post = (body: string, headers: Readonly<Record<string, string>> = { 'x-fairlane-command': 'on' }) =>
+      fetch(`${stack.metricsUrl}/explain`, { method: 'POST', headers, body });
+    expect((await post('{}', {})).status).toBe(403);
+    for (const body of ['', 'null', '{', '[]', '{"tenant":1}', '{"tenant":"quiet","path":"/","body":{}}']) {
+      expect((await post(body)).status).toBe(400);
+    }
+    expect((await post('x'.repeat(2 * stack.config.envoy.maxBodyBytes + 1))).status).toBe(413);
   });
 });

@@ -1,6 +1,6 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
-import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
+import { createRequestLife, type LifeContext, type RequestLife } from '../../src/admission/request-life.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -31,7 +31,10 @@ export type Said =
   | { readonly kind: 'response-headers'; readonly mode: ResponseMode; readonly add: HeaderList }
   | { readonly kind: 'chunk'; readonly replacement: Uint8Array | undefined };
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 export interface World {
+  readonly context: Writable<LifeContext>;
   readonly records: UsageRecord[];
   readonly config: Config;
   /** @param keepsBody whether the edge is one that has the body. */
@@ -153,7 +156,7 @@ export function createWorld(options: WorldOptions = {}): World {
   const catalog = createCatalog(config);
   const occupancy = createOccupancy();
   const rollouts = createRollouts(config.models.values(), () => undefined);
-  const context = {
+  const context: Writable<LifeContext> = {
     config: () => config,
     tenants,
     catalog,
@@ -170,6 +173,7 @@ export function createWorld(options: WorldOptions = {}): World {
     },
   };
   return {
+    context,
     records,
     config,
     dispatcher,

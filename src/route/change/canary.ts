@@ -55,6 +55,8 @@ export interface RolledBack {
 export interface Canary {
   /** Where the request goes. Called once for each: the arms' shares are counted by it. */
   assign(key: string): Arm;
+  /** The same, for a request that does not come. */
+  wouldAssign(key: string): Arm;
   /**
    * Its end, as health/outcome.ts judges it: a failure is what the endpoint did. What says nothing is not told.
    *
@@ -177,13 +179,18 @@ export function createCanary(initial: CanaryConfig): Canary {
     size.slowAfterMs = slowFactor * (sorted[at] ?? Number.POSITIVE_INFINITY);
   };
 
+  const armOf = (key: string): Arm =>
+    state.rolledBack === undefined && positionOf(state.config.salt, key) < state.config.weight
+      ? 'canary'
+      : 'stable';
+
   const sizeOf = (promptTokens: number): SizeClass | undefined => state.classes[classOf(promptTokens)];
 
   return {
+    wouldAssign: armOf,
     assign(key) {
-      const { config } = state;
       if (state.rolledBack !== undefined) return 'stable';
-      const arm = positionOf(config.salt, key) < config.weight ? 'canary' : 'stable';
+      const arm = armOf(key);
       if (state.requests >= SHARE_REQUESTS) {
         state.requests /= 2;
         state.ofCanary /= 2;

@@ -41,6 +41,8 @@ export interface Rollouts {
    * @param usable whether the canary can serve it: a request that it cannot have is no part of the comparison.
    */
   assign(model: string, asker: Asker, usable: (canary: string) => boolean): Trial | undefined;
+  /** The version that a request would be served by now; undefined: the model itself. Changes nothing. */
+  wouldServe(model: string, asker: Asker, usable: (canary: string) => boolean): string | undefined;
   reconfigure(models: Models): void;
   list(): readonly RolloutState[];
 }
@@ -112,6 +114,12 @@ export function createRollouts(initial: Models, onRollback: OnRollback): Rollout
           note(canary.firstToken(arm, promptTokens, ttftMs, nowMs)),
         slowAfterMs: (promptTokens) => canary.slowAfterMs(promptTokens),
       };
+    },
+    wouldServe(model, asker, usable) {
+      const rollout = rollouts.get(model);
+      if (rollout === undefined || !usable(rollout.config.model)) return undefined;
+      const { canary, config } = rollout;
+      return canary.wouldAssign(keyOf(config, asker)) === 'canary' ? config.model : undefined;
     },
     reconfigure: apply,
     list: () =>

@@ -13,8 +13,10 @@ interface Score {
   readonly points: number;
 }
 
-interface EndpointReport {
+export interface EndpointReport {
   readonly address: string;
+  /** Why it may not have the request now, as its owner says; absent where only filters are known. */
+  readonly refusedBy?: readonly string[];
   readonly filters: readonly { readonly filter: string; readonly passes: boolean }[];
   readonly scores: readonly Score[];
   /** False: it is above the attraction limit, and what it remembers adds nothing. */
@@ -77,6 +79,52 @@ function cellOf({ score, weight, points }: Score): string {
   return `${score.toFixed(2)}×${Number(weight.toPrecision(3))}${counted}`;
 }
 
+/** What is known of an endpoint of a pool that counts requests, and nothing else. */
+export interface CountedEndpoint {
+  readonly address: string;
+  readonly sequences: number;
+  readonly refusedBy: readonly string[];
+  /** It may have the request but for room. */
+  readonly admitted: boolean;
+  readonly hasRoom: boolean;
+}
+
+/** The same of a pool without a router: the least loaded with room, of equal ones the first in `endpoints`. */
+export function explainLeastLoaded(
+  endpoints: readonly CountedEndpoint[],
+  promptTokens: number,
+): ChoiceReport {
+  const least = (these: readonly CountedEndpoint[]): readonly CountedEndpoint[] =>
+    [...these].sort((a, b) => a.sequences - b.sequences);
+  const [chosen] = least(endpoints.filter(({ admitted, hasRoom }) => admitted && hasRoom));
+  const others = least(endpoints.filter((one) => one.admitted && one !== chosen));
+  const order = chosen === undefined ? [] : [chosen, ...others];
+  return {
+    chosen: chosen?.address,
+    fallbacks: order.slice(1).map(({ address }) => address),
+    promptTokens,
+    endpoints: endpoints.map((one) => {
+      const score = 1 / (1 + one.sequences);
+      const place = order.indexOf(one);
+      return {
+        address: one.address,
+        refusedBy: one.refusedBy,
+        filters: [],
+        scores: [{ scorer: 'load', score, weight: 1, points: score }],
+        attracts: true,
+        matchedTokens: 0,
+        sum: score,
+        place: place === -1 ? undefined : place,
+      };
+    }),
+  };
+}
+
+const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] => {
+  const named = filters.filter(({ passes }) => !passes).map(({ filter }) => filter);
+  return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;
+};
+
 /** The report as a table for people: one line for each endpoint, the chosen one first. */
 export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
   const header = [
@@ -84,22 +132,19 @@ export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): 
     'place',
     'refused by',
     'cached tokens',
-    ...ALL_SCORERS.map(({ name }) => name),
+    ...(endpoints[0]?.scores ?? []).map(({ scorer }) => scorer),
     'sum',
   ];
   const last = Number.POSITIVE_INFINITY;
   const rows = [...endpoints]
     .sort((a, b) => (a.place ?? last) - (b.place ?? last) || b.sum - a.sum)
-    .map(({ address, place, filters, matchedTokens: matched, scores, sum }) => [
-      address,
-      place === undefined ? '-' : (PLACES[place] ?? '-'),
-      filters
-        .filter(({ passes }) => !passes)
-        .map(({ filter }) => filter)
-        .join(', ') || '-',
-      `${matched} of ${promptTokens}`,
-      ...scores.map(cellOf),
-      sum.toFixed(3),
+    .map((endpoint) => [
+      endpoint.address,
+      endpoint.place === undefined ? '-' : (PLACES[endpoint.place] ?? `${endpoint.place}th fallback`),
+      refusalsOf(endpoint).join(', ') || '-',
+      `${endpoint.matchedTokens} of ${promptTokens}`,
+      ...endpoint.scores.map(cellOf),
+      endpoint.sum.toFixed(3),
     ]);
   const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
   const line = (cells: readonly string[]): string =>
@@ -107,6 +152,6 @@ export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): 
       .map((cell, i) => cell.padEnd(widths[i] ?? 0))
       .join('  ')
       .trimEnd();
-  const verdict = chosen === undefined ? 'No endpoint passes all filters.' : `Chosen: ${chosen}`;
+  const verdict = chosen === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${chosen}`;
   return [line(header), ...rows.map(line), '', verdict].join('\n');
 }

@@ -123,7 +123,7 @@ describe("a pool's router", () => {
     first.sequences = 60;
     expect(explainText(router.explain(DOCUMENT, ALWAYS, 0))).toContain('(not counted)');
     for (const candidate of endpoints) candidate.flags = UNHEALTHY;
-    expect(explainText(router.explain(DOCUMENT, ALWAYS, 0))).toContain('No endpoint passes all filters.');
+    expect(explainText(router.explain(DOCUMENT, ALWAYS, 0))).toContain('No endpoint passes all filters now.');
   });
 
   it('takes another profile while it runs', () => {

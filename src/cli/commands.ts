@@ -1,0 +1,36 @@
+/** Commands to the service that runs with a configuration. */
+import type { HostPort } from '../config/config.ts';
+import { COMMAND_HEADER, isLoopback } from '../telemetry/http-metrics-server.ts';
+import { loadOrThrow, UserError } from './running.ts';
+
+const TIMEOUT_MS = 5_000;
+
+/** Where the service takes commands. */
+export function commandAddress(configPath: string): HostPort {
+  const { metrics } = loadOrThrow(configPath, process.env).config.service;
+  if (!isLoopback(metrics.host)) {
+    throw new UserError(
+      `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 (endpoints can be drained by pools.NAME.drain too)`,
+    );
+  }
+  return metrics;
+}
+
+export async function ask({ host, port }: HostPort, path: string, init: RequestInit = {}): Promise<Response> {
+  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  try {
+    return await fetch(`http://${where}${path}`, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
+  } catch {
+    throw new UserError(`no service answers on ${where} (service.metrics); is it running?`);
+  }
+}
+
+export async function command(service: HostPort, path: string, body?: string): Promise<Response> {
+  const response = await ask(service, path, {
+    method: 'POST',
+    headers: { [COMMAND_HEADER]: 'on' },
+    ...(body !== undefined && { body }),
+  });
+  if (response.status === 403) throw new UserError((await response.text()).trim());
+  return response;
+}

@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs';
+import { text as readText } from 'node:stream/consumers';
+import { Command, Option } from 'commander';
+import { type Explanation, explanationText } from '../admission/explain.ts';
+import { type EngineRoute, ROUTES } from '../domain/routes.ts';
+import { command, commandAddress } from './commands.ts';
+import { UserError } from './running.ts';
+
+const ENGINE_ROUTES = Object.keys(ROUTES).filter((route) => route !== 'models');
+
+interface Options {
+  readonly config: string;
+  readonly tenant: string;
+  readonly route: EngineRoute;
+  readonly header: readonly string[];
+  readonly json?: true;
+}
+
+async function requestText(path: string): Promise<string> {
+  if (path === '-') return readText(process.stdin);
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UserError(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+function headersOf(pairs: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    pairs.map((pair) => {
+      const at = pair.indexOf(':');
+      if (at <= 0) throw new UserError(`--header ${pair}: must be NAME: VALUE`);
+      return [pair.slice(0, at).trim().toLowerCase(), pair.slice(at + 1).trim()];
+    }),
+  );
+}
+
+/** `fairlane explain`: which endpoint a request would have now, and why. */
+export function explainCommand(): Command {
+  return new Command('explain')
+    .description(
+      'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
+    )
+    .argument('<request>', 'file with the body of the request (JSON), or - for the standard input')
+    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
+    .requiredOption('-t, --tenant <name>', 'who asks')
+    .addOption(
+      new Option('-r, --route <route>', 'what for').choices(ENGINE_ROUTES).default('chat.completions'),
+    )
+    .option(
+      '-H, --header <name: value>',
+      'a header of the request; may be given several times',
+      (value: string, before: readonly string[]) => [...before, value],
+      [],
+    )
+    .option('--json', 'print the answer as JSON')
+    .action(async (path: string, options: Options) => {
+      const question = {
+        tenant: options.tenant,
+        path: ROUTES[options.route].path,
+        headers: headersOf(options.header),
+        body: await requestText(path),
+      };
+      const response = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
+      const answer = (await response.json()) as Explanation & { readonly error?: string };
+      if (answer.error !== undefined) throw new UserError(answer.error);
+      console.log(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
+      if (answer.kind === 'refused') process.exitCode = 2;
+    });
+}

@@ -1,0 +1,174 @@
+import { describe, expect, it } from 'vitest';
+import { explainRequest, explanationText, questionOf } from '../../../src/admission/explain.ts';
+import { createWorld, type World, type WorldOptions } from '../../support/life.ts';
+
+const body = (fields: object = {}): string =>
+  JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields });
+const ask = (world: World, fields: object = {}, more: object = {}) =>
+  explainRequest(
+    world.context,
+    {
+      tenant: 'a',
+      path: '/v1/chat/completions',
+      body: Buffer.from(body(fields)),
+      header: () => '',
+      ...more,
+    },
+    1_000,
+  );
+const placed = (world: World, fields: object = {}) => {
+  const explanation = ask(world, fields);
+  if (explanation.kind !== 'placed') throw new Error(explanation.body);
+  return explanation;
+};
+/** Sends one to an engine, where it stays. */
+const send = (world: World, tenant: string): void => {
+  const { life } = world.open();
+  const head = { method: 'POST', path: '/v1/chat/completions', tenant, requestId: 'r' };
+  life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 0);
+  life.body(Buffer.from(body()), 0);
+};
+const twoEndpoints: WorldOptions['change'] = (config) => ({
+  ...config,
+  pools: new Map(
+    [...config.pools].map(([name, pool]) => [
+      name,
+      {
+        ...pool,
+        endpoints: [1, 2].map((i) => ({ url: `http://10.0.0.${i}:8000`, host: `10.0.0.${i}`, port: 8000 })),
+      },
+    ]),
+  ),
+});
+
+describe('what is explained of a request', () => {
+  it('is where it would go now, by what, and what else there is', () => {
+    const world = createWorld({ change: twoEndpoints });
+    send(world, 'b');
+    const { queue, ...rest } = placed(world, { max_tokens: 20 });
+    expect(rest).toMatchObject({
+      tenant: 'a',
+      model: 'small',
+      pool: 'main',
+      lane: 'default',
+      sequences: 1,
+      limits: {},
+    });
+    expect(queue).toMatchObject({ quiet: true, atCap: false, queued: 0 });
+    expect(queue.choice).toMatchObject({ chosen: '10.0.0.2:8000', fallbacks: ['10.0.0.1:8000'] });
+    const text = explanationText(ask(world));
+    expect(text).toContain('passes the queue');
+    expect(text).toMatch(/10\.0\.0\.2:8000 +chosen +- /);
+    expect(text).toMatch(/10\.0\.0\.1:8000 +1st fallback/);
+  });
+
+  it('is what then is done with it', () => {
+    const world = createWorld({ change: twoEndpoints, window: 3 });
+    for (let i = 0; i < 9; i += 1) {
+      const { chosen } = placed(world).queue.choice;
+      const { life, said } = world.open();
+      const head = { method: 'POST', path: '/v1/chat/completions', tenant: 'a', requestId: 'r' };
+      life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
+      life.body(Buffer.from(body()), 1_000);
+      const last = said.at(-1);
+      expect(last?.kind === 'send-on' && last.request.addresses[0]).toBe(chosen);
+      if (i > 2) life.streamEnded(1_000);
+    }
+  });
+
+  it('changes nothing: no slot, no reservation, no record, no place in the queue, no endpoint’s turn', () => {
+    const world = createWorld({
+      change: twoEndpoints,
+      limits: { requestsPerMinute: 1, tokensPerMinute: 1_000 },
+    });
+    const first = placed(world);
+    for (let i = 0; i < 20; i += 1) expect(placed(world)).toEqual(first);
+    expect(first.limits).toMatchObject({ requests: { remaining: 1 }, tokens: { remaining: 1_000 } });
+    expect(explanationText(first)).toContain('1 of 1 requests left, 1000 of 1000 tokens left');
+    expect(world.records).toEqual([]);
+    expect([...world.occupancy.rows()]).toEqual([]);
+    expect(world.dispatcher.queued()).toBe(0);
+    expect(world.endpoints.inFlight()).toBe(0);
+    expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
+  });
+
+  it('says what keeps endpoints out', () => {
+    const world = createWorld({ change: twoEndpoints, window: 1 });
+    send(world, 'a');
+    send(world, 'a');
+    const { endpoints } = world;
+    endpoints.setDrained('http://10.0.0.1:8000', true);
+    const { queue } = placed(world);
+    expect(queue.choice.chosen).toBeUndefined();
+    expect(queue.choice.endpoints.map(({ refusedBy }) => refusedBy)).toEqual([
+      ['drained', 'window full'],
+      ['window full'],
+    ]);
+    endpoints.setHealthy('http://10.0.0.2:8000', false, 0);
+    expect(explanationText(ask(world))).toMatch(/10\.0\.0\.2:8000 .*unhealthy, window full/);
+    expect(explanationText(ask(world))).toContain('No endpoint passes all filters now.');
+  });
+
+  it('says when it would wait in turn, or for its tenant', () => {
+    const world = createWorld({ limits: { maxConcurrent: 2 } });
+    send(world, 'a');
+    expect(explanationText(ask(world))).toContain('in turn');
+    send(world, 'a');
+    expect(explanationText(ask(world))).toContain('waits: the tenant has maxConcurrent');
+  });
+
+  it('is the refusal that the client would get', () => {
+    const world = createWorld({ models: new Set(['small']) });
+    expect(ask(world, { model: 'secret' })).toMatchObject({ kind: 'refused', status: 404 });
+    expect(ask(world, {}, { tenant: 'nobody' })).toMatchObject({ kind: 'refused', status: 401 });
+    expect(ask(world, {}, { path: '/v1/nothing' })).toMatchObject({ kind: 'refused', status: 404 });
+    expect(ask(world, {}, { body: Buffer.from('{') })).toMatchObject({ kind: 'refused', status: 400 });
+    expect(ask(world, {}, { body: Buffer.alloc(0) })).toMatchObject({ kind: 'refused', status: 400 });
+    expect(explanationText(ask(world, { n: 99 }))).toMatch(/^It would be refused with 400:\n\{/);
+  });
+
+  it('is by scores where the pool has them', () => {
+    const world = createWorld({ change: twoEndpoints });
+    world.endpoints.reconfigure(
+      [1, 2].map((i) => ({ url: `http://10.0.0.${i}:8000`, address: `10.0.0.${i}:8000` })),
+      { window: 4, prefillTokens: 2_048, reserve: 'auto', routing: { profile: 'balanced' } },
+    );
+    world.context.hashPrompt = () => ({
+      blocks: new Uint32Array(0),
+      bytes: 9,
+      session: undefined,
+      continues: false,
+    });
+    const [one] = placed(world).queue.choice.endpoints;
+    expect(one?.scores.map(({ scorer }) => scorer)).toContain('prefix');
+    expect(one?.filters.map(({ filter }) => filter)).toContain('room');
+  });
+});
+
+describe('a question', () => {
+  it('is read, or told what is wrong with it', () => {
+    const good = { tenant: 'a', path: '/v1/completions', body: '{}', headers: { 'X-Session-Id': 's' } };
+    const read = questionOf(good);
+    expect(
+      read.kind === 'ok' && [read.question.header('x-session-id'), read.question.header('other')],
+    ).toEqual(['s', '']);
+    for (const bad of [
+      null,
+      'text',
+      7,
+      [],
+      {},
+      { ...good, tenant: 7 },
+      { ...good, path: null },
+      { ...good, body: {} },
+      { ...good, headers: null },
+      { ...good, headers: 'x' },
+      { ...good, headers: { a: 7 } },
+    ]) {
+      expect(questionOf(bad)).toMatchObject({
+        kind: 'bad',
+        problem: expect.stringContaining('must be') as string,
+      });
+    }
+  });
+});
