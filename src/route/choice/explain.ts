@@ -13,7 +13,7 @@ interface Score {
   readonly points: number;
 }
 
-export interface EndpointReport {
+interface EndpointReport {
   readonly address: string;
   /** Why it may not have the request now, as its owner says; absent where only filters are known. */
   readonly refusedBy?: readonly string[];
