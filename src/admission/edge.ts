@@ -15,8 +15,8 @@ export interface DirectResponse {
 }
 
 export interface SendOn {
-  /** Undefined: as the client sent it; only where `keepsBody`. */
-  readonly body: Buffer | undefined;
+  /** In parts. Undefined: as the client sent it; only where `keepsBody`. */
+  readonly body: readonly Uint8Array[] | undefined;
   readonly pool: string;
   /** Ordered `ip:port`. */
   readonly addresses: readonly string[];

@@ -150,7 +150,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let comparedTokens = 0;
   let isTimed = false;
   let releasedMs = 0;
-  let toSend: Buffer | typeof AS_IT_CAME | undefined;
+  let toSend: readonly Buffer[] | typeof AS_IT_CAME | undefined;
   /** Engines need not know chunked bodies. */
   let hasLength = false;
   let predictedPrompt = 0;
@@ -322,7 +322,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
 
-  const withPriorityOf = (body: Buffer, quiet: boolean): Buffer =>
+  const withPriorityOf = (body: readonly Buffer[], quiet: boolean): readonly Buffer[] =>
     priority === undefined ? body : withPriority(body, quiet ? priority.quiet : priority.other);
 
   const onRelease = (granted: Release, nowMs: number): void => {

@@ -12,6 +12,7 @@ import {
   fieldOf,
   finishFrame,
   hasMore,
+  putBeyond,
   putBytes,
   putNumber,
   putString,
@@ -335,9 +336,13 @@ export function encodeImmediate({ status, headers, body, details }: DirectRespon
 }
 
 /** The reply to a request's body: other bytes, other headers, and a value of dynamic metadata. */
+/** Bytes of all parts. */
+export const lengthOf = (parts: readonly Uint8Array[]): number =>
+  parts.reduce((sum, { length }) => sum + length, 0);
+
 export interface RequestBodyReply {
-  /** Absent: it stays as it is. */
-  readonly body?: Uint8Array;
+  /** In parts; absent: it stays as it is. */
+  readonly body?: readonly Uint8Array[];
   readonly set: HeaderList;
   readonly remove: readonly string[];
   readonly metadata: { readonly namespace: string; readonly key: string; readonly value: string };
@@ -370,24 +375,25 @@ export function putRemoveHeaders(writer: Writer, names: readonly string[]): void
   }
 }
 
+/** @returns the frame, to be sent with the body's parts behind it. */
 export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyReply): Frame {
   const writer = startMessage();
-  putMetadata(writer, metadata);
-
+  // The body is written first, which is last of the message: so it need not be copied.
   const response = beginMessage(writer);
   const common = beginMessage(writer);
-  putNumber(writer, COMMON.clearRouteCache, 1);
   if (body !== undefined) {
     const bodyMutation = beginMessage(writer);
-    putBytes(writer, BODY_MUTATION.body, body);
+    putBeyond(writer, BODY_MUTATION.body, lengthOf(body));
     endMessage(writer, COMMON.bodyMutation, bodyMutation);
   }
+  putNumber(writer, COMMON.clearRouteCache, 1);
   const headerMutation = beginMessage(writer);
   putRemoveHeaders(writer, remove);
   putSetHeaders(writer, set);
   endMessage(writer, COMMON.headerMutation, headerMutation);
   endMessage(writer, COMMON_RESPONSE, common);
   endMessage(writer, RESPONSE.requestBody, response);
+  putMetadata(writer, metadata);
   return finishFrame(writer);
 }
 

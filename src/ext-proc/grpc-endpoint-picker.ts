@@ -72,9 +72,10 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
     sendOn({ body, addresses }) {
       if (body === undefined) throw new Error('the body has to be sent on from here');
       settled = true;
-      const set: HeaderList = [['content-length', String(body.length)]];
+      const bytes = Buffer.concat(body);
+      const set: HeaderList = [['content-length', String(bytes.length)]];
       stream.write(encodeDestination(addresses, set, REMOVED));
-      for (const frame of encodeParts('request', body, !withTrailers)) stream.write(frame);
+      for (const frame of encodeParts('request', bytes, !withTrailers)) stream.write(frame);
       if (withTrailers) stream.write(PASS.requestTrailers);
     },
     passResponseHeaders: (_mode, add) => stream.write(encodeAnswerHeaders(add)),

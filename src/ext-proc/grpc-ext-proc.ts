@@ -24,6 +24,7 @@ import {
   encodeReplacement,
   encodeRequestBody,
   encodeResponseHeaders,
+  lengthOf,
   PASS,
   type ProcessingRequest,
 } from './codec.ts';
@@ -95,21 +96,20 @@ class ProcessStream implements Edge, StreamHandler {
   }
 
   sendOn({ body, pool, addresses }: SendOn): void {
-    this.stream.write(
-      encodeRequestBody({
-        ...(body !== undefined && { body }),
-        set: [
-          [POOL_HEADER, clusterOfPool(pool)],
-          ...(body === undefined ? [] : [['content-length', String(body.length)] as const]),
-        ],
-        remove: REMOVED,
-        metadata: {
-          namespace: METADATA_NAMESPACE,
-          key: ENDPOINTS_METADATA_KEY,
-          value: addresses.join(','),
-        },
-      }),
-    );
+    const frame = encodeRequestBody({
+      ...(body !== undefined && { body }),
+      set: [
+        [POOL_HEADER, clusterOfPool(pool)],
+        ...(body === undefined ? [] : [['content-length', String(lengthOf(body))] as const]),
+      ],
+      remove: REMOVED,
+      metadata: {
+        namespace: METADATA_NAMESPACE,
+        key: ENDPOINTS_METADATA_KEY,
+        value: addresses.join(','),
+      },
+    });
+    this.stream.write(frame, body);
   }
 
   passResponseHeaders(mode: ResponseMode, add: HeaderList): void {

@@ -11,13 +11,17 @@ const GROWTH = 4;
 const NOTHING = Buffer.alloc(0);
 
 declare const framed: unique symbol;
-/** A message with its prefix. */
+/** A message with its prefix, or its beginning. */
 export type Frame = Buffer & { readonly [framed]: true };
 
-/** Writes the prefix into the first bytes of a buffer that holds the message behind them. */
-export function sealFrame(buffer: Buffer): Frame {
+/**
+ * Writes the prefix into the first bytes of a buffer that holds the message behind them.
+ *
+ * @param beyond bytes of the message that are sent behind the buffer.
+ */
+export function sealFrame(buffer: Buffer, beyond = 0): Frame {
   buffer[0] = 0;
-  buffer.writeUInt32BE(buffer.length - PREFIX_BYTES, 1);
+  buffer.writeUInt32BE(buffer.length - PREFIX_BYTES + beyond, 1);
   return buffer as Frame;
 }
 

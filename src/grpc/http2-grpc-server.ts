@@ -108,8 +108,8 @@ class Call implements FrameReader, ServerStream {
     this.handler = undefined;
   }
 
-  write(frame: Frame): void {
-    write(this, frame);
+  write(frame: Frame, beyond?: readonly Uint8Array[]): void {
+    write(this, frame, beyond);
   }
 
   end(failure?: Failure): void {
@@ -170,11 +170,20 @@ function refuse(call: Call, failure: Failure): void {
   finish(call, failure);
 }
 
-function write(call: Call, frame: Frame): void {
+function writeParts(stream: ServerHttp2Stream, frame: Frame, beyond: readonly Uint8Array[]): boolean {
+  stream.cork();
+  let goesOn = stream.write(frame);
+  for (const part of beyond) goesOn = stream.write(part);
+  stream.uncork();
+  return goesOn;
+}
+
+function write(call: Call, frame: Frame, beyond: readonly Uint8Array[] | undefined): void {
   const { stream } = call;
   if (call.done || isGone(stream)) return;
   if (!stream.headersSent) stream.respond(HEADERS, WITH_TRAILERS);
-  if (stream.write(frame) || stream.isPaused()) return;
+  const goesOn = beyond === undefined ? stream.write(frame) : writeParts(stream, frame, beyond);
+  if (goesOn || stream.isPaused()) return;
   // Who does not read our answers is not read from.
   stream.pause();
   stream.once('drain', resume);

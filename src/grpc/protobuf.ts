@@ -169,26 +169,29 @@ const KEPT_BYTES = 256 * 1024;
 /** Longer text is left to Buffer. */
 const SHORT_TEXT = 32;
 
-/** What is written grows downwards: the message is `bytes` from `at` to the end. */
+/** What is written grows downwards: the message is `bytes` from `at` to the end, and what is sent behind them. */
 export interface Writer {
   bytes: Buffer;
   at: number;
+  /** Bytes that end the message, and are not copied into it. */
+  beyond: number;
 }
 
-const shared: Writer = { bytes: Buffer.allocUnsafeSlow(FIRST_BYTES), at: FIRST_BYTES };
+const shared: Writer = { bytes: Buffer.allocUnsafeSlow(FIRST_BYTES), at: FIRST_BYTES, beyond: 0 };
 
 /** One message at a time: what the writer held before is gone. */
 export function startMessage(): Writer {
   if (shared.bytes.length > KEPT_BYTES) shared.bytes = Buffer.allocUnsafeSlow(FIRST_BYTES);
   shared.at = shared.bytes.length;
+  shared.beyond = 0;
   return shared;
 }
 
-/** A copy of what was written, with gRPC's prefix. */
+/** A copy of what was written, with gRPC's prefix; what is beyond has to be sent behind it. */
 export function finishFrame(writer: Writer): Frame {
   const frame = Buffer.allocUnsafe(PREFIX_BYTES + writer.bytes.length - writer.at);
   writer.bytes.copy(frame, PREFIX_BYTES, writer.at);
-  return sealFrame(frame);
+  return sealFrame(frame, writer.beyond);
 }
 
 function reserve(writer: Writer, count: number): void {
@@ -220,10 +223,10 @@ function putVarint(writer: Writer, value: number): void {
 }
 
 /** Where a nested message ends: what is written after this goes into it, until `endMessage`. */
-export const beginMessage = (writer: Writer): number => writer.bytes.length - writer.at;
+export const beginMessage = ({ bytes, at, beyond }: Writer): number => bytes.length - at + beyond;
 
 export function endMessage(writer: Writer, field: number, begun: number): void {
-  putVarint(writer, writer.bytes.length - writer.at - begun);
+  putVarint(writer, beginMessage(writer) - begun);
   putVarint(writer, tagOf(field, WIRE.bytes));
 }
 
@@ -240,6 +243,14 @@ export function putBytes(writer: Writer, field: number, value: Uint8Array): void
   writer.at -= value.length;
   writer.bytes.set(value, writer.at);
   putVarint(writer, value.length);
+  putVarint(writer, tagOf(field, WIRE.bytes));
+}
+
+/** The first to be written, so the last of the message: so many bytes that are sent behind its frame. */
+export function putBeyond(writer: Writer, field: number, count: number): void {
+  if (writer.at !== writer.bytes.length) throw new Error('what is beyond the message has to be its end');
+  writer.beyond = count;
+  putVarint(writer, count);
   putVarint(writer, tagOf(field, WIRE.bytes));
 }
 

@@ -14,8 +14,12 @@ export interface UnaryMethod {
 
 /** The server's side of an open stream. After its end, of whichever side, all of these do nothing. */
 export interface ServerStream {
-  /** Never blocks: while the peer does not read, its own messages are not read either. */
-  write(frame: Frame): void;
+  /**
+   * Never blocks: while the peer does not read, its own messages are not read either.
+   *
+   * @param beyond the rest of the message; not to be changed afterwards.
+   */
+  write(frame: Frame, beyond?: readonly Uint8Array[]): void;
   /** Ends with OK, or with the failure. */
   end(failure?: Failure): void;
 }

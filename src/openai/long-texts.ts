@@ -18,8 +18,8 @@ export interface LongText {
 export interface LongTexts {
   /** The text that this string stands in for; undefined: it stands for itself. */
   of(value: string): LongText | undefined;
-  /** JSON with stand-ins, as bytes with what they stand for. */
-  restore(json: string): Buffer;
+  /** JSON with stand-ins, as bytes with what they stand for, in parts. */
+  restore(json: string): readonly Buffer[];
 }
 
 /** Where in the body, without the quotes. */
@@ -47,7 +47,17 @@ function ownBytes(text: string): Buffer {
   return bytes;
 }
 
-export const NO_LONG_TEXTS: LongTexts = { of: () => undefined, restore: ownBytes };
+/** Shorter ones are copied: each part has a price of its own. */
+const COPIED_BYTES = 16_384;
+
+const joined = (parts: readonly Buffer[]): Buffer => {
+  const bytes = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) at += part.copy(bytes, at);
+  return bytes;
+};
+
+export const NO_LONG_TEXTS: LongTexts = { of: () => undefined, restore: (json) => [ownBytes(json)] };
 
 /** UTF-16 unit of the four hex digits at `at`; -1 if they are none. */
 function unitAt(bytes: Uint8Array, at: number): number {
@@ -237,25 +247,24 @@ export function setAside(
     long: {
       of,
       restore(json) {
-        const found: { readonly from: number; readonly to: number; readonly text: LongText }[] = [];
-        let extra = 0;
-        for (const match of json.matchAll(STAND_IN)) {
-          const text = texts[Number(match[1])];
-          if (text === undefined) continue;
-          const from = match.index + 1;
-          found.push({ from, to: from + STAND_IN_LENGTH, text });
-          extra += text.raw.length - STAND_IN_LENGTH;
-        }
-        const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(json) + extra);
+        const found = [...json.matchAll(STAND_IN)].flatMap(({ index, 1: digits }) => {
+          const text = texts[Number(digits)];
+          return text === undefined ? [] : [{ from: index + 1, raw: text.raw }];
+        });
+        const whole: Buffer[] = [];
+        let copied: Buffer[] = [];
         let from = 0;
-        let at = 0;
-        for (const { from: start, to, text } of found) {
-          at += bytes.write(json.slice(from, start), at);
-          at += text.raw.copy(bytes, at);
-          from = to;
+        for (const { from: start, raw } of found) {
+          copied.push(Buffer.from(json.slice(from, start)));
+          from = start + STAND_IN_LENGTH;
+          if (raw.length < COPIED_BYTES) copied.push(raw);
+          else {
+            whole.push(joined(copied), raw);
+            copied = [];
+          }
         }
-        bytes.write(json.slice(from), at);
-        return bytes;
+        copied.push(Buffer.from(json.slice(from)));
+        return [...whole, joined(copied)];
       },
     },
   };

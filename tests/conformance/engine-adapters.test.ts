@@ -351,7 +351,9 @@ describe.each(ALL_ADAPTERS.map((adapter) => [adapter.title, adapter] as const))(
       const parsed = parseRequest(route, Buffer.from(JSON.stringify(body)), policy);
       if (parsed.kind !== 'ok') throw new Error(parsed.error.message);
       const sent = JSON.parse(
-        serialiseRequest(parsed.request, { maxOutputTokens: 7, includeUsage: false }).toString(),
+        Buffer.concat(
+          serialiseRequest(parsed.request, { maxOutputTokens: 7, includeUsage: false }),
+        ).toString(),
       ) as Record<string, unknown>;
       const read = adapter.outputCap[api].map((name) => sent[name]).find((value) => value !== undefined);
       expect(read).toBe(7);

@@ -53,8 +53,8 @@ const refusal = (said: readonly Said[]) => {
 const sent = (said: readonly Said[]) => {
   const one = said.find((entry) => entry.kind === 'send-on');
   if (one?.kind !== 'send-on') throw new Error('not sent on');
-  const { body } = one.request;
-  if (body === undefined) throw new Error('sent on as it came');
+  if (one.request.body === undefined) throw new Error('sent on as it came');
+  const body = Buffer.concat(one.request.body);
   return { ...one.request, body, json: JSON.parse(body.toString()) as Record<string, unknown> };
 };
 const run = (world: World, fields: object = {}, headFields: object = {}, nowMs = 0) => {

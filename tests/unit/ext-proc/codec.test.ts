@@ -12,6 +12,7 @@ import {
   headerOf,
   PASS,
 } from '../../../src/ext-proc/codec.ts';
+import type { Frame } from '../../../src/grpc/frames.ts';
 import { isMalformed } from '../../../src/grpc/protobuf.ts';
 import { type Message, referenceCodec } from '../../support/reference-codec.ts';
 
@@ -234,13 +235,14 @@ describe('an answer', () => {
     );
     fc.assert(
       fc.property(sizes, headerList, fc.array(text, { maxLength: 3 }), text, (sent, list, remove, where) => {
+        const parts = [sent.subarray(0, sent.length >> 1), sent.subarray(sent.length >> 1)];
         const frame = encodeRequestBody({
-          body: sent,
+          body: parts,
           set: list,
           remove,
           metadata: { namespace: 'space', key: 'endpoints', value: where },
         });
-        const decoded = reference.decodeResponse(frame);
+        const decoded = reference.decodeResponse(Buffer.concat([frame, ...parts]) as Frame);
         const { body: replaced } = decoded.request_body.response.body_mutation;
         expect(Buffer.compare(replaced, sent)).toBe(0);
         decoded.request_body.response.body_mutation.body = 'seen';
