@@ -59,7 +59,7 @@ async function checkEngine(
 
   const models = await askModels(endpoint, pool.health.timeoutMs);
   const wanted = [...config.models.values()]
-    .filter((model) => model.pool === pool.name)
+    .filter((model) => model.pool === pool.name || model.shadow?.pool === pool.name)
     .map(({ name }) => name);
   const missing = wanted.filter((name) => models?.includes(name) === false);
   if (models === undefined) {

@@ -1,6 +1,6 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
-import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
+import { createRequestLife, type LifeContext, type RequestLife } from '../../src/admission/request-life.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -57,6 +57,7 @@ export interface WorldOptions {
   readonly help?: EngineHelp;
   readonly store?: LimitStore;
   readonly unixMs?: number;
+  readonly copyTo?: LifeContext['copyTo'];
 }
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
@@ -161,6 +162,7 @@ export function createWorld(options: WorldOptions = {}): World {
     predictor: createPredictor(),
     occupancy,
     helpOf: () => options.help ?? NO_HELP,
+    ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,
