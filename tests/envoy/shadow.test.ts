@@ -1,5 +1,5 @@
 /** Copies of requests, with a real Envoy: one engine that answers clients, one that gets copies. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -534,5 +534,47 @@ describe('a reload', () => {
       expect(events.at(-1)).toBe('[DONE]');
       expect(events.length).toBeGreaterThan(3_000);
     }
+  });
+});
+
+describe('nothing is copied, and clients are served,', () => {
+  it('while Envoy does not know the cluster yet', async () => {
+    await shadowed(UNBOUNDED);
+    const path = `${stack.config.envoy.directory}/clusters.json`;
+    const written = readFileSync(path, 'utf8');
+    const { resources } = JSON.parse(written) as { readonly resources: readonly { readonly name: string }[] };
+    const put = (text: string): void => {
+      writeFileSync(`${path}.new`, text);
+      renameSync(`${path}.new`, path);
+    };
+    put(JSON.stringify({ resources: resources.filter(({ name }) => name !== CLUSTER) }));
+    await eventually(
+      () => clusters(),
+      (text) => !text.includes(CLUSTER),
+    );
+    const unknown = mark();
+    expect(statuses(await several(5, saying(unknown)))).toEqual([200]);
+    await sleep(SETTLED_MS);
+    expect(seenBy(next, unknown)).toEqual([]);
+    put(written);
+    await eventually(
+      () => clusters(),
+      (text) => text.includes(CLUSTER),
+    );
+    const known = mark();
+    await ask(saying(known));
+    await copiesOf(known, 1);
+    expect(seenBy(main, known)).toHaveLength(1);
+  });
+
+  it('while Fairlane is away', async () => {
+    await shadowed(UNBOUNDED);
+    await stack.service().drain();
+    const text = mark();
+    expect(statuses(await several(5, saying(text)))).toEqual([200]);
+    await sleep(SETTLED_MS);
+    expect(seenBy(main, text)).toHaveLength(5);
+    expect(seenBy(next, text)).toEqual([]);
+    await stack.restartService();
   });
 });
