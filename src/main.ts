@@ -34,7 +34,7 @@ import type { UsageRecord } from './meter/usage-record.ts';
 import { bodyTooLarge, draining as drainingError } from './openai/error-body.ts';
 import { createDispatcher } from './queue/dispatcher.ts';
 import { createTenantCaps } from './queue/tenant-caps.ts';
-import { adaptiveWindow } from './queue/window.ts';
+import { adaptiveWindow, type Gauges } from './queue/window.ts';
 import { decide } from './rate-limit-service/decide.ts';
 import { type LimitsWatcher, readLimits, watchLimits } from './rate-limit-service/fs-limits.ts';
 import { createRateLimitGrpcService } from './rate-limit-service/grpc-rate-limit.ts';
@@ -42,6 +42,7 @@ import type { Domains } from './rate-limit-service/limits-config.ts';
 import { createCatalog } from './route/catalog.ts';
 import { createDrains, type Drains } from './route/change/drain.ts';
 import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
+import { createShadows, type ShadowPoolView, type Shadows } from './route/change/shadows.ts';
 import { createPromptHasher, type PromptSource } from './route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import type { RotationChange } from './route/health/rotation.ts';
@@ -101,6 +102,8 @@ interface RunningPool {
   gauges: GaugeMonitor | undefined;
   /** Why an endpoint's gauges cannot be used, by its URL. */
   readonly unusable: Map<string, string>;
+  /** By endpoint, while it says: as its engine said last. */
+  readonly gaugesNow: Map<string, Gauges>;
   /** By endpoint, while it is healthy and known. */
   readonly engines: Map<string, EngineKind>;
   /** By endpoint, once asked. */
@@ -155,6 +158,14 @@ function canaryHealth(rollouts: Rollouts): Pick<HealthReport, 'canaries'> {
     return [model, { model: canary, weight, ...(why !== undefined && { rolledBack: why }) }] as const;
   });
   return entries.length === 0 ? {} : { canaries: Object.fromEntries(entries) };
+}
+
+/** Nothing where no model has a shadow. */
+function shadowHealth(shadows: Shadows, nowMs: number): Pick<HealthReport, 'shadows'> {
+  const entries = shadows
+    .list(nowMs)
+    .map(({ model, pool, fraction, running }) => [model, { pool, fraction, running }] as const);
+  return entries.length === 0 ? {} : { shadows: Object.fromEntries(entries) };
 }
 
 /** What probes depend on: a drain is no reason to begin them anew. */
@@ -250,9 +261,28 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const rollouts = createRollouts(config.models.values(), (rollout, { gate, detail }) =>
     tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
   );
+  const shadowPool = (name: string): ShadowPoolView | undefined => {
+    const pool = pools.get(name);
+    if (pool === undefined) return undefined;
+    const { endpoints, gaugesNow, drained, config: own } = pool;
+    return {
+      endpoints: endpoints.list(now()).map(({ url, healthy, ejected }) => ({
+        open: healthy && !ejected && !drained.has(url),
+        gauges: gaugesNow.get(url),
+      })),
+      windowPerEndpoint: own.windowPerEndpoint,
+    };
+  };
+  const shadows = createShadows(config.models.values(), {
+    poolOf: shadowPool,
+    onDrawn: metrics.shadowDrawn,
+  });
   const record = (usage: UsageRecord): void => {
     log.requestEnded(usage);
     metrics.requestEnded(usage);
+    if (usage.model !== undefined && usage.outcome === 'completed') {
+      shadows.learn(usage.model, usage.durationMs - usage.queueMs, usage.completionTokens);
+    }
   };
 
   const context = {
@@ -269,6 +299,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       pools.get(pool)?.config.routing !== 'least-loaded'
         ? hasher.hash(source)
         : undefined,
+    copyTo: (model: string, outputTokens: number, nowMs: number) =>
+      shadows.poolFor(model, Math.random, outputTokens, nowMs),
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,
@@ -346,6 +378,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onReport(endpoint, { kind, gauges, kvCapacityTokens }) {
         endpoints.setCapacity(endpoint.url, kvCapacityTokens);
         endpoints.gauges(endpoint.url, gauges, now());
+        pool.gaugesNow.set(endpoint.url, gauges);
         dispatcher.dispatch(now());
         const distrusted =
           pool.config.windowPerEndpoint === 'auto' &&
@@ -357,6 +390,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       },
       onUnusable(endpoint, detail) {
         endpoints.gauges(endpoint.url, 'unusable', now());
+        pool.gaugesNow.delete(endpoint.url);
         noteGauges(pool, endpoint, detail);
         const kind = pool.engines.get(endpoint.url);
         if (kind !== undefined && !pool.helps.has(endpoint.url)) void askHelp(pool, endpoint, kind);
@@ -504,6 +538,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           monitor: undefined,
           gauges: undefined,
           unusable: new Map(),
+          gaugesNow: new Map(),
           engines: new Map(),
           helps: new Map(),
           help: NO_HELP,
@@ -532,6 +567,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.monitor?.stop();
         pool.gauges?.stop();
         pool.unusable.clear();
+        pool.gaugesNow.clear();
         pool.engines.clear();
         pool.helps.clear();
         pool.help = NO_HELP;
@@ -651,6 +687,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       ]),
     ),
     ...canaryHealth(rollouts),
+    ...shadowHealth(shadows, now()),
   });
   const metricsServer = await startMetricsServer(config.service.metrics, metrics.registry, health, {
     drain: commandDrain,
@@ -690,6 +727,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     tenants.reconfigure(next);
     catalog.reconfigure(next);
     rollouts.reconfigure(next.models.values());
+    shadows.reconfigure(next.models.values());
     dispatcher.reconfigure(next.queue, now());
     log.setLevel(next.log.level);
     if (limitsChanged) openLimits(next.rateLimit, false);

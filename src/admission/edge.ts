@@ -20,6 +20,8 @@ export interface SendOn {
   readonly pool: string;
   /** Ordered `ip:port`. */
   readonly addresses: readonly string[];
+  /** Pool that gets a copy, whose answer nobody sees. */
+  readonly copyTo?: string;
 }
 
 /** What of the response body the life wants to see. */

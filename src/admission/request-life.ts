@@ -72,6 +72,8 @@ export interface LifeContext {
   readonly helpOf: (pool: string) => EngineHelp;
   /** The prompt as its pool's choice of endpoints knows it; undefined where that goes by load alone. */
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
+  /** The pool that gets a copy of a request of this model, if one does; undefined: no model has a shadow. */
+  readonly copyTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -339,10 +341,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       end('aborted', 'queued', undefined, nowMs);
       return;
     }
+    const copyTo = request && context.copyTo?.(request.model, predictedOutput, nowMs);
     edge.sendOn({
       body: body === AS_IT_CAME ? undefined : withPriorityOf(body, granted.quiet),
       pool: granted.pool,
       addresses: granted.slot.addresses,
+      ...(copyTo !== undefined && { copyTo }),
     });
   };
 

@@ -59,7 +59,7 @@ async function checkEngine(
 
   const models = await askModels(endpoint, pool.health.timeoutMs);
   const wanted = [...config.models.values()]
-    .filter((model) => model.pool === pool.name)
+    .filter((model) => model.pool === pool.name || model.shadow?.pool === pool.name)
     .map(({ name }) => name);
   const missing = wanted.filter((name) => models?.includes(name) === false);
   if (models === undefined) {
@@ -74,6 +74,16 @@ async function checkEngine(
   const page = adapter === undefined ? undefined : await askServerInfo(endpoint, adapter, timeoutMs);
   checkSequences(pool, endpoint, adapter?.info?.maxSequences(page), tell);
   const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
+  if (
+    gauges.kind === 'unusable' &&
+    [...config.models.values()].some((one) => one.shadow?.pool === pool.name)
+  ) {
+    tell(
+      'problem',
+      `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
+    );
+    return;
+  }
   if (gauges.kind === 'unusable') {
     const auto = pool.windowPerEndpoint === 'auto';
     tell(

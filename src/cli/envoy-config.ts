@@ -3,7 +3,8 @@ import { stringify } from 'yaml';
 import type { Config } from '../config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf, serviceClusterOf } from '../envoy/bootstrap.ts';
 import { clusterOf } from '../envoy/dynamic-files.ts';
-import type { Json } from '../envoy/envoy-json.ts';
+import type { Json, JsonMap } from '../envoy/envoy-json.ts';
+import { shadowClustersOf } from '../envoy/shadow-clusters.ts';
 import { loadOrThrow } from './running.ts';
 
 const PARTS = ['bootstrap', 'http-filters', 'routes', 'clusters'] as const;
@@ -16,6 +17,12 @@ const NOTES: Readonly<Record<EnvoyConfigPart, string>> = {
   clusters: 'For static_resources.clusters.',
 };
 
+/** Where the type is given by the place. */
+function withoutType(typed: JsonMap): JsonMap {
+  const { '@type': _, ...cluster } = typed;
+  return cluster;
+}
+
 function partOf(config: Config, part: EnvoyConfigPart): Json {
   switch (part) {
     case 'bootstrap':
@@ -27,10 +34,8 @@ function partOf(config: Config, part: EnvoyConfigPart): Json {
     case 'clusters':
       return [
         serviceClusterOf(config),
-        ...[...config.pools.values()].map((pool) => {
-          const { '@type': _, ...cluster } = clusterOf(config, pool);
-          return cluster;
-        }),
+        ...[...config.pools.values()].map((pool) => withoutType(clusterOf(config, pool))),
+        ...shadowClustersOf(config).map(withoutType),
       ];
   }
 }

@@ -9,6 +9,7 @@ import {
   type LaneConfig,
   type Limits,
   type RedisConfig,
+  type ShadowConfig,
   type TenantConfig,
 } from './config.ts';
 import type { WrittenConfig } from './schema.ts';
@@ -36,7 +37,8 @@ export function buildConfig(
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
-  const modelPools = new Set(Object.values(written.models).map(({ pool }) => pool));
+  const shadowPools = new Set(Object.values(written.models).flatMap(({ shadow }) => shadow?.pool ?? []));
+  const modelPools = new Set([...shadowPools, ...Object.values(written.models).map(({ pool }) => pool)]);
   const keysOf = byTenant(keys);
   const { fairnessHeader, tenant: unnamed } = written.picker;
   const config: Config = {
@@ -48,7 +50,7 @@ export function buildConfig(
       admin: written.envoy.admin,
       directory,
       failureMode: written.envoy.failureMode,
-      fallbackPool: written.envoy.fallbackPool ?? poolNames[0] ?? '',
+      fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !shadowPools.has(name)) ?? '',
       maxBodyBytes: written.envoy.maxBodySize,
     },
     service: {
@@ -112,7 +114,7 @@ export function buildConfig(
       }),
     ),
     models: new Map(
-      Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary }]) => [
+      Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary, shadow }]) => [
         name,
         {
           name,
@@ -122,6 +124,7 @@ export function buildConfig(
           ...(canary !== undefined && {
             canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
           }),
+          ...(shadow !== undefined && { shadow: shadowOf(shadow) }),
         },
       ]),
     ),
@@ -150,6 +153,8 @@ export function buildConfig(
   return freeze(config);
 }
 
+type WrittenShadow = NonNullable<WrittenConfig['models'][string]['shadow']>;
+
 function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
   const { sentinels, sentinelName = '', cluster, username, keyPrefix, maxWait, failureShare } = written;
   const of = (looked: Looked | undefined): string | undefined =>
@@ -177,6 +182,14 @@ function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSec
     failureShare,
   };
 }
+
+const shadowOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: WrittenShadow): ShadowConfig => ({
+  pool,
+  fraction: percent / 100,
+  maxConcurrent,
+  perSecond,
+  maxDurationMs: maxDuration,
+});
 
 /** What the URL says of them comes first. */
 function withCredentials(url: string, username = '', password = ''): string {

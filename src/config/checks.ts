@@ -27,13 +27,16 @@ type Mapping = Readonly<Record<string, unknown>>;
 export const isMapping = (value: unknown): value is Mapping =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-function at(value: unknown, ...path: readonly string[]): unknown {
+export function at(value: unknown, ...path: readonly string[]): unknown {
   let here = value;
   for (const step of path) here = isMapping(here) && Object.hasOwn(here, step) ? here[step] : undefined;
   return here;
 }
 
-const entriesAt = (value: unknown, ...path: readonly string[]): readonly (readonly [string, unknown])[] => {
+export const entriesAt = (
+  value: unknown,
+  ...path: readonly string[]
+): readonly (readonly [string, unknown])[] => {
   const found = at(value, ...path);
   return isMapping(found) ? Object.entries(found) : [];
 };
@@ -219,8 +222,14 @@ export function checkReferences({ root, report, hide }: Check): void {
     const path = ['models', model, 'canary', 'model'];
     if (canary === model) report.problem(path, 'is the model itself; name another version');
     else mustExist('model', models, path, canary);
+    mustExist('pool', pools, ['models', model, 'shadow', 'pool'], at(settings, 'shadow', 'pool'));
   }
-  const named = new Set(entriesAt(root, 'models').map(([, settings]) => at(settings, 'pool')));
+  const named = new Set(
+    entriesAt(root, 'models').flatMap(([, settings]) => [
+      at(settings, 'pool'),
+      at(settings, 'shadow', 'pool'),
+    ]),
+  );
   const discovering = pools.some((pool) => !named.has(pool));
   checkAliases(models, discovering, { root, report, hide });
   const usable = [...models, ...entriesAt(root, 'aliases').map(([alias]) => alias)];

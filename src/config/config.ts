@@ -89,7 +89,7 @@ export interface PoolConfig {
     /** Time in which one that has returned gets back to its whole window. */
     readonly slowStartMs: number;
   };
-  /** True when no configured model names this pool: its models are asked of its endpoints (`/v1/models`). */
+  /** True when no configured model names this pool, not even for copies: its models are asked of its endpoints (`/v1/models`). */
   readonly discoverModels: boolean;
 }
 
@@ -107,6 +107,18 @@ export interface RolloutConfig {
   readonly salt: string;
 }
 
+/** A pool that gets copies of a model's requests; nobody sees its answers. */
+export interface ShadowConfig {
+  readonly pool: string;
+  /** Part of the requests, 0 to 1. */
+  readonly fraction: number;
+  /** Copies that run at once. */
+  readonly maxConcurrent: number;
+  readonly perSecond: number;
+  /** Envoy ends a copy that takes longer. */
+  readonly maxDurationMs: number;
+}
+
 interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
@@ -115,6 +127,7 @@ interface ModelConfig {
   /** Models or aliases that serve in its place when it cannot, in their order. */
   readonly fallback: readonly string[];
   readonly canary?: RolloutConfig;
+  readonly shadow?: ShadowConfig;
 }
 
 /** A request class: it has a share of the window, and an order. */

@@ -20,6 +20,7 @@ import type { Config } from './config.ts';
 import { createReport, hiding } from './report.ts';
 import { configSchema } from './schema.ts';
 import { SHORT_KEY } from './secrets.ts';
+import { checkShadows } from './shadow-checks.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
@@ -69,6 +70,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const checked = configSchema.safeParse(source.value);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
+  checkShadows(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
   const endpoints = checkEndpoints(check);

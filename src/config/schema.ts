@@ -405,6 +405,31 @@ const pool = section(
   'A pool: interchangeable endpoints.',
 );
 
+const shadow = section(
+  {
+    pool: name(
+      'Pool that gets the copies. It must serve the model under the same name, and no model of this mapping.',
+    ),
+    percent: number([0, 100], 'Part of the model’s requests that are copied, in percent.'),
+    maxConcurrent: integer(
+      1,
+      1_000,
+      'Copies that run at once. Of models with one shadow pool the numbers are added up.',
+    ).prefault(8),
+    perSecond: number(
+      [0.01, 10_000],
+      'Copies that begin in a second, on average; as many may begin at once (at least one).',
+    ).prefault(5),
+    maxDuration: duration(
+      '100ms',
+      '1h',
+      '60s',
+      'A copy that takes longer is broken off. Models with one shadow pool must agree on it.',
+    ).prefault('60s'),
+  },
+  'A pool that gets copies of part of the requests: nobody sees its answers, and nothing is charged for them. Default: none.',
+);
+
 const tenant = section(
   {
     tier: name('Tier whose limits apply.').optional(),
@@ -564,6 +589,7 @@ export const configSchema = section(
             },
             'A new version that has part of the requests until it fails or is slow more often. Default: none.',
           ).optional(),
+          shadow: shadow.optional(),
         },
         'A model.',
       ),

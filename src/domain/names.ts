@@ -4,6 +4,12 @@
 export const TENANT_HEADER = 'x-fairlane-tenant';
 /** Request header that the service sets to the chosen pool; Envoy's route turns it into a cluster. */
 export const POOL_HEADER = 'x-fairlane-pool';
+/**
+ * Request header that the service sets to the cluster that gets a copy; Envoy's route reads it. It has the form of a
+ * pseudo-header on purpose: a client that sends one is refused, and Envoy writes none to an HTTP/1.1 engine. An ordinary header
+ * could not be hidden, because Envoy reads it after the route and the filters on the way to the engine have removed theirs.
+ */
+export const SHADOW_HEADER = ':fairlane-shadow';
 /** Response header that names the model that served a request, when it is not the one that was asked for. */
 export const MODEL_HEADER = 'x-fairlane-model';
 /** Every client-sent header with this prefix is removed before anything reads it. */
@@ -18,6 +24,8 @@ export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
 export const SERVICE_CLUSTER = 'fairlane';
 /** Envoy cluster of a pool. */
 export const clusterOfPool = (pool: string): string => `pool-${pool}`;
+/** Envoy cluster of the copies for a pool. */
+export const clusterOfShadow = (pool: string): string => `fairlane-shadow-${pool}`;
 
 /** The Endpoint Picker Protocol of the Gateway API Inference Extension (proposal 004). */
 export const PICKER = {

@@ -10,6 +10,7 @@ import {
   RESERVED_HEADER_PREFIX,
   RESPONSE_DETAILS_PREFIX,
   SERVICE_CLUSTER,
+  SHADOW_HEADER,
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
@@ -98,6 +99,9 @@ const upstream = (target: JsonMap, retries: number): JsonMap => ({
   },
 });
 
+/** A copy for the cluster that the service names, if it names one. Always there: routes do not change while Envoy runs. */
+const copies: JsonMap = { cluster_header: SHADOW_HEADER, disable_shadow_host_suffix_append: true };
+
 /**
  * The allow-list as routes. The service sends a request to a pool by a header; without it (the service is away, and
  * the failure mode is open) the fallback pool serves it.
@@ -114,7 +118,10 @@ export function routesOf(config: Config): readonly JsonMap[] {
     return [
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),
-        route: upstream({ cluster_header: POOL_HEADER }, retries),
+        route: {
+          ...upstream({ cluster_header: POOL_HEADER }, retries),
+          ...(method === 'POST' && { request_mirror_policies: [copies] }),
+        },
         request_headers_to_remove: hidden,
       },
       {

@@ -1,49 +1,17 @@
 /** The files that Envoy watches: keys, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
+import { endpointsFile, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
-
-const endpointsFile = (pool: string): string => `endpoints-${pool}.json`;
-
-const policy = (name: string, config: JsonMap): JsonMap => ({
-  typed_extension_config: {
-    name: `envoy.load_balancing_policies.${name}`,
-    typed_config: config,
-  },
-});
-
-/** What was sent and not acknowledged for so long was sent to nobody. */
-const UNACKNOWLEDGED_MS = 5_000;
+import { shadowClustersOf } from './shadow-clusters.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
   return {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfPool(pool.name),
-    type: 'EDS',
-    connect_timeout: '2s',
+    ...enginesOf(config, pool.name),
     circuit_breakers: noLimits,
-    // A host that is gone without a word is noticed in seconds: while it should answer, and while it should take a request.
-    upstream_connection_options: {
-      tcp_keepalive: { keepalive_probes: 3, keepalive_time: 3, keepalive_interval: 1 },
-    },
-    upstream_bind_config: {
-      socket_options: [
-        {
-          description: 'TCP_USER_TIMEOUT of Linux',
-          level: 6,
-          name: 18,
-          int_value: UNACKNOWLEDGED_MS,
-          state: 'STATE_PREBIND',
-        },
-      ],
-    },
-    eds_cluster_config: {
-      eds_config: {
-        path_config_source: { path: `${config.envoy.directory}/${endpointsFile(pool.name)}` },
-        resource_api_version: 'V3',
-      },
-    },
     load_balancing_policy: {
       policies: [
         policy('override_host', {
@@ -52,11 +20,7 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
             { metadata: { key: METADATA_NAMESPACE, path: [{ key: ENDPOINTS_METADATA_KEY }] } },
           ],
           fallback_policy: {
-            policies: [
-              policy('least_request', {
-                ...type('envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest'),
-              }),
-            ],
+            policies: [leastRequest],
           },
         }),
       ],
@@ -110,6 +74,11 @@ export function dynamicFilesOf(
   for (const pool of config.pools.values()) {
     files.set(endpointsFile(pool.name), { resources: [endpointsOf(pool, resolved)] });
   }
-  files.set(CLUSTERS_FILE, { resources: [...config.pools.values()].map((pool) => clusterOf(config, pool)) });
+  files.set(CLUSTERS_FILE, {
+    resources: [
+      ...[...config.pools.values()].map((pool) => clusterOf(config, pool)),
+      ...shadowClustersOf(config),
+    ],
+  });
   return files;
 }

@@ -8,10 +8,12 @@ import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../
 import type { RequestLife } from '../admission/request-life.ts';
 import {
   clusterOfPool,
+  clusterOfShadow,
   ENDPOINTS_METADATA_KEY,
   METADATA_NAMESPACE,
   POOL_HEADER,
   RESPONSE_DETAILS_PREFIX,
+  SHADOW_HEADER,
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
@@ -95,13 +97,13 @@ class ProcessStream implements Edge, StreamHandler {
     this.stream.write(encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details }));
   }
 
-  sendOn({ body, pool, addresses }: SendOn): void {
+  sendOn({ body, pool, addresses, copyTo }: SendOn): void {
+    const set: [string, string][] = [[POOL_HEADER, clusterOfPool(pool)]];
+    if (body !== undefined) set.push(['content-length', String(lengthOf(body))]);
+    if (copyTo !== undefined) set.push([SHADOW_HEADER, clusterOfShadow(copyTo)]);
     const frame = encodeRequestBody({
       ...(body !== undefined && { body }),
-      set: [
-        [POOL_HEADER, clusterOfPool(pool)],
-        ...(body === undefined ? [] : [['content-length', String(lengthOf(body))] as const]),
-      ],
+      set,
       remove: REMOVED,
       metadata: {
         namespace: METADATA_NAMESPACE,

@@ -35,6 +35,14 @@ interface CanaryHealth {
   readonly rolledBack?: { readonly gate: string; readonly detail: string };
 }
 
+interface ShadowHealth {
+  readonly pool: string;
+  /** Part of the requests, 0 to 1. */
+  readonly fraction: number;
+  /** Copies that are thought to run. */
+  readonly running: number;
+}
+
 /** What a drain was answered. */
 export type DrainAnswer =
   | { readonly kind: 'draining'; readonly last: boolean }
@@ -56,6 +64,8 @@ export interface HealthReport {
   readonly pools: Readonly<Record<string, PoolHealth>>;
   /** By model: its canary. Only where one is configured. */
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
+  /** By model: the pool that gets copies. Only where one is configured. */
+  readonly shadows?: Readonly<Record<string, ShadowHealth>>;
 }
 
 /** What commands are answered by. Bodies are JSON. */

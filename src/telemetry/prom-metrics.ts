@@ -69,6 +69,8 @@ const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
+  /** A request of a model with a shadow was drawn: `copy`, or why it was not copied. */
+  readonly shadowDrawn: (model: string, decision: string) => void;
   /** There is a Redis: its gauges are shown from now on. */
   readonly watchRedis: (status: () => RedisStatus) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
@@ -232,6 +234,18 @@ export function createMetrics(source: MetricsSource): Metrics {
       this.reset();
       for (const { model, canary, weight } of source.rollouts()) this.set({ model, canary }, weight);
     },
+  });
+  const shadowCopies = new Counter({
+    name: 'fairlane_shadow_copies_total',
+    help: 'Requests of the model that Envoy was told to copy to its shadow pool.',
+    labelNames: ['model'],
+    registers,
+  });
+  const shadowSkips = new Counter({
+    name: 'fairlane_shadow_skips_total',
+    help: 'Requests that were drawn for a copy and not copied, by reason: unhealthy (an endpoint of the pool is, or is drained), unknown (no gauges), behind (requests wait there, or it is full), too-many (maxConcurrent) or too-fast (perSecond).',
+    labelNames: ['model', 'reason'],
+    registers,
   });
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',
@@ -411,6 +425,10 @@ export function createMetrics(source: MetricsSource): Metrics {
       rateLimitHits.inc({ domain, key: known ? metricKey : 'other', outcome }, hits);
     },
     requestEnded: count,
+    shadowDrawn(model, decision) {
+      if (decision === 'copy') shadowCopies.inc({ model });
+      else shadowSkips.inc({ model, reason: decision });
+    },
     event(event: ServiceEvent) {
       if (event.kind === 'config-reloaded') reloads.inc({ result: 'applied' });
       else if (event.kind === 'config-refused') reloads.inc({ result: 'refused' });

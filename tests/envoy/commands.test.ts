@@ -309,6 +309,27 @@ describe('fairlane doctor', () => {
     expect(code).toBe(1);
   });
 
+  it('looks whether a shadow’s engine can have the copies', async () => {
+    const engine = await startSimulator({
+      profile: parseProfile('test', {}),
+      models: ['demo', 'embedder'],
+    });
+    const next = await startSimulator({ profile: parseProfile('test', {}), models: ['demo-next'] });
+    const { code, text } = await doctor(
+      (config) => {
+        config['pools'].next = { endpoints: [next.url], gauges: { path: '/nowhere' } };
+        config['models'].demo.shadow = { pool: 'next', percent: 1 };
+      },
+      [engine.url],
+    );
+    await Promise.all([engine.close(), next.close()]);
+    expect(text).toMatch(
+      /^problem .*does not serve demo, which the configuration names; it serves demo-next$/m,
+    );
+    expect(text).toMatch(/^problem .*nothing is copied to this pool without gauges/m);
+    expect(code).toBe(1);
+  });
+
   it('asks a running service over gRPC, as Envoy does', async () => {
     const engine = await startSimulator({
       profile: parseProfile('test', {}),

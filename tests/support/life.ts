@@ -61,6 +61,7 @@ export interface WorldOptions {
   readonly help?: EngineHelp;
   readonly store?: LimitStore;
   readonly unixMs?: number;
+  readonly copyTo?: LifeContext['copyTo'];
 }
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
@@ -165,6 +166,7 @@ export function createWorld(options: WorldOptions = {}): World {
     predictor: createPredictor(),
     occupancy,
     helpOf: () => options.help ?? NO_HELP,
+    ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,

@@ -25,7 +25,7 @@ export interface ShadowPool {
   readonly window: number;
 }
 
-type ShadowDecision =
+export type ShadowDecision =
   | { readonly kind: 'copy' }
   | {
       readonly kind: 'skip';
@@ -37,9 +37,10 @@ export interface Shadow {
    * A `copy` is counted as begun.
    *
    * @param draw random, 0 ≤ draw < 1.
+   * @param poolNow asked only of a request that is drawn.
    * @param expectedMs how long the copy is likely to run; more than maxDurationMs counts as that.
    */
-  decide(draw: number, pool: ShadowPool, expectedMs: number, nowMs: number): ShadowDecision;
+  decide(draw: number, poolNow: () => ShadowPool, expectedMs: number, nowMs: number): ShadowDecision;
   running(nowMs: number): number;
   reconfigure(config: ShadowConfig): void;
 }
@@ -69,8 +70,9 @@ export function createShadow(initial: ShadowConfig): Shadow {
   });
 
   return {
-    decide(draw, pool, expectedMs, nowMs) {
+    decide(draw, poolNow, expectedMs, nowMs) {
       if (draw >= config.fraction) return skip('not-drawn');
+      const pool = poolNow();
       if (pool.healthy <= 0) return skip('unhealthy');
       if (pool.running === undefined || pool.waiting === undefined) return skip('unknown');
       const count = running(nowMs);

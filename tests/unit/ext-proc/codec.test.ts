@@ -12,7 +12,6 @@ import {
   headerOf,
   PASS,
 } from '../../../src/ext-proc/codec.ts';
-import type { Frame } from '../../../src/grpc/frames.ts';
 import { isMalformed } from '../../../src/grpc/protobuf.ts';
 import { type Message, referenceCodec } from '../../support/reference-codec.ts';
 
@@ -242,7 +241,7 @@ describe('an answer', () => {
           remove,
           metadata: { namespace: 'space', key: 'endpoints', value: where },
         });
-        const decoded = reference.decodeResponse(Buffer.concat([frame, ...parts]) as Frame);
+        const decoded = reference.decodeResponse(Buffer.concat([frame, ...parts]));
         const { body: replaced } = decoded.request_body.response.body_mutation;
         expect(Buffer.compare(replaced, sent)).toBe(0);
         decoded.request_body.response.body_mutation.body = 'seen';

@@ -9,7 +9,8 @@ const config: ShadowConfig = {
   burst: 5,
   maxDurationMs: 60_000,
 };
-const pool: ShadowPool = { healthy: 1, running: 0, waiting: 0, window: 8 };
+const idle: ShadowPool = { healthy: 1, running: 0, waiting: 0, window: 8 };
+const pool = () => idle;
 
 describe('a request', () => {
   it('is copied when it is drawn', () => {
@@ -24,7 +25,16 @@ describe('a request', () => {
     ['behind', { waiting: 1 }],
     ['behind', { running: 8 }],
   ])('is not copied to a pool that is %s', (reason, state) => {
-    expect(createShadow(config).decide(0, { ...pool, ...state }, 100, 0)).toEqual({ kind: 'skip', reason });
+    expect(createShadow(config).decide(0, () => ({ ...idle, ...state }), 100, 0)).toEqual({
+      kind: 'skip',
+      reason,
+    });
+  });
+  it('that is not drawn costs no look at the pool', () => {
+    const look = (): ShadowPool => {
+      throw new Error('looked');
+    };
+    expect(createShadow(config).decide(0.9, look, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
   });
   it('is not copied while as many run as may, until they could have ended', () => {
     const shadow = createShadow(config);
@@ -53,7 +63,7 @@ it('never more copies than may run or begin, whatever comes', () => {
         let nowMs = 0;
         for (const { draw, expectedMs, afterMs } of steps) {
           nowMs += afterMs;
-          if (shadow.decide(draw, { ...pool, window: 100 }, expectedMs, nowMs).kind === 'copy')
+          if (shadow.decide(draw, () => ({ ...idle, window: 100 }), expectedMs, nowMs).kind === 'copy')
             begun.push(nowMs);
           expect(shadow.running(nowMs)).toBeLessThanOrEqual(maxConcurrent);
         }

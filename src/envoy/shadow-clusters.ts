@@ -1,0 +1,51 @@
+/**
+ * Clusters that copies go to, one for each pool that gets any. Apart from the pool's own, because Envoy must bound copies: nobody
+ * else knows when they end. Envoy chooses the endpoint itself.
+ */
+import type { Config, ShadowConfig } from '../config/config.ts';
+import { clusterOfShadow } from '../domain/names.ts';
+import { enginesOf, leastRequest } from './engine-cluster.ts';
+import { duration, type JsonMap, NO_LIMIT, type } from './envoy-json.ts';
+
+function clusterOf(config: Config, pool: string, shadows: readonly ShadowConfig[]): JsonMap {
+  const most = shadows.reduce((sum, { maxConcurrent }) => sum + maxConcurrent, 0);
+  // Of one pool they are the same.
+  const longestMs = Math.max(...shadows.map(({ maxDurationMs }) => maxDurationMs));
+  return {
+    ...type('envoy.config.cluster.v3.Cluster'),
+    name: clusterOfShadow(pool),
+    ...enginesOf(config, pool),
+    // A copy too many is dropped. Were connections limited too, it would wait for one, and run after its time.
+    circuit_breakers: {
+      thresholds: [
+        {
+          priority: 'DEFAULT',
+          max_connections: NO_LIMIT,
+          max_pending_requests: most,
+          max_requests: most,
+          max_retries: 0,
+        },
+      ],
+    },
+    load_balancing_policy: { policies: [leastRequest] },
+    typed_extension_protocol_options: {
+      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+        ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
+        explicit_http_config: { http_protocol_options: {} },
+        common_http_protocol_options: { max_stream_duration: duration(longestMs) },
+      },
+    },
+  };
+}
+
+/** None where no model has a shadow. */
+export function shadowClustersOf(config: Config): readonly JsonMap[] {
+  const byPool = new Map<string, ShadowConfig[]>();
+  for (const { shadow } of config.models.values()) {
+    if (shadow === undefined) continue;
+    const others = byPool.get(shadow.pool);
+    if (others === undefined) byPool.set(shadow.pool, [shadow]);
+    else others.push(shadow);
+  }
+  return [...byPool].map(([pool, shadows]) => clusterOf(config, pool, shadows));
+}
