@@ -14,10 +14,12 @@ import type { MakeRouter, Router, Sent } from './simulation.ts';
 import { type Ask, BYTES_PER_TOKEN } from './traces.ts';
 
 /** What Fairlane would have learned: the mean output of these traces is near it. */
-const PREDICTED_OUTPUT = 180;
-const SEED = Uint32Array.from([0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0]);
+export const PREDICTED_OUTPUT = 180;
+export const SEED = Uint32Array.from([
+  0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0,
+]);
 const ALWAYS = { room: () => true, permits: () => true };
-const NOTHING_LEARNED = { firstToken() {}, ended() {}, waiting() {} };
+const NOTHING_LEARNED = { firstToken() {}, ended() {}, gauges() {} };
 
 export const roundRobin: MakeRouter = (engines) => {
   let turn = -1;
@@ -52,7 +54,7 @@ export const leastRequests: MakeRouter = (engines) => {
   };
 };
 
-const requestOf = (ask: Ask, prompt: PromptHashes | undefined): ChoiceRequest => ({
+export const requestOf = (ask: Ask, prompt: PromptHashes | undefined): ChoiceRequest => ({
   prompt,
   promptBytes: ask.promptTokens * BYTES_PER_TOKEN,
   promptTokens: ask.promptTokens,
@@ -92,9 +94,9 @@ function createBooks(candidates: readonly CandidateState[]) {
       one.candidate.kvTokens -= one.request.totalTokens;
       return one;
     },
-    waiting: (endpoint: number, requests: number): void => {
+    gauges: (endpoint: number, { waiting }: { readonly waiting: number }): void => {
       const candidate = candidates[endpoint];
-      if (candidate !== undefined) candidate.waiting = requests;
+      if (candidate !== undefined) candidate.waiting = waiting;
     },
   };
 }
@@ -133,7 +135,7 @@ export const fairlane =
         const one = books.end(sent);
         if (one !== undefined) router.ended(one.request, one.candidate);
       },
-      waiting: books.waiting,
+      gauges: books.gauges,
     };
   };
 
@@ -200,6 +202,6 @@ export const loadOracle =
       },
       firstToken: books.firstToken,
       ended: (sent) => void books.end(sent),
-      waiting: books.waiting,
+      gauges: books.gauges,
     };
   };

@@ -1,6 +1,6 @@
 /**
- * Several simulated engines, on a virtual clock: a router says where each request goes, and it goes at once. No queue of
- * Fairlane's, no windows: what is compared is the choice alone.
+ * Several simulated engines, on a virtual clock: a router says where each request goes, and mostly it goes at once: no queue of
+ * Fairlane's, no windows. What is compared then is the choice alone; whole.ts has the queue and the windows too.
  */
 import { createEventQueue } from '../../src/bench/event-queue.ts';
 import { createEngine, type Engine } from '../../src/simulator/engine.ts';
@@ -16,10 +16,14 @@ export interface Sent {
 export interface Router {
   /** The endpoint, by number. */
   pick(ask: Ask, nowMs: number): number;
+  /** Instead of pick(): `go` is called when its turn is, which may be at once. */
+  place?(ask: Ask, nowMs: number, go: (endpoint: number, nowMs: number) => void): void;
   firstToken(sent: Sent, nowMs: number): void;
   ended(sent: Sent, nowMs: number): void;
-  /** Requests that wait in an engine, from its gauges. */
-  waiting(endpoint: number, requests: number): void;
+  /** What an engine says of itself, once a second. */
+  gauges(endpoint: number, gauges: ReturnType<Engine['gauges']>, nowMs: number): void;
+  /** Its gauges are read five times as often. */
+  eager?(endpoint: number, nowMs: number): boolean;
 }
 
 /** @param engines only an oracle may look into them. */
@@ -38,6 +42,7 @@ export interface RunResult {
 
 const HOP_MS = 0.5;
 const SCRAPE_MS = 1_000;
+const EAGER_SCRAPE_MS = 200;
 
 interface Running extends Sent {
   readonly conversation: Conversation;
@@ -89,12 +94,20 @@ export function simulate(
   };
 
   const send = (ask: Ask, conversation: Conversation, nowMs: number): void => {
-    const endpoint = router.pick(ask, nowMs);
+    const arrivedMs = nowMs;
+    const go = (endpoint: number, sentMs: number): void =>
+      release({ ask, endpoint, conversation, atMs: arrivedMs }, sentMs);
+    if (router.place === undefined) go(router.pick(ask, nowMs), nowMs);
+    else router.place(ask, nowMs, go);
+  };
+
+  const release = (sent: Running, nowMs: number): void => {
+    const { ask, endpoint } = sent;
     const id = String(made);
     made += 1;
     requests[endpoint] = (requests[endpoint] ?? 0) + 1;
     promptTokens += ask.promptTokens;
-    running.set(id, { ask, endpoint, conversation, atMs: nowMs });
+    running.set(id, sent);
     events.at(nowMs + HOP_MS, (atMs) => {
       engines[endpoint]?.add({
         id,
@@ -117,11 +130,14 @@ export function simulate(
     events.at(nowMs + next.thinkMs, (atMs) => send(next.ask, conversation, atMs));
   };
 
+  let looks = 0;
   const scrape = (nowMs: number): void => {
+    const isDue = looks % (SCRAPE_MS / EAGER_SCRAPE_MS) === 0;
+    looks += 1;
     engines.forEach((engine, i) => {
-      router.waiting(i, engine.gauges().waiting);
+      if (isDue || router.eager?.(i, nowMs) === true) router.gauges(i, engine.gauges(), nowMs);
     });
-    if (open > 0) events.at(nowMs + SCRAPE_MS, scrape);
+    if (open > 0) events.at(nowMs + EAGER_SCRAPE_MS, scrape);
   };
 
   for (const conversation of trace.conversations) {
