@@ -16,6 +16,27 @@
  * Invariant: 1 ≤ limit ≤ most.
  */
 
+/** The largest of what was added in the last PEAK_MS, and up to as long before. */
+function createPeak() {
+  let current = 0;
+  let previous = 0;
+  let sinceMs = Number.NEGATIVE_INFINITY;
+  return {
+    before(nowMs: number): number {
+      if (nowMs - sinceMs >= 2 * PEAK_MS) return 0;
+      return nowMs - sinceMs >= PEAK_MS ? current : Math.max(current, previous);
+    },
+    add(value: number, nowMs: number): void {
+      if (nowMs - sinceMs >= PEAK_MS) {
+        previous = nowMs - sinceMs >= 2 * PEAK_MS ? 0 : current;
+        current = 0;
+        sinceMs = nowMs;
+      }
+      current = Math.max(current, value);
+    },
+  };
+}
+
 /** What an engine says of itself. */
 export interface Gauges {
   /** Sequences in its batch. */
@@ -78,6 +99,13 @@ const FULL_LOOKS = 2;
 /** A trial that does not fill any more ends after so many looks; the next begins after a pause that doubles. */
 const TRIAL_LOOKS = 8;
 const TRIAL_PAUSE_MS = 5_000;
+
+/** The largest batch counts for so long, and up to twice as long. */
+const PEAK_MS = 30_000;
+/** As long as the longest prompt takes, about. */
+const STEADY_LOOKS = 8;
+/** Part of a full batch that may be between two requests. */
+const BATCH_NOISE = 1 / 16;
 
 const TTFT_ROUND_MS = 250;
 const MIN_TTFT_SAMPLES = 5;
@@ -220,7 +248,10 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
   let last: Gauges | undefined;
   /** Our own count has moved while the gauges have not. */
   let weMoved = false;
-  /** Samples in a row in which requests waited. */
+  const peak = createPeak();
+  /** Looks in which the batch was as large, while requests waited. */
+  let steady = { running: 0, looks: 0 };
+  /** Samples in a row in which requests waited beside a full batch. */
   let waited = 0;
   /** Part of the first tokens, lately, that were later than a step and their prompts explain. */
   let late = 0;
@@ -246,13 +277,28 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     return !frozen && wrong < WRONG_AFTER;
   };
 
+  /**
+   * A batch that was larger of late, or grows while requests wait, has places: what waits, waits for the computation of prompts.
+   * One that stays as it is for long has none, whatever it had before.
+   */
+  const isBatchFull = ({ running, waiting }: Gauges, nowMs: number): boolean => {
+    const noise = Math.max(1, running * BATCH_NOISE);
+    const before = peak.before(nowMs);
+    peak.add(running, nowMs);
+    if (waiting === 0 || Math.abs(running - steady.running) > noise) steady = { running, looks: 0 };
+    else steady.looks += 1;
+    const grows = running > before && waited > 0;
+    return steady.looks >= STEADY_LOOKS || (running + noise >= before && !grows);
+  };
+
   const goByGauges = (sample: Gauges, certain: number, nowMs: number): void => {
-    waited = sample.waiting > 0 ? waited + 1 : 0;
+    const kvFull = (sample.kvUsage ?? 0) > KV_FULL;
+    const isFull = kvFull || isBatchFull(sample, nowMs);
+    waited = sample.waiting > 0 && isFull ? waited + 1 : 0;
     if (waited === 0) room.nobodyWaits(certain, isPressed, nowMs);
     isPressed = false;
     // One sample may catch requests on their way into the batch.
     if (waited < 2) return;
-    const kvFull = (sample.kvUsage ?? 0) > KV_FULL;
     // A request may also wait because a long prompt takes whole steps: then first tokens are no later than prompts explain.
     const seesTokens = lastFirstTokenMs !== undefined && nowMs - lastFirstTokenMs < TOKENS_AGE_MS;
     if (kvFull || !seesTokens || late > LATE_PART) {

@@ -352,6 +352,7 @@ export function createPoolEndpoints(
     demand: Demand,
     { quiet, paced, reserve }: RoomClaim,
     nowMs: number,
+    matched = 0,
   ): 'yes' | Shortage => {
     const limit = limitOf(member, nowMs);
     const others = member.share?.others(nowMs)?.count;
@@ -370,12 +371,12 @@ export function createPoolEndpoints(
     const prefillTokens = isPaced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
     const isHeld =
       (member.quietPrefills > 0 && config.holds !== false) ||
-      (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens > prefillTokens);
+      (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens - matched > prefillTokens);
     return isHeld ? 'prefill' : 'yes';
   };
 
-  const hasRoom = (member: Member, demand: Demand, claim: RoomClaim, nowMs: number): boolean => {
-    const room = roomOn(member, demand, claim, nowMs);
+  const hasRoom = (member: Member, demand: Demand, claim: RoomClaim, nowMs: number, matched = 0): boolean => {
+    const room = roomOn(member, demand, claim, nowMs, matched);
     if (room === 'window' || room === 'reserve') {
       const more = demand.sequences + (room === 'reserve' ? claim.reserve : 0);
       // What is not full because it is let fill slowly says nothing of its window.
@@ -443,14 +444,14 @@ export function createPoolEndpoints(
     chosenBy: PoolRouter,
     choice: ChoiceRequest,
     admits: (member: Member) => boolean,
-    fits: (member: Member) => boolean,
+    fits: (member: Member, matched?: number) => boolean,
     nowMs: number,
   ): Found | undefined => {
     for (const member of members) refresh(member, admits(member), nowMs);
     const asks = {
-      room: ({ slot }: Candidate) => {
+      room: ({ slot }: Candidate, matched: number) => {
         const member = bySlot[slot];
-        return member !== undefined && fits(member);
+        return member !== undefined && fits(member, matched);
       },
       permits: () => true,
     };
@@ -607,9 +608,9 @@ export function createPoolEndpoints(
       askedMs = nowMs;
       const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
       const claim = roomClaimOf(demand, asked, nowMs);
-      const fits = (member: Member): boolean => {
+      const fits = (member: Member, matched = 0): boolean => {
         forgetOverdue(member, nowMs);
-        return hasRoom(member, demand, claim, nowMs);
+        return hasRoom(member, demand, claim, nowMs, matched);
       };
       const isAdmitted = (member: Member, how: 'yes' | 'trial'): boolean =>
         isOpen(member, demand.within) &&
@@ -633,34 +634,36 @@ export function createPoolEndpoints(
       const rows = members.map((member) => {
         forgetOverdue(member, nowMs);
         const refusals = refusalsBy(member, demand, asked.tenant, nowMs);
-        const room = roomOn(member, demand, claim, nowMs);
-        return {
-          member,
+        return { member, refusals, room: roomOn(member, demand, claim, nowMs) };
+      });
+      const rowOf = new Map(rows.map((row) => [row.member.address, row]));
+      let report: ChoiceReport;
+      if (router === undefined || demand.choice === undefined) {
+        const counted = rows.map(({ member, refusals, room }) => ({
           address: member.address,
           sequences: member.sequences,
           admitted: refusals.length === 0,
           hasRoom: room === 'yes',
-          refusedBy: room === 'yes' ? refusals : [...refusals, SHORTAGES[room]],
-        };
-      });
-      const rowOf = new Map(rows.map((row) => [row.address, row]));
-      let report: ChoiceReport;
-      if (router === undefined || demand.choice === undefined) {
-        report = explainLeastLoaded([...rows.slice(turn), ...rows.slice(0, turn)], demand.promptTokens);
+        }));
+        report = explainLeastLoaded([...counted.slice(turn), ...counted.slice(0, turn)], demand.promptTokens);
       } else {
-        for (const { member, admitted } of rows) refresh(member, admitted, nowMs);
+        for (const { member, refusals } of rows) refresh(member, refusals.length === 0, nowMs);
         const asks = {
-          room: ({ address }: Candidate) => rowOf.get(address)?.hasRoom === true,
+          room({ address }: Candidate, matched: number) {
+            const row = rowOf.get(address);
+            if (row !== undefined) row.room = roomOn(row.member, demand, claim, nowMs, matched);
+            return row?.room === 'yes';
+          },
           permits: () => true,
         };
         report = router.explain(demand.choice, asks, nowMs);
       }
       return {
         ...report,
-        endpoints: report.endpoints.map((endpoint) => ({
-          ...endpoint,
-          refusedBy: rowOf.get(endpoint.address)?.refusedBy ?? [],
-        })),
+        endpoints: report.endpoints.map((endpoint) => {
+          const { refusals = [], room = 'yes' } = rowOf.get(endpoint.address) ?? {};
+          return { ...endpoint, refusedBy: room === 'yes' ? refusals : [...refusals, SHORTAGES[room]] };
+        }),
       };
     },
     window: (nowMs) =>

@@ -96,8 +96,12 @@ export interface ChoiceRequest {
 
 /** What only the caller can say of an endpoint. Asked as late as possible, and of as few as possible. */
 export interface Asks {
-  /** It has room for the request now. */
-  room(candidate: Candidate): boolean;
+  /**
+   * It has room for the request now.
+   *
+   * @param matchedTokens prompt tokens that it is thought to have cached.
+   */
+  room(candidate: Candidate, matchedTokens: number): boolean;
   /** The breaker of the model or adapter lets the request in. */
   permits(candidate: Candidate): boolean;
 }

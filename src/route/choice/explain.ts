@@ -83,7 +83,6 @@ function cellOf({ score, weight, points }: Score): string {
 export interface CountedEndpoint {
   readonly address: string;
   readonly sequences: number;
-  readonly refusedBy: readonly string[];
   /** It may have the request but for room. */
   readonly admitted: boolean;
   readonly hasRoom: boolean;
@@ -108,7 +107,6 @@ export function explainLeastLoaded(
       const place = order.indexOf(one);
       return {
         address: one.address,
-        refusedBy: one.refusedBy,
         filters: [],
         scores: [{ scorer: 'load', score, weight: 1, points: score }],
         attracts: true,

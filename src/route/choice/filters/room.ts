@@ -1,6 +1,8 @@
 import type { Asked, Candidate, Filter } from '../candidate.ts';
+import { matchedTokens } from '../scorers/prefix.ts';
 
 /** Window, KV cache and pacing of prompts leave room for the request: whoever owns the endpoint says so. */
-export const hasRoom = (candidate: Candidate, { asks }: Asked): boolean => asks.room(candidate);
+export const hasRoom = (candidate: Candidate, asked: Asked): boolean =>
+  asked.asks.room(candidate, Math.floor(matchedTokens(candidate, asked)));
 
 export const room: Filter = { name: 'room', passes: hasRoom };
