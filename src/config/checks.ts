@@ -33,12 +33,18 @@ function at(value: unknown, ...path: readonly string[]): unknown {
   return here;
 }
 
-const entriesAt = (value: unknown, ...path: readonly string[]): readonly (readonly [string, unknown])[] => {
+export const entriesAt = (
+  value: unknown,
+  ...path: readonly string[]
+): readonly (readonly [string, unknown])[] => {
   const found = at(value, ...path);
   return isMapping(found) ? Object.entries(found) : [];
 };
 
-const textsAt = (value: unknown, ...path: readonly string[]): readonly (readonly [number, string])[] => {
+export const textsAt = (
+  value: unknown,
+  ...path: readonly string[]
+): readonly (readonly [number, string])[] => {
   const found = at(value, ...path);
   if (!Array.isArray(found)) return [];
   return found.flatMap((item: unknown, i) => (typeof item === 'string' ? [[i, item] as const] : []));

@@ -12,7 +12,13 @@
  */
 import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
-import { type Candidate, type CandidateState, type ChoiceRequest, UNHEALTHY } from './choice/candidate.ts';
+import {
+  type Candidate,
+  type CandidateState,
+  type ChoiceRequest,
+  ISOLATED,
+  UNHEALTHY,
+} from './choice/candidate.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
@@ -113,6 +119,15 @@ export interface WindowConfig {
   readonly slowStartMs?: number;
 }
 
+interface PoolEndpoint {
+  readonly url: string;
+  /** The resolved `ip:port`. */
+  readonly address: string;
+  /** It is kept for clients that read slowly, where the routing isolates them. */
+  readonly isolated?: boolean;
+  readonly zone?: string;
+}
+
 export interface PoolEndpoints {
   /** The least-loaded healthy endpoint that has room for it, or undefined. */
   acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
@@ -144,11 +159,10 @@ export interface PoolEndpoints {
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
   setCapacity(url: string, kvTokens: number | undefined): void;
-  /** Replaces the set; endpoints that stay keep their state. `address` is the resolved `ip:port`. */
-  reconfigure(
-    endpoints: readonly { readonly url: string; readonly address: string }[],
-    config: WindowConfig,
-  ): void;
+  /** What its engine runs at once, if it says: a window that finds its own size is never larger. */
+  setMaxSequences(url: string, sequences: number | undefined): void;
+  /** Replaces the set; endpoints that stay keep their state. */
+  reconfigure(endpoints: readonly PoolEndpoint[], config: WindowConfig): void;
   list(nowMs: number): readonly EndpointState[];
 }
 
@@ -163,6 +177,8 @@ interface Prefill {
 interface Member {
   readonly url: string;
   address: string;
+  isolated: boolean;
+  zone: string | undefined;
   readonly seat: Seat;
   /** Where the pool has a router. */
   candidate: CandidateState | undefined;
@@ -173,6 +189,12 @@ interface Member {
   sequences: number;
   kvTokens: number;
   kvCapacityTokens: number | undefined;
+  maxSequences: number | undefined;
+  /** Requests whose clients read slowly. */
+  slowClients: number;
+  /** By its engine's gauges, when they were read last: in its own queue, and running or waiting but not ours. */
+  waiting: number;
+  foreign: number;
   readonly prefills: Set<Prefill>;
   prefillTokens: number;
   quietPrefills: number;
@@ -254,12 +276,14 @@ export function createPoolEndpoints(
 
   const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
-  const newWindow = (kvTokens: number | undefined): Window =>
-    config.window === 'auto'
-      ? makeWindow(
-          Math.min(INITIAL_WINDOW, Math.ceil((kvTokens ?? Number.POSITIVE_INFINITY) / TYPICAL_TOKENS)),
-        )
-      : fixedWindow(config.window);
+  const newWindow = (kvTokens?: number, maxSequences?: number): Window => {
+    if (config.window !== 'auto') return fixedWindow(config.window);
+    const window = makeWindow(
+      Math.min(INITIAL_WINDOW, Math.ceil((kvTokens ?? Number.POSITIVE_INFINITY) / TYPICAL_TOKENS)),
+    );
+    window.atMost(maxSequences);
+    return window;
+  };
 
   const endPrefill = (member: Member, prefill: Prefill): void => {
     if (!member.prefills.delete(prefill)) return;
@@ -270,9 +294,14 @@ export function createPoolEndpoints(
     for (const prefill of member.prefills) if (prefill.untilMs <= nowMs) endPrefill(member, prefill);
   };
 
-  const limitOf = ({ window, share, seat }: Member, nowMs: number): number => {
+  /** Before any slow start. */
+  const ownLimitOf = ({ window, share }: Member, nowMs: number): number => {
     const limit = window.limit(nowMs);
-    const own = share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+    return share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+  };
+  const limitOf = (member: Member, nowMs: number): number => {
+    const { seat } = member;
+    const own = ownLimitOf(member, nowMs);
     return seat.returnedMs === undefined ? own : rotation.ramped(seat, own, nowMs);
   };
 
@@ -372,6 +401,7 @@ export function createPoolEndpoints(
     member.requests += sign;
     member.sequences += sign * demand.sequences;
     member.kvTokens += sign * demand.totalTokens;
+    if (demand.choice?.slow === true) member.slowClients += sign;
   };
 
   const changed = (member: Member, nowMs: number): void => member.share?.moved(nowMs);
@@ -401,14 +431,20 @@ export function createPoolEndpoints(
     router?.setCacheBytes(candidate, kvCapacityTokens * BYTES_PER_TOKEN);
   };
 
-  /** What the router goes by, as it is now. */
+  /** What the router goes by, as it is now. Gauges are a moment old and may be wrong: they never count for more than a window. */
   const refresh = (member: Member, isCandidate: boolean, nowMs: number): void => {
-    const { candidate } = member;
+    const { candidate, seat } = member;
     if (candidate === undefined) return;
+    const limit = ownLimitOf(member, nowMs);
     candidate.address = member.address;
-    candidate.flags = isCandidate ? 0 : UNHEALTHY;
-    candidate.sequences = member.sequences;
-    candidate.window = limitOf(member, nowMs);
+    candidate.flags = (isCandidate ? 0 : UNHEALTHY) | (member.isolated ? ISOLATED : 0);
+    candidate.zone = member.zone;
+    candidate.sequences = member.sequences + Math.min(member.foreign, limit);
+    candidate.waiting = Math.min(member.waiting, limit);
+    candidate.window = limit;
+    candidate.startWeight =
+      seat.returnedMs === undefined || limit <= 0 ? 1 : rotation.ramped(seat, limit, nowMs) / limit;
+    candidate.slowClients = member.slowClients;
     candidate.prefillTokens = member.prefillTokens;
     candidate.kvTokens = member.kvTokens;
     candidate.kvCapacityTokens = member.kvCapacityTokens ?? 0;
@@ -426,6 +462,7 @@ export function createPoolEndpoints(
   const findRouted = (
     chosenBy: PoolRouter,
     choice: ChoiceRequest,
+    quiet: boolean,
     admits: (member: Member) => boolean,
     fits: (member: Member) => boolean,
     nowMs: number,
@@ -437,6 +474,8 @@ export function createPoolEndpoints(
         return member !== undefined && fits(member);
       },
       permits: () => true,
+      // What stood at the head of the queue for the other side would keep everybody waiting.
+      borrows: quiet || choice.slow,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
@@ -586,7 +625,7 @@ export function createPoolEndpoints(
       const found =
         router === undefined || demand.choice === undefined
           ? findLeastLoaded(admits, fits)
-          : findRouted(router, demand.choice, admits, fits, nowMs);
+          : findRouted(router, demand.choice, quiet, admits, fits, nowMs);
       const trial =
         rider === undefined
           ? undefined
@@ -659,6 +698,10 @@ export function createPoolEndpoints(
       const ours = inFlightOf(member, nowMs) ?? inEngine;
       const certain = member.share?.others(nowMs) === undefined ? ours : Math.min(ours, inEngine);
       member.window.gauges(sample, ours, nowMs, certain);
+      const isTrusted = sample !== 'unusable' && member.window.source() !== 'ttft';
+      member.waiting = isTrusted ? sample.waiting : 0;
+      // Shares of a window already leave out what others have.
+      member.foreign = isTrusted && member.share === undefined ? Math.max(0, inEngine - member.sequences) : 0;
       changed(member, nowMs);
     },
     setCapacity(url, kvTokens) {
@@ -666,7 +709,13 @@ export function createPoolEndpoints(
       if (member === undefined || member.kvCapacityTokens === kvTokens) return;
       member.kvCapacityTokens = kvTokens;
       tellCacheSize(member);
-      if (member.requests === 0) member.window = newWindow(kvTokens);
+      if (member.requests === 0) member.window = newWindow(kvTokens, member.maxSequences);
+    },
+    setMaxSequences(url, sequences) {
+      const member = memberOf(url);
+      if (member === undefined) return;
+      member.maxSequences = sequences;
+      member.window.atMost(sequences);
     },
     reconfigure(endpoints, next) {
       const windowChanged = next.window !== config.window;
@@ -683,13 +732,15 @@ export function createPoolEndpoints(
         endpoints.map(({ url }) => url),
         next.slowStartMs ?? DEFAULT_SLOW_START.rampMs,
       );
-      members = endpoints.map(({ url, address }) => {
+      members = endpoints.map(({ url, address, isolated = false, zone }) => {
         const known = before.get(url);
         before.delete(url);
         if (known === undefined) {
           const member: Member = {
             url,
             address,
+            isolated,
+            zone,
             seat: rotation.seatOf(url),
             candidate: undefined,
             healthy: false,
@@ -699,11 +750,15 @@ export function createPoolEndpoints(
             sequences: 0,
             kvTokens: 0,
             kvCapacityTokens: undefined,
+            maxSequences: undefined,
+            slowClients: 0,
+            waiting: 0,
+            foreign: 0,
             prefills: new Set(),
             prefillTokens: 0,
             quietPrefills: 0,
             holding: false,
-            window: newWindow(undefined),
+            window: newWindow(),
             share: undefined,
             removed: false,
             msPerPromptToken: INITIAL_MS_PER_PROMPT_TOKEN,
@@ -713,7 +768,9 @@ export function createPoolEndpoints(
           return member;
         }
         known.address = address;
-        if (windowChanged) known.window = newWindow(known.kvCapacityTokens);
+        known.isolated = isolated;
+        known.zone = zone;
+        if (windowChanged) known.window = newWindow(known.kvCapacityTokens, known.maxSequences);
         return known;
       });
       for (const gone of before.values()) {
