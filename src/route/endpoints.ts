@@ -46,6 +46,8 @@ interface EndpointState {
   readonly kvTokens: number;
   /** Undefined until the engine has said. */
   readonly kvCapacityTokens: number | undefined;
+  /** Requests in flight whose clients read slowly; undefined: nobody asks, the least loaded endpoint is taken. */
+  readonly slowClients: number | undefined;
   /** The last request that asked had to wait for the prompts that are being computed, not for a slot. */
   readonly holding: boolean;
 }
@@ -793,6 +795,7 @@ export function createPoolEndpoints(
         eager: member.window.isEager(),
         kvTokens: member.kvTokens,
         kvCapacityTokens: member.kvCapacityTokens,
+        slowClients: member.candidate === undefined ? undefined : member.slowClients,
         holding: member.holding,
       })),
   };

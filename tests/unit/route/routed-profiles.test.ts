@@ -209,7 +209,9 @@ describe('slow-client-isolation', () => {
   it('counts slow clients only while they are in flight, and where Envoy served them', () => {
     const endpoints = pool(2, { routing, window: 16 });
     const slots = Array.from({ length: 4 }, () => ask(endpoints, { slow: true, only: 1 }));
+    expect(endpoints.list(0).map(({ slowClients }) => slowClients)).toEqual([4, 0]);
     for (const slot of slots) slot?.moveTo(addressOf(2));
+    expect(endpoints.list(0).map(({ slowClients }) => slowClients)).toEqual([0, 4]);
     load(endpoints, 1, 4);
     expect(chosen(endpoints)).toBe(1);
     expect(chosen(endpoints, { slow: true })).toBe(2);
