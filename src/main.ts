@@ -369,6 +369,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     }
   };
 
+  const tellCapacity = ({ endpoints, capacities }: RunningPool, url: string): void => {
+    const kv = capacities.kvOf(url);
+    endpoints.setCapacity(url, kv?.tokens, kv?.isDivided);
+  };
+
   const watchGauges = (pool: RunningPool): GaugeMonitor => {
     const { endpoints } = pool;
     return startGaugeMonitor({
@@ -376,7 +381,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       isEager: ({ url }) => endpoints.list(now()).some((one) => one.url === url && one.eager),
       onReport(endpoint, { kind, gauges, kvCapacityTokens }) {
         pool.capacities.saidGauges(endpoint.url, kvCapacityTokens);
-        endpoints.setCapacity(endpoint.url, pool.capacities.kvTokensOf(endpoint.url));
+        tellCapacity(pool, endpoint.url);
         endpoints.gauges(endpoint.url, gauges, now());
         dispatcher.dispatch(now());
         const distrusted =
@@ -415,10 +420,16 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
 
   /** What its own page says, asked once each time that it is identified. */
   const askCapacity = async (
-    { config: { health }, endpoints, capacities, engines }: RunningPool,
+    running: RunningPool,
     endpoint: EndpointConfig,
     kind: EngineKind | undefined,
   ): Promise<void> => {
+    const {
+      config: { health },
+      endpoints,
+      capacities,
+      engines,
+    } = running;
     const adapter = kind && ADAPTERS[kind];
     const facts =
       adapter === undefined
@@ -427,7 +438,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     // Meanwhile it may have gone, and another may have come.
     if (engines.get(endpoint.url) !== kind) return;
     capacities.saidPage(endpoint.url, facts);
-    endpoints.setCapacity(endpoint.url, capacities.kvTokensOf(endpoint.url));
+    tellCapacity(running, endpoint.url);
     endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
   };
 
@@ -578,7 +589,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       const { kvCache } = next;
       pool.capacities.configured(kvCache && kvTokensIn(kvCache.memoryBytes, kvCache.shape));
       pool.capacities.keep(next.endpoints.map(({ url }) => url));
-      for (const { url } of next.endpoints) pool.endpoints.setCapacity(url, pool.capacities.kvTokensOf(url));
+      for (const { url } of next.endpoints) tellCapacity(pool, url);
       pool.drains.reconfigure(
         next.endpoints.map(({ url }) => url),
         new Set(next.drain),

@@ -6,17 +6,26 @@ import type { EngineAdapter } from './adapter.ts';
 
 /** What the engine's own page says. */
 export interface PageFacts {
-  readonly kvCapacityTokens: number | undefined;
+  readonly kv: KvCapacity | undefined;
   readonly maxSequences: number | undefined;
 }
 
-export const NO_FACTS: PageFacts = { kvCapacityTokens: undefined, maxSequences: undefined };
+interface KvCapacity {
+  readonly tokens: number;
+  /** Each sequence has its own part. */
+  readonly isDivided: boolean;
+}
+
+export const NO_FACTS: PageFacts = { kv: undefined, maxSequences: undefined };
 
 /** @param page whatever the engine answered, as JSON. */
-export const factsOf = ({ info }: EngineAdapter, page: unknown): PageFacts => ({
-  kvCapacityTokens: info?.kvCapacityTokens?.(page),
-  maxSequences: info?.maxSequences(page),
-});
+export function factsOf({ info }: EngineAdapter, page: unknown): PageFacts {
+  const tokens = info?.kvCapacityTokens?.(page);
+  return {
+    kv: tokens === undefined ? undefined : { tokens, isDivided: info?.kvIsDivided === true },
+    maxSequences: info?.maxSequences(page),
+  };
+}
 
 export interface Capacities {
   /** By its metrics; undefined: they do not say. */
@@ -24,7 +33,7 @@ export interface Capacities {
   saidPage(url: string, facts: PageFacts): void;
   /** Of every endpoint whose engine does not say. */
   configured(kvTokens: number | undefined): void;
-  kvTokensOf(url: string): number | undefined;
+  kvOf(url: string): KvCapacity | undefined;
   /** Only these endpoints are left. */
   keep(urls: readonly string[]): void;
 }
@@ -39,7 +48,12 @@ export function createCapacities(): Capacities {
     configured(kvTokens) {
       byShape = kvTokens;
     },
-    kvTokensOf: (url) => byGauges.get(url) ?? byPage.get(url)?.kvCapacityTokens ?? byShape,
+    kvOf(url) {
+      const said = byGauges.get(url);
+      const whole = (tokens: number): KvCapacity => ({ tokens, isDivided: false });
+      if (said !== undefined) return whole(said);
+      return byPage.get(url)?.kv ?? (byShape === undefined ? undefined : whole(byShape));
+    },
     keep(urls) {
       for (const known of [byGauges, byPage]) {
         for (const url of known.keys()) if (!urls.includes(url)) known.delete(url);

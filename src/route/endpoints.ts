@@ -160,7 +160,8 @@ export interface PoolEndpoints {
   loaded(url: string): void;
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
-  setCapacity(url: string, kvTokens: number | undefined): void;
+  /** @param isDivided each sequence has its own part of the KV cache: it bounds nothing beside the window. Default: false. */
+  setCapacity(url: string, kvTokens: number | undefined, isDivided?: boolean): void;
   /** What its engine runs at once, if it says: a window that finds its own size is never larger. */
   setMaxSequences(url: string, sequences: number | undefined): void;
   /** Replaces the set; endpoints that stay keep their state. */
@@ -191,6 +192,7 @@ interface Member {
   sequences: number;
   kvTokens: number;
   kvCapacityTokens: number | undefined;
+  kvIsDivided: boolean;
   maxSequences: number | undefined;
   /** Requests whose clients read slowly. */
   slowClients: number;
@@ -268,6 +270,8 @@ export function createPoolEndpoints(
 ): PoolEndpoints {
   const rotation = createRotation(events);
   let router: PoolRouter | undefined;
+  /** Slow clients have endpoints of their own, where any is marked for it. */
+  let isolates = false;
   let bySlot: Member[] = [];
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
@@ -381,7 +385,7 @@ export function createPoolEndpoints(
       if (member.seat.returnedMs === undefined) foundFull(member, demand.sequences, nowMs);
       return false;
     }
-    if (member.kvCapacityTokens !== undefined && member.requests > 0) {
+    if (member.kvCapacityTokens !== undefined && !member.kvIsDivided && member.requests > 0) {
       const part = quiet ? 1 : KV_PLANNED_PART;
       if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return false;
     }
@@ -464,7 +468,6 @@ export function createPoolEndpoints(
   const findRouted = (
     chosenBy: PoolRouter,
     choice: ChoiceRequest,
-    quiet: boolean,
     admits: (member: Member) => boolean,
     fits: (member: Member) => boolean,
     nowMs: number,
@@ -476,8 +479,8 @@ export function createPoolEndpoints(
         return member !== undefined && fits(member);
       },
       permits: () => true,
-      // What stood at the head of the queue for the other side would keep everybody waiting.
-      borrows: quiet || choice.slow,
+      // At the head of the queue it would keep everybody waiting.
+      borrows: choice.slow,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
@@ -597,13 +600,19 @@ export function createPoolEndpoints(
     };
   };
 
-  const freeSlots = (nowMs: number): number => {
+  /** Slots stay free beside the demand; who may not use those for slow clients leaves none there either. */
+  const leaves = (reserve: number, { sequences, choice }: Demand, nowMs: number): boolean => {
+    const isApart =
+      isolates && choice?.slow === false && members.some((one) => isServing(one) && !one.isolated);
     let free = 0;
+    let size = 0;
     for (const member of members) {
-      if (isServing(member) && !member.window.trying())
-        free += Math.max(0, limitOf(member, nowMs) - member.sequences);
+      if (!isServing(member) || (isApart && member.isolated)) continue;
+      const limit = limitOf(member, nowMs);
+      size += limit;
+      if (!member.window.trying()) free += Math.max(0, limit - member.sequences);
     }
-    return free;
+    return free - sequences >= (isApart ? Math.min(reserve, Math.max(0, size - 1)) : reserve);
   };
 
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
@@ -613,7 +622,7 @@ export function createPoolEndpoints(
     acquire(demand, asked, nowMs) {
       const { quiet, reserve, tenant } = asked;
       askedMs = nowMs;
-      const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
+      const leavesReserve = reserve === 0 || inFlight === 0 || leaves(reserve, demand, nowMs);
       const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
       const claim = { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
       const fits = (member: Member): boolean => {
@@ -627,7 +636,7 @@ export function createPoolEndpoints(
       const found =
         router === undefined || demand.choice === undefined
           ? findLeastLoaded(admits, fits)
-          : findRouted(router, demand.choice, quiet, admits, fits, nowMs);
+          : findRouted(router, demand.choice, admits, fits, nowMs);
       const trial =
         rider === undefined
           ? undefined
@@ -706,9 +715,11 @@ export function createPoolEndpoints(
       member.foreign = isTrusted && member.share === undefined ? Math.max(0, inEngine - member.sequences) : 0;
       changed(member, nowMs);
     },
-    setCapacity(url, kvTokens) {
+    setCapacity(url, kvTokens, isDivided = false) {
       const member = memberOf(url);
-      if (member === undefined || member.kvCapacityTokens === kvTokens) return;
+      if (member === undefined) return;
+      member.kvIsDivided = isDivided;
+      if (member.kvCapacityTokens === kvTokens) return;
       member.kvCapacityTokens = kvTokens;
       tellCacheSize(member);
       if (member.requests === 0) member.window = newWindow(kvTokens, member.maxSequences);
@@ -722,6 +733,7 @@ export function createPoolEndpoints(
     reconfigure(endpoints, next) {
       const windowChanged = next.window !== config.window;
       const routed = next.routing && resolveProfile(next.routing);
+      isolates = routed?.isolate === true;
       const isNewRouter = (routed === undefined) !== (router === undefined);
       if (isNewRouter) {
         router = routed && createPoolRouter(routed);
@@ -752,6 +764,7 @@ export function createPoolEndpoints(
             sequences: 0,
             kvTokens: 0,
             kvCapacityTokens: undefined,
+            kvIsDivided: false,
             maxSequences: undefined,
             slowClients: 0,
             waiting: 0,

@@ -177,14 +177,37 @@ describe('slow-client-isolation', () => {
     expect(slow).toEqual([2, 2, 2, 1, 1, 1].map(addressOf));
   });
 
-  it('keeps their endpoints free of others while those are full, but not of quiet ones', () => {
+  it('keeps their endpoints free of others while those are full', () => {
     const endpoints = pool(2, { routing, isolated: [2], window: 3 });
     load(endpoints, 1, 3);
     expect(ask(endpoints)).toBeUndefined();
-    const quiet = ask(endpoints, {}, { quiet: true });
-    expect(quiet?.address).toBe(addressOf(2));
-    quiet?.firstToken(1);
+    expect(ask(endpoints, {}, { quiet: true })).toBeUndefined();
     expect(ask(endpoints, { slow: true })?.address).toBe(addressOf(2));
+  });
+
+  it('keeps slots free for quiet tenants where those may go', () => {
+    const endpoints = pool(2, { routing, isolated: [2], window: 3 });
+    const noisy = (asked: Asked = {}): string | undefined => {
+      const slot = ask(endpoints, asked, { reserve: 1 });
+      slot?.firstToken(1);
+      return slot?.address;
+    };
+    expect([noisy(), noisy(), noisy()]).toEqual([addressOf(1), addressOf(1), undefined]);
+    expect(ask(endpoints, {}, { quiet: true })?.address).toBe(addressOf(1));
+    // Slow ones take what is theirs.
+    const slow = { slow: true };
+    expect([noisy(slow), noisy(slow), noisy(slow)]).toEqual([addressOf(2), addressOf(2), undefined]);
+  });
+
+  it('keeps no more free than the endpoints of others have', () => {
+    const endpoints = pool(2, { routing, isolated: [2], window: 3 });
+    load(endpoints, 2, 1, { slow: true });
+    const slots = [1, 2, 3].map(() => {
+      const slot = ask(endpoints, {}, { reserve: 5 });
+      slot?.firstToken(1);
+      return slot?.address;
+    });
+    expect(slots).toEqual([addressOf(1), undefined, undefined]);
   });
 
   it('lets both use what there is while one side has no endpoint', () => {
@@ -297,6 +320,17 @@ describe('every profile', () => {
   });
 });
 
+describe('a KV cache of which each sequence has its own part', () => {
+  it('bounds nothing beside the window, where one for all does', () => {
+    for (const isDivided of [true, false]) {
+      const endpoints = pool(1, { routing: { profile: 'balanced' }, window: 2 });
+      endpoints.setCapacity(urlOf(1), 4_000, isDivided);
+      load(endpoints, 1, 1, { promptTokens: 1_900 });
+      expect(ask(endpoints, { promptTokens: 1_900 }) === undefined).toBe(!isDivided);
+    }
+  });
+});
+
 describe('what an engine says that it runs at once', () => {
   it('bounds the window that looks for it, also when that is made anew', () => {
     const endpoints = createPoolEndpoints((initial) => adaptiveWindow({ initial, most: 100 }));
@@ -377,7 +411,7 @@ describe('whatever the profile and the state', () => {
               (within === undefined || within.has(addressOf(n))),
           );
           const own = admitted.filter((n) => isolated.includes(n) === asked.slow);
-          const side = isolates && own.length > 0 && !asked.slow && !quiet ? own : admitted;
+          const side = isolates && own.length > 0 && !asked.slow ? own : admitted;
           const withRoom = side.filter((n) => (inFlight.get(addressOf(n)) ?? 0) < window);
           const slot = endpoints.acquire(
             {
