@@ -64,7 +64,6 @@ interface Mark {
 }
 
 interface Sample {
-  readonly stream: number;
   readonly msPerToken: number;
   readonly atMs: number;
 }
@@ -80,7 +79,6 @@ export function createSlowReaders(): SlowReaders {
   const marks = new Map<string, Map<string, Mark>>();
   const paces = new Map<string, Sample[]>();
   let size = 0;
-  let streams = 0;
 
   const forget = (tenant: string, address: string): void => {
     const own = marks.get(tenant);
@@ -131,8 +129,6 @@ export function createSlowReaders(): SlowReaders {
     },
     size: () => size,
     watch({ tenant, address, endpoint, outputs }, startMs) {
-      streams += 1;
-      const stream = streams;
       const pace = paceOf(endpoint);
       let bytes = 0;
       let tokens = 0;
@@ -143,10 +139,10 @@ export function createSlowReaders(): SlowReaders {
       /** What comes after a pause, until it is judged. */
       let burst: { readonly tokens: number; readonly fromMs: number; readonly leastMs: number } | undefined;
 
-      /** Time that others of the endpoint have waited for a token since then; undefined: nobody has had any. */
+      /** Time that others of the endpoint have waited for a token since its own last one; undefined: nobody has had any. */
       const othersMs = (sinceMs: number): number | undefined => {
         const times = pace
-          .filter((sample) => sample.stream !== stream && sample.atMs > sinceMs)
+          .filter(({ atMs }) => atMs > sinceMs)
           .map(({ msPerToken }) => msPerToken)
           .sort((a, b) => a - b);
         return times.length < LEAST_SAMPLES ? undefined : times[times.length >> 1];
@@ -165,7 +161,7 @@ export function createSlowReaders(): SlowReaders {
         const more = tokens - sampledTokens;
         if (paused || more < TOKENS_PER_SAMPLE) return;
         if (pace.length >= SAMPLES) pace.shift();
-        pace.push({ stream, msPerToken: ((nowMs - sampledMs) / more) * outputs, atMs: nowMs });
+        pace.push({ msPerToken: ((nowMs - sampledMs) / more) * outputs, atMs: nowMs });
         sampledTokens = tokens;
         sampledMs = nowMs;
       };

@@ -308,6 +308,14 @@ describe('every profile', () => {
     expect(chosen(endpoints)).toBe(1);
   });
 
+  it('believes no gauge so far that others look idle beside it, and attract without a bound', () => {
+    const endpoints = pool(4, { routing: { profile: 'prefix-cache' } });
+    teach(endpoints, 2);
+    load(endpoints, 2, 28);
+    endpoints.gauges(urlOf(1), { running: 1_000_000, waiting: 0 }, 0);
+    expect([3, 4]).toContain(chosen(endpoints, { text: `${DOCUMENT} and more` }));
+  });
+
   it.each(PROFILE_NAMES)('%s sends less to an endpoint that has just come back', (profile) => {
     const endpoints = pool(3, { routing: { profile } });
     endpoints.setHealthy(urlOf(1), false, 0);
