@@ -9,6 +9,7 @@ const still = {
   pressed() {},
   interToken() {},
   slo() {},
+  atMost() {},
 };
 
 /**

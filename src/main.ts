@@ -7,14 +7,18 @@ import { errorResponse } from './admission/answers.ts';
 import type { Edge } from './admission/edge.ts';
 import { explainRequest, questionOf } from './admission/explain.ts';
 import { noEndpointReady } from './admission/refusals.ts';
-import { createRequestLife } from './admission/request-life.ts';
+import { type Choosing, createRequestLife } from './admission/request-life.ts';
+import { createSlowReaders, type SlowReaders } from './admission/slow-readers.ts';
 import { restartNeeded } from './config/changes.ts';
 import type { Config, EndpointConfig, PoolConfig, RedisConfig, ServiceAddress } from './config/config.ts';
 import type { EngineKind } from './engine/adapter.ts';
+import { type Capacities, createCapacities, factsOf, NO_FACTS } from './engine/capacity.ts';
+import { ADAPTERS } from './engine/engines.ts';
 import { commonHelp, type EngineHelp, NO_HELP } from './engine/help.ts';
 import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
 import { probeHelp } from './engine/http-help.ts';
+import { askServerInfo } from './engine/http-identify.ts';
 import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
@@ -43,6 +47,8 @@ import { createCatalog } from './route/catalog.ts';
 import { createDrains, type Drains } from './route/change/drain.ts';
 import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
 import { createShadows, type ShadowPoolView, type Shadows } from './route/change/shadows.ts';
+import { kvTokensIn } from './route/choice/kv-size.ts';
+import { isolatesSlowClients } from './route/choice/profiles.ts';
 import { createPromptHasher, type PromptSource } from './route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import type { RotationChange } from './route/health/rotation.ts';
@@ -109,6 +115,9 @@ interface RunningPool {
   /** By endpoint, once asked. */
   readonly helps: Map<string, EngineHelp>;
   help: EngineHelp;
+  readonly capacities: Capacities;
+  /** Where endpoints are chosen by more than load. */
+  choosing: Choosing | undefined;
 }
 
 export function openRedis(
@@ -168,8 +177,35 @@ function shadowHealth(shadows: Shadows, nowMs: number): Pick<HealthReport, 'shad
   return entries.length === 0 ? {} : { shadows: Object.fromEntries(entries) };
 }
 
-/** What probes depend on: a drain is no reason to begin them anew. */
-const probedOf = (pool: PoolConfig): PoolConfig => ({ ...pool, drain: [] });
+/** What probes depend on: a drain, or another choice of endpoints, is no reason to begin them anew. */
+const probedOf = (pool: PoolConfig) => ({
+  ...pool,
+  drain: [],
+  routing: undefined,
+  choice: undefined,
+  kvCache: undefined,
+});
+
+/** What its requests are chosen by; undefined: load alone, or there is nothing to choose. */
+function choosingOf(
+  { routing, endpoints, choice }: PoolConfig,
+  zone: string | undefined,
+  readers: SlowReaders,
+): Choosing | undefined {
+  if (routing === 'least-loaded' || endpoints.length < 2) return undefined;
+  const isolates = isolatesSlowClients(routing) || (choice.weights.slowClients ?? 0) > 0;
+  return {
+    sessionHeader: choice.sessionHeader,
+    zone: choice.zones.size > 0 ? zone : undefined,
+    readers: isolates ? readers : undefined,
+  };
+}
+
+/** An endpoint as its pool's routing knows it. */
+function placeOf({ choice: { slowClients, zones } }: PoolConfig, url: string) {
+  const [zone] = [...zones].find(([, urls]) => urls.includes(url)) ?? [];
+  return { isolated: slowClients.includes(url), ...(zone !== undefined && { zone }) };
+}
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
@@ -231,6 +267,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           decay: DECAY,
         });
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
+  const slowReaders = createSlowReaders();
   const occupancy = createOccupancy();
   const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
@@ -294,11 +331,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     predictor,
     occupancy,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
-    hashPrompt: (pool: string, source: PromptSource) =>
-      (pools.get(pool)?.config.endpoints.length ?? 0) > 1 &&
-      pools.get(pool)?.config.routing !== 'least-loaded'
-        ? hasher.hash(source)
-        : undefined,
+    choosingOf: (pool: string) => pools.get(pool)?.choosing,
+    hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     copyTo: (model: string, outputTokens: number, nowMs: number) =>
       shadows.poolFor(model, Math.random, outputTokens, nowMs),
     startedS: Math.floor(Date.now() / 1_000),
@@ -370,13 +404,19 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     }
   };
 
+  const tellCapacity = ({ endpoints, capacities }: RunningPool, url: string): void => {
+    const kv = capacities.kvOf(url);
+    endpoints.setCapacity(url, kv?.tokens, kv?.isDivided);
+  };
+
   const watchGauges = (pool: RunningPool): GaugeMonitor => {
     const { endpoints } = pool;
     return startGaugeMonitor({
       pool: pool.config,
       isEager: ({ url }) => endpoints.list(now()).some((one) => one.url === url && one.eager),
       onReport(endpoint, { kind, gauges, kvCapacityTokens }) {
-        endpoints.setCapacity(endpoint.url, kvCapacityTokens);
+        pool.capacities.saidGauges(endpoint.url, kvCapacityTokens);
+        tellCapacity(pool, endpoint.url);
         endpoints.gauges(endpoint.url, gauges, now());
         pool.gaugesNow.set(endpoint.url, gauges);
         dispatcher.dispatch(now());
@@ -415,8 +455,33 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     });
   };
 
-  const watchHealth = ({ config: pool, endpoints, engines, helps }: RunningPool): HealthMonitor =>
-    startHealthMonitor({
+  /** What its own page says, asked once each time that it is identified. */
+  const askCapacity = async (
+    running: RunningPool,
+    endpoint: EndpointConfig,
+    kind: EngineKind | undefined,
+  ): Promise<void> => {
+    const {
+      config: { health },
+      endpoints,
+      capacities,
+      engines,
+    } = running;
+    const adapter = kind && ADAPTERS[kind];
+    const facts =
+      adapter === undefined
+        ? NO_FACTS
+        : factsOf(adapter, await askServerInfo(endpoint, adapter, health.timeoutMs));
+    // Meanwhile it may have gone, and another may have come.
+    if (engines.get(endpoint.url) !== kind) return;
+    capacities.saidPage(endpoint.url, facts);
+    tellCapacity(running, endpoint.url);
+    endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
+  };
+
+  const watchHealth = (running: RunningPool): HealthMonitor => {
+    const { config: pool, endpoints, engines, helps } = running;
+    return startHealthMonitor({
       pool,
       now,
       onLoaded: ({ url }) => endpoints.loaded(url),
@@ -437,6 +502,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       },
       onEngine(endpoint, { engine, by }) {
         if (engine !== undefined) engines.set(endpoint.url, engine);
+        void askCapacity(running, endpoint, engine);
         tell({
           kind: 'engine-identified',
           pool: pool.name,
@@ -446,6 +512,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         });
       },
     });
+  };
 
   const tellDrain = (
     { config: { name, endpoints }, drained }: RunningPool,
@@ -542,20 +609,31 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           engines: new Map(),
           helps: new Map(),
           help: NO_HELP,
+          capacities: createCapacities(),
+          choosing: undefined,
         };
         pools.set(name, pool);
       }
       pool.config = next;
       pool.endpoints.reconfigure(
-        next.endpoints.map((endpoint) => ({ url: endpoint.url, address: addressOf(endpoint) })),
+        next.endpoints.map((endpoint) => ({
+          url: endpoint.url,
+          address: addressOf(endpoint),
+          ...placeOf(next, endpoint.url),
+        })),
         {
           window: next.windowPerEndpoint,
           prefillTokens: next.prefillTokens,
           reserve: next.reserve,
           slowStartMs: next.health.slowStartMs,
-          ...(next.routing !== 'least-loaded' && { routing: { profile: next.routing } }),
+          ...(next.routing !== 'least-loaded' && { routing: { ...next.choice, profile: next.routing } }),
         },
       );
+      pool.choosing = choosingOf(next, config.service.zone, slowReaders);
+      const { kvCache } = next;
+      pool.capacities.configured(kvCache && kvTokensIn(kvCache.memoryBytes, kvCache.shape));
+      pool.capacities.keep(next.endpoints.map(({ url }) => url));
+      for (const { url } of next.endpoints) tellCapacity(pool, url);
       pool.drains.reconfigure(
         next.endpoints.map(({ url }) => url),
         new Set(next.drain),

@@ -59,6 +59,7 @@ import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
 import * as refusals from './refusals.ts';
+import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
 
 export interface LifeContext {
   readonly config: () => Config;
@@ -70,7 +71,9 @@ export interface LifeContext {
   readonly occupancy: Occupancy;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
-  /** The prompt as its pool's choice of endpoints knows it; undefined where that goes by load alone. */
+  /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
+  readonly choosingOf?: (pool: string) => Choosing | undefined;
+  /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** The pool that gets a copy of a request of this model, if one does; undefined: no model has a shadow. */
   readonly copyTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
@@ -81,6 +84,15 @@ export interface LifeContext {
   readonly now: () => number;
   /** A bug. It costs the request, which Envoy's own timeout ends. */
   readonly onBug: (detail: string) => void;
+}
+
+export interface Choosing {
+  /** Request header that names a session, in lower case. */
+  readonly sessionHeader: string;
+  /** Where requests want to stay. */
+  readonly zone: string | undefined;
+  /** Where it matters how clients read. */
+  readonly readers: SlowReaders | undefined;
 }
 
 export interface RequestLife {
@@ -110,6 +122,8 @@ interface Serving {
 
 /** Routes on which engines take `priority` and `cache_salt`; on others one may refuse what it does not know. */
 const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
+/** Longer is no name of a session. */
+const MAX_SESSION_ID = 512;
 const NO_BODY: ParsedRequest['body'] = {};
 const AS_IT_CAME = 'as-it-came';
 const MIN_OUTPUT_TOKENS = 1;
@@ -176,6 +190,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let chargedTokens = 0;
   let chargedMs = 0;
   let stalled = false;
+  /** Where it matters how its client reads: who that is, and what its answer shows. */
+  let readers: SlowReaders | undefined;
+  let clientAddress = '';
+  let watched: Reading | undefined;
   /** What is to be said of the endpoint. */
   let ending = NOTHING_SEEN;
   /** As it was when the request was written. */
@@ -252,6 +270,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       timeTrial(nowMs);
       release.slot.ended(ending, nowMs);
       release.firstToken(nowMs);
+      if (readers !== undefined && tenant !== undefined) {
+        const { name } = tenant.config;
+        const { address } = release.slot;
+        const { outputs } = request;
+        watched = readers.watch({ tenant: name, address: clientAddress, endpoint: address, outputs }, nowMs);
+      }
       return;
     }
     const more = tokens - chargedTokens;
@@ -472,24 +496,33 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   };
 
   /** What its endpoint is chosen by, beyond room; undefined: by load. */
-  const choiceOf = (parsed: ParsedRequest, config: TenantConfig, pool: string): ChoiceRequest | undefined => {
-    const named = parsed.body['prompt_cache_key'];
+  const choiceOf = (
+    parsed: ParsedRequest,
+    config: TenantConfig,
+    pool: string,
+    nowMs: number,
+  ): ChoiceRequest | undefined => {
+    const choosing = context.choosingOf?.(pool);
+    readers = choosing?.readers;
+    if (choosing === undefined) return undefined;
+    const named = header?.(choosing.sessionHeader) || parsed.body['prompt_cache_key'];
+    if (readers !== undefined) clientAddress = lastHop(header?.('x-forwarded-for') ?? '');
     const prompt = context.hashPrompt?.(pool, {
       route: parsed.route,
       body: parsed.body,
       long: parsed.long,
       scope: cacheScopeOf(config),
       model: parsed.model,
-      ...(typeof named === 'string' && named !== '' && { sessionId: named }),
+      ...(typeof named === 'string' && named.length <= MAX_SESSION_ID && { sessionId: named }),
     });
-    if (prompt === undefined) return undefined;
     return {
       prompt,
       promptBytes: parsed.promptBytes,
       promptTokens: predictedPrompt,
       totalTokens: predictedPrompt * parsed.outputs + predictedOutput,
       stream: parsed.stream,
-      slow: false,
+      slow: readers?.isSlow(config.name, clientAddress, nowMs) === true,
+      ...(choosing.zone !== undefined && { zone: choosing.zone }),
       ...(within !== undefined && { subset: within }),
     };
   };
@@ -520,7 +553,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       maxOutputTokens: parsed.maxOutputTokens,
       header: header ?? (() => ''),
     });
-    const choice = choiceOf(parsed, known.config, pool);
+    const choice = choiceOf(parsed, known.config, pool, nowMs);
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     const changes: RequestChanges = {
@@ -634,7 +667,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       // It may be the request's fault as well as the endpoint's.
       ending = NOTHING_SEEN;
       end('failed', 'engine', reading, nowMs);
-    } else end('completed', undefined, reading, nowMs);
+    } else {
+      watched?.completed();
+      end('completed', undefined, reading, nowMs);
+    }
   };
 
   return {
@@ -718,7 +754,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       // The meter also cuts: it goes on after the end, until the last byte.
       edge.passChunk(meter?.push(bytes, endOfStream, nowMs));
       lastChunkMs = nowMs;
-      if (state === 'answering') chargeStream(nowMs);
+      if (state === 'answering') {
+        chargeStream(nowMs);
+        watched?.chunk(bytes.length, meter?.tokens() ?? 0, nowMs);
+      }
       if (endOfStream || meter?.finished() === true) complete(nowMs);
     },
 
@@ -738,6 +777,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       // Engines do not wait for readers: they are done with what they have begun.
       if (nowMs - lastChunkMs < STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs) return;
       stalled = true;
+      watched?.stalled(nowMs);
       release.free(nowMs);
     },
 

@@ -2,9 +2,11 @@
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import { type Endpoints, type KeyEntry, type RedisSecrets, speaksTls } from './checks.ts';
+import type { ChosenEndpoints } from './choice-checks.ts';
 import {
   type Config,
   DEFAULT_LANE,
+  type EndpointChoice,
   type LaneCondition,
   type LaneConfig,
   type Limits,
@@ -28,12 +30,13 @@ interface Parts {
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
   readonly drains: ReadonlyMap<string, readonly string[]>;
+  readonly chosen: ChosenEndpoints;
   readonly poolNames: readonly string[];
 }
 
 export function buildConfig(
   written: WrittenConfig,
-  { directory: standard, locate, keys, redis, endpoints, drains, poolNames }: Parts,
+  { directory: standard, locate, keys, redis, endpoints, drains, chosen, poolNames }: Parts,
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
@@ -60,6 +63,7 @@ export function buildConfig(
           : address,
       metrics: written.service.metrics,
       drainTimeoutMs: written.service.drainTimeout,
+      ...(written.service.zone !== undefined && { zone: written.service.zone }),
     },
     queue: {
       maxWaitMs: written.queue.maxWait,
@@ -93,6 +97,8 @@ export function buildConfig(
               endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
               drain: drains.get(name) ?? [],
               routing: pool.routing,
+              choice: choiceOf(pool.choice, chosen.get(name)),
+              ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
               engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
               prefillTokens: pool.prefillTokens,
@@ -198,6 +204,26 @@ function withCredentials(url: string, username = '', password = ''): string {
   if (whole.password === '') whole.password = encodeURIComponent(password);
   return whole.href;
 }
+
+type WrittenPool = WrittenConfig['pools'][string];
+
+function choiceOf(
+  { weights = {}, largeTokens, sessionHeader }: WrittenPool['choice'],
+  chosen: ReturnType<ChosenEndpoints['get']>,
+): EndpointChoice {
+  return {
+    weights: Object.fromEntries(Object.entries(weights).filter(([, weight]) => weight !== undefined)),
+    ...(largeTokens !== undefined && { largeTokens }),
+    slowClients: chosen?.slowClients ?? [],
+    sessionHeader,
+    zones: chosen?.zones ?? new Map(),
+  };
+}
+
+const kvCacheOf = ({ memory, ...shape }: NonNullable<WrittenPool['kvCache']>) => ({
+  memoryBytes: memory,
+  shape,
+});
 
 const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): CostWeights => ({
   prompt,

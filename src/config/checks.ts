@@ -41,7 +41,10 @@ export const entriesAt = (
   return isMapping(found) ? Object.entries(found) : [];
 };
 
-const textsAt = (value: unknown, ...path: readonly string[]): readonly (readonly [number, string])[] => {
+export const textsAt = (
+  value: unknown,
+  ...path: readonly string[]
+): readonly (readonly [number, string])[] => {
   const found = at(value, ...path);
   if (!Array.isArray(found)) return [];
   return found.flatMap((item: unknown, i) => (typeof item === 'string' ? [[i, item] as const] : []));

@@ -4,6 +4,9 @@
  */
 import type { CostWeights } from '../domain/cost.ts';
 import type { EngineRoute } from '../domain/routes.ts';
+import type { Weights } from '../route/choice/candidate.ts';
+import type { ModelShape } from '../route/choice/kv-size.ts';
+import type { ProfileName } from '../route/choice/profiles.ts';
 
 export interface HostPort {
   /** IP address or host name, without brackets. */
@@ -59,6 +62,18 @@ export interface EndpointConfig {
   readonly port: number;
 }
 
+export interface EndpointChoice {
+  /** Replace the profile's. */
+  readonly weights: Partial<Weights>;
+  readonly largeTokens?: number;
+  /** URLs of endpoints that are kept for clients that read slowly; never all. */
+  readonly slowClients: readonly string[];
+  /** In lower case. */
+  readonly sessionHeader: string;
+  /** URLs of endpoints, each in one zone at most. */
+  readonly zones: ReadonlyMap<string, readonly string[]>;
+}
+
 export interface PoolConfig {
   readonly name: string;
   readonly endpoints: readonly EndpointConfig[];
@@ -66,7 +81,11 @@ export interface PoolConfig {
   readonly drain: readonly string[];
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
   /** Which endpoint with room gets a request. */
-  readonly routing: 'least-loaded' | 'balanced' | 'prefix-cache' | 'interactive' | 'large-tokens';
+  readonly routing: 'least-loaded' | ProfileName;
+  /** What that goes by, but for `least-loaded`. */
+  readonly choice: EndpointChoice;
+  /** For engines that do not say how many tokens theirs holds. */
+  readonly kvCache?: { readonly memoryBytes: number; readonly shape: ModelShape };
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly windowPerEndpoint: number | 'auto';
@@ -219,6 +238,8 @@ export interface Config {
     readonly address: ServiceAddress;
     readonly metrics: HostPort;
     readonly drainTimeoutMs: number;
+    /** Where this replica is. */
+    readonly zone?: string;
   };
   readonly queue: {
     readonly maxWaitMs: number;

@@ -16,6 +16,7 @@ import {
   redisSecretTexts,
   reportSchema,
 } from './checks.ts';
+import { checkChoice, checkChosenEndpoints } from './choice-checks.ts';
 import type { Config } from './config.ts';
 import { createReport, hiding } from './report.ts';
 import { configSchema } from './schema.ts';
@@ -75,6 +76,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkRedis(redis, check);
   const endpoints = checkEndpoints(check);
   const drains = checkDrains(endpoints, check);
+  const chosen = checkChosenEndpoints(endpoints, check);
   checkAddresses(endpoints, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
 
@@ -85,9 +87,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     redis,
     endpoints,
     drains,
+    chosen,
     poolNames: source.keys(['pools']),
   });
   checkBuilt(config, checked.data, check);
+  checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
   return { kind: 'ok', config, warnings: report.warnings() };
 }

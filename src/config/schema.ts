@@ -298,6 +298,82 @@ const lane = section(
   'A lane: a class of requests with a share of the window.',
 );
 
+const scoreWeight = (description: string) =>
+  number([0, 100], `${description} Default: the profile’s.`).optional();
+
+const endpointChoice = section(
+  {
+    weights: section(
+      {
+        load: scoreWeight('The free part of the window.'),
+        queue: scoreWeight('How few prompt tokens have to be computed first.'),
+        kvRoom: scoreWeight('The part of the KV cache that is left when all has grown to what is predicted.'),
+        prefix: scoreWeight('Prompt tokens that the endpoint is thought to have cached.'),
+        session: scoreWeight('It served the session’s latest request.'),
+        adapter: scoreWeight('How soon a LoRA adapter can serve there.'),
+        slowClients: scoreWeight('How few slow clients it has; to a slow client, how many.'),
+        zone: scoreWeight('It is in `service.zone`.'),
+      },
+      'How much each score counts, in place of the profile’s weight. Every score is 0 to 1; the highest sum wins.',
+    ).optional(),
+    largeTokens: integer(
+      1,
+      100_000_000,
+      'With `routing: class-aware`: a request of so many tokens, prompt and predicted output, is a large one. Default: 8192.',
+    ).optional(),
+    slowClients: list(
+      z.string({ error: must('a URL, or env:NAME') }),
+      255,
+      'URLs',
+      'With `routing: slow-client-isolation` or `class-aware`: endpoints of this pool that are kept for clients that were seen to read slowly, as they are written in `endpoints`. Default: none.',
+    ).optional(),
+    sessionHeader: word(
+      /^[a-z0-9][a-z0-9-]{0,63}$/,
+      'a header name in lower case',
+      'Request header that names a session, for example of an agent: its next request goes where the last one was served. Without it `prompt_cache_key` of the body does, and without that the beginning of the conversation.',
+    ).prefault('x-session-id'),
+    zones: named(
+      name('Zone name.'),
+      list(z.string({ error: must('a URL, or env:NAME') }), 256, 'URLs', 'Endpoints in this zone.'),
+      [1, 64],
+      'zones',
+      'Where endpoints are.',
+    )
+      .meta(
+        about(
+          'Where endpoints of this pool are, as they are written in `endpoints`. With `service.zone`, requests prefer those of the same zone. Default: not known.',
+          'mapping of zones to lists of URLs',
+        ),
+      )
+      .optional(),
+  },
+  'What `routing` goes by, but for `least-loaded`. See [routing.md](routing.md).',
+);
+
+const kvCache = section(
+  {
+    memory: size(
+      '1MiB',
+      '65536GiB',
+      '20GiB',
+      'Memory of the KV cache of one endpoint, over all of its GPUs.',
+    ),
+    layers: integer(1, 10_000, 'Layers of the model: `num_hidden_layers` in its `config.json`.'),
+    kvHeads: integer(
+      1,
+      10_000,
+      'Key and value heads: `num_key_value_heads`, without it `num_attention_heads`.',
+    ),
+    headDim: integer(
+      1,
+      100_000,
+      'Dimensions of a head: `head_dim`, without it `hidden_size` divided by `num_attention_heads`.',
+    ),
+    bytes: number([0.25, 8], 'Bytes of one number in the cache: 2 in 16 bits, 1 in 8.').prefault(2),
+  },
+  'The KV cache of each endpoint, for engines that do not say how many tokens theirs holds: `memory` divided by 2 · `layers` · `kvHeads` · `headDim` · `bytes`. What an engine says counts before it. Not for models that store something else for a token (MLA, state spaces). Default: as the engines say.',
+);
+
 const pool = section(
   {
     endpoints: list(
@@ -313,9 +389,19 @@ const pool = section(
       'Endpoints of this pool that get no new requests, as they are written in `endpoints`: what they have ends as usual, and the log says when they are empty. Default: none.',
     ).optional(),
     routing: choice(
-      ['least-loaded', 'balanced', 'prefix-cache', 'interactive', 'large-tokens'],
-      'Which endpoint with room gets a request. `least-loaded` counts what is in flight. The others weigh also what waits to be computed, room in the KV cache, and where the beginning of the prompt, of this tenant or its trust group, was computed last: `prefix-cache` weighs that most, `interactive` the queue, `large-tokens` the room.',
+      [
+        'least-loaded',
+        'balanced',
+        'prefix-cache',
+        'interactive',
+        'large-tokens',
+        'slow-client-isolation',
+        'class-aware',
+      ],
+      'Which endpoint with room gets a request. `least-loaded` counts what is in flight. The others weigh also what waits to be computed, room in the KV cache, and where the beginning of the prompt, of this tenant or its trust group, was computed last: `prefix-cache` weighs that most, `interactive` the queue, `large-tokens` the room, `slow-client-isolation` keeps clients that read slowly together; `class-aware` does what suits each request. See [routing.md](routing.md).',
     ).prefault('least-loaded'),
+    choice: endpointChoice.prefault({}),
+    kvCache: kvCache.optional(),
     engine: choice(
       ['auto', 'vllm', 'sglang', 'llamacpp', 'tgi'],
       'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',
@@ -517,6 +603,9 @@ export const configSchema = section(
           '10s',
           'Time that running requests have to end when Fairlane stops.',
         ).prefault('10s'),
+        zone: name(
+          'Zone that this replica and its Envoy are in: requests prefer endpoints of the same zone in `pools.NAME.choice.zones`. Default: none.',
+        ).optional(),
       },
       'Fairlane’s own service.',
     ).prefault({}),

@@ -69,6 +69,8 @@ interface ServerInfo {
   /** Sequences that it runs at once. */
   maxSequences(info: unknown): number | undefined;
   kvCapacityTokens?(info: unknown): number | undefined;
+  /** Each sequence has its own part of the KV cache: a free one is enough, however much the others need. */
+  readonly kvIsDivided?: true;
 }
 
 /** `loading` and `asleep` come back by themselves or when they are told to; `dead` needs somebody. */

@@ -26,6 +26,7 @@ export const LLAMACPP: EngineAdapter = {
   info: {
     paths: ['/props'],
     isOwn: (info) => isObject(info) && 'total_slots' in info && 'default_generation_settings' in info,
+    kvIsDivided: true,
     maxSequences: (info) => (isObject(info) ? positive(info['total_slots'], 1e6) : undefined),
     kvCapacityTokens(info) {
       if (!isObject(info) || !isObject(info['default_generation_settings'])) return undefined;

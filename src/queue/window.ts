@@ -73,6 +73,8 @@ export interface Window {
   interToken(meanMs: number): void;
   /** Measured ÷ allowed, of a lane with limits on TTFT or ITL. */
   slo(ratio: number, nowMs: number): void;
+  /** The engine itself says how many sequences it runs at once; undefined: it does not. */
+  atMost(sequences: number | undefined): void;
 }
 
 export interface WindowOptions {
@@ -138,13 +140,15 @@ export const fixedWindow = (size: number): Window => ({
   firstToken() {},
   interToken() {},
   slo() {},
+  atMost() {},
 });
 
 const quantile = (sorted: readonly number[], q: number): number =>
   sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
 
 /** The engine's room: the largest size that was full without anybody waiting, and when to try a larger one. */
-function createRoom(initial: number, most: number) {
+function createRoom(initial: number, configured: number) {
+  let most = configured;
   let size = Math.min(initial, most);
   let trial: { readonly size: number; looks: number; most: number; full: number } | undefined;
   /** Where requests waited last. */
@@ -158,7 +162,13 @@ function createRoom(initial: number, most: number) {
   return {
     size: () => trial?.size ?? size,
     trying: () => trial !== undefined,
-    isGuess: () => trial !== undefined || ceiling === Number.POSITIVE_INFINITY,
+    isGuess: () =>
+      (trial?.size ?? size) < most && (trial !== undefined || ceiling === Number.POSITIVE_INFINITY),
+    atMost(sequences: number | undefined): void {
+      most = Math.max(1, Math.min(configured, Math.floor(sequences ?? configured)));
+      size = Math.min(size, most);
+      if (trial !== undefined && trial.size > most) trial = undefined;
+    },
     /** Requests wait in the engine, `ours` do not. */
     tooLarge(ours: number, forShort: boolean, nowMs: number): void {
       if (trial === undefined && ours >= size) return;
@@ -330,6 +340,7 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     trying: room.trying,
     isEager: () => waited > 0 || room.trying(),
     isGuess: room.isGuess,
+    atMost: (sequences) => room.atMost(sequences),
     pressed() {
       isPressed = true;
     },

@@ -12,7 +12,13 @@
  */
 import type { HeldShare, ShareOwner } from '../limit/shares.ts';
 import { fixedWindow, type Gauges, type Window, type WindowSource } from '../queue/window.ts';
-import { type Candidate, type CandidateState, type ChoiceRequest, UNHEALTHY } from './choice/candidate.ts';
+import {
+  type Candidate,
+  type CandidateState,
+  type ChoiceRequest,
+  ISOLATED,
+  UNHEALTHY,
+} from './choice/candidate.ts';
 import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
@@ -41,6 +47,8 @@ interface EndpointState {
   readonly kvTokens: number;
   /** Undefined until the engine has said. */
   readonly kvCapacityTokens: number | undefined;
+  /** Requests in flight whose clients read slowly; undefined: nobody asks, the least loaded endpoint is taken. */
+  readonly slowClients: number | undefined;
   /** The last request that asked had to wait for the prompts that are being computed, not for a slot. */
   readonly holding: boolean;
 }
@@ -114,6 +122,15 @@ export interface WindowConfig {
   readonly slowStartMs?: number;
 }
 
+interface PoolEndpoint {
+  readonly url: string;
+  /** The resolved `ip:port`. */
+  readonly address: string;
+  /** It is kept for clients that read slowly, where the routing isolates them. */
+  readonly isolated?: boolean;
+  readonly zone?: string;
+}
+
 export interface PoolEndpoints {
   /** The least-loaded healthy endpoint that has room for it, or undefined. */
   acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
@@ -146,12 +163,12 @@ export interface PoolEndpoints {
   loaded(url: string): void;
   /** What an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
-  setCapacity(url: string, kvTokens: number | undefined): void;
-  /** Replaces the set; endpoints that stay keep their state. `address` is the resolved `ip:port`. */
-  reconfigure(
-    endpoints: readonly { readonly url: string; readonly address: string }[],
-    config: WindowConfig,
-  ): void;
+  /** @param isDivided each sequence has its own part of the KV cache: it bounds nothing beside the window. Default: false. */
+  setCapacity(url: string, kvTokens: number | undefined, isDivided?: boolean): void;
+  /** What its engine runs at once, if it says: a window that finds its own size is never larger. */
+  setMaxSequences(url: string, sequences: number | undefined): void;
+  /** Replaces the set; endpoints that stay keep their state. */
+  reconfigure(endpoints: readonly PoolEndpoint[], config: WindowConfig): void;
   list(nowMs: number): readonly EndpointState[];
 }
 
@@ -166,6 +183,8 @@ interface Prefill {
 interface Member {
   readonly url: string;
   address: string;
+  isolated: boolean;
+  zone: string | undefined;
   readonly seat: Seat;
   /** Where the pool has a router. */
   candidate: CandidateState | undefined;
@@ -176,6 +195,13 @@ interface Member {
   sequences: number;
   kvTokens: number;
   kvCapacityTokens: number | undefined;
+  kvIsDivided: boolean;
+  maxSequences: number | undefined;
+  /** Requests whose clients read slowly. */
+  slowClients: number;
+  /** By its engine's gauges, when they were read last: in its own queue, and running or waiting but not ours. */
+  waiting: number;
+  foreign: number;
   readonly prefills: Set<Prefill>;
   prefillTokens: number;
   quietPrefills: number;
@@ -264,6 +290,8 @@ export function createPoolEndpoints(
 ): PoolEndpoints {
   const rotation = createRotation(events);
   let router: PoolRouter | undefined;
+  /** Slow clients have endpoints of their own, where any is marked for it. */
+  let isolates = false;
   let bySlot: Member[] = [];
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
@@ -274,12 +302,14 @@ export function createPoolEndpoints(
 
   const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
-  const newWindow = (kvTokens: number | undefined): Window =>
-    config.window === 'auto'
-      ? makeWindow(
-          Math.min(INITIAL_WINDOW, Math.ceil((kvTokens ?? Number.POSITIVE_INFINITY) / TYPICAL_TOKENS)),
-        )
-      : fixedWindow(config.window);
+  const newWindow = (kvTokens?: number, maxSequences?: number): Window => {
+    if (config.window !== 'auto') return fixedWindow(config.window);
+    const window = makeWindow(
+      Math.min(INITIAL_WINDOW, Math.ceil((kvTokens ?? Number.POSITIVE_INFINITY) / TYPICAL_TOKENS)),
+    );
+    window.atMost(maxSequences);
+    return window;
+  };
 
   const endPrefill = (member: Member, prefill: Prefill): void => {
     if (!member.prefills.delete(prefill)) return;
@@ -290,9 +320,14 @@ export function createPoolEndpoints(
     for (const prefill of member.prefills) if (prefill.untilMs <= nowMs) endPrefill(member, prefill);
   };
 
-  const limitOf = ({ window, share, seat }: Member, nowMs: number): number => {
+  /** Before any slow start. */
+  const ownLimitOf = ({ window, share }: Member, nowMs: number): number => {
     const limit = window.limit(nowMs);
-    const own = share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+    return share === undefined ? limit : Math.min(limit, share.limit(nowMs));
+  };
+  const limitOf = (member: Member, nowMs: number): number => {
+    const { seat } = member;
+    const own = ownLimitOf(member, nowMs);
     return seat.returnedMs === undefined ? own : rotation.ramped(seat, own, nowMs);
   };
 
@@ -360,7 +395,7 @@ export function createPoolEndpoints(
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
     const mayExceed = quiet && member.window.isGuess() && (member.share === undefined || others === 0);
     if (isFull && !mayExceed) return 'window';
-    if (member.kvCapacityTokens !== undefined && member.requests > 0) {
+    if (member.kvCapacityTokens !== undefined && !member.kvIsDivided && member.requests > 0) {
       const part = quiet ? 1 : KV_PLANNED_PART;
       if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return 'kv-cache';
     }
@@ -389,6 +424,7 @@ export function createPoolEndpoints(
     member.requests += sign;
     member.sequences += sign * demand.sequences;
     member.kvTokens += sign * demand.totalTokens;
+    if (demand.choice?.slow === true) member.slowClients += sign;
   };
 
   const changed = (member: Member, nowMs: number): void => member.share?.moved(nowMs);
@@ -418,14 +454,20 @@ export function createPoolEndpoints(
     router?.setCacheBytes(candidate, kvCapacityTokens * BYTES_PER_TOKEN);
   };
 
-  /** What the router goes by, as it is now. */
+  /** What the router goes by, as it is now. Gauges are a moment old and may be wrong: they never count for more than a window. */
   const refresh = (member: Member, isCandidate: boolean, nowMs: number): void => {
-    const { candidate } = member;
+    const { candidate, seat } = member;
     if (candidate === undefined) return;
+    const limit = ownLimitOf(member, nowMs);
     candidate.address = member.address;
-    candidate.flags = isCandidate ? 0 : UNHEALTHY;
-    candidate.sequences = member.sequences;
-    candidate.window = limitOf(member, nowMs);
+    candidate.flags = (isCandidate ? 0 : UNHEALTHY) | (member.isolated ? ISOLATED : 0);
+    candidate.zone = member.zone;
+    candidate.sequences = member.sequences + Math.min(member.foreign, limit);
+    candidate.waiting = Math.min(member.waiting, limit);
+    candidate.window = limit;
+    candidate.startWeight =
+      seat.returnedMs === undefined || limit <= 0 ? 1 : rotation.ramped(seat, limit, nowMs) / limit;
+    candidate.slowClients = member.slowClients;
     candidate.prefillTokens = member.prefillTokens;
     candidate.kvTokens = member.kvTokens;
     candidate.kvCapacityTokens = member.kvCapacityTokens ?? 0;
@@ -454,6 +496,8 @@ export function createPoolEndpoints(
         return member !== undefined && fits(member, matched);
       },
       permits: () => true,
+      // At the head of the queue it would keep everybody waiting.
+      borrows: choice.slow,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
@@ -573,17 +617,23 @@ export function createPoolEndpoints(
     };
   };
 
-  const freeSlots = (nowMs: number): number => {
+  /** Slots stay free beside the demand; who may not use those for slow clients leaves none there either. */
+  const leaves = (reserve: number, { sequences, choice }: Demand, nowMs: number): boolean => {
+    const isApart =
+      isolates && choice?.slow === false && members.some((one) => isServing(one) && !one.isolated);
     let free = 0;
+    let size = 0;
     for (const member of members) {
-      if (isServing(member) && !member.window.trying())
-        free += Math.max(0, limitOf(member, nowMs) - member.sequences);
+      if (!isServing(member) || (isApart && member.isolated)) continue;
+      const limit = limitOf(member, nowMs);
+      size += limit;
+      if (!member.window.trying()) free += Math.max(0, limit - member.sequences);
     }
-    return free;
+    return free - sequences >= (isApart ? Math.min(reserve, Math.max(0, size - 1)) : reserve);
   };
 
   const roomClaimOf = (demand: Demand, { quiet, reserve }: Claim, nowMs: number): RoomClaim => {
-    const leavesReserve = reserve === 0 || inFlight === 0 || freeSlots(nowMs) - demand.sequences >= reserve;
+    const leavesReserve = reserve === 0 || inFlight === 0 || leaves(reserve, demand, nowMs);
     return { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
   };
 
@@ -655,6 +705,7 @@ export function createPoolEndpoints(
             return row?.room === 'yes';
           },
           permits: () => true,
+          borrows: demand.choice.slow,
         };
         report = router.explain(demand.choice, asks, nowMs);
       }
@@ -729,18 +780,31 @@ export function createPoolEndpoints(
       const ours = inFlightOf(member, nowMs) ?? inEngine;
       const certain = member.share?.others(nowMs) === undefined ? ours : Math.min(ours, inEngine);
       member.window.gauges(sample, ours, nowMs, certain);
+      const isTrusted = sample !== 'unusable' && member.window.source() !== 'ttft';
+      member.waiting = isTrusted ? sample.waiting : 0;
+      // Shares of a window already leave out what others have.
+      member.foreign = isTrusted && member.share === undefined ? Math.max(0, inEngine - member.sequences) : 0;
       changed(member, nowMs);
     },
-    setCapacity(url, kvTokens) {
+    setCapacity(url, kvTokens, isDivided = false) {
       const member = memberOf(url);
-      if (member === undefined || member.kvCapacityTokens === kvTokens) return;
+      if (member === undefined) return;
+      member.kvIsDivided = isDivided;
+      if (member.kvCapacityTokens === kvTokens) return;
       member.kvCapacityTokens = kvTokens;
       tellCacheSize(member);
-      if (member.requests === 0) member.window = newWindow(kvTokens);
+      if (member.requests === 0) member.window = newWindow(kvTokens, member.maxSequences);
+    },
+    setMaxSequences(url, sequences) {
+      const member = memberOf(url);
+      if (member === undefined) return;
+      member.maxSequences = sequences;
+      member.window.atMost(sequences);
     },
     reconfigure(endpoints, next) {
       const windowChanged = next.window !== config.window;
       const routed = next.routing && resolveProfile(next.routing);
+      isolates = routed?.isolate === true;
       const isNewRouter = (routed === undefined) !== (router === undefined);
       if (isNewRouter) {
         router = routed && createPoolRouter(routed);
@@ -753,13 +817,15 @@ export function createPoolEndpoints(
         endpoints.map(({ url }) => url),
         next.slowStartMs ?? DEFAULT_SLOW_START.rampMs,
       );
-      members = endpoints.map(({ url, address }) => {
+      members = endpoints.map(({ url, address, isolated = false, zone }) => {
         const known = before.get(url);
         before.delete(url);
         if (known === undefined) {
           const member: Member = {
             url,
             address,
+            isolated,
+            zone,
             seat: rotation.seatOf(url),
             candidate: undefined,
             healthy: false,
@@ -769,11 +835,16 @@ export function createPoolEndpoints(
             sequences: 0,
             kvTokens: 0,
             kvCapacityTokens: undefined,
+            kvIsDivided: false,
+            maxSequences: undefined,
+            slowClients: 0,
+            waiting: 0,
+            foreign: 0,
             prefills: new Set(),
             prefillTokens: 0,
             quietPrefills: 0,
             holding: false,
-            window: newWindow(undefined),
+            window: newWindow(),
             share: undefined,
             removed: false,
             msPerPromptToken: INITIAL_MS_PER_PROMPT_TOKEN,
@@ -783,7 +854,9 @@ export function createPoolEndpoints(
           return member;
         }
         known.address = address;
-        if (windowChanged) known.window = newWindow(known.kvCapacityTokens);
+        known.isolated = isolated;
+        known.zone = zone;
+        if (windowChanged) known.window = newWindow(known.kvCapacityTokens, known.maxSequences);
         return known;
       });
       for (const gone of before.values()) {
@@ -806,6 +879,7 @@ export function createPoolEndpoints(
         eager: member.window.isEager(),
         kvTokens: member.kvTokens,
         kvCapacityTokens: member.kvCapacityTokens,
+        slowClients: member.candidate === undefined ? undefined : member.slowClients,
         holding: member.holding,
       })),
   };

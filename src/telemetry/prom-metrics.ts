@@ -17,6 +17,7 @@ interface EndpointRow {
   readonly windowSource: 'fixed' | 'gauges' | 'ttft';
   readonly kvTokens: number;
   readonly kvCapacityTokens: number | undefined;
+  readonly slowClients: number | undefined;
 }
 
 /** What gauges read when they are scraped: nobody keeps a second count. */
@@ -362,6 +363,11 @@ export function createMetrics(source: MetricsSource): Metrics {
     'fairlane_endpoint_kv_capacity_tokens',
     'Tokens that the KV cache of the engine holds, where it says so.',
     ({ kvCapacityTokens }) => kvCapacityTokens,
+  );
+  endpointGauge(
+    'fairlane_endpoint_slow_clients',
+    'Requests in flight whose clients were seen to read slowly of late. Only of pools whose routing is not least-loaded.',
+    ({ slowClients }) => slowClients,
   );
 
   endpointGauge('fairlane_endpoint_healthy', '1 while the probes of the endpoint succeed.', ({ healthy }) =>

@@ -69,6 +69,7 @@ const poolOf = (
   name: 'main',
   endpoints,
   routing: 'least-loaded',
+  choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
   drain: [],
   engine,
   windowPerEndpoint: 'auto',

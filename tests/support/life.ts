@@ -1,6 +1,11 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
-import { createRequestLife, type LifeContext, type RequestLife } from '../../src/admission/request-life.ts';
+import {
+  type Choosing,
+  createRequestLife,
+  type LifeContext,
+  type RequestLife,
+} from '../../src/admission/request-life.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -20,6 +25,7 @@ import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../src/queue/window.ts';
 import { createCatalog } from '../../src/route/catalog.ts';
 import { createRollouts } from '../../src/route/change/rollouts.ts';
+import { createPromptHasher, type PromptSource } from '../../src/route/choice/prompt-hash.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
@@ -62,6 +68,8 @@ export interface WorldOptions {
   readonly store?: LimitStore;
   readonly unixMs?: number;
   readonly copyTo?: LifeContext['copyTo'];
+  /** Endpoints are chosen by more than load. */
+  readonly choosing?: Choosing;
 }
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
@@ -105,6 +113,7 @@ export function createWorld(options: WorldOptions = {}): World {
           endpoints: [{ url: 'http://10.0.0.1:8000', host: '10.0.0.1', port: 8000 }],
           drain: [],
           routing: 'least-loaded',
+          choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
           engine: 'auto',
           windowPerEndpoint: options.window ?? 2,
           prefillTokens: 2_048,
@@ -143,8 +152,17 @@ export function createWorld(options: WorldOptions = {}): World {
     [...config.pools.values()].map((pool) => {
       const endpoints = createPoolEndpoints(fixedWindow);
       endpoints.reconfigure(
-        pool.endpoints.map(({ url, host, port }) => ({ url, address: `${host}:${port}` })),
-        { window: pool.windowPerEndpoint, prefillTokens: pool.prefillTokens, reserve: pool.reserve },
+        pool.endpoints.map(({ url, host, port }) => ({
+          url,
+          address: `${host}:${port}`,
+          isolated: pool.choice.slowClients.includes(url),
+        })),
+        {
+          window: pool.windowPerEndpoint,
+          prefillTokens: pool.prefillTokens,
+          reserve: pool.reserve,
+          ...(pool.routing !== 'least-loaded' && { routing: { ...pool.choice, profile: pool.routing } }),
+        },
       );
       for (const { url } of pool.endpoints) endpoints.setHealthy(url, true, 0);
       return [pool.name, endpoints];
@@ -156,6 +174,7 @@ export function createWorld(options: WorldOptions = {}): World {
   for (const [name, pool] of endpointsOf) dispatcher.addPool(name, pool);
   const catalog = createCatalog(config);
   const occupancy = createOccupancy();
+  const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
   const rollouts = createRollouts(config.models.values(), () => undefined);
   const context: Writable<LifeContext> = {
     config: () => config,
@@ -167,6 +186,8 @@ export function createWorld(options: WorldOptions = {}): World {
     occupancy,
     helpOf: () => options.help ?? NO_HELP,
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
+    choosingOf: () => options.choosing,
+    hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,

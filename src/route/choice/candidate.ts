@@ -104,6 +104,8 @@ export interface Asks {
   room(candidate: Candidate, matchedTokens: number): boolean;
   /** The breaker of the model or adapter lets the request in. */
   permits(candidate: Candidate): boolean;
+  /** It may go to the other side when its own has no room, where slow clients are isolated. Default: false. */
+  readonly borrows?: boolean;
 }
 
 /** Everything that filters and scorers may look at besides the endpoint; the same for all endpoints of one choice. */

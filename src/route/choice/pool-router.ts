@@ -83,7 +83,12 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
     },
     choose(request, asks, nowMs) {
       const asked = ask(request, asks, nowMs);
-      const choice = choose(candidates, asked, weightsFor(profile, request), turn, scratch);
+      const weights = weightsFor(profile, request);
+      const own = choose(candidates, asked, weights, turn, scratch);
+      const mayBorrow = own === undefined && asked.isolate && asks.borrows === true;
+      const choice = mayBorrow
+        ? choose(candidates, { ...asked, isolate: false }, weights, turn, scratch)
+        : own;
       if (choice !== undefined) turn = candidates.indexOf(choice.candidate) + 1;
       return choice;
     },

@@ -66,6 +66,8 @@ const PROFILES: Readonly<Record<ProfileName, Omit<Profile, 'name' | 'largeTokens
   },
 };
 
+export const isolatesSlowClients = (profile: ProfileName): boolean => PROFILES[profile].isolate;
+
 export function resolveProfile({ profile, weights, largeTokens }: RoutingConfig): Profile {
   const base = PROFILES[profile];
   const byClass: Partial<Record<RequestClass, Weights>> = {};

@@ -57,6 +57,7 @@ describe('every setting', () => {
       'service',
       'service.address',
       'models.llama.canary.model',
+      ...['memory', 'layers', 'kvHeads', 'headDim'].map((key) => `pools.main.kvCache.${key}`),
     ];
     const pair = ['redis.certFile', 'redis.keyFile'];
     const referredTo = [...pair, 'aliases.best', 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
@@ -154,6 +155,7 @@ describe('defaults', () => {
             endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
             drain: [],
             routing: 'least-loaded',
+            choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
             engine: 'auto',
             windowPerEndpoint: 'auto',
             prefillTokens: 2_048,

@@ -44,6 +44,27 @@ describe('an adaptive window', () => {
     expect(window.limit(nowMs)).toBe(48);
   });
 
+  it('is never larger than what the engine itself says that it runs, and no guess then', () => {
+    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    window.atMost(12);
+    let nowMs = overload(window, 64, 100);
+    expect([window.limit(nowMs), window.trying(), window.isGuess()]).toEqual([12, false, false]);
+    window.atMost(4);
+    expect(window.limit(nowMs)).toBe(4);
+    window.atMost(undefined);
+    nowMs = overload(window, 64, 200, nowMs);
+    expect(window.limit(nowMs)).toBe(64);
+  });
+
+  it('drops a trial that is larger than what the engine says', () => {
+    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    window.pressed();
+    window.gauges({ running: 8, waiting: 0 }, 8, INTERVAL_MS);
+    expect([window.trying(), window.limit(300)]).toEqual([true, 11]);
+    window.atMost(9);
+    expect([window.trying(), window.limit(300)]).toEqual([false, 8]);
+  });
+
   it('stays where it is while nobody wants more', () => {
     const window = adaptiveWindow({ initial: 8, most: 4_096 });
     for (let i = 1; i < 100; i += 1) window.gauges({ running: 3, waiting: 0 }, 3, i * INTERVAL_MS);
