@@ -8,12 +8,21 @@ import type { Edge } from './admission/edge.ts';
 import { noEndpointReady } from './admission/refusals.ts';
 import { createRequestLife } from './admission/request-life.ts';
 import { restartNeeded } from './config/changes.ts';
-import type { Config, EndpointConfig, PoolConfig, RedisConfig, ServiceAddress } from './config/config.ts';
+import type {
+  AdapterConfig,
+  Config,
+  EndpointConfig,
+  PoolConfig,
+  RedisConfig,
+  ServiceAddress,
+} from './config/config.ts';
 import type { EngineKind } from './engine/adapter.ts';
+import { ADAPTERS } from './engine/engines.ts';
 import { commonHelp, type EngineHelp, NO_HELP } from './engine/help.ts';
 import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
 import { probeHelp } from './engine/http-help.ts';
+import { type AdapterMonitor, startAdapterMonitor } from './engine/http-lora.ts';
 import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
@@ -44,6 +53,7 @@ import { createRollouts, type Rollouts } from './route/change/rollouts.ts';
 import { createPromptHasher, type PromptSource } from './route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import type { RotationChange } from './route/health/rotation.ts';
+import { createPoolAdapters, type PoolAdapters } from './route/pool-adapters.ts';
 import {
   type DrainAnswer,
   type HealthReport,
@@ -103,6 +113,13 @@ interface RunningPool {
   /** By endpoint, once asked. */
   readonly helps: Map<string, EngineHelp>;
   help: EngineHelp;
+  readonly adapters: PoolAdapters;
+  /** Only where the pool has adapters. */
+  adapterMonitor: AdapterMonitor | undefined;
+  /** The last complaint of each endpoint about adapters. */
+  readonly adapterTrouble: Map<string, string>;
+  /** What its endpoints were when one was identified last. */
+  lastEngine: EngineKind | undefined;
 }
 
 export function openRedis(
@@ -154,8 +171,19 @@ function canaryHealth(rollouts: Rollouts): Pick<HealthReport, 'canaries'> {
   return entries.length === 0 ? {} : { canaries: Object.fromEntries(entries) };
 }
 
-/** What probes depend on: a drain is no reason to begin them anew. */
-const probedOf = (pool: PoolConfig): PoolConfig => ({ ...pool, drain: [] });
+/** What probes depend on: a drain, or places for adapters, are no reason to begin them anew. */
+const probedOf = (pool: PoolConfig): PoolConfig => ({ ...pool, drain: [], adaptersPerEndpoint: 0 });
+
+/** Names that `/health` shows of one endpoint. */
+const SHOWN_ADAPTERS = 100;
+
+/** Nothing where the pool has no adapters. */
+function adapterHealth(adapters: PoolAdapters, url: string): Pick<PoolHealth['windows'][string], 'adapters'> {
+  const place = adapters.isUsed() ? adapters.list().find(({ endpoint }) => endpoint === url) : undefined;
+  if (place === undefined) return {};
+  const loaded = place.loaded.slice(0, SHOWN_ADAPTERS).map(({ adapter }) => adapter);
+  return { adapters: { loaded, ...(place.loading.length > 0 && { loading: place.loading }) } };
+}
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
   let config = initial;
@@ -237,6 +265,16 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         };
       }
     },
+    *adapters() {
+      for (const [pool, { adapters, config: own }] of pools) {
+        if (!adapters.isUsed()) continue;
+        for (const { endpoint: url, loaded, loading } of adapters.list()) {
+          const endpoint = own.endpoints.find((one) => one.url === url);
+          if (endpoint === undefined) continue;
+          yield { pool, endpoint: addressOf(endpoint), loaded: loaded.length, loading: loading.length };
+        }
+      }
+    },
     openStreams: () => extProc.open(),
     rollouts: () => rollouts.list(),
   });
@@ -266,6 +304,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       pools.get(pool)?.config.routing !== 'least-loaded'
         ? hasher.hash(source)
         : undefined,
+    adapterName(pool: string, { base, name }: AdapterConfig) {
+      const kind = pools.get(pool)?.lastEngine;
+      return kind === undefined ? undefined : ADAPTERS[kind].lora.modelOf?.(base, name);
+    },
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,
@@ -378,6 +420,80 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     });
   };
 
+  /** One kind for all: a request is written before its endpoint is known, and kinds name adapters differently. */
+  const kindForAdapters = ({ engines }: RunningPool, url: string): EngineKind | undefined => {
+    const kind = engines.get(url);
+    return new Set(engines.values()).size === 1 ? kind : undefined;
+  };
+
+  const watchAdapters = (pool: RunningPool): AdapterMonitor => {
+    const { adapters, adapterTrouble } = pool;
+    const { name } = pool.config;
+    const changed = (): void => dispatcher.adaptersChanged(name, now());
+    const failed = (endpoint: string, adapter: string, action: 'load' | 'unload', detail: string): void => {
+      const event = { kind: 'adapter-failed', pool: name, endpoint, adapter, action, detail } as const;
+      metrics.event(event);
+      // What is wrong with the engine itself is said once.
+      if (adapterTrouble.get(endpoint) !== detail) log.event(event);
+      adapterTrouble.set(endpoint, detail);
+    };
+    return startAdapterMonitor({
+      endpoints: pool.config.endpoints,
+      engineOf: (url) => kindForAdapters(pool, url),
+      surplus: () => adapters.surplus(now()),
+      onListed({ url }, listed) {
+        adapters.reported(url, listed, now());
+        changed();
+      },
+      onLoaded({ url }, adapter) {
+        adapterTrouble.delete(url);
+        adapters.loaded(url, adapter, now());
+        tell({ kind: 'adapter-loaded', pool: name, endpoint: url, adapter });
+        changed();
+      },
+      onFailed({ url }, adapter, detail) {
+        adapters.loadFailed(url, adapter, now());
+        failed(url, adapter, 'load', detail);
+        changed();
+      },
+      onUnloaded: ({ url }, adapter) =>
+        tell({ kind: 'adapter-unloaded', pool: name, endpoint: url, adapter }),
+      onKept: ({ url }, adapter, detail) => failed(url, adapter, 'unload', detail),
+    });
+  };
+
+  const stopAdapters = (pool: RunningPool): void => {
+    if (pool.adapterMonitor === undefined) return;
+    pool.adapterMonitor.stop();
+    pool.adapterMonitor = undefined;
+    // Nobody will say how these went.
+    for (const { endpoint, loading } of pool.adapters.list()) {
+      for (const adapter of [...loading]) pool.adapters.loadFailed(endpoint, adapter, now());
+    }
+  };
+
+  /** @param isNew the endpoints are other ones. */
+  const applyAdapters = (pool: RunningPool, isNew: boolean): void => {
+    const { name, endpoints, adaptersPerEndpoint } = pool.config;
+    const own = new Map([...config.adapters].filter(([adapter]) => catalog.poolOf(adapter) === name));
+    if (isNew || own.size === 0) stopAdapters(pool);
+    pool.adapters.reconfigure(
+      endpoints.map(({ url }) => url),
+      adaptersPerEndpoint,
+      own,
+    );
+    if (own.size === 0 || pool.adapterMonitor !== undefined) return;
+    pool.adapterMonitor = watchAdapters(pool);
+    for (const { url } of endpoints) pool.adapterMonitor.ask(url);
+  };
+
+  const noteEngine = (name: string, url: string, engine: EngineKind): void => {
+    const pool = pools.get(name);
+    if (pool === undefined) return;
+    pool.lastEngine = engine;
+    pool.adapterMonitor?.ask(url);
+  };
+
   const watchHealth = ({ config: pool, endpoints, engines, helps }: RunningPool): HealthMonitor =>
     startHealthMonitor({
       pool,
@@ -391,15 +507,22 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           engines.delete(endpoint.url);
         }
         tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
+        if (healthy) pools.get(pool.name)?.adapterMonitor?.ask(endpoint.url);
+        else pools.get(pool.name)?.adapterTrouble.delete(endpoint.url);
         if (healthy) dispatcher.dispatch(now());
       },
       onModels(models) {
         if (catalog.discovered(pool.name, models)) {
           tell({ kind: 'models-discovered', pool: pool.name, models });
+          // A base that was not known may be there now.
+          for (const running of pools.values()) applyAdapters(running, false);
         }
       },
       onEngine(endpoint, { engine, by }) {
-        if (engine !== undefined) engines.set(endpoint.url, engine);
+        if (engine !== undefined) {
+          engines.set(endpoint.url, engine);
+          noteEngine(pool.name, endpoint.url, engine);
+        }
         tell({
           kind: 'engine-identified',
           pool: pool.name,
@@ -472,6 +595,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       if (config.pools.has(name)) continue;
       pool.monitor?.stop();
       pool.gauges?.stop();
+      stopAdapters(pool);
       pools.delete(name);
       dispatcher.removePool(name, now());
     }
@@ -480,6 +604,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       const changed =
         pool === undefined || JSON.stringify(probedOf(pool.config)) !== JSON.stringify(probedOf(next));
       if (pool === undefined) {
+        const adapters: PoolAdapters = createPoolAdapters({
+          load(url, adapter, evict) {
+            const monitor = pools.get(name)?.adapterMonitor;
+            if (monitor === undefined) adapters.loadFailed(url, adapter.name, now());
+            else monitor.load(url, adapter, evict);
+          },
+          suspect: (url) => pools.get(name)?.adapterMonitor?.ask(url),
+        });
         pool = {
           config: next,
           endpoints: createPoolEndpoints(
@@ -489,6 +621,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
               changed: (change) => noteRotation(name, change),
               suspect: (url) => pools.get(name)?.monitor?.hurry(url),
             },
+            adapters,
           ),
           drains: createDrains(),
           drained: new Set(),
@@ -498,6 +631,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           engines: new Map(),
           helps: new Map(),
           help: NO_HELP,
+          adapters,
+          adapterMonitor: undefined,
+          adapterTrouble: new Map(),
+          lastEngine: undefined,
         };
         pools.set(name, pool);
       }
@@ -529,6 +666,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.monitor = watchHealth(pool);
         pool.gauges = watchGauges(pool);
       }
+      applyAdapters(pool, changed);
     }
     dispatcher.dispatch(now());
   };
@@ -635,6 +773,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
                 ...(ejected && { ejected }),
                 ...(broken.length > 0 && { broken }),
                 ...engineDetails(pool.engines.get(url), pool.unusable.get(url)),
+                ...adapterHealth(pool.adapters, url),
               },
             ]),
           ),
@@ -721,9 +860,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       keepLevels();
       await Promise.all([shares?.close(), learned?.close()]);
       await limitStore.close();
-      for (const { monitor, gauges } of pools.values()) {
+      for (const { monitor, gauges, adapterMonitor } of pools.values()) {
         monitor?.stop();
         gauges?.stop();
+        adapterMonitor?.stop();
       }
       await metricsServer.close();
       tell({ kind: 'drained', unfinished });

@@ -9,7 +9,7 @@
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
-import type { Config, LaneConfig, TenantConfig } from '../config/config.ts';
+import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { MODEL_HEADER } from '../domain/names.ts';
@@ -20,6 +20,7 @@ import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
 import {
+  adapterUnavailable,
   bodyTooLarge,
   contextLengthExceeded,
   draining,
@@ -64,6 +65,8 @@ export interface LifeContext {
   readonly helpOf: (pool: string) => EngineHelp;
   /** The prompt as its pool's choice of endpoints knows it; undefined where that goes by load alone. */
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
+  /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
+  readonly adapterName?: (pool: string, adapter: AdapterConfig) => string | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -455,7 +458,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   };
 
   /** What its endpoint is chosen by, beyond room; undefined: by load. */
-  const choiceOf = (parsed: ParsedRequest, config: TenantConfig, pool: string): ChoiceRequest | undefined => {
+  const choiceOf = (
+    parsed: ParsedRequest,
+    config: TenantConfig,
+    pool: string,
+    adapter: string | undefined,
+  ): ChoiceRequest | undefined => {
     const named = parsed.body['prompt_cache_key'];
     const prompt = context.hashPrompt?.(pool, {
       route: parsed.route,
@@ -466,6 +474,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     });
     if (prompt === undefined) return undefined;
     return {
+      ...(adapter !== undefined && { adapter }),
       prompt,
       promptBytes: parsed.promptBytes,
       promptTokens: predictedPrompt,
@@ -502,11 +511,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       maxOutputTokens: parsed.maxOutputTokens,
       header: header ?? (() => ''),
     });
-    const choice = choiceOf(parsed, known.config, pool);
+    const adapter = context.catalog.adapterOf(parsed.model);
+    const choice = choiceOf(parsed, known.config, pool, adapter?.name);
+    const sentModel =
+      adapter === undefined ? parsed.model : (context.adapterName?.(pool, adapter) ?? adapter.name);
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     toSend = serialiseRequest(parsed, {
-      ...(parsed.model !== askedModel && { model: parsed.model }),
+      ...(sentModel !== askedModel && { model: sentModel }),
       ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),
       priorityFollows: help.priority !== undefined,
       ...(config.limits.maxContext !== undefined &&
@@ -534,6 +546,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           streamed: parsed.stream,
           slo: lane,
           model: parsed.model,
+          ...(adapter !== undefined && { adapter: adapter.name }),
           ...(within !== undefined && { within }),
           ...(choice !== undefined && { choice }),
         },
@@ -544,6 +557,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           if (reason === 'timeout') refuse(queueTimeout(waitedMs, retryAfterMs), at);
           else if (reason === 'queue-full') refuse(queueFull('tenant', retryAfterMs), at);
           else if (reason === 'no-endpoint') refuse(noHealthyEndpoint(parsed.model, retryAfterMs), at);
+          else if (reason === 'adapter-failed') refuse(adapterUnavailable(parsed.model, retryAfterMs), at);
+          else if (reason === 'adapter-busy') refuse(queueFull('total', retryAfterMs), at);
           else refuse(draining(), at);
         },
       },
@@ -568,7 +583,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   ): void => {
     firstRefusal ??= refusals.queueRefusal(offer, askedModel);
     if (offer.reason !== 'tenant-queue-full') {
-      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, offer.reason);
+      const isFull = offer.reason === 'queue-full' || offer.reason === 'adapter-busy';
+      const by: Hindrance = isFull ? 'queue-full' : 'no-endpoint';
+      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, by);
       const other = serving(known, parsed.promptBytes);
       if (other !== undefined && !other.hindered) {
         reservation?.settle(0, nowMs);

@@ -165,6 +165,15 @@ export function noHealthyEndpoint(model: string, retryAfterMs?: number): ApiErro
   );
 }
 
+/** 503: the adapter could not be loaded on any endpoint that could take the request. */
+export function adapterUnavailable(model: string, retryAfterMs?: number): ApiError {
+  return unavailable(
+    `The adapter \`${quoted(model)}\` could not be loaded. Please try again later.`,
+    'adapter_unavailable',
+    retryAfterMs,
+  );
+}
+
 /** 413 */
 export function bodyTooLarge(maxBytes: number): ApiError {
   return {

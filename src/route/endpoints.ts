@@ -18,6 +18,7 @@ import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
 import { createRotation, type Rider, type RotationEvents, type Seat } from './health/rotation.ts';
 import { DEFAULT_SLOW_START } from './health/slow-start.ts';
+import type { PoolAdapters } from './pool-adapters.ts';
 
 interface EndpointState {
   /** `http://host:port` as configured. */
@@ -57,6 +58,8 @@ export interface Demand {
   readonly slo?: Slo;
   /** As the engine is asked for it; absent: it goes wherever the endpoint serves. */
   readonly model?: string;
+  /** LoRA adapter that has to be loaded where it goes; absent: it needs none. */
+  readonly adapter?: string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
   /** What the choice among endpoints with room goes by, where the pool's routing does more than count; absent: load alone. */
@@ -69,7 +72,18 @@ interface Slo {
   readonly itlMs?: number;
 }
 
+/** What a request needs is not where there is room: it keeps nobody else waiting. */
+export type Absent =
+  /** It will be: ask again when an adapter was loaded, or after retryMs. */
+  | { readonly kind: 'later'; readonly retryMs: number }
+  | {
+      readonly kind: 'refused';
+      readonly reason: 'no-endpoint' | 'adapter-failed' | 'adapter-busy';
+      readonly retryMs: number;
+    };
+
 export interface Slot {
+  readonly kind: 'slot';
   /** Ordered `ip:port`: the chosen endpoint, then the fallbacks for Envoy's retries. */
   readonly addresses: readonly string[];
   /** The endpoint that the slot is counted on, `ip:port`. */
@@ -114,8 +128,12 @@ export interface WindowConfig {
 }
 
 export interface PoolEndpoints {
-  /** The least-loaded healthy endpoint that has room for it, or undefined. */
-  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
+  /** The least-loaded healthy endpoint that has room for it, or undefined. `Absent` only where it needs an adapter. */
+  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | Absent | undefined;
+  /** Adapters that the endpoint has, `ip:port`: what waits for one of them may go when something ended there. */
+  adaptersOn(address: string): Iterable<string>;
+  /** Nothing of the queue needs it any more. */
+  adapterCancelled(adapter: string): void;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
   window(nowMs: number): number;
   /** A window that the reserve may be a part of, where it is shared: half of a slot is none. */
@@ -236,11 +254,13 @@ const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
 /**
  * @param shared where other replicas use the same endpoints.
  * @param events who is told of endpoints that leave and return by what requests showed.
+ * @param adapters what is loaded where; undefined: adapters are models like any other.
  */
 export function createPoolEndpoints(
   makeWindow: MakeWindow,
   shared?: SharedWindows,
   events?: RotationEvents,
+  adapters?: PoolAdapters,
 ): PoolEndpoints {
   const rotation = createRotation(events);
   let router: PoolRouter | undefined;
@@ -430,7 +450,12 @@ export function createPoolEndpoints(
     fits: (member: Member) => boolean,
     nowMs: number,
   ): Found | undefined => {
-    for (const member of members) refresh(member, admits(member), nowMs);
+    for (const member of members) {
+      refresh(member, admits(member), nowMs);
+      if (choice.adapter !== undefined && member.candidate !== undefined) {
+        adapters?.describe(member.candidate, member.url, choice.adapter);
+      }
+    }
     const asks = {
       room: ({ slot }: Candidate) => {
         const member = bySlot[slot];
@@ -490,6 +515,10 @@ export function createPoolEndpoints(
     member.prefillTokens += prefill.tokens;
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
+    const { adapter } = demand;
+    const beginAdapter = (url: string) =>
+      adapter === undefined ? undefined : adapters?.began(url, adapter, releasedMs);
+    let endAdapter = beginAdapter(first.url);
     const tellRouter = (now: number): void => {
       if (demand.choice !== undefined && member.candidate !== undefined) {
         router?.released(demand.choice, member.candidate, now);
@@ -502,12 +531,14 @@ export function createPoolEndpoints(
           (other) =>
             other !== first &&
             isOpen(other, demand.within) &&
-            rotation.admits(other.seat, rider, releasedMs) === 'yes',
+            rotation.admits(other.seat, rider, releasedMs) === 'yes' &&
+            (adapter === undefined || adapters?.isLoaded(other.url, adapter) !== false),
         )
         .sort((a, b) => a.sequences - b.sequences)
         .map((other) => other.address);
     const addresses = [first.address, ...(chosen ?? others())];
     return {
+      kind: 'slot',
       addresses,
       get address() {
         return member.address;
@@ -532,6 +563,7 @@ export function createPoolEndpoints(
         endPrefill(first, prefill);
         move(member, demand, -1);
         inFlight -= 1;
+        endAdapter?.(nowMs);
         if (tokenSeen && demand.choice !== undefined && member.candidate !== undefined) {
           router?.ended(demand.choice, member.candidate);
         }
@@ -545,15 +577,46 @@ export function createPoolEndpoints(
         move(member, demand, -1);
         member = other;
         move(member, demand, 1);
+        endAdapter?.(releasedMs);
+        endAdapter = beginAdapter(other.url);
         tellRouter(releasedMs);
       },
       ended(ending, nowMs) {
         if (told) return;
         told = true;
         if (member !== first) tellPassedOver(addresses, member, rider, nowMs);
+        if (adapter !== undefined && ending.status === 404) adapters?.suspect(member.url);
         rotation.ended(member.seat, rider, ending, nowMs);
       },
     };
+  };
+
+  const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
+
+  /** Where the adapter is, of the endpoints with room; else the plan says what comes next. */
+  const slotWithAdapter = (
+    adapter: string,
+    plan: PoolAdapters,
+    best: Found | undefined,
+    others: readonly Member[],
+    [demand, asked, nowMs]: readonly [Demand, Claim, number],
+  ): Slot | Absent | undefined => {
+    const order = [...others].sort((a, b) => a.sequences - b.sequences);
+    if (best !== undefined) order.unshift(best.member);
+    if (order.length === 0) return undefined;
+    const next = plan.ensure(
+      adapter,
+      order.map(({ url }) => url),
+      nowMs,
+    );
+    if (next.kind === 'wait') return { kind: 'later', retryMs: next.retryMs };
+    if (next.kind === 'refuse') {
+      return { kind: 'refused', reason: ABSENT[next.reason], retryMs: next.retryMs };
+    }
+    const member = order.find(({ url }) => url === next.endpoint);
+    if (member === undefined) return undefined;
+    const matchedTokens = member === best?.member ? best.matchedTokens : 0;
+    return slotOn({ member, matchedTokens }, demand, asked, nowMs);
   };
 
   const freeSlots = (nowMs: number): number => {
@@ -591,11 +654,24 @@ export function createPoolEndpoints(
         rider === undefined
           ? undefined
           : members.find((member) => isAdmitted(member, 'trial') && fits(member));
-      if (trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs))) {
+      const isTrial =
+        trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs));
+      if (demand.adapter !== undefined && adapters !== undefined) {
+        const others = members.filter((one) => one !== found?.member && admits(one) && fits(one));
+        const first = isTrial ? { member: trial, matchedTokens: 0 } : found;
+        const rest = isTrial && found !== undefined ? [found.member, ...others] : others;
+        return slotWithAdapter(demand.adapter, adapters, first, rest, [demand, asked, nowMs]);
+      }
+      if (isTrial) {
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
       }
       return found && slotOn(found, demand, asked, nowMs);
     },
+    *adaptersOn(address) {
+      const member = members.find((one) => one.address === address);
+      if (member !== undefined && adapters !== undefined) yield* adapters.loadedOn(member.url);
+    },
+    adapterCancelled: (adapter) => adapters?.cancelled(adapter),
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
@@ -641,6 +717,7 @@ export function createPoolEndpoints(
       const member = memberOf(url);
       if (member === undefined) return;
       if (member.healthy && !healthy && member.candidate !== undefined) router?.restarted(member.candidate);
+      if (member.healthy && !healthy) adapters?.crashed(url);
       member.healthy = healthy;
       member.probed = true;
       rotation.setHealthy(url, healthy, nowMs);

@@ -124,6 +124,7 @@ export function createWorld(options: WorldOptions = {}): World {
         : ['small', 'secret'].map((name) => [name, { name, pool: 'main', cost: DEFAULT_COST, fallback: [] }]),
     ),
     aliases: new Map(),
+    adapters: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
     log: { level: 'info' },
   };

@@ -31,6 +31,7 @@ export const full = () => ({
       routing: 'prefix-cache',
       engine: 'sglang',
       windowPerEndpoint: 4,
+      adaptersPerEndpoint: 3,
       prefillTokens: 512,
       reserve: 2,
       gauges: { path: '/stats', interval: '2s' },
@@ -75,6 +76,7 @@ export const full = () => ({
     'org/Model 7B': { pool: 'small' },
   },
   aliases: { best: 'llama', default: 'best' },
+  adapters: { legal: { base: 'llama', path: '/adapters/legal', tenants: ['alice'] } },
   tiers: {
     gold: {
       weight: 2.5,

@@ -1,0 +1,66 @@
+/**
+ * Requests that wait for something that only some of the queue need, such as an adapter that is being loaded: out of the
+ * queue, so that they keep nobody waiting, by what they wait for, and in the order of their arrival.
+ */
+export interface Parked {
+  /** Its place among all arrivals. */
+  readonly arrival: number;
+}
+
+export interface Parking<T extends Parked> {
+  add(key: string, item: T): void;
+  /** False if it is not there. */
+  remove(key: string, item: T): boolean;
+  /** Takes out the one that came first. */
+  takeFirst(key: string): T | undefined;
+  /** Takes out all, in the order of their arrival. */
+  takeAll(key: string): readonly T[];
+  keys(): Iterable<string>;
+  size(): number;
+}
+
+export function createParking<T extends Parked>(): Parking<T> {
+  const groups = new Map<string, T[]>();
+  let size = 0;
+
+  return {
+    add(key, item) {
+      const group = groups.get(key);
+      size += 1;
+      if (group === undefined) {
+        groups.set(key, [item]);
+        return;
+      }
+      // Who returns came before the rest, who is new after it.
+      let at = group.length;
+      const [first] = group;
+      if (first !== undefined && item.arrival < first.arrival) at = 0;
+      while (at > 0 && (group[at - 1]?.arrival ?? 0) > item.arrival) at -= 1;
+      group.splice(at, 0, item);
+    },
+    remove(key, item) {
+      const group = groups.get(key);
+      const at = group?.indexOf(item) ?? -1;
+      if (group === undefined || at === -1) return false;
+      group.splice(at, 1);
+      size -= 1;
+      if (group.length === 0) groups.delete(key);
+      return true;
+    },
+    takeFirst(key) {
+      const group = groups.get(key);
+      const first = group?.shift();
+      if (first !== undefined) size -= 1;
+      if (group?.length === 0) groups.delete(key);
+      return first;
+    },
+    takeAll(key) {
+      const group = groups.get(key) ?? [];
+      groups.delete(key);
+      size -= group.length;
+      return group;
+    },
+    keys: () => groups.keys(),
+    size: () => size,
+  };
+}
