@@ -318,9 +318,8 @@ export function createAdapterPlan(
       const place = places.get(endpoint);
       if (place === undefined) return;
       const listed = new Set(adapters);
-      for (const [adapter, { inFlight }] of place.loaded) {
-        if (!listed.has(adapter) && inFlight === 0) place.loaded.delete(adapter);
-      }
+      // What runs with it there ends as it ends; a new request would find nothing.
+      for (const adapter of place.loaded.keys()) if (!listed.has(adapter)) place.loaded.delete(adapter);
       for (const adapter of listed) {
         if (place.loaded.has(adapter) || place.loading.has(adapter)) continue;
         // Nobody asked for it: it may go as soon as its place is needed.

@@ -1,6 +1,6 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
-import { createRequestLife, type RequestLife } from '../../src/admission/request-life.ts';
+import { createRequestLife, type LifeContext, type RequestLife } from '../../src/admission/request-life.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -21,6 +21,7 @@ import { fixedWindow } from '../../src/queue/window.ts';
 import { createCatalog } from '../../src/route/catalog.ts';
 import { createRollouts } from '../../src/route/change/rollouts.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
+import type { PoolAdapters } from '../../src/route/pool-adapters.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
 export type Said =
@@ -55,6 +56,9 @@ export interface WorldOptions {
   readonly change?: (config: Config) => Config;
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
   readonly help?: EngineHelp;
+  /** Of pool main. */
+  readonly adapters?: PoolAdapters;
+  readonly adapterName?: LifeContext['adapterName'];
   readonly store?: LimitStore;
   readonly unixMs?: number;
 }
@@ -137,7 +141,8 @@ export function createWorld(options: WorldOptions = {}): World {
   );
   const endpointsOf = new Map(
     [...config.pools.values()].map((pool) => {
-      const endpoints = createPoolEndpoints(fixedWindow);
+      const adapters = pool.name === 'main' ? options.adapters : undefined;
+      const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
       endpoints.reconfigure(
         pool.endpoints.map(({ url, host, port }) => ({ url, address: `${host}:${port}` })),
         { window: pool.windowPerEndpoint, prefillTokens: pool.prefillTokens, reserve: pool.reserve },
@@ -162,6 +167,7 @@ export function createWorld(options: WorldOptions = {}): World {
     predictor: createPredictor(),
     occupancy,
     helpOf: () => options.help ?? NO_HELP,
+    ...(options.adapterName !== undefined && { adapterName: options.adapterName }),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,

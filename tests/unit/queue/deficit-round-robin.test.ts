@@ -201,10 +201,7 @@ describe('an entry that returns', () => {
     drr.pushByAge('a', 1, 10, 'first', 1);
     drr.pushByAge('a', 1, 10, 'last', 9);
     const order: string[] = [];
-    for (let next = drr.peek(10); next !== undefined; next = drr.peek(10)) {
-      order.push(next.item);
-      drr.take(next);
-    }
+    for (let one = next(drr, 10); one !== undefined; one = next(drr, 10)) order.push(one.item);
     expect(order).toEqual(['first', 'second', 'third', 'last']);
   });
   it('to an empty flow enters the round, and pays as any other', () => {
