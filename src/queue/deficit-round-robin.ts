@@ -212,7 +212,7 @@ export function createDeficitRoundRobin<T>(
       const flow = flowOf(name);
       flow.weight = weight;
       let after = flow.head;
-      while (after !== undefined && after.sinceMs < nowMs) after = after.after;
+      while (after !== undefined && after.sinceMs <= nowMs) after = after.after;
       return enter(flow, {
         flow: name,
         cost,

@@ -14,8 +14,8 @@
  * - Nothing waits longer than maxWaitMs, and nothing for a model that is broken on every endpoint.
  *
  * A request whose adapter is not where there is room is parked: out of its lane's queue, without charge, still counted as
- * queued. One for each adapter returns to the head of its tenant's flow when something ended or a tick came, and looks; when it
- * goes, is refused or waits for room, the others follow it. So nobody waits behind an adapter that is being loaded.
+ * queued. The first of each flow returns to its place there when something ended or a tick came, and looks; when one goes, is
+ * refused or waits for room, all for that adapter follow. So nobody waits behind an adapter that is being loaded.
  *
  * With other replicas, a tenant's cap and the endpoints' windows are shares that are asked for when they are needed. Requests
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
@@ -332,7 +332,7 @@ export function createDispatcher(
   /** To their places in their flows: the heads. */
   const unpark = (pool: Pool, requests: readonly QueuedRequest[], nowMs: number): void => {
     let hasQuiet = false;
-    for (const request of requests.toReversed()) {
+    for (const request of requests) {
       countParked(pool, request, -1);
       if (request.quiet) hasQuiet = true;
       else pushInTurn(pool, request, nowMs, 'by-age');
@@ -343,14 +343,11 @@ export function createDispatcher(
     for (const request of all.sort((a, b) => a.arrival - b.arrival)) pool.quiet.add(request);
   };
 
-  /** One looks for all that may go where it may. */
+  /** One of each flow looks for the others that may go where it may: another flow may have to wait for its turn. */
   const wake = (pool: Pool, adapter: string, nowMs: number): void => {
-    const woken: QueuedRequest[] = [];
-    let next = pool.parking.takeFirst(adapter);
-    while (next !== undefined) {
-      woken.push(next);
-      next = next.waiting.demand.within === undefined ? undefined : pool.parking.takeFirst(adapter);
-    }
+    const woken = pool.parking.takeFirsts(adapter, ({ lane, waiting: { tenant, demand } }) =>
+      demand.within === undefined ? `${lane.name} ${tenant}` : undefined,
+    );
     unpark(pool, woken, nowMs);
   };
 

@@ -11,8 +11,8 @@ export interface Parking<T extends Parked> {
   add(key: string, item: T): void;
   /** False if it is not there. */
   remove(key: string, item: T): boolean;
-  /** Takes out the one that came first. */
-  takeFirst(key: string): T | undefined;
+  /** Takes out the one of each class that came first, and all that are in none, in the order of their arrival. */
+  takeFirsts(key: string, classOf: (item: T) => string | undefined): readonly T[];
   /** Takes out all, in the order of their arrival. */
   takeAll(key: string): readonly T[];
   keys(): Iterable<string>;
@@ -47,12 +47,19 @@ export function createParking<T extends Parked>(): Parking<T> {
       if (group.length === 0) groups.delete(key);
       return true;
     },
-    takeFirst(key) {
-      const group = groups.get(key);
-      const first = group?.shift();
-      if (first !== undefined) size -= 1;
-      if (group?.length === 0) groups.delete(key);
-      return first;
+    takeFirsts(key, classOf) {
+      const seen = new Set<string>();
+      const taken: T[] = [];
+      const rest: T[] = [];
+      for (const item of groups.get(key) ?? []) {
+        const name = classOf(item);
+        (name !== undefined && seen.has(name) ? rest : taken).push(item);
+        if (name !== undefined) seen.add(name);
+      }
+      if (rest.length > 0) groups.set(key, rest);
+      else groups.delete(key);
+      size -= taken.length;
+      return taken;
     },
     takeAll(key) {
       const group = groups.get(key) ?? [];

@@ -109,9 +109,10 @@ describe('a request whose adapter is not loaded', () => {
     expect(loads).toHaveLength(1);
     expect(dispatcher.queued()).toBe(2);
     load('x', 500);
+    // `b` came while another tenant was there, and is quiet.
     expect(released.map(({ tenant, at }) => [tenant, at])).toEqual([
-      ['a', 500],
       ['b', 500],
+      ['a', 500],
     ]);
     expect(released[0]?.release.waitedMs).toBe(500);
     expect(dispatcher.queued()).toBe(0);
@@ -154,6 +155,18 @@ describe('a request whose adapter is not loaded', () => {
     load('x', 20);
     for (let i = 1; i < 4; i += 1) released[i]?.release.free(30 + i);
     expect(ids()).toEqual([1, later[0]?.id, first.id, second.id, later[1]?.id]);
+  });
+
+  it('goes although another tenant that waits for the same is at its limit', () => {
+    const { offer, load, released } = setup({ limits: { maxConcurrent: 1 } });
+    offer('a', 0);
+    for (let i = 0; i < 5; i += 1) expect(offer('a', 1, 'x').kind).toBe('queued');
+    const other = offer('b', 2, 'x');
+    offer('b', 3, 'x');
+    load('x', 100);
+    expect(released.map(({ tenant, id }) => [tenant, id]).slice(1)).toEqual([['b', other.id]]);
+    released[0]?.release.free(200);
+    expect(released.at(-1)?.tenant).toBe('a');
   });
 
   it('is passed at no charge', () => {
@@ -240,8 +253,8 @@ describe('a request whose adapter is not loaded', () => {
     offer('b', 0, 'x');
     fail('x', 100);
     expect(expired.map(({ tenant, reason }) => [tenant, reason])).toEqual([
-      ['a', 'adapter-failed'],
       ['b', 'adapter-failed'],
+      ['a', 'adapter-failed'],
     ]);
     expect(offer('c', 200, 'x')).toMatchObject({
       kind: 'refused',
