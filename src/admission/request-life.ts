@@ -116,6 +116,8 @@ const TOKENS_PER_CHARGE = 32;
 const STALL_PATIENCE = 2;
 /** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
 const UNCAPPED_OUTPUT = 8;
+/** An engine that does not know an adapter is asked what it has at once. */
+const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: Ending = { broken: 'client' };
 
@@ -692,6 +694,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         endpoint = head.upstream;
       }
       ending = endingOf(head.status, head.upstream !== '');
+      if (head.status === 404 && head.upstream !== '' && context.catalog.adapterOf(request.model)) {
+        // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
+        const error = adapterUnavailable(request.model, ADAPTER_RETRY_MS);
+        ({ status } = error);
+        end('failed', 'engine', undefined, nowMs);
+        edge.respond(errorResponse(route, error, add));
+        return;
+      }
       if (head.status >= 400) {
         edge.passResponseHeaders('none', add);
         end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);

@@ -176,6 +176,33 @@ describe('an adapter', () => {
   });
 });
 
+describe('an engine that dies', () => {
+  it('leaves requests to the others that have the adapter', async () => {
+    await start({ count: 2, adapters: { max: 2, loadMs: 20, loaded: ['given'] } });
+    await eventually(health, (text) => text.split('"loaded":["given"]').length === 3);
+    await engine(0).close();
+    const answers = await Promise.all(Array.from({ length: 6 }, () => ask('given')));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+  });
+  it('alone with an adapter: it is loaded on another', async () => {
+    await start({ count: 2, adapters: { max: 2, loadMs: 20 } });
+    expect((await ask('a')).status).toBe(200);
+    const dead = engines.find((one) => one.adapters().loads === 1);
+    await dead?.close();
+    const statuses: number[] = [];
+    await eventually(
+      async () => {
+        const { status } = await ask('a');
+        statuses.push(status);
+        return status;
+      },
+      (status) => status === 200,
+    );
+    // What found no other, or one without it, may be asked again.
+    expect(statuses.filter((status) => status !== 503 && status !== 200)).toEqual([]);
+  });
+});
+
 describe('an engine', () => {
   it('that was not started for adapters is told what it needs, once', async () => {
     await start({});
@@ -195,13 +222,44 @@ describe('an engine', () => {
     const { port } = engine();
     await engine().close();
     engines = [await startEngine({ max: 2, loadMs: 20 }, port)];
-    // Whether a probe has seen it or not: at worst the engine says that it does not know the model.
+    const first = await ask('a');
+    // Whether a probe has seen it or not: at worst the engine does not know the model.
+    if (first.status !== 200) {
+      expect([first.status, first.json.error.code]).toEqual([503, 'adapter_unavailable']);
+      expect(first.headers['retry-after']).toBe('1');
+    }
     await eventually(
       async () => (await ask('a')).status,
       (status) => status === 200,
       10_000,
     );
     expect(engine().adapters().loads).toBe(1);
+  });
+
+  it('that loses an adapter is asked what it has, and the client may ask again', async () => {
+    await start({ adapters: { max: 2, loadMs: 20 } });
+    expect((await ask('a')).status).toBe(200);
+    await send(engine().url, {
+      path: '/v1/unload_lora_adapter',
+      body: JSON.stringify({ lora_name: 'a' }),
+    });
+    const lost = await ask('a');
+    expect([lost.status, lost.json.error.code, lost.headers['retry-after']]).toEqual([
+      503,
+      'adapter_unavailable',
+      '1',
+    ]);
+    expect(await stack.record(({ status }) => status === 503)).toMatchObject({
+      model: 'a',
+      outcome: 'failed',
+      reason: 'engine',
+    });
+    await eventually(
+      async () => (await ask('a', KEYS.quiet, { stream: true })).status,
+      (status) => status === 200,
+      2_000,
+    );
+    expect(engine().adapters().loads).toBe(2);
   });
 
   it('with more than it may have is told to unload what is idle when the configuration says so', async () => {

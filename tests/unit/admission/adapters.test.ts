@@ -1,5 +1,6 @@
 /** A request that names an adapter, from its headers to its end. */
 import { describe, expect, it } from 'vitest';
+import type { RequestLife } from '../../../src/admission/request-life.ts';
 import type { AdapterConfig } from '../../../src/config/config.ts';
 import { SGLANG } from '../../../src/engine/sglang.ts';
 import { createPoolAdapters, type PoolAdapters } from '../../../src/route/pool-adapters.ts';
@@ -21,13 +22,17 @@ function setup(options: WorldOptions = {}): { readonly world: World; readonly ad
   });
   return { world, adapters };
 }
-function ask(world: World, model: string, tenant = 'a'): { readonly said: readonly Said[] } {
+function ask(
+  world: World,
+  model: string,
+  tenant = 'a',
+): { readonly life: RequestLife; readonly said: readonly Said[] } {
   const { life, said } = world.open();
   const header = () => '';
   const head = { method: 'POST', path: '/v1/chat/completions', tenant, requestId: 'r', header };
   life.headers({ ...head, contentLength: undefined, endOfStream: false }, 0);
   life.body(Buffer.from(JSON.stringify({ model, messages: [{ role: 'user', content: 'hello' }] })), 0);
-  return { said };
+  return { life, said };
 }
 const errorOf = (said: readonly Said[]): readonly [number, string, boolean] => {
   const last = said.at(-1);
@@ -87,6 +92,26 @@ describe('a request for an adapter', () => {
       ['legal', 'adapter_unavailable'],
       ['given', 'no_healthy_endpoint'],
     ]);
+  });
+
+  it('that the engine does not know any more may be sent again: the engine’s 404 says otherwise', () => {
+    const { world, adapters } = setup();
+    adapters.reported(URL, ['legal'], 0);
+    const answer = { contentType: 'application/json', contentEncoding: '', endOfStream: false };
+    const { life, said } = ask(world, 'legal');
+    life.responseHeaders({ ...answer, status: 404, upstream: '10.0.0.1:8000' }, 1);
+    expect(errorOf(said)).toEqual([503, 'adapter_unavailable', true]);
+    expect(world.records[0]).toMatchObject({ outcome: 'failed', reason: 'engine', status: 503 });
+    expect(adapters.list()[0]?.loaded).toEqual([{ adapter: 'legal', inFlight: 0 }]);
+    // Of a model that is no adapter it is the client's to read, and so is any other error.
+    for (const [model, status] of [
+      ['small', 404],
+      ['legal', 400],
+    ] as const) {
+      const other = ask(world, model);
+      other.life.responseHeaders({ ...answer, status, upstream: '10.0.0.1:8000' }, 2);
+      expect(other.said.at(-1)?.kind).toBe('response-headers');
+    }
   });
 
   it('may be a fallback’s, to whom may use it', () => {
