@@ -440,6 +440,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     return startAdapterMonitor({
       endpoints: pool.config.endpoints,
       engineOf: (url) => kindForAdapters(pool, url),
+      isWanted: (url, adapter) => adapters.isLoading(url, adapter),
       surplus: () => adapters.surplus(now()),
       onListed({ url }, listed) {
         adapters.reported(url, listed, now());

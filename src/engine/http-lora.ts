@@ -30,6 +30,8 @@ export interface AdapterMonitorOptions {
   /** Undefined: it is not known, or the endpoint is not healthy. */
   readonly engineOf: (url: string) => EngineKind | undefined;
   readonly times?: AdapterTimes;
+  /** The load has not been given up since it was ordered: the engine may have been away. */
+  readonly isWanted: (url: string, adapter: string) => boolean;
   readonly onListed: (endpoint: EndpointConfig, adapters: readonly string[]) => void;
   readonly onLoaded: (endpoint: EndpointConfig, adapter: string) => void;
   readonly onFailed: (endpoint: EndpointConfig, adapter: string, detail: string) => void;
@@ -41,7 +43,7 @@ export interface AdapterMonitorOptions {
 }
 
 export interface AdapterMonitor {
-  /** Answered by onLoaded or onFailed. */
+  /** Answered by onLoaded or onFailed, if it is still wanted when its turn comes. */
   load(url: string, adapter: AdapterConfig, evict: string | undefined): void;
   /** Asks soon what the endpoint has. */
   ask(url: string): void;
@@ -209,6 +211,7 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
       listNow,
       load: (adapter: AdapterConfig, evict: string | undefined): void =>
         change(async () => {
+          if (!options.isWanted(endpoint.url, adapter.name)) return;
           const kept = evict === undefined ? undefined : await unloadNow(evict);
           if (signal.aborted) return;
           const detail =

@@ -92,6 +92,7 @@ export interface AdapterPlan {
   /** What is to be unloaded because an endpoint has more than its max, as far as it is idle. Each is told once. */
   surplus(nowMs: number): readonly { readonly endpoint: string; readonly adapter: string }[];
   isLoaded(endpoint: string, adapter: string): boolean;
+  isLoading(endpoint: string, adapter: string): boolean;
   loadedOn(endpoint: string): Iterable<string>;
   /** Some endpoint has it. */
   isAnywhere(adapter: string): boolean;
@@ -348,6 +349,7 @@ export function createAdapterPlan(
       return found;
     },
     isLoaded: (endpoint, adapter) => places.get(endpoint)?.loaded.has(adapter) === true,
+    isLoading: (endpoint, adapter) => places.get(endpoint)?.loading.has(adapter) === true,
     loadedOn: (endpoint) => places.get(endpoint)?.loaded.keys() ?? [],
     isAnywhere(adapter) {
       for (const { loaded } of places.values()) if (loaded.has(adapter)) return true;

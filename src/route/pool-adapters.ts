@@ -33,6 +33,8 @@ export interface PoolAdapters {
   /** Orders what is to be loaded. @param candidates endpoints that have room for the request, the best first. */
   ensure(adapter: string, candidates: readonly string[], nowMs: number): Exclude<Ensure, { kind: 'load' }>;
   isLoaded(endpoint: string, adapter: string): boolean;
+  /** It has been ordered and not been given up. */
+  isLoading(endpoint: string, adapter: string): boolean;
   /** Adapters of the endpoint that requests may wait for. */
   loadedOn(endpoint: string): Iterable<string>;
   /** What the choice of an endpoint goes by. */

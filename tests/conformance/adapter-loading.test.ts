@@ -54,10 +54,12 @@ function watch(port: number, kind: EngineKind | 'unknown' = 'vllm', surplus: rea
   const endpoint: EndpointConfig = { url, host: '127.0.0.1', port };
   const seen: string[] = [];
   const told = [...surplus];
+  const givenUp = new Set<string>();
   monitor = startAdapterMonitor({
     endpoints: [endpoint],
     engineOf: () => (kind === 'unknown' ? undefined : kind),
     times: { listEveryMs: 100, listTimeoutMs: 300, loadTimeoutMs: 400, unloadTimeoutMs: 300 },
+    isWanted: (_, adapter) => !givenUp.has(adapter),
     surplus: () => told.splice(0).map((adapter) => ({ endpoint: url, adapter })),
     onListed: (_, adapters) => seen.push(`has ${adapters.join(',')}`),
     onLoaded: (_, adapter) => seen.push(`loaded ${adapter}`),
@@ -70,7 +72,15 @@ function watch(port: number, kind: EngineKind | 'unknown' = 'vllm', surplus: rea
   const ends = () => seen.filter((line) => !line.startsWith('has '));
   const end = async (count = 1): Promise<readonly string[]> =>
     eventually(ends, ({ length }) => length >= count, 3_000);
-  return { url, seen, load, end, ends, ask: () => monitor?.ask(url) };
+  return {
+    url,
+    seen,
+    load,
+    giveUp: (name: string) => givenUp.add(name),
+    end,
+    ends,
+    ask: () => monitor?.ask(url),
+  };
 }
 
 describe('an engine as it should be', () => {
@@ -112,6 +122,15 @@ describe('an engine as it should be', () => {
     const { load, end } = watch(await start(['a']));
     load('a', 'gone');
     expect(await end(2)).toEqual(['unloaded gone', 'loaded a']);
+  });
+  it('is not told what was given up before its turn', async () => {
+    const { load, end, giveUp } = watch(await start(['b'], 100));
+    load('a');
+    load('c', 'b');
+    load('d', 'a');
+    giveUp('c');
+    expect(await end(3)).toEqual(['loaded a', 'unloaded a', 'loaded d']);
+    expect(simulator?.adapters().loaded).toEqual(['b', 'd']);
   });
   it('says why it cannot, and what is too much is unloaded', async () => {
     const { load, end } = watch(await start(['a', 'b']), 'vllm', ['b']);

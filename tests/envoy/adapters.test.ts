@@ -278,6 +278,31 @@ describe('an engine', () => {
   });
 });
 
+describe('a new configuration', () => {
+  it('adds adapters, takes them away and gives them to others, without a restart', async () => {
+    await start({ adapters: { max: 3, loadMs: 20 }, places: 3 });
+    const { adapters } = stack.config;
+    const fresh = { name: 'fresh', base: 'demo', path: '/adapters/fresh', tenants: new Set(['noisy']) };
+    const next = new Map([...adapters].filter(([name]) => name !== 'a'));
+    const legal = { name: 'legal', base: 'demo', path: '/adapters/legal', tenants: new Set(['noisy']) };
+    expect((await ask('a')).status).toBe(200);
+    expect((await ask('legal')).status).toBe(200);
+    next.set('fresh', fresh).set('legal', legal);
+    await stack.service().reload({ ...stack.config, adapters: next }, []);
+    expect((await ask('a')).status).toBe(404);
+    expect((await ask('legal')).status).toBe(404);
+    expect((await ask('legal', KEYS.noisy)).status).toBe(200);
+    expect((await ask('fresh')).status).toBe(404);
+    expect((await ask('fresh', KEYS.noisy)).status).toBe(200);
+    // What nobody names any more stays where it is, and is nobody's to unload.
+    expect(engine().adapters().loaded).toContain('a');
+    await stack.service().reload({ ...stack.config, adapters: new Map() }, []);
+    expect((await ask('fresh', KEYS.noisy)).status).toBe(404);
+    expect((await ask('demo')).status).toBe(200);
+    expect(await health()).not.toContain('"adapters"');
+  });
+});
+
 describe('other ways of naming an adapter', () => {
   const FIELDS: readonly (readonly [string, unknown])[] = [
     ['lora', [{ id: 0, scale: 1 }]],
