@@ -74,8 +74,8 @@ interface Slo {
 
 /** What a request needs is not where there is room: it keeps nobody else waiting. */
 export type Absent =
-  /** It will be: ask again when an adapter was loaded, or after retryMs. */
-  | { readonly kind: 'later'; readonly retryMs: number }
+  /** It will be: ask again when an adapter was loaded or a request has ended, and now and then. */
+  | { readonly kind: 'later' }
   | {
       readonly kind: 'refused';
       readonly reason: 'no-endpoint' | 'adapter-failed' | 'adapter-busy';
@@ -245,6 +245,9 @@ const isOpen = (member: Member, within: Demand['within']): boolean =>
 
 /** It is given requests without further questions. */
 const isServing = ({ seat, drained }: Member): boolean => seat.serves && !drained;
+
+/** Why there is no adapter, in the words of a queue that has other reasons too. */
+const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
 
 /** Of a prompt, as engines usually have it: what an endpoint's cache holds is known only in tokens. */
 const BYTES_PER_TOKEN = 4;
@@ -516,9 +519,11 @@ export function createPoolEndpoints(
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
     const { adapter } = demand;
-    const beginAdapter = (url: string) =>
-      adapter === undefined ? undefined : adapters?.began(url, adapter, releasedMs);
-    let endAdapter = beginAdapter(first.url);
+    const beginAdapter =
+      adapter === undefined || adapters === undefined
+        ? undefined
+        : (url: string) => adapters.began(url, adapter, releasedMs);
+    let endAdapter = beginAdapter?.(first.url);
     const tellRouter = (now: number): void => {
       if (demand.choice !== undefined && member.candidate !== undefined) {
         router?.released(demand.choice, member.candidate, now);
@@ -578,7 +583,7 @@ export function createPoolEndpoints(
         member = other;
         move(member, demand, 1);
         endAdapter?.(releasedMs);
-        endAdapter = beginAdapter(other.url);
+        endAdapter = beginAdapter?.(other.url);
         tellRouter(releasedMs);
       },
       ended(ending, nowMs) {
@@ -590,8 +595,6 @@ export function createPoolEndpoints(
       },
     };
   };
-
-  const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
 
   /** Where the adapter is, of the endpoints with room; else the plan says what comes next. */
   const slotWithAdapter = (
@@ -609,7 +612,7 @@ export function createPoolEndpoints(
       order.map(({ url }) => url),
       nowMs,
     );
-    if (next.kind === 'wait') return { kind: 'later', retryMs: next.retryMs };
+    if (next.kind === 'wait') return { kind: 'later' };
     if (next.kind === 'refuse') {
       return { kind: 'refused', reason: ABSENT[next.reason], retryMs: next.retryMs };
     }
