@@ -347,6 +347,29 @@ describe('other ways of naming an adapter', () => {
       expect(engine().stats().started).toBe(0);
     },
   );
+  it('by keys that are written otherwise, or twice, get no further', async () => {
+    await start({ adapters: { max: 2, loadMs: 0, loaded: ['medical'] } });
+    const messages = '"messages":[{"role":"user","content":"hello"}],"max_tokens":2';
+    const raw = (body: string) => send(stack.url, { key: KEYS.quiet, body });
+    const escaped = await raw(`{"model":"demo","lora\\u005fpath":"medical",${messages}}`);
+    expect(escaped.status).toBe(200);
+    expect(last()?.body).not.toHaveProperty('lora_path');
+    const before = engine().stats().started;
+    for (const model of ['"model":"demo","model":"medical"', '"model":"demo","mod\\u0065l":"medical"']) {
+      expect((await raw(`{${model},${messages}}`)).status).toBe(400);
+    }
+    expect((await raw(`{"model":["medical"],${messages}}`)).status).toBe(400);
+    expect((await raw(`{"model":"medic\\u0061l",${messages}}`)).status).toBe(404);
+    expect(engine().stats().started).toBe(before);
+    // A query changes nothing.
+    const { status } = await send(stack.url, {
+      key: KEYS.quiet,
+      path: '/v1/chat/completions?model=medical&lora_path=medical',
+      body: chatBody(),
+    });
+    expect(status).toBe(200);
+    expect(last()?.body).toMatchObject({ model: 'demo' });
+  });
   it('by the engine’s own pages are not served', async () => {
     await start({ adapters: { max: 2, loadMs: 0 } });
     for (const path of [
@@ -354,6 +377,9 @@ describe('other ways of naming an adapter', () => {
       '/v1/unload_lora_adapter',
       '/lora-adapters',
       '/load_lora_adapter',
+      '/v1/load%5Flora_adapter',
+      '/v1/models/../load_lora_adapter',
+      '//v1/load_lora_adapter',
     ]) {
       const body = JSON.stringify({ lora_name: 'legal', lora_path: '/x' });
       expect((await send(stack.url, { key: KEYS.quiet, path, body })).status).toBe(404);

@@ -317,6 +317,10 @@ describe('an endpoint picker behind a gateway', () => {
     expect((await ask({ model: 'tone' }, team)).status).toBe(200);
     expect(engines.map((engine) => engine.adapters().loaded)).toEqual([[], ['tone'], []]);
     const body = JSON.stringify({ lora_name: 'tone' });
+    const base = `http://127.0.0.1:${api}`;
+    for (const path of ['/v1/load_lora_adapter', '/v1/unload_lora_adapter']) {
+      expect((await send(base, { path, headers: { 'x-subset': 'second' }, body })).status).toBe(404);
+    }
     await send(engines[1]?.url ?? '', { path: '/v1/unload_lora_adapter', body });
     const lost = await ask({ model: 'tone' }, team);
     expect([lost.status, lost.json.error.code]).toEqual([503, 'adapter_unavailable']);
