@@ -429,7 +429,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const watchAdapters = (pool: RunningPool): AdapterMonitor => {
     const { adapters, adapterTrouble } = pool;
     const { name } = pool.config;
-    const changed = (): void => dispatcher.adaptersChanged(name, now());
+    const changed = (adapter?: string): void => dispatcher.adaptersChanged(name, adapter, now());
     const failed = (endpoint: string, adapter: string, action: 'load' | 'unload', detail: string): void => {
       const event = { kind: 'adapter-failed', pool: name, endpoint, adapter, action, detail } as const;
       metrics.event(event);
@@ -450,12 +450,12 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         adapterTrouble.delete(url);
         adapters.loaded(url, adapter, now());
         tell({ kind: 'adapter-loaded', pool: name, endpoint: url, adapter });
-        changed();
+        changed(adapter);
       },
       onFailed({ url }, adapter, detail) {
         adapters.loadFailed(url, adapter, now());
         failed(url, adapter, 'load', detail);
-        changed();
+        changed(adapter);
       },
       onUnloaded: ({ url }, adapter) =>
         tell({ kind: 'adapter-unloaded', pool: name, endpoint: url, adapter }),

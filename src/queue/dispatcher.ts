@@ -111,8 +111,8 @@ export interface Dispatcher {
   capChanged(tenant: string, nowMs: number): void;
   /** An endpoint of the pool has more or less room than before. */
   roomChanged(pool: string, nowMs: number): void;
-  /** An adapter was loaded or unloaded on an endpoint of the pool, or could not be. */
-  adaptersChanged(pool: string, nowMs: number): void;
+  /** The adapter was loaded on an endpoint of the pool, or could not be; undefined: some have come or gone. */
+  adaptersChanged(pool: string, adapter: string | undefined, nowMs: number): void;
   /** Expires what waited too long, and releases what no event did. Cheap when there is nothing to do. */
   tick(nowMs: number): void;
   /** Expires everything that waits. */
@@ -192,6 +192,9 @@ const MIN_RETRY_AFTER_MS = 1_000;
 const MAX_RETRY_AFTER_MS = 60_000;
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
+
+/** Adapters whose requests look again at a tick. */
+const WOKEN_AT_ONCE = 64;
 
 const withinRetry = (ms: number): number =>
   Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, Math.ceil(ms)));
@@ -351,9 +354,11 @@ export function createDispatcher(
     unpark(pool, woken, nowMs);
   };
 
-  const wakeAll = (pool: Pool, nowMs: number): void => {
+  /** All in their turn: what is asked of the plan grows with the adapters that wait for places. */
+  const wakeSome = (pool: Pool, nowMs: number): void => {
     if (pool.parking.size() === 0) return;
-    for (const adapter of [...pool.parking.keys()]) wake(pool, adapter, nowMs);
+    const adapters = [...pool.parking.keys()];
+    for (const adapter of adapters.slice(0, WOKEN_AT_ONCE)) wake(pool, adapter, nowMs);
   };
 
   /** It did not have to wait for the adapter: nor have the others. */
@@ -662,14 +667,15 @@ export function createDispatcher(
     dispatch(nowMs) {
       for (const tenant of inFlight.keys()) refreshEligibility(tenant, nowMs);
       for (const pool of pools.values()) {
-        wakeAll(pool, nowMs);
+        wakeSome(pool, nowMs);
         dispatchPool(pool, nowMs);
       }
     },
-    adaptersChanged(name, nowMs) {
+    adaptersChanged(name, adapter, nowMs) {
       const pool = pools.get(name);
       if (pool === undefined) return;
-      wakeAll(pool, nowMs);
+      if (adapter === undefined) wakeSome(pool, nowMs);
+      else wake(pool, adapter, nowMs);
       dispatchPool(pool, nowMs);
     },
     capChanged(tenant, nowMs) {
@@ -690,7 +696,7 @@ export function createDispatcher(
       for (const pool of pools.values()) {
         expireHead(pool, 'timeout', nowMs, settings.maxWaitMs);
         expireExtra(pool, nowMs);
-        wakeAll(pool, nowMs);
+        wakeSome(pool, nowMs);
         dispatchPool(pool, nowMs);
       }
     },

@@ -15,6 +15,7 @@ export interface Parking<T extends Parked> {
   takeFirsts(key: string, classOf: (item: T) => string | undefined): readonly T[];
   /** Takes out all, in the order of their arrival. */
   takeAll(key: string): readonly T[];
+  /** Those that were taken from longest ago first. */
   keys(): Iterable<string>;
   size(): number;
 }
@@ -56,8 +57,8 @@ export function createParking<T extends Parked>(): Parking<T> {
         (name !== undefined && seen.has(name) ? rest : taken).push(item);
         if (name !== undefined) seen.add(name);
       }
+      groups.delete(key);
       if (rest.length > 0) groups.set(key, rest);
-      else groups.delete(key);
       size -= taken.length;
       return taken;
     },

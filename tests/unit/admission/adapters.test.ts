@@ -54,7 +54,7 @@ describe('a request for an adapter', () => {
       if (model === 'legal') {
         expect(said.at(-1)?.kind).toBe('hold');
         adapters.loaded(URL, 'legal', 1);
-        world.dispatcher.adaptersChanged('main', 1);
+        world.dispatcher.adaptersChanged('main', 'legal', 1);
       }
       expect(sentModel(said)).toBe('legal');
     }
@@ -83,7 +83,7 @@ describe('a request for an adapter', () => {
     const { world, adapters } = setup();
     const { said } = ask(world, 'legal');
     adapters.loadFailed(URL, 'legal', 1);
-    world.dispatcher.adaptersChanged('main', 1);
+    world.dispatcher.adaptersChanged('main', 'legal', 1);
     expect(errorOf(said)).toEqual([503, 'adapter_unavailable', true]);
     expect(errorOf(ask(world, 'legal').said)).toEqual([503, 'adapter_unavailable', true]);
     expect(errorOf(ask(world, 'given').said)).toEqual([503, 'no_healthy_endpoint', true]);

@@ -89,11 +89,11 @@ function setup(options: Options = {}) {
   };
   const load = (adapter: string, nowMs: number, n = 1): void => {
     adapters.loaded(urlOf(n), adapter, nowMs);
-    dispatcher.adaptersChanged('main', nowMs);
+    dispatcher.adaptersChanged('main', adapter, nowMs);
   };
   const fail = (adapter: string, nowMs: number, n = 1): void => {
     adapters.loadFailed(urlOf(n), adapter, nowMs);
-    dispatcher.adaptersChanged('main', nowMs);
+    dispatcher.adaptersChanged('main', adapter, nowMs);
   };
   const ids = (): readonly number[] => released.map(({ id }) => id);
   return { adapters, endpoints, dispatcher, loads, released, expired, offer, load, fail, ids };
@@ -167,6 +167,35 @@ describe('a request whose adapter is not loaded', () => {
     expect(released.map(({ tenant, id }) => [tenant, id]).slice(1)).toEqual([['b', other.id]]);
     released[0]?.release.free(200);
     expect(released.at(-1)?.tenant).toBe('a');
+  });
+
+  it('is asked about in turn when very many wait, and each is served', () => {
+    const names = Array.from({ length: 200 }, (_, i) => `n${i}`);
+    const { adapters, offer, dispatcher, loads, released } = setup({
+      window: 300,
+      queue: { maxWaitMs: 1_000_000 },
+      limits: { maxQueued: 500 },
+    });
+    adapters.reconfigure(
+      [urlOf(1)],
+      2,
+      new Map(names.map((name) => [name, { name, base: 'm', path: '/p' }])),
+    );
+    for (const name of names) offer('a', 0, name);
+    let now = 0;
+    // A load takes a tick, a request none, and an adapter stays for a second.
+    while (dispatcher.queued() > 0 && now < 200_000) {
+      now += 50;
+      for (const one of loads.splice(0)) {
+        adapters.loaded(one.endpoint, one.adapter, now);
+        dispatcher.adaptersChanged('main', one.adapter, now);
+      }
+      for (const { release } of released) release.free(now);
+      dispatcher.tick(now);
+    }
+    expect(released).toHaveLength(names.length);
+    // Two at a time, each for a second and some ticks.
+    expect(now).toBeLessThan(150_000);
   });
 
   it('is passed at no charge', () => {
@@ -436,7 +465,7 @@ describe('whatever happens', () => {
                 loads.splice(loads.indexOf(one), 1);
                 if (step.kind === 'loaded') adapters.loaded(one.endpoint, one.adapter, now);
                 else adapters.loadFailed(one.endpoint, one.adapter, now);
-                dispatcher.adaptersChanged('main', now);
+                dispatcher.adaptersChanged('main', one.adapter, now);
               }
             } else if (step.kind === 'cancel') {
               const [id, cancel] = pick([...tickets], step.index) ?? [];
@@ -448,7 +477,7 @@ describe('whatever happens', () => {
             else if (step.kind === 'reconfigure') dispatcher.reconfigure(settings, now);
             else if (step.kind === 'listed') {
               adapters.reported(urlOf(step.endpoint), step.names, now);
-              dispatcher.adaptersChanged('main', now);
+              dispatcher.adaptersChanged('main', undefined, now);
             } else {
               endpoints.setHealthy(urlOf(step.endpoint), step.isHealthy, now);
               if (step.isHealthy) dispatcher.dispatch(now);
@@ -506,7 +535,7 @@ describe('whatever happens', () => {
             if (adapter !== undefined) offer('a', now, adapter, { cost: most });
             if (wait === 0) {
               for (const one of loads.splice(0)) adapters.loaded(one.endpoint, one.adapter, now);
-              dispatcher.adaptersChanged('main', now);
+              dispatcher.adaptersChanged('main', undefined, now);
             }
             dispatcher.tick(now);
             released[served]?.release.free(now);
