@@ -10,7 +10,14 @@ import { noEndpointReady } from './admission/refusals.ts';
 import { type Choosing, createRequestLife } from './admission/request-life.ts';
 import { createSlowReaders, type SlowReaders } from './admission/slow-readers.ts';
 import { restartNeeded } from './config/changes.ts';
-import type { Config, EndpointConfig, PoolConfig, RedisConfig, ServiceAddress } from './config/config.ts';
+import type {
+  AdapterConfig,
+  Config,
+  EndpointConfig,
+  PoolConfig,
+  RedisConfig,
+  ServiceAddress,
+} from './config/config.ts';
 import type { EngineKind } from './engine/adapter.ts';
 import { type Capacities, createCapacities, factsOf, NO_FACTS } from './engine/capacity.ts';
 import { ADAPTERS } from './engine/engines.ts';
@@ -19,6 +26,7 @@ import { type GaugeMonitor, startGaugeMonitor } from './engine/http-gauge-monito
 import { type HealthMonitor, startHealthMonitor } from './engine/http-health-monitor.ts';
 import { probeHelp } from './engine/http-help.ts';
 import { askServerInfo } from './engine/http-identify.ts';
+import { type AdapterMonitor, startAdapterMonitor } from './engine/http-lora.ts';
 import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
@@ -52,6 +60,7 @@ import { isolatesSlowClients } from './route/choice/profiles.ts';
 import { createPromptHasher, type PromptSource } from './route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from './route/endpoints.ts';
 import type { RotationChange } from './route/health/rotation.ts';
+import { createPoolAdapters, type PoolAdapters } from './route/pool-adapters.ts';
 import {
   type DrainAnswer,
   type HealthReport,
@@ -118,6 +127,13 @@ interface RunningPool {
   readonly capacities: Capacities;
   /** Where endpoints are chosen by more than load. */
   choosing: Choosing | undefined;
+  readonly adapters: PoolAdapters;
+  /** Only where the pool has adapters. */
+  adapterMonitor: AdapterMonitor | undefined;
+  /** The last complaint of each endpoint about adapters. */
+  readonly adapterTrouble: Map<string, string>;
+  /** What its endpoints were when one was identified last. */
+  lastEngine: EngineKind | undefined;
 }
 
 export function openRedis(
@@ -177,13 +193,14 @@ function shadowHealth(shadows: Shadows, nowMs: number): Pick<HealthReport, 'shad
   return entries.length === 0 ? {} : { shadows: Object.fromEntries(entries) };
 }
 
-/** What probes depend on: a drain, or another choice of endpoints, is no reason to begin them anew. */
+/** What probes depend on: a drain, places for adapters, or another choice of endpoints, are no reason to begin them anew. */
 const probedOf = (pool: PoolConfig) => ({
   ...pool,
   drain: [],
   routing: undefined,
   choice: undefined,
   kvCache: undefined,
+  adaptersPerEndpoint: 0,
 });
 
 /** What its requests are chosen by; undefined: load alone, or there is nothing to choose. */
@@ -205,6 +222,17 @@ function choosingOf(
 function placeOf({ choice: { slowClients, zones } }: PoolConfig, url: string) {
   const [zone] = [...zones].find(([, urls]) => urls.includes(url)) ?? [];
   return { isolated: slowClients.includes(url), ...(zone !== undefined && { zone }) };
+}
+
+/** Names that `/health` shows of one endpoint. */
+const SHOWN_ADAPTERS = 100;
+
+/** Nothing where the pool has no adapters. */
+function adapterHealth(adapters: PoolAdapters, url: string): Pick<PoolHealth['windows'][string], 'adapters'> {
+  const place = adapters.isUsed() ? adapters.list().find(({ endpoint }) => endpoint === url) : undefined;
+  if (place === undefined) return {};
+  const loaded = place.loaded.slice(0, SHOWN_ADAPTERS).map(({ adapter }) => adapter);
+  return { adapters: { loaded, ...(place.loading.length > 0 && { loading: place.loading }) } };
 }
 
 export async function startService(initial: Config, log: Log): Promise<Service> {
@@ -288,6 +316,16 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         };
       }
     },
+    *adapters() {
+      for (const [pool, { adapters, config: own }] of pools) {
+        if (!adapters.isUsed()) continue;
+        for (const { endpoint: url, loaded, loading } of adapters.list()) {
+          const endpoint = own.endpoints.find((one) => one.url === url);
+          if (endpoint === undefined) continue;
+          yield { pool, endpoint: addressOf(endpoint), loaded: loaded.length, loading: loading.length };
+        }
+      }
+    },
     openStreams: () => extProc.open(),
     rollouts: () => rollouts.list(),
   });
@@ -335,6 +373,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     copyTo: (model: string, outputTokens: number, nowMs: number) =>
       shadows.poolFor(model, Math.random, outputTokens, nowMs),
+    adapterName(pool: string, { base, name }: AdapterConfig) {
+      const kind = pools.get(pool)?.lastEngine;
+      return kind === undefined ? undefined : ADAPTERS[kind].lora.modelOf?.(base, name);
+    },
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,
@@ -479,6 +521,81 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
   };
 
+  /** One kind for all: a request is written before its endpoint is known, and kinds name adapters differently. */
+  const kindForAdapters = ({ engines }: RunningPool, url: string): EngineKind | undefined => {
+    const kind = engines.get(url);
+    return new Set(engines.values()).size === 1 ? kind : undefined;
+  };
+
+  const watchAdapters = (pool: RunningPool): AdapterMonitor => {
+    const { adapters, adapterTrouble } = pool;
+    const { name } = pool.config;
+    const changed = (adapter?: string): void => dispatcher.adaptersChanged(name, adapter, now());
+    const failed = (endpoint: string, adapter: string, action: 'load' | 'unload', detail: string): void => {
+      const event = { kind: 'adapter-failed', pool: name, endpoint, adapter, action, detail } as const;
+      metrics.event(event);
+      // What is wrong with the engine itself is said once.
+      if (adapterTrouble.get(endpoint) !== detail) log.event(event);
+      adapterTrouble.set(endpoint, detail);
+    };
+    return startAdapterMonitor({
+      endpoints: pool.config.endpoints,
+      engineOf: (url) => kindForAdapters(pool, url),
+      isWanted: (url, adapter) => adapters.isLoading(url, adapter),
+      surplus: () => adapters.surplus(now()),
+      onListed({ url }, listed) {
+        adapters.reported(url, listed, now());
+        changed();
+      },
+      onLoaded({ url }, adapter) {
+        adapterTrouble.delete(url);
+        adapters.loaded(url, adapter, now());
+        tell({ kind: 'adapter-loaded', pool: name, endpoint: url, adapter });
+        changed(adapter);
+      },
+      onFailed({ url }, adapter, detail) {
+        adapters.loadFailed(url, adapter, now());
+        failed(url, adapter, 'load', detail);
+        changed(adapter);
+      },
+      onUnloaded: ({ url }, adapter) =>
+        tell({ kind: 'adapter-unloaded', pool: name, endpoint: url, adapter }),
+      onKept: ({ url }, adapter, detail) => failed(url, adapter, 'unload', detail),
+    });
+  };
+
+  const stopAdapters = (pool: RunningPool): void => {
+    if (pool.adapterMonitor === undefined) return;
+    pool.adapterMonitor.stop();
+    pool.adapterMonitor = undefined;
+    // Nobody will say how these went.
+    for (const { endpoint, loading } of pool.adapters.list()) {
+      for (const adapter of [...loading]) pool.adapters.loadFailed(endpoint, adapter, now());
+    }
+  };
+
+  /** @param isNew the endpoints are other ones. */
+  const applyAdapters = (pool: RunningPool, isNew: boolean): void => {
+    const { name, endpoints, adaptersPerEndpoint } = pool.config;
+    const own = new Map([...config.adapters].filter(([adapter]) => catalog.poolOf(adapter) === name));
+    if (isNew || own.size === 0) stopAdapters(pool);
+    pool.adapters.reconfigure(
+      endpoints.map(({ url }) => url),
+      adaptersPerEndpoint,
+      own,
+    );
+    if (own.size === 0 || pool.adapterMonitor !== undefined) return;
+    pool.adapterMonitor = watchAdapters(pool);
+    for (const { url } of endpoints) pool.adapterMonitor.ask(url);
+  };
+
+  const noteEngine = (name: string, url: string, engine: EngineKind): void => {
+    const pool = pools.get(name);
+    if (pool === undefined) return;
+    pool.lastEngine = engine;
+    pool.adapterMonitor?.ask(url);
+  };
+
   const watchHealth = (running: RunningPool): HealthMonitor => {
     const { config: pool, endpoints, engines, helps } = running;
     return startHealthMonitor({
@@ -493,15 +610,22 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           engines.delete(endpoint.url);
         }
         tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
+        if (healthy) pools.get(pool.name)?.adapterMonitor?.ask(endpoint.url);
+        else pools.get(pool.name)?.adapterTrouble.delete(endpoint.url);
         if (healthy) dispatcher.dispatch(now());
       },
       onModels(models) {
         if (catalog.discovered(pool.name, models)) {
           tell({ kind: 'models-discovered', pool: pool.name, models });
+          // A base that was not known may be there now.
+          for (const one of pools.values()) applyAdapters(one, false);
         }
       },
       onEngine(endpoint, { engine, by }) {
-        if (engine !== undefined) engines.set(endpoint.url, engine);
+        if (engine !== undefined) {
+          engines.set(endpoint.url, engine);
+          noteEngine(pool.name, endpoint.url, engine);
+        }
         void askCapacity(running, endpoint, engine);
         tell({
           kind: 'engine-identified',
@@ -582,6 +706,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       if (config.pools.has(name)) continue;
       pool.monitor?.stop();
       pool.gauges?.stop();
+      stopAdapters(pool);
       pools.delete(name);
       dispatcher.removePool(name, now());
     }
@@ -590,6 +715,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       const changed =
         pool === undefined || JSON.stringify(probedOf(pool.config)) !== JSON.stringify(probedOf(next));
       if (pool === undefined) {
+        const adapters: PoolAdapters = createPoolAdapters({
+          load(url, adapter, evict) {
+            const monitor = pools.get(name)?.adapterMonitor;
+            if (monitor === undefined) adapters.loadFailed(url, adapter.name, now());
+            else monitor.load(url, adapter, evict);
+          },
+          suspect: (url) => pools.get(name)?.adapterMonitor?.ask(url),
+        });
         pool = {
           config: next,
           endpoints: createPoolEndpoints(
@@ -599,6 +732,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
               changed: (change) => noteRotation(name, change),
               suspect: (url) => pools.get(name)?.monitor?.hurry(url),
             },
+            adapters,
           ),
           drains: createDrains(),
           drained: new Set(),
@@ -611,6 +745,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           help: NO_HELP,
           capacities: createCapacities(),
           choosing: undefined,
+          adapters,
+          adapterMonitor: undefined,
+          adapterTrouble: new Map(),
+          lastEngine: undefined,
         };
         pools.set(name, pool);
       }
@@ -652,6 +790,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.monitor = watchHealth(pool);
         pool.gauges = watchGauges(pool);
       }
+      applyAdapters(pool, changed);
     }
     dispatcher.dispatch(now());
   };
@@ -758,6 +897,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
                 ...(ejected && { ejected }),
                 ...(broken.length > 0 && { broken }),
                 ...engineDetails(pool.engines.get(url), pool.unusable.get(url)),
+                ...adapterHealth(pool.adapters, url),
               },
             ]),
           ),
@@ -845,9 +985,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       keepLevels();
       await Promise.all([shares?.close(), learned?.close()]);
       await limitStore.close();
-      for (const { monitor, gauges } of pools.values()) {
+      for (const { monitor, gauges, adapterMonitor } of pools.values()) {
         monitor?.stop();
         gauges?.stop();
+        adapterMonitor?.stop();
       }
       await metricsServer.close();
       tell({ kind: 'drained', unfinished });

@@ -17,6 +17,7 @@ const store = redis ?? createMemoryStore();
 const metrics = createMetrics({
   occupancy: () => [],
   pools: () => [],
+  adapters: () => [],
   openStreams: () => 0,
   rollouts: () => [],
 });

@@ -1,7 +1,7 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
 import { ROUTES } from '../domain/routes.ts';
-import { invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
+import { adapterUnavailable, invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
 import type { Offer } from '../queue/dispatcher.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
@@ -63,7 +63,10 @@ export function queueRefusal(offer: Extract<Offer, { kind: 'refused' }>, model: 
     case 'tenant-queue-full':
       return queueFull('tenant', offer.retryAfterMs);
     case 'queue-full':
+    case 'adapter-busy':
       return queueFull('total', offer.retryAfterMs);
+    case 'adapter-failed':
+      return adapterUnavailable(model, offer.retryAfterMs);
   }
 }
 

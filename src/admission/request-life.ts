@@ -9,7 +9,7 @@
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
-import type { Config, LaneConfig, TenantConfig } from '../config/config.ts';
+import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { MODEL_HEADER } from '../domain/names.ts';
@@ -20,6 +20,7 @@ import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
 import {
+  adapterUnavailable,
   bodyTooLarge,
   contextLengthExceeded,
   draining,
@@ -77,6 +78,8 @@ export interface LifeContext {
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** The pool that gets a copy of a request of this model, if one does; undefined: no model has a shadow. */
   readonly copyTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
+  /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
+  readonly adapterName?: (pool: string, adapter: AdapterConfig) => string | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -138,6 +141,8 @@ const TOKENS_PER_CHARGE = 32;
 const STALL_PATIENCE = 2;
 /** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
 const UNCAPPED_OUTPUT = 8;
+/** An engine that does not know an adapter is asked what it has at once. */
+const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: Ending = { broken: 'client' };
 
@@ -500,6 +505,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     parsed: ParsedRequest,
     config: TenantConfig,
     pool: string,
+    adapter: string | undefined,
     nowMs: number,
   ): ChoiceRequest | undefined => {
     const choosing = context.choosingOf?.(pool);
@@ -516,6 +522,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ...(typeof named === 'string' && named.length <= MAX_SESSION_ID && { sessionId: named }),
     });
     return {
+      ...(adapter !== undefined && { adapter }),
       prompt,
       promptBytes: parsed.promptBytes,
       promptTokens: predictedPrompt,
@@ -553,11 +560,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       maxOutputTokens: parsed.maxOutputTokens,
       header: header ?? (() => ''),
     });
-    const choice = choiceOf(parsed, known.config, pool, nowMs);
+    const adapter = context.catalog.adapterOf(parsed.model);
+    const choice = choiceOf(parsed, known.config, pool, adapter?.name, nowMs);
+    const sentModel =
+      adapter === undefined ? parsed.model : (context.adapterName?.(pool, adapter) ?? adapter.name);
     const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
     ({ priority } = help);
     const changes: RequestChanges = {
-      ...(parsed.model !== askedModel && { model: parsed.model }),
+      ...(sentModel !== askedModel && { model: sentModel }),
       ...(help.cacheSalt && { cacheSalt: cacheSaltOf(config) }),
       priorityFollows: help.priority !== undefined,
       ...(config.limits.maxContext !== undefined &&
@@ -589,6 +599,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           streamed: parsed.stream,
           slo: lane,
           model: parsed.model,
+          ...(adapter !== undefined && { adapter: adapter.name }),
           ...(within !== undefined && { within }),
           ...(choice !== undefined && { choice }),
         },
@@ -599,6 +610,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           if (reason === 'timeout') refuse(queueTimeout(waitedMs, retryAfterMs), at);
           else if (reason === 'queue-full') refuse(queueFull('tenant', retryAfterMs), at);
           else if (reason === 'no-endpoint') refuse(noHealthyEndpoint(parsed.model, retryAfterMs), at);
+          else if (reason === 'adapter-failed') refuse(adapterUnavailable(parsed.model, retryAfterMs), at);
+          else if (reason === 'adapter-busy') refuse(queueFull('total', retryAfterMs), at);
           else refuse(draining(), at);
         },
       },
@@ -623,7 +636,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   ): void => {
     firstRefusal ??= refusals.queueRefusal(offer, askedModel);
     if (offer.reason !== 'tenant-queue-full') {
-      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, offer.reason);
+      const isFull = offer.reason === 'queue-full' || offer.reason === 'adapter-busy';
+      const by: Hindrance = isFull ? 'queue-full' : 'no-endpoint';
+      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, by);
       const other = serving(known, parsed.promptBytes);
       if (other !== undefined && !other.hindered) {
         reservation?.settle(0, nowMs);
@@ -734,6 +749,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         endpoint = head.upstream;
       }
       ending = endingOf(head.status, head.upstream !== '');
+      if (head.status === 404 && head.upstream !== '' && context.catalog.adapterOf(request.model)) {
+        // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
+        const error = adapterUnavailable(request.model, ADAPTER_RETRY_MS);
+        ({ status } = error);
+        end('failed', 'engine', undefined, nowMs);
+        edge.respond(errorResponse(route, error, add));
+        return;
+      }
       if (head.status >= 400) {
         edge.passResponseHeaders('none', add);
         end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);

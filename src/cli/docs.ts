@@ -23,6 +23,7 @@ async function generated(): Promise<ReadonlyMap<string, string>> {
   const metrics = createMetrics({
     occupancy: () => [],
     pools: () => [],
+    adapters: () => [],
     openStreams: () => 0,
     rollouts: () => [],
   });

@@ -9,6 +9,12 @@ const portOf = (text: string): number => {
     throw new InvalidArgumentError('a port is 0 to 65535');
   return port;
 };
+const wholeNumber = (text: string): number => {
+  const number = Number(text);
+  if (!Number.isInteger(number) || number < 0 || number > 1_000_000)
+    throw new InvalidArgumentError('a whole number from 0 to 1000000');
+  return number;
+};
 const setting = (
   text: string,
   before: Readonly<Record<string, string>> = {},
@@ -24,6 +30,8 @@ interface Options {
   readonly model: readonly string[];
   readonly profile: string;
   readonly set?: Readonly<Record<string, string>>;
+  readonly adapters?: number;
+  readonly adapterLoad: number;
   readonly exitWithParent?: boolean;
 }
 
@@ -40,6 +48,12 @@ export function simulateCommand(): Command {
       'replace a setting of the profile, e.g. stepBaseMs=20; may be repeated',
       setting,
     )
+    .option(
+      '--adapters <number>',
+      'LoRA adapters that may be loaded at one time; without it: none',
+      wholeNumber,
+    )
+    .option('--adapter-load <milliseconds>', 'time that loading an adapter takes', wholeNumber, 500)
     .option('--exit-with-parent', 'end when the process that started it ends (needs an IPC channel)')
     .action(async (options: Options) => {
       let profile: ReturnType<typeof parseProfile>;
@@ -53,6 +67,9 @@ export function simulateCommand(): Command {
         models: options.model,
         host: options.host,
         port: options.port,
+        ...(options.adapters !== undefined && {
+          adapters: { max: options.adapters, loadMs: options.adapterLoad },
+        }),
       });
       console.log(`Simulating ${options.model.join(', ')} (${profile.name}) on ${simulator.url}`);
       process.send?.({ kind: 'ready', url: simulator.url });

@@ -101,6 +101,9 @@ export function buildConfig(
               ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
               engine: pool.engine,
               windowPerEndpoint: pool.windowPerEndpoint,
+              ...(pool.adaptersPerEndpoint !== undefined && {
+                adaptersPerEndpoint: pool.adaptersPerEndpoint,
+              }),
               prefillTokens: pool.prefillTokens,
               reserve: pool.reserve,
               gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
@@ -135,6 +138,17 @@ export function buildConfig(
       ]),
     ),
     aliases: new Map(Object.entries(written.aliases)),
+    adapters: new Map(
+      Object.entries(written.adapters).map(([name, { base, path, tenants }]) => [
+        name,
+        {
+          name,
+          base,
+          ...(path !== undefined && { path }),
+          ...(tenants !== undefined && { tenants: new Set(tenants) }),
+        },
+      ]),
+    ),
     tenants: new Map(
       Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
         const { tier, trustGroup } = tenant;

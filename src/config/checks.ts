@@ -234,8 +234,10 @@ export function checkReferences({ root, report, hide }: Check): void {
     ]),
   );
   const discovering = pools.some((pool) => !named.has(pool));
-  checkAliases(models, discovering, { root, report, hide });
-  const usable = [...models, ...entriesAt(root, 'aliases').map(([alias]) => alias)];
+  const adapters = names('adapters');
+  checkAliases([...models, ...adapters], discovering, { root, report, hide });
+  checkAdapters(models, discovering, mustExist, { root, report, hide });
+  const usable = [...models, ...adapters, ...names('aliases')];
   checkLanes(root, mustExist);
   mustExist(
     'tenant',
@@ -290,6 +292,36 @@ function checkAliases(
 }
 
 type MustExist = (noun: string, known: readonly string[], path: Path, name: unknown) => void;
+
+/** A base that is not configured may be one that an engine announces, as long as a pool is asked. */
+function checkAdapters(
+  models: readonly string[],
+  discovering: boolean,
+  mustExist: MustExist,
+  { root, report, hide }: Pick<Check, 'root' | 'report' | 'hide'>,
+): void {
+  const tenants = entriesAt(root, 'tenants').map(([tenant]) => tenant);
+  for (const [adapter, settings] of entriesAt(root, 'adapters')) {
+    const path = ['adapters', adapter];
+    if (models.includes(adapter)) {
+      report.problem(path, "is a model's own name; choose another for the adapter", 'key');
+    }
+    for (const [i, tenant] of textsAt(settings, 'tenants')) {
+      mustExist('tenant', tenants, [...path, 'tenants', i], tenant);
+    }
+    const base = at(settings, 'base');
+    if (typeof base !== 'string' || models.includes(base)) continue;
+    const where = [...path, 'base'];
+    const of = (message: string): void => report.problem(where, message);
+    if (at(root, 'adapters', base) !== undefined) of('is an adapter itself; name the model under both');
+    else if (at(root, 'aliases', base) !== undefined) of('is an alias; name the model that it stands for');
+    else if (!discovering) of(missing('model', models, base, hide));
+    else if (models.length > 0) {
+      const message = `no model ${quote(hide(base))} is configured; the adapter can be used only if an engine announces it`;
+      report.warning(where, `${message}${didYouMean(base, models)}`);
+    }
+  }
+}
 
 /** Tenants and tiers that lanes name. Their models may come from an engine. */
 function checkLanes(root: unknown, mustExist: MustExist): void {
@@ -498,9 +530,48 @@ export function checkBuilt(config: Config, written: WrittenConfig, { report }: C
       'key',
     );
   });
+  checkAdapterPlaces(config, report);
   for (const [name, tier] of Object.entries(written.tiers)) checkLimits(['tiers', name], tier, tier);
   for (const [name, { limits: own }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;
     if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged);
+  }
+}
+
+/** Adapters that are to be loaded and have no place, and places that nothing is loaded into. */
+function checkAdapterPlaces({ adapters, models, pools, tenants }: Config, report: Report): void {
+  const loadable = new Set<string>();
+  for (const { name, base, path, tenants: owners } of adapters.values()) {
+    for (const tenant of tenants.values()) {
+      if (owners === undefined || owners.has(tenant.name)) continue;
+      if (tenant.models === '*' || !tenant.models.has(name)) continue;
+      report.warning(
+        ['tenants', tenant.name, 'models'],
+        `names the adapter ${quote(name)}, which is for other tenants; add this one to adapters.${name}.tenants`,
+        'key',
+      );
+    }
+    if (path === undefined) continue;
+    const model = models.get(base);
+    const possible = [...pools.values()].filter((pool) =>
+      model === undefined ? pool.discoverModels : pool.name === model.pool,
+    );
+    for (const pool of possible) loadable.add(pool.name);
+    if (possible.some(({ adaptersPerEndpoint }) => adaptersPerEndpoint !== undefined)) continue;
+    const [first] = possible;
+    const where = model === undefined || first === undefined ? "its base's pool" : `pools.${first.name}`;
+    report.warning(
+      ['adapters', name, 'path'],
+      `is never loaded: ${where} has no adaptersPerEndpoint; set it, or the adapter serves only where an engine has it already`,
+      'key',
+    );
+  }
+  for (const { name, adaptersPerEndpoint } of pools.values()) {
+    if (adaptersPerEndpoint === undefined || loadable.has(name)) continue;
+    report.warning(
+      ['pools', name, 'adaptersPerEndpoint'],
+      'has no effect: no adapter with a path has a base in this pool',
+      'key',
+    );
   }
 }

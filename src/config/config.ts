@@ -89,6 +89,8 @@ export interface PoolConfig {
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly windowPerEndpoint: number | 'auto';
+  /** Places for adapters on each endpoint; absent: none is loaded. */
+  readonly adaptersPerEndpoint?: number;
   /** Prompt tokens of each endpoint that may wait for their computation; a longer prompt goes alone. */
   readonly prefillTokens: number;
   /** Slots of the pool that are kept free while tenants below their fair share are active. */
@@ -147,6 +149,18 @@ interface ModelConfig {
   readonly fallback: readonly string[];
   readonly canary?: RolloutConfig;
   readonly shadow?: ShadowConfig;
+}
+
+/** A LoRA adapter. */
+export interface AdapterConfig {
+  /** As clients send it in `model`, and as the engine knows it. */
+  readonly name: string;
+  /** Model that it adapts; its pool serves the adapter. */
+  readonly base: string;
+  /** As the engine finds it; absent: it is used only where an engine has it already. */
+  readonly path?: string;
+  /** Tenants that may use it; absent: those whose `models` has it. */
+  readonly tenants?: ReadonlySet<string>;
 }
 
 /** A request class: it has a share of the window, and an order. */
@@ -267,6 +281,8 @@ export interface Config {
   readonly models: ReadonlyMap<string, ModelConfig>;
   /** Other names of models: each leads to a model or another alias, none in a circle. */
   readonly aliases: ReadonlyMap<string, string>;
+  /** By name. */
+  readonly adapters: ReadonlyMap<string, AdapterConfig>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }

@@ -415,6 +415,11 @@ const pool = section(
         ),
       )
       .prefault('auto'),
+    adaptersPerEndpoint: integer(
+      1,
+      1_000,
+      'Places for LoRA adapters on each endpoint: Fairlane loads and unloads those of `adapters` that have a `path` within it. Default: Fairlane loads none; adapters that engines list are used.',
+    ).optional(),
     prefillTokens: integer(
       1,
       1_000_000,
@@ -700,6 +705,29 @@ export const configSchema = section(
         ),
       )
       .prefault({}),
+    adapters: named(
+      model('Adapter name, as clients send it in `model` and as engines know it.'),
+      section(
+        {
+          base: model('Model that it adapts; the pool of that model serves the adapter, at its cost.'),
+          path: word(
+            /^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]{0,1022}[^\p{C}\p{Z}])?$/u,
+            'a path or name of up to 1024 characters that the engine can load, for example /adapters/legal',
+            'Where the engine finds it. Default: Fairlane never loads it, and uses it where an engine lists it.',
+          ).optional(),
+          tenants: list(
+            name('A tenant.'),
+            1_000,
+            'tenants',
+            'Who may use it, and nobody else. Default: tenants whose `models` has it, or is `"*"`.',
+          ).optional(),
+        },
+        'A LoRA adapter.',
+      ),
+      [0, 1_000],
+      'adapters',
+      'LoRA adapters, by the name that clients send as `model`. See [adapters.md](adapters.md).',
+    ).prefault({}),
     cost: cost.prefault({}),
     lanes: named(
       word(

@@ -160,6 +160,10 @@ interface EngineLora {
   listed(models: unknown): readonly string[];
   load?(name: string, path: string): EngineCall;
   unload?(name: string): EngineCall;
+  /** What to do where it has no such pages. */
+  readonly needs?: string;
+  /** What `model` says to have the adapter, where its name alone would not do. */
+  modelOf?(base: string, name: string): string;
 }
 
 /** Fields may end with `*`: a prefix. Headers in lower case. */

@@ -25,6 +25,7 @@ export function askText(
   path: string,
   timeoutMs: number,
   json?: object,
+  stopped?: AbortSignal,
 ): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
@@ -33,7 +34,10 @@ export function askText(
         port: endpoint.port,
         path,
         agent,
-        signal: AbortSignal.timeout(timeoutMs),
+        signal:
+          stopped === undefined
+            ? AbortSignal.timeout(timeoutMs)
+            : AbortSignal.any([stopped, AbortSignal.timeout(timeoutMs)]),
         ...(json !== undefined && { method: 'POST', headers: { 'content-type': 'application/json' } }),
       },
       (incoming) => {

@@ -95,6 +95,9 @@ export const SGLANG: EngineAdapter = {
       json: { lora_name: name, lora_path: path },
     }),
     unload: (name) => ({ method: 'POST', path: '/unload_lora_adapter', json: { lora_name: name } }),
+    needs: 'start SGLang with --enable-lora',
+    // Any other `model` is served by the base model without a word; what is before the first colon is not looked at.
+    modelOf: (base, name) => `${base.replaceAll(':', '-')}:${name}`,
   },
   refused: {
     fields: [

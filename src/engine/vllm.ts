@@ -98,6 +98,7 @@ export const VLLM: EngineAdapter = {
       json: { lora_name: name, lora_path: path },
     }),
     unload: (name) => ({ method: 'POST', path: '/v1/unload_lora_adapter', json: { lora_name: name } }),
+    needs: 'start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment',
   },
   refused: {
     fields: [

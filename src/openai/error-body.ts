@@ -165,6 +165,15 @@ export function noHealthyEndpoint(model: string, retryAfterMs?: number): ApiErro
   );
 }
 
+/** 503: the adapter could not be loaded on any endpoint that could take the request, or the engine does not have it any more. */
+export function adapterUnavailable(model: string, retryAfterMs?: number): ApiError {
+  return unavailable(
+    `The adapter \`${quoted(model)}\` is not loaded at the moment. Please try again later.`,
+    'adapter_unavailable',
+    retryAfterMs,
+  );
+}
+
 /** 413 */
 export function bodyTooLarge(maxBytes: number): ApiError {
   return {

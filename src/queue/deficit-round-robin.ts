@@ -29,6 +29,8 @@ export type FlowOrder =
 export interface DeficitRoundRobin<T> {
   /** Appends to the flow. `weight` > 0 takes effect from the flow's next quantum on. */
   push(flow: string, weight: number, cost: number, item: T, nowMs: number): DrrEntry<T>;
+  /** Likewise, to its place by age: what was taken out and has not been served returns. */
+  pushByAge(flow: string, weight: number, cost: number, item: T, nowMs: number): DrrEntry<T>;
   /** The entry whose turn it is, or undefined when no eligible flow is backlogged. It stays until it is taken. */
   peek(nowMs: number): DrrEntry<T> | undefined;
   /** Takes what `peek` has shown: its flow pays. */
@@ -178,11 +180,23 @@ export function createDeficitRoundRobin<T>(
     }
   };
 
+  const enter = (flow: Flow<T>, node: Node<T>): Node<T> => {
+    if (node.before === undefined) flow.head = node;
+    else node.before.after = node;
+    if (node.after === undefined) flow.tail = node;
+    else node.after.before = node;
+    if (order.kind === 'shortest') enterHeap(flow.heap, node);
+    flow.length += 1;
+    size += 1;
+    if (flow.length === 1 && flow.eligible) enterRing(flow);
+    return node;
+  };
+
   return {
     push(name, weight, cost, item, nowMs) {
       const flow = flowOf(name);
       flow.weight = weight;
-      const node: Node<T> = {
+      return enter(flow, {
         flow: name,
         cost,
         item,
@@ -191,15 +205,24 @@ export function createDeficitRoundRobin<T>(
         before: flow.tail,
         after: undefined,
         owner: flow,
-      };
-      if (flow.tail === undefined) flow.head = node;
-      else flow.tail.after = node;
-      flow.tail = node;
-      if (order.kind === 'shortest') enterHeap(flow.heap, node);
-      flow.length += 1;
-      size += 1;
-      if (flow.length === 1 && flow.eligible) enterRing(flow);
-      return node;
+      });
+    },
+
+    pushByAge(name, weight, cost, item, nowMs) {
+      const flow = flowOf(name);
+      flow.weight = weight;
+      let after = flow.head;
+      while (after !== undefined && after.sinceMs <= nowMs) after = after.after;
+      return enter(flow, {
+        flow: name,
+        cost,
+        item,
+        sinceMs: nowMs,
+        heapAt: 0,
+        before: after === undefined ? flow.tail : after.before,
+        after,
+        owner: flow,
+      });
     },
 
     peek(nowMs) {

@@ -13,12 +13,16 @@
  * - A lane above its share gets nothing while one below it has requests waiting that fit.
  * - Nothing waits longer than maxWaitMs, and nothing for a model that is broken on every endpoint.
  *
+ * A request whose adapter is not where there is room is parked: out of its lane's queue, without charge, still counted as
+ * queued. The first of each flow returns to its place there when something ended or a tick came, and looks; when one goes, is
+ * refused or waits for room, all for that adapter follow. So nobody waits behind an adapter that is being loaded.
+ *
  * With other replicas, a tenant's cap and the endpoints' windows are shares that are asked for when they are needed. Requests
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
 import type { ChoiceReport } from '../route/choice/explain.ts';
-import type { Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
+import type { Absent, Claim, Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
 import {
   createDeficitRoundRobin,
   type DeficitRoundRobin,
@@ -26,6 +30,7 @@ import {
   type FlowOrder,
 } from './deficit-round-robin.ts';
 import { createFairShare, type FairShare } from './fair-share.ts';
+import { createParking, type Parked, type Parking } from './parking.ts';
 
 export interface QueueSettings {
   readonly maxWaitMs: number;
@@ -64,9 +69,12 @@ export type Offer =
   | { readonly kind: 'queued'; readonly ticket: Ticket }
   | {
       readonly kind: 'refused';
-      readonly reason: 'tenant-queue-full' | 'queue-full' | 'no-endpoint';
+      readonly reason: 'tenant-queue-full' | 'queue-full' | NotThere;
       readonly retryAfterMs: number;
     };
+
+/** Nothing healthy serves it, or its adapter could not be loaded, or too many adapters wait. */
+type NotThere = Extract<Absent, { kind: 'refused' }>['reason'];
 
 interface Waiting {
   readonly tenant: string;
@@ -78,14 +86,10 @@ interface Waiting {
   readonly demand: Demand;
   onRelease(release: Release, nowMs: number): void;
   /**
-   * It waited for maxWaitMs, the dispatcher is closing, what it was queued for beyond maxQueued did not come, or its model is
-   * broken on every endpoint.
+   * It waited for maxWaitMs, the dispatcher is closing, what it was queued for beyond maxQueued did not come, its model is
+   * broken on every endpoint, or its adapter is not to be had.
    */
-  onExpire(
-    reason: 'timeout' | 'draining' | 'queue-full' | 'no-endpoint',
-    waitedMs: number,
-    nowMs: number,
-  ): void;
+  onExpire(reason: 'timeout' | 'draining' | 'queue-full' | NotThere, waitedMs: number, nowMs: number): void;
 }
 
 /** This replica's part of each tenant's maxConcurrent. */
@@ -124,6 +128,8 @@ export interface Dispatcher {
   capChanged(tenant: string, nowMs: number): void;
   /** An endpoint of the pool has more or less room than before. */
   roomChanged(pool: string, nowMs: number): void;
+  /** The adapter was loaded on an endpoint of the pool, or could not be; undefined: some have come or gone. */
+  adaptersChanged(pool: string, adapter: string | undefined, nowMs: number): void;
   /** Expires what waited too long, and releases what no event did. Cheap when there is nothing to do. */
   tick(nowMs: number): void;
   /** Expires everything that waits. */
@@ -147,11 +153,13 @@ export interface Dispatcher {
   inFlightOfTenant(tenant: string): number;
 }
 
-interface QueuedRequest {
+interface QueuedRequest extends Parked {
   readonly waiting: Waiting;
   lane: Lane;
   readonly sinceMs: number;
-  /** Undefined for a quiet request: it waits for a slot, not for a turn. */
+  /** It waits for a slot, not for a turn. */
+  readonly quiet: boolean;
+  /** Undefined for a quiet request, and for a parked one. */
   entry: DrrEntry<QueuedRequest> | undefined;
 }
 
@@ -168,6 +176,9 @@ interface Presence {
   queued: number;
   /** Of those, quiet ones. */
   quietQueued: number;
+  /** Of the queued, parked ones, and of those the ones that are not quiet. */
+  parked: number;
+  parkedInTurn: number;
   sequences: number;
 }
 
@@ -181,6 +192,10 @@ interface Pool {
   /** In order of arrival, which is the order of expiry. */
   readonly queued: Set<QueuedRequest>;
   readonly quiet: Set<QueuedRequest>;
+  /** By adapter. */
+  readonly parking: Parking<QueuedRequest>;
+  /** Queued requests that need an adapter, by its name. */
+  readonly adapters: Map<string, number>;
   /** Queued beyond maxQueued, for what is coming. */
   readonly extra: Set<QueuedRequest>;
   /** Smoothed time between two releases while there is a queue, for Retry-After. */
@@ -194,6 +209,12 @@ const MIN_RETRY_AFTER_MS = 1_000;
 const MAX_RETRY_AFTER_MS = 60_000;
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
+
+/** Adapters whose requests look again at a tick. */
+const WOKEN_AT_ONCE = 64;
+
+const withinRetry = (ms: number): number =>
+  Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, Math.ceil(ms)));
 
 const orderOf = (lane: LaneConfig): FlowOrder =>
   lane.order === 'fcfs' ? { kind: 'fcfs' } : { kind: 'shortest', maxAgeMs: lane.maxAgeMs };
@@ -211,6 +232,7 @@ export function createDispatcher(
   const pools = new Map<string, Pool>();
   /** Requests, in all pools. */
   const inFlight = new Map<string, number>();
+  let arrivals = 0;
 
   const makeLanes = (): readonly Lane[] =>
     [...settings.lanes.values()].map((config) => ({
@@ -229,7 +251,7 @@ export function createDispatcher(
   const presenceOf = (pool: Pool, tenant: string): Presence => {
     let presence = pool.tenants.get(tenant);
     if (presence === undefined) {
-      presence = { queued: 0, quietQueued: 0, sequences: 0 };
+      presence = { queued: 0, quietQueued: 0, parked: 0, parkedInTurn: 0, sequences: 0 };
       pool.tenants.set(tenant, presence);
     }
     return presence;
@@ -289,15 +311,77 @@ export function createDispatcher(
   const leaveQueue = (pool: Pool, request: QueuedRequest): boolean => {
     if (!pool.queued.delete(request)) return false;
     pool.extra.delete(request);
-    const { tenant } = request.waiting;
+    const { tenant, demand } = request.waiting;
     const presence = presenceOf(pool, tenant);
+    if (demand.adapter !== undefined) leaveAdapter(pool, demand.adapter, request);
     presence.queued -= 1;
-    if (request.entry === undefined) {
+    if (request.quiet) {
       pool.quiet.delete(request);
       presence.quietQueued -= 1;
-    } else request.lane.queue.remove(request.entry);
+    }
+    if (request.entry !== undefined) request.lane.queue.remove(request.entry);
     forgetIfAbsent(pool, tenant, presence);
     return true;
+  };
+
+  const leaveAdapter = (pool: Pool, adapter: string, request: QueuedRequest): void => {
+    if (pool.parking.remove(adapter, request)) countParked(pool, request, -1);
+    const rest = (pool.adapters.get(adapter) ?? 1) - 1;
+    if (rest > 0) {
+      pool.adapters.set(adapter, rest);
+      return;
+    }
+    pool.adapters.delete(adapter);
+    pool.endpoints.adapterCancelled(adapter);
+  };
+
+  const countParked = (pool: Pool, request: QueuedRequest, by: 1 | -1): void => {
+    const presence = presenceOf(pool, request.waiting.tenant);
+    presence.parked += by;
+    if (!request.quiet) presence.parkedInTurn += by;
+  };
+
+  const park = (pool: Pool, adapter: string, request: QueuedRequest): void => {
+    pool.quiet.delete(request);
+    if (request.entry !== undefined) request.lane.queue.remove(request.entry);
+    request.entry = undefined;
+    pool.parking.add(adapter, request);
+    countParked(pool, request, 1);
+  };
+
+  /** To their places in their flows: the heads. */
+  const unpark = (pool: Pool, requests: readonly QueuedRequest[], nowMs: number): void => {
+    let hasQuiet = false;
+    for (const request of requests) {
+      countParked(pool, request, -1);
+      if (request.quiet) hasQuiet = true;
+      else pushInTurn(pool, request, nowMs, 'by-age');
+    }
+    if (!hasQuiet) return;
+    const all = [...pool.quiet, ...requests.filter(({ quiet }) => quiet)];
+    pool.quiet.clear();
+    for (const request of all.sort((a, b) => a.arrival - b.arrival)) pool.quiet.add(request);
+  };
+
+  /** One of each flow looks for the others that may go where it may: another flow may have to wait for its turn. */
+  const wake = (pool: Pool, adapter: string, nowMs: number): void => {
+    const woken = pool.parking.takeFirsts(adapter, ({ lane, waiting: { tenant, demand } }) =>
+      demand.within === undefined ? `${lane.name} ${tenant}` : undefined,
+    );
+    unpark(pool, woken, nowMs);
+  };
+
+  /** All in their turn: what is asked of the plan grows with the adapters that wait for places. */
+  const wakeSome = (pool: Pool, nowMs: number): void => {
+    if (pool.parking.size() === 0) return;
+    const adapters = [...pool.parking.keys()];
+    for (const adapter of adapters.slice(0, WOKEN_AT_ONCE)) wake(pool, adapter, nowMs);
+  };
+
+  /** It did not have to wait for the adapter: nor have the others. */
+  const followed = (pool: Pool, adapter: string | undefined, nowMs: number): void => {
+    if (adapter === undefined || pool.parking.size() === 0) return;
+    unpark(pool, pool.parking.takeAll(adapter), nowMs);
   };
 
   /** @param inTurn the flow has paid for it; a request that went at once has not, and owes its flow nothing. */
@@ -348,6 +432,9 @@ export function createDispatcher(
           open = false;
           slot.free(at);
           pool.share.slotFreed(at);
+          if (pool.parking.size() > 0) {
+            for (const adapter of [...pool.endpoints.adaptersOn(slot.address)]) wake(pool, adapter, at);
+          }
           lane.inFlight -= sequences;
           const presence = presenceOf(pool, tenant);
           presence.sequences -= sequences;
@@ -406,6 +493,25 @@ export function createDispatcher(
     releaseTo(pool, lane, waiting, slot, { inTurn, quiet: !inTurn, waitedMs }, nowMs);
   };
 
+  /** Whether the next one may be looked at: this one went, was refused, or waits aside. */
+  const tryRelease = (pool: Pool, request: QueuedRequest, claim: Claim, nowMs: number): boolean => {
+    const { demand } = request.waiting;
+    const got = pool.endpoints.acquire(demand, claim, nowMs);
+    if (got?.kind === 'later') {
+      park(pool, demand.adapter ?? '', request);
+      return true;
+    }
+    // Before it goes: a release may end at once.
+    followed(pool, demand.adapter, nowMs);
+    if (got === undefined) return expireBroken(pool, request, nowMs);
+    if (got.kind === 'slot') releaseQueued(pool, request, got, nowMs);
+    else {
+      leaveQueue(pool, request);
+      request.waiting.onExpire(got.reason, Math.max(0, nowMs - request.sinceMs), nowMs);
+    }
+    return true;
+  };
+
   /** What no endpoint would take does not keep others waiting. */
   const expireBroken = (pool: Pool, request: QueuedRequest, nowMs: number): boolean => {
     const { demand, tenant } = request.waiting;
@@ -417,12 +523,9 @@ export function createDispatcher(
 
   const releaseQuiet = (pool: Pool, nowMs: number): 'released' | 'waits' | 'none' => {
     for (const request of pool.quiet) {
-      const { tenant, demand } = request.waiting;
+      const { tenant } = request.waiting;
       if (atCap(tenant, nowMs)) continue;
-      const slot = pool.endpoints.acquire(demand, { quiet: true, reserve: 0, tenant }, nowMs);
-      if (slot === undefined) return expireBroken(pool, request, nowMs) ? 'released' : 'waits';
-      releaseQueued(pool, request, slot, nowMs);
-      return 'released';
+      return tryRelease(pool, request, { quiet: true, reserve: 0, tenant }, nowMs) ? 'released' : 'waits';
     }
     return 'none';
   };
@@ -438,11 +541,7 @@ export function createDispatcher(
       refreshEligibility(tenant, nowMs);
       return true;
     }
-    const claim = { quiet: false, reserve: reserveOf(pool, nowMs), tenant };
-    const slot = pool.endpoints.acquire(request.waiting.demand, claim, nowMs);
-    if (slot === undefined) return expireBroken(pool, request, nowMs);
-    releaseQueued(pool, request, slot, nowMs);
-    return true;
+    return tryRelease(pool, request, { quiet: false, reserve: reserveOf(pool, nowMs), tenant }, nowMs);
   };
 
   const dispatchPool = (pool: Pool, nowMs: number): void => {
@@ -487,10 +586,20 @@ export function createDispatcher(
     }
   };
 
-  const pushInTurn = (pool: Pool, request: QueuedRequest, nowMs: number): void => {
+  const pushInTurn = (
+    pool: Pool,
+    request: QueuedRequest,
+    nowMs: number,
+    where: 'by-age' | 'last' = 'last',
+  ): void => {
     const { tenant, cost } = request.waiting;
     const { sinceMs } = request;
-    request.entry = request.lane.queue.push(tenant, weightOf(tenant), cost, request, sinceMs);
+    const { queue } = request.lane;
+    const weight = weightOf(tenant);
+    request.entry =
+      where === 'by-age'
+        ? queue.pushByAge(tenant, weight, cost, request, sinceMs)
+        : queue.push(tenant, weight, cost, request, sinceMs);
     request.lane.queue.setEligible(tenant, !atCap(tenant, nowMs));
     pool.share.backlogged(tenant);
   };
@@ -504,27 +613,33 @@ export function createDispatcher(
       const { tenant, demand } = waiting;
       const brokenMs = pool.endpoints.brokenMs(demand, tenant, nowMs);
       if (brokenMs !== undefined) {
-        const retryAfter = Math.min(MAX_RETRY_AFTER_MS, Math.max(MIN_RETRY_AFTER_MS, brokenMs));
-        return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: retryAfter };
+        return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: withinRetry(brokenMs) };
       }
       const limits = limitsOf(tenant);
       const lane = laneOf(pool, waiting.lane);
       pool.share.arrived(tenant, limits?.weight ?? 1, nowMs);
       const presence = presenceOf(pool, tenant);
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
+      // What is parked keeps nobody from going.
       const quiet =
-        presence.queued === presence.quietQueued &&
+        presence.queued === presence.quietQueued + presence.parkedInTurn &&
         pool.share.isBelow(tenant, slots, pool.endpoints.window(nowMs), nowMs);
       if (quiet) pool.share.quietArrived(tenant, nowMs);
-      const nobodyWaits = pool.queued.size === 0;
+      const nobodyWaits = pool.queued.size === pool.parking.size();
+      let isLater = false;
       if (
         !atCap(tenant, nowMs) &&
-        presence.queued === 0 &&
+        presence.queued === presence.parked &&
         (nobodyWaits || (quiet && pool.quiet.size === 0))
       ) {
         const reserve = quiet ? 0 : reserveOf(pool, nowMs);
         const slot = pool.endpoints.acquire(demand, { quiet, reserve, tenant }, nowMs);
-        if (slot !== undefined) {
+        if (slot?.kind === 'refused') {
+          if (presence.queued === 0) forgetIfAbsent(pool, tenant, presence);
+          return { kind: 'refused', reason: slot.reason, retryAfterMs: withinRetry(slot.retryMs) };
+        }
+        isLater = slot?.kind === 'later';
+        if (slot?.kind === 'slot') {
           releaseTo(pool, lane, waiting, slot, { inTurn: false, quiet, waitedMs: 0 }, nowMs);
           return { kind: 'released' };
         }
@@ -536,17 +651,28 @@ export function createDispatcher(
           : pool.queued.size >= settings.maxQueued
             ? 'queue-full'
             : undefined;
+      const { adapter } = demand;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
+        if (adapter !== undefined && !pool.adapters.has(adapter)) pool.endpoints.adapterCancelled(adapter);
         return { kind: 'refused', reason: refusal, retryAfterMs: retryAfterMs(pool) };
       }
-      const request: QueuedRequest = { waiting, lane, sinceMs: nowMs, entry: undefined };
+      arrivals += 1;
+      const request: QueuedRequest = {
+        waiting,
+        lane,
+        sinceMs: nowMs,
+        quiet,
+        entry: undefined,
+        arrival: arrivals,
+      };
       pool.queued.add(request);
       presence.queued += 1;
-      if (quiet) {
-        pool.quiet.add(request);
-        presence.quietQueued += 1;
-      } else pushInTurn(pool, request, nowMs);
+      if (quiet) presence.quietQueued += 1;
+      if (adapter !== undefined) pool.adapters.set(adapter, (pool.adapters.get(adapter) ?? 0) + 1);
+      if (adapter !== undefined && isLater) park(pool, adapter, request);
+      else if (quiet) pool.quiet.add(request);
+      else pushInTurn(pool, request, nowMs);
       if (place === 'extra') pool.extra.add(request);
       // Others may wait only because they are at their cap: then this one finds a free slot.
       dispatchPool(pool, nowMs);
@@ -576,7 +702,17 @@ export function createDispatcher(
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,
     dispatch(nowMs) {
       for (const tenant of inFlight.keys()) refreshEligibility(tenant, nowMs);
-      for (const pool of pools.values()) dispatchPool(pool, nowMs);
+      for (const pool of pools.values()) {
+        wakeSome(pool, nowMs);
+        dispatchPool(pool, nowMs);
+      }
+    },
+    adaptersChanged(name, adapter, nowMs) {
+      const pool = pools.get(name);
+      if (pool === undefined) return;
+      if (adapter === undefined) wakeSome(pool, nowMs);
+      else wake(pool, adapter, nowMs);
+      dispatchPool(pool, nowMs);
     },
     capChanged(tenant, nowMs) {
       refreshEligibility(tenant, nowMs);
@@ -596,6 +732,7 @@ export function createDispatcher(
       for (const pool of pools.values()) {
         expireHead(pool, 'timeout', nowMs, settings.maxWaitMs);
         expireExtra(pool, nowMs);
+        wakeSome(pool, nowMs);
         dispatchPool(pool, nowMs);
       }
     },
@@ -623,6 +760,8 @@ export function createDispatcher(
         tenants: new Map(),
         queued: new Set(),
         quiet: new Set(),
+        parking: createParking(),
+        adapters: new Map(),
         extra: new Set(),
         releaseIntervalMs: 0,
         lastReleaseMs: undefined,

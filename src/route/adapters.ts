@@ -7,6 +7,7 @@
  * Invariants, for each endpoint:
  * - loaded + loading ≤ max, but for what others loaded or a lower max left over (surplus()). What is to be unloaded leaves the
  *   count as its place is given to another; it has to be unloaded before that one is loaded.
+ * - Only what isOurs names is ever unloaded; what others loaded takes places and stays.
  * - An adapter with a request in flight is never unloaded, nor one that was loaded less than `residencyMs` ago: a swap costs more
  *   than a request. One that has served nobody yet stays for `holdMs`.
  * - Whoever waits longest for a place gets the next one: while somebody has waited for `patienceMs`, the adapters that are
@@ -14,21 +15,20 @@
  *   all go on.
  * - What is remembered is bounded: places and waiting adapters by `max` and `maxWaiting`, failures by the places times `max`.
  */
-import type { TenantConfig } from '../config/config.ts';
+import type { AdapterConfig, TenantConfig } from '../config/config.ts';
 
-export interface AdapterConfig {
-  /** As clients send it in `model`, and as the engine knows it. */
-  readonly name: string;
-  /** Model that it adapts; its pool serves the adapter. */
-  readonly base: string;
-  /** Tenants that may use it; absent: those whose `models` has it. */
-  readonly tenants?: ReadonlySet<string>;
-}
-
-/** `*` in a tenant's models is every model and every adapter that is nobody's in particular. */
-export function mayUseAdapter({ name, models }: TenantConfig, adapter: AdapterConfig): boolean {
+/**
+ * `*` in a tenant's models is every model and every adapter that is nobody's in particular.
+ *
+ * @param asked the adapter's name, or the alias that was asked for.
+ */
+export function mayUseAdapter(
+  { name, models }: TenantConfig,
+  adapter: AdapterConfig,
+  asked = adapter.name,
+): boolean {
   if (adapter.tenants !== undefined) return adapter.tenants.has(name);
-  return models === '*' || models.has(adapter.name);
+  return models === '*' || models.has(adapter.name) || models.has(asked);
 }
 
 export interface AdapterPlanConfig {
@@ -85,16 +85,33 @@ export interface AdapterPlan {
   loadFailed(endpoint: string, adapter: string, nowMs: number): void;
   /** What the engine itself lists. It is right: adapters come and go by others' hands too. */
   reported(endpoint: string, adapters: readonly string[], nowMs: number): void;
-  /** It went down: nothing is loaded there, and nothing in flight. */
+  /** It went down: nothing is loaded there, nothing in flight, and what failed there may work now. */
   crashed(endpoint: string): void;
   /** Nobody waits for it any more. */
   cancelled(adapter: string): void;
   /** What is to be unloaded because an endpoint has more than its max, as far as it is idle. Each is told once. */
   surplus(nowMs: number): readonly { readonly endpoint: string; readonly adapter: string }[];
+  isLoaded(endpoint: string, adapter: string): boolean;
+  isLoading(endpoint: string, adapter: string): boolean;
+  loadedOn(endpoint: string): Iterable<string>;
+  /** Some endpoint has it. */
+  isAnywhere(adapter: string): boolean;
+  /** What the endpoint has, as it is now: to be read, not kept. */
+  placeOf(endpoint: string): PlaceView | undefined;
   list(): readonly AdapterPlace[];
 }
 
-interface AdapterPlace {
+type Names = Pick<ReadonlySet<string>, 'has' | 'size'>;
+
+interface PlaceView {
+  readonly max: number;
+  readonly loaded: Names;
+  readonly loading: Names;
+  /** Loaded ones without a request in flight. */
+  readonly idle: number;
+}
+
+export interface AdapterPlace {
   readonly endpoint: string;
   readonly max: number;
   readonly loaded: readonly { readonly adapter: string; readonly inFlight: number }[];
@@ -130,7 +147,11 @@ const MAX_DOUBLINGS = 30;
 const FAILURES_PER_PLACE = 16;
 const RETRY_MS = 50;
 
-export function createAdapterPlan(config: AdapterPlanConfig): AdapterPlan {
+/** @param isOurs may be unloaded, because it can be loaded again. */
+export function createAdapterPlan(
+  config: AdapterPlanConfig,
+  isOurs: (adapter: string) => boolean = () => true,
+): AdapterPlan {
   const places = new Map<string, Place>();
   /** In the order in which they began to wait. */
   const wants = new Map<string, Want>();
@@ -184,7 +205,7 @@ export function createAdapterPlan(config: AdapterPlanConfig): AdapterPlan {
     let oldest: string | undefined;
     let oldestMs = Number.POSITIVE_INFINITY;
     for (const [adapter, entry] of loaded) {
-      if (!isIdle(entry, nowMs) || entry.lastUsedMs >= oldestMs) continue;
+      if (!isIdle(entry, nowMs) || entry.lastUsedMs >= oldestMs || !isOurs(adapter)) continue;
       oldest = adapter;
       oldestMs = entry.lastUsedMs;
     }
@@ -298,9 +319,8 @@ export function createAdapterPlan(config: AdapterPlanConfig): AdapterPlan {
       const place = places.get(endpoint);
       if (place === undefined) return;
       const listed = new Set(adapters);
-      for (const [adapter, { inFlight }] of place.loaded) {
-        if (!listed.has(adapter) && inFlight === 0) place.loaded.delete(adapter);
-      }
+      // What runs with it there ends as it ends; a new request would find nothing.
+      for (const adapter of place.loaded.keys()) if (!listed.has(adapter)) place.loaded.delete(adapter);
       for (const adapter of listed) {
         if (place.loaded.has(adapter) || place.loading.has(adapter)) continue;
         // Nobody asked for it: it may go as soon as its place is needed.
@@ -311,6 +331,7 @@ export function createAdapterPlan(config: AdapterPlanConfig): AdapterPlan {
       const place = places.get(endpoint);
       place?.loaded.clear();
       place?.loading.clear();
+      place?.failures.clear();
     },
     cancelled(adapter) {
       wants.delete(adapter);
@@ -326,6 +347,21 @@ export function createAdapterPlan(config: AdapterPlanConfig): AdapterPlan {
         }
       }
       return found;
+    },
+    isLoaded: (endpoint, adapter) => places.get(endpoint)?.loaded.has(adapter) === true,
+    isLoading: (endpoint, adapter) => places.get(endpoint)?.loading.has(adapter) === true,
+    loadedOn: (endpoint) => places.get(endpoint)?.loaded.keys() ?? [],
+    isAnywhere(adapter) {
+      for (const { loaded } of places.values()) if (loaded.has(adapter)) return true;
+      return false;
+    },
+    placeOf(endpoint) {
+      const place = places.get(endpoint);
+      if (place === undefined) return undefined;
+      let idle = 0;
+      for (const { inFlight } of place.loaded.values()) if (inFlight === 0) idle += 1;
+      const { max, loaded, loading } = place;
+      return { max, loaded, loading, idle };
     },
     list: () =>
       [...places.values()].map(({ endpoint, max, loaded, loading }) => ({

@@ -1,6 +1,7 @@
 /** Which model a name means, who may use it, and which pool serves it: configured, or discovered from a pool's endpoints. */
-import type { Config, TenantConfig } from '../config/config.ts';
+import type { AdapterConfig, Config, TenantConfig } from '../config/config.ts';
 import type { CostWeights } from '../domain/cost.ts';
+import { mayUseAdapter } from './adapters.ts';
 import { type Aliases, type Choice, type Hindrance, loadAliases } from './change/aliases.ts';
 
 /** Most models that one pool's endpoints may announce: they become metric labels. */
@@ -9,7 +10,9 @@ const MAX_DISCOVERED_MODELS = 256;
 export interface Catalog {
   /** The pool that serves the model, or undefined. */
   poolOf(model: string): string | undefined;
-  /** A model that the pool serves, or undefined. */
+  /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
+  adapterOf(model: string): AdapterConfig | undefined;
+  /** A model that the pool serves, or undefined; an adapter only where it has nothing else. */
   modelOfPool(pool: string): string | undefined;
   /** How its tokens weigh. */
   costOf(model: string): CostWeights;
@@ -33,7 +36,7 @@ export interface Catalog {
 }
 
 /** By its own name, or by the alias that was asked for: a tenant that has only the alias has the model by no other name. */
-const mayUse = (tenant: TenantConfig, model: string, name: string): boolean =>
+const mayUseModel = (tenant: TenantConfig, model: string, name: string): boolean =>
   tenant.models === '*' || tenant.models.has(model) || tenant.models.has(name);
 
 function aliasesOf(config: Config): Aliases {
@@ -56,15 +59,29 @@ export function createCatalog(initial: Config): Catalog {
     for (const model of config.models.values()) pools.set(model.name, model.pool);
     for (const [name, pool] of config.pools) {
       if (!pool.discoverModels) continue;
-      for (const model of announced.get(name) ?? []) if (!pools.has(model)) pools.set(model, name);
+      for (const model of announced.get(name) ?? []) {
+        // An adapter of the configuration is served as that alone, to whom it is given.
+        if (!pools.has(model) && !config.adapters.has(model)) pools.set(model, name);
+      }
+    }
+    const bases = new Map(pools);
+    for (const { name, base } of config.adapters.values()) {
+      const pool = bases.get(base);
+      if (pool !== undefined) pools.set(name, pool);
     }
   };
   rebuild();
 
+  const mayUse = (tenant: TenantConfig, model: string, name: string): boolean => {
+    const adapter = config.adapters.get(model);
+    return adapter === undefined ? mayUseModel(tenant, model, name) : mayUseAdapter(tenant, adapter, name);
+  };
+
   return {
     poolOf: (model) => pools.get(model),
+    adapterOf: (model) => config.adapters.get(model),
     modelOfPool: (name) => [...pools].find(([, pool]) => pool === name)?.[0],
-    costOf: (model) => config.models.get(model)?.cost ?? config.cost,
+    costOf: (model) => config.models.get(config.adapters.get(model)?.base ?? model)?.cost ?? config.cost,
     choose: (tenant, asked, hindranceOf) =>
       aliases.choose(asked, (model, name) => {
         const pool = mayUse(tenant, model, name) ? pools.get(model) : undefined;

@@ -25,6 +25,7 @@ import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
 import { createRotation, type Rider, type RotationEvents, type Seat } from './health/rotation.ts';
 import { DEFAULT_SLOW_START } from './health/slow-start.ts';
+import type { PoolAdapters } from './pool-adapters.ts';
 
 interface EndpointState {
   /** `http://host:port` as configured. */
@@ -66,6 +67,8 @@ export interface Demand {
   readonly slo?: Slo;
   /** As the engine is asked for it; absent: it goes wherever the endpoint serves. */
   readonly model?: string;
+  /** LoRA adapter that has to be loaded where it goes; absent: it needs none. */
+  readonly adapter?: string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
   /** What the choice among endpoints with room goes by, where the pool's routing does more than count; absent: load alone. */
@@ -78,7 +81,18 @@ interface Slo {
   readonly itlMs?: number;
 }
 
+/** What a request needs is not where there is room: it keeps nobody else waiting. */
+export type Absent =
+  /** It will be: ask again when an adapter was loaded or a request has ended, and now and then. */
+  | { readonly kind: 'later' }
+  | {
+      readonly kind: 'refused';
+      readonly reason: 'no-endpoint' | 'adapter-failed' | 'adapter-busy';
+      readonly retryMs: number;
+    };
+
 export interface Slot {
+  readonly kind: 'slot';
   /** Ordered `ip:port`: the chosen endpoint, then the fallbacks for Envoy's retries. */
   readonly addresses: readonly string[];
   /** The endpoint that the slot is counted on, `ip:port`. */
@@ -132,8 +146,12 @@ interface PoolEndpoint {
 }
 
 export interface PoolEndpoints {
-  /** The least-loaded healthy endpoint that has room for it, or undefined. */
-  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | undefined;
+  /** The least-loaded healthy endpoint that has room for it, or undefined. `Absent` only where it needs an adapter. */
+  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | Absent | undefined;
+  /** Adapters that the endpoint has, `ip:port`: what waits for one of them may go when something ended there. */
+  adaptersOn(address: string): Iterable<string>;
+  /** Nothing of the queue needs it any more. */
+  adapterCancelled(adapter: string): void;
   /** Which endpoint a request would have now, and why. Changes nothing. */
   explain(demand: Demand, claim: Claim, nowMs: number): ChoiceReport;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
@@ -274,6 +292,9 @@ const isOpen = (member: Member, within: Demand['within']): boolean =>
 /** It is given requests without further questions. */
 const isServing = ({ seat, drained }: Member): boolean => seat.serves && !drained;
 
+/** Why there is no adapter, in the words of a queue that has other reasons too. */
+const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
+
 /** Of a prompt, as engines usually have it: what an endpoint's cache holds is known only in tokens. */
 const BYTES_PER_TOKEN = 4;
 
@@ -282,11 +303,13 @@ const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
 /**
  * @param shared where other replicas use the same endpoints.
  * @param events who is told of endpoints that leave and return by what requests showed.
+ * @param adapters what is loaded where; undefined: adapters are models like any other.
  */
 export function createPoolEndpoints(
   makeWindow: MakeWindow,
   shared?: SharedWindows,
   events?: RotationEvents,
+  adapters?: PoolAdapters,
 ): PoolEndpoints {
   const rotation = createRotation(events);
   let router: PoolRouter | undefined;
@@ -473,6 +496,12 @@ export function createPoolEndpoints(
     candidate.kvCapacityTokens = member.kvCapacityTokens ?? 0;
   };
 
+  const refreshFor = (member: Member, choice: ChoiceRequest, isCandidate: boolean, nowMs: number): void => {
+    refresh(member, isCandidate, nowMs);
+    if (choice.adapter === undefined || member.candidate === undefined) return;
+    adapters?.describe(member.candidate, member.url, choice.adapter);
+  };
+
   interface Found {
     readonly member: Member;
     /** Where to try next, `ip:port`; undefined: all others, the least loaded first. */
@@ -489,7 +518,7 @@ export function createPoolEndpoints(
     fits: (member: Member, matched?: number) => boolean,
     nowMs: number,
   ): Found | undefined => {
-    for (const member of members) refresh(member, admits(member), nowMs);
+    for (const member of members) refreshFor(member, choice, admits(member), nowMs);
     const asks = {
       room: ({ slot }: Candidate, matched: number) => {
         const member = bySlot[slot];
@@ -551,6 +580,12 @@ export function createPoolEndpoints(
     member.prefillTokens += prefill.tokens;
     if (quiet) member.quietPrefills += 1;
     let tokenSeen = false;
+    const { adapter } = demand;
+    const beginAdapter =
+      adapter === undefined || adapters === undefined
+        ? undefined
+        : (url: string) => adapters.began(url, adapter, releasedMs);
+    let endAdapter = beginAdapter?.(first.url);
     const tellRouter = (now: number): void => {
       if (demand.choice !== undefined && member.candidate !== undefined) {
         router?.released(demand.choice, member.candidate, now);
@@ -563,12 +598,14 @@ export function createPoolEndpoints(
           (other) =>
             other !== first &&
             isOpen(other, demand.within) &&
-            rotation.admits(other.seat, rider, releasedMs) === 'yes',
+            rotation.admits(other.seat, rider, releasedMs) === 'yes' &&
+            (adapter === undefined || adapters?.isLoaded(other.url, adapter) !== false),
         )
         .sort((a, b) => a.sequences - b.sequences)
         .map((other) => other.address);
     const addresses = [first.address, ...(chosen ?? others())];
     return {
+      kind: 'slot',
       addresses,
       get address() {
         return member.address;
@@ -593,6 +630,7 @@ export function createPoolEndpoints(
         endPrefill(first, prefill);
         move(member, demand, -1);
         inFlight -= 1;
+        endAdapter?.(nowMs);
         if (tokenSeen && demand.choice !== undefined && member.candidate !== undefined) {
           router?.ended(demand.choice, member.candidate);
         }
@@ -606,15 +644,44 @@ export function createPoolEndpoints(
         move(member, demand, -1);
         member = other;
         move(member, demand, 1);
+        endAdapter?.(releasedMs);
+        endAdapter = beginAdapter?.(other.url);
         tellRouter(releasedMs);
       },
       ended(ending, nowMs) {
         if (told) return;
         told = true;
         if (member !== first) tellPassedOver(addresses, member, rider, nowMs);
+        if (adapter !== undefined && ending.status === 404) adapters?.suspect(member.url);
         rotation.ended(member.seat, rider, ending, nowMs);
       },
     };
+  };
+
+  /** Where the adapter is, of the endpoints with room; else the plan says what comes next. */
+  const slotWithAdapter = (
+    adapter: string,
+    plan: PoolAdapters,
+    best: Found | undefined,
+    others: readonly Member[],
+    [demand, asked, nowMs]: readonly [Demand, Claim, number],
+  ): Slot | Absent | undefined => {
+    const order = [...others].sort((a, b) => a.sequences - b.sequences);
+    if (best !== undefined) order.unshift(best.member);
+    if (order.length === 0) return undefined;
+    const next = plan.ensure(
+      adapter,
+      order.map(({ url }) => url),
+      nowMs,
+    );
+    if (next.kind === 'wait') return { kind: 'later' };
+    if (next.kind === 'refuse') {
+      return { kind: 'refused', reason: ABSENT[next.reason], retryMs: next.retryMs };
+    }
+    const member = order.find(({ url }) => url === next.endpoint);
+    if (member === undefined) return undefined;
+    const matchedTokens = member === best?.member ? best.matchedTokens : 0;
+    return slotOn({ member, matchedTokens }, demand, asked, nowMs);
   };
 
   /** Slots stay free beside the demand; who may not use those for slow clients leaves none there either. */
@@ -649,6 +716,9 @@ export function createPoolEndpoints(
     ];
   };
 
+  const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
+    adapter === undefined || adapters === undefined || [...adapters.loadedOn(url)].includes(adapter);
+
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
@@ -674,7 +744,15 @@ export function createPoolEndpoints(
         rider === undefined
           ? undefined
           : members.find((member) => isAdmitted(member, 'trial') && fits(member));
-      if (trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs))) {
+      const isTrial =
+        trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs));
+      if (demand.adapter !== undefined && adapters !== undefined) {
+        const others = members.filter((one) => one !== found?.member && admits(one) && fits(one));
+        const first = isTrial ? { member: trial, matchedTokens: 0 } : found;
+        const rest = isTrial && found !== undefined ? [found.member, ...others] : others;
+        return slotWithAdapter(demand.adapter, adapters, first, rest, [demand, asked, nowMs]);
+      }
+      if (isTrial) {
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
       }
       return found && slotOn(found, demand, asked, nowMs);
@@ -697,7 +775,8 @@ export function createPoolEndpoints(
         }));
         report = explainLeastLoaded([...counted.slice(turn), ...counted.slice(0, turn)], demand.promptTokens);
       } else {
-        for (const { member, refusals } of rows) refresh(member, refusals.length === 0, nowMs);
+        for (const { member, refusals } of rows)
+          refreshFor(member, demand.choice, refusals.length === 0, nowMs);
         const asks = {
           room({ address }: Candidate, matched: number) {
             const row = rowOf.get(address);
@@ -712,11 +791,24 @@ export function createPoolEndpoints(
       return {
         ...report,
         endpoints: report.endpoints.map((endpoint) => {
-          const { refusals = [], room = 'yes' } = rowOf.get(endpoint.address) ?? {};
-          return { ...endpoint, refusedBy: room === 'yes' ? refusals : [...refusals, SHORTAGES[room]] };
+          const { member, refusals = [], room = 'yes' } = rowOf.get(endpoint.address) ?? {};
+          return {
+            ...endpoint,
+            refusedBy: [
+              ...refusals,
+              ...(room === 'yes' ? [] : [SHORTAGES[room]]),
+              // It may be loaded for the request.
+              ...(member === undefined || hasAdapter(member, demand.adapter) ? [] : ['adapter not loaded']),
+            ],
+          };
         }),
       };
     },
+    *adaptersOn(address) {
+      const member = members.find((one) => one.address === address);
+      if (member !== undefined && adapters !== undefined) yield* adapters.loadedOn(member.url);
+    },
+    adapterCancelled: (adapter) => adapters?.cancelled(adapter),
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
@@ -762,6 +854,7 @@ export function createPoolEndpoints(
       const member = memberOf(url);
       if (member === undefined) return;
       if (member.healthy && !healthy && member.candidate !== undefined) router?.restarted(member.candidate);
+      if (member.healthy && !healthy) adapters?.crashed(url);
       member.healthy = healthy;
       member.probed = true;
       rotation.setHealthy(url, healthy, nowMs);

@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
+import { type AdapterSettings, createSimulatedAdapters } from './adapters.ts';
 import { createEngine, type EngineGauges } from './engine.ts';
 import {
   type Job,
@@ -46,6 +47,13 @@ export interface Simulator {
   readonly port: number;
   gauges(): EngineGauges;
   stats(): { readonly started: number; readonly finished: number; readonly aborted: number };
+  /** LoRA adapters: loaded now, and what has been done; `most` were loaded at one time. */
+  adapters(): {
+    readonly loaded: readonly string[];
+    readonly loads: number;
+    readonly unloads: number;
+    readonly most: number;
+  };
   /** The last requests, with `faults: true` only. */
   requests(): readonly SeenRequest[];
   setFault(fault: Fault | undefined): void;
@@ -56,6 +64,8 @@ export interface SimulatorOptions {
   readonly profile: EngineProfile;
   readonly models: readonly string[];
   readonly host?: string;
+  /** LoRA adapters may be loaded; absent: as an engine that was not started for it. */
+  readonly adapters?: AdapterSettings;
   /** 0 or absent: any free one. */
   readonly port?: number;
   /** Honours setFault and remembers requests. */
@@ -64,6 +74,7 @@ export interface SimulatorOptions {
 
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const REMEMBERED_REQUESTS = 100;
+const ADAPTER_PATHS = { '/v1/load_lora_adapter': 'load', '/v1/unload_lora_adapter': 'unload' } as const;
 
 interface Running {
   readonly id: string;
@@ -102,6 +113,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   const maxModelLen = Math.min(options.profile.maxModelLen, kvBlocks * blockTokens);
   const profile: EngineProfile = { ...options.profile, maxModelLen };
   const engine = createEngine(profile);
+  const adapters = createSimulatedAdapters(options.adapters ?? { max: 0, loadMs: 0 }, models);
   const running = new Map<string, Running>();
   const seen: SeenRequest[] = [];
   let fault: Fault | undefined;
@@ -235,7 +247,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     if (broken?.kind === 'garbage')
       return void response.writeHead(200).end('\u0000<garbage>{"usage":{"prompt_tokens":"many"}');
     if (broken?.kind === 'slow-headers') await new Promise((resolve) => setTimeout(resolve, broken.ms));
-    const read = readRequest(route, text, profile, models);
+    const read = readRequest(route, text, profile, [...models, ...adapters.names()]);
     if (read.kind === 'error') return json(read.status, read.body);
 
     const { job } = read;
@@ -289,6 +301,18 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     return undefined;
   };
 
+  const changeAdapters = async (
+    what: 'load' | 'unload',
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> => {
+    const text = await readBody(request);
+    const { status, body, afterMs, apply } = adapters[what](text ?? '');
+    if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
+    apply?.();
+    response.writeHead(status, { ...(status !== 200 && { 'content-type': 'application/json' }) }).end(body);
+  };
+
   const metrics = (): string => {
     const isZero = fault?.kind === 'gauges' && fault.are === 'zero';
     const gauges = isZero ? { ...said, running: 0, waiting: 0, kvUsage: 0 } : said;
@@ -327,18 +351,25 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     ) {
       response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics());
     } else if (request.method === 'GET' && path === '/v1/models') {
-      const data = models.map((model) => ({
-        id: model,
+      const card = (id: string, parent: string | null) => ({
+        id,
         object: 'model',
         created: 0,
         owned_by: 'vllm',
-        root: model,
-        parent: null,
-        max_model_len: profile.maxModelLen,
-      }));
+        root: id,
+        parent,
+        max_model_len: parent === null ? profile.maxModelLen : null,
+      });
+      const data = [
+        ...models.map((model) => card(model, null)),
+        ...adapters.names().map((name) => card(name, models[0] ?? '')),
+      ];
       response
         .writeHead(200, { 'content-type': 'application/json' })
         .end(JSON.stringify({ object: 'list', data }));
+    } else if (options.adapters !== undefined && request.method === 'POST' && path in ADAPTER_PATHS) {
+      const what = ADAPTER_PATHS[path as keyof typeof ADAPTER_PATHS];
+      changeAdapters(what, request, response).catch(() => response.destroy());
     } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
       serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
     } else {
@@ -364,6 +395,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
     port,
     gauges: () => engine.gauges(),
     stats: () => ({ started, finished, aborted }),
+    adapters: () => ({ loaded: adapters.names(), ...adapters.stats() }),
     requests: () => seen,
     setFault(next) {
       if (options.faults === true) fault = next;

@@ -23,6 +23,8 @@ export interface PoolHealth {
         readonly ejected?: boolean;
         /** Models that are broken there. */
         readonly broken?: readonly string[];
+        /** LoRA adapters, where the pool has any. */
+        readonly adapters?: { readonly loaded: readonly string[]; readonly loading?: readonly string[] };
       }
     >
   >;

@@ -75,6 +75,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.usable) log.info(fields, kind);
           else log.warn(fields, kind);
           break;
+        case 'adapter-failed':
         case 'canary-rolled-back':
         case 'snapshot-failed':
         case 'dns-failed':
@@ -84,6 +85,8 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
         case 'limits-loaded':
         case 'models-discovered':
         case 'engine-help':
+        case 'adapter-loaded':
+        case 'adapter-unloaded':
         case 'engine-identified':
         case 'draining':
         case 'drained':

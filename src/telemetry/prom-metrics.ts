@@ -33,6 +33,13 @@ export interface MetricsSource {
     readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
     readonly endpoints: readonly EndpointRow[];
   }>;
+  /** Endpoints of pools that have adapters. */
+  readonly adapters: () => Iterable<{
+    readonly pool: string;
+    readonly endpoint: string;
+    readonly loaded: number;
+    readonly loading: number;
+  }>;
   readonly openStreams: () => number;
   readonly rollouts: () => Iterable<{
     readonly model: string;
@@ -219,6 +226,43 @@ export function createMetrics(source: MetricsSource): Metrics {
     'fairlane_shared_capacity_held',
     'What this replica may use of fairlane_shared_capacity at the moment.',
     'held',
+  );
+  const adapterLoads = new Counter({
+    name: 'fairlane_adapter_loads_total',
+    help: 'Loads of LoRA adapters that engines were asked for, by result: loaded or failed.',
+    labelNames: ['pool', 'result'],
+    registers,
+  });
+  const adapterUnloads = new Counter({
+    name: 'fairlane_adapter_unloads_total',
+    help: 'LoRA adapters that engines were told to unload, by result: unloaded or failed.',
+    labelNames: ['pool', 'result'],
+    registers,
+  });
+  const adapterGauge = (
+    name: string,
+    help: string,
+    value: 'loaded' | 'loading',
+  ): Gauge<'pool' | 'endpoint'> =>
+    new Gauge({
+      name,
+      help,
+      labelNames: ['pool', 'endpoint'],
+      registers,
+      collect() {
+        this.reset();
+        for (const row of source.adapters()) this.set({ pool: row.pool, endpoint: row.endpoint }, row[value]);
+      },
+    });
+  adapterGauge(
+    'fairlane_endpoint_adapters',
+    'LoRA adapters that the endpoint has loaded, also by others; only of pools that have adapters.',
+    'loaded',
+  );
+  adapterGauge(
+    'fairlane_endpoint_adapters_loading',
+    'LoRA adapters that the endpoint is loading, or will be.',
+    'loading',
   );
   const rollbacks = new Counter({
     name: 'fairlane_canary_rollbacks_total',
@@ -441,7 +485,13 @@ export function createMetrics(source: MetricsSource): Metrics {
       else if (event.kind === 'limits-loaded') limitReloads.inc({ result: 'applied' });
       else if (event.kind === 'limits-refused') limitReloads.inc({ result: 'refused' });
       else if (event.kind === 'stream-failed') streamErrors.inc();
-      else if (event.kind === 'canary-rolled-back') {
+      else if (event.kind === 'adapter-loaded') adapterLoads.inc({ pool: event.pool, result: 'loaded' });
+      else if (event.kind === 'adapter-unloaded') {
+        adapterUnloads.inc({ pool: event.pool, result: 'unloaded' });
+      } else if (event.kind === 'adapter-failed') {
+        const counter = event.action === 'load' ? adapterLoads : adapterUnloads;
+        counter.inc({ pool: event.pool, result: 'failed' });
+      } else if (event.kind === 'canary-rolled-back') {
         rollbacks.inc({ model: event.model, canary: event.canary, gate: event.gate });
       } else if (event.kind === 'endpoint-ejected' && event.ejected) ejections.inc({ pool: event.pool });
     },

@@ -55,6 +55,21 @@ export type ServiceEvent =
       readonly cacheSalt: boolean;
     }
   | {
+      readonly kind: 'adapter-loaded' | 'adapter-unloaded';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly adapter: string;
+    }
+  | {
+      readonly kind: 'adapter-failed';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly adapter: string;
+      readonly action: 'load' | 'unload';
+      /** What the engine said, and what to do where that is known. */
+      readonly detail: string;
+    }
+  | {
       readonly kind: 'canary-rolled-back';
       readonly model: string;
       readonly canary: string;

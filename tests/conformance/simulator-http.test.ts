@@ -116,6 +116,39 @@ describe('the simulator', () => {
     expect(eventsOf(answer.text).at(-1)).toBe('[DONE]');
   });
 
+  it('loads and unloads adapters where it was started for it, lists them and serves them by name', async () => {
+    const body = { lora_name: 'tone', lora_path: '/adapters/tone' };
+    expect((await post('/v1/load_lora_adapter', body)).status).toBe(404);
+    const other = await startSimulator({
+      profile: parseProfile('test', {}),
+      models: ['demo'],
+      adapters: { max: 1, loadMs: 50 },
+    });
+    const tell = (what: string) =>
+      send(other.url, { path: `/v1/${what}_lora_adapter`, body: JSON.stringify(body) });
+    const ask = async () => (await send(other.url, { body: chatBody({ model: 'tone' }) })).status;
+    const listed = async () =>
+      (await send(other.url, { method: 'GET', path: '/v1/models' })).json.data.map(
+        ({ id, parent }: { readonly id: string; readonly parent: string | null }) => [id, parent],
+      );
+    try {
+      expect(await ask()).toBe(404);
+      const load = tell('load');
+      expect(await listed()).toEqual([['demo', null]]);
+      expect((await load).status).toBe(200);
+      expect((await tell('load')).json.error.message).toContain('already been loaded');
+      expect(await listed()).toEqual([
+        ['demo', null],
+        ['tone', 'demo'],
+      ]);
+      expect(await ask()).toBe(200);
+      expect((await tell('unload')).status).toBe(200);
+      expect(await ask()).toBe(404);
+    } finally {
+      await other.close();
+    }
+  });
+
   it('shows its gauges and models under vLLM’s names', async () => {
     const metrics = (await send(engine.url, { method: 'GET', path: '/metrics' })).text;
     for (const name of [

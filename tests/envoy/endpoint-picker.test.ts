@@ -170,7 +170,13 @@ let pickerPort = 0;
 
 beforeAll(async () => {
   engines = await Promise.all(
-    [0, 1, 2].map(() => startSimulator({ profile: parseProfile('test', {}), models: ['demo'] })),
+    [0, 1, 2].map(() =>
+      startSimulator({
+        profile: parseProfile('test', {}),
+        models: ['demo'],
+        adapters: { max: 2, loadMs: 20 },
+      }),
+    ),
   );
   folder = mkdtempSync(join(tmpdir(), 'fairlane-picker-'));
   const [apiPort = 0, admin = 0, metricsPort = 0, port = 0, unused = 0] = await freePorts(5);
@@ -189,6 +195,8 @@ beforeAll(async () => {
         config['picker'] = { tenant: 'others' };
         config['service']['address'] = `127.0.0.1:${port}`;
         config['pools']['main']['windowPerEndpoint'] = 2;
+        config['pools']['main']['adaptersPerEndpoint'] = 2;
+        config['adapters'] = { tone: { base: 'demo', path: '/adapters/tone', tenants: ['team'] } };
         config['tenants'] = {
           others: {},
           team: {},
@@ -301,6 +309,25 @@ describe('an endpoint picker behind a gateway', () => {
       expect(answer.text).toContain('vllm:');
     });
     expect(routed[0]).toBe(0);
+  });
+
+  it('loads an adapter where the gateway allows it, for whom may use it, and says when an engine has lost it', async () => {
+    const team = { tenant: 'team', subset: 'second' };
+    expect((await ask({ model: 'tone' }, { subset: 'second' })).status).toBe(404);
+    expect((await ask({ model: 'tone' }, team)).status).toBe(200);
+    expect(engines.map((engine) => engine.adapters().loaded)).toEqual([[], ['tone'], []]);
+    const body = JSON.stringify({ lora_name: 'tone' });
+    const base = `http://127.0.0.1:${api}`;
+    for (const path of ['/v1/load_lora_adapter', '/v1/unload_lora_adapter']) {
+      expect((await send(base, { path, headers: { 'x-subset': 'second' }, body })).status).toBe(404);
+    }
+    await send(engines[1]?.url ?? '', { path: '/v1/unload_lora_adapter', body });
+    const lost = await ask({ model: 'tone' }, team);
+    expect([lost.status, lost.json.error.code]).toEqual([503, 'adapter_unavailable']);
+    await eventually(
+      async () => (await ask({ model: 'tone' }, team)).status,
+      (status) => status === 200,
+    );
   });
 
   it('sheds with 429 what is over a limit', async () => {

@@ -27,6 +27,7 @@ import { createCatalog } from '../../src/route/catalog.ts';
 import { createRollouts } from '../../src/route/change/rollouts.ts';
 import { createPromptHasher, type PromptSource } from '../../src/route/choice/prompt-hash.ts';
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
+import type { PoolAdapters } from '../../src/route/pool-adapters.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
 export type Said =
@@ -65,6 +66,9 @@ export interface WorldOptions {
   readonly change?: (config: Config) => Config;
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
   readonly help?: EngineHelp;
+  /** Of pool main. */
+  readonly adapters?: PoolAdapters;
+  readonly adapterName?: LifeContext['adapterName'];
   readonly store?: LimitStore;
   readonly unixMs?: number;
   readonly copyTo?: LifeContext['copyTo'];
@@ -138,6 +142,7 @@ export function createWorld(options: WorldOptions = {}): World {
         : ['small', 'secret'].map((name) => [name, { name, pool: 'main', cost: DEFAULT_COST, fallback: [] }]),
     ),
     aliases: new Map(),
+    adapters: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
     log: { level: 'info' },
   };
@@ -150,7 +155,8 @@ export function createWorld(options: WorldOptions = {}): World {
   );
   const endpointsOf = new Map(
     [...config.pools.values()].map((pool) => {
-      const endpoints = createPoolEndpoints(fixedWindow);
+      const adapters = pool.name === 'main' ? options.adapters : undefined;
+      const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
       endpoints.reconfigure(
         pool.endpoints.map(({ url, host, port }) => ({
           url,
@@ -188,6 +194,7 @@ export function createWorld(options: WorldOptions = {}): World {
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     choosingOf: () => options.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
+    ...(options.adapterName !== undefined && { adapterName: options.adapterName }),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,

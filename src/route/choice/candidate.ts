@@ -39,8 +39,8 @@ export interface CandidateState {
   /** 0: unknown. */
   kvCapacityTokens: number;
   /** Loaded LoRA adapters, and those that are being loaded. */
-  adapters: ReadonlySet<string>;
-  adaptersLoading: ReadonlySet<string>;
+  adapters: Pick<ReadonlySet<string>, 'has' | 'size'>;
+  adaptersLoading: Pick<ReadonlySet<string>, 'has' | 'size'>;
   /** How many it may have; 0: it takes none. */
   adaptersMax: number;
   /** Loaded ones without a request in flight: they can make room. */

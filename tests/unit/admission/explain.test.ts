@@ -133,12 +133,7 @@ describe('what is explained of a request', () => {
       [1, 2].map((i) => ({ url: `http://10.0.0.${i}:8000`, address: `10.0.0.${i}:8000` })),
       { window: 4, prefillTokens: 2_048, reserve: 'auto', routing: { profile: 'balanced' } },
     );
-    world.context.hashPrompt = () => ({
-      blocks: new Uint32Array(0),
-      bytes: 9,
-      session: undefined,
-      continues: false,
-    });
+    world.context.choosingOf = () => ({ sessionHeader: 'x-session-id', zone: undefined, readers: undefined });
     const [one] = placed(world).queue.choice.endpoints;
     expect(one?.scores.map(({ scorer }) => scorer)).toContain('prefix');
     expect(one?.filters.map(({ filter }) => filter)).toContain('room');

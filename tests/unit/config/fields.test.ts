@@ -54,6 +54,7 @@ describe('every setting', () => {
       'tenants',
       'tenants.alice',
       'models.llama.pool',
+      'adapters.legal.base',
       'service',
       'service.address',
       'models.llama.canary.model',
@@ -176,6 +177,7 @@ describe('defaults', () => {
       ]),
       models: new Map(),
       aliases: new Map(),
+      adapters: new Map(),
       tenants: new Map([
         [
           'alice',

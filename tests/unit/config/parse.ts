@@ -48,6 +48,7 @@ export const full = () => ({
       kvCache: { memory: '20GiB', layers: 32, kvHeads: 8, headDim: 128, bytes: 1 },
       engine: 'sglang',
       windowPerEndpoint: 4,
+      adaptersPerEndpoint: 3,
       prefillTokens: 512,
       reserve: 2,
       gauges: { path: '/stats', interval: '2s' },
@@ -92,6 +93,7 @@ export const full = () => ({
     'org/Model 7B': { pool: 'small' },
   },
   aliases: { best: 'llama', default: 'best' },
+  adapters: { legal: { base: 'llama', path: '/adapters/legal', tenants: ['alice'] } },
   tiers: {
     gold: {
       weight: 2.5,

@@ -188,3 +188,30 @@ describe('deficit round robin', () => {
     );
   });
 });
+
+describe('an entry that returns', () => {
+  it.each(['fcfs', 'shortest'] as const)('(%s) goes to its place by age', (kind) => {
+    const drr = createDeficitRoundRobin<string>(100, kind === 'fcfs' ? { kind } : { kind, maxAgeMs: 0 });
+    const first = drr.push('a', 1, 10, 'first', 1);
+    const second = drr.push('a', 1, 10, 'second', 2);
+    drr.push('a', 1, 10, 'third', 3);
+    drr.remove(first);
+    drr.remove(second);
+    drr.pushByAge('a', 1, 10, 'second', 2);
+    drr.pushByAge('a', 1, 10, 'first', 1);
+    drr.pushByAge('a', 1, 10, 'last', 9);
+    const order: string[] = [];
+    for (let one = next(drr, 10); one !== undefined; one = next(drr, 10)) order.push(one.item);
+    expect(order).toEqual(['first', 'second', 'third', 'last']);
+  });
+  it('to an empty flow enters the round, and pays as any other', () => {
+    const drr = createDeficitRoundRobin<string>(100);
+    const alone = drr.push('a', 1, 100, 'alone', 1);
+    drr.remove(alone);
+    expect(drr.peek(2)).toBeUndefined();
+    drr.pushByAge('a', 1, 100, 'alone', 1);
+    drr.push('b', 1, 100, 'other', 2);
+    expect(drr.size()).toBe(2);
+    expect(drr.peek(3)?.item).toBe('alone');
+  });
+});

@@ -138,8 +138,11 @@ describe('an endpoint', () => {
   it('is believed about what it has loaded', () => {
     const made = plan(2);
     loadAndUse(made, 'a', 0);
+    const end = made.began('e0', 'a', 1);
     made.reported('e0', ['b'], 1);
     expect(loadedOn(made, 'e0')).toEqual(['b']);
+    end(2);
+    expect(made.list()[0]?.loaded).toEqual([{ adapter: 'b', inFlight: 0 }]);
     expect(made.ensure('b', ['e0'], 2)).toEqual({ kind: 'use', endpoint: 'e0' });
   });
   it('with more than its max unloads what is idle, and loads nothing before', () => {

@@ -20,8 +20,11 @@ const acquire = (
   more: Partial<Demand> = {},
   claim: Partial<Claim> = {},
   nowMs = 0,
-): Slot | undefined =>
-  endpoints.acquire({ ...demand, ...more }, { quiet: false, reserve: 0, tenant: 'a', ...claim }, nowMs);
+): Slot | undefined => {
+  const asked = { quiet: false, reserve: 0, tenant: 'a', ...claim };
+  const got = endpoints.acquire({ ...demand, ...more }, asked, nowMs);
+  return got?.kind === 'slot' ? got : undefined;
+};
 
 describe("a pool's endpoints", () => {
   it('are not in the rotation until they are known to be healthy', () => {

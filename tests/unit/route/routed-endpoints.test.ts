@@ -35,7 +35,7 @@ function routed(count: number, window = 4): PoolEndpoints {
 function ask(endpoints: PoolEndpoints, text: string, scope = 'tenant a', nowMs = 0): Slot | undefined {
   const prompt = hash(text, scope);
   const promptTokens = Math.ceil(text.length / 4);
-  return endpoints.acquire(
+  const got = endpoints.acquire(
     {
       sequences: 1,
       promptTokens,
@@ -53,6 +53,7 @@ function ask(endpoints: PoolEndpoints, text: string, scope = 'tenant a', nowMs =
     { quiet: false, reserve: 0, tenant: scope },
     nowMs,
   );
+  return got?.kind === 'slot' ? got : undefined;
 }
 /** The whole of a request: its first token, and its end. */
 function serve(endpoints: PoolEndpoints, text: string, scope?: string): string {

@@ -5,7 +5,12 @@ import { adaptiveWindow, fixedWindow } from '../../../src/queue/window.ts';
 import type { ChoiceRequest } from '../../../src/route/choice/candidate.ts';
 import { PROFILE_NAMES, type RoutingConfig } from '../../../src/route/choice/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/route/choice/prompt-hash.ts';
-import { type Claim, createPoolEndpoints, type PoolEndpoints } from '../../../src/route/endpoints.ts';
+import {
+  type Claim,
+  createPoolEndpoints,
+  type PoolEndpoints,
+  type Slot,
+} from '../../../src/route/endpoints.ts';
 
 const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
 const urlOf = (n: number): string => `http://e${n}:8000`;
@@ -61,7 +66,17 @@ interface Asked extends Partial<ChoiceRequest> {
   readonly output?: number;
 }
 
+/** Nothing here needs an adapter. */
+function acquired(
+  endpoints: PoolEndpoints,
+  ...asked: Parameters<PoolEndpoints['acquire']>
+): Slot | undefined {
+  const got = endpoints.acquire(...asked);
+  return got?.kind === 'slot' ? got : undefined;
+}
+
 let unlike = 0;
+
 function ask(endpoints: PoolEndpoints, asked: Asked = {}, claim: Partial<Claim> = {}, nowMs = 0) {
   unlike += 1;
   const { text = `${unlike} is unlike all others`, session, only, output = 100, ...more } = asked;
@@ -77,7 +92,8 @@ function ask(endpoints: PoolEndpoints, asked: Asked = {}, claim: Partial<Claim> 
     ...(within !== undefined && { subset: within }),
     ...more,
   };
-  return endpoints.acquire(
+  return acquired(
+    endpoints,
     {
       sequences: 1,
       promptTokens,
@@ -421,7 +437,8 @@ describe('whatever the profile and the state', () => {
           const own = admitted.filter((n) => isolated.includes(n) === asked.slow);
           const side = isolates && own.length > 0 && !asked.slow ? own : admitted;
           const withRoom = side.filter((n) => (inFlight.get(addressOf(n)) ?? 0) < window);
-          const slot = endpoints.acquire(
+          const slot = acquired(
+            endpoints,
             {
               sequences: 1,
               promptTokens: 10,
