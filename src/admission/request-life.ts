@@ -580,7 +580,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       edge.keepsBody && hasLength && isUnchanged(parsed, changes)
         ? AS_IT_CAME
         : serialiseRequest(parsed, changes);
-    // What waits is the text to send: the parsed body, several times its size, is not needed any more.
+    // What waits is the text to send: the parsed body, several times its size, is not needed any more. No function below may
+    // name `parsed`, or it would be kept with it.
+    const { model } = parsed;
     request = { ...parsed, body: NO_BODY, long: NO_LONG_TEXTS };
     place = context.occupancy.place(config.name, parsed.model);
     state = 'waiting';
@@ -609,8 +611,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
           const retryAfterMs = context.dispatcher.retryAfterMs(pool);
           if (reason === 'timeout') refuse(queueTimeout(waitedMs, retryAfterMs), at);
           else if (reason === 'queue-full') refuse(queueFull('tenant', retryAfterMs), at);
-          else if (reason === 'no-endpoint') refuse(noHealthyEndpoint(parsed.model, retryAfterMs), at);
-          else if (reason === 'adapter-failed') refuse(adapterUnavailable(parsed.model, retryAfterMs), at);
+          else if (reason === 'no-endpoint') refuse(noHealthyEndpoint(model, retryAfterMs), at);
+          else if (reason === 'adapter-failed') refuse(adapterUnavailable(model, retryAfterMs), at);
           else if (reason === 'adapter-busy') refuse(queueFull('total', retryAfterMs), at);
           else refuse(draining(), at);
         },
