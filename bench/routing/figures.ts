@@ -10,6 +10,7 @@ import {
   type Trace,
   type TraceOptions,
 } from './traces.ts';
+import { wholeFairlane } from './whole.ts';
 
 export const ENDPOINTS = 4;
 
@@ -25,6 +26,8 @@ const ROUTERS: Readonly<Record<string, MakeRouter>> = {
   'least requests': leastRequests,
   'Fairlane, balanced': fairlane('balanced'),
   'Fairlane, prefix-cache': fairlane('prefix-cache'),
+  'Fairlane, whole, least loaded': wholeFairlane(undefined),
+  'Fairlane, whole, balanced': wholeFairlane('balanced'),
   'greedy oracle': greedyOracle,
   'oracle with the same rule': loadOracle('balanced'),
 };
@@ -46,9 +49,13 @@ export interface TraceFigures {
   readonly load: number;
   readonly requests: number;
   readonly arms: readonly ArmFigures[];
+  /** Of the choice alone. */
   readonly hitVsGreedyOracle: number;
   readonly hitVsLoadOracle: number;
   readonly p90VsRoundRobin: number;
+  /** Of Fairlane as it runs, with its queue and its windows. */
+  readonly wholeHitVsGreedyOracle: number;
+  readonly wholeP90VsRoundRobin: number;
 }
 
 const quantile = (sorted: readonly number[], q: number): number =>
@@ -101,6 +108,7 @@ export function compareRouters(
     return arm;
   };
   const ours = armNamed('Fairlane, balanced');
+  const whole = armNamed('Fairlane, whole, balanced');
   return {
     trace: name,
     load,
@@ -109,5 +117,7 @@ export function compareRouters(
     hitVsGreedyOracle: ours.hitRate / armNamed('greedy oracle').hitRate,
     hitVsLoadOracle: ours.hitRate / armNamed('oracle with the same rule').hitRate,
     p90VsRoundRobin: ours.p90 / armNamed('round robin').p90,
+    wholeHitVsGreedyOracle: whole.hitRate / armNamed('greedy oracle').hitRate,
+    wholeP90VsRoundRobin: whole.p90 / armNamed('round robin').p90,
   };
 }

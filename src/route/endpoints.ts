@@ -268,6 +268,8 @@ const INITIAL_MS_PER_PROMPT_TOKEN = 0.2;
 const SMOOTHING = 0.1;
 /** Without quiet tenants, so many times the prompt tokens may wait: the engine never runs out of prompts. */
 const UNPACED_PREFILL = 4;
+/** Prompt tokens beside what is cached that a request may bring where others are held back. */
+const CHEAP_TOKENS = 512;
 /** A prefill is not waited for longer than so many times its expected duration, and some. */
 const PREFILL_PATIENCE = 3;
 const PREFILL_MARGIN_MS = 100;
@@ -426,10 +428,13 @@ export function createPoolEndpoints(
     if (reserve > 0 && !member.window.trying()) return 'reserve';
     // Who is quiet elsewhere is not known here.
     const isPaced = paced || (others ?? 0) > 0;
-    const prefillTokens = isPaced ? config.prefillTokens : UNPACED_PREFILL * config.prefillTokens;
+    const unpaced = UNPACED_PREFILL * config.prefillTokens;
+    const own = demand.promptTokens - matched;
+    // Anywhere else its whole prompt would have to be computed.
+    if (matched > 0 && own <= CHEAP_TOKENS && member.prefillTokens + own <= unpaced) return 'yes';
     const isHeld =
       (member.quietPrefills > 0 && config.holds !== false) ||
-      (member.prefillTokens > 0 && member.prefillTokens + demand.promptTokens - matched > prefillTokens);
+      (member.prefillTokens > 0 && member.prefillTokens + own > (isPaced ? config.prefillTokens : unpaced));
     return isHeld ? 'prefill' : 'yes';
   };
 
