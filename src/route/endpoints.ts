@@ -19,6 +19,7 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from './choice/candidate.ts';
+import type { Choice } from './choice/choose.ts';
 import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
@@ -270,6 +271,8 @@ const SMOOTHING = 0.1;
 const UNPACED_PREFILL = 4;
 /** Prompt tokens beside what is cached that a request may bring where others are held back. */
 const CHEAP_TOKENS = 512;
+/** Cached prompt tokens that are worth a wait. */
+const LEAST_SAVED_TOKENS = 512;
 /** A prefill is not waited for longer than so many times its expected duration, and some. */
 const PREFILL_PATIENCE = 3;
 const PREFILL_MARGIN_MS = 100;
@@ -321,6 +324,8 @@ export function createPoolEndpoints(
   let members: Member[] = [];
   let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
   let inFlight = 0;
+  /** Since when a request has waited for the endpoint that has its prompt cached. */
+  const heldSinceMs = new WeakMap<ChoiceRequest, number>();
   /** Ties go round, so that an idle pool does not send everything to its first endpoint. */
   let turn = 0;
   let askedMs = Number.NEGATIVE_INFINITY;
@@ -438,14 +443,21 @@ export function createPoolEndpoints(
     return isHeld ? 'prefill' : 'yes';
   };
 
-  const hasRoom = (member: Member, demand: Demand, claim: RoomClaim, nowMs: number, matched = 0): boolean => {
+  /** The same, and who is asked learns of it. */
+  const askRoom = (
+    member: Member,
+    demand: Demand,
+    claim: RoomClaim,
+    nowMs: number,
+    matched = 0,
+  ): 'yes' | Shortage => {
     const room = roomOn(member, demand, claim, nowMs, matched);
     if (room === 'window' || room === 'reserve') {
       const more = demand.sequences + (room === 'reserve' ? claim.reserve : 0);
       // What is not full because it is let fill slowly says nothing of its window.
       if (member.seat.returnedMs === undefined) foundFull(member, more, nowMs);
     } else if (room !== 'kv-cache' && !claim.quiet) member.holding = room === 'prefill';
-    return room === 'yes';
+    return room;
   };
 
   const move = (member: Member, demand: Demand, sign: 1 | -1): void => {
@@ -515,19 +527,35 @@ export function createPoolEndpoints(
     readonly matchedTokens: number;
   }
 
+  /**
+   * The best endpoint only holds others back while prompts are computed there, and has so much of the prompt cached that it is
+   * sooner to wait for it: for as long as that saves, and no longer.
+   */
+  const waitsFor = (better: Choice, chosen: Choice, choice: ChoiceRequest, nowMs: number): boolean => {
+    const best = bySlot[better.candidate.slot];
+    const saved = better.matchedTokens - chosen.matchedTokens;
+    if (best === undefined || saved < LEAST_SAVED_TOKENS) return false;
+    const sinceMs = heldSinceMs.get(choice) ?? nowMs;
+    heldSinceMs.set(choice, sinceMs);
+    return nowMs - sinceMs < saved * best.msPerPromptToken;
+  };
+
   /** The router's choice among those that probes, operators and requests have nothing against. */
   const findRouted = (
     chosenBy: PoolRouter,
     choice: ChoiceRequest,
     admits: (member: Member) => boolean,
-    fits: (member: Member, matched?: number) => boolean,
+    roomFor: (member: Member, matched: number) => 'yes' | Shortage,
     nowMs: number,
   ): Found | undefined => {
     for (const member of members) refreshFor(member, choice, admits(member), nowMs);
+    let isHeld = false;
     const asks = {
       room: ({ slot }: Candidate, matched: number) => {
         const member = bySlot[slot];
-        return member !== undefined && fits(member, matched);
+        const room = member === undefined ? 'window' : roomFor(member, matched);
+        isHeld ||= room === 'prefill';
+        return room === 'yes';
       },
       permits: () => true,
       // At the head of the queue it would keep everybody waiting.
@@ -536,6 +564,15 @@ export function createPoolEndpoints(
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
     if (chosen === undefined || member === undefined) return undefined;
+    if (isHeld) {
+      const room = ({ slot }: Candidate, matched: number): boolean => {
+        const one = bySlot[slot];
+        const found = one === undefined ? 'window' : roomFor(one, matched);
+        return found === 'yes' || found === 'prefill';
+      };
+      const better = chosenBy.choose(choice, { ...asks, room }, nowMs);
+      if (better !== undefined && waitsFor(better, chosen, choice, nowMs)) return undefined;
+    }
     return {
       member,
       fallbacks: chosen.fallbacks.map(({ address }) => address),
@@ -733,10 +770,11 @@ export function createPoolEndpoints(
       askedMs = nowMs;
       const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
       const claim = roomClaimOf(demand, asked, nowMs);
-      const fits = (member: Member, matched = 0): boolean => {
+      const roomFor = (member: Member, matched: number): 'yes' | Shortage => {
         forgetOverdue(member, nowMs);
-        return hasRoom(member, demand, claim, nowMs, matched);
+        return askRoom(member, demand, claim, nowMs, matched);
       };
+      const fits = (member: Member): boolean => roomFor(member, 0) === 'yes';
       const isAdmitted = (member: Member, how: 'yes' | 'trial'): boolean =>
         isOpen(member, demand.within) &&
         (rider === undefined ? how === 'yes' : rotation.admits(member.seat, rider, nowMs) === how);
@@ -744,7 +782,7 @@ export function createPoolEndpoints(
       const found =
         router === undefined || demand.choice === undefined
           ? findLeastLoaded(admits, fits)
-          : findRouted(router, demand.choice, admits, fits, nowMs);
+          : findRouted(router, demand.choice, admits, roomFor, nowMs);
       const trial =
         rider === undefined
           ? undefined

@@ -19,12 +19,12 @@ function hash(text: string, scope: string): PromptHashes {
   return hashes;
 }
 
-function routed(count: number, window = 4): PoolEndpoints {
+function routed(count: number, window = 4, prefillTokens = 1_000_000): PoolEndpoints {
   const endpoints = createPoolEndpoints(fixedWindow);
   const all = Array.from({ length: count }, (_, i) => at(i + 1));
   endpoints.reconfigure(all, {
     window,
-    prefillTokens: 1_000_000,
+    prefillTokens,
     reserve: 'auto',
     routing: { profile: 'prefix-cache' },
   });
@@ -32,27 +32,27 @@ function routed(count: number, window = 4): PoolEndpoints {
   return endpoints;
 }
 
-function ask(endpoints: PoolEndpoints, text: string, scope = 'tenant a', nowMs = 0): Slot | undefined {
+function demandOf(text: string, scope: string) {
   const prompt = hash(text, scope);
   const promptTokens = Math.ceil(text.length / 4);
-  const got = endpoints.acquire(
-    {
-      sequences: 1,
+  return {
+    sequences: 1,
+    promptTokens,
+    totalTokens: promptTokens + 50,
+    streamed: true,
+    choice: {
+      prompt,
+      promptBytes: text.length,
       promptTokens,
       totalTokens: promptTokens + 50,
-      streamed: true,
-      choice: {
-        prompt,
-        promptBytes: text.length,
-        promptTokens,
-        totalTokens: promptTokens + 50,
-        stream: true,
-        slow: false,
-      },
+      stream: true,
+      slow: false,
     },
-    { quiet: false, reserve: 0, tenant: scope },
-    nowMs,
-  );
+  };
+}
+
+function ask(endpoints: PoolEndpoints, text: string, scope = 'tenant a', nowMs = 0): Slot | undefined {
+  const got = endpoints.acquire(demandOf(text, scope), { quiet: false, reserve: 0, tenant: scope }, nowMs);
   return got?.kind === 'slot' ? got : undefined;
 }
 /** The whole of a request: its first token, and its end. */
@@ -87,6 +87,41 @@ describe('endpoints chosen by what they have cached', () => {
     expect(slots[0]?.address).toBe(home);
     expect(slots.filter((slot) => slot !== undefined)).toHaveLength(8);
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([4, 4]);
+  });
+
+  it('are waited for while they hold others back, for as long as their cache saves and no longer', () => {
+    const more = 'and much that is new '.repeat(200);
+    const held = () => {
+      const endpoints = routed(2, 8, 512);
+      const home = serve(endpoints, DOCUMENT);
+      const claim = { quiet: true, reserve: 0, tenant: 'tenant a' };
+      const quiet = endpoints.acquire(demandOf(`${DOCUMENT} quietly`, 'tenant a'), claim, 10);
+      if (quiet?.kind !== 'slot' || quiet.address !== home) throw new Error('the quiet request is elsewhere');
+      const demand = demandOf(`${DOCUMENT}${more}`, 'tenant a');
+      const again = (nowMs: number) => {
+        const got = endpoints.acquire(demand, { ...claim, quiet: false }, nowMs);
+        return got?.kind === 'slot' ? got.address : undefined;
+      };
+      return { endpoints, home, quiet, again };
+    };
+    const first = held();
+    expect(first.again(10)).toBeUndefined();
+    expect(first.again(20)).toBeUndefined();
+    first.quiet.firstToken(30);
+    expect(first.again(30)).toBe(first.home);
+
+    const late = held();
+    expect(late.again(10)).toBeUndefined();
+    // A quiet prompt after the other: its turn does not come.
+    const quietly = { quiet: true, reserve: 0, tenant: 'tenant a' };
+    late.endpoints.acquire(demandOf(`${DOCUMENT} again`, 'tenant a'), quietly, 600);
+    expect(late.again(2_000)).toBeDefined();
+
+    // What is mostly cached need not wait.
+    const cheap = held();
+    expect(ask(cheap.endpoints, `${DOCUMENT} too`, 'tenant a', 10)?.address).toBe(cheap.home);
+    // What is cached nowhere goes where nobody is held back.
+    expect(ask(cheap.endpoints, more.repeat(3), 'tenant a', 10)?.address).not.toBe(cheap.home);
   });
 
   it('that are drained, ill or gone get nothing, and count as empty when they are back', () => {
