@@ -19,7 +19,7 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from './choice/candidate.ts';
-import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
+import { type ChoiceReport, explainLeastLoaded, withFallbacks } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
@@ -295,6 +295,9 @@ const isServing = ({ seat, drained }: Member): boolean => seat.serves && !draine
 /** Why there is no adapter, in the words of a queue that has other reasons too. */
 const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
 
+/** Where nothing loads an adapter somebody has to. */
+const ADAPTER_RETRY_MS = 1_000;
+
 /** Of a prompt, as engines usually have it: what an endpoint's cache holds is known only in tokens. */
 const BYTES_PER_TOKEN = 4;
 
@@ -517,6 +520,7 @@ export function createPoolEndpoints(
     admits: (member: Member) => boolean,
     fits: (member: Member, matched?: number) => boolean,
     nowMs: number,
+    borrows = choice.slow,
   ): Found | undefined => {
     for (const member of members) refreshFor(member, choice, admits(member), nowMs);
     const asks = {
@@ -526,7 +530,7 @@ export function createPoolEndpoints(
       },
       permits: () => true,
       // At the head of the queue it would keep everybody waiting.
-      borrows: choice.slow,
+      borrows,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
@@ -552,6 +556,31 @@ export function createPoolEndpoints(
     turn = (members.indexOf(best) + 1) % members.length;
     return { member: best, matchedTokens: 0 };
   };
+
+  /** It is loaded there, or nobody knows better. */
+  const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
+    adapter === undefined || adapters?.isLoaded(url, adapter) !== false;
+
+  /** It is loaded there, or may be. */
+  const mayHave = ({ url }: Member, adapter: string): boolean => adapters?.mayHave(url, adapter) !== false;
+
+  /** Slow clients and others are apart, and this is the other side than the request's. */
+  const isAcross = ({ isolated }: Member, { choice }: Demand): boolean =>
+    isolates && choice !== undefined && isolated !== choice.slow;
+
+  /** Where Envoy may try next, the least loaded first: on the side of the one that was chosen. */
+  const retriesAfter = (first: Member, demand: Demand, rider: Rider, nowMs: number): readonly string[] =>
+    members
+      .filter(
+        (other) =>
+          other !== first &&
+          isOpen(other, demand.within) &&
+          (isAcross(first, demand) || !isAcross(other, demand)) &&
+          rotation.admits(other.seat, rider, nowMs) === 'yes' &&
+          hasAdapter(other, demand.adapter),
+      )
+      .sort((a, b) => a.sequences - b.sequences)
+      .map((other) => other.address);
 
   const slotOn = (
     { member: first, fallbacks: chosen, matchedTokens }: Found,
@@ -592,18 +621,7 @@ export function createPoolEndpoints(
       }
     };
     tellRouter(releasedMs);
-    const others = (): readonly string[] =>
-      members
-        .filter(
-          (other) =>
-            other !== first &&
-            isOpen(other, demand.within) &&
-            rotation.admits(other.seat, rider, releasedMs) === 'yes' &&
-            (adapter === undefined || adapters?.isLoaded(other.url, adapter) !== false),
-        )
-        .sort((a, b) => a.sequences - b.sequences)
-        .map((other) => other.address);
-    const addresses = [first.address, ...(chosen ?? others())];
+    const addresses = [first.address, ...(chosen ?? retriesAfter(first, demand, rider, releasedMs))];
     return {
       kind: 'slot',
       addresses,
@@ -658,6 +676,23 @@ export function createPoolEndpoints(
     };
   };
 
+  /** Where it is loaded before anywhere else: there, what is cached leaves room for more. */
+  const findWithAdapter = (
+    adapter: string,
+    choice: ChoiceRequest,
+    admits: (member: Member) => boolean,
+    fits: (member: Member, matched?: number) => boolean,
+    nowMs: number,
+  ): Found | undefined => {
+    if (router === undefined) return undefined;
+    const fitsLoaded = (member: Member, matched?: number): boolean =>
+      hasAdapter(member, adapter) && fits(member, matched);
+    return (
+      findRouted(router, choice, admits, fitsLoaded, nowMs, false) ??
+      findRouted(router, choice, admits, fits, nowMs)
+    );
+  };
+
   /** Where the adapter is, of the endpoints with room; else the plan says what comes next. */
   const slotWithAdapter = (
     adapter: string,
@@ -668,6 +703,10 @@ export function createPoolEndpoints(
   ): Slot | Absent | undefined => {
     const order = [...others].sort((a, b) => a.sequences - b.sequences);
     if (best !== undefined) order.unshift(best.member);
+    const open = members.filter((one) => isOpen(one, demand.within));
+    if (open.length > 0 && !open.some((one) => mayHave(one, adapter))) {
+      return { kind: 'refused', reason: 'no-endpoint', retryMs: ADAPTER_RETRY_MS };
+    }
     if (order.length === 0) return undefined;
     const next = plan.ensure(
       adapter,
@@ -716,9 +755,6 @@ export function createPoolEndpoints(
     ];
   };
 
-  const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
-    adapter === undefined || adapters === undefined || [...adapters.loadedOn(url)].includes(adapter);
-
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
@@ -735,22 +771,29 @@ export function createPoolEndpoints(
       const isAdmitted = (member: Member, how: 'yes' | 'trial'): boolean =>
         isOpen(member, demand.within) &&
         (rider === undefined ? how === 'yes' : rotation.admits(member.seat, rider, nowMs) === how);
-      const admits = (member: Member): boolean => isAdmitted(member, 'yes');
+      const { adapter, choice } = demand;
+      const admits = (member: Member): boolean =>
+        isAdmitted(member, 'yes') && (adapter === undefined || !isolates || mayHave(member, adapter));
       const found =
-        router === undefined || demand.choice === undefined
+        router === undefined || choice === undefined
           ? findLeastLoaded(admits, fits)
-          : findRouted(router, demand.choice, admits, fits, nowMs);
+          : adapter === undefined
+            ? findRouted(router, choice, admits, fits, nowMs)
+            : findWithAdapter(adapter, choice, admits, fits, nowMs);
       const trial =
         rider === undefined
           ? undefined
           : members.find((member) => isAdmitted(member, 'trial') && fits(member));
       const isTrial =
         trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs));
-      if (demand.adapter !== undefined && adapters !== undefined) {
-        const others = members.filter((one) => one !== found?.member && admits(one) && fits(one));
+      if (adapter !== undefined && adapters !== undefined) {
+        const isApart = members.some((one) => admits(one) && !isAcross(one, demand));
+        const others = members.filter(
+          (one) => one !== found?.member && admits(one) && !(isApart && isAcross(one, demand)) && fits(one),
+        );
         const first = isTrial ? { member: trial, matchedTokens: 0 } : found;
         const rest = isTrial && found !== undefined ? [found.member, ...others] : others;
-        return slotWithAdapter(demand.adapter, adapters, first, rest, [demand, asked, nowMs]);
+        return slotWithAdapter(adapter, adapters, first, rest, [demand, asked, nowMs]);
       }
       if (isTrial) {
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
@@ -770,23 +813,36 @@ export function createPoolEndpoints(
         const counted = rows.map(({ member, refusals, room }) => ({
           address: member.address,
           sequences: member.sequences,
-          admitted: refusals.length === 0,
+          admitted: refusals.length === 0 && hasAdapter(member, demand.adapter),
           hasRoom: room === 'yes',
         }));
         report = explainLeastLoaded([...counted.slice(turn), ...counted.slice(0, turn)], demand.promptTokens);
       } else {
-        for (const { member, refusals } of rows)
-          refreshFor(member, demand.choice, refusals.length === 0, nowMs);
+        const { adapter, choice } = demand;
+        const admitted = rows.filter(
+          ({ member, refusals }) =>
+            refusals.length === 0 && (adapter === undefined || !isolates || mayHave(member, adapter)),
+        );
+        for (const row of rows) refreshFor(row.member, choice, admitted.includes(row), nowMs);
+        const mayBeLoaded = admitted.some(
+          ({ member, room }) => adapter !== undefined && room === 'yes' && !isAcross(member, demand),
+        );
         const asks = {
           room({ address }: Candidate, matched: number) {
             const row = rowOf.get(address);
-            if (row !== undefined) row.room = roomOn(row.member, demand, claim, nowMs, matched);
-            return row?.room === 'yes';
+            if (row === undefined) return false;
+            row.room = roomOn(row.member, demand, claim, nowMs, matched);
+            return row.room === 'yes' && hasAdapter(row.member, adapter);
           },
           permits: () => true,
-          borrows: demand.choice.slow,
+          borrows: choice.slow && !mayBeLoaded,
         };
-        report = router.explain(demand.choice, asks, nowMs);
+        report = router.explain(choice, asks, nowMs);
+      }
+      const first = demand.adapter === undefined ? undefined : rowOf.get(report.chosen ?? '')?.member;
+      if (first !== undefined) {
+        const rider: Rider = { model: demand.model, tenant: asked.tenant };
+        report = withFallbacks(report, retriesAfter(first, demand, rider, nowMs));
       }
       return {
         ...report,
