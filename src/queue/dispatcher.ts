@@ -210,6 +210,8 @@ const MAX_RETRY_AFTER_MS = 60_000;
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
 
+const ABSENT: Readonly<Presence> = { queued: 0, quietQueued: 0, parked: 0, parkedInTurn: 0, sequences: 0 };
+
 /** Adapters whose requests look again at a tick. */
 const WOKEN_AT_ONCE = 64;
 
@@ -366,7 +368,9 @@ export function createDispatcher(
   /** One of each flow looks for the others that may go where it may: another flow may have to wait for its turn. */
   const wake = (pool: Pool, adapter: string, nowMs: number): void => {
     const woken = pool.parking.takeFirsts(adapter, ({ lane, waiting: { tenant, demand } }) =>
-      demand.within === undefined ? `${lane.name} ${tenant}` : undefined,
+      demand.within === undefined
+        ? `${lane.name} ${demand.choice?.slow === true ? 'slow' : ''} ${tenant}`
+        : undefined,
     );
     unpark(pool, woken, nowMs);
   };
@@ -684,15 +688,17 @@ export function createDispatcher(
       const pool = pools.get(name);
       if (pool === undefined) return undefined;
       const { share, endpoints, queued } = pool;
-      const presence = pool.tenants.get(tenant) ?? { queued: 0, quietQueued: 0, sequences: 0 };
+      const presence = pool.tenants.get(tenant) ?? ABSENT;
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
       const quiet =
-        presence.queued === presence.quietQueued &&
+        presence.queued === presence.quietQueued + presence.parkedInTurn &&
         share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
+      // What has not been asked for is not at its end.
+      const comingCap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
       return {
         quiet,
-        atCap: atCap(tenant, nowMs),
+        atCap: (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs) + comingCap,
         reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,

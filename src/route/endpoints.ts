@@ -407,6 +407,10 @@ export function createPoolEndpoints(
     held?.moved(nowMs);
   };
 
+  /** What may be added to this replica's part of the window within moments. */
+  const comingOn = ({ share: held }: Member, nowMs: number): number =>
+    held === undefined ? 0 : Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
+
   /** Whether it has room, and if not, for want of what. Changes nothing. */
   const roomOn = (
     member: Member,
@@ -414,8 +418,9 @@ export function createPoolEndpoints(
     { quiet, paced, reserve }: RoomClaim,
     nowMs: number,
     matched = 0,
+    coming = 0,
   ): 'yes' | Shortage => {
-    const limit = limitOf(member, nowMs);
+    const limit = limitOf(member, nowMs) + coming;
     const others = member.share?.others(nowMs)?.count;
     // What is larger than a whole endpoint goes when it is alone there.
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
@@ -805,7 +810,9 @@ export function createPoolEndpoints(
       const rows = members.map((member) => {
         forgetOverdue(member, nowMs);
         const refusals = refusalsBy(member, demand, asked.tenant, nowMs);
-        return { member, refusals, room: roomOn(member, demand, claim, nowMs) };
+        // What has not been asked for is not at its end.
+        const coming = comingOn(member, nowMs);
+        return { member, refusals, coming, room: roomOn(member, demand, claim, nowMs, 0, coming) };
       });
       const rowOf = new Map(rows.map((row) => [row.member.address, row]));
       let report: ChoiceReport;
@@ -831,7 +838,7 @@ export function createPoolEndpoints(
           room({ address }: Candidate, matched: number) {
             const row = rowOf.get(address);
             if (row === undefined) return false;
-            row.room = roomOn(row.member, demand, claim, nowMs, matched);
+            row.room = roomOn(row.member, demand, claim, nowMs, matched, row.coming);
             return row.room === 'yes' && hasAdapter(row.member, adapter);
           },
           permits: () => true,
@@ -877,11 +884,7 @@ export function createPoolEndpoints(
     },
     coming(nowMs) {
       let slots = 0;
-      for (const member of members) {
-        const { share: held } = member;
-        if (held === undefined || !isServing(member)) continue;
-        slots += Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
-      }
+      for (const member of members) if (isServing(member)) slots += comingOn(member, nowMs);
       return slots;
     },
     reserve: () => config.reserve,

@@ -96,6 +96,7 @@ function setup(count: number, options: Options = {}) {
   return { endpoints, adapters, loads, ask, explain, go, has };
 }
 
+const BALANCED: RoutingConfig = { profile: 'balanced' };
 const ISOLATING: RoutingConfig = { profile: 'slow-client-isolation' };
 const DOCUMENT = 'what everybody asks about '.repeat(2_000);
 
@@ -168,7 +169,7 @@ describe('an adapter that several endpoints have', () => {
 describe('an adapter that is loaded only where a request may not go', () => {
   it.each([
     ['least loaded', undefined],
-    ['routed', { profile: 'balanced' } as RoutingConfig],
+    ['routed', BALANCED],
   ])('is refused at once where nothing is loaded from here (%s)', (_, routing) => {
     const { ask, has } = setup(2, routing === undefined ? {} : { routing });
     has(2, 'x');
@@ -194,7 +195,7 @@ describe('an adapter that is loaded only where a request may not go', () => {
 describe('an explanation of a request for an adapter', () => {
   it.each([
     ['least loaded', undefined],
-    ['routed', { profile: 'balanced' } as RoutingConfig],
+    ['routed', BALANCED],
   ])('names the endpoint that has it, as the request would (%s)', (_, routing) => {
     const { explain, go, has, loads } = setup(3, { places: 1, ...(routing !== undefined && { routing }) });
     has(2, 'x');
@@ -208,7 +209,7 @@ describe('an explanation of a request for an adapter', () => {
 
   it.each([
     ['least loaded', undefined],
-    ['routed', { profile: 'balanced' } as RoutingConfig],
+    ['routed', BALANCED],
   ])('chooses none while it has to be loaded first, says so, and orders nothing (%s)', (_, routing) => {
     const { explain, adapters, loads } = setup(2, { places: 1, ...(routing !== undefined && { routing }) });
     const { chosen, fallbacks, endpoints } = explain({ adapter: 'x' });
