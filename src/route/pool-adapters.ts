@@ -48,6 +48,8 @@ export interface PoolAdapters {
   cancelled(adapter: string): void;
   loaded(endpoint: string, adapter: string, nowMs: number): void;
   loadFailed(endpoint: string, adapter: string, nowMs: number): void;
+  /** Nobody will say how its load went. */
+  givenUp(endpoint: string, adapter: string): void;
   reported(endpoint: string, adapters: readonly string[], nowMs: number): void;
   crashed(endpoint: string): void;
   /** What is to be unloaded because there is more than its max. Each is told once. */
