@@ -104,6 +104,8 @@ export interface TenantCaps {
 
 /** Of a request that is not offered. */
 export interface QueueReport {
+  /** It would be refused at once; absent: it would go or wait. Whether its adapter can be loaded is not tried. */
+  readonly refusal?: Extract<Offer, { kind: 'refused' }>['reason'];
   /** Its tenant is below its fair share: it passes the queue. */
   readonly quiet: boolean;
   /** Its tenant has as many requests in the engines as it may. */
@@ -301,6 +303,17 @@ export function createDispatcher(
     const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
     if (isIdle && queued < 2 * maxQueued) return 'queue';
     return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
+  };
+
+  /** Why it may not wait. */
+  const queueRefusal = (
+    pool: Pool,
+    tenant: string,
+    nowMs: number,
+    place = placeFor(pool, tenant, nowMs),
+  ): 'tenant-queue-full' | 'queue-full' | undefined => {
+    if (place === 'none') return 'tenant-queue-full';
+    return pool.queued.size >= settings.maxQueued ? 'queue-full' : undefined;
   };
 
   const refreshEligibility = (tenant: string, nowMs: number): void => {
@@ -649,12 +662,7 @@ export function createDispatcher(
         }
       }
       const place = placeFor(pool, tenant, nowMs);
-      const refusal =
-        place === 'none'
-          ? 'tenant-queue-full'
-          : pool.queued.size >= settings.maxQueued
-            ? 'queue-full'
-            : undefined;
+      const refusal = queueRefusal(pool, tenant, nowMs, place);
       const { adapter } = demand;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
@@ -696,13 +704,23 @@ export function createDispatcher(
       const reserve = reserveOf(pool, nowMs);
       // What has not been asked for is not at its end.
       const comingCap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
+      const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
+      const passes = queued.size === pool.parking.size() || (quiet && pool.quiet.size === 0);
+      const goes =
+        choice.chosen !== undefined && passes && presence.queued === presence.parked && !atCap(tenant, nowMs);
+      const cannot =
+        !endpoints.canServe(demand.within) ||
+        endpoints.brokenMs(demand, tenant, nowMs) !== undefined ||
+        endpoints.lacksAdapter(demand);
+      const refusal = cannot ? 'no-endpoint' : goes ? undefined : queueRefusal(pool, tenant, nowMs);
       return {
+        ...(refusal !== undefined && { refusal }),
         quiet,
         atCap: (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs) + comingCap,
         reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,
-        choice: endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs),
+        choice,
       };
     },
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,

@@ -152,6 +152,8 @@ export interface PoolEndpoints {
   adaptersOn(address: string): Iterable<string>;
   /** Nothing of the queue needs it any more. */
   adapterCancelled(adapter: string): void;
+  /** There are endpoints for it, and none of them can have its adapter. */
+  lacksAdapter(demand: Demand): boolean;
   /** Which endpoint a request would have now, and why. Changes nothing. */
   explain(demand: Demand, claim: Claim, nowMs: number): ChoiceReport;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
@@ -569,6 +571,18 @@ export function createPoolEndpoints(
   /** It is loaded there, or may be. */
   const mayHave = ({ url }: Member, adapter: string): boolean => adapters?.mayHave(url, adapter) !== false;
 
+  /** There are endpoints for it, and none of them can have its adapter. */
+  const lacksAdapter = ({ adapter, within }: Demand): boolean => {
+    if (adapter === undefined) return false;
+    let hasOpen = false;
+    for (const member of members) {
+      if (!isOpen(member, within)) continue;
+      if (mayHave(member, adapter)) return false;
+      hasOpen = true;
+    }
+    return hasOpen;
+  };
+
   /** Slow clients and others are apart, and this is the other side than the request's. */
   const isAcross = ({ isolated }: Member, { choice }: Demand): boolean =>
     isolates && choice !== undefined && isolated !== choice.slow;
@@ -708,8 +722,7 @@ export function createPoolEndpoints(
   ): Slot | Absent | undefined => {
     const order = [...others].sort((a, b) => a.sequences - b.sequences);
     if (best !== undefined) order.unshift(best.member);
-    const open = members.filter((one) => isOpen(one, demand.within));
-    if (open.length > 0 && !open.some((one) => mayHave(one, adapter))) {
+    if (lacksAdapter(demand)) {
       return { kind: 'refused', reason: 'no-endpoint', retryMs: ADAPTER_RETRY_MS };
     }
     if (order.length === 0) return undefined;
@@ -872,6 +885,7 @@ export function createPoolEndpoints(
       if (member !== undefined && adapters !== undefined) yield* adapters.loadedOn(member.url);
     },
     adapterCancelled: (adapter) => adapters?.cancelled(adapter),
+    lacksAdapter,
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
