@@ -718,10 +718,12 @@ export function createPoolEndpoints(
     plan: PoolAdapters,
     best: Found | undefined,
     others: readonly Member[],
+    last: Member | undefined,
     [demand, asked, nowMs]: readonly [Demand, Claim, number],
   ): Slot | Absent | undefined => {
     const order = [...others].sort((a, b) => a.sequences - b.sequences);
     if (best !== undefined) order.unshift(best.member);
+    if (last !== undefined) order.push(last);
     if (lacksAdapter(demand)) {
       return { kind: 'refused', reason: 'no-endpoint', retryMs: ADAPTER_RETRY_MS };
     }
@@ -809,9 +811,12 @@ export function createPoolEndpoints(
         const others = members.filter(
           (one) => one !== found?.member && admits(one) && !(isApart && isAcross(one, demand)) && fits(one),
         );
-        const first = isTrial ? { member: trial, matchedTokens: 0 } : found;
-        const rest = isTrial && found !== undefined ? [found.member, ...others] : others;
-        return slotWithAdapter(adapter, adapters, first, rest, [demand, asked, nowMs]);
+        // What requests have shown to be broken is the last to load anything.
+        const leads = isTrial && hasAdapter(trial, adapter);
+        const first = leads ? { member: trial, matchedTokens: 0 } : found;
+        const rest = leads && found !== undefined ? [found.member, ...others] : others;
+        const last = isTrial && !leads ? trial : undefined;
+        return slotWithAdapter(adapter, adapters, first, rest, last, [demand, asked, nowMs]);
       }
       if (isTrial) {
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);

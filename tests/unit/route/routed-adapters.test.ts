@@ -242,3 +242,44 @@ describe('an explanation of a slow client’s request', () => {
     expect(go({ slow: true })).toBe(chosen);
   });
 });
+
+describe('an endpoint that requests have put out of the rotation', () => {
+  /** The first one fails whatever comes, of several tenants. */
+  const ejecting = () => {
+    const at = setup(4, { places: 2, window: 100 });
+    for (let i = 0; i < 40; i += 1) {
+      const demand: Demand = {
+        sequences: 1,
+        promptTokens: 1,
+        totalTokens: 2,
+        streamed: true,
+        model: `m${i}`,
+      };
+      const tenant = i % 8 < 4 ? 'a' : 'b';
+      const slot = at.endpoints.acquire(demand, { quiet: false, reserve: 0, tenant }, 0);
+      if (slot?.kind !== 'slot') throw new Error('no slot');
+      slot.ended({ status: slot.address === addressOf(1) ? 500 : 200 }, 0);
+      slot.free(0);
+    }
+    expect(at.endpoints.list(0).map(({ ejected }) => ejected)).toEqual([true, false, false, false]);
+    return at;
+  };
+
+  it('is not where an adapter is loaded for a trial, while another could load it', () => {
+    const { ask, loads } = ejecting();
+    expect(ask({ adapter: 'x' }, 5_000)).toMatchObject({ kind: 'later' });
+    expect(loads).toHaveLength(1);
+    expect(loads).not.toContain(`${urlOf(1)} x`);
+  });
+
+  it('is tried by a request whose adapter it has, and loads one when no other is there', () => {
+    const { go, has, loads } = ejecting();
+    has(1, 'x');
+    has(2, 'x');
+    expect(go({ adapter: 'x' }, 5_000)).toBe(addressOf(1));
+    expect(go({ adapter: 'y', only: [1] }, 6_000)).toBe('full');
+    const fresh = ejecting();
+    expect(fresh.go({ adapter: 'y', only: [1] }, 6_000)).toBe('later');
+    expect([loads, fresh.loads]).toEqual([[], [`${urlOf(1)} y`]]);
+  });
+});
