@@ -520,7 +520,10 @@ export function createDispatcher(
     }
     // Before it goes: a release may end at once.
     followed(pool, demand.adapter, nowMs);
-    if (got === undefined) return expireBroken(pool, request, nowMs);
+    if (got === undefined) {
+      if (!request.quiet) pool.share.backlogged(request.waiting.tenant);
+      return expireBroken(pool, request, nowMs);
+    }
     if (got.kind === 'slot') releaseQueued(pool, request, got, nowMs);
     else {
       leaveQueue(pool, request);
@@ -618,7 +621,8 @@ export function createDispatcher(
         ? queue.pushByAge(tenant, weight, cost, request, sinceMs)
         : queue.push(tenant, weight, cost, request, sinceMs);
     request.lane.queue.setEligible(tenant, !atCap(tenant, nowMs));
-    pool.share.backlogged(tenant);
+    // Who only looks whether its adapter is there does not wait for its turn.
+    if (where === 'last') pool.share.backlogged(tenant);
   };
 
   return {

@@ -16,7 +16,7 @@ interface Asked {
 }
 
 /** The second endpoint is kept for slow clients. */
-function setup(window = 4) {
+function setup(window = 4, reserve = 0) {
   const loads: string[] = [];
   const adapters = createPoolAdapters({
     load: (endpoint, { name }) => loads.push(`${endpoint} ${name}`),
@@ -28,7 +28,7 @@ function setup(window = 4) {
     {
       window,
       prefillTokens: 1_000_000,
-      reserve: 0,
+      reserve,
       slowStartMs: 0,
       routing: { profile: 'slow-client-isolation' },
     },
@@ -110,5 +110,29 @@ describe('an explanation while requests wait for an adapter', () => {
     expect(offer({ tenant: 'b' }, 2)).toBe('released');
     expect(released.at(-1)?.release.quiet).toBe(true);
     expect(dispatcher.queuedOfTenant('b')).toBe(1);
+  });
+});
+
+describe('a request that waits for an adapter', () => {
+  /** `b` has one that waits for its adapter, and one in an engine that passed the queue of `a`. */
+  const beside = () => {
+    const at = setup(4, 1);
+    // Alone it is not quiet: it would wait for its turn.
+    expect(at.offer({ tenant: 'b', adapter: 'x' }, 0)).toBe('queued');
+    for (let i = 0; i < 10; i += 1) at.offer({ tenant: 'a', cost: 1_000 }, 1);
+    expect(at.offer({ tenant: 'b' }, 2)).toBe('queued');
+    at.released[0]?.release.free(3);
+    expect(at.released.at(-1)?.release.quiet).toBe(true);
+    expect(at.dispatcher.reserveOf('main', 4)).toBe(1);
+    return at;
+  };
+
+  it('does not take from its tenant what is kept free for it, however often it looks', () => {
+    const { dispatcher, released } = beside();
+    // Room, for its look.
+    released[1]?.release.free(10);
+    for (let now = 50; now < 300; now += 50) dispatcher.tick(now);
+    expect(dispatcher.queuedOfTenant('b')).toBe(1);
+    expect(dispatcher.reserveOf('main', 300)).toBe(1);
   });
 });
