@@ -568,9 +568,9 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     if (pool.adapterMonitor === undefined) return;
     pool.adapterMonitor.stop();
     pool.adapterMonitor = undefined;
-    // Nobody will say how these went.
+    // Nobody will say how these went; who waits for one may have it loaded anew.
     for (const { endpoint, loading } of pool.adapters.list()) {
-      for (const adapter of [...loading]) pool.adapters.loadFailed(endpoint, adapter, now());
+      for (const adapter of loading) pool.adapters.givenUp(endpoint, adapter);
     }
   };
 
@@ -625,7 +625,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         if (engine !== undefined) {
           engines.set(endpoint.url, engine);
           noteEngine(pool.name, endpoint.url, engine);
-        }
+        } else engines.delete(endpoint.url);
         void askCapacity(running, endpoint, engine);
         tell({
           kind: 'engine-identified',
@@ -752,6 +752,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         };
         pools.set(name, pool);
       }
+      const isSameEngine = pool.config.engine === next.engine;
       pool.config = next;
       pool.endpoints.reconfigure(
         next.endpoints.map((endpoint) => ({
@@ -784,7 +785,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.gauges?.stop();
         pool.unusable.clear();
         pool.gaugesNow.clear();
-        pool.engines.clear();
+        // An endpoint that stays has the same engine until somebody says otherwise: an adapter may have to be loaded now.
+        for (const url of pool.engines.keys()) {
+          if (!isSameEngine || next.endpoints.every((one) => one.url !== url)) pool.engines.delete(url);
+        }
         pool.helps.clear();
         pool.help = NO_HELP;
         pool.monitor = watchHealth(pool);

@@ -51,6 +51,11 @@ export type Explanation =
     }
   | Placed;
 
+interface Place {
+  readonly waiting: Parameters<Dispatcher['offer']>[0];
+  readonly queue: QueueReport;
+}
+
 const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
 /** Takes nothing, and knows no limit. */
@@ -83,7 +88,7 @@ const wouldBe = (rollouts: Rollouts): Rollouts => ({
 /** @throws if the request is neither refused nor placed: a bug. */
 export function explainRequest(context: LifeContext, question: Question, nowMs: number): Explanation {
   let refused: DirectResponse | undefined;
-  let offered: Parameters<Dispatcher['offer']>[0] | undefined;
+  let placed: Place | undefined;
   const dry: LifeContext = {
     ...context,
     tenants: {
@@ -96,9 +101,13 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
     rollouts: wouldBe(context.rollouts),
     dispatcher: {
       ...context.dispatcher,
-      offer(waiting) {
-        offered = waiting;
-        return QUEUED;
+      offer(waiting, atMs) {
+        const queue = context.dispatcher.explain(waiting, atMs);
+        if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);
+        const { refusal: reason } = queue;
+        // Of what is refused the first is told: it is what was asked for.
+        if (reason === undefined || placed === undefined) placed = { waiting, queue };
+        return reason === undefined ? QUEUED : { kind: 'refused', reason, retryAfterMs: 0 };
       },
     },
     occupancy: createOccupancy(),
@@ -131,11 +140,11 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   );
   life.body(body, nowMs);
   life.streamEnded(nowMs);
-  if (refused !== undefined) return { kind: 'refused', status: refused.status, body: refused.body };
-  if (offered === undefined) throw new Error('the request is neither refused nor offered');
-  const { tenant, pool, lane, cost, demand } = offered;
-  const queue = context.dispatcher.explain(offered, nowMs);
-  if (queue === undefined) throw new Error(`there is no pool ${pool}`);
+  if (placed === undefined && refused !== undefined)
+    return { kind: 'refused', status: refused.status, body: refused.body };
+  if (placed === undefined) throw new Error('the request is neither refused nor offered');
+  const { waiting, queue } = placed;
+  const { tenant, pool, lane, cost, demand } = waiting;
   const limits = context.tenants.get(tenant)?.limits;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
   return {
@@ -192,8 +201,9 @@ function limitsText({ requests, tokens, month }: Placed['limits']): string {
 }
 
 function turnOf({ queue, tenant }: Placed): string {
-  const { quiet, atCap, queued, queuedOfTenant, reserve } = queue;
+  const { refusal, quiet, atCap, queued, queuedOfTenant, reserve } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
+  if (refusal !== undefined) return `would be refused now: ${refusal}; ${waiting}`;
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;
   if (quiet) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
   return `in turn; ${waiting}; slots kept free for quiet tenants: ${reserve}`;

@@ -104,6 +104,8 @@ export interface TenantCaps {
 
 /** Of a request that is not offered. */
 export interface QueueReport {
+  /** It would be refused at once; absent: it would go or wait. Whether its adapter can be loaded is not tried. */
+  readonly refusal?: Extract<Offer, { kind: 'refused' }>['reason'];
   /** Its tenant is below its fair share: it passes the queue. */
   readonly quiet: boolean;
   /** Its tenant has as many requests in the engines as it may. */
@@ -210,6 +212,8 @@ const MAX_RETRY_AFTER_MS = 60_000;
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
 
+const ABSENT: Readonly<Presence> = { queued: 0, quietQueued: 0, parked: 0, parkedInTurn: 0, sequences: 0 };
+
 /** Adapters whose requests look again at a tick. */
 const WOKEN_AT_ONCE = 64;
 
@@ -301,6 +305,17 @@ export function createDispatcher(
     return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
   };
 
+  /** Why it may not wait. */
+  const queueRefusal = (
+    pool: Pool,
+    tenant: string,
+    nowMs: number,
+    place = placeFor(pool, tenant, nowMs),
+  ): 'tenant-queue-full' | 'queue-full' | undefined => {
+    if (place === 'none') return 'tenant-queue-full';
+    return pool.queued.size >= settings.maxQueued ? 'queue-full' : undefined;
+  };
+
   const refreshEligibility = (tenant: string, nowMs: number): void => {
     const eligible = !atCap(tenant, nowMs);
     for (const pool of pools.values()) {
@@ -366,7 +381,9 @@ export function createDispatcher(
   /** One of each flow looks for the others that may go where it may: another flow may have to wait for its turn. */
   const wake = (pool: Pool, adapter: string, nowMs: number): void => {
     const woken = pool.parking.takeFirsts(adapter, ({ lane, waiting: { tenant, demand } }) =>
-      demand.within === undefined ? `${lane.name} ${tenant}` : undefined,
+      demand.within === undefined
+        ? `${lane.name} ${demand.choice?.slow === true ? 'slow' : ''} ${tenant}`
+        : undefined,
     );
     unpark(pool, woken, nowMs);
   };
@@ -503,7 +520,10 @@ export function createDispatcher(
     }
     // Before it goes: a release may end at once.
     followed(pool, demand.adapter, nowMs);
-    if (got === undefined) return expireBroken(pool, request, nowMs);
+    if (got === undefined) {
+      if (!request.quiet) pool.share.backlogged(request.waiting.tenant);
+      return expireBroken(pool, request, nowMs);
+    }
     if (got.kind === 'slot') releaseQueued(pool, request, got, nowMs);
     else {
       leaveQueue(pool, request);
@@ -601,7 +621,8 @@ export function createDispatcher(
         ? queue.pushByAge(tenant, weight, cost, request, sinceMs)
         : queue.push(tenant, weight, cost, request, sinceMs);
     request.lane.queue.setEligible(tenant, !atCap(tenant, nowMs));
-    pool.share.backlogged(tenant);
+    // Who only looks whether its adapter is there does not wait for its turn.
+    if (where === 'last') pool.share.backlogged(tenant);
   };
 
   return {
@@ -645,12 +666,7 @@ export function createDispatcher(
         }
       }
       const place = placeFor(pool, tenant, nowMs);
-      const refusal =
-        place === 'none'
-          ? 'tenant-queue-full'
-          : pool.queued.size >= settings.maxQueued
-            ? 'queue-full'
-            : undefined;
+      const refusal = queueRefusal(pool, tenant, nowMs, place);
       const { adapter } = demand;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
@@ -684,19 +700,31 @@ export function createDispatcher(
       const pool = pools.get(name);
       if (pool === undefined) return undefined;
       const { share, endpoints, queued } = pool;
-      const presence = pool.tenants.get(tenant) ?? { queued: 0, quietQueued: 0, sequences: 0 };
+      const presence = pool.tenants.get(tenant) ?? ABSENT;
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
       const quiet =
-        presence.queued === presence.quietQueued &&
+        presence.queued === presence.quietQueued + presence.parkedInTurn &&
         share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
+      // What has not been asked for is not at its end.
+      const comingCap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
+      const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
+      const passes = queued.size === pool.parking.size() || (quiet && pool.quiet.size === 0);
+      const goes =
+        choice.chosen !== undefined && passes && presence.queued === presence.parked && !atCap(tenant, nowMs);
+      const cannot =
+        !endpoints.canServe(demand.within) ||
+        endpoints.brokenMs(demand, tenant, nowMs) !== undefined ||
+        endpoints.lacksAdapter(demand);
+      const refusal = cannot ? 'no-endpoint' : goes ? undefined : queueRefusal(pool, tenant, nowMs);
       return {
+        ...(refusal !== undefined && { refusal }),
         quiet,
-        atCap: atCap(tenant, nowMs),
+        atCap: (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs) + comingCap,
         reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,
-        choice: endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs),
+        choice,
       };
     },
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,

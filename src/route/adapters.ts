@@ -83,6 +83,8 @@ export interface AdapterPlan {
   began(endpoint: string, adapter: string, nowMs: number): (nowMs: number) => void;
   loaded(endpoint: string, adapter: string, nowMs: number): void;
   loadFailed(endpoint: string, adapter: string, nowMs: number): void;
+  /** Nobody will say how its load went: it may be loaded anew. */
+  givenUp(endpoint: string, adapter: string): void;
   /** What the engine itself lists. It is right: adapters come and go by others' hands too. */
   reported(endpoint: string, adapters: readonly string[], nowMs: number): void;
   /** It went down: nothing is loaded there, nothing in flight, and what failed there may work now. */
@@ -315,6 +317,7 @@ export function createAdapterPlan(
       if (place?.loading.delete(adapter) === true) enter(place, adapter, nowMs);
     },
     loadFailed: failed,
+    givenUp: (endpoint, adapter) => void places.get(endpoint)?.loading.delete(adapter),
     reported(endpoint, adapters, nowMs) {
       const place = places.get(endpoint);
       if (place === undefined) return;

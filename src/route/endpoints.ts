@@ -20,7 +20,7 @@ import {
   UNHEALTHY,
 } from './choice/candidate.ts';
 import type { Choice } from './choice/choose.ts';
-import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
+import { type ChoiceReport, explainLeastLoaded, withFallbacks } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
@@ -153,6 +153,8 @@ export interface PoolEndpoints {
   adaptersOn(address: string): Iterable<string>;
   /** Nothing of the queue needs it any more. */
   adapterCancelled(adapter: string): void;
+  /** There are endpoints for it, and none of them can have its adapter. */
+  lacksAdapter(demand: Demand): boolean;
   /** Which endpoint a request would have now, and why. Changes nothing. */
   explain(demand: Demand, claim: Claim, nowMs: number): ChoiceReport;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
@@ -300,6 +302,9 @@ const isServing = ({ seat, drained }: Member): boolean => seat.serves && !draine
 /** Why there is no adapter, in the words of a queue that has other reasons too. */
 const ABSENT = { failed: 'adapter-failed', busy: 'adapter-busy', 'no-endpoint': 'no-endpoint' } as const;
 
+/** Where nothing loads an adapter somebody has to. */
+const ADAPTER_RETRY_MS = 1_000;
+
 /** Of a prompt, as engines usually have it: what an endpoint's cache holds is known only in tokens. */
 const BYTES_PER_TOKEN = 4;
 
@@ -411,6 +416,10 @@ export function createPoolEndpoints(
     held?.moved(nowMs);
   };
 
+  /** What may be added to this replica's part of the window within moments. */
+  const comingOn = ({ share: held }: Member, nowMs: number): number =>
+    held === undefined ? 0 : Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
+
   /** Whether it has room, and if not, for want of what. Changes nothing. */
   const roomOn = (
     member: Member,
@@ -418,8 +427,9 @@ export function createPoolEndpoints(
     { quiet, paced, reserve }: RoomClaim,
     nowMs: number,
     matched = 0,
+    coming = 0,
   ): 'yes' | Shortage => {
-    const limit = limitOf(member, nowMs);
+    const limit = limitOf(member, nowMs) + coming;
     const others = member.share?.others(nowMs)?.count;
     // What is larger than a whole endpoint goes when it is alone there.
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
@@ -547,6 +557,7 @@ export function createPoolEndpoints(
     admits: (member: Member) => boolean,
     roomFor: (member: Member, matched: number) => 'yes' | Shortage,
     nowMs: number,
+    borrows = choice.slow,
   ): Found | undefined => {
     for (const member of members) refreshFor(member, choice, admits(member), nowMs);
     let isHeld = false;
@@ -559,7 +570,7 @@ export function createPoolEndpoints(
       },
       permits: () => true,
       // At the head of the queue it would keep everybody waiting.
-      borrows: choice.slow,
+      borrows,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
     const member = chosen && bySlot[chosen.candidate.slot];
@@ -594,6 +605,43 @@ export function createPoolEndpoints(
     turn = (members.indexOf(best) + 1) % members.length;
     return { member: best, matchedTokens: 0 };
   };
+
+  /** It is loaded there, or nobody knows better. */
+  const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
+    adapter === undefined || adapters?.isLoaded(url, adapter) !== false;
+
+  /** It is loaded there, or may be. */
+  const mayHave = ({ url }: Member, adapter: string): boolean => adapters?.mayHave(url, adapter) !== false;
+
+  /** There are endpoints for it, and none of them can have its adapter. */
+  const lacksAdapter = ({ adapter, within }: Demand): boolean => {
+    if (adapter === undefined) return false;
+    let hasOpen = false;
+    for (const member of members) {
+      if (!isOpen(member, within)) continue;
+      if (mayHave(member, adapter)) return false;
+      hasOpen = true;
+    }
+    return hasOpen;
+  };
+
+  /** Slow clients and others are apart, and this is the other side than the request's. */
+  const isAcross = ({ isolated }: Member, { choice }: Demand): boolean =>
+    isolates && choice !== undefined && isolated !== choice.slow;
+
+  /** Where Envoy may try next, the least loaded first: on the side of the one that was chosen. */
+  const retriesAfter = (first: Member, demand: Demand, rider: Rider, nowMs: number): readonly string[] =>
+    members
+      .filter(
+        (other) =>
+          other !== first &&
+          isOpen(other, demand.within) &&
+          (isAcross(first, demand) || !isAcross(other, demand)) &&
+          rotation.admits(other.seat, rider, nowMs) === 'yes' &&
+          hasAdapter(other, demand.adapter),
+      )
+      .sort((a, b) => a.sequences - b.sequences)
+      .map((other) => other.address);
 
   const slotOn = (
     { member: first, fallbacks: chosen, matchedTokens }: Found,
@@ -634,18 +682,7 @@ export function createPoolEndpoints(
       }
     };
     tellRouter(releasedMs);
-    const others = (): readonly string[] =>
-      members
-        .filter(
-          (other) =>
-            other !== first &&
-            isOpen(other, demand.within) &&
-            rotation.admits(other.seat, rider, releasedMs) === 'yes' &&
-            (adapter === undefined || adapters?.isLoaded(other.url, adapter) !== false),
-        )
-        .sort((a, b) => a.sequences - b.sequences)
-        .map((other) => other.address);
-    const addresses = [first.address, ...(chosen ?? others())];
+    const addresses = [first.address, ...(chosen ?? retriesAfter(first, demand, rider, releasedMs))];
     return {
       kind: 'slot',
       addresses,
@@ -700,16 +737,38 @@ export function createPoolEndpoints(
     };
   };
 
+  /** Where it is loaded before anywhere else: there, what is cached leaves room for more. */
+  const findWithAdapter = (
+    adapter: string,
+    choice: ChoiceRequest,
+    admits: (member: Member) => boolean,
+    roomFor: (member: Member, matched: number) => 'yes' | Shortage,
+    nowMs: number,
+  ): Found | undefined => {
+    if (router === undefined) return undefined;
+    const roomLoaded = (member: Member, matched: number): 'yes' | Shortage =>
+      hasAdapter(member, adapter) ? roomFor(member, matched) : 'window';
+    return (
+      findRouted(router, choice, admits, roomLoaded, nowMs, false) ??
+      findRouted(router, choice, admits, roomFor, nowMs)
+    );
+  };
+
   /** Where the adapter is, of the endpoints with room; else the plan says what comes next. */
   const slotWithAdapter = (
     adapter: string,
     plan: PoolAdapters,
     best: Found | undefined,
     others: readonly Member[],
+    last: Member | undefined,
     [demand, asked, nowMs]: readonly [Demand, Claim, number],
   ): Slot | Absent | undefined => {
     const order = [...others].sort((a, b) => a.sequences - b.sequences);
     if (best !== undefined) order.unshift(best.member);
+    if (last !== undefined) order.push(last);
+    if (lacksAdapter(demand)) {
+      return { kind: 'refused', reason: 'no-endpoint', retryMs: ADAPTER_RETRY_MS };
+    }
     if (order.length === 0) return undefined;
     const next = plan.ensure(
       adapter,
@@ -758,9 +817,6 @@ export function createPoolEndpoints(
     ];
   };
 
-  const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
-    adapter === undefined || adapters === undefined || [...adapters.loadedOn(url)].includes(adapter);
-
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
@@ -778,22 +834,32 @@ export function createPoolEndpoints(
       const isAdmitted = (member: Member, how: 'yes' | 'trial'): boolean =>
         isOpen(member, demand.within) &&
         (rider === undefined ? how === 'yes' : rotation.admits(member.seat, rider, nowMs) === how);
-      const admits = (member: Member): boolean => isAdmitted(member, 'yes');
+      const { adapter, choice } = demand;
+      const admits = (member: Member): boolean =>
+        isAdmitted(member, 'yes') && (adapter === undefined || !isolates || mayHave(member, adapter));
       const found =
-        router === undefined || demand.choice === undefined
+        router === undefined || choice === undefined
           ? findLeastLoaded(admits, fits)
-          : findRouted(router, demand.choice, admits, roomFor, nowMs);
+          : adapter === undefined
+            ? findRouted(router, choice, admits, roomFor, nowMs)
+            : findWithAdapter(adapter, choice, admits, roomFor, nowMs);
       const trial =
         rider === undefined
           ? undefined
           : members.find((member) => isAdmitted(member, 'trial') && fits(member));
       const isTrial =
         trial !== undefined && (found === undefined || rotation.mayTry(trial.seat, quiet, nowMs));
-      if (demand.adapter !== undefined && adapters !== undefined) {
-        const others = members.filter((one) => one !== found?.member && admits(one) && fits(one));
-        const first = isTrial ? { member: trial, matchedTokens: 0 } : found;
-        const rest = isTrial && found !== undefined ? [found.member, ...others] : others;
-        return slotWithAdapter(demand.adapter, adapters, first, rest, [demand, asked, nowMs]);
+      if (adapter !== undefined && adapters !== undefined) {
+        const isApart = members.some((one) => admits(one) && !isAcross(one, demand));
+        const others = members.filter(
+          (one) => one !== found?.member && admits(one) && !(isApart && isAcross(one, demand)) && fits(one),
+        );
+        // What requests have shown to be broken is the last to load anything.
+        const leads = isTrial && hasAdapter(trial, adapter);
+        const first = leads ? { member: trial, matchedTokens: 0 } : found;
+        const rest = leads && found !== undefined ? [found.member, ...others] : others;
+        const last = isTrial && !leads ? trial : undefined;
+        return slotWithAdapter(adapter, adapters, first, rest, last, [demand, asked, nowMs]);
       }
       if (isTrial) {
         return slotOn({ member: trial, matchedTokens: 0 }, demand, asked, nowMs);
@@ -805,7 +871,9 @@ export function createPoolEndpoints(
       const rows = members.map((member) => {
         forgetOverdue(member, nowMs);
         const refusals = refusalsBy(member, demand, asked.tenant, nowMs);
-        return { member, refusals, room: roomOn(member, demand, claim, nowMs) };
+        // What has not been asked for is not at its end.
+        const coming = comingOn(member, nowMs);
+        return { member, refusals, coming, room: roomOn(member, demand, claim, nowMs, 0, coming) };
       });
       const rowOf = new Map(rows.map((row) => [row.member.address, row]));
       let report: ChoiceReport;
@@ -813,23 +881,36 @@ export function createPoolEndpoints(
         const counted = rows.map(({ member, refusals, room }) => ({
           address: member.address,
           sequences: member.sequences,
-          admitted: refusals.length === 0,
+          admitted: refusals.length === 0 && hasAdapter(member, demand.adapter),
           hasRoom: room === 'yes',
         }));
         report = explainLeastLoaded([...counted.slice(turn), ...counted.slice(0, turn)], demand.promptTokens);
       } else {
-        for (const { member, refusals } of rows)
-          refreshFor(member, demand.choice, refusals.length === 0, nowMs);
+        const { adapter, choice } = demand;
+        const admitted = rows.filter(
+          ({ member, refusals }) =>
+            refusals.length === 0 && (adapter === undefined || !isolates || mayHave(member, adapter)),
+        );
+        for (const row of rows) refreshFor(row.member, choice, admitted.includes(row), nowMs);
+        const mayBeLoaded = admitted.some(
+          ({ member, room }) => adapter !== undefined && room === 'yes' && !isAcross(member, demand),
+        );
         const asks = {
           room({ address }: Candidate, matched: number) {
             const row = rowOf.get(address);
-            if (row !== undefined) row.room = roomOn(row.member, demand, claim, nowMs, matched);
-            return row?.room === 'yes';
+            if (row === undefined) return false;
+            row.room = roomOn(row.member, demand, claim, nowMs, matched, row.coming);
+            return row.room === 'yes' && hasAdapter(row.member, adapter);
           },
           permits: () => true,
-          borrows: demand.choice.slow,
+          borrows: choice.slow && !mayBeLoaded,
         };
-        report = router.explain(demand.choice, asks, nowMs);
+        report = router.explain(choice, asks, nowMs);
+      }
+      const first = demand.adapter === undefined ? undefined : rowOf.get(report.chosen ?? '')?.member;
+      if (first !== undefined) {
+        const rider: Rider = { model: demand.model, tenant: asked.tenant };
+        report = withFallbacks(report, retriesAfter(first, demand, rider, nowMs));
       }
       return {
         ...report,
@@ -852,6 +933,7 @@ export function createPoolEndpoints(
       if (member !== undefined && adapters !== undefined) yield* adapters.loadedOn(member.url);
     },
     adapterCancelled: (adapter) => adapters?.cancelled(adapter),
+    lacksAdapter,
     window: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
@@ -864,11 +946,7 @@ export function createPoolEndpoints(
     },
     coming(nowMs) {
       let slots = 0;
-      for (const member of members) {
-        const { share: held } = member;
-        if (held === undefined || !isServing(member)) continue;
-        slots += Math.max(0, held.coming(nowMs) - (held.others(nowMs)?.count ?? 0));
-      }
+      for (const member of members) if (isServing(member)) slots += comingOn(member, nowMs);
       return slots;
     },
     reserve: () => config.reserve,

@@ -33,6 +33,8 @@ export interface PoolAdapters {
   /** Orders what is to be loaded. @param candidates endpoints that have room for the request, the best first. */
   ensure(adapter: string, candidates: readonly string[], nowMs: number): Exclude<Ensure, { kind: 'load' }>;
   isLoaded(endpoint: string, adapter: string): boolean;
+  /** It is loaded there, or could be from here. */
+  mayHave(endpoint: string, adapter: string): boolean;
   /** It has been ordered and not been given up. */
   isLoading(endpoint: string, adapter: string): boolean;
   /** Adapters of the endpoint that requests may wait for. */
@@ -46,6 +48,8 @@ export interface PoolAdapters {
   cancelled(adapter: string): void;
   loaded(endpoint: string, adapter: string, nowMs: number): void;
   loadFailed(endpoint: string, adapter: string, nowMs: number): void;
+  /** Nobody will say how its load went. */
+  givenUp(endpoint: string, adapter: string): void;
   reported(endpoint: string, adapters: readonly string[], nowMs: number): void;
   crashed(endpoint: string): void;
   /** What is to be unloaded because there is more than its max. Each is told once. */
@@ -76,6 +80,8 @@ export function createPoolAdapters(orders: AdapterOrders, config: AdapterPlanCon
       plan.reconfigure(new Map(endpoints.map((endpoint) => [endpoint, max ?? 0])));
     },
     isUsed: () => adapters.size > 0,
+    mayHave: (endpoint, adapter) =>
+      plan.isLoaded(endpoint, adapter) || (isLoadable(adapter) && (plan.placeOf(endpoint)?.max ?? 0) > 0),
     ensure(name, candidates, nowMs) {
       const adapter = adapters.get(name);
       if (adapter === undefined || !isLoadable(name)) {

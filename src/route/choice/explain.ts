@@ -118,6 +118,19 @@ export function explainLeastLoaded(
   };
 }
 
+/** The same choice, with other places to try next. */
+export function withFallbacks(report: ChoiceReport, fallbacks: readonly string[]): ChoiceReport {
+  const order = [report.chosen, ...fallbacks];
+  return {
+    ...report,
+    fallbacks,
+    endpoints: report.endpoints.map((endpoint) => {
+      const place = order.indexOf(endpoint.address);
+      return { ...endpoint, place: place === -1 ? undefined : place };
+    }),
+  };
+}
+
 const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] => {
   const named = filters.filter(({ passes }) => !passes).map(({ filter }) => filter);
   return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;

@@ -140,6 +140,66 @@ describe('what is explained of a request', () => {
   });
 });
 
+describe('what is explained where the queue of the model takes nobody', () => {
+  const withSpare: WorldOptions['change'] = (config) => {
+    const [main] = config.pools.values();
+    if (main === undefined) throw new Error('no pool');
+    const url = 'http://10.0.0.9:8000';
+    const spare = { ...main, name: 'spare', endpoints: [{ url, host: '10.0.0.9', port: 8000 }] };
+    const cost = config.cost;
+    return {
+      ...config,
+      queue: { ...config.queue, maxQueued: 0 },
+      pools: new Map([...config.pools, ['spare', spare]]),
+      models: new Map([
+        ['small', { name: 'small', pool: 'main', cost, fallback: ['other'] }],
+        ['other', { name: 'other', pool: 'spare', cost, fallback: [] }],
+      ]),
+    };
+  };
+
+  it('is the fallback that it would go to', () => {
+    const world = createWorld({ change: withSpare, window: 1 });
+    expect(placed(world)).toMatchObject({ model: 'small', pool: 'main' });
+    send(world, 'a');
+    const first = placed(world);
+    expect(first).toMatchObject({ model: 'other', pool: 'spare' });
+    expect(first.queue.choice.chosen).toBe('10.0.0.9:8000');
+    send(world, 'a');
+    expect(world.endpointsOf('spare').inFlight()).toBe(1);
+    expect([...world.occupancy.rows()].map(({ model }) => model).sort()).toEqual(['other', 'small']);
+  });
+
+  it('is the refusal, and what there is of the model that was asked for, when nothing takes it', () => {
+    const world = createWorld({ change: withSpare, window: 1 });
+    for (let i = 0; i < 2; i += 1) send(world, 'a');
+    const last = placed(world);
+    expect(last).toMatchObject({ model: 'small', pool: 'main', queue: { refusal: 'queue-full' } });
+    expect(explanationText(last)).toContain('would be refused now: queue-full');
+    expect(explanationText(last)).toContain('window full');
+    const { life, said } = world.open();
+    const head = { method: 'POST', path: '/v1/chat/completions', tenant: 'a', requestId: 'r' };
+    life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
+    life.body(Buffer.from(body()), 1_000);
+    expect(said.at(-1)).toMatchObject({ kind: 'respond', response: { status: 503 } });
+  });
+});
+
+describe('what is explained of a model with a shadow', () => {
+  it('copies nothing and draws nothing', () => {
+    let asked = 0;
+    const world = createWorld({
+      change: twoEndpoints,
+      copyTo() {
+        asked += 1;
+        return 'next';
+      },
+    });
+    expect(placed(world).queue.choice.chosen).toBeDefined();
+    expect(asked).toBe(0);
+  });
+});
+
 describe('a question', () => {
   it('is read, or told what is wrong with it', () => {
     const good = { tenant: 'a', path: '/v1/completions', body: '{}', headers: { 'X-Session-Id': 's' } };

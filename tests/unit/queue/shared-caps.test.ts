@@ -289,3 +289,21 @@ describe('the window of an endpoint over replicas', () => {
     expect(inEngine(one)).toBe(1);
   });
 });
+
+describe('an explanation where replicas share', () => {
+  it('does not take what it has not asked for as an end of the cap or of the window, and asks for nothing', () => {
+    const at = createSetup({ window: 2, limits: { maxConcurrent: 2 } });
+    const [one, other] = [at.replica(), at.replica()];
+    const demand = { sequences: 1, promptTokens: 1, totalTokens: 2, streamed: true };
+    const explain = () => one.dispatcher.explain({ tenant: 'a', pool: 'main', demand }, at.nowMs());
+    expect(explain()).toMatchObject({ atCap: false, choice: { chosen: '10.0.0.1:8000' } });
+    at.run(50);
+    expect([one.own.calls, one.shares.active()]).toEqual([0, 0]);
+    other.offer();
+    other.offer();
+    at.run(50);
+    one.offer();
+    at.run(50);
+    expect(explain()).toMatchObject({ atCap: true });
+  });
+});

@@ -46,6 +46,16 @@ describe('the adapters of a pool', () => {
     expect(orders).toEqual([`${E1} +a /a -`, `${E1} +b /b -a`]);
   });
 
+  it('whose load was given up are ordered again at once, as a load that did not fail', () => {
+    const { pool, orders } = setup();
+    pool.ensure('a', [E1], 0);
+    pool.givenUp(E1, 'a');
+    pool.givenUp(E1, 'never ordered');
+    pool.givenUp('http://nowhere:8000', 'a');
+    expect(pool.ensure('a', [E1], 1)).toMatchObject({ kind: 'wait' });
+    expect(orders).toEqual([`${E1} +a /a -`, `${E1} +a /a -`]);
+  });
+
   it('that others loaded, or that have no path, take places and are never unloaded', () => {
     for (const name of ['foreign', 'given']) {
       const { pool, orders } = setup();
