@@ -684,10 +684,15 @@ export function createDispatcher(
       const pool = pools.get(name);
       if (pool === undefined) return undefined;
       const { share, endpoints, queued } = pool;
-      const presence = pool.tenants.get(tenant) ?? { queued: 0, quietQueued: 0, sequences: 0 };
+      const presence = pool.tenants.get(tenant) ?? {
+        queued: 0,
+        quietQueued: 0,
+        parkedInTurn: 0,
+        sequences: 0,
+      };
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
       const quiet =
-        presence.queued === presence.quietQueued &&
+        presence.queued === presence.quietQueued + presence.parkedInTurn &&
         share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
       return {
