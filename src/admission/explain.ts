@@ -192,8 +192,11 @@ function limitsText({ requests, tokens, month }: Placed['limits']): string {
 }
 
 function turnOf({ queue, tenant }: Placed): string {
-  const { quiet, atCap, queued, queuedOfTenant, reserve } = queue;
+  const { quiet, atCap, queued, queuedOfTenant, reserve, refusal } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
+  if (refusal !== undefined) {
+    return `none: it would be refused (${refusal}), unless the model has a fallback that can serve it; ${waiting}`;
+  }
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;
   if (quiet) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
   return `in turn; ${waiting}; slots kept free for quiet tenants: ${reserve}`;

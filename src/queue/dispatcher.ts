@@ -113,6 +113,8 @@ export interface QueueReport {
   /** Requests that wait for the pool, and those of the tenant. */
   readonly queued: number;
   readonly queuedOfTenant: number;
+  /** It is not even queued: why; absent: it goes or waits. */
+  readonly refusal?: 'no-endpoint' | 'tenant-queue-full' | 'queue-full';
   readonly choice: ChoiceReport;
 }
 
@@ -299,6 +301,17 @@ export function createDispatcher(
     const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
     if (isIdle && queued < 2 * maxQueued) return 'queue';
     return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
+  };
+
+  /** Which queue has no place for one more. */
+  const fullOf = (
+    pool: Pool,
+    tenant: string,
+    nowMs: number,
+    place = placeFor(pool, tenant, nowMs),
+  ): 'tenant-queue-full' | 'queue-full' | undefined => {
+    if (place === 'none') return 'tenant-queue-full';
+    return pool.queued.size >= settings.maxQueued ? 'queue-full' : undefined;
   };
 
   const refreshEligibility = (tenant: string, nowMs: number): void => {
@@ -645,12 +658,7 @@ export function createDispatcher(
         }
       }
       const place = placeFor(pool, tenant, nowMs);
-      const refusal =
-        place === 'none'
-          ? 'tenant-queue-full'
-          : pool.queued.size >= settings.maxQueued
-            ? 'queue-full'
-            : undefined;
+      const refusal = fullOf(pool, tenant, nowMs, place);
       const { adapter } = demand;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
@@ -687,6 +695,7 @@ export function createDispatcher(
       const presence = pool.tenants.get(tenant) ?? {
         queued: 0,
         quietQueued: 0,
+        parked: 0,
         parkedInTurn: 0,
         sequences: 0,
       };
@@ -695,13 +704,24 @@ export function createDispatcher(
         presence.queued === presence.quietQueued + presence.parkedInTurn &&
         share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
+      const isCapped = atCap(tenant, nowMs);
+      const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
+      const isNext =
+        !isCapped &&
+        presence.queued === presence.parked &&
+        (queued.size === pool.parking.size() || (quiet && pool.quiet.size === 0));
+      const canBeServed =
+        endpoints.canServe(demand.within) && endpoints.brokenMs(demand, tenant, nowMs) === undefined;
+      const full = isNext && choice.chosen !== undefined ? undefined : fullOf(pool, tenant, nowMs);
+      const refusal = canBeServed ? full : 'no-endpoint';
       return {
         quiet,
-        atCap: atCap(tenant, nowMs),
+        atCap: isCapped,
         reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,
-        choice: endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs),
+        ...(refusal !== undefined && { refusal }),
+        choice,
       };
     },
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,
