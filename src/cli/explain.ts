@@ -1,5 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
-import { text as readText } from 'node:stream/consumers';
+import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
 import { type EngineRoute, ROUTES } from '../domain/routes.ts';
@@ -17,9 +18,15 @@ interface Options {
 }
 
 async function requestText(path: string): Promise<string> {
-  if (path === '-') return readText(process.stdin);
+  const bytes = path === '-' ? await readAll(process.stdin) : bytesOf(path);
+  // As text it would be another body than the one that is asked about.
+  if (!isUtf8(bytes)) throw new UserError(`${path} is not UTF-8: the service would refuse it with 400`);
+  return bytes.toString('utf8');
+}
+
+function bytesOf(path: string): Buffer {
   try {
-    return readFileSync(path, 'utf8');
+    return readFileSync(path);
   } catch (error) {
     throw new UserError(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
   }

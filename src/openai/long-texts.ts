@@ -251,13 +251,16 @@ export function setAside(
           const text = texts[Number(digits)];
           return text === undefined ? [] : [{ from: index + 1, raw: text.raw }];
         });
+        // A part that is not copied keeps the whole body, with what else was in it.
+        const large = found.reduce((sum, { raw }) => sum + (raw.length < COPIED_BYTES ? 0 : raw.length), 0);
+        const copiedBytes = 2 * large < body.length ? Number.POSITIVE_INFINITY : COPIED_BYTES;
         const whole: Buffer[] = [];
         let copied: Buffer[] = [];
         let from = 0;
         for (const { from: start, raw } of found) {
           copied.push(Buffer.from(json.slice(from, start)));
           from = start + STAND_IN_LENGTH;
-          if (raw.length < COPIED_BYTES) copied.push(raw);
+          if (raw.length < copiedBytes) copied.push(raw);
           else {
             whole.push(joined(copied), raw);
             copied = [];

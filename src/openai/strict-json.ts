@@ -58,7 +58,9 @@ export function parseStrict(body: Uint8Array): StrictJson {
     value = JSON.parse(json.toString('utf8'));
   } catch (error) {
     // V8's own message quotes the text around the error, which may be a prompt.
-    const position = / in JSON at position (\d+)/.exec(String(error))?.[1];
+    const position = / in JSON at position (\d+)/.exec(
+      ranges.length > 0 ? errorOf(bytes) : String(error),
+    )?.[1];
     return bad(
       `The request body is not valid JSON${position === undefined ? '' : ` (at position ${position})`}.`,
     );
@@ -81,6 +83,16 @@ export function parseStrict(body: Uint8Array): StrictJson {
 }
 
 const bad = (message: string): StrictJson => ({ kind: 'bad', message });
+
+/** Of the text as it came: with stand-ins, places are others. */
+function errorOf(bytes: Buffer): string {
+  try {
+    JSON.parse(bytes.toString('utf8'));
+  } catch (error) {
+    return String(error);
+  }
+  return '';
+}
 
 interface Scan {
   /** Object members in the text, or -1 if it is nested too deep. On text that is not JSON the number means nothing. */
@@ -124,6 +136,8 @@ function scan(bytes: Buffer): Scan {
         const isShort = stringEnd - stringStart <= LONG_STRING;
         member = isShort ? bytes.toString('latin1', stringStart + 1, stringEnd) : '';
       }
+      // A key has one colon. Text that has more is no JSON, and must not have it read again for each.
+      stringStart = stringEnd;
     } else if (byte === 0x7b /* { */ || byte === 0x5b /* [ */) {
       if (++depth > MAX_DEPTH) return { members: -1, escapedKeys, ranges };
     } else if (byte === 0x7d || byte === 0x5d) depth--;

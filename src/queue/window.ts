@@ -305,7 +305,9 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
     const kvFull = (sample.kvUsage ?? 0) > KV_FULL;
     const isFull = kvFull || isBatchFull(sample, nowMs);
     waited = sample.waiting > 0 && isFull ? waited + 1 : 0;
-    if (waited === 0) room.nobodyWaits(certain, isPressed, nowMs);
+    // What is beyond the largest batch of late, and a step more, would wait with any window: no reason for a larger one.
+    const isCrowded = sample.waiting > 0 && sample.running + sample.waiting > GROWTH * peak.before(nowMs);
+    if (waited === 0) room.nobodyWaits(certain, isPressed && !isCrowded, nowMs);
     isPressed = false;
     // One sample may catch requests on their way into the batch.
     if (waited < 2) return;

@@ -133,8 +133,13 @@ export async function startMetricsServer(
       json(response, 400, { error: 'the question is not JSON' });
       return;
     }
-    const { status, answer } = commands.explain(question);
-    json(response, status, answer);
+    try {
+      const { status, answer } = commands.explain(question);
+      json(response, status, answer);
+    } catch (error) {
+      // A bug costs the question, not the process.
+      json(response, 500, { error: `the service cannot explain it; please report this: ${String(error)}` });
+    }
   };
   const command = (request: IncomingMessage, response: ServerResponse, path: string): void => {
     if (!isAllowed(request)) {

@@ -181,6 +181,10 @@ describe('explain', () => {
     expect([refused.code, refused.stdout]).toEqual([2, expect.stringContaining('refused with 400')]);
     const missing = await question('/nowhere/request.json', '--tenant', 'quiet');
     expect([missing.code, missing.stderr]).toEqual([1, expect.stringContaining('cannot read /nowhere')]);
+    const latin1 = join(dirname(stack.configPath), 'latin1.json');
+    writeFileSync(latin1, Buffer.from(chatBody({ user: 'é' }), 'latin1'));
+    const encoded = await question(latin1, '--tenant', 'quiet');
+    expect([encoded.code, encoded.stderr]).toEqual([1, expect.stringContaining('is not UTF-8')]);
     const header = await question(file('{}'), '--tenant', 'quiet', '--header', 'nothing');
     expect([header.code, header.stderr]).toEqual([1, expect.stringContaining('must be NAME: VALUE')]);
   }, 30_000);

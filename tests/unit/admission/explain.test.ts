@@ -117,6 +117,24 @@ describe('what is explained of a request', () => {
     expect(explanationText(ask(world))).toContain('waits: the tenant has maxConcurrent');
   });
 
+  it('says when it would not even be queued, and then it is not', () => {
+    const world = createWorld({
+      window: 1,
+      change: (config) => ({ ...config, queue: { ...config.queue, maxQueued: 1 } }),
+    });
+    const { endpoints } = world;
+    expect(placed(world).queue.refusal).toBeUndefined();
+    send(world, 'a');
+    expect(placed(world).queue.refusal).toBeUndefined();
+    send(world, 'a');
+    expect(placed(world).queue.refusal).toBe('queue-full');
+    expect(explanationText(ask(world))).toContain('would be refused now: queue-full');
+    send(world, 'a');
+    expect(world.dispatcher.queued()).toBe(1);
+    endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
+    expect(placed(world).queue.refusal).toBe('no-endpoint');
+  });
+
   it('is the refusal that the client would get', () => {
     const world = createWorld({ models: new Set(['small']) });
     expect(ask(world, { model: 'secret' })).toMatchObject({ kind: 'refused', status: 404 });

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
@@ -212,5 +214,22 @@ describe('the address of a client', () => {
     [`1.2.3.4,${'x'.repeat(100_000)}`, ''],
   ])('is the last hop of %j', (header, expected) => {
     expect(lastHop(header)).toBe(expected);
+  });
+});
+
+describe('the address of a client', () => {
+  it('keeps nothing of the header that it is from', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const heap = (): number => {
+      collect();
+      return process.memoryUsage().heapUsed;
+    };
+    const header = (i: number): string =>
+      Buffer.from(`${'9'.repeat(60_000)}, 192.168.100.${i}`).toString('latin1');
+    const before = heap();
+    const kept = Array.from({ length: 200 }, (_, i) => lastHop(header(i)));
+    expect(heap() - before).toBeLessThan(4_000_000);
+    expect(kept[7]).toBe('192.168.100.7');
   });
 });

@@ -213,3 +213,22 @@ describe('a request that nothing is changed in', () => {
     expect(isUnchanged(parse(chatOf('"hi"', asked)), { includeUsage: true })).toBe(true);
   });
 });
+
+describe('what is sent on', () => {
+  it.each([
+    ['mostly long text', chatOf(JSON.stringify('x'.repeat(500_000)))],
+    [
+      'a long text among much else',
+      chatOf(JSON.stringify('x'.repeat(20_000)), `,"ids":[${'7,'.repeat(500_000)}7]`),
+    ],
+    [
+      'a long text beside a dropped one',
+      chatOf(JSON.stringify('x'.repeat(20_000)), `,"kv_transfer_params":{"a":"${'y'.repeat(500_000)}"}`),
+    ],
+  ])('keeps at most about twice its size: %s', (_, json) => {
+    const parts = serialiseRequest(parse(json.replace(/}$/, ',"stream":true}')), { includeUsage: true });
+    const size = parts.reduce((sum, { length }) => sum + length, 0);
+    const kept = [...new Set(parts.map(({ buffer }) => buffer))];
+    expect(kept.reduce((sum, { byteLength }) => sum + byteLength, 0)).toBeLessThan(1.9 * size);
+  });
+});

@@ -181,4 +181,18 @@ describe('a strict reader', () => {
     const larger = Buffer.from('xx{"a":1}yy');
     expect(parseStrict(larger.subarray(2, 9))).toMatchObject({ kind: 'ok', value: { a: 1 } });
   });
+
+  it('reads a key once, however many colons follow it', () => {
+    // Once for each colon this takes a quarter of an hour.
+    const body = `{"${'a'.repeat(1_000_000)}"${':'.repeat(1_000_000)}`;
+    const begin = performance.now();
+    expect(message(body)).toContain('not valid JSON');
+    expect(performance.now() - begin).toBeLessThan(5_000);
+  });
+
+  it('names the place of an error as the client counts it, also behind long strings', () => {
+    const body = `{"prompt":"${'x'.repeat(10_000)}","a":1 "b":2}`;
+    const position = body.indexOf('"b"');
+    expect(message(body)).toContain(`(at position ${position})`);
+  });
 });

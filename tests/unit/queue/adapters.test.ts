@@ -100,6 +100,17 @@ function setup(options: Options = {}) {
 }
 
 describe('a request whose adapter is not loaded', () => {
+  it('takes no turn from its tenant’s next request, and that is what is explained', () => {
+    const { offer, dispatcher, released } = setup({ window: 8 });
+    expect(offer('a', 0, 'x').kind).toBe('queued');
+    expect(offer('b', 0).kind).toBe('released');
+    const demand = { sequences: 1, promptTokens: 1, totalTokens: 2, streamed: true, model: 'm' };
+    const explained = dispatcher.explain({ tenant: 'a', pool: 'main', demand }, 1);
+    expect(offer('a', 1).kind).toBe('released');
+    expect(released.at(-1)?.release.quiet).toBe(true);
+    expect(explained?.quiet).toBe(true);
+  });
+
   it('asks for it once, waits, and goes when it is there, with those behind it', () => {
     const { offer, load, loads, released, dispatcher } = setup();
     expect(offer('a', 0, 'x').kind).toBe('queued');

@@ -44,6 +44,21 @@ describe('an adaptive window', () => {
     expect(window.limit(nowMs)).toBe(48);
   });
 
+  it('does not run away while requests wait and the batch goes up and down', () => {
+    // Room for 10 to 22, as the requests are: the engine is full, and no two samples show the same.
+    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    let largest = 0;
+    for (let i = 1; i < 1_500; i += 1) {
+      const inFlight = window.limit(i * INTERVAL_MS);
+      const running = Math.min(inFlight, 10 + ((i * 7) % 13));
+      window.pressed();
+      window.gauges({ running, waiting: inFlight - running }, inFlight, i * INTERVAL_MS);
+      largest = Math.max(largest, inFlight);
+    }
+    expect(largest).toBeLessThanOrEqual(40);
+    expect(largest).toBeGreaterThanOrEqual(10);
+  });
+
   it('is never larger than what the engine itself says that it runs, and no guess then', () => {
     const window = adaptiveWindow({ initial: 8, most: 4_096 });
     window.atMost(12);

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type CandidateState, UNHEALTHY } from '../../../../src/route/choice/candidate.ts';
+import {
+  type Candidate,
+  type CandidateState,
+  ISOLATED,
+  UNHEALTHY,
+} from '../../../../src/route/choice/candidate.ts';
 import { explainText } from '../../../../src/route/choice/explain.ts';
 import { kvBytesPerToken, kvTokensIn } from '../../../../src/route/choice/kv-size.ts';
 import { createPoolRouter, type PoolRouter } from '../../../../src/route/choice/pool-router.ts';
@@ -114,6 +119,19 @@ describe("a pool's router", () => {
     expect(best).toMatch(/10\.0\.0\.0:8000 +chosen +- +3\d\d\d of 4000/);
     expect(explainText(report)).toMatch(/10\.0\.0\.1:8000 +- +healthy/);
     expect(slotFor(router, DOCUMENT)).toBe(first.slot);
+  });
+
+  it('explains what a slow client’s request borrows when its own side is full', () => {
+    const { router, endpoints } = poolOf(2);
+    router.setProfile(resolveProfile({ profile: 'slow-client-isolation' }));
+    (endpoints[0] as CandidateState).flags = ISOLATED;
+    const asks = { room: ({ slot }: Candidate) => slot !== 0, permits: () => true, borrows: true };
+    const slow = request({ slow: true });
+    const { chosen, endpoints: rows } = router.explain(slow, asks, 0);
+    expect(chosen).toBe(router.choose(slow, asks, 0)?.candidate.address);
+    expect(chosen).toBe('10.0.0.1:8000');
+    expect(rows[1]?.filters.filter(({ passes }) => !passes)).toEqual([]);
+    expect(router.explain(slow, { ...asks, borrows: false }, 0).chosen).toBeUndefined();
   });
 
   it('explains that nobody can take a request, and what an overloaded endpoint remembers in vain', () => {
