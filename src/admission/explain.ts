@@ -23,6 +23,8 @@ export interface Question {
 interface Placed {
   readonly kind: 'placed';
   readonly tenant: string;
+  /** As the client names it. */
+  readonly asked: string;
   /** That serves it: the one that was asked for, its canary, or a fallback. */
   readonly model: string;
   readonly pool: string;
@@ -48,8 +50,12 @@ export type Explanation =
       readonly status: number;
       /** As the client would get it. */
       readonly body: string;
+      /** Where it was refused: absent if that was before any endpoint was looked at. */
+      readonly tried?: Placed;
     }
   | Placed;
+
+type Offered = Parameters<Dispatcher['offer']>[0];
 
 const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
@@ -83,7 +89,7 @@ const wouldBe = (rollouts: Rollouts): Rollouts => ({
 /** @throws if the request is neither refused nor placed: a bug. */
 export function explainRequest(context: LifeContext, question: Question, nowMs: number): Explanation {
   let refused: DirectResponse | undefined;
-  let offered: Parameters<Dispatcher['offer']>[0] | undefined;
+  const offered: Offered[] = [];
   const dry: LifeContext = {
     ...context,
     tenants: {
@@ -97,8 +103,9 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
     dispatcher: {
       ...context.dispatcher,
       offer(waiting) {
-        offered = waiting;
-        return QUEUED;
+        offered.push(waiting);
+        const refusal = context.dispatcher.explain(waiting, nowMs)?.refused;
+        return refusal === undefined ? QUEUED : { kind: 'refused', ...refusal };
       },
     },
     occupancy: createOccupancy(),
@@ -131,8 +138,29 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   );
   life.body(body, nowMs);
   life.streamEnded(nowMs);
-  if (refused !== undefined) return { kind: 'refused', status: refused.status, body: refused.body };
-  if (offered === undefined) throw new Error('the request is neither refused nor offered');
+  if (refused !== undefined) {
+    // Of several that refuse it, the client is told of the first.
+    const [first] = offered;
+    const { status, body: text } = refused;
+    return {
+      kind: 'refused',
+      status,
+      body: text,
+      ...(first !== undefined && { tried: placedAt(context, first, askedOf(body), nowMs) }),
+    };
+  }
+  const last = offered.at(-1);
+  if (last === undefined) throw new Error('the request is neither refused nor offered');
+  return placedAt(context, last, askedOf(body), nowMs);
+}
+
+/** @param body that was parsed before. */
+function askedOf(body: Uint8Array): string {
+  const { model } = JSON.parse(Buffer.from(body).toString()) as { readonly model?: unknown };
+  return typeof model === 'string' ? model : '';
+}
+
+function placedAt(context: LifeContext, offered: Offered, asked: string, nowMs: number): Placed {
   const { tenant, pool, lane, cost, demand } = offered;
   const queue = context.dispatcher.explain(offered, nowMs);
   if (queue === undefined) throw new Error(`there is no pool ${pool}`);
@@ -141,6 +169,7 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   return {
     kind: 'placed',
     tenant,
+    asked,
     model: demand.model ?? '',
     pool,
     lane,
@@ -194,6 +223,7 @@ function limitsText({ requests, tokens, month }: Placed['limits']): string {
 function turnOf({ queue, tenant }: Placed): string {
   const { quiet, atCap, queued, queuedOfTenant, reserve } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
+  if (queue.refused !== undefined) return `refused (${queue.refused.reason}); ${waiting}`;
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;
   if (quiet) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
   return `in turn; ${waiting}; slots kept free for quiet tenants: ${reserve}`;
@@ -202,13 +232,14 @@ function turnOf({ queue, tenant }: Placed): string {
 /** For people. */
 export function explanationText(explanation: Explanation): string {
   if (explanation.kind === 'refused') {
-    return `It would be refused with ${explanation.status}:\n${explanation.body}`;
+    const { status, body, tried } = explanation;
+    return `It would be refused with ${status}:\n${body}${tried === undefined ? '' : `\n\n${explanationText(tried)}`}`;
   }
-  const { tenant, model, pool, lane, promptTokens, totalTokens, sequences, cost, limits, queue } =
+  const { tenant, asked, model, pool, lane, promptTokens, totalTokens, sequences, cost, limits, queue } =
     explanation;
   return [
     `tenant   ${tenant}: ${limitsText(limits)}`,
-    `model    ${model}, in the pool ${pool}, lane ${lane}`,
+    `model    ${model}${asked === model ? '' : `, asked for as ${asked}`}, in the pool ${pool}, lane ${lane}`,
     `size     ${round(promptTokens)} prompt tokens, ${round(totalTokens)} with the predicted output; sequences: ${sequences}; cost ${round(cost)}`,
     `turn     ${turnOf(explanation)}`,
     '',

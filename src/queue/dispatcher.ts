@@ -114,6 +114,8 @@ export interface QueueReport {
   readonly queued: number;
   readonly queuedOfTenant: number;
   readonly choice: ChoiceReport;
+  /** Absent: it would go, or wait. */
+  readonly refused?: Omit<Extract<Offer, { kind: 'refused' }>, 'kind'>;
 }
 
 export interface Dispatcher {
@@ -181,6 +183,14 @@ interface Presence {
   parkedInTurn: number;
   sequences: number;
 }
+
+const NO_PRESENCE: Readonly<Presence> = {
+  queued: 0,
+  quietQueued: 0,
+  parked: 0,
+  parkedInTurn: 0,
+  sequences: 0,
+};
 
 interface Pool {
   readonly name: string;
@@ -604,6 +614,28 @@ export function createDispatcher(
     pool.share.backlogged(tenant);
   };
 
+  /** As offer() would refuse it. @param choice undefined: it would wait without a look at the endpoints. */
+  const refusalOf = (
+    pool: Pool,
+    tenant: string,
+    demand: Demand,
+    choice: ChoiceReport | undefined,
+    nowMs: number,
+  ): QueueReport['refused'] => {
+    const { endpoints, queued } = pool;
+    if (!endpoints.canServe(demand.within))
+      return { reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
+    const brokenMs = endpoints.brokenMs(demand, tenant, nowMs);
+    if (brokenMs !== undefined) return { reason: 'no-endpoint', retryAfterMs: withinRetry(brokenMs) };
+    if (choice?.adapter === 'nowhere') return { reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
+    if (choice?.adapter === 'failed') return { reason: 'adapter-failed', retryAfterMs: MIN_RETRY_AFTER_MS };
+    const isThere = choice?.adapter === undefined || choice.adapter === 'loaded';
+    if (choice?.chosen !== undefined && isThere) return undefined;
+    const retry = { retryAfterMs: retryAfterMs(pool) };
+    if (placeFor(pool, tenant, nowMs) === 'none') return { reason: 'tenant-queue-full', ...retry };
+    return queued.size >= settings.maxQueued ? { reason: 'queue-full', ...retry } : undefined;
+  };
+
   return {
     offer(waiting, nowMs) {
       const pool = pools.get(waiting.pool);
@@ -684,19 +716,26 @@ export function createDispatcher(
       const pool = pools.get(name);
       if (pool === undefined) return undefined;
       const { share, endpoints, queued } = pool;
-      const presence = pool.tenants.get(tenant) ?? { queued: 0, quietQueued: 0, sequences: 0 };
+      const presence = pool.tenants.get(tenant) ?? NO_PRESENCE;
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
       const quiet =
-        presence.queued === presence.quietQueued &&
+        presence.queued === presence.quietQueued + presence.parkedInTurn &&
         share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
+      const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
+      const isAtCap = atCap(tenant, nowMs);
+      const nobodyWaits = queued.size === pool.parking.size();
+      const looks =
+        !isAtCap && presence.queued === presence.parked && (nobodyWaits || (quiet && pool.quiet.size === 0));
+      const refused = refusalOf(pool, tenant, demand, looks ? choice : undefined, nowMs);
       return {
         quiet,
-        atCap: atCap(tenant, nowMs),
+        atCap: isAtCap,
         reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,
-        choice: endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs),
+        choice,
+        ...(refused !== undefined && { refused }),
       };
     },
     canServe: (name, within) => pools.get(name)?.endpoints.canServe(within) === true,

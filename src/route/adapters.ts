@@ -93,6 +93,8 @@ export interface AdapterPlan {
   surplus(nowMs: number): readonly { readonly endpoint: string; readonly adapter: string }[];
   isLoaded(endpoint: string, adapter: string): boolean;
   isLoading(endpoint: string, adapter: string): boolean;
+  /** A load of it failed there a moment ago: it is not tried again yet. */
+  isFailing(endpoint: string, adapter: string, nowMs: number): boolean;
   loadedOn(endpoint: string): Iterable<string>;
   /** Some endpoint has it. */
   isAnywhere(adapter: string): boolean;
@@ -350,6 +352,10 @@ export function createAdapterPlan(
     },
     isLoaded: (endpoint, adapter) => places.get(endpoint)?.loaded.has(adapter) === true,
     isLoading: (endpoint, adapter) => places.get(endpoint)?.loading.has(adapter) === true,
+    isFailing(endpoint, adapter, nowMs) {
+      const place = places.get(endpoint);
+      return place !== undefined && isBackingOff(place, adapter, nowMs);
+    },
     loadedOn: (endpoint) => places.get(endpoint)?.loaded.keys() ?? [],
     isAnywhere(adapter) {
       for (const { loaded } of places.values()) if (loaded.has(adapter)) return true;

@@ -19,7 +19,7 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from './choice/candidate.ts';
-import { type ChoiceReport, explainLeastLoaded } from './choice/explain.ts';
+import { type AdapterThere, type ChoiceReport, explainLeastLoaded, withAdapter } from './choice/explain.ts';
 import { createPoolRouter, type PoolRouter } from './choice/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from './choice/profiles.ts';
 import type { Ending } from './health/outcome.ts';
@@ -719,6 +719,17 @@ export function createPoolEndpoints(
   const hasAdapter = ({ url }: Member, adapter: string | undefined): boolean =>
     adapter === undefined || adapters === undefined || [...adapters.loadedOn(url)].includes(adapter);
 
+  const adapterState = (
+    plan: PoolAdapters,
+    url: string,
+    adapter: string,
+    nowMs: number,
+  ): AdapterThere['state'] => {
+    if (plan.isLoaded(url, adapter)) return 'loaded';
+    if (plan.isLoading(url, adapter)) return 'loading';
+    return plan.isFailing(url, adapter, nowMs) ? 'failing' : 'absent';
+  };
+
   const openCount = (): number => members.reduce((sum, member) => sum + (isServing(member) ? 1 : 0), 0);
   const healthyCount = (): number => members.reduce((sum, member) => sum + (member.healthy ? 1 : 0), 0);
 
@@ -787,6 +798,20 @@ export function createPoolEndpoints(
           borrows: demand.choice.slow,
         };
         report = router.explain(demand.choice, asks, nowMs);
+      }
+      const plan = demand.adapter === undefined ? undefined : adapters;
+      if (plan !== undefined && demand.adapter !== undefined) {
+        const name = demand.adapter;
+        const there = rows.map(
+          ({ member: { url, address, sequences }, refusals, room }): AdapterThere => ({
+            address,
+            sequences,
+            admitted: refusals.length === 0,
+            hasRoom: room === 'yes',
+            state: adapterState(plan, url, name, nowMs),
+          }),
+        );
+        report = withAdapter(report, there, plan.isLoadable(name));
       }
       return {
         ...report,

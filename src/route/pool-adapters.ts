@@ -35,6 +35,10 @@ export interface PoolAdapters {
   isLoaded(endpoint: string, adapter: string): boolean;
   /** It has been ordered and not been given up. */
   isLoading(endpoint: string, adapter: string): boolean;
+  isFailing(endpoint: string, adapter: string, nowMs: number): boolean;
+  /** Fairlane may load it. */
+  isLoadable(adapter: string): boolean;
+  isAnywhere(adapter: string): boolean;
   /** Adapters of the endpoint that requests may wait for. */
   loadedOn(endpoint: string): Iterable<string>;
   /** What the choice of an endpoint goes by. */
@@ -76,6 +80,7 @@ export function createPoolAdapters(orders: AdapterOrders, config: AdapterPlanCon
       plan.reconfigure(new Map(endpoints.map((endpoint) => [endpoint, max ?? 0])));
     },
     isUsed: () => adapters.size > 0,
+    isLoadable,
     ensure(name, candidates, nowMs) {
       const adapter = adapters.get(name);
       if (adapter === undefined || !isLoadable(name)) {

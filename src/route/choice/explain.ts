@@ -32,6 +32,56 @@ export interface ChoiceReport {
   readonly fallbacks: readonly string[];
   readonly promptTokens: number;
   readonly endpoints: readonly EndpointReport[];
+  /** Of the adapter that the request needs, where adapters are loaded and unloaded. */
+  readonly adapter?: AdapterFate;
+}
+
+/**
+ * `chosen` has it · it is being loaded there · it would be loaded there · it waits for room where it is · no endpoint has it and
+ * none may load it · its loads fail on every endpoint that could take the request.
+ */
+export type AdapterFate = 'loaded' | 'loading' | 'to-load' | 'waits' | 'nowhere' | 'failed';
+
+/** What is known of one endpoint and an adapter. */
+export interface AdapterThere {
+  readonly address: string;
+  readonly sequences: number;
+  readonly admitted: boolean;
+  readonly hasRoom: boolean;
+  readonly state: 'loaded' | 'loading' | 'failing' | 'absent';
+}
+
+/** The report with an adapter: only who has it may serve, and who could take the request may load it. */
+export function withAdapter(
+  report: ChoiceReport,
+  rows: readonly AdapterThere[],
+  isLoadable: boolean,
+): ChoiceReport {
+  const known = [...rows]
+    .filter(({ admitted }) => admitted)
+    .sort((a, b) => a.sequences - b.sequences)
+    .sort((a, b) => Number(b.address === report.chosen) - Number(a.address === report.chosen));
+  const able = known.filter(({ hasRoom }) => hasRoom);
+  const there = able.find(({ state }) => state === 'loaded');
+  const others = known.filter((one) => one !== there && one.state === 'loaded');
+  const next = ((): { readonly adapter: AdapterFate; readonly at?: AdapterThere } => {
+    if (there !== undefined) return { adapter: 'loaded', at: there };
+    if (!isLoadable) return { adapter: rows.some(({ state }) => state === 'loaded') ? 'waits' : 'nowhere' };
+    const loading = able.find(({ state }) => state === 'loading');
+    if (loading !== undefined) return { adapter: 'loading', at: loading };
+    const at = able.find(({ state }) => state === 'absent');
+    if (at !== undefined) return { adapter: 'to-load', at };
+    return { adapter: able.length === 0 ? 'waits' : 'failed' };
+  })();
+  const order = next.at === undefined ? [] : [next.at, ...(there === undefined ? [] : others)];
+  const places = new Map(order.map(({ address }, place) => [address, place]));
+  return {
+    ...report,
+    adapter: next.adapter,
+    chosen: next.at?.address,
+    fallbacks: order.slice(1).map(({ address }) => address),
+    endpoints: report.endpoints.map((endpoint) => ({ ...endpoint, place: places.get(endpoint.address) })),
+  };
 }
 
 /** @param asked its `room` is asked of every endpoint: it must change nothing. */
@@ -123,8 +173,18 @@ const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] =
   return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;
 };
 
+const AT_ADAPTER: Readonly<Partial<Record<AdapterFate, string>>> = {
+  loading: ', once the adapter is loaded there',
+  'to-load': ', once the adapter is loaded there; if all places are taken, one must come free first',
+};
+const WITHOUT_ADAPTER: Readonly<Partial<Record<AdapterFate, string>>> = {
+  nowhere:
+    'No engine has the adapter, and Fairlane may not load it: it needs a path, and its pool adaptersPerEndpoint.',
+  failed: 'Loading the adapter fails everywhere: the log has why, under adapter-failed.',
+};
+
 /** The report as a table for people: one line for each endpoint, the chosen one first. */
-export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
+export function explainText({ endpoints, promptTokens, chosen, adapter }: ChoiceReport): string {
   const header = [
     'endpoint',
     'place',
@@ -150,6 +210,9 @@ export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): 
       .map((cell, i) => cell.padEnd(widths[i] ?? 0))
       .join('  ')
       .trimEnd();
-  const verdict = chosen === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${chosen}`;
+  const verdict =
+    chosen === undefined
+      ? (WITHOUT_ADAPTER[adapter ?? 'loaded'] ?? 'No endpoint passes all filters now.')
+      : `Chosen: ${chosen}${AT_ADAPTER[adapter ?? 'loaded'] ?? ''}`;
   return [line(header), ...rows.map(line), '', verdict].join('\n');
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explainRequest, explanationText, questionOf } from '../../../src/admission/explain.ts';
+import type { AdapterConfig } from '../../../src/config/config.ts';
+import { createPoolAdapters } from '../../../src/route/pool-adapters.ts';
 import { createWorld, type World, type WorldOptions } from '../../support/life.ts';
 
 const body = (fields: object = {}): string =>
@@ -137,6 +139,137 @@ describe('what is explained of a request', () => {
     const [one] = placed(world).queue.choice.endpoints;
     expect(one?.scores.map(({ scorer }) => scorer)).toContain('prefix');
     expect(one?.filters.map(({ filter }) => filter)).toContain('room');
+  });
+});
+
+describe('a request that nobody takes now', () => {
+  /** Model `small` in pool main, which `secret` in pool spare stands in for. */
+  const withSpare: WorldOptions['change'] = (config) => {
+    const [main] = config.pools.values();
+    if (main === undefined) throw new Error('no pool');
+    const endpoints = [{ url: 'http://10.0.1.1:8000', host: '10.0.1.1', port: 8000 }];
+    return {
+      ...config,
+      pools: new Map([...config.pools, ['spare', { ...main, name: 'spare', endpoints }]]),
+      models: new Map(
+        [...config.models].map(([name, model]) => [
+          name,
+          name === 'small' ? { ...model, fallback: ['secret'] } : { ...model, pool: 'spare' },
+        ]),
+      ),
+    };
+  };
+
+  it('is refused as its client would be, with the endpoints that it was refused by', () => {
+    const world = createWorld();
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
+    const explanation = ask(world);
+    expect(explanation).toMatchObject({
+      kind: 'refused',
+      status: 503,
+      tried: { pool: 'main', queue: { refused: { reason: 'no-endpoint' } } },
+    });
+    const text = explanationText(explanation);
+    expect(text).toMatch(/^It would be refused with 503:\n\{.*no_healthy_endpoint/);
+    expect(text).toContain('turn     refused (no-endpoint)');
+    expect(text).toMatch(/10\.0\.0\.1:8000 +- +unhealthy/);
+  });
+
+  it('is refused when its tenant’s queue is full', () => {
+    const world = createWorld({ window: 1, limits: { maxQueued: 1 } });
+    send(world, 'b');
+    expect(ask(world)).toMatchObject({ kind: 'placed' });
+    send(world, 'a');
+    const explanation = ask(world);
+    expect(explanation).toMatchObject({ kind: 'refused', status: 429 });
+    // Before its body is read.
+    expect(explanation).not.toHaveProperty('tried');
+    expect(world.dispatcher.queued()).toBe(1);
+  });
+
+  it('is served by the fallback of its model, which says what was asked for', () => {
+    const world = createWorld({ change: withSpare });
+    expect(placed(world)).toMatchObject({ asked: 'small', model: 'small', pool: 'main' });
+    expect(explanationText(ask(world))).not.toContain('asked for');
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
+    expect(placed(world)).toMatchObject({ asked: 'small', model: 'secret', pool: 'spare' });
+    expect(explanationText(ask(world))).toContain('model    secret, asked for as small, in the pool spare');
+  });
+
+  it('is served by the fallback when its pool’s queue is full for everybody, as it then is', () => {
+    const world = createWorld({
+      change: (config) => ({ ...withSpare(config), queue: { ...config.queue, maxQueued: 1 } }),
+      window: 1,
+    });
+    send(world, 'b');
+    send(world, 'b');
+    expect(world.dispatcher.queued()).toBe(1);
+    expect(placed(world)).toMatchObject({ model: 'secret', pool: 'spare' });
+    send(world, 'a');
+    expect(world.endpointsOf('spare').inFlight()).toBe(1);
+  });
+});
+
+describe('a request for an adapter', () => {
+  const urls = ['http://10.0.0.1:8000', 'http://10.0.0.2:8000'];
+  const setup = () => {
+    const adapters = new Map<string, AdapterConfig>([
+      ['legal', { name: 'legal', base: 'small', path: '/legal' }],
+      ['given', { name: 'given', base: 'small' }],
+    ]);
+    const plan = createPoolAdapters({ load: () => undefined, suspect: () => undefined });
+    plan.reconfigure(urls, 1, adapters);
+    const change: WorldOptions['change'] = (config) => ({ ...twoEndpoints(config), adapters });
+    return { plan, world: createWorld({ adapters: plan, change }) };
+  };
+
+  it('has only endpoints that have it, where one with room has', () => {
+    const { plan, world } = setup();
+    plan.reported('http://10.0.0.2:8000', ['legal', 'given'], 0);
+    for (const model of ['legal', 'given']) {
+      const { choice } = placed(world, { model }).queue;
+      expect(choice).toMatchObject({ adapter: 'loaded', chosen: '10.0.0.2:8000', fallbacks: [] });
+      expect(choice.endpoints.map(({ place }) => place)).toEqual([undefined, 0]);
+    }
+    plan.reported('http://10.0.0.1:8000', ['legal'], 0);
+    expect(placed(world, { model: 'legal' }).queue.choice.fallbacks).toHaveLength(1);
+  });
+
+  it('says where it would be loaded, and loads nothing', () => {
+    const { plan, world } = setup();
+    const { choice } = placed(world, { model: 'legal' }).queue;
+    expect(choice).toMatchObject({ adapter: 'to-load', fallbacks: [] });
+    expect(explanationText(ask(world, { model: 'legal' }))).toMatch(
+      /Chosen: .*, once the adapter is loaded there/,
+    );
+    expect(plan.list().every(({ loaded, loading }) => loaded.length + loading.length === 0)).toBe(true);
+  });
+
+  it('waits for a load that is under way', () => {
+    const { plan, world } = setup();
+    plan.ensure('legal', ['http://10.0.0.2:8000'], 1_000);
+    expect(placed(world, { model: 'legal' }).queue.choice).toMatchObject({
+      adapter: 'loading',
+      chosen: '10.0.0.2:8000',
+    });
+  });
+
+  it('is refused when nobody has it and nobody may load it', () => {
+    const { world } = setup();
+    const explanation = ask(world, { model: 'given' });
+    expect(explanation).toMatchObject({ kind: 'refused', status: 503 });
+    expect(explanationText(explanation)).toContain('it needs a path');
+  });
+
+  it('is refused while its loads fail everywhere', () => {
+    const { plan, world } = setup();
+    for (const url of urls) {
+      plan.ensure('legal', [url], 900);
+      plan.loadFailed(url, 'legal', 900);
+    }
+    const explanation = ask(world, { model: 'legal' });
+    expect(explanation.kind === 'refused' && explanation.body).toContain('adapter_unavailable');
+    expect(explanationText(explanation)).toContain('adapter-failed');
   });
 });
 
