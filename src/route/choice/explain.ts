@@ -40,7 +40,7 @@ export interface ChoiceReport {
  * `chosen` has it · it is being loaded there · it would be loaded there · it waits for room where it is · no endpoint has it and
  * none may load it · its loads fail on every endpoint that could take the request.
  */
-export type AdapterFate = 'loaded' | 'loading' | 'to-load' | 'waits' | 'nowhere' | 'failed';
+type AdapterFate = 'loaded' | 'loading' | 'to-load' | 'waits' | 'nowhere' | 'failed';
 
 /** What is known of one endpoint and an adapter. */
 export interface AdapterThere {
