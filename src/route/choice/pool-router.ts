@@ -100,8 +100,14 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
     ended({ prompt }, candidate) {
       if (prompt !== undefined && isHere(candidate)) index.touch(candidate.slot, prompt.blocks);
     },
-    explain: (request, asks, nowMs) =>
-      explain(candidates, ask(request, asks, nowMs), weightsFor(profile, request), turn),
+    explain(request, asks, nowMs) {
+      const asked = ask(request, asks, nowMs);
+      const weights = weightsFor(profile, request);
+      const own = explain(candidates, asked, weights, turn);
+      return own.chosen === undefined && asked.isolate && asks.borrows === true
+        ? explain(candidates, { ...asked, isolate: false }, weights, turn)
+        : own;
+    },
     setProfile(next) {
       profile = next;
     },
