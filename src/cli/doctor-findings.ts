@@ -58,7 +58,7 @@ function* poolFindings(name: string, pool: Fields): Generator<Finding> {
   const drained = draining.length === 0 ? '' : `, ${draining.length} drained`;
   yield found(
     healthy === endpoints && (serving > 0 || endpoints === 0) ? 'ok' : 'problem',
-    `pool ${name}: ${serving} of ${counted(endpoints, 'endpoint')} ${serving === 1 ? 'takes' : 'take'} requests${drained}`,
+    `pool ${name}: endpoints that take requests: ${serving} of ${endpoints}${drained}`,
   );
   for (const [url, drain] of draining) {
     const left =

@@ -237,7 +237,7 @@ async function checkService(
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description(
-      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows. Exit code 1 if there is a problem.',
+      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows, drains, adapters, canaries and shadows. Exit code 1 if there is a problem.',
     )
     .requiredOption('-c, --config <file>', 'configuration (YAML)')
     .action(async ({ config: path }: { config: string }) => {

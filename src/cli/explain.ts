@@ -12,7 +12,7 @@ interface Options {
   readonly config: string;
   readonly tenant: string;
   readonly route: EngineRoute;
-  readonly header: readonly string[];
+  readonly header?: readonly string[];
   readonly json?: true;
 }
 
@@ -50,15 +50,14 @@ export function explainCommand(): Command {
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',
-      (value: string, before: readonly string[]) => [...before, value],
-      [],
+      (value: string, before: readonly string[] = []) => [...before, value],
     )
     .option('--json', 'print the answer as JSON')
     .action(async (path: string, options: Options) => {
       const question = {
         tenant: options.tenant,
         path: ROUTES[options.route].path,
-        headers: headersOf(options.header),
+        headers: headersOf(options.header ?? []),
         body: await requestText(path),
       };
       const response = await command(commandAddress(options.config), '/explain', JSON.stringify(question));

@@ -11,7 +11,7 @@ const B = 'http://10.0.0.2:8000';
 describe('what doctor says of a running service', () => {
   it('is the endpoints that take requests, and each one’s window', () => {
     expect(of({ pools: { main: { healthy: 1, endpoints: 1, windows: { [A]: healthy } } } })).toEqual([
-      'ok pool main: 1 of 1 endpoint takes requests',
+      'ok pool main: endpoints that take requests: 1 of 1',
       `ok pool main, ${A}: vllm, window 8 by gauges`,
     ]);
   });
@@ -20,7 +20,7 @@ describe('what doctor says of a running service', () => {
     const dead = { ...healthy, state: 'dead for 4 s: GET /health: 500' };
     const bad = { ...healthy, ejected: true, broken: ['legal'], gauges: 'GET /metrics: 404', by: 'ttft' };
     expect(of({ pools: { main: { healthy: 1, endpoints: 2, windows: { [A]: dead, [B]: bad } } } })).toEqual([
-      'problem pool main: 1 of 2 endpoints takes requests',
+      'problem pool main: endpoints that take requests: 1 of 2',
       `problem pool main, ${A}: dead for 4 s: GET /health: 500`,
       `ok pool main, ${A}: vllm, window 8 by gauges`,
       `warning pool main, ${B}: kept out, because requests failed there`,
@@ -35,10 +35,10 @@ describe('what doctor says of a running service', () => {
         pools: { main: { healthy: 2, endpoints: 2, draining, windows: { [A]: healthy, [B]: healthy } } },
       });
     const some = drained({ [B]: { empty: false, inFlight: 3 } });
-    expect(some[0]).toBe('ok pool main: 1 of 2 endpoints takes requests, 1 drained');
+    expect(some[0]).toBe('ok pool main: endpoints that take requests: 1 of 2, 1 drained');
     expect(some[1]).toMatch(/^warning .*10\.0\.0\.2:8000: drained, 3 requests left; .*--undo/);
     const all = drained({ [A]: { empty: true, inFlight: 0 }, [B]: { empty: true, inFlight: 0 } });
-    expect(all[0]).toBe('problem pool main: 0 of 2 endpoints take requests, 2 drained');
+    expect(all[0]).toBe('problem pool main: endpoints that take requests: 0 of 2, 2 drained');
     expect(all[1]).toContain('drained, empty');
   });
 
