@@ -215,7 +215,11 @@ const round = (value: number): string => String(Math.round(value));
 
 function limitsText({ requests, tokens, month }: Placed['limits']): string {
   const parts = Object.entries({ requests, tokens, 'tokens this month': month }).flatMap(([what, view]) =>
-    view === undefined ? [] : [`${round(view.remaining)} of ${round(view.limit)} ${what} left`],
+    view === undefined
+      ? []
+      : [
+          `${round(view.remaining)} of ${round(view.limit)} ${what} left${view.remaining < 1 ? ' (429 for now)' : ''}`,
+        ],
   );
   return parts.length === 0 ? 'no limits' : parts.join(', ');
 }

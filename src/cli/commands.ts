@@ -10,7 +10,7 @@ export function commandAddress(configPath: string): HostPort {
   const { metrics } = loadOrThrow(configPath, process.env).config.service;
   if (!isLoopback(metrics.host)) {
     throw new UserError(
-      `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 (endpoints can be drained by pools.NAME.drain too)`,
+      `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 and restart the service (pools.NAME.drain drains without a command)`,
     );
   }
   return metrics;

@@ -87,6 +87,8 @@ describe('what is explained of a request', () => {
     for (let i = 0; i < 20; i += 1) expect(placed(world)).toEqual(first);
     expect(first.limits).toMatchObject({ requests: { remaining: 1 }, tokens: { remaining: 1_000 } });
     expect(explanationText(first)).toContain('1 of 1 requests left, 1000 of 1000 tokens left');
+    const spent = { ...first, limits: { requests: { limit: 1, remaining: 0.4, resetMs: 9 } } };
+    expect(explanationText(spent)).toContain('0 of 1 requests left (429 for now)');
     expect(world.records).toEqual([]);
     expect([...world.occupancy.rows()]).toEqual([]);
     expect(world.dispatcher.queued()).toBe(0);
