@@ -50,7 +50,7 @@ export function explainCommand(): Command {
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',
-      (value: string, before: readonly string[] = []) => [...before, value],
+      (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
     )
     .option('--json', 'print the answer as JSON')
     .action(async (path: string, options: Options) => {
@@ -60,8 +60,8 @@ export function explainCommand(): Command {
         headers: headersOf(options.header ?? []),
         body: await requestText(path),
       };
-      const response = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
-      const answer = (await response.json()) as Explanation & { readonly error?: string };
+      const told = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
+      const answer = told as Explanation & { readonly error?: string };
       if (answer.error !== undefined) throw new UserError(answer.error);
       console.log(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
       if (answer.kind === 'refused') process.exitCode = 2;
