@@ -942,7 +942,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       tell({ kind: 'config-refused', problems: [error instanceof Error ? error.message : String(error)] });
       return;
     }
-    const restart = restartNeeded(config, next);
+    const restart = restartNeeded(initial, next);
     const limitsChanged = JSON.stringify(config.rateLimit) !== JSON.stringify(next.rateLimit);
     config = next;
     resolved = addresses;

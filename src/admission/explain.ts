@@ -23,6 +23,8 @@ export interface Question {
 interface Placed {
   readonly kind: 'placed';
   readonly tenant: string;
+  /** As the client names it. */
+  readonly asked: string;
   /** That serves it: the one that was asked for, its canary, or a fallback. */
   readonly model: string;
   readonly pool: string;
@@ -48,13 +50,12 @@ export type Explanation =
       readonly status: number;
       /** As the client would get it. */
       readonly body: string;
+      /** Where it was refused: absent if that was before any endpoint was looked at. */
+      readonly tried?: Placed;
     }
   | Placed;
 
-interface Place {
-  readonly waiting: Parameters<Dispatcher['offer']>[0];
-  readonly queue: QueueReport;
-}
+type Offered = Parameters<Dispatcher['offer']>[0];
 
 const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
@@ -88,7 +89,7 @@ const wouldBe = (rollouts: Rollouts): Rollouts => ({
 /** @throws if the request is neither refused nor placed: a bug. */
 export function explainRequest(context: LifeContext, question: Question, nowMs: number): Explanation {
   let refused: DirectResponse | undefined;
-  let placed: Place | undefined;
+  const offered: Offered[] = [];
   const dry: LifeContext = {
     ...context,
     tenants: {
@@ -101,13 +102,12 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
     rollouts: wouldBe(context.rollouts),
     dispatcher: {
       ...context.dispatcher,
-      offer(waiting, atMs) {
-        const queue = context.dispatcher.explain(waiting, atMs);
-        if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);
-        const { refusal: reason } = queue;
-        // Of what is refused the first is told: it is what was asked for.
-        if (reason === undefined || placed === undefined) placed = { waiting, queue };
-        return reason === undefined ? QUEUED : { kind: 'refused', reason, retryAfterMs: 0 };
+      offer(waiting) {
+        offered.push(waiting);
+        const reason = context.dispatcher.explain(waiting, nowMs)?.refusal;
+        return reason === undefined
+          ? QUEUED
+          : { kind: 'refused', reason, retryAfterMs: context.dispatcher.retryAfterMs(waiting.pool) };
       },
     },
     occupancy: createOccupancy(),
@@ -140,16 +140,38 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   );
   life.body(body, nowMs);
   life.streamEnded(nowMs);
-  if (placed === undefined && refused !== undefined)
-    return { kind: 'refused', status: refused.status, body: refused.body };
-  if (placed === undefined) throw new Error('the request is neither refused nor offered');
-  const { waiting, queue } = placed;
-  const { tenant, pool, lane, cost, demand } = waiting;
+  if (refused !== undefined) {
+    // Of several that refuse it, the client is told of the first.
+    const [first] = offered;
+    const { status, body: text } = refused;
+    return {
+      kind: 'refused',
+      status,
+      body: text,
+      ...(first !== undefined && { tried: placedAt(context, first, askedOf(body), nowMs) }),
+    };
+  }
+  const last = offered.at(-1);
+  if (last === undefined) throw new Error('the request is neither refused nor offered');
+  return placedAt(context, last, askedOf(body), nowMs);
+}
+
+/** @param body that was parsed before. */
+function askedOf(body: Uint8Array): string {
+  const { model } = JSON.parse(Buffer.from(body).toString()) as { readonly model?: unknown };
+  return typeof model === 'string' ? model : '';
+}
+
+function placedAt(context: LifeContext, offered: Offered, asked: string, nowMs: number): Placed {
+  const { tenant, pool, lane, cost, demand } = offered;
+  const queue = context.dispatcher.explain(offered, nowMs);
+  if (queue === undefined) throw new Error(`there is no pool ${pool}`);
   const limits = context.tenants.get(tenant)?.limits;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
   return {
     kind: 'placed',
     tenant,
+    asked,
     model: demand.model ?? '',
     pool,
     lane,
@@ -195,15 +217,19 @@ const round = (value: number): string => String(Math.round(value));
 
 function limitsText({ requests, tokens, month }: Placed['limits']): string {
   const parts = Object.entries({ requests, tokens, 'tokens this month': month }).flatMap(([what, view]) =>
-    view === undefined ? [] : [`${round(view.remaining)} of ${round(view.limit)} ${what} left`],
+    view === undefined
+      ? []
+      : [
+          `${round(view.remaining)} of ${round(view.limit)} ${what} left${view.remaining < 1 ? ' (429 for now)' : ''}`,
+        ],
   );
   return parts.length === 0 ? 'no limits' : parts.join(', ');
 }
 
 function turnOf({ queue, tenant }: Placed): string {
-  const { refusal, quiet, atCap, queued, queuedOfTenant, reserve } = queue;
+  const { quiet, atCap, queued, queuedOfTenant, reserve } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
-  if (refusal !== undefined) return `would be refused now: ${refusal}; ${waiting}`;
+  if (queue.refusal !== undefined) return `refused (${queue.refusal}); ${waiting}`;
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;
   if (quiet) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
   return `in turn; ${waiting}; slots kept free for quiet tenants: ${reserve}`;
@@ -212,13 +238,14 @@ function turnOf({ queue, tenant }: Placed): string {
 /** For people. */
 export function explanationText(explanation: Explanation): string {
   if (explanation.kind === 'refused') {
-    return `It would be refused with ${explanation.status}:\n${explanation.body}`;
+    const { status, body, tried } = explanation;
+    return `It would be refused with ${status}:\n${body}${tried === undefined ? '' : `\n\n${explanationText(tried)}`}`;
   }
-  const { tenant, model, pool, lane, promptTokens, totalTokens, sequences, cost, limits, queue } =
+  const { tenant, asked, model, pool, lane, promptTokens, totalTokens, sequences, cost, limits, queue } =
     explanation;
   return [
     `tenant   ${tenant}: ${limitsText(limits)}`,
-    `model    ${model}, in the pool ${pool}, lane ${lane}`,
+    `model    ${model}${asked === model ? '' : `, asked for as ${asked}`}, in the pool ${pool}, lane ${lane}`,
     `size     ${round(promptTokens)} prompt tokens, ${round(totalTokens)} with the predicted output; sequences: ${sequences}; cost ${round(cost)}`,
     `turn     ${turnOf(explanation)}`,
     '',

@@ -10,7 +10,7 @@ export function commandAddress(configPath: string): HostPort {
   const { metrics } = loadOrThrow(configPath, process.env).config.service;
   if (!isLoopback(metrics.host)) {
     throw new UserError(
-      `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 (endpoints can be drained by pools.NAME.drain too)`,
+      `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 and restart the service (pools.NAME.drain drains without a command)`,
     );
   }
   return metrics;
@@ -25,12 +25,20 @@ export async function ask({ host, port }: HostPort, path: string, init: RequestI
   }
 }
 
-export async function command(service: HostPort, path: string, body?: string): Promise<Response> {
+/** @returns its answer's JSON. */
+export async function command(service: HostPort, path: string, body?: string): Promise<unknown> {
   const response = await ask(service, path, {
     method: 'POST',
     headers: { [COMMAND_HEADER]: 'on' },
     ...(body !== undefined && { body }),
   });
-  if (response.status === 403) throw new UserError((await response.text()).trim());
-  return response;
+  const text = await response.text();
+  if (response.status === 403) throw new UserError(text.trim());
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new UserError(
+      `what answers on ${service.host}:${service.port} is no Fairlane that knows this command: is it service.metrics of the running service?`,
+    );
+  }
 }

@@ -8,9 +8,9 @@ import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { probeHelp } from '../engine/http-help.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
 import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
+import { adapterFindings, healthFindings, type Level } from './doctor-findings.ts';
 import { askServing } from './grpc-health.ts';
 
-type Level = 'ok' | 'warning' | 'problem';
 type Tell = (level: Level, text: string) => void;
 
 const SERVICE_TIMEOUT_MS = 2_000;
@@ -19,12 +19,13 @@ const HEALTH_TIMEOUT_MS = 5_000;
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
 const coloured = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
 
+/** @returns the models and adapters that it lists; undefined: unknown. */
 async function checkEngine(
   pool: PoolConfig,
   endpoint: EndpointConfig,
   config: Config,
   tell: Tell,
-): Promise<void> {
+): Promise<readonly string[] | undefined> {
   const where = `pool ${pool.name}, ${endpoint.url}`;
   const timeoutMs = Math.max(pool.health.timeoutMs, HEALTH_TIMEOUT_MS);
   const identity: Identity =
@@ -40,7 +41,7 @@ async function checkEngine(
         ? `${where}: ${health.detail}; ask again when it is ready`
         : `${where}: ${health.detail}; is the engine running, and is the path right (pools.${pool.name}.health.path)?`,
     );
-    return;
+    return undefined;
   }
   tell('ok', `${where}: ${health.detail}`);
   if (adapter === undefined) {
@@ -71,6 +72,13 @@ async function checkEngine(
     );
   } else tell('ok', `${where}: serves ${models.join(', ')}`);
 
+  if (pool.adaptersPerEndpoint !== undefined && adapter !== undefined && adapter.lora.load === undefined) {
+    tell(
+      'problem',
+      `${where}: Fairlane loads no adapters into ${adapter.title}; remove pools.${pool.name}.adaptersPerEndpoint`,
+    );
+  }
+
   const page = adapter === undefined ? undefined : await askServerInfo(endpoint, adapter, timeoutMs);
   checkSequences(pool, endpoint, adapter?.info?.maxSequences(page), tell);
   const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
@@ -82,7 +90,7 @@ async function checkEngine(
       'problem',
       `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
     );
-    return;
+    return models;
   }
   if (gauges.kind === 'unusable') {
     const auto = pool.windowPerEndpoint === 'auto';
@@ -90,7 +98,7 @@ async function checkEngine(
       auto ? 'warning' : 'ok',
       `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or windowPerEndpoint to what the engine runs at once' : ''}`,
     );
-    return;
+    return models;
   }
   const { gauges: now } = gauges.report;
   tell('ok', `${where}: ${reportText(gauges.report, adapter?.info?.kvCapacityTokens?.(page))}`);
@@ -101,6 +109,7 @@ async function checkEngine(
     );
   }
   await checkHelp(pool, endpoint, ADAPTERS[gauges.report.kind], models?.[0], tell);
+  return models;
 }
 
 /** @param ofPage KV cache by the engine's own page, in tokens, for when its metrics do not say it. */
@@ -169,29 +178,6 @@ interface ServiceHealth {
   readonly status?: string;
   /** `connected` or `away`; absent without Redis. */
   readonly redis?: string;
-  readonly pools?: Readonly<
-    Record<
-      string,
-      {
-        readonly healthy?: number;
-        readonly endpoints?: number;
-        readonly windows?: Readonly<
-          Record<
-            string,
-            {
-              window?: number;
-              by?: string;
-              state?: string;
-              engine?: string;
-              gauges?: string;
-              ejected?: boolean;
-              broken?: readonly string[];
-            }
-          >
-        >;
-      }
-    >
-  >;
 }
 
 /** Whether Envoy could ask it. */
@@ -225,6 +211,7 @@ async function checkService(
   let health: ServiceHealth;
   try {
     health = JSON.parse(answer.body) as ServiceHealth;
+    if (typeof health !== 'object' || health === null) throw new Error('it is no object');
   } catch {
     tell('problem', `${host}:${port} answers, but is no Fairlane: choose another service.metrics`);
     return;
@@ -243,32 +230,14 @@ async function checkService(
         : 'Redis: away; limits are decided alone with redis.failureShare of each, the service logs why',
     );
   }
-  for (const [pool, { healthy = 0, endpoints = 0, windows = {} }] of Object.entries(health.pools ?? {})) {
-    tell(
-      healthy === endpoints ? 'ok' : 'problem',
-      `pool ${pool}: ${healthy} of ${endpoints} endpoints are in the rotation`,
-    );
-    for (const [url, { window = 0, by = '', state = '', engine, gauges, ejected, broken }] of Object.entries(
-      windows,
-    )) {
-      if (state !== '' && !state.startsWith('healthy')) tell('problem', `pool ${pool}, ${url}: ${state}`);
-      if (ejected === true) tell('warning', `pool ${pool}, ${url}: kept out, because requests failed there`);
-      for (const model of broken ?? []) {
-        tell('warning', `pool ${pool}, ${url}: ${model} is broken there: requests of several tenants failed`);
-      }
-      tell(
-        gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
-        `pool ${pool}, ${url}: ${engine === undefined ? '' : `${engine}, `}window ${window} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
-      );
-    }
-  }
+  for (const { level, text } of healthFindings(health)) tell(level, text);
 }
 
 /** `fairlane doctor`: what is wrong between the configuration, the engines and a running service. */
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description(
-      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows. Exit code 1 if there is a problem.',
+      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows, drains, adapters, canaries and shadows. Exit code 1 if there is a problem.',
     )
     .requiredOption('-c, --config <file>', 'configuration (YAML)')
     .action(async ({ config: path }: { config: string }) => {
@@ -287,7 +256,9 @@ export function doctorCommand(): Command {
       for (const warning of warnings) tell('warning', warning);
       tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
       for (const pool of config.pools.values()) {
-        for (const endpoint of pool.endpoints) await checkEngine(pool, endpoint, config, tell);
+        const served: (readonly string[] | undefined)[] = [];
+        for (const endpoint of pool.endpoints) served.push(await checkEngine(pool, endpoint, config, tell));
+        for (const { level, text } of adapterFindings(config, pool, served)) tell(level, text);
       }
       await checkService(config.service, tell);
       process.exit(problems === 0 ? 0 : 1);

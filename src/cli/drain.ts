@@ -17,7 +17,7 @@ function textOf(answer: DrainAnswer, url: string): string {
     case 'still':
       return `${url} stays drained: the configuration says so (pools.NAME.drain)`;
     case 'unknown':
-      throw new UserError(`the service has no endpoint ${url}`);
+      throw new UserError(`the service has no endpoint ${url}: give one of pools.NAME.endpoints`);
   }
 }
 
@@ -51,8 +51,7 @@ export function drainCommand(): Command {
       const { url } = read.endpoint;
       const metrics = commandAddress(options.config);
       const query = new URLSearchParams({ endpoint: url, ...(options.undo === true && { undo: 'on' }) });
-      const response = await command(metrics, `/drain?${query.toString()}`);
-      const answer = (await response.json()) as DrainAnswer;
+      const answer = (await command(metrics, `/drain?${query.toString()}`)) as DrainAnswer;
       console.log(textOf(answer, url));
       if (answer.kind === 'draining' && answer.last) {
         console.error('fairlane: warning: its pool has no other endpoint: requests now get a 503');

@@ -13,7 +13,7 @@ interface Options {
   readonly config: string;
   readonly tenant: string;
   readonly route: EngineRoute;
-  readonly header: readonly string[];
+  readonly header?: readonly string[];
   readonly json?: true;
 }
 
@@ -57,19 +57,18 @@ export function explainCommand(): Command {
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',
-      (value: string, before: readonly string[]) => [...before, value],
-      [],
+      (value: string, before: readonly string[] | undefined) => [...(before ?? []), value],
     )
     .option('--json', 'print the answer as JSON')
     .action(async (path: string, options: Options) => {
       const question = {
         tenant: options.tenant,
         path: ROUTES[options.route].path,
-        headers: headersOf(options.header),
+        headers: headersOf(options.header ?? []),
         body: await requestText(path),
       };
-      const response = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
-      const answer = (await response.json()) as Explanation & { readonly error?: string };
+      const told = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
+      const answer = told as Explanation & { readonly error?: string };
       if (answer.error !== undefined) throw new UserError(answer.error);
       console.log(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
       if (answer.kind === 'refused') process.exitCode = 2;

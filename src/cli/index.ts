@@ -35,6 +35,16 @@ const program = new Command('fairlane')
 
 for (const command of program.commands) command.copyInheritedSettings(program);
 
+const SERVING = new Set(['start', 'serve', 'simulate']);
+program.hook('preAction', (_, action) => {
+  if (SERVING.has(action.name())) return;
+  // Whoever reads has enough, as `head` does: the end is that of a process that SIGPIPE ended.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(141);
+  });
+});
+
 program.parseAsync().catch((error: unknown) => {
   console.error(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

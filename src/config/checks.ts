@@ -224,7 +224,9 @@ export function checkReferences({ root, report, hide }: Check): void {
     const canary = at(settings, 'canary', 'model');
     const path = ['models', model, 'canary', 'model'];
     if (canary === model) report.problem(path, 'is the model itself; name another version');
-    else mustExist('model', models, path, canary);
+    else if (typeof canary === 'string' && !models.includes(canary) && names('adapters').includes(canary)) {
+      report.problem(path, 'is an adapter, and a canary may not be one; name a model');
+    } else mustExist('model', models, path, canary);
     mustExist('pool', pools, ['models', model, 'shadow', 'pool'], at(settings, 'shadow', 'pool'));
   }
   const named = new Set(
@@ -288,7 +290,9 @@ function checkAliases(
     (model) => known.has(model) || (discovering ? undefined : false),
   );
   if (loaded.kind === 'ok') return;
-  for (const { path, message } of loaded.problems) report.problem(path, hide(message));
+  for (const { path, message, unknown = '' } of loaded.problems) {
+    report.problem(path, hide(`${message}${unknown === '' ? '' : didYouMean(unknown, models)}`));
+  }
 }
 
 type MustExist = (noun: string, known: readonly string[], path: Path, name: unknown) => void;

@@ -211,7 +211,7 @@ export function loadLimits(
   const domains = new Map<string, DescriptorNode & OpenNode>();
   for (const { name, text } of files) {
     try {
-      const root: unknown = parseYaml(text, { maxAliasCount: 100 });
+      const root: unknown = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' });
       if (!isMapping(root)) throw new LimitsError('error loading config file: the file is no mapping');
       checkKeys(root, 0);
       const domain = textOf(root, 'domain');

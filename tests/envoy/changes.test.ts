@@ -1,5 +1,8 @@
 /** New versions and other names of models, with a real Envoy and two engines. */
-import { writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -187,6 +190,18 @@ describe('explain', () => {
     expect([encoded.code, encoded.stderr]).toEqual([1, expect.stringContaining('is not UTF-8')]);
     const header = await question(file('{}'), '--tenant', 'quiet', '--header', 'nothing');
     expect([header.code, header.stderr]).toEqual([1, expect.stringContaining('must be NAME: VALUE')]);
+  }, 30_000);
+
+  it('says that who answers is no Fairlane', async () => {
+    const stranger = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+    await once(stranger, 'listening');
+    const path = join(dirname(stack.configPath), 'stranger.yaml');
+    const { port } = stranger.address() as AddressInfo;
+    const text = readFileSync(stack.configPath, 'utf8');
+    writeFileSync(path, text.replace(new URL(stack.metricsUrl).host, `127.0.0.1:${port}`));
+    const { code, stderr } = await question(file(chatBody({})), '--tenant', 'quiet', '--config', path);
+    stranger.close();
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/no Fairlane .* is it service\.metrics/)]);
   }, 30_000);
 
   it('takes no question that is none, too large, or from a web page', async () => {

@@ -44,6 +44,8 @@ export interface Aliases {
 interface AliasProblem {
   readonly path: readonly (string | number)[];
   readonly message: string;
+  /** The name that nothing serves. */
+  readonly unknown?: string;
 }
 
 export type LoadedAliases =
@@ -59,6 +61,12 @@ const shown = (path: readonly string[], back: string): string =>
     ...(path.length > SHOWN_OF_CIRCLE ? ['…'] : []),
     quote(back),
   ].join(' → ');
+
+const nothingServes = (path: AliasProblem['path'], name: string): AliasProblem => ({
+  path,
+  message: `no pool serves ${quote(name)}; name a model that one does`,
+  unknown: name,
+});
 
 /** @param exists undefined: an engine may announce it. */
 export function loadAliases(
@@ -81,7 +89,7 @@ export function loadAliases(
     } else if (exists(alias) === true) {
       problems.push({ path, message: "is a model's own name; choose another for the alias" });
     } else if (exists(name) === false) {
-      problems.push({ path, message: `no pool serves ${quote(name)}; name a model that one does` });
+      problems.push(nothingServes(path, name));
     } else models.set(alias, name);
   }
   const modelOf = (name: string): string => models.get(name) ?? name;
@@ -92,7 +100,7 @@ export function loadAliases(
       if (modelOf(other) === name) {
         problems.push({ path, message: `${quote(other)} is the same model; name another` });
       } else if (!aliases.has(other) && exists(other) === false) {
-        problems.push({ path, message: `no pool serves ${quote(other)}; name a model that one does` });
+        problems.push(nothingServes(path, other));
       }
     });
   }

@@ -85,6 +85,8 @@ describe('what is explained of a request', () => {
     for (let i = 0; i < 20; i += 1) expect(placed(world)).toEqual(first);
     expect(first.limits).toMatchObject({ requests: { remaining: 1 }, tokens: { remaining: 1_000 } });
     expect(explanationText(first)).toContain('1 of 1 requests left, 1000 of 1000 tokens left');
+    const spent = { ...first, limits: { requests: { limit: 1, remaining: 0.4, resetMs: 9 } } };
+    expect(explanationText(spent)).toContain('0 of 1 requests left (429 for now)');
     expect(world.records).toEqual([]);
     expect([...world.occupancy.rows()]).toEqual([]);
     expect(world.dispatcher.queued()).toBe(0);
@@ -127,12 +129,12 @@ describe('what is explained of a request', () => {
     send(world, 'a');
     expect(placed(world).queue.refusal).toBeUndefined();
     send(world, 'a');
-    expect(placed(world).queue.refusal).toBe('queue-full');
-    expect(explanationText(ask(world))).toContain('would be refused now: queue-full');
+    expect(ask(world)).toMatchObject({ kind: 'refused', tried: { queue: { refusal: 'queue-full' } } });
+    expect(explanationText(ask(world))).toContain('turn     refused (queue-full)');
     send(world, 'a');
     expect(world.dispatcher.queued()).toBe(1);
     endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
-    expect(placed(world).queue.refusal).toBe('no-endpoint');
+    expect(ask(world)).toMatchObject({ kind: 'refused', tried: { queue: { refusal: 'no-endpoint' } } });
   });
 
   it('is the refusal that the client would get', () => {
@@ -158,48 +160,71 @@ describe('what is explained of a request', () => {
   });
 });
 
-describe('what is explained where the queue of the model takes nobody', () => {
+describe('a request that nobody takes now', () => {
+  /** Model `small` in pool main, which `secret` in pool spare stands in for. */
   const withSpare: WorldOptions['change'] = (config) => {
     const [main] = config.pools.values();
     if (main === undefined) throw new Error('no pool');
-    const url = 'http://10.0.0.9:8000';
-    const spare = { ...main, name: 'spare', endpoints: [{ url, host: '10.0.0.9', port: 8000 }] };
-    const cost = config.cost;
+    const endpoints = [{ url: 'http://10.0.1.1:8000', host: '10.0.1.1', port: 8000 }];
     return {
       ...config,
-      queue: { ...config.queue, maxQueued: 0 },
-      pools: new Map([...config.pools, ['spare', spare]]),
-      models: new Map([
-        ['small', { name: 'small', pool: 'main', cost, fallback: ['other'] }],
-        ['other', { name: 'other', pool: 'spare', cost, fallback: [] }],
-      ]),
+      pools: new Map([...config.pools, ['spare', { ...main, name: 'spare', endpoints }]]),
+      models: new Map(
+        [...config.models].map(([name, model]) => [
+          name,
+          name === 'small' ? { ...model, fallback: ['secret'] } : { ...model, pool: 'spare' },
+        ]),
+      ),
     };
   };
 
-  it('is the fallback that it would go to', () => {
-    const world = createWorld({ change: withSpare, window: 1 });
-    expect(placed(world)).toMatchObject({ model: 'small', pool: 'main' });
-    send(world, 'a');
-    const first = placed(world);
-    expect(first).toMatchObject({ model: 'other', pool: 'spare' });
-    expect(first.queue.choice.chosen).toBe('10.0.0.9:8000');
-    send(world, 'a');
-    expect(world.endpointsOf('spare').inFlight()).toBe(1);
-    expect([...world.occupancy.rows()].map(({ model }) => model).sort()).toEqual(['other', 'small']);
+  it('is refused as its client would be, with the endpoints that it was refused by', () => {
+    const world = createWorld();
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
+    const explanation = ask(world);
+    expect(explanation).toMatchObject({
+      kind: 'refused',
+      status: 503,
+      tried: { pool: 'main', queue: { refusal: 'no-endpoint' } },
+    });
+    const text = explanationText(explanation);
+    expect(text).toMatch(/^It would be refused with 503:\n\{.*no_healthy_endpoint/);
+    expect(text).toContain('turn     refused (no-endpoint)');
+    expect(text).toMatch(/10\.0\.0\.1:8000 +- +unhealthy/);
   });
 
-  it('is the refusal, and what there is of the model that was asked for, when nothing takes it', () => {
-    const world = createWorld({ change: withSpare, window: 1 });
-    for (let i = 0; i < 2; i += 1) send(world, 'a');
-    const last = placed(world);
-    expect(last).toMatchObject({ model: 'small', pool: 'main', queue: { refusal: 'queue-full' } });
-    expect(explanationText(last)).toContain('would be refused now: queue-full');
-    expect(explanationText(last)).toContain('window full');
-    const { life, said } = world.open();
-    const head = { method: 'POST', path: '/v1/chat/completions', tenant: 'a', requestId: 'r' };
-    life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
-    life.body(Buffer.from(body()), 1_000);
-    expect(said.at(-1)).toMatchObject({ kind: 'respond', response: { status: 503 } });
+  it('is refused when its tenant’s queue is full', () => {
+    const world = createWorld({ window: 1, limits: { maxQueued: 1 } });
+    send(world, 'b');
+    expect(ask(world)).toMatchObject({ kind: 'placed' });
+    send(world, 'a');
+    const explanation = ask(world);
+    expect(explanation).toMatchObject({ kind: 'refused', status: 429 });
+    // Before its body is read.
+    expect(explanation).not.toHaveProperty('tried');
+    expect(world.dispatcher.queued()).toBe(1);
+  });
+
+  it('is served by the fallback of its model, which says what was asked for', () => {
+    const world = createWorld({ change: withSpare });
+    expect(placed(world)).toMatchObject({ asked: 'small', model: 'small', pool: 'main' });
+    expect(explanationText(ask(world))).not.toContain('asked for');
+    world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
+    expect(placed(world)).toMatchObject({ asked: 'small', model: 'secret', pool: 'spare' });
+    expect(explanationText(ask(world))).toContain('model    secret, asked for as small, in the pool spare');
+  });
+
+  it('is served by the fallback when its pool’s queue is full for everybody, as it then is', () => {
+    const world = createWorld({
+      change: (config) => ({ ...withSpare(config), queue: { ...config.queue, maxQueued: 1 } }),
+      window: 1,
+    });
+    send(world, 'b');
+    send(world, 'b');
+    expect(world.dispatcher.queued()).toBe(1);
+    expect(placed(world)).toMatchObject({ model: 'secret', pool: 'spare' });
+    send(world, 'a');
+    expect(world.endpointsOf('spare').inFlight()).toBe(1);
   });
 });
 

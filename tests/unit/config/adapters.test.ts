@@ -62,7 +62,7 @@ describe('an adapter', () => {
     [
       'a canary',
       put(settings({ legal }), 'models.llama.canary', { model: 'legal' }),
-      'models.llama.canary.model: there is no model "legal"',
+      'models.llama.canary.model: is an adapter, and a canary may not be one',
     ],
     [
       'no place',

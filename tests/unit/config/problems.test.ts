@@ -233,6 +233,9 @@ describe('names of models', () => {
       expect.stringContaining('aliases.c: no pool serves "gone"'),
     ]);
     expect(problemsOf(settings({ aliases: { large: 'small' } })).join()).toContain("is a model's own name");
+    expect(problemsOf(settings({ aliases: { a: 'smal' } })).join()).toContain(
+      'no pool serves "smal"; name a model that one does; did you mean "small"?',
+    );
   });
 
   it('may be aliases in a tenant’s list', () => {

@@ -8,6 +8,7 @@ import { createPromptHasher, type PromptHashes } from '../../../src/route/choice
 import {
   type Claim,
   createPoolEndpoints,
+  type Demand,
   type PoolEndpoints,
   type Slot,
 } from '../../../src/route/endpoints.ts';
@@ -77,7 +78,9 @@ function acquired(
 
 let unlike = 0;
 
-function ask(endpoints: PoolEndpoints, asked: Asked = {}, claim: Partial<Claim> = {}, nowMs = 0) {
+const CLAIM: Claim = { quiet: false, reserve: 0, tenant: 'a' };
+
+function demandOf(asked: Asked): Demand {
   unlike += 1;
   const { text = `${unlike} is unlike all others`, session, only, output = 100, ...more } = asked;
   const promptTokens = more.promptTokens ?? Math.ceil(text.length / 4);
@@ -92,20 +95,18 @@ function ask(endpoints: PoolEndpoints, asked: Asked = {}, claim: Partial<Claim> 
     ...(within !== undefined && { subset: within }),
     ...more,
   };
-  return acquired(
-    endpoints,
-    {
-      sequences: 1,
-      promptTokens,
-      totalTokens: choice.totalTokens,
-      streamed: true,
-      choice,
-      ...(within !== undefined && { within }),
-    },
-    { quiet: false, reserve: 0, tenant: 'a', ...claim },
-    nowMs,
-  );
+  return {
+    sequences: 1,
+    promptTokens,
+    totalTokens: choice.totalTokens,
+    streamed: true,
+    choice,
+    ...(within !== undefined && { within }),
+  };
 }
+
+const ask = (endpoints: PoolEndpoints, asked: Asked = {}, claim: Partial<Claim> = {}, nowMs = 0) =>
+  acquired(endpoints, demandOf(asked), { ...CLAIM, ...claim }, nowMs);
 /** So many requests run there, their prompts computed. */
 function load(endpoints: PoolEndpoints, n: number, count: number, asked: Asked = {}) {
   return Array.from({ length: count }, () => {
@@ -189,8 +190,9 @@ describe('slow-client-isolation', () => {
 
   it('lets slow clients wait for nobody: what their endpoints have no room for goes to others', () => {
     const endpoints = pool(2, { routing, isolated: [2], window: 3 });
-    const slow = Array.from({ length: 6 }, () => ask(endpoints, { slow: true })?.address);
-    expect(slow).toEqual([2, 2, 2, 1, 1, 1].map(addressOf));
+    const explained = () => endpoints.explain(demandOf({ slow: true }), CLAIM, 0).chosen;
+    const slow = Array.from({ length: 6 }, () => [explained(), ask(endpoints, { slow: true })?.address]);
+    expect(slow).toEqual([2, 2, 2, 1, 1, 1].map((n) => [addressOf(n), addressOf(n)]));
   });
 
   it('keeps their endpoints free of others while those are full', () => {

@@ -1,0 +1,119 @@
+/** What `fairlane doctor` says of what it was told: pure. */
+import type { Config, PoolConfig } from '../config/config.ts';
+
+export type Level = 'ok' | 'warning' | 'problem';
+
+export interface Finding {
+  readonly level: Level;
+  readonly text: string;
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Of what came over the wire: nothing where it is something else. */
+const fieldsOf = (value: unknown): Fields => (isFields(value) ? value : {});
+const rowsOf = (value: unknown): readonly (readonly [string, Fields])[] =>
+  Object.entries(fieldsOf(value)).map(([name, row]) => [name, fieldsOf(row)]);
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
+const numberOf = (value: unknown): number => (typeof value === 'number' ? value : 0);
+const namesOf = (value: unknown): readonly string[] =>
+  Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
+
+const found = (level: Level, text: string): Finding => ({ level, text });
+const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
+const percent = (part: unknown): string => `${Number((100 * numberOf(part)).toPrecision(3))} %`;
+
+function* endpointFindings(where: string, endpoint: Fields): Generator<Finding> {
+  const state = textOf(endpoint['state']) ?? '';
+  if (state !== '' && !state.startsWith('healthy')) yield found('problem', `${where}: ${state}`);
+  if (endpoint['ejected'] === true) {
+    yield found('warning', `${where}: kept out, because requests failed there`);
+  }
+  for (const model of namesOf(endpoint['broken'])) {
+    yield found('warning', `${where}: ${model} is broken there: requests of several tenants failed`);
+  }
+  const engine = textOf(endpoint['engine']);
+  const gauges = textOf(endpoint['gauges']);
+  const by = textOf(endpoint['by']) ?? '';
+  yield found(
+    gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
+    `${where}: ${engine === undefined ? '' : `${engine}, `}window ${numberOf(endpoint['window'])} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
+  );
+  if (!isFields(endpoint['adapters'])) return;
+  const loading = namesOf(endpoint['adapters']['loading']);
+  const loaded = namesOf(endpoint['adapters']['loaded']);
+  yield found(
+    'ok',
+    `${where}: adapters loaded: ${loaded.join(', ') || 'none'}${loading.length === 0 ? '' : `; loading: ${loading.join(', ')}`}`,
+  );
+}
+
+function* poolFindings(name: string, pool: Fields): Generator<Finding> {
+  const [healthy, endpoints] = [numberOf(pool['healthy']), numberOf(pool['endpoints'])];
+  const draining = rowsOf(pool['draining']);
+  const states = fieldsOf(pool['windows']);
+  const serving = healthy - draining.filter(([url]) => isHealthy(states[url])).length;
+  const drained = draining.length === 0 ? '' : `, ${draining.length} drained`;
+  yield found(
+    healthy === endpoints && (serving > 0 || endpoints === 0) ? 'ok' : 'problem',
+    `pool ${name}: endpoints that take requests: ${serving} of ${endpoints}${drained}`,
+  );
+  for (const [url, drain] of draining) {
+    const left =
+      drain['empty'] === true ? 'empty' : `${counted(numberOf(drain['inFlight']), 'request')} left`;
+    yield found(
+      'warning',
+      `pool ${name}, ${url}: drained, ${left}; to undo it: fairlane drain ${url} --undo, or pools.${name}.drain in the configuration`,
+    );
+  }
+  for (const [url, endpoint] of rowsOf(states)) yield* endpointFindings(`pool ${name}, ${url}`, endpoint);
+}
+
+const isHealthy = (endpoint: unknown): boolean =>
+  textOf(fieldsOf(endpoint)['state'])?.startsWith('healthy') === true;
+
+/** @param health the answer of `/health`: of a service that may be another version's, or of somebody else. */
+export function* healthFindings(health: unknown): Generator<Finding> {
+  const { pools, canaries, shadows } = fieldsOf(health);
+  for (const [name, pool] of rowsOf(pools)) yield* poolFindings(name, pool);
+  for (const [model, { model: canary, weight, rolledBack }] of rowsOf(canaries)) {
+    const where = `model ${model}, canary ${textOf(canary) ?? '?'}`;
+    if (isFields(rolledBack)) {
+      yield found(
+        'warning',
+        `${where}: rolled back (${textOf(rolledBack['detail']) ?? 'it was worse'}); a change of the canary, its salt for example, tries it again`,
+      );
+    } else yield found('ok', `${where}: has ${percent(weight)} of the requests`);
+  }
+  for (const [model, { pool, fraction, running }] of rowsOf(shadows)) {
+    yield found(
+      'ok',
+      `model ${model}, shadow in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
+    );
+  }
+}
+
+/**
+ * Adapters of the configuration that nobody has and nobody may load.
+ *
+ * @param served what each endpoint of the pool lists; undefined where that is not known.
+ */
+export function adapterFindings(
+  config: Pick<Config, 'adapters' | 'models'>,
+  { name: pool, adaptersPerEndpoint }: Pick<PoolConfig, 'name' | 'adaptersPerEndpoint'>,
+  served: readonly (readonly string[] | undefined)[],
+): readonly Finding[] {
+  if (served.includes(undefined)) return [];
+  return [...config.adapters.values()]
+    .filter(({ base }) => config.models.get(base)?.pool === pool)
+    .filter(({ path }) => path === undefined || adaptersPerEndpoint === undefined)
+    .filter(({ name }) => !served.some((names) => names?.includes(name)))
+    .map(({ name, path }) =>
+      found(
+        'warning',
+        `pool ${pool}: no endpoint has the adapter ${name}, and Fairlane may not load it: requests for it get a 503. Load it, or set ${path === undefined ? `adapters.${name}.path` : ''}${path === undefined && adaptersPerEndpoint === undefined ? ' and ' : ''}${adaptersPerEndpoint === undefined ? `pools.${pool}.adaptersPerEndpoint` : ''}`,
+      ),
+    );
+}
