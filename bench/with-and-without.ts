@@ -49,7 +49,9 @@ export async function startWithAndWithout(say: (text: string) => void): Promise<
   const [api = 0, plain = 0, admin = 0, metrics = 0] = await freePorts(4);
   const path = join(directory, 'fairlane.yaml');
   const yaml = configYaml([engine], { api, admin, metrics }, directory, (config) => {
+    // Nothing is computed: nobody waits for a slot, nor for the computation of others' prompts.
     config['pools']['main']['windowPerEndpoint'] = 1_000;
+    config['pools']['main']['prefillTokens'] = 1_000_000;
     // The upstream has no /health of its own: everything answers 200.
     config['log'] = { level: 'info' };
   });
