@@ -8,8 +8,8 @@
  *
  * Invariants:
  * - In flight stays within what the endpoints have room for at every release; every slot taken is freed exactly once.
- * - Work conserving, but for the reserve: nothing eligible waits while another slot than its is free, and nothing is
- *   refused that could go at once.
+ * - Work conserving, but for the reserve and for a request that waits a moment for the endpoint that has its prompt cached:
+ *   nothing eligible waits while another slot than its is free, and nothing is refused that could go at once.
  * - A lane above its share gets nothing while one below it has requests waiting that fit.
  * - Nothing waits longer than maxWaitMs, and nothing for a model that is broken on every endpoint.
  *

@@ -275,6 +275,7 @@ const UNPACED_PREFILL = 4;
 const CHEAP_TOKENS = 512;
 /** Cached prompt tokens that are worth a wait. */
 const LEAST_SAVED_TOKENS = 512;
+const MOST_CACHE_WAIT_MS = 250;
 /** A prefill is not waited for longer than so many times its expected duration, and some. */
 const PREFILL_PATIENCE = 3;
 const PREFILL_MARGIN_MS = 100;
@@ -539,7 +540,7 @@ export function createPoolEndpoints(
 
   /**
    * The best endpoint only holds others back while prompts are computed there, and has so much of the prompt cached that it is
-   * sooner to wait for it: for as long as that saves, and no longer.
+   * sooner to wait for it: for as long as that saves, and not for long, as those behind it in the queue wait too.
    */
   const waitsFor = (better: Choice, chosen: Choice, choice: ChoiceRequest, nowMs: number): boolean => {
     const best = bySlot[better.candidate.slot];
@@ -547,7 +548,7 @@ export function createPoolEndpoints(
     if (best === undefined || saved < LEAST_SAVED_TOKENS) return false;
     const sinceMs = heldSinceMs.get(choice) ?? nowMs;
     heldSinceMs.set(choice, sinceMs);
-    return nowMs - sinceMs < saved * best.msPerPromptToken;
+    return nowMs - sinceMs < Math.min(MOST_CACHE_WAIT_MS, saved * best.msPerPromptToken);
   };
 
   /** The router's choice among those that probes, operators and requests have nothing against. */
