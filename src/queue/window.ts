@@ -171,7 +171,7 @@ function createRoom(initial: number, configured: number) {
     },
     /** Requests wait in the engine, `ours` do not. */
     tooLarge(ours: number, forShort: boolean, nowMs: number): void {
-      if (trial === undefined && ours >= size) return;
+      if (Number.isNaN(ours) || (trial === undefined && ours >= size)) return;
       trial = undefined;
       size = Math.min(most, Math.max(1, Math.floor(ours)));
       // The same place again: it is the engine's, and trials need not be frequent.
@@ -229,6 +229,7 @@ function createSloLimit() {
       return limit;
     },
     add(ratio: number, current: number, pressed: boolean, nowMs: number): void {
+      if (Number.isNaN(ratio)) return;
       lastMs = nowMs;
       roundMs ??= nowMs;
       samples.push(ratio);

@@ -147,6 +147,16 @@ describe('an adaptive window', () => {
     expect(window.limit(nowMs + 11_000)).toBe(100);
   });
 
+  it('is a number after it was told what is none', () => {
+    const window = adaptiveWindow({ initial: 8, most: 500 });
+    for (let i = 1; i < 60; i += 1) {
+      window.gauges({ running: Number.NaN, waiting: 3 }, i % 2 === 0 ? Number.NaN : 8, i * 300);
+      window.slo(Number.NaN, i * 300);
+      window.pressed();
+      expect(window.limit(i * 300)).toBeGreaterThanOrEqual(1);
+    }
+  });
+
   it('is between 1 and its most, whatever it is told', () => {
     const number = fc.oneof(fc.nat(5_000), fc.constantFrom(0, 1e9, Number.MAX_SAFE_INTEGER), fc.double());
     const arbStep = fc.oneof(
