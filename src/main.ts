@@ -589,13 +589,6 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     for (const { url } of endpoints) pool.adapterMonitor.ask(url);
   };
 
-  const noteEngine = (name: string, url: string, engine: EngineKind): void => {
-    const pool = pools.get(name);
-    if (pool === undefined) return;
-    pool.lastEngine = engine;
-    pool.adapterMonitor?.ask(url);
-  };
-
   const watchHealth = (running: RunningPool): HealthMonitor => {
     const { config: pool, endpoints, engines, helps } = running;
     return startHealthMonitor({
@@ -610,8 +603,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           engines.delete(endpoint.url);
         }
         tell({ kind: 'endpoint-health', pool: pool.name, endpoint: endpoint.url, healthy, detail });
-        if (healthy) pools.get(pool.name)?.adapterMonitor?.ask(endpoint.url);
-        else pools.get(pool.name)?.adapterTrouble.delete(endpoint.url);
+        if (healthy) running.adapterMonitor?.ask(endpoint.url);
+        else running.adapterTrouble.delete(endpoint.url);
         if (healthy) dispatcher.dispatch(now());
       },
       onModels(models) {
@@ -624,7 +617,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onEngine(endpoint, { engine, by }) {
         if (engine !== undefined) {
           engines.set(endpoint.url, engine);
-          noteEngine(pool.name, endpoint.url, engine);
+          running.lastEngine = engine;
+          running.adapterMonitor?.ask(endpoint.url);
         } else engines.delete(endpoint.url);
         void askCapacity(running, endpoint, engine);
         tell({

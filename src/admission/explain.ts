@@ -55,7 +55,11 @@ export type Explanation =
     }
   | Placed;
 
-type Offered = Parameters<Dispatcher['offer']>[0];
+/** A request that was offered, and what the queue would make of it. */
+interface Offered {
+  readonly waiting: Parameters<Dispatcher['offer']>[0];
+  readonly queue: QueueReport;
+}
 
 const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
@@ -90,6 +94,7 @@ const wouldBe = (rollouts: Rollouts): Rollouts => ({
 export function explainRequest(context: LifeContext, question: Question, nowMs: number): Explanation {
   let refused: DirectResponse | undefined;
   const offered: Offered[] = [];
+  let asked = '';
   const dry: LifeContext = {
     ...context,
     tenants: {
@@ -100,11 +105,20 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
       },
     },
     rollouts: wouldBe(context.rollouts),
+    catalog: {
+      ...context.catalog,
+      choose(tenant, name, hindranceOf) {
+        asked = name;
+        return context.catalog.choose(tenant, name, hindranceOf);
+      },
+    },
     dispatcher: {
       ...context.dispatcher,
       offer(waiting) {
-        offered.push(waiting);
-        const reason = context.dispatcher.explain(waiting, nowMs)?.refusal;
+        const queue = context.dispatcher.explain(waiting, nowMs);
+        if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);
+        offered.push({ waiting, queue });
+        const { refusal: reason } = queue;
         return reason === undefined
           ? QUEUED
           : { kind: 'refused', reason, retryAfterMs: context.dispatcher.retryAfterMs(waiting.pool) };
@@ -148,24 +162,16 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
       kind: 'refused',
       status,
       body: text,
-      ...(first !== undefined && { tried: placedAt(context, first, askedOf(body), nowMs) }),
+      ...(first !== undefined && { tried: placedAt(context, first, asked, nowMs) }),
     };
   }
   const last = offered.at(-1);
   if (last === undefined) throw new Error('the request is neither refused nor offered');
-  return placedAt(context, last, askedOf(body), nowMs);
+  return placedAt(context, last, asked, nowMs);
 }
 
-/** @param body that was parsed before. */
-function askedOf(body: Uint8Array): string {
-  const { model } = JSON.parse(Buffer.from(body).toString()) as { readonly model?: unknown };
-  return typeof model === 'string' ? model : '';
-}
-
-function placedAt(context: LifeContext, offered: Offered, asked: string, nowMs: number): Placed {
-  const { tenant, pool, lane, cost, demand } = offered;
-  const queue = context.dispatcher.explain(offered, nowMs);
-  if (queue === undefined) throw new Error(`there is no pool ${pool}`);
+function placedAt(context: LifeContext, { waiting, queue }: Offered, asked: string, nowMs: number): Placed {
+  const { tenant, pool, lane, cost, demand } = waiting;
   const limits = context.tenants.get(tenant)?.limits;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
   return {

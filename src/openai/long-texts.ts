@@ -47,8 +47,8 @@ function ownBytes(text: string): Buffer {
   return bytes;
 }
 
-/** Shorter ones are copied: each part has a price of its own. */
-const COPIED_BYTES = 16_384;
+/** Shorter parts are copied: each one that is sent has a price of its own. */
+export const COPIED_BYTES = 16_384;
 
 const joined = (parts: readonly Buffer[]): Buffer => {
   const bytes = Buffer.allocUnsafeSlow(parts.reduce((sum, { length }) => sum + length, 0));

@@ -3,7 +3,7 @@ import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { forbiddenField, invalidRequest, PROMPT_FIELD } from './error-body.ts';
-import type { LongTexts } from './long-texts.ts';
+import { COPIED_BYTES, type LongTexts } from './long-texts.ts';
 import { type JsonObject, type JsonValue, parseStrict } from './strict-json.ts';
 
 export interface ParsedRequest {
@@ -44,8 +44,6 @@ export interface RequestChanges {
 }
 
 const MODEL_CHARACTERS = 256;
-/** Below this one buffer is cheaper to send than two. */
-const COPIED_BYTES = 16_384;
 const MAX_CHOICES = 128;
 const MAX_OUTPUT_TOKENS = 2 ** 31;
 

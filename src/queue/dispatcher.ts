@@ -305,6 +305,18 @@ export function createDispatcher(
     return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
   };
 
+  /** A request that comes now may look for a slot: nobody waits before it. */
+  const mayGo = (
+    pool: Pool,
+    tenant: string,
+    presence: Readonly<Presence>,
+    quiet: boolean,
+    nowMs: number,
+  ): boolean =>
+    !atCap(tenant, nowMs) &&
+    presence.queued === presence.parked &&
+    (pool.queued.size === pool.parking.size() || (quiet && pool.quiet.size === 0));
+
   /** Why it may not wait. */
   const queueRefusal = (
     pool: Pool,
@@ -646,13 +658,8 @@ export function createDispatcher(
         presence.queued === presence.quietQueued + presence.parkedInTurn &&
         pool.share.isBelow(tenant, slots, pool.endpoints.window(nowMs), nowMs);
       if (quiet) pool.share.quietArrived(tenant, nowMs);
-      const nobodyWaits = pool.queued.size === pool.parking.size();
       let isLater = false;
-      if (
-        !atCap(tenant, nowMs) &&
-        presence.queued === presence.parked &&
-        (nobodyWaits || (quiet && pool.quiet.size === 0))
-      ) {
+      if (mayGo(pool, tenant, presence, quiet, nowMs)) {
         const reserve = quiet ? 0 : reserveOf(pool, nowMs);
         const slot = pool.endpoints.acquire(demand, { quiet, reserve, tenant }, nowMs);
         if (slot?.kind === 'refused') {
@@ -709,9 +716,7 @@ export function createDispatcher(
       // What has not been asked for is not at its end.
       const comingCap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
       const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
-      const passes = queued.size === pool.parking.size() || (quiet && pool.quiet.size === 0);
-      const goes =
-        choice.chosen !== undefined && passes && presence.queued === presence.parked && !atCap(tenant, nowMs);
+      const goes = choice.chosen !== undefined && mayGo(pool, tenant, presence, quiet, nowMs);
       const cannot =
         !endpoints.canServe(demand.within) ||
         endpoints.brokenMs(demand, tenant, nowMs) !== undefined ||

@@ -614,6 +614,10 @@ export function createPoolEndpoints(
   /** It is loaded there, or may be. */
   const mayHave = ({ url }: Member, adapter: string): boolean => adapters?.mayHave(url, adapter) !== false;
 
+  /** Where clients are kept apart, who can never have its adapter is none of its side's. */
+  const mayTake = (member: Member, adapter: string | undefined): boolean =>
+    adapter === undefined || !isolates || mayHave(member, adapter);
+
   /** There are endpoints for it, and none of them can have its adapter. */
   const lacksAdapter = ({ adapter, within }: Demand): boolean => {
     if (adapter === undefined) return false;
@@ -836,8 +840,7 @@ export function createPoolEndpoints(
         isOpen(member, demand.within) &&
         (rider === undefined ? how === 'yes' : rotation.admits(member.seat, rider, nowMs) === how);
       const { adapter, choice } = demand;
-      const admits = (member: Member): boolean =>
-        isAdmitted(member, 'yes') && (adapter === undefined || !isolates || mayHave(member, adapter));
+      const admits = (member: Member): boolean => isAdmitted(member, 'yes') && mayTake(member, adapter);
       const found =
         router === undefined || choice === undefined
           ? findLeastLoaded(admits, fits)
@@ -889,8 +892,7 @@ export function createPoolEndpoints(
       } else {
         const { adapter, choice } = demand;
         const admitted = rows.filter(
-          ({ member, refusals }) =>
-            refusals.length === 0 && (adapter === undefined || !isolates || mayHave(member, adapter)),
+          ({ member, refusals }) => refusals.length === 0 && mayTake(member, adapter),
         );
         for (const row of rows) refreshFor(row.member, choice, admitted.includes(row), nowMs);
         const mayBeLoaded = admitted.some(

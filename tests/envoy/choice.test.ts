@@ -1,5 +1,5 @@
 /** Profiles, zones, sessions and slow readers with a real Envoy: what is seen is which engine was asked. */
-import { request as httpRequest } from 'node:http';
+import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
@@ -190,53 +190,54 @@ describe('a client that stops reading', () => {
 
   const TOKENS = 60_000;
   const PAUSED_TOKENS = 6_000;
+  const post = (
+    localAddress: string,
+    key: string,
+    body: string,
+    onAnswer: (incoming: IncomingMessage) => void,
+    onError: (error: Error) => void,
+  ): void => {
+    const outgoing = httpRequest(
+      `${stack.url}/v1/chat/completions`,
+      {
+        method: 'POST',
+        localAddress,
+        agent: false,
+        headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+      },
+      onAnswer,
+    );
+    outgoing.on('error', onError);
+    outgoing.end(body);
+  };
   /** Reads some, pauses, and reads the rest. */
   const pausing = (localAddress: string, pauseMs: number): Promise<void> =>
     new Promise((resolve, reject) => {
-      const outgoing = httpRequest(
-        `${stack.url}/v1/chat/completions`,
-        {
-          method: 'POST',
-          localAddress,
-          agent: false,
-          headers: { authorization: `Bearer ${KEYS.noisy}`, 'content-type': 'application/json' },
-        },
-        (incoming) => {
-          incoming.once('data', () => {
-            incoming.pause();
-            setTimeout(() => incoming.resume(), pauseMs);
-          });
-          let read = 0;
-          incoming.on('data', (part: Buffer) => {
-            read += part.length;
-          });
-          incoming.on('close', () => {
-            if (read > 0) resolve();
-            else reject(new Error('nothing came'));
-          });
-          incoming.on('error', () => resolve());
-        },
-      );
-      outgoing.on('error', reject);
-      outgoing.end(chatBody({ stream: true, n: 16, max_tokens: PAUSED_TOKENS, ignore_eos: true }));
+      const onAnswer = (incoming: IncomingMessage): void => {
+        incoming.once('data', () => {
+          incoming.pause();
+          setTimeout(() => incoming.resume(), pauseMs);
+        });
+        let read = 0;
+        incoming.on('data', (part: Buffer) => {
+          read += part.length;
+        });
+        incoming.on('close', () => {
+          if (read > 0) resolve();
+          else reject(new Error('nothing came'));
+        });
+        incoming.on('error', () => resolve());
+      };
+      const body = chatBody({ stream: true, n: 16, max_tokens: PAUSED_TOKENS, ignore_eos: true });
+      post(localAddress, KEYS.noisy, body, onAnswer, reject);
     });
   const askFrom = (localAddress: string, key: string): Promise<number> =>
     new Promise((resolve, reject) => {
-      const outgoing = httpRequest(
-        `${stack.url}/v1/chat/completions`,
-        {
-          method: 'POST',
-          localAddress,
-          agent: false,
-          headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-        },
-        (incoming) => {
-          incoming.resume();
-          incoming.on('end', () => resolve(incoming.statusCode ?? 0));
-        },
-      );
-      outgoing.on('error', reject);
-      outgoing.end(chatBody({ max_tokens: 1 }));
+      const onAnswer = (incoming: IncomingMessage): void => {
+        incoming.resume();
+        incoming.on('end', () => resolve(incoming.statusCode ?? 0));
+      };
+      post(localAddress, key, chatBody({ max_tokens: 1 }), onAnswer, reject);
     });
 
   it('is served by the endpoint for such from then on; its tenant’s other clients and other tenants are not', async () => {

@@ -1,5 +1,12 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
-import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../../src/admission/edge.ts';
+import type {
+  DirectResponse,
+  Edge,
+  HeaderList,
+  RequestHead,
+  ResponseMode,
+  SendOn,
+} from '../../src/admission/edge.ts';
 import {
   type Choosing,
   createRequestLife,
@@ -39,6 +46,18 @@ export type Said =
   | { readonly kind: 'chunk'; readonly replacement: Uint8Array | undefined };
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** Of a chat request of tenant `a`. */
+export const chatHead = (fields: Partial<RequestHead> = {}): RequestHead => ({
+  method: 'POST',
+  path: '/v1/chat/completions',
+  tenant: 'a',
+  requestId: 'r1',
+  contentLength: undefined,
+  endOfStream: false,
+  header: () => '',
+  ...fields,
+});
 
 export interface World {
   readonly context: Writable<LifeContext>;

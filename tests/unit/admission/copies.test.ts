@@ -2,18 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import type { SendOn } from '../../../src/admission/edge.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { createWorld, type Said, type World, type WorldOptions } from '../../support/life.ts';
+import { chatHead, createWorld, type Said, type World, type WorldOptions } from '../../support/life.ts';
 
-const head = (fields: object = {}) => ({
-  method: 'POST',
-  path: '/v1/chat/completions',
-  tenant: 'a',
-  requestId: 'r1',
-  contentLength: undefined,
-  endOfStream: false,
-  header: () => '',
-  ...fields,
-});
 const body = (fields: object = {}): Buffer =>
   Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello' }], ...fields }));
 const sentOf = (said: readonly Said[]): SendOn | undefined =>
@@ -21,7 +11,7 @@ const sentOf = (said: readonly Said[]): SendOn | undefined =>
 
 function run(world: World, fields: object = {}, headFields: object = {}) {
   const { life, said } = world.open();
-  life.headers(head(headFields), 0);
+  life.headers(chatHead(headFields), 0);
   life.body(body(fields), 0);
   const finish = (nowMs: number): void => {
     life.responseHeaders(
@@ -88,7 +78,7 @@ describe('a copy', () => {
     run(world, { model: 'unknown' });
     run(world, {}, { tenant: 'nobody' });
     const { life } = world.open();
-    life.headers(head({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+    life.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
     expect(asked).toHaveLength(1);
   });
 

@@ -5,22 +5,12 @@ import { type Config, DEFAULT_LANE, type LaneConfig } from '../../../src/config/
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../../src/limit/store.ts';
 import type { Ending } from '../../../src/route/health/outcome.ts';
-import { createWorld, type Said, type World } from '../../support/life.ts';
+import { chatHead, createWorld, type Said, type World } from '../../support/life.ts';
 
 const chat = (fields: object = {}): Buffer =>
   Buffer.from(
     JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields }),
   );
-const head = (fields: object = {}) => ({
-  method: 'POST',
-  path: '/v1/chat/completions',
-  tenant: 'a',
-  requestId: 'r1',
-  contentLength: undefined,
-  endOfStream: false,
-  header: () => '',
-  ...fields,
-});
 const answer = (fields: object = {}) => ({
   status: 200,
   contentType: 'application/json',
@@ -59,7 +49,7 @@ const sent = (said: readonly Said[]) => {
 };
 const run = (world: World, fields: object = {}, headFields: object = {}, nowMs = 0) => {
   const { life, said } = world.open();
-  life.headers(head(headFields), nowMs);
+  life.headers(chatHead(headFields), nowMs);
   life.body(chat(fields), nowMs);
   return { life, said };
 };
@@ -68,7 +58,7 @@ describe('a request', () => {
   it('stays as it came where nothing is changed, if the proxy has it and engines can know its length', () => {
     const bodyOf = (keepsBody: boolean, fields: object, contentLength: number | undefined) => {
       const { life, said } = createWorld().open(keepsBody);
-      life.headers(head({ contentLength }), 0);
+      life.headers(chatHead({ contentLength }), 0);
       life.body(chat(fields), 0);
       const last = said.at(-1);
       if (last?.kind !== 'send-on') throw new Error('not sent on');
@@ -158,7 +148,7 @@ describe('a request', () => {
   ])('with %s is refused before its body is read', (_, fields, status, code) => {
     const world = createWorld();
     const { life, said } = world.open();
-    life.headers(head(fields), 0);
+    life.headers(chatHead(fields), 0);
     expect(refusal(said)).toMatchObject({ status, error: { code }, details: code });
     expect(life.ended()).toBe(true);
   });
@@ -269,7 +259,7 @@ describe('a request', () => {
   it('answered by Envoy itself before it was sent on is a refusal', () => {
     const world = createWorld();
     const { life, said } = world.open();
-    life.headers(head(), 0);
+    life.headers(chatHead(), 0);
     life.responseHeaders(answer({ status: 413, upstream: '' }), 1);
     expect(said.at(-1)).toMatchObject({ kind: 'response-headers', mode: 'none' });
     expect(world.records[0]).toMatchObject({ outcome: 'refused', reason: 'envoy-413', status: 413 });
@@ -285,7 +275,7 @@ describe('a request', () => {
   it('for the models gets those of its tenant', () => {
     const world = createWorld({ models: new Set(['small']) });
     const { life, said } = world.open();
-    life.headers(head({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
+    life.headers(chatHead({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
     const last = said.at(-1);
     const body =
       last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
@@ -296,7 +286,7 @@ describe('a request', () => {
   it('to /v1/messages is refused in the shape of that API', () => {
     const world = createWorld();
     const { life, said } = world.open();
-    life.headers(head({ path: '/v1/messages' }), 0);
+    life.headers(chatHead({ path: '/v1/messages' }), 0);
     life.body(chat({ model: 'nope' }), 0);
     const last = said.at(-1);
     expect(last?.kind === 'respond' && JSON.parse(last.response.body)).toMatchObject({
@@ -432,7 +422,7 @@ describe('what is asked of an engine', () => {
   it('is neither on routes whose engines do not know the fields', () => {
     const world = createWorld({ help });
     const { life, said } = world.open();
-    life.headers(head({ path: '/v1/messages' }), 0);
+    life.headers(chatHead({ path: '/v1/messages' }), 0);
     life.body(chat({ max_tokens: 5 }), 0);
     expect(Object.keys(sent(said).json)).not.toContain('priority');
     expect(Object.keys(sent(said).json)).not.toContain('cache_salt');
@@ -479,7 +469,7 @@ describe('whatever the order of events', () => {
     fc.constant('other-ends' as const),
   );
   const apply = (life: RequestLife, name: string, now: number): void => {
-    if (name === 'headers') life.headers(head(), now);
+    if (name === 'headers') life.headers(chatHead(), now);
     else if (name === 'body') life.body(chat({ stream: true, max_tokens: 10 }), now);
     else if (name === 'bad-body') life.body(Buffer.from('{'), now);
     else if (name === 'response-ok') life.responseHeaders(answer(), now);
@@ -569,7 +559,7 @@ describe('a request whose limits others have to be asked about', () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits, store });
     const { life, said } = world.open();
-    life.headers(head(), 0);
+    life.headers(chatHead(), 0);
     expect(said).toEqual([]);
     await reply();
     expect(said.map(({ kind }) => kind)).toEqual(['pass-headers']);
@@ -583,7 +573,7 @@ describe('a request whose limits others have to be asked about', () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits: { ...limits, tokensPerMinute: 300, tokenBurst: 300 }, store });
     const bodies = [world.open(), world.open()];
-    for (const { life } of bodies) life.headers(head(), 0);
+    for (const { life } of bodies) life.headers(chatHead(), 0);
     await reply();
     for (const { life } of bodies) life.body(chat(), 0);
     await reply();
@@ -601,7 +591,7 @@ describe('a request whose limits others have to be asked about', () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits, store });
     const { life, said } = world.open();
-    life.headers(head(), 0);
+    life.headers(chatHead(), 0);
     await reply();
     life.body(chat(), 0);
     life.streamEnded(1);
@@ -683,7 +673,7 @@ describe('a model by another name', () => {
   it('is listed and usable for who may use the model, or the alias by its name', () => {
     const listed = (models: readonly string[]) => {
       const { life, said } = createWorld({ change: withSpare, models: new Set(models) }).open();
-      life.headers(head({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+      life.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
       const last = said.at(-1);
       if (last?.kind !== 'respond') throw new Error('no answer');
       return (JSON.parse(last.response.body) as { data: { id: string }[] }).data.map(({ id }) => id);
