@@ -224,7 +224,7 @@ export interface RedisConfig {
 export interface FieldPolicy {
   /** What happens to a request that carries a field its tenant must not control. */
   readonly onForbidden: 'drop' | 'refuse';
-  /** Top-level body fields; a trailing `*` matches a prefix. */
+  /** Body fields: `a.b` is `b` within `a`, lists are transparent; a trailing `*` matches a prefix. */
   readonly forbidden: readonly string[];
 }
 

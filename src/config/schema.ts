@@ -852,7 +852,7 @@ export const configSchema = section(
           .max(256, { error: must('a list of at most 256 field names') })
           .meta(
             about(
-              'Top-level request fields that tenants may not set; a trailing `*` matches a prefix. Replaces the built-in list.',
+              'Request fields that tenants may not set: `a.b` is `b` within `a`, or within every element of it; a trailing `*` matches a prefix. Replaces the built-in list.',
               'list of field names',
             ),
           )

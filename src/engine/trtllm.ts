@@ -23,6 +23,18 @@ export const TRTLLM: EngineAdapter = {
   priority: undefined,
   cacheSalt: undefined,
   lora: { selectedBy: undefined, listed: () => [] },
-  refused: { fields: ['disaggregated_params', 'conversation_params', 'lora_request'], headers: [] },
+  refused: {
+    fields: [
+      'disaggregated_params',
+      'conversation_params',
+      'lora_request',
+      'agent_hierarchy',
+      'prompt_token_ids',
+      'prompt_token_ids_b64',
+      'detokenize',
+      'return_context_logits',
+    ],
+    headers: [],
+  },
   managementPaths: [],
 };

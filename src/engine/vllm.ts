@@ -117,6 +117,13 @@ export const VLLM: EngineAdapter = {
       'watermarking',
       'background',
       'chat_template',
+      'chat_template_kwargs.chat_template',
+      'chat_template_kwargs.tokenizer_kwargs',
+      'mm_processor_kwargs',
+      'media_io_kwargs',
+      'messages.content.uuid',
+      'repetition_detection',
+      'guided_decoding_backend',
     ],
     // The header's priority beats the field's.
     headers: [
