@@ -1,12 +1,15 @@
 /**
- * CPU per streamed chunk and per request body in src/openai. Run: node --import tsx bench/stream-meter.ts
+ * CPU per streamed chunk and per request body in src/openai. Run: node --import { policyWith } from '../tests/support/documents.ts';
+import tsx bench/stream-meter.ts
  * Read the ratio: a chunk against one JSON.parse of its data, a body against one JSON.parse of its text, both measured
  * in the same run. Below 1 a chunk costs less than parsing it would.
  */
 
+import { readJson } from '../src/openai/json/reader.ts';
+import { NAMES } from '../src/openai/names.ts';
 import { parseRequest, serialiseRequest } from '../src/openai/request.ts';
 import { createStreamMeter } from '../src/openai/stream-meter.ts';
-import { parseStrict } from '../src/openai/strict-json.ts';
+import { policyWith } from '../tests/support/documents.ts';
 
 const CHUNK_ROUNDS = 300_000;
 
@@ -110,14 +113,14 @@ for (const [what, body, rounds] of [
   const parse = perCall(rounds, () => JSON.parse(body.toString('utf8')));
   print(`JSON.parse of a ${what}`, parse, parse);
   print(
-    `parseStrict of a ${what}`,
-    perCall(rounds, () => void parseStrict(body)),
+    `readJson of a ${what}`,
+    perCall(rounds, () => void readJson(body, NAMES)),
     parse,
   );
   print(
     `parse, serialise a ${what}`,
     perCall(rounds, () => {
-      const parsed = parseRequest('chat.completions', body, fields);
+      const parsed = parseRequest('chat.completions', body, policyWith(fields));
       if (parsed.kind === 'ok') serialiseRequest(parsed.request, { includeUsage: true, maxOutputTokens: 50 });
     }),
     parse,

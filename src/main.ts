@@ -4,6 +4,7 @@
 import { randomFillSync } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { errorResponse } from './admission/answers.ts';
+import { BodyQueue } from './admission/body-queue.ts';
 import type { Edge } from './admission/edge.ts';
 import { explainRequest, questionOf } from './admission/explain.ts';
 import { noEndpointReady } from './admission/refusals.ts';
@@ -367,6 +368,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     rollouts,
     dispatcher,
     predictor,
+    bodies: new BodyQueue({ now, later: setImmediate }),
     occupancy,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     choosingOf: (pool: string) => pools.get(pool)?.choosing,

@@ -1,9 +1,11 @@
 /** CPU time of a decision, by the number of endpoints, and of reading a prompt. */
+
 import { createRandom } from '../../src/bench/load.ts';
 import type { CandidateState, ChoiceRequest } from '../../src/route/choice/candidate.ts';
 import { createPoolRouter } from '../../src/route/choice/pool-router.ts';
 import { resolveProfile } from '../../src/route/choice/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../src/route/choice/prompt-hash.ts';
+import { jsonDocumentOf } from '../../tests/support/documents.ts';
 
 const SEED = Uint32Array.from([1, 2, 3, 4, 0x9e3779b9, 0x85ebca77]);
 const ROUNDS = 5;
@@ -29,7 +31,7 @@ const textOf = (random: () => number, bytes: number): string => {
   return Buffer.from(text.slice(0, bytes)).toString();
 };
 
-const bodyOf = (text: string) => ({ model: 'm', messages: [{ role: 'user', content: text }] });
+const bodyOf = (text: string) => jsonDocumentOf({ model: 'm', messages: [{ role: 'user', content: text }] });
 
 export interface PickTime {
   readonly endpoints: number;
@@ -64,8 +66,8 @@ export function pickTime(endpoints: number): PickTime {
   const hasher = createPromptHasher(SEED);
   const system = textOf(random, 2_000);
   const requests: ChoiceRequest[] = Array.from({ length: DOCUMENTS }, () => {
-    const body = bodyOf(system + textOf(random, PROMPT_BYTES - 2_000));
-    const prompt = hasher.hash({ route: 'chat.completions', body, scope: 't', model: 'm' });
+    const document = bodyOf(system + textOf(random, PROMPT_BYTES - 2_000));
+    const prompt = hasher.hash({ route: 'chat.completions', document, scope: 't', model: 'm' });
     return {
       prompt,
       promptBytes: PROMPT_BYTES,
@@ -119,11 +121,11 @@ export function pickTime(endpoints: number): PickTime {
 /** Microseconds of CPU to hash a chat prompt of so many bytes, all in one line. */
 export function hashTime(bytes: number): number {
   const hasher = createPromptHasher(SEED);
-  const body = bodyOf(textOf(createRandom(1), bytes));
+  const document = bodyOf(textOf(createRandom(1), bytes));
   const turns = Math.max(20, Math.min(5_000, Math.floor(2e7 / bytes)));
   let prompt: PromptHashes | undefined;
   const turn = (): void => {
-    prompt = hasher.hash({ route: 'chat.completions', body, scope: 't', model: 'm' });
+    prompt = hasher.hash({ route: 'chat.completions', document, scope: 't', model: 'm' });
   };
   const rounds = Array.from({ length: ROUNDS + 1 }, () => cpuUs(turns, turn)).slice(1);
   if (prompt === undefined) throw new Error('nothing was hashed');

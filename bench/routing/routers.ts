@@ -118,8 +118,8 @@ export const fairlane =
     const books = createBooks(candidates);
     return {
       pick(ask, nowMs) {
-        const { body, scope } = ask;
-        const prompt = hasher.hash({ route: 'chat.completions', body, scope, model: 'model' });
+        const { document, scope } = ask;
+        const prompt = hasher.hash({ route: 'chat.completions', document, scope, model: 'model' });
         const request = requestOf(ask, prompt);
         const choice = router.choose(request, ALWAYS, nowMs);
         if (choice === undefined) throw new Error('no endpoint');

@@ -5,7 +5,8 @@
  * chat template, block by block; what Fairlane sees is the request's JSON.
  */
 import { createRandom, drawLength, type Length } from '../../src/bench/load.ts';
-import type { JsonObject } from '../../src/openai/strict-json.ts';
+import type { JsonDocument } from '../../src/openai/json/document.ts';
+import { jsonDocumentOf } from '../../tests/support/documents.ts';
 import { createBlockChain } from './block-chain.ts';
 
 export const BYTES_PER_TOKEN = 4;
@@ -14,7 +15,7 @@ export const BYTES_PER_TOKEN = 4;
 export interface Ask {
   /** Tenant or trust group: caches are apart. */
   readonly scope: string;
-  readonly body: JsonObject;
+  readonly document: JsonDocument;
   readonly promptTokens: number;
   readonly outputTokens: number;
   /** Of prompt and output, as the engine finds blocks again. */
@@ -89,19 +90,19 @@ function createTranscript(scope: string, blockTokens: number, tools: string) {
       chain.append('<|assistant|>\n');
       const promptTokens = Math.ceil(chain.length() / BYTES_PER_TOKEN);
       const promptBlocks = chain.hashes().length;
-      const body: JsonObject = {
+      const document = jsonDocumentOf({
         model: 'model',
         stream: true,
         ...(tools !== '' && {
           tools: [{ type: 'function', function: { name: 'tool', description: tools } }],
         }),
         messages: messages.map(({ role, content }) => ({ role, content })),
-      };
+      });
       chain.append(output);
       messages.push({ role: 'assistant', content: output });
       const blockHashes = [...chain.hashes()];
       chain.append('\n');
-      return { scope, body, promptTokens, outputTokens, blockHashes, promptBlocks };
+      return { scope, document, promptTokens, outputTokens, blockHashes, promptBlocks };
     },
   };
 }

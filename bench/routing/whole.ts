@@ -55,8 +55,8 @@ export const wholeFairlane =
         throw new Error('it queues');
       },
       place(ask, nowMs, go) {
-        const { body, scope, promptTokens } = ask;
-        const prompt = hasher.hash({ route: 'chat.completions', body, scope, model: 'model' });
+        const { document, scope, promptTokens } = ask;
+        const prompt = hasher.hash({ route: 'chat.completions', document, scope, model: 'model' });
         const choice = requestOf(ask, prompt);
         const offer = dispatcher.offer(
           {

@@ -95,8 +95,10 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   let refused: DirectResponse | undefined;
   const offered: Offered[] = [];
   let asked = '';
+  // The answer is wanted at once, so a large body is read at once too.
+  const { bodies: _later, ...rest } = context;
   const dry: LifeContext = {
-    ...context,
+    ...rest,
     tenants: {
       ...context.tenants,
       get(name) {

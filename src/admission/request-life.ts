@@ -1,10 +1,11 @@
 /**
  * One request, from its headers to its end.
  *
- *   new → accepted → waiting → released → answering → ended
- *     ↘ asking ↗ ↘ asking ↗
+ *   new → accepted → reading → waiting → released → answering → ended
+ *     ↘ asking ↗        ↘ asking ↗
  *
  * `asking`: others have to be asked about a limit. It is passed in no time where the answer is known here.
+ * `reading`: the body is large, and is read a step at a time. A small one is read in no time.
  *
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
@@ -31,14 +32,17 @@ import {
   quotaSpent,
   rateLimited,
 } from '../openai/error-body.ts';
-import { NO_LONG_TEXTS } from '../openai/long-texts.ts';
+import { NO_DOCUMENT } from '../openai/json/document.ts';
+import { type Reading as BodyText, readJson } from '../openai/json/reader.ts';
 import { modelList } from '../openai/models.ts';
+import { NAME } from '../openai/names.ts';
+import { namesOf } from '../openai/policy-names.ts';
 import {
   isUnchanged,
   type ParsedRequest,
-  parseRequest,
   type RequestChanges,
   serialiseRequest,
+  understand,
   withPriority,
 } from '../openai/request.ts';
 import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts';
@@ -57,6 +61,7 @@ import {
   promptOnlyReading,
 } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
+import { AT_ONCE_BYTES, type BodyQueue, type BodyReading } from './body-queue.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
 import * as refusals from './refusals.ts';
@@ -69,6 +74,8 @@ export interface LifeContext {
   readonly rollouts: Rollouts;
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
+  /** Where large bodies are read; absent: here, at once. */
+  readonly bodies?: BodyQueue;
   readonly occupancy: Occupancy;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
@@ -114,7 +121,7 @@ export interface RequestLife {
   readonly ended: () => boolean;
 }
 
-type State = 'new' | 'asking' | 'accepted' | 'waiting' | 'released' | 'answering' | 'ended';
+type State = 'new' | 'asking' | 'accepted' | 'reading' | 'waiting' | 'released' | 'answering' | 'ended';
 
 interface Serving {
   readonly model: string;
@@ -127,7 +134,6 @@ interface Serving {
 const HELPED_ROUTES: ReadonlySet<EngineRoute> = new Set(['chat.completions', 'completions']);
 /** Longer is no name of a session. */
 const MAX_SESSION_ID = 512;
-const NO_BODY: ParsedRequest['body'] = {};
 const AS_IT_CAME = 'as-it-came';
 const MIN_OUTPUT_TOKENS = 1;
 /** Dropped fields are named by the client: a record holds no more of them than this. */
@@ -135,6 +141,8 @@ const MAX_LOGGED_FIELDS = 16;
 const MAX_LOGGED_NAME = 64;
 /** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
 const HOLD_MARGIN_MS = 5_000;
+/** The same for a large body that waits for its turn to be read. */
+const READING_MS = 30_000;
 /** A stream is charged and timed each so many tokens. */
 const TOKENS_PER_CHARGE = 32;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
@@ -145,6 +153,14 @@ const UNCAPPED_OUTPUT = 8;
 const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: Ending = { broken: 'client' };
+
+const NOTHING_FORBIDDEN: ParsedRequest['forbidden'] = new Map();
+
+/** Names the session where no header does. */
+function promptCacheKeyOf({ document }: ParsedRequest): string | undefined {
+  const key = document.get(0, NAME.prompt_cache_key);
+  return document.isString(key) && document.more(key) <= 4 * MAX_SESSION_ID ? document.text(key) : undefined;
+}
 
 /** @param fromEngine false: Envoy answered because no endpoint did. */
 function endingOf(status: number, fromEngine: boolean): Ending {
@@ -175,6 +191,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** Engines need not know chunked bodies. */
   let hasLength = false;
   let predictedPrompt = 0;
+  let bodyReading: BodyReading | undefined;
+  /** Envoy waits already: it can be told once. */
+  let isHeld = false;
   let reservation: Reservation | undefined;
   let ticket: Ticket | undefined;
   let place: Place | undefined;
@@ -302,6 +321,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   ): void => {
     if (state === 'ended') return;
     state = 'ended';
+    bodyReading?.cancel();
     ticket?.cancel();
     place?.leave();
     const used = reading?.usage;
@@ -511,15 +531,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const choosing = context.choosingOf?.(pool);
     readers = choosing?.readers;
     if (choosing === undefined) return undefined;
-    const named = header?.(choosing.sessionHeader) || parsed.body['prompt_cache_key'];
+    const named = header?.(choosing.sessionHeader) || promptCacheKeyOf(parsed);
     if (readers !== undefined) clientAddress = lastHop(header?.('x-forwarded-for') ?? '');
     const prompt = context.hashPrompt?.(pool, {
       route: parsed.route,
-      body: parsed.body,
-      long: parsed.long,
+      document: parsed.document,
       scope: cacheScopeOf(config),
       model: parsed.model,
-      ...(typeof named === 'string' && named.length <= MAX_SESSION_ID && { sessionId: named }),
+      ...(named !== undefined && named.length <= MAX_SESSION_ID && { sessionId: named }),
     });
     return {
       ...(adapter !== undefined && { adapter }),
@@ -583,7 +602,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     // What waits is the text to send: the parsed body, several times its size, is not needed any more. No function below may
     // name `parsed`, or it would be kept with it.
     const { model } = parsed;
-    request = { ...parsed, body: NO_BODY, long: NO_LONG_TEXTS };
+    request = { ...parsed, document: NO_DOCUMENT, forbidden: NOTHING_FORBIDDEN };
     place = context.occupancy.place(config.name, parsed.model);
     state = 'waiting';
     queuedSinceMs = nowMs;
@@ -625,8 +644,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ticket = offer.ticket;
       header = undefined;
       place.enter('queued');
-      edge.hold(context.config().queue.maxWaitMs + HOLD_MARGIN_MS);
+      holdFor(0);
     }
+  };
+
+  const holdFor = (moreMs: number): void => {
+    if (isHeld) return;
+    isHeld = true;
+    edge.hold(context.config().queue.maxWaitMs + HOLD_MARGIN_MS + moreMs);
   };
 
   /** Another model may have room; the tenant's own queue is its own. */
@@ -652,6 +677,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       }
     }
     refuse(firstRefusal, nowMs);
+  };
+
+  /** @param config that the body was read with. */
+  const bodyRead = (json: BodyText, config: Config, known: Tenant, nowMs: number): void => {
+    const parsed = understand(route as EngineRoute, json, config);
+    if (parsed.kind === 'bad') {
+      refuse(parsed.error, nowMs);
+      return;
+    }
+    request = parsed.request;
+    askedModel = parsed.request.model;
+    admit(parsed.request, known, nowMs);
   };
 
   /** The request bucket has let it pass. */
@@ -723,14 +760,19 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
     body(bytes, nowMs) {
       if (state !== 'accepted' || tenant === undefined) return;
-      const parsed = parseRequest(route as EngineRoute, bytes, context.config().fields);
-      if (parsed.kind === 'bad') {
-        refuse(parsed.error, nowMs);
+      const config = context.config();
+      const names = namesOf(config.fields);
+      if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
+        bodyRead(readJson(bytes, names), config, tenant, nowMs);
         return;
       }
-      request = parsed.request;
-      askedModel = parsed.request.model;
-      admit(parsed.request, tenant, nowMs);
+      const known = tenant;
+      state = 'reading';
+      holdFor(READING_MS);
+      bodyReading = context.bodies.read(known.config.name, bytes, names, (json, at) => {
+        bodyReading = undefined;
+        if (state === 'reading') bodyRead(json, config, known, at);
+      });
     },
 
     responseHeaders(head, nowMs) {

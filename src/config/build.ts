@@ -84,6 +84,7 @@ export function buildConfig(
     },
     cost: weightsOf(written.cost),
     fields: written.fields,
+    media: written.media,
     pools: new Map(
       poolNames.flatMap((name) => {
         const pool = written.pools[name];

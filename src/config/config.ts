@@ -226,6 +226,22 @@ export interface FieldPolicy {
   readonly onForbidden: 'drop' | 'refuse';
   /** Body fields: `a.b` is `b` within `a`, lists are transparent; a trailing `*` matches a prefix. */
   readonly forbidden: readonly string[];
+  /** Types of tools that a request may bring; a trailing `*` matches a prefix. */
+  readonly tools: readonly string[];
+  /** What names something that is stored elsewhere. */
+  readonly state: 'refuse' | 'allow';
+}
+
+export type MediumKind = 'image' | 'audio' | 'video' | 'file';
+
+/** Media in prompts. */
+export interface MediaPolicy {
+  /** What an engine may fetch; `data:` always is taken. */
+  readonly urls: 'refuse' | 'allow-list' | 'allow';
+  /** With `allow-list`: hosts, in lower case; `*.` stands for any names before. */
+  readonly hosts: readonly string[];
+  /** Prompt tokens of one of each kind. */
+  readonly tokens: Readonly<Record<MediumKind, number>>;
 }
 
 export interface Config {
@@ -277,6 +293,7 @@ export interface Config {
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;
   readonly fields: FieldPolicy;
+  readonly media: MediaPolicy;
   readonly pools: ReadonlyMap<string, PoolConfig>;
   readonly models: ReadonlyMap<string, ModelConfig>;
   /** Other names of models: each leads to a model or another alias, none in a circle. */

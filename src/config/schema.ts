@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../domain/names.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../openai/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../openai/forbidden-fields.ts';
 import {
   DURATION_PATTERN,
   durationMs,
@@ -857,8 +857,72 @@ export const configSchema = section(
             ),
           )
           .prefault([...DEFAULT_FORBIDDEN_FIELDS]),
+        tools: z
+          .array(
+            word(
+              /^[A-Za-z0-9_.-]{0,64}\*?$/,
+              'a type of tools of up to 64 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+              'A type.',
+            ),
+            { error: must('a list of at most 64 types of tools') },
+          )
+          .max(64, { error: must('a list of at most 64 types of tools') })
+          .meta(
+            about(
+              'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all.',
+              'list of types',
+            ),
+          )
+          .prefault([...DEFAULT_TOOLS]),
+        state: choice(
+          ['refuse', 'allow'],
+          'What names something that is stored elsewhere (`conversation`, `previous_response_id`, a stored `prompt`, `item_reference`, `file_id`, `container`): it is a prompt that is not counted, and may be another tenant’s.',
+        ).prefault('refuse'),
       },
       'Fields of the request body.',
+    ).prefault({}),
+    media: section(
+      {
+        urls: choice(
+          ['refuse', 'allow-list', 'allow'],
+          'Whether engines may fetch media (images, audio, video, files) from URLs in requests: from inside your network. `refuse` takes `data:` URLs only, `allow-list` also `http:` and `https:` from `hosts`, `allow` from anywhere. Other schemes are never taken.',
+        ).prefault('refuse'),
+        hosts: z
+          .array(
+            word(
+              /^(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/,
+              'a host name in lower case, for example images.example.com or *.example.com',
+              'A host.',
+            ),
+            { error: must('a list of at most 256 hosts') },
+          )
+          .max(256, { error: must('a list of at most 256 hosts') })
+          .meta(
+            about(
+              'With `urls: allow-list`: hosts that media are taken from, on any port. `*.example.com` is every host below it. An engine may follow a redirect from there to anywhere.',
+              'list of hosts',
+            ),
+          )
+          .prefault([]),
+        tokens: section(
+          {
+            image: integer(1, 1_000_000, 'Of an image: about 1,000 for a megapixel.').prefault(1_024),
+            audio: integer(
+              1,
+              1_000_000,
+              'Of an audio clip, at least; longer ones count by their size.',
+            ).prefault(256),
+            video: integer(1, 1_000_000, 'Of a video, at least; longer ones count by their size.').prefault(
+              2_048,
+            ),
+            file: integer(1, 1_000_000, 'Of a file, at least; larger ones count by their size.').prefault(
+              1_024,
+            ),
+          },
+          'Prompt tokens that one medium is predicted to take; the engine’s own count is charged in the end.',
+        ).prefault({}),
+      },
+      'Media in prompts.',
     ).prefault({}),
     log: section(
       {

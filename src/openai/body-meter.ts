@@ -1,7 +1,7 @@
 /** Meters a JSON response as it passes, in bounded memory. */
 import type { EngineRoute } from '../domain/routes.ts';
+import { closingQuote } from './json/text.ts';
 import { type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
-import { closingQuote } from './strict-json.ts';
 import { isObject, type Usage, usageOf } from './usage.ts';
 
 /** A body up to this size is parsed whole. */

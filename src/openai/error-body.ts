@@ -39,7 +39,7 @@ function anthropicType(status: number): string {
 const QUOTED_CHARACTERS = 64;
 
 /** A client's string made safe for a message: shortened, without control and format characters. */
-function quoted(text: string): string {
+export function quoted(text: string): string {
   // More units than are shown, since some of them are stripped or pair up; never all of a huge string.
   const shown = text.slice(0, 4 * QUOTED_CHARACTERS).replace(/[\p{C}\p{Zl}\p{Zp}`]/gu, '');
   const characters = Array.from(shown);

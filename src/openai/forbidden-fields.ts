@@ -149,3 +149,22 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'user_config',
   'litellm_*',
 ];
+
+/**
+ * Types of tools that only say what the client's own program can do; a trailing `*` matches a prefix. All others act in the engine's
+ * network or in a service beside it, with rights that the tenant does not have.
+ */
+export const DEFAULT_TOOLS: readonly string[] = [
+  'function',
+  'custom',
+  // Anthropic's, which the client runs: bash_20250124, text_editor_20250728, …
+  'bash_*',
+  'text_editor_*',
+  'memory_*',
+  // OpenAI's, which the client runs.
+  'local_shell',
+  'apply_patch',
+  'computer*',
+  'tool_search',
+  'namespace',
+];

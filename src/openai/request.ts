@@ -2,9 +2,14 @@
 import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import { forbiddenField, invalidRequest, PROMPT_FIELD } from './error-body.ts';
-import { COPIED_BYTES, type LongTexts } from './long-texts.ts';
-import { type JsonObject, type JsonValue, parseStrict } from './strict-json.ts';
+import { forbiddenField, invalidRequest, PROMPT_FIELD, quoted } from './error-body.ts';
+import { type Forbidden, findForbidden, MOST_FORBIDDEN } from './forbidden.ts';
+import { ABSENT, type JsonDocument, KIND, STRIDE } from './json/document.ts';
+import { type Reading, readJson } from './json/reader.ts';
+import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice } from './json/splice.ts';
+import { type KnownName, NAME } from './names.ts';
+import { namesOf } from './policy-names.ts';
+import { type PromptPolicy, PromptWalk, stateRefused } from './prompt.ts';
 
 export interface ParsedRequest {
   readonly route: EngineRoute;
@@ -12,18 +17,20 @@ export interface ParsedRequest {
   readonly stream: boolean;
   /** UTF-8 bytes of what becomes the prompt, without JSON scaffolding; media and token ids by an equivalent. */
   readonly promptBytes: number;
+  /** There are media in the prompt: its tokens say nothing of text. */
+  readonly hasMedia: boolean;
   /** The client's cap for one output; undefined: none. 0 for embeddings. */
   readonly maxOutputTokens: number | undefined;
   /** Outputs that the engine works on: choices times prompts. */
   readonly outputs: number;
   /** The client expects usage in the stream: it asked for it, or the API always sends it. */
   readonly wantsUsage: boolean;
-  /** Forbidden fields that were left out. Names as the client wrote them: not for metric labels. */
+  /** Forbidden fields that were left out, by path. Names as the client wrote them: not for metric labels. */
   readonly dropped: readonly string[];
-  /** The request without the dropped fields. */
-  readonly body: JsonObject;
-  /** What long strings of it stand for. */
-  readonly long: LongTexts;
+  /** Where they are. */
+  readonly forbidden: Forbidden['keys'];
+  /** As it came. */
+  readonly document: JsonDocument;
 }
 
 export type RequestResult =
@@ -44,16 +51,10 @@ export interface RequestChanges {
 }
 
 const MODEL_CHARACTERS = 256;
+/** UTF-8 of as many characters. */
+const MODEL_BYTES = 4 * MODEL_CHARACTERS;
 const MAX_CHOICES = 128;
 const MAX_OUTPUT_TOKENS = 2 ** 31;
-
-/** Prompt bytes of a token id: a common bytes-per-token ratio of English text. */
-const TOKEN_BYTES = 4;
-/** Prompt bytes of an image: a megapixel takes about 1,000 tokens in current vision models. */
-const IMAGE_BYTES = 4096;
-/** Base64 bytes of audio, video or a file for one prompt byte; compressed speech: about 10 KB and 25 tokens a second. */
-const MEDIA_BYTES_PER_PROMPT_BYTE = 100;
-const MEDIA_BYTES_MIN = 1024;
 
 /** Names under which one engine or another reads the output cap. */
 const CAP_FIELDS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'] as const;
@@ -61,7 +62,7 @@ type CapField = (typeof CAP_FIELDS)[number];
 
 interface RouteFields {
   /** Fields whose text becomes prompt. */
-  readonly prompt: readonly string[];
+  readonly prompt: readonly KnownName[];
   /** The API's names of the output cap, the strongest first. */
   readonly caps: readonly CapField[];
   /** The name under which every engine reads a cap on this route. */
@@ -72,13 +73,14 @@ interface RouteFields {
 
 const FIELDS: Readonly<Record<EngineRoute, RouteFields>> = {
   'chat.completions': {
-    prompt: ['messages', 'documents'],
+    prompt: ['messages'],
     caps: ['max_completion_tokens', 'max_tokens'],
     cap: 'max_tokens',
     usageOption: true,
   },
   completions: { prompt: ['prompt', 'suffix'], caps: ['max_tokens'], cap: 'max_tokens', usageOption: true },
-  embeddings: { prompt: ['input', 'messages'], caps: [], cap: undefined, usageOption: false },
+  // llama.cpp reads `content` where there is no input.
+  embeddings: { prompt: ['input', 'messages', 'content'], caps: [], cap: undefined, usageOption: false },
   responses: {
     prompt: ['input', 'instructions'],
     caps: ['max_output_tokens'],
@@ -88,75 +90,143 @@ const FIELDS: Readonly<Record<EngineRoute, RouteFields>> = {
   messages: { prompt: ['messages', 'system'], caps: ['max_tokens'], cap: 'max_tokens', usageOption: false },
 };
 
-/** Templates render these as JSON, so their keys are prompt too. */
-const TOOL_FIELDS = ['tools', 'functions'] as const;
+/** Templates render these as JSON, so their keys are prompt too; on whichever route an engine reads them. */
+const RENDERED: readonly KnownName[] = [
+  'tools',
+  'functions',
+  'tool_choice',
+  'documents',
+  'chat_template_kwargs',
+  'response_format',
+  'json_schema',
+  'text',
+  'output_config',
+  'reasoning',
+  'reasoning_effort',
+  'reasoning_budget_message',
+  'thinking',
+  'guideline',
+  'tool_prompt',
+];
+
+/** What names something that is stored elsewhere. */
+const STATE: readonly KnownName[] = ['conversation', 'previous_response_id', 'container'];
+/** What acts elsewhere, as a field; as tools they have types. */
+const ACTING: readonly KnownName[] = ['mcp_servers', 'web_search_options', 'plugins'];
+
+/** The values of the body's own members, by name. */
+class Fields {
+  readonly document: JsonDocument;
+  private readonly values = new Map<number, number>();
+
+  constructor(document: JsonDocument) {
+    this.document = document;
+    const end = document.next(0);
+    for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) {
+      const name = document.name(key);
+      if (name !== 0) this.values.set(name, key + STRIDE);
+    }
+  }
+
+  /** Index of the value, ABSENT without one. */
+  at(name: KnownName): number {
+    return this.values.get(NAME[name]) ?? ABSENT;
+  }
+}
 
 /**
  * Reads a request strictly: every field that the service understands has the API's type, or the request is refused.
  * Null counts as absent for optional fields, as OpenAI has it. Other fields pass unread.
  */
-export function parseRequest(route: EngineRoute, bytes: Uint8Array, fields: FieldPolicy): RequestResult {
-  const json = parseStrict(bytes);
+export const parseRequest = (route: EngineRoute, bytes: Uint8Array, policy: PromptPolicy): RequestResult =>
+  understand(route, readJson(bytes, namesOf(policy.fields)), policy);
+
+/** The same of a body that has been read, with the names of the policy. */
+export function understand(route: EngineRoute, json: Reading, policy: PromptPolicy): RequestResult {
   if (json.kind === 'bad') return bad(invalidRequest(json.message, undefined, 'invalid_json'));
+  const { document } = json;
 
-  const forbidden = withoutForbidden(json.value, fields);
-  if (forbidden.kind === 'refuse') return bad(forbiddenField(forbidden.field));
-  const { body, dropped } = forbidden;
+  const forbidden = findForbidden(document, policy.fields);
+  const [first] = forbidden.names;
+  if (first !== undefined && policy.fields.onForbidden === 'refuse') return bad(forbiddenField(first));
+  if (forbidden.names.length > MOST_FORBIDDEN) {
+    return bad(
+      invalidRequest(`The request has more than ${MOST_FORBIDDEN} fields that are not allowed here.`),
+    );
+  }
 
-  const model = body['model'];
-  const modelProblem = problemOfModel(model);
-  if (modelProblem !== undefined) return bad(invalidRequest(modelProblem, 'model'));
+  const fields = new Fields(document);
+  const model = modelOf(fields);
+  if (typeof model === 'object') return bad(model);
 
-  const promptProblem = problemOfPrompt(route, body);
+  const promptProblem = problemOfPrompt(route, fields);
   if (promptProblem !== undefined) return bad(promptProblem);
 
-  const stream = optionalBoolean(body, 'stream');
+  const stream = optionalBoolean(document, fields.at('stream'), 'stream');
   if (typeof stream === 'object') return bad(stream);
-  const n = optionalInteger(body, 'n', 1, MAX_CHOICES);
+  const n = optionalInteger(fields, 'n', 1, MAX_CHOICES);
   if (typeof n === 'object') return bad(n);
-  const bestOf = optionalInteger(body, 'best_of', 1, MAX_CHOICES);
+  const bestOf = optionalInteger(fields, 'best_of', 1, MAX_CHOICES);
   if (typeof bestOf === 'object') return bad(bestOf);
-  const cap = outputCap(route, body);
+  const cap = outputCap(route, fields);
   if (typeof cap === 'object') return bad(cap);
-  const usage = usageOption(body);
+  const usage = usageOption(fields);
   if (typeof usage === 'object') return bad(usage);
+  const acting = actingElsewhere(route, fields, policy.fields);
+  if (acting !== undefined) return bad(acting);
+  const size = promptSize(route, fields, policy);
+  if (!('bytes' in size)) return bad(size);
 
   const embeds = route === 'embeddings';
   return {
     kind: 'ok',
     request: {
       route,
-      model: model as string,
+      model,
       stream: stream === true && !embeds,
-      promptBytes: promptBytes(route, body, json.long),
+      promptBytes: size.bytes,
+      hasMedia: size.hasMedia,
       maxOutputTokens: embeds ? 0 : cap,
-      outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, body),
+      outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, fields),
       wantsUsage: FIELDS[route].usageOption ? usage === true : true,
-      dropped,
-      body,
-      long: json.long,
+      dropped: forbidden.names,
+      forbidden: forbidden.keys,
+      document,
     },
   };
 }
 
-/** The body to send to the engine, in parts: what was understood, with the changes. */
-export function serialiseRequest(request: ParsedRequest, changes: RequestChanges): readonly Buffer[] {
-  const { body } = request;
-  const { priority, ...rest } = { ...body, ...additions(request, changes) };
-  const kept = priority === undefined || changes.priorityFollows === true ? rest : { ...rest, priority };
-  return request.long.restore(JSON.stringify(kept));
-}
+/** The body to send to the engine, in parts: the client's own bytes, with the changes. */
+export const serialiseRequest = (request: ParsedRequest, changes: RequestChanges): readonly Buffer[] =>
+  splice(request.document.bytes, editsOf(request, changes));
 
 /** The client's own bytes say the same: the reader is strict enough for that. */
 export const isUnchanged = (request: ParsedRequest, changes: RequestChanges): boolean =>
-  request.dropped.length === 0 &&
-  changes.priorityFollows !== true &&
-  Object.keys(additions(request, changes)).length === 0;
+  changes.priorityFollows !== true && editsOf(request, changes).length === 0;
 
-function additions(request: ParsedRequest, changes: RequestChanges): Readonly<Record<string, JsonValue>> {
-  const { body, route } = request;
-  const added: Record<string, JsonValue> = {};
-  if (changes.model !== undefined) added['model'] = changes.model;
+function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit[] {
+  const { document, route } = request;
+  const fields = new Fields(document);
+  const members: string[] = [];
+  const cut = keysToCut(request, fields, changes);
+  const edits: Edit[] = [];
+  for (const [object, keys] of cut) {
+    for (const edit of cutMembers(document, object, keys)) edits.push(edit);
+  }
+  const isCut = (object: number, value: number): boolean =>
+    cut.get(object)?.includes(value - STRIDE) === true;
+  /** What was dropped is not there. */
+  const valueOf = (name: KnownName): number => {
+    const value = fields.at(name);
+    return isCut(0, value) ? ABSENT : value;
+  };
+  const set = (name: KnownName, json: string): void => {
+    const value = valueOf(name);
+    if (value === ABSENT) members.push(`${JSON.stringify(name)}:${json}`);
+    else edits.push(replaceValue(document, value, json));
+  };
+
+  if (changes.model !== undefined) set('model', JSON.stringify(changes.model));
   const { cap: capField, usageOption: hasUsageOption } = FIELDS[route];
 
   const cap = Math.min(request.maxOutputTokens ?? Infinity, changes.maxOutputTokens ?? Infinity);
@@ -164,102 +234,90 @@ function additions(request: ParsedRequest, changes: RequestChanges): Readonly<Re
     // vLLM prefers max_completion_tokens, SGLang max_tokens, and TGI reads only the latter: whichever name an engine
     // reads, it must find the number that was counted.
     for (const name of CAP_FIELDS) {
+      const value = valueOf(name);
       const isCap = name === capField && changes.maxOutputTokens !== undefined;
-      if ((isCap || typeof body[name] === 'number') && body[name] !== cap) added[name] = cap;
+      if ((isCap || document.isNumber(value)) && document.number(value) !== cap) set(name, String(cap));
     }
   }
   if (changes.includeUsage && hasUsageOption && request.stream && !request.wantsUsage) {
-    const options = body['stream_options'];
-    added['stream_options'] = isJsonObject(options)
-      ? { ...options, include_usage: true }
-      : { include_usage: true };
+    const options = valueOf('stream_options');
+    if (!document.isObject(options)) set('stream_options', '{"include_usage":true}');
+    else {
+      const usage = document.get(options, NAME.include_usage);
+      if (usage !== ABSENT && !isCut(options, usage)) edits.push(replaceValue(document, usage, 'true'));
+      else {
+        const isEmpty = (cut.get(options)?.length ?? 0) === membersOf(document, options);
+        edits.push(addMembers(document, options, '"include_usage":true', isEmpty));
+      }
+    }
   }
-  if (changes.cacheSalt !== undefined) added['cache_salt'] = changes.cacheSalt;
-  return added;
+  if (changes.cacheSalt !== undefined) set('cache_salt', JSON.stringify(changes.cacheSalt));
+  // A body has its model at least, so there is a member behind what is added.
+  if (members.length > 0) edits.push(addMembers(document, 0, members.join(','), false));
+  return edits;
+}
+
+function membersOf(document: JsonDocument, object: number): number {
+  let count = 0;
+  const end = document.next(object);
+  for (let key = document.first(object); key < end; key = document.next(key + STRIDE)) count += 1;
+  return count;
+}
+
+/** What is forbidden, and a priority that is ours to set. */
+function keysToCut({ forbidden }: ParsedRequest, fields: Fields, changes: RequestChanges): Forbidden['keys'] {
+  const priority = fields.at('priority') - STRIDE;
+  const ofBody = forbidden.get(0) ?? [];
+  if (changes.priorityFollows !== true || priority < 0 || ofBody.includes(priority)) return forbidden;
+  return new Map([...forbidden, [0, [...ofBody, priority].toSorted((a, b) => a - b)]]);
 }
 
 /** A serialised request, which has no priority, with one. Cheap: the text is neither read again nor copied. */
 export function withPriority([first, ...rest]: readonly Buffer[], priority: number): readonly Buffer[] {
   const begin = Buffer.from(`{"priority":${priority},`);
   if (first === undefined) return [];
+  // White space may stand before it.
+  const behind = first.subarray(first.indexOf('{') + 1);
   return rest.length === 0 && first.length < COPIED_BYTES
-    ? [Buffer.concat([begin, first.subarray(1)])]
-    : [begin, first.subarray(1), ...rest];
+    ? [Buffer.concat([begin, behind])]
+    : [begin, behind, ...rest];
 }
 
 const bad = (error: ApiError): RequestResult => ({ kind: 'bad', error });
 
-function isJsonObject(value: JsonValue | undefined): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-// --- forbidden fields
-
-interface FieldMatcher {
-  readonly exact: ReadonlySet<string>;
-  readonly prefixes: readonly string[];
-}
-
-/** A policy lives as long as its configuration: compiled once. */
-const matchers = new WeakMap<FieldPolicy, FieldMatcher>();
-
-function matcherOf(fields: FieldPolicy): FieldMatcher {
-  let matcher = matchers.get(fields);
-  if (matcher === undefined) {
-    matcher = {
-      exact: new Set(fields.forbidden.filter((name) => !name.endsWith('*'))),
-      prefixes: fields.forbidden.filter((name) => name.endsWith('*')).map((name) => name.slice(0, -1)),
-    };
-    matchers.set(fields, matcher);
-  }
-  return matcher;
-}
-
-function withoutForbidden(
-  body: JsonObject,
-  fields: FieldPolicy,
-):
-  | { readonly kind: 'ok'; readonly body: JsonObject; readonly dropped: readonly string[] }
-  | { readonly kind: 'refuse'; readonly field: string } {
-  const { exact, prefixes } = matcherOf(fields);
-  let dropped: string[] | undefined;
-  for (const key of Object.keys(body)) {
-    if (exact.has(key) || prefixes.some((prefix) => key.startsWith(prefix))) {
-      if (fields.onForbidden === 'refuse') return { kind: 'refuse', field: key };
-      (dropped ??= []).push(key);
-    }
-  }
-  if (dropped === undefined) return { kind: 'ok', body, dropped: [] };
-  const kept: Record<string, JsonValue> = { ...body };
-  for (const key of dropped) delete kept[key];
-  return { kind: 'ok', body: kept, dropped };
-}
-
 // --- types
 
-function problemOfModel(model: JsonValue | undefined): string | undefined {
-  if (model === undefined || model === null) return 'You must provide a model.';
-  if (typeof model !== 'string') return 'The model must be a string.';
-  if (model === '') return 'The model must not be empty.';
-  if (model.length > MODEL_CHARACTERS)
-    return `The model's name is longer than ${MODEL_CHARACTERS} characters.`;
-  return /[\p{Cc}\p{Cs}]/u.test(model) ? 'The model must not contain control characters.' : undefined;
+/** The name, or what is wrong with it. */
+function modelOf(fields: Fields): string | ApiError {
+  const { document } = fields;
+  const at = fields.at('model');
+  const problem = (message: string): ApiError => invalidRequest(message, 'model');
+  if (document.isNothing(at)) return problem('You must provide a model.');
+  if (!document.isString(at)) return problem('The model must be a string.');
+  if (document.more(at) === 0) return problem('The model must not be empty.');
+  const model = document.more(at) > MODEL_BYTES ? '' : document.text(at);
+  if (model === '' || model.length > MODEL_CHARACTERS) {
+    return problem(`The model's name is longer than ${MODEL_CHARACTERS} characters.`);
+  }
+  return /[\p{Cc}\p{Cs}]/u.test(model) ? problem('The model must not contain control characters.') : model;
 }
 
-function problemOfPrompt(route: EngineRoute, body: JsonObject): ApiError | undefined {
+function problemOfPrompt(route: EngineRoute, fields: Fields): ApiError | undefined {
+  const { document } = fields;
   const field = PROMPT_FIELD[route];
-  const value = body[field];
+  const at = fields.at(field);
   // vLLM embeds conversations too.
-  if (route === 'embeddings' && isAbsent(value) && !isAbsent(body['messages']))
-    return problemOfMessages(body);
-  if (isAbsent(value)) return invalidRequest(`Missing required field '${field}'.`, field);
-  if (field === 'messages') return problemOfMessages(body);
+  if (route === 'embeddings' && document.isNothing(at) && !document.isNothing(fields.at('messages'))) {
+    return problemOfMessages(fields);
+  }
+  if (document.isNothing(at)) return invalidRequest(`Missing required field '${field}'.`, field);
+  if (field === 'messages') return problemOfMessages(fields);
   if (route === 'responses') {
-    return typeof value === 'string' || (Array.isArray(value) && value.every(isJsonObject))
+    return document.isString(at) || (document.isArray(at) && hasOnly(document, at, KIND.object))
       ? undefined
       : invalidRequest(`'${field}' must be a string or an array of objects.`, field);
   }
-  return isTextOrTokens(value, route === 'embeddings')
+  return isTextOrTokens(document, at, route === 'embeddings')
     ? undefined
     : invalidRequest(
         `'${field}' must be a string, or a non-empty array of strings, of token ids, or of arrays of token ids.`,
@@ -267,173 +325,171 @@ function problemOfPrompt(route: EngineRoute, body: JsonObject): ApiError | undef
       );
 }
 
-function problemOfMessages(body: JsonObject): ApiError | undefined {
-  const { messages } = body;
-  return Array.isArray(messages) && messages.length > 0 && messages.every(isJsonObject)
+function problemOfMessages(fields: Fields): ApiError | undefined {
+  const { document } = fields;
+  const at = fields.at('messages');
+  return document.isArray(at) && !isEmpty(document, at) && hasOnly(document, at, KIND.object)
     ? undefined
     : invalidRequest("'messages' must be a non-empty array of objects.", 'messages');
 }
 
-function isAbsent(value: JsonValue | undefined): boolean {
-  return value === undefined || value === null;
+const isEmpty = (document: JsonDocument, array: number): boolean =>
+  document.first(array) === document.next(array);
+
+function hasOnly(document: JsonDocument, array: number, kind: number): boolean {
+  const end = document.next(array);
+  for (let at = document.first(array); at < end; at = document.next(at)) {
+    if (document.kind(at) !== kind) return false;
+  }
+  return true;
+}
+
+/** A non-empty array of whole numbers that are not negative: one run of them. */
+function isTokens(document: JsonDocument, at: number): boolean {
+  if (!document.isArray(at) || isEmpty(document, at)) return false;
+  const first = document.first(at);
+  return document.isNumber(first) && document.isDigits(first) && document.next(first) === document.next(at);
 }
 
 /** `parts`: also objects, as multimodal embedding models take them. */
-function isTextOrTokens(value: JsonValue | undefined, parts: boolean): boolean {
-  if (typeof value === 'string') return true;
-  if (!Array.isArray(value) || value.length === 0) return false;
-  const items = value as readonly JsonValue[];
-  const first = items[0];
-  if (typeof first === 'string') return items.every((item) => typeof item === 'string');
-  if (typeof first === 'number') return items.every(isToken);
-  if (Array.isArray(first)) {
-    return items.every((item) => Array.isArray(item) && item.length > 0 && item.every(isToken));
+function isTextOrTokens(document: JsonDocument, at: number, parts: boolean): boolean {
+  if (document.isString(at)) return true;
+  if (!document.isArray(at) || isEmpty(document, at)) return false;
+  const kind = document.kind(document.first(at));
+  if (kind === KIND.number) return isTokens(document, at);
+  if (kind === KIND.array) {
+    const end = document.next(at);
+    for (let item = document.first(at); item < end; item = document.next(item)) {
+      if (!isTokens(document, item)) return false;
+    }
+    return true;
   }
-  return parts && items.every(isJsonObject);
+  return (kind === KIND.string || (parts && kind === KIND.object)) && hasOnly(document, at, kind);
 }
 
-function isToken(value: JsonValue): boolean {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0;
-}
-
-function optionalBoolean(from: JsonObject, name: string, param = name): boolean | undefined | ApiError {
-  const value = from[name];
-  if (value === undefined || value === null) return undefined;
-  return typeof value === 'boolean' ? value : invalidRequest(`'${param}' must be true or false.`, param);
+function optionalBoolean(document: JsonDocument, at: number, param: string): boolean | undefined | ApiError {
+  if (document.isNothing(at)) return undefined;
+  const kind = document.kind(at);
+  if (kind === KIND.true) return true;
+  return kind === KIND.false ? false : invalidRequest(`'${param}' must be true or false.`, param);
 }
 
 function optionalInteger(
-  from: JsonObject,
-  name: string,
+  fields: Fields,
+  name: KnownName,
   least: number,
   most: number,
 ): number | undefined | ApiError {
-  const value = from[name];
-  if (value === undefined || value === null) return undefined;
-  return typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most
+  const at = fields.at(name);
+  if (fields.document.isNothing(at)) return undefined;
+  const value = fields.document.number(at);
+  return Number.isInteger(value) && value >= least && value <= most
     ? value
     : invalidRequest(`'${name}' must be an integer between ${least} and ${most}.`, name);
 }
 
 /** The effective cap. All names are checked: an engine may read one that the API does not have on this route. */
-function outputCap(route: EngineRoute, body: JsonObject): number | undefined | ApiError {
+function outputCap(route: EngineRoute, fields: Fields): number | undefined | ApiError {
+  const { document } = fields;
+  const echo = fields.at('echo');
   // Scoring a given text: completions with `echo` generate nothing.
-  const least = route === 'completions' && body['echo'] === true ? 0 : 1;
+  const least = route === 'completions' && echo >= 0 && document.kind(echo) === KIND.true ? 0 : 1;
   for (const name of CAP_FIELDS) {
-    const value = optionalInteger(body, name, least, MAX_OUTPUT_TOKENS);
+    const value = optionalInteger(fields, name, least, MAX_OUTPUT_TOKENS);
     if (typeof value === 'object') return value;
   }
   for (const name of FIELDS[route].caps) {
-    const value = body[name];
-    if (typeof value === 'number') return value;
+    const value = document.number(fields.at(name));
+    if (!Number.isNaN(value)) return value;
   }
   return undefined;
 }
 
-function usageOption(body: JsonObject): boolean | undefined | ApiError {
-  const options = body['stream_options'];
-  if (options === undefined || options === null) return undefined;
-  if (!isJsonObject(options)) return invalidRequest("'stream_options' must be an object.", 'stream_options');
-  const continuous = optionalBoolean(
-    options,
-    'continuous_usage_stats',
-    'stream_options.continuous_usage_stats',
-  );
-  if (typeof continuous === 'object') return continuous;
-  return optionalBoolean(options, 'include_usage', 'stream_options.include_usage');
+function usageOption(fields: Fields): boolean | undefined | ApiError {
+  const { document } = fields;
+  const options = fields.at('stream_options');
+  if (document.isNothing(options)) return undefined;
+  if (!document.isObject(options))
+    return invalidRequest("'stream_options' must be an object.", 'stream_options');
+  const read = (name: KnownName): boolean | undefined | ApiError =>
+    optionalBoolean(document, document.get(options, NAME[name]), `stream_options.${name}`);
+  const continuous = read('continuous_usage_stats');
+  return typeof continuous === 'object' ? continuous : read('include_usage');
 }
+
+// --- what acts, or is stored, elsewhere
+
+/** What the engine, or another service, would do or remember for this request beyond answering it. */
+function actingElsewhere(route: EngineRoute, fields: Fields, policy: FieldPolicy): ApiError | undefined {
+  const { document } = fields;
+  if (policy.state === 'refuse') {
+    const name = STATE.find((one) => !document.isNothing(fields.at(one)));
+    if (name !== undefined) return stateRefused(name, name);
+    // A prompt of /v1/responses is one that is stored.
+    if (route === 'responses' && document.isObject(fields.at('prompt')))
+      return stateRefused('prompt', 'prompt');
+  }
+  const acts = ACTING.find((one) => !document.isNothing(fields.at(one)));
+  if (acts !== undefined && !isAllowedTool(acts, policy)) return toolRefused(acts, acts);
+  return refusedTool(document, fields.at('tools'), policy);
+}
+
+/** Tools in a namespace of tools are tools. Recursion is bounded by the reader's LIMITS.depth. */
+function refusedTool(document: JsonDocument, tools: number, policy: FieldPolicy): ApiError | undefined {
+  if (!document.isArray(tools)) return undefined;
+  const end = document.next(tools);
+  for (let tool = document.first(tools); tool < end; tool = document.next(tool)) {
+    if (!document.isObject(tool)) continue;
+    const within = refusedTool(document, document.get(tool, NAME.tools), policy);
+    if (within !== undefined) return within;
+    const type = document.get(tool, NAME.type);
+    if (document.isNothing(type)) continue;
+    const name = document.isString(type) && document.more(type) <= LONGEST_TOOL ? document.text(type) : '';
+    if (!isAllowedTool(name, policy)) return toolRefused(name, 'tools');
+  }
+  return undefined;
+}
+
+const LONGEST_TOOL = 64;
+
+const isAllowedTool = (type: string, { tools }: FieldPolicy): boolean =>
+  tools.some((one) => (one.endsWith('*') ? type.startsWith(one.slice(0, -1)) : type === one));
+
+const toolRefused = (type: string, param: string): ApiError =>
+  invalidRequest(
+    `Tools of the type \`${quoted(type)}\` are not allowed here (fields.tools). Bring tools that your own program runs.`,
+    param,
+    'tool_refused',
+  );
 
 // --- size
 
-function promptCount(route: EngineRoute, body: JsonObject): number {
-  const { prompt } = body;
-  return route === 'completions' && Array.isArray(prompt) && typeof prompt[0] !== 'number'
-    ? prompt.length
+function promptCount(route: EngineRoute, fields: Fields): number {
+  const { document } = fields;
+  const prompt = fields.at('prompt');
+  return route === 'completions' && document.isArray(prompt) && !document.isNumber(document.first(prompt))
+    ? document.length(prompt)
     : 1;
 }
 
-function promptBytes(route: EngineRoute, body: JsonObject, long: LongTexts): number {
-  let bytes = 0;
-  for (const name of FIELDS[route].prompt) bytes += textBytes(body[name], long);
-  for (const name of TOOL_FIELDS) bytes += jsonBytes(body[name], long);
-  return bytes;
-}
-
-const bytesOf = (text: string, long: LongTexts): number =>
-  long.of(text)?.byteLength ?? Buffer.byteLength(text);
-
-/** Bytes of the strings in a value, under whatever keys. Recursion is bounded by the reader's MAX_DEPTH. */
-function textBytes(value: JsonValue | undefined, long: LongTexts): number {
-  if (typeof value === 'string') return bytesOf(value, long);
-  if (typeof value === 'number') return TOKEN_BYTES;
-  if (typeof value !== 'object' || value === null) return 0;
-  let bytes = 0;
-  if (Array.isArray(value)) {
-    for (const item of value as readonly JsonValue[]) bytes += textBytes(item, long);
-    return bytes;
-  }
-  const part = value as JsonObject;
-  const media = mediaBytes(part, long);
-  if (media !== undefined) return media;
-  for (const key of Object.keys(part)) {
-    if (SCAFFOLDING.has(key)) continue;
-    const member = part[key];
-    // Arguments of an Anthropic tool call: an object that is rendered as JSON.
-    bytes += key === 'input' && isJsonObject(member) ? jsonBytes(member, long) : textBytes(member, long);
-  }
-  return bytes;
-}
-
-const SCAFFOLDING: ReadonlySet<string> = new Set([
-  'type',
-  'id',
-  'call_id',
-  'tool_call_id',
-  'tool_use_id',
-  'cache_control',
-  'index',
-  'status',
-]);
-
-/** Bytes of a value as JSON, without quotes and commas. */
-function jsonBytes(value: JsonValue | undefined, long: LongTexts): number {
-  if (typeof value === 'string') return bytesOf(value, long);
-  if (typeof value !== 'object' || value === null) return value === undefined ? 0 : TOKEN_BYTES;
-  let bytes = 0;
-  if (Array.isArray(value)) {
-    for (const item of value as readonly JsonValue[]) bytes += jsonBytes(item, long);
-    return bytes;
-  }
-  const object = value as JsonObject;
-  for (const key of Object.keys(object)) bytes += key.length + jsonBytes(object[key], long);
-  return bytes;
-}
-
-/** Prompt bytes of a content part that is not text; undefined for every other object. */
-function mediaBytes(part: JsonObject, long: LongTexts): number | undefined {
-  const { type } = part;
-  if (typeof type !== 'string') return undefined;
-  switch (type) {
-    case 'image':
-    case 'image_url':
-    case 'input_image':
-      return IMAGE_BYTES;
-    case 'document': {
-      const { source } = part;
-      if (!isJsonObject(source) || source['type'] !== 'base64') return undefined;
-      return encodedBytes(part, long);
+/** Whoever walks over all of a body also looks for what must not be in it. */
+function promptSize(
+  route: EngineRoute,
+  fields: Fields,
+  policy: PromptPolicy,
+): ReturnType<PromptWalk['result']> {
+  const { document } = fields;
+  const walk = new PromptWalk(document, policy);
+  const end = document.next(0);
+  for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) walk.key(key, 'body');
+  const options = fields.at('stream_options');
+  if (document.isObject(options)) {
+    const last = document.next(options);
+    for (let key = document.first(options); key < last; key = document.next(key + STRIDE)) {
+      walk.key(key, 'stream_options');
     }
-    case 'input_audio':
-    case 'audio_url':
-    case 'video_url':
-    case 'file':
-    case 'input_file':
-      return encodedBytes(part, long);
-    default:
-      return undefined;
   }
-}
-
-function encodedBytes(part: JsonObject, long: LongTexts): number {
-  return Math.max(MEDIA_BYTES_MIN, Math.ceil(jsonBytes(part, long) / MEDIA_BYTES_PER_PROMPT_BYTE));
+  for (const name of FIELDS[route].prompt) walk.content(fields.at(name), name);
+  for (const name of RENDERED) walk.json(fields.at(name));
+  return walk.result();
 }

@@ -1,4 +1,5 @@
 /** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
+
 import type {
   DirectResponse,
   Edge,
@@ -27,7 +28,6 @@ import type { LimitStore } from '../../src/limit/store.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import { fixedWindow } from '../../src/queue/window.ts';
 import { createCatalog } from '../../src/route/catalog.ts';
@@ -36,6 +36,7 @@ import { createPromptHasher, type PromptSource } from '../../src/route/choice/pr
 import { createPoolEndpoints } from '../../src/route/endpoints.ts';
 import type { PoolAdapters } from '../../src/route/pool-adapters.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
+import { FIELDS, MEDIA } from './documents.ts';
 
 export type Said =
   | { readonly kind: 'pass-headers' }
@@ -79,7 +80,7 @@ export interface WorldOptions {
   readonly limits?: Partial<Limits>;
   readonly models?: TenantConfig['models'];
   readonly window?: number;
-  readonly fields?: Config['fields'];
+  readonly fields?: Partial<Config['fields']>;
   readonly discover?: boolean;
   /** The configuration, before anything is made of it. */
   readonly change?: (config: Config) => Config;
@@ -127,7 +128,8 @@ export function createWorld(options: WorldOptions = {}): World {
     },
     rateLimit: { mergeDomains: false, shadow: false },
     cost: DEFAULT_COST,
-    fields: options.fields ?? { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
+    fields: { ...FIELDS, ...options.fields },
+    media: MEDIA,
     pools: new Map([
       [
         'main',

@@ -13,8 +13,9 @@
  * This is the hot path: the text is encoded in pieces into one buffer and read by words. `npm run bench:routing` has the time.
  */
 import type { EngineRoute } from '../../domain/routes.ts';
-import { decodeInto, type LongText, type LongTexts, NO_LONG_TEXTS, textOf } from '../../openai/long-texts.ts';
-import type { JsonObject, JsonValue } from '../../openai/strict-json.ts';
+import { type JsonDocument, KIND, NO_DOCUMENT, STRIDE } from '../../openai/json/document.ts';
+import { decodeInto } from '../../openai/json/text.ts';
+import { type KnownName, NAME } from '../../openai/names.ts';
 
 export interface PromptHashes {
   /** Two words for each full block, from the prompt's beginning. */
@@ -29,9 +30,7 @@ export interface PromptHashes {
 
 export interface PromptSource {
   readonly route: EngineRoute;
-  readonly body: JsonObject;
-  /** What long strings of it stand for. */
-  readonly long?: LongTexts;
+  readonly document: JsonDocument;
   /** Whose cache it may use: the tenant, or its trust group. Must tell one from the other. */
   readonly scope: string;
   readonly model: string;
@@ -73,14 +72,16 @@ const LEAST_ROOM = 4_096;
 /** Shorter ASCII text is copied unit by unit: a call costs more. */
 const SHORT_UNITS = 24;
 /** Longer data of images and files is hashed by samples: it is compressed, so a part tells it apart. */
-const SAMPLED_UNITS = 1_024;
+const SAMPLED_BYTES = 1_024;
 const SAMPLES = 256;
+
+const LONGEST_ROLE = 16;
 
 const FIELD = 0x1f;
 const RECORD = 0x1e;
 
 /** Fields that become prompt, in the order of the usual templates: tools and system first. */
-const PROMPT_FIELDS: Readonly<Record<EngineRoute, readonly string[]>> = {
+const PROMPT_FIELDS: Readonly<Record<EngineRoute, readonly KnownName[]>> = {
   'chat.completions': ['tools', 'functions', 'documents', 'messages'],
   completions: ['prompt'],
   embeddings: [],
@@ -88,8 +89,14 @@ const PROMPT_FIELDS: Readonly<Record<EngineRoute, readonly string[]>> = {
   messages: ['tools', 'system', 'messages'],
 };
 /** Marks that clients move from one message to the next between turns. */
-const SKIPPED: ReadonlySet<string> = new Set(['cache_control']);
-const MEDIA: ReadonlySet<string> = new Set(['url', 'image_url', 'data', 'file_data', 'b64_json']);
+const SKIPPED: number = NAME.cache_control;
+const MEDIA: ReadonlySet<number> = new Set([
+  NAME.url,
+  NAME.image_url,
+  NAME.data,
+  NAME.file_data,
+  NAME.b64_json,
+]);
 
 /** The finalizer of MurmurHash3 (A. Appleby), on 32 bits. */
 function mix(word: number): number {
@@ -121,8 +128,8 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
   let d = 0;
   let high = 0;
   let low = 0;
-  /** Of the prompt that is being read. */
-  let long: LongTexts = NO_LONG_TEXTS;
+  /** That is being read. */
+  let document: JsonDocument = NO_DOCUMENT;
 
   const finish = (length: number): void => {
     high = mix((a ^ rotate(c, 17)) + length);
@@ -217,27 +224,31 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     }
   };
 
-  /** The same bytes as of the text as a string. */
-  const feedLong = ({ raw, isEscaped }: LongText): void => {
-    let from = 0;
-    while (from < raw.length && !isFull()) {
+  /** Text of the document, from `start` to `end`: the same bytes however it is written. */
+  const feedBytes = (start: number, end: number, isEscaped: boolean): void => {
+    const { bytes: source } = document;
+    let from = start;
+    if (end - start <= SHORT_UNITS && !isEscaped && BUFFER_BYTES - fill >= SHORT_UNITS) {
+      for (; from < end; from += 1, fill += 1) bytes[fill] = source[from] as number;
+      return;
+    }
+    while (from < end && !isFull()) {
       if (BUFFER_BYTES - fill < LEAST_ROOM) consume();
       if (isEscaped) {
-        ({ from, at: fill } = decodeInto(bytes, fill, raw, from));
+        ({ from, at: fill } = decodeInto(bytes, fill, source, from, end));
       } else {
-        const copied = raw.copy(bytes, fill, from);
+        const copied = source.copy(bytes, fill, from, end);
         fill += copied;
         from += copied;
       }
     }
   };
 
-  /** Prompts of token ids have tens of thousands. */
+  const feedString = (at: number): void =>
+    feedBytes(document.start(at), document.end(at), document.isEscaped(at));
+
+  /** Prompts of token ids have tens of thousands. @param value of 32 bits, not negative. */
   const feedNumber = (value: number): void => {
-    if (value >>> 0 !== value) {
-      feed(String(value));
-      return;
-    }
     if (BUFFER_BYTES - fill < 4) consume();
     bytes[fill] = value & 0xff;
     bytes[fill + 1] = (value >>> 8) & 0xff;
@@ -246,43 +257,66 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     fill += 4;
   };
 
-  const feedSampled = (text: string): void => {
-    const step = text.length / SAMPLES;
-    let sample = `${text.length}:`;
-    for (let i = 0; i < SAMPLES; i += 1) sample += text.charAt(Math.floor(i * step));
-    feed(sample + text.slice(-SAMPLES));
+  /** Numbers one by one; what is written in another way is another number here. */
+  const feedNumbers = (at: number): void => {
+    const { bytes: source } = document;
+    const end = document.end(at);
+    let from = document.start(at);
+    while (from < end && !isFull()) {
+      let to = from;
+      let value = 0;
+      let isWord = true;
+      for (; to < end; to += 1) {
+        const digit = (source[to] as number) - 0x30;
+        if (digit >= 0 && digit <= 9) value = 10 * value + digit;
+        else if (isDelimiter(source[to] as number)) break;
+        else isWord = false;
+      }
+      if (isWord && value >>> 0 === value) feedNumber(value);
+      else feedBytes(from, to, false);
+      mark(FIELD);
+      from = to;
+      while (from < end && isDelimiter(source[from] as number)) from += 1;
+    }
   };
 
-  const feedText = (text: string, key: string): void => {
-    if (text.length > SAMPLED_UNITS && MEDIA.has(key)) feedSampled(text);
-    else feed(text);
+  const feedSampled = (at: number): void => {
+    const { bytes: source } = document;
+    const [start, end] = [document.start(at), document.end(at)];
+    const step = (end - start) / SAMPLES;
+    feed(`${end - start}:`);
+    if (BUFFER_BYTES - fill < LEAST_ROOM) consume();
+    for (let i = 0; i < SAMPLES; i += 1, fill += 1) {
+      bytes[fill] = source[start + Math.floor(i * step)] as number;
+    }
+    feedBytes(end - SAMPLES, end, false);
   };
 
-  /** Text, and the structure that tells one text from two. Recursion is bounded by the reader's MAX_DEPTH. */
-  const walk = (value: JsonValue | undefined, key: string): void => {
+  /** Text, and the structure that tells one text from two. Recursion is bounded by the reader's LIMITS.depth. */
+  const walk = (at: number, name: number): void => {
     if (isFull()) return;
-    if (typeof value === 'string') {
-      const text = long.of(value);
-      if (text === undefined) feedText(value, key);
-      else if (MEDIA.has(key)) feedText(textOf(text), key);
-      else feedLong(text);
+    const kind = document.kind(at);
+    if (kind === KIND.string) {
+      if (MEDIA.has(name) && document.end(at) - document.start(at) > SAMPLED_BYTES) feedSampled(at);
+      else feedString(at);
       mark(FIELD);
-    } else if (typeof value !== 'object' || value === null) {
-      if (typeof value === 'number') feedNumber(value);
-      else feed(String(value));
-      mark(FIELD);
-    } else if (Array.isArray(value)) {
-      for (const item of value as readonly JsonValue[]) walk(item, key);
+    } else if (kind === KIND.number) feedNumbers(at);
+    else if (kind === KIND.array) {
+      const end = document.next(at);
+      for (let item = document.first(at); item < end; item = document.next(item)) walk(item, name);
       mark(RECORD);
-    } else {
-      const object = value as JsonObject;
-      for (const name of Object.keys(object)) {
-        if (SKIPPED.has(name)) continue;
-        feed(name);
+    } else if (kind === KIND.object) {
+      const end = document.next(at);
+      for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
+        if (document.name(key) === SKIPPED) continue;
+        feedString(key);
         mark(FIELD);
-        walk(object[name], name);
+        walk(key + STRIDE, document.name(key));
       }
       mark(RECORD);
+    } else {
+      feedBytes(document.start(at), document.end(at), false);
+      mark(FIELD);
     }
   };
 
@@ -315,31 +349,34 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     blockCount = 0;
   };
 
-  const isFrom = (item: JsonValue, role: string): boolean =>
-    typeof item === 'object' &&
-    item !== null &&
-    !Array.isArray(item) &&
-    (item as JsonObject)['role'] === role;
+  /** @param object a message. */
+  const roleOf = (object: number): string => {
+    if (!document.isObject(object)) return '';
+    const role = document.get(object, NAME.role);
+    return document.isString(role) && document.more(role) <= LONGEST_ROLE ? document.text(role) : '';
+  };
 
   /** Messages one by one: what is up to the first one of the user names the session. */
   const walkMessages = (
-    messages: readonly JsonValue[],
+    messages: number,
   ): { readonly session: number | undefined; readonly continues: boolean } => {
     let session: number | undefined;
     let continues = false;
-    for (const message of messages) {
+    const end = document.next(messages);
+    for (let message = document.first(messages); message < end; message = document.next(message)) {
       if (isFull()) break;
-      walk(message, '');
-      if (isFrom(message, 'assistant')) continues = true;
-      if (session === undefined && !isFull() && isFrom(message, 'user')) session = sumNow();
+      walk(message, 0);
+      const role = roleOf(message);
+      if (role === 'assistant') continues = true;
+      if (session === undefined && !isFull() && role === 'user') session = sumNow();
     }
     return { session, continues };
   };
 
   return {
-    hash({ route, body, long: set = NO_LONG_TEXTS, scope, model, adapter = '', sessionId }) {
+    hash({ route, document: source, scope, model, adapter = '', sessionId }) {
       if (route === 'embeddings') return undefined;
-      long = set;
+      document = source;
       let named: number | undefined;
       if (sessionId !== undefined && sessionId !== '') {
         begin(scope, model, adapter, sessionId);
@@ -349,14 +386,14 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
       let session: number | undefined;
       let continues = false;
       for (const field of PROMPT_FIELDS[route]) {
-        const value = body[field];
-        if (value === undefined || value === null) continue;
-        if (Array.isArray(value) && (field === 'messages' || field === 'input')) {
-          ({ session, continues } = walkMessages(value as readonly JsonValue[]));
-        } else walk(value, field);
+        const value = document.get(0, NAME[field]);
+        if (document.isNothing(value)) continue;
+        if (document.isArray(value) && (field === 'messages' || field === 'input')) {
+          ({ session, continues } = walkMessages(value));
+        } else walk(value, NAME[field]);
       }
       consume();
-      long = NO_LONG_TEXTS;
+      document = NO_DOCUMENT;
       return {
         blocks: blocks.slice(0, 2 * blockCount),
         bytes: isFull() ? HASHED_END : position + fill,
@@ -366,3 +403,6 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     },
   };
 }
+
+/** Between the numbers of an array. */
+const isDelimiter = (byte: number): boolean => byte <= 0x20 || byte === 0x2c;

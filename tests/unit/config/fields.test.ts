@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/openai/forbidden-fields.ts';
 import { configOf, full, minimal, problemsOf, put } from './parse.ts';
 
 /** Paths of everything that can be set, sections included. */
@@ -147,7 +147,13 @@ describe('defaults', () => {
       },
       rateLimit: { mergeDomains: false, shadow: false },
       cost: { prompt: 1, cached: 0.1, output: 2 },
-      fields: { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS },
+      fields: {
+        onForbidden: 'drop',
+        forbidden: DEFAULT_FORBIDDEN_FIELDS,
+        tools: DEFAULT_TOOLS,
+        state: 'refuse',
+      },
+      media: { urls: 'refuse', hosts: [], tokens: { image: 1_024, audio: 256, video: 2_048, file: 1_024 } },
       pools: new Map([
         [
           'main',

@@ -1,23 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { findForbidden } from '../../../src/openai/forbidden.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
-
-/** The notation as its comment has it, said a second time: every path of a value, lists left out. */
-function pathsOf(value: unknown, path: readonly string[] = []): readonly string[] {
-  if (Array.isArray(value)) return value.flatMap((item: unknown) => pathsOf(item, path));
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([key, child]) => {
-    const inner = [...path, key];
-    return [inner.join('.'), ...pathsOf(child, inner)];
-  });
-}
+import { FIELDS, jsonDocumentOf } from '../../support/documents.ts';
 
 const matches = (field: string, path: string): boolean =>
   field.endsWith('*')
     ? path.startsWith(field.slice(0, -1)) && !path.slice(field.length - 1).includes('.')
     : path === field;
 
-const forbiddenIn = (body: unknown): readonly string[] =>
-  pathsOf(body).filter((path) => DEFAULT_FORBIDDEN_FIELDS.some((field) => matches(field, path)));
+const forbiddenIn = (body: unknown): readonly string[] => findForbidden(jsonDocumentOf(body), FIELDS).names;
 
 describe('the default list', () => {
   it('can be written in a configuration, and says nothing twice', () => {

@@ -1,12 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { FieldPolicy } from '../../../src/config/config.ts';
 import type { EngineRoute } from '../../../src/domain/routes.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
 import { type ParsedRequest, parseRequest, serialiseRequest } from '../../../src/openai/request.ts';
+import { policyWith } from '../../support/documents.ts';
 
-const DROP: FieldPolicy = { onForbidden: 'drop', forbidden: DEFAULT_FORBIDDEN_FIELDS };
-const REFUSE: FieldPolicy = { onForbidden: 'refuse', forbidden: DEFAULT_FORBIDDEN_FIELDS };
+const DROP = policyWith();
+const REFUSE = policyWith({ onForbidden: 'refuse' });
 
 const BASE: Record<EngineRoute, Record<string, unknown>> = {
   'chat.completions': { model: 'm', messages: [{ role: 'user', content: 'hi' }] },
@@ -46,21 +46,10 @@ describe('a request is read strictly', () => {
   });
 
   it.each(ROUTES)('%s: a model that names nothing is refused', (route) => {
-    for (const model of [
-      undefined,
-      null,
-      '',
-      1,
-      ['m'],
-      {},
-      'x'.repeat(257),
-      'a\nb',
-      'a\u0000',
-      'a\u009f',
-      '\ud800',
-    ]) {
+    for (const model of [undefined, null, '', 1, ['m'], {}, 'x'.repeat(257), 'a\nb', 'a\u0000', 'a\u009f']) {
       expect(refusal(route, { model })).toMatchObject({ status: 400, param: 'model' });
     }
+    expect(refusal(route, { model: '\ud800' })).toMatchObject({ status: 400, code: 'invalid_json' });
     expect(accepted(route, { model: 'meta-llama/Llama-3.1-8B' }).model).toBe('meta-llama/Llama-3.1-8B');
   });
 

@@ -1,4 +1,5 @@
 /** Adapters where endpoints are chosen by more than load: caches, zones, sides of slow clients. */
+
 import { describe, expect, it } from 'vitest';
 import type { AdapterConfig } from '../../../src/config/config.ts';
 import { fixedWindow } from '../../../src/queue/window.ts';
@@ -7,6 +8,7 @@ import type { RoutingConfig } from '../../../src/route/choice/profiles.ts';
 import { createPromptHasher } from '../../../src/route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
 import { createPoolAdapters } from '../../../src/route/pool-adapters.ts';
+import { jsonDocumentOf } from '../../support/documents.ts';
 
 const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
 const urlOf = (n: number): string => `http://e${n}:8000`;
@@ -58,7 +60,7 @@ function setup(count: number, options: Options = {}) {
     const choice: ChoiceRequest = {
       prompt: hasher.hash({
         route: 'chat.completions',
-        body: { messages: [{ role: 'user', content: prompt }] },
+        document: jsonDocumentOf({ messages: [{ role: 'user', content: prompt }] }),
         scope: 'tenant a',
         model: adapter ?? 'm',
       }),

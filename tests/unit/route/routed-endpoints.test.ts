@@ -1,8 +1,10 @@
 /** Endpoints of a pool whose routing goes by more than load. */
+
 import { describe, expect, it } from 'vitest';
 import { fixedWindow } from '../../../src/queue/window.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/route/choice/prompt-hash.ts';
 import { createPoolEndpoints, type PoolEndpoints, type Slot } from '../../../src/route/endpoints.ts';
+import { jsonDocumentOf } from '../../support/documents.ts';
 
 const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
@@ -11,7 +13,7 @@ const DOCUMENT = 'what everybody asks about '.repeat(400);
 function hash(text: string, scope: string): PromptHashes {
   const hashes = hasher.hash({
     route: 'chat.completions',
-    body: { messages: [{ role: 'user', content: text }] },
+    document: jsonDocumentOf({ messages: [{ role: 'user', content: text }] }),
     scope,
     model: 'm',
   });

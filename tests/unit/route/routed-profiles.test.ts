@@ -1,4 +1,5 @@
 /** Each profile does what it is for, through the endpoints of a pool as the queue asks them. */
+
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { adaptiveWindow, fixedWindow } from '../../../src/queue/window.ts';
@@ -12,6 +13,7 @@ import {
   type PoolEndpoints,
   type Slot,
 } from '../../../src/route/endpoints.ts';
+import { jsonDocumentOf } from '../../support/documents.ts';
 
 const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
 const urlOf = (n: number): string => `http://e${n}:8000`;
@@ -51,7 +53,7 @@ function pool(count: number, { routing, window = 32, isolated = [], zones = {} }
 function hash(text: string, sessionId?: string): PromptHashes | undefined {
   return hasher.hash({
     route: 'chat.completions',
-    body: { messages: [{ role: 'user', content: text }] },
+    document: jsonDocumentOf({ messages: [{ role: 'user', content: text }] }),
     scope: 'tenant a',
     model: 'm',
     ...(sessionId !== undefined && { sessionId }),

@@ -11,13 +11,14 @@ import { createPoolRouter, type PoolRouter } from '../../../../src/route/choice/
 import { resolveProfile } from '../../../../src/route/choice/profiles.ts';
 import { createPromptHasher } from '../../../../src/route/choice/prompt-hash.ts';
 import { createSessions } from '../../../../src/route/choice/sessions.ts';
+import { jsonDocumentOf } from '../../../support/documents.ts';
 import { ALWAYS, request, SEED } from './fixtures.ts';
 
 const hasher = createPromptHasher(SEED);
 const asking = (text: string, sessionId?: string) => {
   const prompt = hasher.hash({
     route: 'chat.completions',
-    body: { messages: [{ role: 'user', content: text }] },
+    document: jsonDocumentOf({ messages: [{ role: 'user', content: text }] }),
     scope: 'a',
     model: 'm',
     ...(sessionId !== undefined && { sessionId }),

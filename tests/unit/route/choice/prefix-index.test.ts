@@ -2,11 +2,13 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createPrefixIndex, type PrefixIndex } from '../../../../src/route/choice/prefix-index.ts';
 import { createPromptHasher, endOfBlock } from '../../../../src/route/choice/prompt-hash.ts';
+import { jsonDocumentOf } from '../../../support/documents.ts';
 import { SEED } from './fixtures.ts';
 
 const hasher = createPromptHasher(SEED);
 const blocksOf = (prompt: string, scope = 'a'): Uint32Array =>
-  hasher.hash({ route: 'completions', body: { prompt }, scope, model: 'm' })?.blocks ?? new Uint32Array(0);
+  hasher.hash({ route: 'completions', document: jsonDocumentOf({ prompt }), scope, model: 'm' })?.blocks ??
+  new Uint32Array(0);
 
 /** A chain of `ids`: the hash of each is of all before it too. */
 const chainOf = (ids: readonly number[]): Uint32Array => {

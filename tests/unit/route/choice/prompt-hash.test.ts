@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../../../src/openai/strict-json.ts';
 import {
   createPromptHasher,
   endOfBlock,
@@ -8,11 +7,20 @@ import {
   type PromptHashes,
   type PromptSource,
 } from '../../../../src/route/choice/prompt-hash.ts';
+import { jsonDocumentOf } from '../../../support/documents.ts';
 import { SEED } from './fixtures.ts';
+
+type JsonObject = Readonly<Record<string, unknown>>;
 
 const hasher = createPromptHasher(SEED);
 const hash = (body: JsonObject, more: Partial<PromptSource> = {}): PromptHashes => {
-  const found = hasher.hash({ route: 'chat.completions', body, scope: 'a', model: 'm', ...more });
+  const found = hasher.hash({
+    route: 'chat.completions',
+    document: jsonDocumentOf(body),
+    scope: 'a',
+    model: 'm',
+    ...more,
+  });
   if (found === undefined) throw new Error('nothing was hashed');
   return found;
 };
@@ -37,7 +45,7 @@ describe('the hashes of a prompt', () => {
   it('are the same as far as the first bytes are, and differ from there on', () => {
     fc.assert(
       fc.property(
-        fc.string({ unit: 'binary', maxLength: 3_000 }),
+        fc.string({ unit: 'grapheme', maxLength: 3_000 }),
         fc.string({ maxLength: 2_000 }),
         fc.string({ maxLength: 2_000 }),
         (start, left, right) => {
@@ -84,7 +92,7 @@ describe('the hashes of a prompt', () => {
       hash(body, { scope: 'am', model: '' }),
       createPromptHasher(Uint32Array.from([1, 2, 3, 4, 5, 6])).hash({
         route: 'chat.completions',
-        body,
+        document: jsonDocumentOf(body),
         scope: 'a',
         model: 'm',
       }),
@@ -140,21 +148,21 @@ describe('the hashes of a prompt', () => {
     expect(common(hash(chat(user(`z${huge}`))), one)).toBe(0);
   });
 
-  it('take what a client may send: nothing, lone surrogates, numbers, nesting, a million small messages', () => {
+  it('take what a client may send: nothing, numbers, nesting, many small messages', () => {
     expect(countOf(completion(''))).toBe(0);
-    expect(countOf(completion('\ud800'.repeat(1_000)))).toBeGreaterThan(0);
-    expect(completion('\udc00\ud800'.repeat(30_000)).bytes).toBeGreaterThan(100_000);
     const tokens = Array.from({ length: 1_000 }, (_, i) => i * 97);
     const found = hash({ prompt: tokens }, { route: 'completions' });
     expect(common(found, hash({ prompt: [...tokens, 5] }, { route: 'completions' }))).toBe(countOf(found));
     let nested: JsonObject = { role: 'user', content: 'x' };
     for (let i = 0; i < 100; i += 1) nested = { content: nested };
     expect(hash(chat(nested)).bytes).toBeGreaterThan(100);
-    const many = Array.from({ length: 200_000 }, () => user('hi'));
+    const many = Array.from({ length: 16_000 }, (_, i) =>
+      user(`hi ${i} and what else is there to be said, I wonder, that was not said already`),
+    );
     expect(countOf(hash({ messages: many }))).toBe(MOST_BLOCKS);
     expect(hash({ messages: [null, 3, 'text', [], {}] }).bytes).toBeGreaterThan(0);
     expect(
-      hasher.hash({ route: 'embeddings', body: { input: 'x' }, scope: 'a', model: 'm' }),
+      hasher.hash({ route: 'embeddings', document: jsonDocumentOf({ input: 'x' }), scope: 'a', model: 'm' }),
     ).toBeUndefined();
   });
 
@@ -162,7 +170,7 @@ describe('the hashes of a prompt', () => {
     const body = chat(user(text(5_000)));
     const before = hash(body);
     hash(chat(user('z'.repeat(70_001))));
-    completion('\ud83d');
+    completion('😀');
     expect(hash(body)).toEqual(before);
   });
 });

@@ -32,7 +32,7 @@ export function naiveStrict(text: string): Naive {
       at++;
       return first === '{' ? object(depth + 1) : array(depth + 1);
     }
-    if (first === '"') return JSON.parse(take(STRING) ?? refuse()) as string;
+    if (first === '"') return string();
     for (const [word, constant] of [
       ['true', true],
       ['false', false],
@@ -45,9 +45,13 @@ export function naiveStrict(text: string): Naive {
     }
     const number = take(NUMBER) ?? refuse();
     const parsed = Number(number);
-    if (!Number.isFinite(parsed)) refuse();
-    if (/^-?\d+$/.test(number) && !Number.isSafeInteger(parsed)) refuse();
+    if (!Number.isFinite(parsed) || number.length > 1_000) refuse();
     return parsed;
+  };
+  const string = (): string => {
+    const read = JSON.parse(take(STRING) ?? refuse()) as string;
+    if (/\p{Cs}/u.test(read)) refuse();
+    return read;
   };
   const array = (depth: number): unknown[] => {
     const items: unknown[] = [];
@@ -75,7 +79,7 @@ export function naiveStrict(text: string): Naive {
     }
     for (;;) {
       space();
-      const key = JSON.parse(take(STRING) ?? refuse()) as string;
+      const key = string();
       if (keys.has(key) || key === '__proto__') refuse();
       keys.add(key);
       space();

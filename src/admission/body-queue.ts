@@ -1,0 +1,110 @@
+/**
+ * Bodies that are too large to be read at once: one step at a time, so that none of them makes others wait.
+ *
+ * Invariants: a turn of the event loop reads for STEP_MS at most, of one body; tenants take turns, so that one who sends many large
+ * bodies waits for himself; a body that is not wanted any more is not read on.
+ */
+import type { NameTable } from '../openai/json/names.ts';
+import { JsonReader, type Reading } from '../openai/json/reader.ts';
+
+/** Bodies up to this size are read in the turn that they come in: that takes well under STEP_MS. */
+export const AT_ONCE_BYTES = 32_768;
+/** Of one turn. */
+export const STEP_MS = 4;
+
+export interface BodyQueueOptions {
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
+  /** Calls back in a later turn of the event loop, when what has come in meanwhile has been looked at. */
+  readonly later: (callback: () => void) => void;
+}
+
+export interface BodyReading {
+  /** It is not wanted any more: `done` will not be called. */
+  cancel(): void;
+}
+
+interface Job extends BodyReading {
+  readonly tenant: string;
+  readonly reader: JsonReader;
+  readonly done: (result: Reading, nowMs: number) => void;
+  cancelled: boolean;
+}
+
+export class BodyQueue {
+  private readonly options: BodyQueueOptions;
+  /** By tenant, in the order of their turns: a tenant's first is the next. */
+  private readonly waiting = new Map<string, Job[]>();
+  private isScheduled = false;
+
+  constructor(options: BodyQueueOptions) {
+    this.options = options;
+  }
+
+  /** Bodies that are being read or wait for it. */
+  size(): number {
+    let size = 0;
+    for (const jobs of this.waiting.values()) size += jobs.length;
+    return size;
+  }
+
+  /** @param done called once, in a later turn. */
+  read(tenant: string, bytes: Uint8Array, names: NameTable, done: Job['done']): BodyReading {
+    const job: Job = {
+      tenant,
+      reader: new JsonReader(bytes, names),
+      done,
+      cancelled: false,
+      cancel: () => this.cancel(job),
+    };
+    const jobs = this.waiting.get(tenant);
+    if (jobs === undefined) this.waiting.set(tenant, [job]);
+    else jobs.push(job);
+    this.schedule();
+    return job;
+  }
+
+  private cancel(job: Job): void {
+    if (job.cancelled) return;
+    job.cancelled = true;
+    const jobs = this.waiting.get(job.tenant)?.filter((one) => one !== job) ?? [];
+    if (jobs.length === 0) this.waiting.delete(job.tenant);
+    else this.waiting.set(job.tenant, jobs);
+  }
+
+  private schedule(): void {
+    if (this.isScheduled || this.waiting.size === 0) return;
+    this.isScheduled = true;
+    this.options.later(() => {
+      this.isScheduled = false;
+      try {
+        this.turn();
+      } finally {
+        this.schedule();
+      }
+    });
+  }
+
+  private turn(): void {
+    const [next] = this.waiting;
+    if (next === undefined) return;
+    const [tenant, jobs] = next;
+    const [job] = jobs;
+    // Behind the others, with what is left of it.
+    this.waiting.delete(tenant);
+    if (job === undefined) return;
+    this.waiting.set(tenant, jobs);
+    const { now } = this.options;
+    const until = now() + STEP_MS;
+    let result: Reading | undefined;
+    do result = job.reader.step();
+    while (result === undefined && now() < until);
+    if (result === undefined) return;
+    job.cancelled = true;
+    jobs.shift();
+    if (jobs.length === 0) this.waiting.delete(tenant);
+    // In a turn of its own: what is made of a body takes time too.
+    const finished = result;
+    this.options.later(() => job.done(finished, now()));
+  }
+}

@@ -1,0 +1,148 @@
+/** The text of JSON strings: from the bytes between the quotes to UTF-8. Whoever calls has checked that they are well-formed. */
+
+export const QUOTE = 0x22;
+export const BACKSLASH = 0x5c;
+export const LOWER_U = 0x75;
+/**
+ * Bytes of a string that are looked at one by one before indexOf is called: below this the call costs more than
+ * the loop, above it indexOf is many times faster.
+ */
+const SHORT_STRING = 48;
+
+/** UTF-16 unit of the four hex digits at `at`; -1 if they are none. */
+export function unitAt(bytes: Uint8Array, at: number): number {
+  let unit = 0;
+  for (let i = at; i < at + 4; i += 1) {
+    const byte = bytes[i] ?? 0;
+    const digit =
+      byte >= 0x30 && byte <= 0x39
+        ? byte - 0x30
+        : (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66
+          ? (byte | 0x20) - 0x57
+          : -1;
+    if (digit < 0) return -1;
+    unit = 16 * unit + digit;
+  }
+  return unit;
+}
+
+export const isHigh = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;
+export const isLow = (unit: number): boolean => unit >= 0xdc00 && unit < 0xe000;
+
+/** The low surrogate whose escape begins at `at`; -1 if there is none. */
+export function lowAt(bytes: Uint8Array, at: number): number {
+  if (bytes[at] !== BACKSLASH || bytes[at + 1] !== LOWER_U) return -1;
+  const unit = unitAt(bytes, at + 2);
+  return isLow(unit) ? unit : -1;
+}
+
+/** By the byte behind a backslash: what it stands for. */
+const UNESCAPED = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+for (const [letter, byte] of [
+  ['b', 8],
+  ['f', 12],
+  ['n', 10],
+  ['r', 13],
+  ['t', 9],
+] as const) {
+  UNESCAPED[letter.charCodeAt(0)] = byte;
+}
+
+function putCodePoint(target: Uint8Array, at: number, code: number): number {
+  if (code < 0x80) {
+    target[at] = code;
+    return at + 1;
+  }
+  if (code < 0x800) {
+    target[at] = 0xc0 | (code >> 6);
+    target[at + 1] = 0x80 | (code & 0x3f);
+    return at + 2;
+  }
+  if (code < 0x10000) {
+    target[at] = 0xe0 | (code >> 12);
+    target[at + 1] = 0x80 | ((code >> 6) & 0x3f);
+    target[at + 2] = 0x80 | (code & 0x3f);
+    return at + 3;
+  }
+  target[at] = 0xf0 | (code >> 18);
+  target[at + 1] = 0x80 | ((code >> 12) & 0x3f);
+  target[at + 2] = 0x80 | ((code >> 6) & 0x3f);
+  target[at + 3] = 0x80 | (code & 0x3f);
+  return at + 4;
+}
+
+export interface Decoded {
+  /** Where the text goes on. */
+  readonly from: number;
+  /** Where the target is full to. */
+  readonly at: number;
+}
+
+/**
+ * Decodes as much of `raw[from, end)` as there is room for; the last three bytes of the target may stay free.
+ *
+ * @param from not within an escape.
+ * @param at where in the target.
+ */
+export function decodeInto(
+  target: Uint8Array,
+  at: number,
+  raw: Uint8Array,
+  from: number,
+  end: number,
+): Decoded {
+  const most = target.length - 3;
+  let to = at;
+  let i = from;
+  while (i < end && to < most) {
+    const byte = raw[i] as number;
+    if (byte !== BACKSLASH) {
+      target[to] = byte;
+      to += 1;
+      i += 1;
+      continue;
+    }
+    const next = raw[i + 1] as number;
+    if (next !== LOWER_U) {
+      target[to] = UNESCAPED[next] as number;
+      to += 1;
+      i += 2;
+      continue;
+    }
+    const unit = unitAt(raw, i + 2);
+    i += 6;
+    const low = isHigh(unit) ? lowAt(raw, i) : -1;
+    if (low >= 0) i += 6;
+    to = putCodePoint(target, to, low >= 0 ? 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00) : unit);
+  }
+  return { from: i, at: to };
+}
+
+/** The UTF-8 of `raw[from, end)`, in bytes of its own. */
+export function decoded(raw: Uint8Array, from: number, end: number): Buffer {
+  const target = Buffer.allocUnsafe(end - from + 3);
+  return target.subarray(0, decodeInto(target, 0, raw, from, end).at);
+}
+
+/** Index of the quote that ends the string whose text begins at `from`; the length of the text if there is none. */
+export function closingQuote(bytes: Buffer, from: number): number {
+  const end = bytes.length;
+  let i = from;
+  for (;;) {
+    const near = Math.min(end, i + SHORT_STRING);
+    while (i < near) {
+      const byte = bytes[i] as number;
+      if (byte === QUOTE) return i;
+      // The byte after a backslash is part of the escape, whatever it is.
+      i += byte === BACKSLASH ? 2 : 1;
+    }
+    if (i >= end) return end;
+    const quote = bytes.indexOf(QUOTE, i);
+    if (quote < 0) return end;
+    let before = quote;
+    while (before > i && bytes[before - 1] === BACKSLASH) before--;
+    // An odd number of backslashes escapes the quote. `i` is never inside an escape, so counting from it is right.
+    if (((quote - before) & 1) === 0) return quote;
+    i = quote + 1;
+  }
+}

@@ -1,0 +1,356 @@
+/**
+ * What of a body becomes prompt: how much it is, and whether it asks the engine to fetch, open or remember something.
+ *
+ * All text counts, wherever it stands: engines and templates differ in what they render, and what is not counted is a way past the
+ * limits. Only media in content parts are not text; each has a price (`media.tokens`).
+ */
+import type { FieldPolicy, MediaPolicy, MediumKind } from '../config/config.ts';
+import type { ApiError } from '../domain/api-error.ts';
+import { invalidRequest } from './error-body.ts';
+import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
+import { mediumRefusal } from './media.ts';
+import { NAME } from './names.ts';
+import { otherSpelling } from './policy-names.ts';
+
+export interface PromptPolicy {
+  readonly fields: FieldPolicy;
+  readonly media: MediaPolicy;
+}
+
+export interface PromptSize {
+  /** UTF-8 bytes of what becomes the prompt; token ids and media by an equivalent. */
+  readonly bytes: number;
+  /** There are media: the number of tokens says nothing of text. */
+  readonly hasMedia: boolean;
+}
+
+/** Prompt bytes of a token: a common ratio of English text. */
+export const TOKEN_BYTES = 4;
+/** Base64 bytes of audio, video or a file for one prompt byte; compressed speech: about 10 KB and 25 tokens a second. */
+const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
+/** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */
+const WORD_BYTES = 32;
+/** Keys that are looked at in another spelling: real requests have a few, and each costs as much as a hundred others. */
+const MOST_UNUSUAL_KEYS = 4_096;
+
+/** What a member of a message or part is. */
+const OTHER = 0;
+const MEDIUM = 1;
+const TENSOR = 2;
+/** A word of the API, which no template renders, as long as it is a word. */
+const WORD = 3;
+/** Text or parts again. */
+const CONTENT = 4;
+const FILE_ID = 5;
+
+const MEDIA: ReadonlyMap<number, MediumKind> = new Map([
+  [NAME.image_url, 'image'],
+  [NAME.input_image, 'image'],
+  [NAME.image, 'image'],
+  [NAME.video_url, 'video'],
+  [NAME.input_video, 'video'],
+  [NAME.video, 'video'],
+  [NAME.audio_url, 'audio'],
+  [NAME.input_audio, 'audio'],
+  [NAME.audio, 'audio'],
+  [NAME.file, 'file'],
+  [NAME.file_url, 'file'],
+  [NAME.file_data, 'file'],
+  [NAME.source, 'file'],
+]);
+/** By name. */
+const CLASSES: Uint8Array = (() => {
+  const classes = new Uint8Array(Math.max(...Object.values(NAME)) + 1);
+  for (const name of MEDIA.keys()) classes[name] = MEDIUM;
+  // Engines would unpack them.
+  for (const name of [
+    'image_pil',
+    'image_embeds',
+    'audio_embeds',
+    'video_embeds',
+    'prompt_embeds',
+  ] as const) {
+    classes[NAME[name]] = TENSOR;
+  }
+  for (const name of [
+    'type',
+    'index',
+    'status',
+    'cache_control',
+    'detail',
+    'media_type',
+    'format',
+    'phase',
+    'is_error',
+    'logprobs',
+  ] as const) {
+    classes[NAME[name]] = WORD;
+  }
+  for (const name of ['content', 'output', 'summary', 'thinking'] as const) classes[NAME[name]] = CONTENT;
+  classes[NAME.file_id] = FILE_ID;
+  return classes;
+})();
+/** Names that a policy forbids are numbered behind ours: nothing is known of them. */
+const classOf = (name: number): number => CLASSES[name] ?? OTHER;
+
+/** In a medium: what it is fetched from. */
+const LINKS: ReadonlySet<number> = new Set([
+  NAME.url,
+  NAME.image_url,
+  NAME.video_url,
+  NAME.audio_url,
+  NAME.file_url,
+  NAME.image,
+  NAME.video,
+  NAME.audio,
+  NAME.file,
+]);
+/** In a medium: the medium itself. */
+const BLOBS: ReadonlySet<number> = new Set([NAME.data, NAME.file_data, NAME.b64_json]);
+
+/** One body. A class: the sums, and the first thing that is wrong. */
+export class PromptWalk {
+  private readonly document: JsonDocument;
+  private readonly policy: PromptPolicy;
+  private bytes = 0;
+  private hasMedia = false;
+  private unusualKeys = 0;
+  private error: ApiError | undefined;
+
+  constructor(document: JsonDocument, policy: PromptPolicy) {
+    this.document = document;
+    this.policy = policy;
+  }
+
+  /** What is wrong with what was walked over, or its size. */
+  result(): ApiError | PromptSize {
+    return this.error ?? { bytes: this.bytes, hasMedia: this.hasMedia };
+  }
+
+  /** Text, token ids, parts or messages, or lists of them. @param at -1: nothing. */
+  content(at: number, path: string): void {
+    const { document } = this;
+    if (at < 0) return;
+    if (document.isArray(at)) {
+      const end = document.next(at);
+      for (let item = document.first(at); item < end; item = document.next(item)) this.content(item, path);
+    } else if (document.isObject(at)) this.part(at, path);
+    else this.text(at);
+  }
+
+  /** Any value that a template renders as JSON: its keys are prompt too. */
+  json(at: number): void {
+    const { document } = this;
+    if (at < 0) return;
+    const end = document.kind(at) <= KIND.array ? document.next(at) : at + STRIDE;
+    // In the order of the text: what is in what does not matter.
+    for (let value = at; value < end; value += STRIDE) {
+      const kind = document.kind(value);
+      if (kind === KIND.string || kind === KIND.key) this.bytes += document.more(value);
+      else if (kind === KIND.number) this.bytes += TOKEN_BYTES * document.more(value);
+      else if (kind >= KIND.true) this.bytes += TOKEN_BYTES;
+    }
+  }
+
+  /** A key that Go's readers take for one that Fairlane reads. */
+  key(key: number, path: string): void {
+    const { document } = this;
+    if (!document.isUnusual(key) || document.name(key) !== 0) return;
+    this.unusualKeys += 1;
+    if (this.unusualKeys > MOST_UNUSUAL_KEYS) {
+      this.refuse(
+        invalidRequest(
+          `The request has more than ${MOST_UNUSUAL_KEYS} fields with unusual names. Send less in one request.`,
+          path,
+        ),
+      );
+      return;
+    }
+    const known = otherSpelling(document.text(key), this.policy.fields);
+    if (known !== undefined) this.refuse(misspelled(known, path));
+  }
+
+  private refuse(error: ApiError): void {
+    this.error ??= error;
+  }
+
+  private text(at: number): void {
+    const { document } = this;
+    const kind = document.kind(at);
+    if (kind === KIND.string) this.bytes += document.more(at);
+    else if (kind === KIND.number) this.bytes += TOKEN_BYTES * document.more(at);
+  }
+
+  /** A message, an item, or a part of their content. */
+  private part(at: number, path: string): void {
+    const { document } = this;
+    const end = document.next(at);
+    let hasType = false;
+    let id = -1;
+    for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
+      const value = key + STRIDE;
+      const name = document.name(key);
+      if (name === 0) {
+        this.key(key, path);
+        this.bytes += document.more(key);
+        this.json(value);
+        continue;
+      }
+      if (name === NAME.id) id = value;
+      if (name === NAME.type || name === NAME.role || name === NAME.content) hasType = true;
+      if (name === NAME.type && this.is(value, 'item_reference')) this.refuseState('item_reference', path);
+      switch (classOf(name)) {
+        case MEDIUM:
+          if (document.isNothing(value)) break;
+          this.medium(
+            value,
+            name === NAME.source ? this.sourceKind(at) : (MEDIA.get(name) ?? 'file'),
+            name,
+            path,
+          );
+          break;
+        case TENSOR:
+          this.tensor(value, path);
+          break;
+        case WORD:
+          this.word(value);
+          break;
+        case CONTENT:
+          this.content(value, path);
+          break;
+        case FILE_ID:
+          this.fileId(value, path);
+          break;
+        default:
+          this.json(value);
+      }
+    }
+    // Such an item of /v1/responses stands for one that the engine remembers.
+    if (!hasType && id >= 0 && document.next(id) === end && document.first(at) + STRIDE === id) {
+      this.refuseState('item_reference', path);
+    }
+  }
+
+  private is(at: number, word: string): boolean {
+    const { document } = this;
+    return document.isString(at) && document.more(at) === word.length && document.text(at) === word;
+  }
+
+  private word(at: number): void {
+    const { document } = this;
+    if (!document.isString(at)) this.json(at);
+    else if (document.more(at) > WORD_BYTES) this.bytes += document.more(at);
+  }
+
+  /** Of Anthropic's `source`: what its block says. */
+  private sourceKind(part: number): MediumKind {
+    return this.is(this.document.get(part, NAME.type), 'image') ? 'image' : 'file';
+  }
+
+  private medium(at: number, kind: MediumKind, name: number, path: string): void {
+    const { document } = this;
+    const { tokens } = this.policy.media;
+    if (document.isArray(at)) {
+      const end = document.next(at);
+      for (let item = document.first(at); item < end; item = document.next(item)) {
+        this.medium(item, kind, name, path);
+      }
+      return;
+    }
+    let encoded = 0;
+    let isText = false;
+    if (document.isString(at)) {
+      encoded = document.more(at);
+      if (BLOBS.has(name)) this.blob(at, path);
+      else this.link(at, path);
+    } else if (document.isObject(at)) {
+      ({ encoded, isText } = this.mediumObject(at, path));
+    } else {
+      this.json(at);
+      return;
+    }
+    // A document that is text is text.
+    if (isText) return;
+    this.hasMedia = true;
+    this.bytes += Math.max(
+      TOKEN_BYTES * tokens[kind],
+      kind === 'image' ? 0 : Math.ceil(encoded / ENCODED_BYTES_PER_PROMPT_BYTE),
+    );
+  }
+
+  private mediumObject(at: number, path: string): { readonly encoded: number; readonly isText: boolean } {
+    const { document } = this;
+    const type = document.get(at, NAME.type);
+    const isText = this.is(type, 'text') || this.is(type, 'content');
+    let encoded = 0;
+    const end = document.next(at);
+    for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
+      const value = key + STRIDE;
+      const name = document.name(key);
+      if (name === 0) {
+        this.key(key, path);
+        this.bytes += document.more(key);
+      }
+      if (document.isString(value) && LINKS.has(name)) {
+        encoded += document.more(value);
+        this.link(value, path);
+      } else if (document.isString(value) && BLOBS.has(name) && !isText) {
+        encoded += document.more(value);
+        this.blob(value, path);
+      } else if (classOf(name) === FILE_ID) this.fileId(value, path);
+      else if (classOf(name) === TENSOR) this.tensor(value, path);
+      else if (classOf(name) === CONTENT) this.content(value, path);
+      else if (classOf(name) === WORD) this.word(value);
+      else this.json(value);
+    }
+    return { encoded, isText };
+  }
+
+  private link(at: number, path: string): void {
+    const refusal = mediumRefusal(this.document, at, this.policy.media, path);
+    if (refusal !== undefined) this.refuse(refusal);
+  }
+
+  /** Engines take the name of a file, or an address, where they expect base64. */
+  private blob(at: number, path: string): void {
+    const { document } = this;
+    const from = document.start(at);
+    const head = document.bytes.toString('latin1', from, Math.min(document.end(at), from + 64));
+    if (/^[\w+/=-]*$/.test(head)) return;
+    this.link(at, path);
+  }
+
+  private tensor(at: number, path: string): void {
+    if (this.document.isNothing(at)) return;
+    this.refuse(
+      invalidRequest(
+        'Embeddings in place of a medium are not taken. Send the medium itself.',
+        path,
+        'embeddings_refused',
+      ),
+    );
+  }
+
+  private fileId(at: number, path: string): void {
+    if (!this.document.isNothing(at)) this.refuseState('file_id', path);
+  }
+
+  private refuseState(what: string, path: string): void {
+    if (this.policy.fields.state === 'refuse') this.refuse(stateRefused(what, path));
+  }
+}
+
+const misspelled = (known: string, path: string): ApiError =>
+  invalidRequest(
+    `A field is called like \`${known}\` in other letters. Engines disagree on what it is; write \`${known}\`.`,
+    path,
+    'ambiguous_field',
+  );
+
+/** What names something that the engine, or another service, remembers. */
+export const stateRefused = (what: string, param: string): ApiError =>
+  invalidRequest(
+    `\`${what}\` stands for something that is stored elsewhere, and is not taken here (fields.state). Send it in the request.`,
+    param,
+    'state_refused',
+  );
