@@ -1,6 +1,6 @@
 /** Writes the files that Envoy watches. Envoy reacts to a rename only: each is written beside itself and moved. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { holdsOwnText, replaceOwnFile, requireOwnFolder } from '../files/fs-own.ts';
 import type { JsonMap } from './envoy-json.ts';
 
@@ -8,7 +8,9 @@ import type { JsonMap } from './envoy-json.ts';
 const DIRECTORY_MODE = 0o700;
 
 /** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
-export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, JsonMap>): void {
+export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, JsonMap>): void {
+  // Without `.` and `/` at its end, by which a link would pass for the folder that it leads to.
+  const directory = resolve(folder);
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
     requireOwnFolder(directory);

@@ -17,7 +17,7 @@ import {
   type Stats,
   writeFileSync,
 } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 
 /** For the owner only. */
 const FILE_MODE = 0o600;
@@ -38,23 +38,36 @@ const mayOthersWrite = ({ mode }: Stats): boolean => (mode & WRITABLE_BY_OTHERS)
  */
 export function requireSafeWay(path: string): void {
   let links = 0;
-  const walk = (folder: string): void => {
-    if (folder !== dirname(folder)) walk(dirname(folder));
-    const stats = lstatSync(folder);
-    if (!isOurs(stats)) {
-      throw new Error(`${folder}, on the way to it, belongs to another user, who may replace what is in it`);
+  let at = '/';
+  requireSafeFolder(at, lstatSync(at));
+  const steps = dirname(resolve(path)).split('/');
+  // As the kernel goes: what a link says is relative to where the link really is.
+  for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
+    const next = join(at, step);
+    const stats = lstatSync(next);
+    requireSafeFolder(next, stats);
+    if (!stats.isSymbolicLink()) {
+      at = next;
+      continue;
     }
-    if (stats.isSymbolicLink()) {
-      links += 1;
-      if (links > MOST_LINKS) throw new Error(`${folder} leads through too many symbolic links`);
-      walk(resolve(dirname(folder), readlinkSync(folder)));
-    } else if (mayOthersWrite(stats) && (stats.mode & STICKY) === 0) {
-      throw new Error(
-        `others may write to ${folder}, on the way to it, and replace what is in it (chmod go-w ${folder})`,
-      );
-    }
-  };
-  walk(dirname(resolve(path)));
+    links += 1;
+    if (links > MOST_LINKS) throw new Error(`${next} leads through too many symbolic links`);
+    const target = readlinkSync(next);
+    if (isAbsolute(target)) at = '/';
+    steps.unshift(...target.split('/'));
+  }
+}
+
+function requireSafeFolder(folder: string, stats: Stats): void {
+  if (!isOurs(stats)) {
+    throw new Error(`${folder}, on the way to it, belongs to another user, who may replace what is in it`);
+  }
+  // The mode of a link says nothing.
+  if (!stats.isSymbolicLink() && mayOthersWrite(stats) && (stats.mode & STICKY) === 0) {
+    throw new Error(
+      `others may write to ${folder}, on the way to it, and replace what is in it (chmod go-w ${folder})`,
+    );
+  }
 }
 
 /** @throws unless it is a folder, no link to one, that only this user or root can write to, and so is the way to it. */

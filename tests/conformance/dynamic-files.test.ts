@@ -78,7 +78,9 @@ describe('the dynamic files', () => {
     const real = join(folder, 'real');
     mkdirSync(real, { mode: 0o700 });
     symlinkSync(real, join(folder, 'link'));
-    expect(() => writeDynamicFiles(join(folder, 'link'), files('api-keys.json'))).toThrow(/symbolic link/);
+    for (const to of [join(folder, 'link'), `${folder}/link/`, `${folder}/link/.`, `${folder}/link//`]) {
+      expect(() => writeDynamicFiles(to, files('api-keys.json'))).toThrow(/symbolic link/);
+    }
     const between = join(folder, 'between');
     mkdirSync(between);
     mkdirSync(join(between, 'inner'), { mode: 0o700 });
@@ -94,6 +96,19 @@ describe('the dynamic files', () => {
       );
     }
     expect(readdirSync(join(between, 'inner'))).toEqual([]);
+    // What a link says is relative to where it is, not to the name by which it is reached.
+    const far = join(folder, 'far');
+    mkdirSync(far);
+    symlinkSync('../between', join(far, 'back'));
+    mkdirSync(join(folder, 'x', 'y'), { recursive: true });
+    symlinkSync('../../far', join(folder, 'x', 'y', 'far'));
+    expect(() =>
+      writeDynamicFiles(join(folder, 'x', 'y', 'far', 'back', 'inner'), files('api-keys.json')),
+    ).toThrow(/others may write to .*between, on the way to it/);
+    symlinkSync('loop', join(folder, 'loop'));
+    expect(() => writeDynamicFiles(join(folder, 'loop', 'a'), files('api-keys.json'))).toThrow(
+      /envoy\.directory: cannot use/,
+    );
     // As /tmp is: nobody moves what is another's.
     chmodSync(between, 0o1777);
     writeDynamicFiles(join(between, 'inner'), files('api-keys.json'));
