@@ -1,4 +1,6 @@
 # syntax=docker/dockerfile:1
+# The line's newest version. An old one in a cache is below the floor of package.json and does not start:
+# `docker compose build --pull` fetches the newest.
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./

@@ -26,6 +26,7 @@ import { didYouMean, quote } from '../config/report.ts';
 import { lookUpKey, readFailure } from '../config/secrets.ts';
 import { endpoint } from '../config/values.ts';
 import { UserError } from './running.ts';
+import { printError } from './terminal.ts';
 
 type Targets = ReadonlyMap<TargetName, EndpointConfig>;
 
@@ -111,7 +112,7 @@ function keysOf({ keyVariables }: Scenario, env: NodeJS.ProcessEnv): ReadonlyMap
 const isTerminal = process.stderr.isTTY;
 const dim = (text: string): string =>
   isTerminal && process.env['NO_COLOR'] === undefined ? `\u001b[2m${text}\u001b[0m` : text;
-const say = (text: string): void => console.error(`fairlane: ${text}`);
+const say = (text: string): void => printError(`fairlane: ${text}`);
 
 function sayArm({ outcome, saturated }: Measured): void {
   const of = (what: string): number => outcome.requests.filter((request) => request.outcome === what).length;

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
+import { print, printError } from './terminal.ts';
 
 const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
 
@@ -11,16 +12,16 @@ export function checkConfigCommand(): Command {
     .action((file: string) => {
       const loaded = loadConfig(file, process.env);
       if (loaded.kind === 'bad') {
-        for (const problem of loaded.problems) console.error(problem);
+        for (const problem of loaded.problems) printError(problem);
         process.exitCode = 1;
         return;
       }
-      for (const warning of loaded.warnings) console.error(`warning: ${warning}`);
+      for (const warning of loaded.warnings) printError(`warning: ${warning}`);
       const { tenants, pools, models } = loaded.config;
       const endpoints = [...pools.values()].reduce((sum, pool) => sum + pool.endpoints.length, 0);
       const discovering = [...pools.values()].filter((pool) => pool.discoverModels).length;
       const asked = discovering === 0 ? '' : ` (${count(discovering, 'pool')} will be asked for more)`;
-      console.log(
+      print(
         `OK: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
       );
     });

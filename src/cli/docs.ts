@@ -7,6 +7,7 @@ import { createMetrics } from '../telemetry/prom-metrics.ts';
 import { metricsReference } from '../telemetry/reference.ts';
 import { envoyConfigText } from './envoy-config.ts';
 import { loadOrThrow, UserError } from './running.ts';
+import { print } from './terminal.ts';
 
 /** Keys that the examples take from the environment. They reach no generated file. */
 const EXAMPLE_ENV = {
@@ -72,6 +73,6 @@ export function docsCommand(): Command {
       if (check === true && stale.length > 0) {
         throw new UserError(`not up to date: ${stale.join(', ')}; run: npm run docs`);
       }
-      console.log(stale.length === 0 ? 'Generated files are up to date.' : `Written: ${stale.join(', ')}`);
+      print(stale.length === 0 ? 'Generated files are up to date.' : `Written: ${stale.join(', ')}`);
     });
 }

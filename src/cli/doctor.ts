@@ -10,6 +10,7 @@ import { askServerInfo, type Identity, identifyEngine } from '../engine/http-ide
 import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
 import { adapterFindings, healthFindings, type Level } from './doctor-findings.ts';
 import { askServing } from './grpc-health.ts';
+import { printMarked } from './terminal.ts';
 
 type Tell = (level: Level, text: string) => void;
 
@@ -245,7 +246,7 @@ export function doctorCommand(): Command {
       const tell: Tell = (level, text) => {
         if (level === 'problem') problems += 1;
         const word = level.padEnd(7);
-        console.log(`${coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word}  ${text}`);
+        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text);
       };
       const loaded = loadConfig(path, process.env);
       if (loaded.kind === 'bad') {

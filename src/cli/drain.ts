@@ -5,6 +5,7 @@ import { endpoint as readEndpoint } from '../config/values.ts';
 import type { DrainAnswer, HealthReport } from '../telemetry/http-metrics-server.ts';
 import { ask, command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
+import { print, printError } from './terminal.ts';
 
 const POLL_MS = 500;
 
@@ -29,10 +30,10 @@ async function untilEmpty(service: HostPort, url: string): Promise<void> {
       ?.draining?.[url];
     if (state === undefined) throw new UserError(`${url} is not drained any more`);
     if (state.empty) break;
-    if (state.inFlight !== told) console.log(`${url} still has ${state.inFlight} requests`);
+    if (state.inFlight !== told) print(`${url} still has ${state.inFlight} requests`);
     told = state.inFlight;
   }
-  console.log(`${url} is empty`);
+  print(`${url} is empty`);
 }
 
 /** `fairlane drain`: takes an endpoint of a running service out of the rotation, without cutting what it has. */
@@ -52,9 +53,9 @@ export function drainCommand(): Command {
       const metrics = commandAddress(options.config);
       const query = new URLSearchParams({ endpoint: url, ...(options.undo === true && { undo: 'on' }) });
       const answer = (await command(metrics, `/drain?${query.toString()}`)) as DrainAnswer;
-      console.log(textOf(answer, url));
+      print(textOf(answer, url));
       if (answer.kind === 'draining' && answer.last) {
-        console.error('fairlane: warning: its pool has no other endpoint: requests now get a 503');
+        printError('fairlane: warning: its pool has no other endpoint: requests now get a 503');
       }
       if (options.wait === true && answer.kind !== 'undone') await untilEmpty(metrics, url);
     });

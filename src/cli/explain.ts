@@ -6,6 +6,7 @@ import { type Explanation, explanationText } from '../admission/explain.ts';
 import { type EngineRoute, ROUTES } from '../domain/routes.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
+import { print } from './terminal.ts';
 
 const ENGINE_ROUTES = Object.keys(ROUTES).filter((route) => route !== 'models');
 
@@ -70,7 +71,7 @@ export function explainCommand(): Command {
       const told = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
       const answer = told as Explanation & { readonly error?: string };
       if (answer.error !== undefined) throw new UserError(answer.error);
-      console.log(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
+      print(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
       if (answer.kind === 'refused') process.exitCode = 2;
     });
 }

@@ -8,10 +8,13 @@ import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { explainCommand } from './explain.ts';
+import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
+import { UserError } from './running.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
+import { printError } from './terminal.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -37,7 +40,11 @@ for (const command of program.commands) command.copyInheritedSettings(program);
 
 const SERVING = new Set(['start', 'serve', 'simulate']);
 program.hook('preAction', (_, action) => {
-  if (SERVING.has(action.name())) return;
+  if (SERVING.has(action.name())) {
+    const problem = nodeProblem(process.versions.node, () => hashesArePredictable(() => performance.now()));
+    if (problem !== undefined) throw new UserError(problem);
+    return;
+  }
   // Whoever reads has enough, as `head` does: the end is that of a process that SIGPIPE ended.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error;
@@ -46,6 +53,6 @@ program.hook('preAction', (_, action) => {
 });
 
 program.parseAsync().catch((error: unknown) => {
-  console.error(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
+  printError(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);
 });

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { readLimits } from '../rate-limit-service/fs-limits.ts';
+import { print, printError } from './terminal.ts';
 
 /** `fairlane ratelimit check`: rate limit files, for CI. */
 export function ratelimitCommand(): Command {
@@ -17,10 +18,10 @@ export function ratelimitCommand(): Command {
           for (const directory of paths) {
             const loaded = readLimits({ directory, mergeDomains });
             if (loaded.kind === 'ok')
-              console.log(`${directory}: ok, domains ${[...loaded.domains.keys()].join(', ')}`);
+              print(`${directory}: ok, domains ${[...loaded.domains.keys()].join(', ')}`);
             else {
               bad += 1;
-              console.error(loaded.problem);
+              printError(loaded.problem);
             }
           }
           process.exit(bad === 0 ? 0 : 1);

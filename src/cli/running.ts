@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts';
 import { loadConfig, watchConfig } from '../config/fs-config.ts';
 import { type Service, startService } from '../main.ts';
 import { createLog, stdoutLog } from '../telemetry/pino-log.ts';
+import { printError } from './terminal.ts';
 
 /** A mistake of the user's: told without a stack. Exit code 1. */
 export class UserError extends Error {}
@@ -20,7 +21,7 @@ export function loadOrThrow(path: string, env: NodeJS.ProcessEnv): Loaded {
     const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
     throw new UserError(`the configuration has ${loaded.problems.length} problem(s):\n${problems}`);
   }
-  for (const warning of loaded.warnings) console.error(`fairlane: warning: ${warning}`);
+  for (const warning of loaded.warnings) printError(`fairlane: warning: ${warning}`);
   return loaded;
 }
 

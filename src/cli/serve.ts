@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { loadOrThrow, runService, stopSignal } from './running.ts';
+import { printError } from './terminal.ts';
 
 /** `fairlane serve`: the service alone, for an Envoy that somebody else runs. */
 export function serveCommand(): Command {
@@ -11,7 +12,7 @@ export function serveCommand(): Command {
     .action(async ({ config: path }: { config: string }) => {
       const { service, stopWatching } = await runService(path, loadOrThrow(path, process.env), process.env);
       const { address } = service;
-      console.error(
+      printError(
         `fairlane: serving ext_proc on ${address.kind === 'unix' ? address.path : `${address.host}:${address.port}`}, metrics on port ${service.metricsPort}`,
       );
       await stopSignal(() => process.exit(130));

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { startSimulator } from '../simulator/http-simulator.ts';
 import { parseProfile } from '../simulator/profile.ts';
 import { UserError } from './running.ts';
+import { print } from './terminal.ts';
 
 const portOf = (text: string): number => {
   const port = Number(text);
@@ -71,7 +72,7 @@ export function simulateCommand(): Command {
           adapters: { max: options.adapters, loadMs: options.adapterLoad },
         }),
       });
-      console.log(`Simulating ${options.model.join(', ')} (${profile.name}) on ${simulator.url}`);
+      print(`Simulating ${options.model.join(', ')} (${profile.name}) on ${simulator.url}`);
       process.send?.({ kind: 'ready', url: simulator.url });
       const stop = (): void => {
         void simulator.close().then(() => process.exit(0));

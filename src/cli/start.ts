@@ -11,6 +11,7 @@ import { type RunningEnvoy, startEnvoy } from '../envoy/process-envoy.ts';
 import { findEnvoy } from '../envoy/process-find-envoy.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
 import { loadOrThrow, type RunningService, runService, stopSignal } from './running.ts';
+import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
@@ -19,7 +20,7 @@ const urlOf = ({ host, port }: HostPort): string => {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 };
-const say = (text: string): void => console.error(`fairlane: ${text}`);
+const say = (text: string): void => printError(`fairlane: ${text}`);
 
 /** The address, or the same with the next port that is free: the demo gives way to whatever runs already. */
 async function freeAddress(address: HostPort, taken: ReadonlySet<number>): Promise<HostPort> {
@@ -125,9 +126,9 @@ export function startCommand(): Command {
           directory: config.envoy.directory,
           admin: config.envoy.admin,
           ...(options.envoyConcurrency !== undefined && { concurrency: options.envoyConcurrency }),
-          onLog: (line) => console.error(line),
+          onLog: (line) => printError(line),
         });
-        console.log(banner(config, running.service.metricsPort, demo));
+        print(banner(config, running.service.metricsPort, demo));
 
         const died = await Promise.race([
           stopped.then(() => undefined),

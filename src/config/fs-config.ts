@@ -37,8 +37,20 @@ interface Reading {
   readonly files: readonly string[];
 }
 
+const OTHERS_MAY_READ = 0o004;
+const MOST_OPEN_TOLD = 10;
+
+const openWarning = (file: string): string =>
+  `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
+
+/** Certificates are public. */
+const isSecret = (text: string): boolean =>
+  !text.includes('-----BEGIN CERTIFICATE-----') || text.includes('PRIVATE KEY-----');
+
 function read(path: string, env: NodeJS.ProcessEnv): Reading {
   const files = [path];
+  /** Secrets that every user of the machine may read. */
+  const open = new Set<string>();
   const hash = createHash('sha256');
   const readFile = (file: string, mostBytes: number): string => {
     // A pipe or device would block or never end.
@@ -48,6 +60,7 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     if (stat.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
     const text = readFileSync(file, 'utf8');
     hash.update(`${file}\0${text.length}\0${text}`);
+    if (file !== path && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
     return text;
   };
   let text: string;
@@ -67,7 +80,10 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
       return readFile(secret, MAX_SECRET_BYTES);
     },
   });
-  return { loaded: parsed.kind === 'ok' ? { ...parsed, version: hash.digest('hex') } : parsed, files };
+  if (parsed.kind === 'bad') return { loaded: parsed, files };
+  const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
+  if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
+  return { loaded: { ...parsed, warnings, version: hash.digest('hex') }, files };
 }
 
 export interface WatchOptions {

@@ -575,7 +575,7 @@ export const configSchema = section(
         directory: word(
           /^\/[^\p{C}]{0,511}$/u,
           'an absolute path, for example /run/fairlane',
-          'Folder of the files that Envoy watches and, by default, of the service’s socket; Envoy and Fairlane must both see it. Default: `fairlane` in `$XDG_RUNTIME_DIR`, else `fairlane-UID` in the system’s temporary folder.',
+          'Folder of the files that Envoy watches and, by default, of the service’s socket; Envoy and Fairlane must both see it. Not a symbolic link, and nobody but this user (or root) may write to it or to the folders above it; a sticky one as `/tmp` is good. Default: `fairlane` in `$XDG_RUNTIME_DIR`, else `fairlane-UID` in the system’s temporary folder.',
         ).optional(),
         failureMode: choice(
           ['open', 'closed'],

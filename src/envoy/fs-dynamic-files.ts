@@ -1,40 +1,23 @@
 /** Writes the files that Envoy watches. Envoy reacts to a rename only: each is written beside itself and moved. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { holdsOwnText, replaceOwnFile, requireOwnFolder } from '../files/fs-own.ts';
 import type { JsonMap } from './envoy-json.ts';
 
-/** They hold API keys: for the owner only. */
-const FILE_MODE = 0o600;
+/** They hold API keys: for the owner only. Whoever else could write here could put in keys of his own, or take the socket's place. */
 const DIRECTORY_MODE = 0o700;
 
-const current = (path: string): string | undefined => {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-};
-
-/** Whoever else can write here can put in keys of his own, or take the socket's place. */
-function requireOwn(directory: string): void {
-  const { uid, mode } = statSync(directory);
-  const mine = process.getuid?.();
-  if (mine !== undefined && uid !== mine && uid !== 0) throw new Error('it belongs to another user');
-  if ((mode & 0o002) !== 0) throw new Error('everybody may write to it');
-}
-
 /** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
-export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, JsonMap>): void {
+export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, JsonMap>): void {
+  // Without `.` and `/` at its end, by which a link would pass for the folder that it leads to.
+  const directory = resolve(folder);
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
-    requireOwn(directory);
+    requireOwnFolder(directory);
     for (const [name, content] of files) {
       const path = join(directory, name);
       const text = JSON.stringify(content);
-      if (current(path) === text) continue;
-      const temporary = `${path}.${process.pid}.tmp`;
-      writeFileSync(temporary, text, { mode: FILE_MODE });
-      renameSync(temporary, path);
+      if (!holdsOwnText(path, text)) replaceOwnFile(path, text);
     }
     for (const name of readdirSync(directory)) {
       if (/^endpoints-.*\.json$/.test(name) && !files.has(name))

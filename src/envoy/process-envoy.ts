@@ -1,10 +1,10 @@
 /** Runs an Envoy as a child, and makes sure that it never outlives this process. */
 import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { HostPort } from '../config/config.ts';
+import { replaceOwnFile } from '../files/fs-own.ts';
 import type { JsonMap } from './envoy-json.ts';
 import type { EnvoyBinary } from './process-find-envoy.ts';
 
@@ -96,7 +96,7 @@ function explain(lines: readonly string[]): string {
 export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnvoy> {
   const { envoy, directory } = options;
   const bootstrapPath = join(directory, 'bootstrap.json');
-  writeFileSync(bootstrapPath, JSON.stringify(options.bootstrap), { mode: 0o600 });
+  replaceOwnFile(bootstrapPath, JSON.stringify(options.bootstrap));
   const command = [
     ...envoy.command,
     ...(envoy.mount?.(directory) ?? []),

@@ -1,9 +1,10 @@
 /** The gRPC server: ext_proc, the rate limit service and grpc.health.v1 on a Unix socket or a TCP port. */
-import { chmodSync, lstatSync, unlinkSync } from 'node:fs';
+import { lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { ServiceAddress } from '../config/config.ts';
+import { requireSafeWay } from '../files/fs-own.ts';
 import { createHealth } from '../grpc/health.ts';
-import { startHttp2GrpcServer } from '../grpc/http2-grpc-server.ts';
+import { type Http2GrpcServer, startHttp2GrpcServer } from '../grpc/http2-grpc-server.ts';
 import type { GrpcService } from '../grpc/service.ts';
 
 export interface GrpcServer {
@@ -51,25 +52,53 @@ async function clearStaleSocket(path: string): Promise<void> {
   unlinkSync(path);
 }
 
+/**
+ * For its owner only from the moment it is there: whoever may open the socket may pass for Envoy, and so for any tenant.
+ *
+ * @param listen binds before its first wait.
+ */
+function forOwnerOnly(listen: () => Promise<Http2GrpcServer>): Promise<Http2GrpcServer> {
+  const before = process.umask(0o177);
+  try {
+    return listen();
+  } finally {
+    process.umask(before);
+  }
+}
+
+/** Who may move the socket away may answer in its place, and reads what Envoy asks. */
+function requireSafeSocket(path: string): void {
+  try {
+    requireSafeWay(path);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(
+      `service.address: cannot use ${path}: ${reason}; choose a folder that this user, and nobody else, may write to`,
+      { cause: error },
+    );
+  }
+}
+
 export async function startGrpcServer(
   address: ServiceAddress,
   services: readonly GrpcService[],
   maxBodyBytes: number,
 ): Promise<GrpcServer> {
   const health = createHealth(HEALTH_SERVICES);
-  if (address.kind === 'unix') await clearStaleSocket(address.path);
-  const listen =
-    address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
-  const server = await startHttp2GrpcServer({
-    listen,
-    services: [...services, health.service],
-    maxMessageBytes: maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
-  }).catch((error: unknown) => {
+  if (address.kind === 'unix') {
+    requireSafeSocket(address.path);
+    await clearStaleSocket(address.path);
+  }
+  const start = (): Promise<Http2GrpcServer> =>
+    startHttp2GrpcServer({
+      listen: address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port },
+      services: [...services, health.service],
+      maxMessageBytes: maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
+    });
+  const server = await (address.kind === 'unix' ? forOwnerOnly(start) : start()).catch((error: unknown) => {
     const target = address.kind === 'unix' ? address.path : `${address.host}:${address.port}`;
     throw new Error(`service.address: cannot listen on ${target}: ${String(error)}`, { cause: error });
   });
-  // Whoever may open the socket may pass for Envoy, and so for any tenant.
-  if (address.kind === 'unix') chmodSync(address.path, 0o600);
 
   return {
     address: address.kind === 'unix' ? address : { ...address, port: server.port },

@@ -1,11 +1,13 @@
 /**
  * The levels of buckets in a file, for restarts without Redis. Keys hold what requests said of themselves, so the file is for
- * its owner alone. It is written whole and renamed: a crash leaves the old one.
+ * its owner alone, and nobody else's is believed. It is written whole and renamed: a crash leaves the old one.
  */
-import { readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readOwnFile, replaceOwnFile } from '../files/fs-own.ts';
 import type { MemoryStore, StoredBucket } from './memory-store.ts';
 
 const VERSION = 1;
+/** V8's longest string is 512 MiB. */
+const MOST_BYTES = 256 * 1024 ** 2;
 
 interface Snapshot {
   readonly version: number;
@@ -34,19 +36,10 @@ function isBucket(value: unknown): value is StoredBucket {
 /** @throws when the file cannot be written. */
 export function saveSnapshot(path: string, store: MemoryStore, nowMs: number, unixMs: number): void {
   const snapshot: Snapshot = { version: VERSION, savedAtMs: unixMs, buckets: [...store.buckets(nowMs)] };
-  const temporary = `${path}.new`;
-  try {
-    writeFileSync(temporary, JSON.stringify(snapshot), { mode: 0o600 });
-    renameSync(temporary, path);
-  } catch (error) {
-    try {
-      unlinkSync(temporary);
-    } catch {
-      // It was never made.
-    }
-    throw error;
-  }
+  replaceOwnFile(path, JSON.stringify(snapshot));
 }
+
+const whyNot = (code: string): string => (code === 'ELOOP' ? 'it is a symbolic link' : code);
 
 export type Restored =
   | { readonly kind: 'restored'; readonly buckets: number }
@@ -58,12 +51,11 @@ export type Restored =
 export function restoreSnapshot(path: string, store: MemoryStore, nowMs: number, unixMs: number): Restored {
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readOwnFile(path, MOST_BYTES);
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT'
-      ? { kind: 'none' }
-      : { kind: 'bad', problem: `${path}: ${code ?? 'unreadable'}` };
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return { kind: 'none' };
+    return { kind: 'bad', problem: code === undefined ? `${path} ${message}` : `${path}: ${whyNot(code)}` };
   }
   try {
     const { version, savedAtMs, buckets } = JSON.parse(text) as Snapshot;

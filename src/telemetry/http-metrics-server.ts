@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import type { HostPort } from '../config/config.ts';
+import { refusalOf } from './command-source.ts';
 
 export interface PoolHealth {
   readonly healthy: number;
@@ -53,12 +54,6 @@ export type DrainAnswer =
   | { readonly kind: 'still' }
   | { readonly kind: 'unknown' };
 
-/** Browsers do not send it to another site without being allowed to. */
-export const COMMAND_HEADER = 'x-fairlane-command';
-
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
-
 export interface HealthReport {
   readonly status: 'ok' | 'draining';
   /** Only where one is configured. */
@@ -83,6 +78,27 @@ export interface MetricsServer {
   readonly port: number;
   close(): Promise<void>;
 }
+
+const READ = ['GET', 'HEAD'];
+const COMMAND = ['POST'];
+const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['/metrics', READ],
+  ['/health', READ],
+  ['/drain', COMMAND],
+  ['/explain', COMMAND],
+]);
+
+/** Far above a few scrapers, probes and commands, far below the files that a process may open. */
+const MAX_CONNECTIONS = 256;
+const SILENCE_MS = 10_000;
+/** A question of some megabytes from this machine takes no longer. */
+const BOUNDS = {
+  headersTimeout: 5_000,
+  requestTimeout: 20_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 16 * 1024,
+};
 
 /** The body, or undefined when it is larger than it may be or does not come. */
 async function bodyOf(request: IncomingMessage, maxBytes: number): Promise<string | undefined> {
@@ -110,11 +126,6 @@ export async function startMetricsServer(
   health: () => HealthReport,
   commands: Commands,
 ): Promise<MetricsServer> {
-  /** Nobody is authenticated here: only who is on this machine may command, and no web page that is open on it. */
-  const isAllowed = (request: IncomingMessage): boolean => {
-    const asked = (request.headers.host ?? '').replace(/:\d+$/, '');
-    return isLoopback(address.host) && isLoopback(asked) && request.headers[COMMAND_HEADER] !== undefined;
-  };
   const drain = (request: IncomingMessage, response: ServerResponse): void => {
     const { searchParams } = new URL(request.url ?? '/', 'http://localhost');
     const answer = commands.drain(searchParams.get('endpoint') ?? '', searchParams.get('undo') === 'on');
@@ -142,32 +153,36 @@ export async function startMetricsServer(
     }
   };
   const command = (request: IncomingMessage, response: ServerResponse, path: string): void => {
-    if (!isAllowed(request)) {
-      response.writeHead(403, { 'content-type': 'text/plain' });
-      response.end(
-        'Commands are taken from this machine only, on a loopback address, from `fairlane drain` and `fairlane explain`.\n',
-      );
+    const refusal = refusalOf(request.headers, address.host);
+    if (refusal !== undefined) {
+      // Its body is not waited for.
+      response.writeHead(403, { 'content-type': 'text/plain', connection: 'close' });
+      response.end(`Commands are taken from this machine only: ${refusal}.\n`);
     } else if (path === '/drain') drain(request, response);
     else void explain(request, response);
   };
-  const server: Server = createServer((request, response) => {
-    const path = request.url?.split('?', 1)[0];
-    if (request.method === 'POST' && (path === '/drain' || path === '/explain')) {
+  const server: Server = createServer(BOUNDS, (request, response) => {
+    const path = request.url?.split('?', 1)[0] ?? '';
+    const methods = METHODS.get(path);
+    if (methods === undefined) {
+      response.writeHead(404, { 'content-type': 'text/plain' }).end('Here are /metrics and /health.\n');
+    } else if (!methods.includes(request.method ?? '')) {
+      response.writeHead(405, { allow: methods.join(', '), connection: 'close' }).end();
+    } else if (path === '/drain' || path === '/explain') {
       command(request, response, path);
-    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
-      response.writeHead(405, { allow: 'GET, HEAD' }).end();
     } else if (path === '/metrics') {
       registry.metrics().then(
         (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
         () => response.writeHead(500).end(),
       );
-    } else if (path === '/health') {
+    } else {
       const report = health();
       json(response, report.status === 'ok' ? 200 : 503, report);
-    } else {
-      response.writeHead(404, { 'content-type': 'text/plain' }).end('Here are /metrics and /health.\n');
     }
   });
+  server.maxConnections = MAX_CONNECTIONS;
+  // Who does not read an answer, or says nothing.
+  server.setTimeout(SILENCE_MS);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
       const where = `${address.host}:${address.port}`;

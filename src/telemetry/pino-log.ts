@@ -1,6 +1,10 @@
-/** The structured log: one JSON line a request, one an event. Never a prompt, a completion or a key. */
+/**
+ * The structured log: one JSON line a request, one an event. Never a prompt, a completion or a key, and nothing that a terminal
+ * or a viewer would obey: names come from clients and engines.
+ */
 import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
+import { harmlessJson } from '../domain/harmless.ts';
 import type { Telemetry } from './telemetry.ts';
 
 export interface Log extends Telemetry {
@@ -19,7 +23,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
       messageKey: 'message',
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination,
+    { write: (line) => destination.write(harmlessJson(line)) },
   );
   const round = (ms: number): number => Math.round(ms * 100) / 100;
 

@@ -1,7 +1,9 @@
 import {
   appendFileSync,
+  chmodSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -224,5 +226,31 @@ describe('a configuration that cannot be read', () => {
     writeFileSync(path, yaml(1, 'file:/dev/zero'));
     const loaded = loadConfig(path, {});
     expect(loaded.kind === 'bad' && loaded.problems[0]).toContain('/dev/zero (not a regular file)');
+  });
+});
+
+describe('a secret in a file', () => {
+  it('that every user of the machine may read is told of; one for its owner or group is not, nor a certificate', () => {
+    const key = join(folder, 'alice.key');
+    writeFileSync(path, yaml(1, `file:${key}`));
+    writeFileSync(key, 'the-key-of-alice');
+    const warningsOf = (mode: number): readonly string[] => {
+      chmodSync(key, mode);
+      const loaded = loadConfig(path, {});
+      if (loaded.kind === 'bad') throw new Error(loaded.problems.join());
+      return loaded.warnings.filter((warning) => warning.includes(key));
+    };
+    expect(warningsOf(0o644)).toEqual([
+      expect.stringMatching(/every user of this machine may read: chmod o-r/),
+    ]);
+    expect(warningsOf(0o440)).toEqual([]);
+    expect(warningsOf(0o600)).toEqual([]);
+    const ca = join(folder, 'ca.pem');
+    writeFileSync(ca, readFileSync(join('tests', 'fixtures', 'tls', 'ca.pem')), { mode: 0o644 });
+    appendFileSync(path, `redis: { url: "rediss://localhost:6390", caFile: "${ca}" }\n`);
+    expect(warningsOf(0o644)).toHaveLength(1);
+    const loaded = loadConfig(path, {});
+    expect(loaded).toMatchObject({ kind: 'ok' });
+    expect(JSON.stringify(loaded.kind === 'ok' && loaded.warnings)).not.toContain(ca);
   });
 });

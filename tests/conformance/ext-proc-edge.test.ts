@@ -1,5 +1,5 @@
 /** The gRPC edge without Envoy: what an Envoy should never send, and what grpc.health.v1 says. */
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -212,6 +212,26 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
   });
 
   if (kind === 'unix') {
+    it('is neither where others could take its place nor what a link leads to', async () => {
+      const place = mkdtempSync(join(tmpdir(), 'fairlane-place-'));
+      const startAt = (path: string): Promise<GrpcServer> =>
+        startGrpcServer({ kind: 'unix', path }, [], 1_000);
+      chmodSync(place, 0o770);
+      await expect(startAt(join(place, 's'))).rejects.toThrow(
+        /service\.address: .*others may write to .*choose a folder/,
+      );
+      chmodSync(place, 0o700);
+      symlinkSync(join(place, 'elsewhere'), join(place, 's'));
+      await expect(startAt(join(place, 's'))).rejects.toThrow(/exists and is no socket/);
+      rmSync(place, { recursive: true });
+    });
+
+    it('leaves the mode of other files as it was', () => {
+      writeFileSync(join(folder, 'after'), '', { mode: 0o666 });
+      expect(statSync(join(folder, 'after')).mode & 0o777).toBe(0o666 & ~process.umask());
+      expect(process.umask() & 0o100).toBe(0);
+    });
+
     it('has a socket for its owner only, and does not take one that is in use', async () => {
       expect(statSync(join(folder, 's')).mode & 0o777).toBe(0o600);
       await expect(

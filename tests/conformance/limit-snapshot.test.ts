@@ -1,5 +1,15 @@
 /** The levels of buckets over a restart. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -85,4 +95,25 @@ it('a store forgets buckets that are full again', () => {
   for (let i = 0; i < 10_000; i += 1) store.take([{ key: `k${i}`, limit, hits: 1 }], i);
   for (let i = 0; i < 10_000; i += 1) store.take([{ key: 'one', limit, hits: 0 }], 1_000_000 + i);
   expect(store.size()).toBeLessThan(10);
+});
+
+it('a snapshot is believed only where nobody else could write it', () => {
+  const path = join(folder, 'whose.json');
+  const elsewhere = join(folder, 'elsewhere.json');
+  const before = createMemoryStore();
+  before.take([{ key: 'k', limit, hits: 80 }], 0);
+  saveSnapshot(elsewhere, before, 0, 1_000);
+  symlinkSync(elsewhere, path);
+  expect(restoreSnapshot(path, createMemoryStore(), 0, 1_000)).toEqual({
+    kind: 'bad',
+    problem: `${path}: it is a symbolic link`,
+  });
+  // The link is replaced, and what it led to stays.
+  saveSnapshot(path, createMemoryStore(), 0, 1_000);
+  expect(restoreSnapshot(elsewhere, createMemoryStore(), 0, 1_000)).toMatchObject({ buckets: 1 });
+  expect(restoreSnapshot(path, createMemoryStore(), 0, 1_000)).toMatchObject({ buckets: 0 });
+  chmodSync(elsewhere, 0o620);
+  expect(restoreSnapshot(elsewhere, createMemoryStore(), 0, 1_000)).toMatchObject({
+    problem: `${elsewhere} may be written to by others (chmod 600)`,
+  });
 });

@@ -1,0 +1,36 @@
+/**
+ * Who may command. Nobody is authenticated on that port: whoever is on this machine may, and no web page that is open on it.
+ *
+ * A page reaches a loopback address in two ways: from its own origin, which browsers say (`Origin`, `Sec-Fetch-Site`), or under a
+ * name of its own that it binds to 127.0.0.1, which stands in `Host`. Neither can send a header of ours without being let.
+ */
+
+type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/** Browsers do not send it to another site without being allowed to. */
+export const COMMAND_HEADER = 'x-fairlane-command';
+
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+
+const withoutPort = (authority: string): string => authority.replace(/:\d{1,5}$/, '');
+
+/** What keeps a command out, for whoever sent it. */
+export function refusalOf(headers: Headers, listensOn: string): string | undefined {
+  const host = String(headers['host'] ?? '');
+  if (!isLoopback(listensOn)) {
+    return `service.metrics is on ${listensOn}, where anybody could command: put it on 127.0.0.1`;
+  }
+  if (!isLoopback(withoutPort(host))) return 'commands are taken under a loopback address or localhost only';
+  if (headers[COMMAND_HEADER] === undefined) {
+    return `commands have the header ${COMMAND_HEADER}, as \`fairlane drain\` and \`fairlane explain\` send it`;
+  }
+  if (headers['origin'] !== undefined && headers['origin'] !== `http://${host}`) {
+    return 'commands are not taken from a web page of another origin';
+  }
+  const site = headers['sec-fetch-site'];
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') {
+    return 'commands are not taken from a web page of another site';
+  }
+  return undefined;
+}
