@@ -32,7 +32,7 @@ import { createEndpointResolver } from './envoy/dns-endpoints.ts';
 import { dynamicFilesOf } from './envoy/dynamic-files.ts';
 import { writeDynamicFiles } from './envoy/fs-dynamic-files.ts';
 import { createEndpointPickerService } from './ext-proc/grpc-endpoint-picker.ts';
-import { createExtProcService } from './ext-proc/grpc-ext-proc.ts';
+import { createExtProcService, textOf } from './ext-proc/grpc-ext-proc.ts';
 import { startGrpcServer } from './ext-proc/grpc-server.ts';
 import { restoreSnapshot, saveSnapshot } from './limit/fs-snapshot.ts';
 import { createMemoryStore } from './limit/memory-store.ts';
@@ -368,7 +368,11 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     rollouts,
     dispatcher,
     predictor,
-    bodies: new BodyQueue({ now, later: setImmediate }),
+    bodies: new BodyQueue({
+      now,
+      later: setImmediate,
+      onBug: (error) => tell({ kind: 'stream-failed', detail: textOf(error) }),
+    }),
     occupancy,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     choosingOf: (pool: string) => pools.get(pool)?.choosing,

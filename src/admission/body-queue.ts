@@ -10,13 +10,15 @@ import { JsonReader, type Reading } from '../openai/json/reader.ts';
 /** Bodies up to this size are read in the turn that they come in: that takes well under STEP_MS. */
 export const AT_ONCE_BYTES = 32_768;
 /** Of one turn. */
-export const STEP_MS = 4;
+const STEP_MS = 4;
 
 export interface BodyQueueOptions {
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** Calls back in a later turn of the event loop, when what has come in meanwhile has been looked at. */
   readonly later: (callback: () => void) => void;
+  /** Whoever took a body failed. It costs that request. */
+  readonly onBug: (error: unknown) => void;
 }
 
 export interface BodyReading {
@@ -77,11 +79,8 @@ export class BodyQueue {
     this.isScheduled = true;
     this.options.later(() => {
       this.isScheduled = false;
-      try {
-        this.turn();
-      } finally {
-        this.schedule();
-      }
+      this.turn();
+      this.schedule();
     });
   }
 
@@ -105,6 +104,12 @@ export class BodyQueue {
     if (jobs.length === 0) this.waiting.delete(tenant);
     // In a turn of its own: what is made of a body takes time too.
     const finished = result;
-    this.options.later(() => job.done(finished, now()));
+    this.options.later(() => {
+      try {
+        job.done(finished, now());
+      } catch (error) {
+        this.options.onBug(error);
+      }
+    });
   }
 }

@@ -21,6 +21,21 @@ export const unknownRoute = (): ApiError => ({
   code: 'unknown_url',
 });
 
+/** Engines disagree on other types, and would read the body in another way than it is read here. */
+export const notJsonType = (): ApiError => ({
+  status: 415,
+  message: 'The body must be JSON in UTF-8: send it with `content-type: application/json`.',
+  type: 'invalid_request_error',
+  code: 'unsupported_media_type',
+});
+
+export const encodedBody = (): ApiError => ({
+  status: 415,
+  message: 'Compressed bodies are not taken. Send it without `content-encoding`.',
+  type: 'invalid_request_error',
+  code: 'unsupported_content_encoding',
+});
+
 export const emptyBody = (): ApiError => invalidRequest('The request has no body. Send a JSON object.');
 
 /** No endpoint of a pool has said yet which models it serves. */

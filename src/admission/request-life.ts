@@ -63,6 +63,7 @@ import {
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { AT_ONCE_BYTES, type BodyQueue, type BodyReading } from './body-queue.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
+import { isJsonType } from './content-type.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
@@ -699,6 +700,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
     if (head.endOfStream) {
       refuse(refusals.emptyBody(), nowMs);
+      return;
+    }
+    if (!isJsonType(head.header('content-type'))) {
+      refuse(refusals.notJsonType(), nowMs);
+      return;
+    }
+    if (!/^(identity)?$/i.test(head.header('content-encoding').trim())) {
+      refuse(refusals.encodedBody(), nowMs);
       return;
     }
     const maxBodyBytes = context.config().envoy.maxBodyBytes;

@@ -8,6 +8,8 @@ export const PREFIX_BYTES = 5;
 /** What is set aside for a cut message at first. It grows with what arrives: a length alone costs nothing. */
 const FIRST_PART_BYTES = 64 * 1024;
 const GROWTH = 4;
+/** From so many bytes on that have arrived, there is room for all of it: what is set aside and not written costs no memory, a copy does. */
+const TRUSTED_BYTES = 1024 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 declare const framed: unique symbol;
@@ -55,7 +57,8 @@ function refusal(bytes: Buffer, at: number, maxBytes: number): Failure | undefin
 function append(part: Part, chunk: Buffer, from: number, count: number, whole: number): void {
   const need = part.have + count;
   if (need > part.bytes.length) {
-    const size = Math.min(Math.max(need, part.bytes.length * GROWTH), Math.max(whole, need));
+    const next = need > TRUSTED_BYTES ? whole : Math.max(need, part.bytes.length * GROWTH);
+    const size = Math.min(next, Math.max(whole, need));
     const larger = Buffer.allocUnsafeSlow(size);
     part.bytes.copy(larger, 0, 0, part.have);
     part.bytes = larger;

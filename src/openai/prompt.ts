@@ -25,7 +25,7 @@ export interface PromptSize {
 }
 
 /** Prompt bytes of a token: a common ratio of English text. */
-export const TOKEN_BYTES = 4;
+const TOKEN_BYTES = 4;
 /** Base64 bytes of audio, video or a file for one prompt byte; compressed speech: about 10 KB and 25 tokens a second. */
 const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
 /** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */

@@ -26,7 +26,7 @@ export function unitAt(bytes: Uint8Array, at: number): number {
   return unit;
 }
 
-export const isHigh = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;
+const isHigh = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;
 export const isLow = (unit: number): boolean => unit >= 0xdc00 && unit < 0xe000;
 
 /** The low surrogate whose escape begins at `at`; -1 if there is none. */

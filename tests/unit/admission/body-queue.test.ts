@@ -1,0 +1,89 @@
+import { describe, expect, it } from 'vitest';
+import { BodyQueue } from '../../../src/admission/body-queue.ts';
+import { STEP_BYTES } from '../../../src/openai/json/reader.ts';
+import { NAMES } from '../../../src/openai/names.ts';
+
+/** Turns of an event loop by hand; each look at the clock takes a millisecond. */
+function loop() {
+  let nowMs = 0;
+  const turns: (() => void)[] = [];
+  const bugs: unknown[] = [];
+  const queue = new BodyQueue({
+    now: () => {
+      nowMs += 1;
+      return nowMs;
+    },
+    later: (callback) => turns.push(callback),
+    onBug: (error) => bugs.push(error),
+  });
+  return {
+    queue,
+    bugs,
+    turn: () => {
+      const due = turns.splice(0);
+      for (const callback of due) callback();
+      return due.length;
+    },
+  };
+}
+const bodyOf = (steps: number): Buffer => Buffer.from(`{"a":"${'x'.repeat(steps * STEP_BYTES - 100)}"}`);
+
+describe('large bodies', () => {
+  it('are read over several turns, and are what they are', () => {
+    const { queue, turn } = loop();
+    const done: string[] = [];
+    queue.read('a', bodyOf(40), NAMES, ({ kind }) => done.push(kind));
+    queue.read('a', Buffer.from('{"a":'), NAMES, ({ kind }) => done.push(kind));
+    expect(done).toEqual([]);
+    let turns = 0;
+    while (turn() > 0) turns += 1;
+    expect(done).toEqual(['ok', 'bad']);
+    expect(turns).toBeGreaterThan(8);
+    expect(queue.size()).toBe(0);
+  });
+
+  it('of one tenant wait for each other, those of another do not wait for them', () => {
+    const { queue, turn } = loop();
+    const done: string[] = [];
+    for (let i = 0; i < 20; i += 1) queue.read('noisy', bodyOf(20), NAMES, () => done.push('noisy'));
+    turn();
+    turn();
+    queue.read('quiet', bodyOf(8), NAMES, () => done.push('quiet'));
+    let turns = 0;
+    while (!done.includes('quiet')) {
+      turn();
+      turns += 1;
+    }
+    expect(turns).toBeLessThan(10);
+    expect(done.length).toBeLessThan(4);
+  });
+
+  it('that are not wanted any more are not read on', () => {
+    const { queue, turn } = loop();
+    const done: string[] = [];
+    const first = queue.read('a', bodyOf(20), NAMES, () => done.push('first'));
+    const second = queue.read('a', bodyOf(20), NAMES, () => done.push('second'));
+    queue.read('a', bodyOf(1), NAMES, () => done.push('third'));
+    turn();
+    first.cancel();
+    second.cancel();
+    second.cancel();
+    expect(queue.size()).toBe(1);
+    let turns = 0;
+    while (turn() > 0) turns += 1;
+    expect(done).toEqual(['third']);
+    expect(turns).toBeLessThan(5);
+  });
+
+  it('whose taker fails leave the others in their turn', () => {
+    const { queue, turn, bugs } = loop();
+    const done: string[] = [];
+    queue.read('a', bodyOf(1), NAMES, () => {
+      throw new Error('a bug');
+    });
+    queue.read('b', bodyOf(1), NAMES, () => done.push('b'));
+    while (turn() > 0);
+    expect(done).toEqual(['b']);
+    expect(bugs).toEqual([new Error('a bug')]);
+  });
+});
