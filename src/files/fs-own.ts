@@ -39,31 +39,42 @@ const mayOthersWrite = ({ mode }: Stats): boolean => (mode & WRITABLE_BY_OTHERS)
 export function requireSafeWay(path: string): void {
   let links = 0;
   let at = '/';
-  requireSafeFolder(at, lstatSync(at));
+  let volume = lstatSync(at).dev;
+  requireSafeFolder(at, lstatSync(at), volume);
   const steps = dirname(resolve(path)).split('/');
   // As the kernel goes: what a link says is relative to where the link really is.
   for (let step = steps.shift(); step !== undefined; step = steps.shift()) {
     const next = join(at, step);
     const stats = lstatSync(next);
-    requireSafeFolder(next, stats);
+    requireSafeFolder(next, stats, volume);
     if (!stats.isSymbolicLink()) {
       at = next;
+      volume = stats.dev;
       continue;
     }
     links += 1;
     if (links > MOST_LINKS) throw new Error(`${next} leads through too many symbolic links`);
     const target = readlinkSync(next);
-    if (isAbsolute(target)) at = '/';
+    if (isAbsolute(target)) {
+      at = '/';
+      volume = lstatSync(at).dev;
+    }
     steps.unshift(...target.split('/'));
   }
 }
 
-function requireSafeFolder(folder: string, stats: Stats): void {
+/** @param volume that the folder around it is on. A volume's own root, as of an emptyDir in a pod, is for those whom it was given to. */
+function requireSafeFolder(folder: string, stats: Stats, volume: number): void {
   if (!isOurs(stats)) {
     throw new Error(`${folder}, on the way to it, belongs to another user, who may replace what is in it`);
   }
   // The mode of a link says nothing.
-  if (!stats.isSymbolicLink() && mayOthersWrite(stats) && (stats.mode & STICKY) === 0) {
+  if (
+    !stats.isSymbolicLink() &&
+    mayOthersWrite(stats) &&
+    (stats.mode & STICKY) === 0 &&
+    stats.dev === volume
+  ) {
     throw new Error(
       `others may write to ${folder}, on the way to it, and replace what is in it (chmod go-w ${folder})`,
     );

@@ -1,5 +1,5 @@
 /** The files that Envoy watches, on a real folder. */
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -72,6 +72,26 @@ describe('the dynamic files', () => {
       /envoy\.directory: cannot use/,
     );
     expect(readdirSync(folder)).not.toContain('api-keys.json');
+  });
+
+  it('are written below the root of a volume of its own, as of an emptyDir in a pod', (context) => {
+    const volume = join(folder, 'volume');
+    mkdirSync(volume);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'mode=0777', 'none', volume]).status === 0;
+    // Only root may mount.
+    if (!mounted) context.skip();
+    try {
+      writeDynamicFiles(join(volume, 'own'), files('api-keys.json'));
+      expect(readdirSync(join(volume, 'own'))).toEqual(['api-keys.json']);
+      expect(() => writeDynamicFiles(volume, files('api-keys.json'))).toThrow(/everybody may write to it/);
+      mkdirSync(join(volume, 'open'));
+      chmodSync(join(volume, 'open'), 0o777);
+      expect(() => writeDynamicFiles(join(volume, 'open', 'x'), files('api-keys.json'))).toThrow(
+        /others may write to .*open, on the way to it/,
+      );
+    } finally {
+      spawnSync('umount', [volume]);
+    }
   });
 
   it('are not written through a link, or below a folder that others may write to', () => {
