@@ -406,6 +406,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
           pickAny: (subset) => [...pools.values()].flatMap(({ endpoints }) => endpoints.addresses(subset)),
           maxBodyBytes: initial.envoy.maxBodyBytes,
+          later: setImmediate,
           answers: {
             noEndpoint: errorResponse(undefined, noEndpointReady(), []),
             draining: errorResponse(undefined, drainingError(), []),

@@ -7,15 +7,18 @@
 import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
 import type { RequestLife } from '../admission/request-life.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
+import type { Frame } from '../grpc/frames.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
-import { decodeProcessingRequest, encodeImmediate, PASS, type ProcessingRequest } from './codec.ts';
+import { BodyBuffer } from './body-buffer.ts';
+import { decodeProcessingRequest, encodeImmediate, lengthOf, PASS, type ProcessingRequest } from './codec.ts';
 import { type ExtProcService, serviceOf, textOf } from './grpc-ext-proc.ts';
 import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   decodeGatewayMetadata,
   encodeAnswerHeaders,
+  encodeBody,
   encodeDestination,
   encodeParts,
 } from './picker-codec.ts';
@@ -34,6 +37,8 @@ export interface EndpointPickerOptions {
     readonly bodyTooLarge: DirectResponse;
   };
   readonly maxBodyBytes: number;
+  /** Calls back in a later turn of the event loop. */
+  readonly later: (callback: () => void) => void;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   readonly draining: () => boolean;
@@ -41,6 +46,8 @@ export interface EndpointPickerOptions {
   readonly onStreamError: (detail: string) => void;
 }
 
+/** Of 62,000 bytes: two megabytes, of which copies are made. */
+const FRAMES_PER_TURN = 32;
 const MODELS = '/v1/models';
 
 const immediate = (response: DirectResponse) =>
@@ -50,14 +57,26 @@ const immediate = (response: DirectResponse) =>
 function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
   let subset: ReadonlySet<string> | undefined;
   /** The request as it arrives. */
-  const parts: Buffer[] = [];
-  let size = 0;
+  const received = new BodyBuffer(options.maxBodyBytes);
   let bodyEnded = false;
   let withTrailers = false;
   /** Nothing is read of the request any more: it has been answered, or it goes past. */
   let settled = false;
   /** The part of the response that is being answered. */
   let part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined;
+
+  /** As much in a turn as takes well under a millisecond or two. */
+  const sendSome = (frames: Iterator<Frame>): void => {
+    for (let count = 0; count < FRAMES_PER_TURN; count += 1) {
+      const next = frames.next();
+      if (next.done === true) {
+        if (withTrailers) stream.write(PASS.requestTrailers);
+        return;
+      }
+      stream.write(next.value);
+    }
+    options.later(() => sendSome(frames));
+  };
 
   const edge: Edge = {
     // Both bodies are streamed: what is not sent back is gone.
@@ -72,11 +91,9 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
     sendOn({ body, addresses }) {
       if (body === undefined) throw new Error('the body has to be sent on from here');
       settled = true;
-      const bytes = Buffer.concat(body);
-      const set: HeaderList = [['content-length', String(bytes.length)]];
+      const set: HeaderList = [['content-length', String(lengthOf(body))]];
       stream.write(encodeDestination(addresses, set, REMOVED));
-      for (const frame of encodeParts('request', bytes, !withTrailers)) stream.write(frame);
-      if (withTrailers) stream.write(PASS.requestTrailers);
+      sendSome(encodeBody('request', body, !withTrailers));
     },
     passResponseHeaders: (_mode, add) => stream.write(encodeAnswerHeaders(add)),
     passChunk(replacement) {
@@ -117,22 +134,16 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
     if (bodyEnded) return;
     bodyEnded = true;
     if (settled) return;
-    const body = parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-    parts.length = 0;
-    life.body(body, nowMs);
+    life.body(received.take(), nowMs);
   };
 
   const onRequestBody = ({ body, endOfStream }: ProcessingRequest, nowMs: number): void => {
     if (settled || bodyEnded) return;
-    size += body.length;
-    if (size > options.maxBodyBytes) {
-      parts.length = 0;
+    if (!received.add(body)) {
       edge.respond(options.answers.bodyTooLarge);
       life.streamEnded(nowMs);
       return;
     }
-    // A view of a larger message would keep all of it.
-    if (body.length > 0) parts.push(endOfStream && parts.length === 0 ? body : Buffer.from(body));
     if (endOfStream) onBodyEnd(nowMs);
   };
 

@@ -178,6 +178,17 @@ function encodePart(side: 'request' | 'response', bytes: Uint8Array, endOfStream
   return finishFrame(writer);
 }
 
+/** The same of a body in parts. */
+export function* encodeBody(
+  side: 'request' | 'response',
+  parts: readonly Uint8Array[],
+  endOfStream: boolean,
+): Generator<Frame> {
+  for (const [i, part] of parts.entries()) {
+    yield* encodeParts(side, part, endOfStream && i === parts.length - 1);
+  }
+}
+
 /** Bytes of a body as a gateway takes them; at least one frame. The last one ends the body where `endOfStream` says so. */
 export function* encodeParts(
   side: 'request' | 'response',
