@@ -89,7 +89,7 @@ const SHORT_NUMBER = 5;
 
 /** Decoded keys, one at a time. */
 const scratch = Buffer.allocUnsafeSlow(LIMITS.keyBytes + 3);
-const FIRST_TAPE = 256;
+const FIRST_TAPE = 1_024;
 const FIRST_KEYS = 64;
 const NOTHING = new Int32Array(0);
 /** Steps of a look-up for each key, on average, that chance never needs. */
@@ -100,6 +100,25 @@ const grown = (array: Int32Array): Int32Array<ArrayBuffer> => {
   larger.set(array);
   return larger;
 };
+
+/** What a pass writes on. Used again by the next body, unless it has grown: making it costs more than reading a small body. */
+interface Workspace {
+  readonly tape: Int32Array;
+  readonly table: Int32Array;
+  readonly keys: Int32Array;
+  readonly open: Int32Array;
+}
+
+const MOST_SPARE = 4;
+const spare: Workspace[] = [];
+
+const takeWorkspace = (): Workspace =>
+  spare.pop() ?? {
+    tape: new Int32Array(FIRST_TAPE),
+    table: new Int32Array(2 * FIRST_KEYS),
+    keys: new Int32Array(3 * FIRST_KEYS),
+    open: new Int32Array(LIMITS.depth),
+  };
 
 /** One body being read. A class: a pass stops and goes on, and everything it knows is here. */
 export class JsonReader {
@@ -114,7 +133,7 @@ export class JsonReader {
   private checked = 0;
 
   // The values so far.
-  private tape: Int32Array = new Int32Array(FIRST_TAPE);
+  private tape: Int32Array;
   private used = 0;
   private containers = 0;
   private scalars = 0;
@@ -126,7 +145,7 @@ export class JsonReader {
   private isPlain = false;
 
   // Open containers, from the outermost.
-  private readonly open = new Int32Array(LIMITS.depth);
+  private readonly open: Int32Array;
   private depth = 0;
   private topLevelMembers = 0;
 
@@ -137,14 +156,15 @@ export class JsonReader {
   private saved = 0;
 
   // Keys, to find what an object repeats: a table of numbers of keys (from 1), and of each key its index, its object and its hash.
-  private table: Int32Array = new Int32Array(2 * FIRST_KEYS);
-  private keys: Int32Array = new Int32Array(3 * FIRST_KEYS);
+  private table: Int32Array;
+  private keys: Int32Array;
   private probes = 0;
 
   /** @param bytes that nobody changes while they are read, or while the document is used. */
   constructor(bytes: Uint8Array, names: NameTable) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     this.names = names;
+    ({ tape: this.tape, table: this.table, keys: this.keys, open: this.open } = takeWorkspace());
     if (bytes.length === 0) this.done = bad('The request body is empty; it must be a JSON object.');
     else if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
       this.done = bad('The request body starts with a byte order mark; send plain UTF-8.');
@@ -171,6 +191,13 @@ export class JsonReader {
   }
 
   private letGo(): void {
+    const { tape, table, keys, open } = this;
+    const isSmall =
+      tape.length === FIRST_TAPE && table.length === 2 * FIRST_KEYS && keys.length === 3 * FIRST_KEYS;
+    if (isSmall && spare.length < MOST_SPARE) {
+      table.fill(0);
+      spare.push({ tape, table, keys, open });
+    }
     this.tape = NOTHING;
     this.table = NOTHING;
     this.keys = NOTHING;
