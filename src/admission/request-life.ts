@@ -439,7 +439,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         return pool !== undefined && hindranceOf(canary, pool) === undefined;
       });
       if (trial !== undefined) {
-        comparedTokens = context.predictor.promptTokens(model, promptBytes);
+        comparedTokens = context.predictor.promptTokens(config.name, model, promptBytes);
         ({ model } = trial);
       }
     }
@@ -462,7 +462,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(refusals.tooManyOutputs(parsed.outputs, config.limits.maxOutputs), nowMs);
       return;
     }
-    predictedPrompt = context.predictor.promptTokens(parsed.model, parsed.promptBytes);
+    predictedPrompt = context.predictor.promptTokens(config.name, parsed.model, parsed.promptBytes);
     const cap = outputCap(parsed, config.limits.maxContext);
     if (typeof cap === 'object') {
       refuse(cap, nowMs);
