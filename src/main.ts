@@ -40,6 +40,7 @@ import { createRedisLeaseStore, type RedisLeaseStore } from './limit/redis-lease
 import type { RedisTarget } from './limit/redis-servers.ts';
 import { createRedisShares } from './limit/redis-shares.ts';
 import type { LimitStore } from './limit/store.ts';
+import { Paces } from './meter/abandoned.ts';
 import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor, createSharedPredictor, DECAY } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
@@ -297,6 +298,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const slowReaders = createSlowReaders();
   const occupancy = createOccupancy();
+  const paces = new Paces();
   const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
   let resolved: ReadonlyMap<string, string> = new Map();
@@ -368,6 +370,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     dispatcher,
     predictor,
     occupancy,
+    paces,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     choosingOf: (pool: string) => pools.get(pool)?.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
@@ -805,6 +808,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     onProblem: (detail) => tell({ kind: 'dns-failed', detail }),
     onChange(addresses) {
       resolved = addresses;
+      paces.keep(new Set([...config.pools.values()].flatMap((pool) => pool.endpoints.map(addressOf))));
       writeFiles(config, addresses);
       applyPools();
     },

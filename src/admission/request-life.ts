@@ -16,6 +16,7 @@ import { MODEL_HEADER } from '../domain/names.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
+import { abandonedTokens, mostOutput, type Paces } from '../meter/abandoned.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
 import type { Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
@@ -50,12 +51,7 @@ import type { PromptHashes, PromptSource } from '../route/choice/prompt-hash.ts'
 import type { Ending } from '../route/health/outcome.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
-import {
-  type AnswerMeter,
-  type AnswerReading,
-  createAnswerMeter,
-  promptOnlyReading,
-} from './answer-meter.ts';
+import { type AnswerMeter, type AnswerReading, createAnswerMeter, unseenReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
@@ -70,6 +66,8 @@ export interface LifeContext {
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
   readonly occupancy: Occupancy;
+  /** How fast endpoints write. */
+  readonly paces: Paces;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
@@ -139,8 +137,6 @@ const HOLD_MARGIN_MS = 5_000;
 const TOKENS_PER_CHARGE = 32;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
-/** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
-const UNCAPPED_OUTPUT = 8;
 /** An engine that does not know an adapter is asked what it has at once. */
 const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
@@ -189,6 +185,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let within: RequestHead['within'];
   let predictedCached = 0;
   let predictedOutput = 0;
+  /** Of all outputs together. */
+  let outputLimit: number | undefined;
   /** Of the stream: when its first token came, and what has been charged since. */
   let firstTokenMs: number | undefined;
   let lastChunkMs = 0;
@@ -264,6 +262,29 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
   };
 
+  /** Output tokens, as far as anything but the engine's own count tells. */
+  const usedOutput = (nowMs: number, isWhole = false): number => {
+    if (release === undefined || request === undefined || tenant === undefined) return 0;
+    if (request.route === 'embeddings') return 0;
+    const { slot } = release;
+    return abandonedTokens({
+      events: meter?.tokens() ?? 0,
+      contentTokens: context.predictor.contentTokens(
+        tenant.config.name,
+        request.model,
+        meter?.contentBytes() ?? 0,
+      ),
+      // A whole answer shows what it has, but for what a stream did not show before its first token.
+      unseenMs: (firstTokenMs ?? (isWhole ? releasedMs : nowMs)) - releasedMs,
+      prefillMs: slot.prefillMs,
+      seenMs: firstTokenMs === undefined ? 0 : nowMs - firstTokenMs,
+      streamedMs: firstTokenMs === undefined ? 0 : lastChunkMs - firstTokenMs,
+      msPerToken: context.paces.msPerToken(slot.address),
+      outputs: request.outputs,
+      most: mostOutput(outputLimit, predictedOutput, request.outputs),
+    });
+  };
+
   /** What streamed since the last look is charged at once: a tenant cannot use now and pay at the end. */
   const chargeStream = (nowMs: number): void => {
     const tokens = meter?.tokens() ?? 0;
@@ -289,8 +310,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
     chargedMs = nowMs;
     chargedTokens = tokens;
-    release.charge(costNow(predictedPrompt, predictedCached, tokens), nowMs);
-    reservation?.charge(predictedPrompt + tokens, nowMs);
+    const used = usedOutput(nowMs);
+    release.charge(costNow(predictedPrompt, predictedCached, used), nowMs);
+    reservation?.charge(predictedPrompt + used, nowMs);
   };
 
   /** The only way out. */
@@ -312,7 +334,16 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         promptTokens: reading.usage.promptTokens,
         cachedTokens: reading.usage.cachedTokens,
         outputTokens: reading.usage.completionTokens,
+        ...(outputLimit !== undefined && { outputCap: outputLimit }),
+        ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
       });
+      if (firstTokenMs !== undefined && release !== undefined) {
+        const tokens = meter?.tokens() ?? 0;
+        // Several tokens may have come at once; many more than events were not shown.
+        const { completionTokens } = reading.usage;
+        const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
+        context.paces.sample(release.slot.address, lastChunkMs - firstTokenMs, shown / request.outputs);
+      }
     }
     record(outcome, reason, reading, nowMs);
     judgeTrial(outcome, reading, nowMs);
@@ -351,7 +382,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ? []
       : [[MODEL_HEADER, request.model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
 
-  const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
+  const readingNow = (isWhole: boolean, nowMs: number): AnswerReading | undefined =>
+    meter?.reading(predictedPrompt, usedOutput(nowMs, isWhole));
 
   const withPriorityOf = (body: readonly Buffer[], quiet: boolean): readonly Buffer[] =>
     priority === undefined ? body : withPriority(body, quiet ? priority.quiet : priority.other);
@@ -468,11 +500,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(cap, nowMs);
       return;
     }
-    predictedOutput = context.predictor.outputTokens(
-      config.name,
-      parsed.model,
-      cap === undefined ? undefined : cap * parsed.outputs,
-    );
+    outputLimit = cap === undefined ? undefined : cap * parsed.outputs;
+    predictedOutput = context.predictor.outputTokens(config.name, parsed.model, outputLimit);
     predictedCached = context.predictor.cachedTokens(config.name, parsed.model, predictedPrompt);
     const burst = config.limits.tokenBurst ?? config.limits.tokensPerMinute;
     const predicted = predictedPrompt + predictedOutput;
@@ -679,7 +708,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const complete = (nowMs: number): void => {
     if (state !== 'answering') return;
-    const reading = readingNow();
+    const reading = readingNow(true, nowMs);
     if (reading?.errorFrame === true) {
       // It may be the request's fault as well as the endpoint's.
       ending = NOTHING_SEEN;
@@ -769,7 +798,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       meter = createAnswerMeter(request, head);
       if (head.endOfStream) {
         edge.passResponseHeaders('none', add);
-        end('completed', undefined, readingNow(), nowMs);
+        end('completed', undefined, readingNow(true, nowMs), nowMs);
         return;
       }
       edge.passResponseHeaders('stream', add);
@@ -794,10 +823,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       if (release === undefined || request === undefined || lane === undefined) return;
       if (nowMs - lastChunkMs < lane.stalledAfterMs) return;
       const seen = meter?.tokens() ?? 0;
-      const most =
-        request.maxOutputTokens === undefined
-          ? UNCAPPED_OUTPUT * predictedOutput
-          : request.maxOutputTokens * request.outputs;
+      const most = mostOutput(outputLimit, predictedOutput, request.outputs);
       const perTokenMs = (lastChunkMs - firstTokenMs) / Math.max(1, seen);
       // Engines do not wait for readers: they are done with what they have begun.
       if (nowMs - lastChunkMs < STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs) return;
@@ -811,10 +837,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       if (state === 'answering') {
         // Whoever broke it off: it is not seen here.
         ending = NOTHING_SEEN;
-        end('aborted', 'streaming', readingNow(), nowMs);
+        end('aborted', 'streaming', readingNow(false, nowMs), nowMs);
       } else if (state === 'released') {
-        // The engine has begun, or may have: the prompt is charged, no token of the answer was seen.
-        end('aborted', 'before-first-token', promptOnlyReading(predictedPrompt), nowMs);
+        // The engine has begun, or may have: no token of the answer was seen, and some may have been computed.
+        end('aborted', 'before-first-token', unseenReading(predictedPrompt, usedOutput(nowMs)), nowMs);
       } else if (state === 'waiting') {
         queueMs = queuedSinceMs === undefined ? 0 : nowMs - queuedSinceMs;
         end('aborted', 'queued', undefined, nowMs);

@@ -98,6 +98,8 @@ export interface Slot {
   readonly addresses: readonly string[];
   /** The endpoint that the slot is counted on, `ip:port`. */
   readonly address: string;
+  /** How long its prompt was thought to take where it was released to, with those before it. */
+  readonly prefillMs: number;
   /** Its prompt is computed. The first call counts. */
   firstToken(nowMs: number): void;
   /** Mean time between some of its tokens. */
@@ -691,6 +693,7 @@ export function createPoolEndpoints(
     return {
       kind: 'slot',
       addresses,
+      prefillMs: expectedMs,
       get address() {
         return member.address;
       },

@@ -24,6 +24,7 @@ import { DEFAULT_COST } from '../../src/domain/cost.ts';
 import { type EngineHelp, NO_HELP } from '../../src/engine/help.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
+import { Paces } from '../../src/meter/abandoned.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
@@ -209,6 +210,7 @@ export function createWorld(options: WorldOptions = {}): World {
     dispatcher,
     predictor: createPredictor(),
     occupancy,
+    paces: new Paces(),
     helpOf: () => options.help ?? NO_HELP,
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     choosingOf: () => options.choosing,
