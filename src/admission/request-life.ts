@@ -11,8 +11,9 @@
  */
 import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
+import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { costOf } from '../domain/cost.ts';
-import { MODEL_HEADER } from '../domain/names.ts';
+import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
@@ -55,6 +56,7 @@ import { type AnswerMeter, type AnswerReading, createAnswerMeter, unseenReading 
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import type { Quarantine, Ride } from './quarantine.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
 
@@ -68,6 +70,7 @@ export interface LifeContext {
   readonly occupancy: Occupancy;
   /** How fast endpoints write. */
   readonly paces: Paces;
+  readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
@@ -148,6 +151,12 @@ function endingOf(status: number, fromEngine: boolean): Ending {
   return { broken: status === 504 ? 'timeout' : 'reset' };
 }
 
+/** What the end tells of the engine that had it. */
+function restOf(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
+  if (outcome === 'completed') return 'well';
+  return outcome === 'failed' && reason === 'engine' ? 'answered' : 'unanswered';
+}
+
 export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
   let state: State = 'new';
   let arrivedMs = 0;
@@ -178,6 +187,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let queuedSinceMs: number | undefined;
   let queueMs = 0;
   let endpoint: string | undefined;
+  let ride: Ride | undefined;
   let status: number | undefined;
   let meter: AnswerMeter | undefined;
   let header: ((name: string) => string) | undefined;
@@ -202,8 +212,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** As it was when the request was written. */
   let priority: EngineHelp['priority'];
 
+  const isLimited = (): boolean => tenant !== undefined && context.quarantine.isLimited(tenant.config.name);
+
   const limitHeaders = (nowMs: number): HeaderList =>
-    tenant === undefined ? [] : rateLimitHeaders(tenant.limits, nowMs);
+    tenant === undefined
+      ? []
+      : isLimited()
+        ? [...rateLimitHeaders(tenant.limits, nowMs), [LIMITED_HEADER, 'engines-died']]
+        : rateLimitHeaders(tenant.limits, nowMs);
 
   const record = (
     outcome: Outcome,
@@ -350,6 +366,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     toSend = undefined;
     header = undefined;
     release?.slot.ended(ending, nowMs);
+    ride?.ended(restOf(outcome, reason), nowMs);
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
     release?.settle(
       used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
@@ -358,7 +375,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     release?.free(nowMs);
   };
 
-  const refuse = (error: ApiError, nowMs: number): void => {
+  const refuse = (refusal: ApiError, nowMs: number): void => {
+    const isHeld = isLimited() && (refusal.code === 'tenant_queue_full' || refusal.code === 'queue_timeout');
+    const error = isHeld ? refusals.limitedByDeaths(refusal) : refusal;
     status = error.status;
     end('refused', refusals.reasonOf(error), undefined, nowMs);
     // After the end: what the request had reserved is back, and the headers say so.
@@ -395,6 +414,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     place?.enter('inFlight');
     queueMs = granted.waitedMs;
     endpoint = granted.slot.address;
+    if (tenant !== undefined) ride = context.quarantine.began(tenant.config.name, endpoint, nowMs);
     state = 'released';
     const body = toSend;
     toSend = undefined;
@@ -768,6 +788,11 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         edge.passResponseHeaders('none', []);
         return;
       }
+      const { details = '' } = head;
+      if (release !== undefined && hasBroken(details)) {
+        const [first = '', second = first] = release.slot.addresses;
+        ride?.brokeOn([first, second], nowMs);
+      }
       const add = [...limitHeaders(nowMs), ...modelHeader()];
       if (state !== 'released' || release === undefined || request === undefined) {
         // Envoy's own answer to a request that never got to an engine: too large a body, a broken upload.
@@ -775,8 +800,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         end('refused', `envoy-${head.status}`, undefined, nowMs);
         return;
       }
+      if (details === BROKE_TWICE_DETAILS) {
+        ending = { broken: 'reset' };
+        end('failed', 'envoy', undefined, nowMs);
+        edge.respond(errorResponse(route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
+        return;
+      }
       if (head.upstream !== '') {
         release.slot.moveTo(head.upstream);
+        ride?.movedTo(head.upstream, nowMs);
         endpoint = head.upstream;
       }
       ending = endingOf(head.status, head.upstream !== '');

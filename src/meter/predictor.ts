@@ -22,7 +22,7 @@ import {
 export { DECAY } from './bytes-per-token.ts';
 
 /** An engine's usage of one request, and what is known of the request. */
-export interface Seen {
+interface Seen {
   readonly promptBytes: number;
   readonly promptTokens: number;
   readonly cachedTokens: number;

@@ -7,6 +7,7 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import { Quarantine } from '../../src/admission/quarantine.ts';
 import {
   type Choosing,
   createRequestLife,
@@ -211,6 +212,7 @@ export function createWorld(options: WorldOptions = {}): World {
     predictor: createPredictor(),
     occupancy,
     paces: new Paces(),
+    quarantine: new Quarantine(() => undefined),
     helpOf: () => options.help ?? NO_HELP,
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     choosingOf: () => options.choosing,
