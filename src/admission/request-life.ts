@@ -292,7 +292,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ),
       // A whole answer shows what it has, but for what a stream did not show before its first token.
       unseenMs: (firstTokenMs ?? (isWhole ? releasedMs : nowMs)) - releasedMs,
-      prefillMs: slot.prefillMs,
+      prefillMs: context.paces.prefillMs(slot.address, slot.prefillTokens),
       seenMs: firstTokenMs === undefined ? 0 : nowMs - firstTokenMs,
       streamedMs: firstTokenMs === undefined ? 0 : lastChunkMs - firstTokenMs,
       msPerToken: context.paces.msPerToken(slot.address),
@@ -312,6 +312,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       timeTrial(nowMs);
       release.slot.ended(ending, nowMs);
       release.firstToken(nowMs);
+      context.paces.firstToken(release.slot.address, nowMs - releasedMs, release.slot.prefillTokens);
       if (readers !== undefined && tenant !== undefined) {
         const { name } = tenant.config;
         const { address } = release.slot;
@@ -358,7 +359,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         // Several tokens may have come at once; many more than events were not shown.
         const { completionTokens } = reading.usage;
         const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
-        context.paces.sample(release.slot.address, lastChunkMs - firstTokenMs, shown / request.outputs);
+        context.paces.streamed(release.slot.address, lastChunkMs - firstTokenMs, shown / request.outputs);
       }
     }
     record(outcome, reason, reading, nowMs);

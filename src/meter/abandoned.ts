@@ -57,43 +57,67 @@ const LEAST_UNCAPPED = 1_024;
 export const mostOutput = (cap: number | undefined, usual: number, outputs: number): number =>
   cap ?? Math.max(UNCAPPED_OUTPUT * usual, LEAST_UNCAPPED * outputs);
 
-/** Of an engine that nothing is known of: what large models on one server need. */
-const INITIAL_MS_PER_TOKEN = 25;
-const SLOWEST_MS = 200;
+/** A figure of an endpoint: its bounds, and what it is while nothing is known of the engine. */
+interface Scale {
+  readonly initial: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** What large models on one server need. */
+const PER_TOKEN: Scale = { initial: 25, least: FASTEST_MS, most: 200 };
+const PER_PROMPT_TOKEN: Scale = { initial: 0.25, least: 0.01, most: 2 };
 /** A sample moves the figure by this part; up by less, so that clients who read slowly do not make hang-ups cheap. */
 const STEP_DOWN = 0.06;
 const STEP_UP = 0.02;
 /** Below this a stream is too short to tell. */
 const LEAST_TOKENS = 8;
+/** A shorter prompt takes a step too. */
+const LEAST_PROMPT_TOKENS = 64;
 
-/**
- * Time of a token on each endpoint: the lower quarter of what its streams show. No sample moves it by more than a step,
- * whatever it says.
- */
+/** About the lower quarter of what samples show. None of them moves it by more than a step, whatever it says. */
+function nextFigure(known: number | undefined, sample: number, { initial, least, most }: Scale): number {
+  const shown = Math.min(most, Math.max(least, sample));
+  if (known === undefined) return Math.sqrt(Math.min(shown, 4 * initial) * initial);
+  return shown < known ? Math.max(shown, known * (1 - STEP_DOWN)) : Math.min(shown, known * (1 + STEP_UP));
+}
+
+/** How fast each endpoint writes and reads. By address. */
 export class Paces {
-  /** By address. */
-  readonly #paces = new Map<string, number>();
+  readonly #perToken = new Map<string, number>();
+  readonly #perPromptToken = new Map<string, number>();
 
   msPerToken(address: string): number {
-    return this.#paces.get(address) ?? INITIAL_MS_PER_TOKEN;
+    return this.#perToken.get(address) ?? PER_TOKEN.initial;
+  }
+
+  /** @param tokens to compute before its first one, with those of others. */
+  prefillMs(address: string, tokens: number): number {
+    return (
+      (this.#perPromptToken.get(address) ?? PER_PROMPT_TOKEN.initial) * Math.max(LEAST_PROMPT_TOKENS, tokens)
+    );
   }
 
   /** @param ms from the first token of a stream to its last. @param tokens of one output in that time. */
-  sample(address: string, ms: number, tokens: number): void {
-    if (tokens < LEAST_TOKENS || !(ms >= 0)) return;
-    const known = this.#paces.get(address);
-    const shown = Math.min(SLOWEST_MS, Math.max(FASTEST_MS, ms / tokens));
-    const next =
-      known === undefined
-        ? Math.sqrt(shown * INITIAL_MS_PER_TOKEN)
-        : shown < known
-          ? Math.max(shown, known * (1 - STEP_DOWN))
-          : Math.min(shown, known * (1 + STEP_UP));
-    this.#paces.set(address, next);
+  streamed(address: string, ms: number, tokens: number): void {
+    if (!(tokens >= LEAST_TOKENS) || !(ms >= 0) || !Number.isFinite(ms + tokens)) return;
+    this.#perToken.set(address, nextFigure(this.#perToken.get(address), ms / tokens, PER_TOKEN));
+  }
+
+  /** @param ms until the first token was seen. Those of engines that hide their reasoning are far too long. */
+  firstToken(address: string, ms: number, tokens: number): void {
+    if (!(ms >= 0) || !(tokens >= 0) || !Number.isFinite(ms + tokens)) return;
+    const sample = ms / Math.max(LEAST_PROMPT_TOKENS, tokens);
+    this.#perPromptToken.set(
+      address,
+      nextFigure(this.#perPromptToken.get(address), sample, PER_PROMPT_TOKEN),
+    );
   }
 
   /** Endpoints that are not there any more are forgotten. */
   keep(addresses: ReadonlySet<string>): void {
-    for (const address of this.#paces.keys()) if (!addresses.has(address)) this.#paces.delete(address);
+    for (const figures of [this.#perToken, this.#perPromptToken]) {
+      for (const address of figures.keys()) if (!addresses.has(address)) figures.delete(address);
+    }
   }
 }

@@ -74,7 +74,7 @@ describe('the paces of endpoints', () => {
   it('are learned within some streams', () => {
     const paces = new Paces();
     expect(paces.msPerToken('a')).toBe(25);
-    for (let i = 0; i < 60; i += 1) paces.sample('a', 1_000, 100);
+    for (let i = 0; i < 60; i += 1) paces.streamed('a', 1_000, 100);
     expect(paces.msPerToken('a')).toBeCloseTo(10, 0);
     expect(paces.msPerToken('b')).toBe(25);
     paces.keep(new Set(['b']));
@@ -82,16 +82,26 @@ describe('the paces of endpoints', () => {
   });
   it('are not made slow by clients that read slowly, while others do not', () => {
     const paces = new Paces();
-    for (let i = 0; i < 2_000; i += 1) paces.sample('a', i % 2 === 0 ? 1_000 : 100_000, 100);
+    for (let i = 0; i < 2_000; i += 1) paces.streamed('a', i % 2 === 0 ? 1_000 : 100_000, 100);
     expect(paces.msPerToken('a')).toBeLessThan(12);
+  });
+  it('tell how long a prompt takes, also where some streams hide what they think', () => {
+    const paces = new Paces();
+    expect(paces.prefillMs('a', 1_000)).toBe(250);
+    for (let i = 0; i < 2_000; i += 1) paces.firstToken('a', i % 2 === 0 ? 100 : 30_000, 1_000);
+    expect(paces.prefillMs('a', 1_000)).toBeLessThan(120);
+    expect(paces.prefillMs('a', 1)).toBeLessThan(10);
   });
   it('stay possible, whatever is said', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.double(), fc.double()), { maxLength: 50 }), (samples) => {
         const paces = new Paces();
-        for (const [ms, tokens] of samples) paces.sample('a', ms, tokens);
+        for (const [ms, tokens] of samples) paces.streamed('a', ms, tokens);
         expect(paces.msPerToken('a')).toBeGreaterThanOrEqual(2);
         expect(paces.msPerToken('a')).toBeLessThanOrEqual(200);
+        for (const [ms, tokens] of samples) paces.firstToken('a', ms, tokens);
+        expect(paces.prefillMs('a', 1_000)).toBeGreaterThanOrEqual(10);
+        expect(paces.prefillMs('a', 1_000)).toBeLessThanOrEqual(2_000);
       }),
     );
   });
