@@ -6,7 +6,8 @@
  * those who were merely there are not. Where nothing explains a death, all who were there count. So the tenant of a request that
  * kills engines is limited at its first one, and one that is unlucky goes on, at worst one request at a time for one request.
  *
- * Each further time within FORGIVEN_MS takes twice as many requests that end well, so that a tenant cannot mix both kinds.
+ * Each further time within FORGIVEN_MS that its own request explains takes twice as many that end well, so that a tenant cannot
+ * mix both kinds. Who was merely there needs one, each time.
  *
  * Memory: tenants with requests, MAX_DEATHS deaths and MAX_LEFT requests that left without an answer.
  */
@@ -41,6 +42,7 @@ interface Death {
 interface Sentence {
   untilWell: number;
   isLimited: boolean;
+  /** By requests of its own that were seen at two deaths. */
   times: number;
   lastMs: number;
 }
@@ -172,12 +174,13 @@ export class Quarantine {
     const known = this.#sentences.get(tenant);
     if (known?.isLimited === true) {
       // Once more while it is limited: from the beginning.
-      if (counted.length > 0) known.untilWell = untilWellOf(known.times);
+      if (counted.some(({ blamed }) => blamed.has(tenant))) known.untilWell = untilWellOf(known.times);
       return;
     }
     if (counted.length < LIMITING_DEATHS) return;
-    const times = known !== undefined && nowMs - known.lastMs < FORGIVEN_MS ? known.times + 1 : 1;
-    const untilWell = untilWellOf(times);
+    const before = known !== undefined && nowMs - known.lastMs < FORGIVEN_MS ? known.times : 0;
+    const times = before + (counted.some(({ blamed }) => blamed.has(tenant)) ? 1 : 0);
+    const untilWell = times > before ? untilWellOf(times) : 1;
     this.#sentences.set(tenant, { untilWell, isLimited: true, times, lastMs: nowMs });
     // The next time takes two others.
     for (const { present } of counted) present.delete(tenant);
@@ -200,4 +203,4 @@ export class Quarantine {
   }
 }
 
-const untilWellOf = (times: number): number => Math.min(MOST_UNTIL_WELL, 2 ** (times - 1));
+const untilWellOf = (times: number): number => Math.min(MOST_UNTIL_WELL, 2 ** Math.max(0, times - 1));

@@ -19,7 +19,7 @@ import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
 import { abandonedTokens, mostOutput, type Paces } from '../meter/abandoned.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
-import type { Predictor } from '../meter/predictor.ts';
+import { isPossibleOutput, type Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
 import {
   adapterUnavailable,
@@ -138,6 +138,8 @@ const MAX_LOGGED_NAME = 64;
 const HOLD_MARGIN_MS = 5_000;
 /** A stream is charged and timed each so many tokens. */
 const TOKENS_PER_CHARGE = 32;
+/** Or each so many bytes of text, where several tokens come in an event. */
+const BYTES_PER_CHARGE = 512;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
 /** An engine that does not know an adapter is asked what it has at once. */
@@ -202,6 +204,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let lastChunkMs = 0;
   let chargedTokens = 0;
   let chargedMs = 0;
+  let chargedBytes = 0;
   let stalled = false;
   /** Where it matters how its client reads: who that is, and what its answer shows. */
   let readers: SlowReaders | undefined;
@@ -322,11 +325,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     const more = tokens - chargedTokens;
-    if (more < TOKENS_PER_CHARGE) return;
-    // Choices of one request stream side by side: each of them has its own next token.
-    release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
-    chargedMs = nowMs;
-    chargedTokens = tokens;
+    const bytes = meter?.contentBytes() ?? 0;
+    if (more < TOKENS_PER_CHARGE && bytes - chargedBytes < BYTES_PER_CHARGE) return;
+    chargedBytes = bytes;
+    if (more >= TOKENS_PER_CHARGE) {
+      // Choices of one request stream side by side: each of them has its own next token.
+      release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
+      chargedMs = nowMs;
+      chargedTokens = tokens;
+    }
     const used = usedOutput(nowMs);
     release.charge(costNow(predictedPrompt, predictedCached, used), nowMs);
     reservation?.charge(predictedPrompt + used, nowMs);
@@ -402,8 +409,17 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ? []
       : [[MODEL_HEADER, request.model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
 
+  /** An engine's count of more than the request could get is none. */
+  const believed = (reading: AnswerReading | undefined): AnswerReading | undefined => {
+    if (reading === undefined || isPossibleOutput(reading.usage.completionTokens, outputLimit))
+      return reading;
+    const seen = Math.max(outputLimit ?? 0, meter?.tokens() ?? 0);
+    const completionTokens = Math.min(reading.usage.completionTokens, seen);
+    return { ...reading, usage: { ...reading.usage, completionTokens }, source: 'estimate' };
+  };
+
   const readingNow = (isWhole: boolean, nowMs: number): AnswerReading | undefined =>
-    meter?.reading(predictedPrompt, usedOutput(nowMs, isWhole));
+    believed(meter?.reading(predictedPrompt, usedOutput(nowMs, isWhole)));
 
   const withPriorityOf = (body: readonly Buffer[], quiet: boolean): readonly Buffer[] =>
     priority === undefined ? body : withPriority(body, quiet ? priority.quiet : priority.other);
@@ -803,7 +819,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       }
       if (details === BROKE_TWICE_DETAILS) {
         ending = { broken: 'reset' };
-        end('failed', 'envoy', undefined, nowMs);
+        end('failed', 'broke-twice', undefined, nowMs);
         edge.respond(errorResponse(route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
         return;
       }

@@ -78,6 +78,11 @@ const MAX_TOKENS = 1e7;
 const TEMPLATE_TOKENS = 2_048;
 /** Engines stop at the limit, or a step after it. */
 const CAP_SLACK = 16;
+
+/** Whether an engine can have written so much for a request of this cap. @param cap undefined: it has none. */
+export const isPossibleOutput = (outputTokens: number, cap: number | undefined): boolean =>
+  outputTokens <= (cap ?? MAX_TOKENS) + CAP_SLACK;
+
 /** An output counts as so many times the usual one at most, once there is one. */
 const MAX_OUTPUT_SURPRISE = 16;
 const LEAST_OUTPUT_BOUND = 4_096;
@@ -234,7 +239,7 @@ function createOver(isShared: boolean): Predictor & { readonly rows: ReturnType<
     },
     learn(tenant, model, seen) {
       const { promptBytes, promptTokens, cachedTokens, outputTokens, outputCap, contentBytes = 0 } = seen;
-      if (promptTokens > MAX_TOKENS || outputTokens > (outputCap ?? MAX_TOKENS) + CAP_SLACK) return;
+      if (promptTokens > MAX_TOKENS || !isPossibleOutput(outputTokens, outputCap)) return;
       const isPlain = seen.hasMedia !== true;
       if (isPlain && promptTokens > promptBytes + TEMPLATE_TOKENS) return;
       if (isPlain) learnRatio('p', tenant, model, promptBytes, promptTokens);

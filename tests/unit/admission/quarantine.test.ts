@@ -87,6 +87,19 @@ describe('a death that nothing explains', () => {
     expect(quarantine.isLimited('y')).toBe(false);
   });
 
+  it('takes one that ends well, each time, of who was merely there', () => {
+    const { quarantine, told } = setUp();
+    for (let ms = 0; ms < 300_000; ms += 60_000) {
+      const rides = ['a', 'b'].map((address) => quarantine.began('x', address, ms));
+      quarantine.died('a', ms + 100);
+      quarantine.died('b', ms + 200);
+      expect(told.at(-1)).toMatchObject({ tenant: 'x', limited: true, untilWell: 1 });
+      for (const ride of rides) ride.ended('unanswered', ms + 300);
+      quarantine.began('x', 'c', ms + 400).ended('well', ms + 500);
+      expect(quarantine.isLimited('x')).toBe(false);
+    }
+  });
+
   it('is one, however often it is told, and past after a minute', () => {
     const { quarantine } = setUp();
     const one = quarantine.began('x', 'a', 0);

@@ -334,6 +334,20 @@ describe('a stream', () => {
     expect(before - left()).toBeGreaterThan(180);
   });
 
+  it('whose engine counts more than it could write pays for what it could, and teaches nothing', () => {
+    const world = createWorld();
+    const { life } = run(world, { max_tokens: 10, n: 2 });
+    life.responseHeaders(answer({ contentType: 'application/json' }), 10);
+    const body = { choices: [], usage: { prompt_tokens: 5, completion_tokens: 1_000_000 } };
+    life.responseChunk(Buffer.from(JSON.stringify(body)), true, 20);
+    expect(world.records[0]).toMatchObject({
+      outcome: 'completed',
+      completionTokens: 20,
+      usageSource: 'estimate',
+    });
+    expect(world.context.predictor.outputTokens('a', 'small', undefined)).toBe(256);
+  });
+
   it('whose client leaves before anything came pays for its time, and the same everywhere', () => {
     const world = createWorld({ limits: { tokensPerMinute: 1, tokenBurst: 100_000 } });
     const left = (): number => world.tenants.get('a')?.limits.tokens(10)?.remaining ?? 0;
