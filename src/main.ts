@@ -7,6 +7,7 @@ import { errorResponse } from './admission/answers.ts';
 import { BodyQueue } from './admission/body-queue.ts';
 import type { Edge } from './admission/edge.ts';
 import { explainRequest, questionOf } from './admission/explain.ts';
+import { Quarantine } from './admission/quarantine.ts';
 import { noEndpointReady } from './admission/refusals.ts';
 import { type Choosing, createRequestLife } from './admission/request-life.ts';
 import { createSlowReaders, type SlowReaders } from './admission/slow-readers.ts';
@@ -41,6 +42,7 @@ import { createRedisLeaseStore, type RedisLeaseStore } from './limit/redis-lease
 import type { RedisTarget } from './limit/redis-servers.ts';
 import { createRedisShares } from './limit/redis-shares.ts';
 import type { LimitStore } from './limit/store.ts';
+import { Paces } from './meter/abandoned.ts';
 import { createOccupancy } from './meter/occupancy.ts';
 import { createPredictor, createSharedPredictor, DECAY } from './meter/predictor.ts';
 import type { UsageRecord } from './meter/usage-record.ts';
@@ -102,6 +104,8 @@ const FIRST_PROBES_MS = 2_000;
 /** A Redis that is there answers sooner. */
 const FIRST_REDIS_MS = 250;
 const FIRST_REDIS_LOOK_MS = 5;
+/** What a probe says of a process that is gone; one that is slow may be busy. */
+const DIED = /ECONNREFUSED|ECONNRESET|EPIPE|hang up|refused|reset/i;
 const DRAIN_CHECK_MS = 20;
 /** A request as text in JSON is up to so many times as long. */
 const QUESTION_FACTOR = 2;
@@ -269,7 +273,19 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       queuedOf: (name) => dispatcher.queuedOfTenant(name),
       changed: (name, nowMs) => dispatcher.capChanged(name, nowMs),
     });
-  const dispatcher = createDispatcher(config.queue, (name) => tenants.get(name)?.config.limits, caps);
+  const quarantine = new Quarantine(({ tenant, limited, endpoints, untilWell }, nowMs) => {
+    const detail = limited
+      ? `engines died while they had its requests (${endpoints.join(', ')}); one at a time until ${untilWell} end well`
+      : 'its requests end well';
+    tell({ kind: 'tenant-limited', tenant, limited, detail });
+    dispatcher.capChanged(tenant, nowMs);
+  });
+  const dispatcher = createDispatcher(
+    config.queue,
+    (name) => tenants.get(name)?.config.limits,
+    caps,
+    (name) => quarantine.mostInFlight(name),
+  );
   /** How replicas share the windows of a pool. */
   const sharedWindows = (pool: string): SharedWindows | undefined =>
     shares && {
@@ -298,6 +314,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const slowReaders = createSlowReaders();
   const occupancy = createOccupancy();
+  const paces = new Paces();
   const pools = new Map<string, RunningPool>();
   /** `ip:port` of every endpoint's URL. */
   let resolved: ReadonlyMap<string, string> = new Map();
@@ -374,6 +391,8 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onBug: (error) => tell({ kind: 'stream-failed', detail: textOf(error) }),
     }),
     occupancy,
+    paces,
+    quarantine,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     choosingOf: (pool: string) => pools.get(pool)?.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
@@ -604,6 +623,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onLoaded: ({ url }) => endpoints.loaded(url),
       onHealth(endpoint, healthy, detail) {
         endpoints.setHealthy(endpoint.url, healthy, now());
+        if (!healthy && DIED.test(detail)) quarantine.died(addressOf(endpoint), now());
         // What comes back may be another engine.
         if (!healthy) {
           helps.delete(endpoint.url);
@@ -812,6 +832,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     onProblem: (detail) => tell({ kind: 'dns-failed', detail }),
     onChange(addresses) {
       resolved = addresses;
+      paces.keep(new Set([...config.pools.values()].flatMap((pool) => pool.endpoints.map(addressOf))));
       writeFiles(config, addresses);
       applyPools();
     },

@@ -22,19 +22,18 @@ export interface AnswerMeter {
   push(chunk: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined;
   /** Stream events with content so far; 0 for an answer in one piece. */
   tokens(): number;
+  /** Bytes of text in those events; of an answer in one piece, all of it. */
+  contentBytes(): number;
   /** The engine has said that the answer is complete, even if the stream goes on. */
   finished(): boolean;
-  /** @param predictedPromptTokens stands in while the engine has not reported usage. */
-  reading(predictedPromptTokens: number): AnswerReading;
+  /** What stands in while the engine has not reported usage. */
+  reading(predictedPromptTokens: number, estimatedOutput: number): AnswerReading;
 }
 
-/** A JSON answer's bytes per output token, scaffolding included: only for an answer that reports no usage. */
-const ANSWER_BYTES_PER_TOKEN = 4;
-
-/** The engine may have read the prompt, and nothing of the answer was seen. */
-export function promptOnlyReading(predictedPromptTokens: number): AnswerReading {
+/** The engine may have read the prompt and more, and nothing of the answer was seen. */
+export function unseenReading(predictedPromptTokens: number, estimatedOutput: number): AnswerReading {
   return {
-    usage: { promptTokens: predictedPromptTokens, completionTokens: 0, cachedTokens: 0 },
+    usage: { promptTokens: predictedPromptTokens, completionTokens: estimatedOutput, cachedTokens: 0 },
     source: 'estimate',
     errorFrame: false,
   };
@@ -60,18 +59,13 @@ export function createAnswerMeter(request: ParsedRequest, head: ResponseHead): A
     },
     tokens: () => meter.tokenEvents(),
     finished: () => meter.finished(),
-    reading(predictedPromptTokens) {
-      const { usage, firstTokenMs, itl, errorFrame, tokenEvents, bytes } = meter.result();
-      const estimated =
-        request.route === 'embeddings'
-          ? 0
-          : streamed
-            ? tokenEvents
-            : Math.ceil(bytes / ANSWER_BYTES_PER_TOKEN);
+    contentBytes: () => meter.contentBytes(),
+    reading(predictedPromptTokens, estimatedOutput) {
+      const { usage, firstTokenMs, itl, errorFrame } = meter.result();
       return {
         usage: usage ?? {
           promptTokens: predictedPromptTokens,
-          completionTokens: estimated,
+          completionTokens: estimatedOutput,
           cachedTokens: 0,
         },
         source: usage === undefined ? 'estimate' : 'engine',

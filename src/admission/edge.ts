@@ -65,5 +65,7 @@ export interface ResponseHead {
   readonly contentEncoding: string;
   /** `ip:port` of the endpoint that answered, or empty when Envoy did or did not say. */
   readonly upstream: string;
+  /** Envoy's response code details; absent when it does not say. */
+  readonly details?: string;
   readonly endOfStream: boolean;
 }

@@ -71,6 +71,13 @@ export const tooManyOutputs = (outputs: number, most: number): ApiError =>
     'too_many_outputs',
   );
 
+/** What has waited too long, or may not wait, because its tenant runs one request at a time. */
+export const limitedByDeaths = (error: ApiError): ApiError => ({
+  ...error,
+  message: `${error.message} Engines died while they had requests of yours: until one ends well, yours run one at a time.`,
+  code: 'tenant_limited',
+});
+
 export function queueRefusal(offer: Extract<Offer, { kind: 'refused' }>, model: string): ApiError {
   switch (offer.reason) {
     case 'no-endpoint':

@@ -12,13 +12,15 @@
  */
 import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
+import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { costOf } from '../domain/cost.ts';
-import { MODEL_HEADER } from '../domain/names.ts';
+import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
 import { type EngineHelp, NO_HELP } from '../engine/help.ts';
 import type { Reservation, Reserve } from '../limit/tenant-limits.ts';
+import { abandonedTokens, mostOutput, type Paces } from '../meter/abandoned.ts';
 import type { Occupancy, Place } from '../meter/occupancy.ts';
-import type { Predictor } from '../meter/predictor.ts';
+import { isPossibleOutput, type Predictor } from '../meter/predictor.ts';
 import type { Outcome, UsageRecord } from '../meter/usage-record.ts';
 import {
   adapterUnavailable,
@@ -54,17 +56,13 @@ import type { PromptHashes, PromptSource } from '../route/choice/prompt-hash.ts'
 import type { Ending } from '../route/health/outcome.ts';
 import { laneFor } from '../route/lane.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
-import {
-  type AnswerMeter,
-  type AnswerReading,
-  createAnswerMeter,
-  promptOnlyReading,
-} from './answer-meter.ts';
+import { type AnswerMeter, type AnswerReading, createAnswerMeter, unseenReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { AT_ONCE_BYTES, type BodyQueue, type BodyReading } from './body-queue.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import { isJsonType } from './content-type.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import type { Quarantine, Ride } from './quarantine.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
 
@@ -78,6 +76,9 @@ export interface LifeContext {
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;
   readonly occupancy: Occupancy;
+  /** How fast endpoints write. */
+  readonly paces: Paces;
+  readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
@@ -146,10 +147,10 @@ const HOLD_MARGIN_MS = 5_000;
 const READING_MS = 30_000;
 /** A stream is charged and timed each so many tokens. */
 const TOKENS_PER_CHARGE = 32;
+/** Or each so many bytes of text, where several tokens come in an event. */
+const BYTES_PER_CHARGE = 512;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
-/** A stream without a cap on its output is thought to have at most so many times the tokens that are usual. */
-const UNCAPPED_OUTPUT = 8;
 /** An engine that does not know an adapter is asked what it has at once. */
 const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
@@ -167,6 +168,12 @@ function promptCacheKeyOf({ document }: ParsedRequest): string | undefined {
 function endingOf(status: number, fromEngine: boolean): Ending {
   if (fromEngine) return { status };
   return { broken: status === 504 ? 'timeout' : 'reset' };
+}
+
+/** What the end tells of the engine that had it. */
+function restOf(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
+  if (outcome === 'completed') return 'well';
+  return outcome === 'failed' && reason === 'engine' ? 'answered' : 'unanswered';
 }
 
 export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
@@ -202,6 +209,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let queuedSinceMs: number | undefined;
   let queueMs = 0;
   let endpoint: string | undefined;
+  let ride: Ride | undefined;
   let status: number | undefined;
   let meter: AnswerMeter | undefined;
   let header: ((name: string) => string) | undefined;
@@ -209,11 +217,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let within: RequestHead['within'];
   let predictedCached = 0;
   let predictedOutput = 0;
+  /** Of all outputs together. */
+  let outputLimit: number | undefined;
   /** Of the stream: when its first token came, and what has been charged since. */
   let firstTokenMs: number | undefined;
   let lastChunkMs = 0;
   let chargedTokens = 0;
   let chargedMs = 0;
+  let chargedBytes = 0;
   let stalled = false;
   /** Where it matters how its client reads: who that is, and what its answer shows. */
   let readers: SlowReaders | undefined;
@@ -224,8 +235,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** As it was when the request was written. */
   let priority: EngineHelp['priority'];
 
+  const isLimited = (): boolean => tenant !== undefined && context.quarantine.isLimited(tenant.config.name);
+
   const limitHeaders = (nowMs: number): HeaderList =>
-    tenant === undefined ? [] : rateLimitHeaders(tenant.limits, nowMs);
+    tenant === undefined
+      ? []
+      : isLimited()
+        ? [...rateLimitHeaders(tenant.limits, nowMs), [LIMITED_HEADER, 'engines-died']]
+        : rateLimitHeaders(tenant.limits, nowMs);
 
   const record = (
     outcome: Outcome,
@@ -284,6 +301,29 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
   };
 
+  /** Output tokens, as far as anything but the engine's own count tells. */
+  const usedOutput = (nowMs: number, isWhole = false): number => {
+    if (release === undefined || request === undefined || tenant === undefined) return 0;
+    if (request.route === 'embeddings') return 0;
+    const { slot } = release;
+    return abandonedTokens({
+      events: meter?.tokens() ?? 0,
+      contentTokens: context.predictor.contentTokens(
+        tenant.config.name,
+        request.model,
+        meter?.contentBytes() ?? 0,
+      ),
+      // A whole answer shows what it has, but for what a stream did not show before its first token.
+      unseenMs: (firstTokenMs ?? (isWhole ? releasedMs : nowMs)) - releasedMs,
+      prefillMs: context.paces.prefillMs(slot.address, slot.prefillTokens),
+      seenMs: firstTokenMs === undefined ? 0 : nowMs - firstTokenMs,
+      streamedMs: firstTokenMs === undefined ? 0 : lastChunkMs - firstTokenMs,
+      msPerToken: context.paces.msPerToken(slot.address),
+      outputs: request.outputs,
+      most: mostOutput(outputLimit, predictedOutput, request.outputs),
+    });
+  };
+
   /** What streamed since the last look is charged at once: a tenant cannot use now and pay at the end. */
   const chargeStream = (nowMs: number): void => {
     const tokens = meter?.tokens() ?? 0;
@@ -295,6 +335,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       timeTrial(nowMs);
       release.slot.ended(ending, nowMs);
       release.firstToken(nowMs);
+      context.paces.firstToken(release.slot.address, nowMs - releasedMs, release.slot.prefillTokens);
       if (readers !== undefined && tenant !== undefined) {
         const { name } = tenant.config;
         const { address } = release.slot;
@@ -304,13 +345,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     const more = tokens - chargedTokens;
-    if (more < TOKENS_PER_CHARGE) return;
-    // Choices of one request stream side by side: each of them has its own next token.
-    release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
-    chargedMs = nowMs;
-    chargedTokens = tokens;
-    release.charge(costNow(predictedPrompt, predictedCached, tokens), nowMs);
-    reservation?.charge(predictedPrompt + tokens, nowMs);
+    const bytes = meter?.contentBytes() ?? 0;
+    if (more < TOKENS_PER_CHARGE && bytes - chargedBytes < BYTES_PER_CHARGE) return;
+    chargedBytes = bytes;
+    if (more >= TOKENS_PER_CHARGE) {
+      // Choices of one request stream side by side: each of them has its own next token.
+      release.slot.interToken(((nowMs - chargedMs) / more) * request.outputs, nowMs);
+      chargedMs = nowMs;
+      chargedTokens = tokens;
+    }
+    const used = usedOutput(nowMs);
+    release.charge(costNow(predictedPrompt, predictedCached, used), nowMs);
+    reservation?.charge(predictedPrompt + used, nowMs);
   };
 
   /** The only way out. */
@@ -333,13 +379,24 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         promptTokens: reading.usage.promptTokens,
         cachedTokens: reading.usage.cachedTokens,
         outputTokens: reading.usage.completionTokens,
+        hasMedia: request.hasMedia,
+        ...(outputLimit !== undefined && { outputCap: outputLimit }),
+        ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
       });
+      if (firstTokenMs !== undefined && release !== undefined) {
+        const tokens = meter?.tokens() ?? 0;
+        // Several tokens may have come at once; many more than events were not shown.
+        const { completionTokens } = reading.usage;
+        const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
+        context.paces.streamed(release.slot.address, lastChunkMs - firstTokenMs, shown / request.outputs);
+      }
     }
     record(outcome, reason, reading, nowMs);
     judgeTrial(outcome, reading, nowMs);
     toSend = undefined;
     header = undefined;
     release?.slot.ended(ending, nowMs);
+    ride?.ended(restOf(outcome, reason), nowMs);
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
     release?.settle(
       used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
@@ -348,7 +405,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     release?.free(nowMs);
   };
 
-  const refuse = (error: ApiError, nowMs: number): void => {
+  const refuse = (refusal: ApiError, nowMs: number): void => {
+    const isHeld = isLimited() && (refusal.code === 'tenant_queue_full' || refusal.code === 'queue_timeout');
+    const error = isHeld ? refusals.limitedByDeaths(refusal) : refusal;
     status = error.status;
     end('refused', refusals.reasonOf(error), undefined, nowMs);
     // After the end: what the request had reserved is back, and the headers say so.
@@ -372,7 +431,17 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ? []
       : [[MODEL_HEADER, request.model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
 
-  const readingNow = (): AnswerReading | undefined => meter?.reading(predictedPrompt);
+  /** An engine's count of more than the request could get is none. */
+  const believed = (reading: AnswerReading | undefined): AnswerReading | undefined => {
+    if (reading === undefined || isPossibleOutput(reading.usage.completionTokens, outputLimit))
+      return reading;
+    const seen = Math.max(outputLimit ?? 0, meter?.tokens() ?? 0);
+    const completionTokens = Math.min(reading.usage.completionTokens, seen);
+    return { ...reading, usage: { ...reading.usage, completionTokens }, source: 'estimate' };
+  };
+
+  const readingNow = (isWhole: boolean, nowMs: number): AnswerReading | undefined =>
+    believed(meter?.reading(predictedPrompt, usedOutput(nowMs, isWhole)));
 
   const withPriorityOf = (body: readonly Buffer[], quiet: boolean): readonly Buffer[] =>
     priority === undefined ? body : withPriority(body, quiet ? priority.quiet : priority.other);
@@ -384,6 +453,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     place?.enter('inFlight');
     queueMs = granted.waitedMs;
     endpoint = granted.slot.address;
+    if (tenant !== undefined) ride = context.quarantine.began(tenant.config.name, endpoint, nowMs);
     state = 'released';
     const body = toSend;
     toSend = undefined;
@@ -460,7 +530,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         return pool !== undefined && hindranceOf(canary, pool) === undefined;
       });
       if (trial !== undefined) {
-        comparedTokens = context.predictor.promptTokens(model, promptBytes);
+        comparedTokens = context.predictor.promptTokens(config.name, model, promptBytes);
         ({ model } = trial);
       }
     }
@@ -483,17 +553,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(refusals.tooManyOutputs(parsed.outputs, config.limits.maxOutputs), nowMs);
       return;
     }
-    predictedPrompt = context.predictor.promptTokens(parsed.model, parsed.promptBytes);
+    predictedPrompt = context.predictor.promptTokens(config.name, parsed.model, parsed.promptBytes);
     const cap = outputCap(parsed, config.limits.maxContext);
     if (typeof cap === 'object') {
       refuse(cap, nowMs);
       return;
     }
-    predictedOutput = context.predictor.outputTokens(
-      config.name,
-      parsed.model,
-      cap === undefined ? undefined : cap * parsed.outputs,
-    );
+    outputLimit = cap === undefined ? undefined : cap * parsed.outputs;
+    predictedOutput = context.predictor.outputTokens(config.name, parsed.model, outputLimit);
     predictedCached = context.predictor.cachedTokens(config.name, parsed.model, predictedPrompt);
     const burst = config.limits.tokenBurst ?? config.limits.tokensPerMinute;
     const predicted = predictedPrompt + predictedOutput;
@@ -725,7 +792,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
   const complete = (nowMs: number): void => {
     if (state !== 'answering') return;
-    const reading = readingNow();
+    const reading = readingNow(true, nowMs);
     if (reading?.errorFrame === true) {
       // It may be the request's fault as well as the endpoint's.
       ending = NOTHING_SEEN;
@@ -790,6 +857,11 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         edge.passResponseHeaders('none', []);
         return;
       }
+      const { details = '' } = head;
+      if (release !== undefined && hasBroken(details)) {
+        const [first = '', second = first] = release.slot.addresses;
+        ride?.brokeOn([first, second], nowMs);
+      }
       const add = [...limitHeaders(nowMs), ...modelHeader()];
       if (state !== 'released' || release === undefined || request === undefined) {
         // Envoy's own answer to a request that never got to an engine: too large a body, a broken upload.
@@ -797,8 +869,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         end('refused', `envoy-${head.status}`, undefined, nowMs);
         return;
       }
+      if (details === BROKE_TWICE_DETAILS) {
+        ending = { broken: 'reset' };
+        end('failed', 'broke-twice', undefined, nowMs);
+        edge.respond(errorResponse(route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
+        return;
+      }
       if (head.upstream !== '') {
         release.slot.moveTo(head.upstream);
+        ride?.movedTo(head.upstream, nowMs);
         endpoint = head.upstream;
       }
       ending = endingOf(head.status, head.upstream !== '');
@@ -820,7 +899,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       meter = createAnswerMeter(request, head);
       if (head.endOfStream) {
         edge.passResponseHeaders('none', add);
-        end('completed', undefined, readingNow(), nowMs);
+        end('completed', undefined, readingNow(true, nowMs), nowMs);
         return;
       }
       edge.passResponseHeaders('stream', add);
@@ -845,10 +924,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       if (release === undefined || request === undefined || lane === undefined) return;
       if (nowMs - lastChunkMs < lane.stalledAfterMs) return;
       const seen = meter?.tokens() ?? 0;
-      const most =
-        request.maxOutputTokens === undefined
-          ? UNCAPPED_OUTPUT * predictedOutput
-          : request.maxOutputTokens * request.outputs;
+      const most = mostOutput(outputLimit, predictedOutput, request.outputs);
       const perTokenMs = (lastChunkMs - firstTokenMs) / Math.max(1, seen);
       // Engines do not wait for readers: they are done with what they have begun.
       if (nowMs - lastChunkMs < STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs) return;
@@ -862,10 +938,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       if (state === 'answering') {
         // Whoever broke it off: it is not seen here.
         ending = NOTHING_SEEN;
-        end('aborted', 'streaming', readingNow(), nowMs);
+        end('aborted', 'streaming', readingNow(false, nowMs), nowMs);
       } else if (state === 'released') {
-        // The engine has begun, or may have: the prompt is charged, no token of the answer was seen.
-        end('aborted', 'before-first-token', promptOnlyReading(predictedPrompt), nowMs);
+        // The engine has begun, or may have: no token of the answer was seen, and some may have been computed.
+        end('aborted', 'before-first-token', unseenReading(predictedPrompt, usedOutput(nowMs)), nowMs);
       } else if (state === 'waiting') {
         queueMs = queuedSinceMs === undefined ? 0 : nowMs - queuedSinceMs;
         end('aborted', 'queued', undefined, nowMs);

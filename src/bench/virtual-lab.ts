@@ -328,7 +328,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
     const submitTo = (one: Running, nowMs: number): void => {
       const { tenant, promptTokens, outputTokens } = one.request;
       const promptBytes = promptTokens * BYTES_PER_TOKEN;
-      const prompt = predictor.promptTokens(MODEL, promptBytes);
+      const prompt = predictor.promptTokens(tenant, MODEL, promptBytes);
       const output = predictor.outputTokens(tenant, MODEL, one.load.saysLength ? outputTokens : undefined);
       const lane = lanes.get(one.load.lane ?? '') ?? [...lanes.values()][0];
       const onRelease = (release: Release, releasedMs: number): void => {

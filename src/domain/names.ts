@@ -12,6 +12,8 @@ export const POOL_HEADER = 'x-fairlane-pool';
 export const SHADOW_HEADER = ':fairlane-shadow';
 /** Response header that names the model that served a request, when it is not the one that was asked for. */
 export const MODEL_HEADER = 'x-fairlane-model';
+/** Response header of a tenant that runs one request at a time. Its value says why. */
+export const LIMITED_HEADER = 'x-fairlane-limited';
 /** Every client-sent header with this prefix is removed before anything reads it. */
 export const RESERVED_HEADER_PREFIX = 'x-fairlane-';
 /** Dynamic metadata namespace of the service's replies. */

@@ -3,6 +3,7 @@
  * watches (dynamic-files.ts): a change of the listener would drain it and cut long streams.
  */
 import type { Config, ServiceAddress } from '../config/config.ts';
+import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import {
   clusterOfPool,
   METADATA_NAMESPACE,
@@ -25,7 +26,10 @@ const MAX_MESSAGE_TIMEOUT = '3600s';
 const UPLOAD_MS = 300_000;
 /** An engine that answers in one piece says nothing until the last token: that may take this long. */
 const ENGINE_SILENCE_MS = 3_600_000;
-/** As many as reach every endpoint of the largest pool, within these: each one of an overloaded pool is more load. */
+/**
+ * As many as reach every endpoint of the largest pool, within these: each one of an overloaded pool is more load. What an engine
+ * may have begun is tried once more at most (attempts.ts).
+ */
 const MIN_RETRIES = 2;
 const MAX_RETRIES = 5;
 
@@ -73,7 +77,7 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         allow_mode_override: true,
         message_timeout: MESSAGE_TIMEOUT,
         max_message_timeout: MAX_MESSAGE_TIMEOUT,
-        response_attributes: ['upstream.address'],
+        response_attributes: ['upstream.address', 'response.code_details'],
         metadata_options: { receiving_namespaces: { untyped: [METADATA_NAMESPACE] } },
       },
     },
@@ -229,7 +233,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
   },
 ];
 
-/** Every answer of Envoy's own gets the shape of the API; the service's own answers pass as they are. */
+/** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
 function localReplies(): JsonMap {
   const filterOf = (reply: LocalReply, onlyMessages: boolean): JsonMap => {
     const filters: JsonMap[] = [
@@ -243,7 +247,7 @@ function localReplies(): JsonMap {
           name: 'envoy.access_loggers.extension_filters.cel',
           typed_config: {
             ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
-            expression: `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}')`,
+            expression: `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`,
           },
         },
       },

@@ -55,6 +55,8 @@ export interface ProcessingRequest {
   readonly endOfStream: boolean;
   /** Of response headers: the attribute `upstream.address`, empty without one. */
   readonly upstream: string;
+  /** The attribute `response.code_details`, likewise. */
+  readonly details: string;
   /** How the filter sends request bodies; undefined when it does not say. */
   readonly requestBodyMode: string | undefined;
 }
@@ -77,6 +79,9 @@ const STRING_VALUE = tagOf(3, WIRE.bytes);
 const LAST_VALUE_FIELD = 6;
 const ATTRIBUTES = 'envoy.filters.http.ext_proc';
 const UPSTREAM = 'upstream.address';
+const DETAILS = 'response.code_details';
+/** Longer ones name what nobody asks for. */
+const MAX_DETAILS = 256;
 const NOTHING: Buffer = Buffer.alloc(0);
 
 /** A message that comes twice is merged, and the merger of two messages is their bytes one after the other. */
@@ -143,6 +148,7 @@ export function headerOf(headers: Buffer, name: string): string {
 
 interface Found {
   value: string;
+  details: string;
 }
 
 /** google.protobuf.Value: its text, or empty when it is something else. */
@@ -164,7 +170,7 @@ function decodeText(value: Reader): string {
 function readEntry(
   entry: Reader,
   name: string,
-  readValue: (value: Reader, found: Found) => void,
+  readValue: (value: Reader | undefined, found: Found) => void,
   found: Found,
 ): void {
   let isIt = false;
@@ -175,20 +181,30 @@ function readEntry(
     else if (tag === MAP_ENTRY.value) value = readMessage(entry);
     else skipField(entry, tag);
   }
-  if (!isIt) return;
+  if (isIt) readValue(value, found);
+}
+
+function readUpstream(value: Reader | undefined, found: Found): void {
+  found.value = value === undefined ? '' : decodeText(value);
+}
+
+function readDetails(value: Reader | undefined, found: Found): void {
+  found.details = value === undefined ? '' : decodeText(value).slice(0, MAX_DETAILS);
+}
+
+function readAttributes(struct: Reader | undefined, found: Found): void {
   found.value = '';
-  if (value !== undefined) readValue(value, found);
-}
-
-function readUpstream(value: Reader, found: Found): void {
-  found.value = decodeText(value);
-}
-
-function readAttributes(struct: Reader, found: Found): void {
-  while (hasMore(struct)) {
+  found.details = '';
+  while (struct !== undefined && hasMore(struct)) {
     const tag = readTag(struct);
-    if (tag === STRUCT_FIELDS) readEntry(readMessage(struct), UPSTREAM, readUpstream, found);
-    else skipField(struct, tag);
+    if (tag !== STRUCT_FIELDS) {
+      skipField(struct, tag);
+      continue;
+    }
+    const { at } = struct;
+    readEntry(readMessage(struct), UPSTREAM, readUpstream, found);
+    struct.at = at;
+    readEntry(readMessage(struct), DETAILS, readDetails, found);
   }
 }
 
@@ -210,7 +226,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
   let kind: ProcessingRequest['kind'];
   let content = NOTHING;
   let requestBodyMode: string | undefined;
-  const found: Found = { value: '' };
+  const found: Found = { value: '', details: '' };
   while (hasMore(reader)) {
     const tag = readTag(reader);
     const known = wireOf(tag) === WIRE.bytes ? KINDS[fieldOf(tag) - FIRST_KIND] : undefined;
@@ -244,7 +260,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
       else skipField(inner, tag);
     }
   }
-  return { kind, headers, body, endOfStream, upstream: found.value, requestBodyMode };
+  return { kind, headers, body, endOfStream, upstream: found.value, details: found.details, requestBodyMode };
 }
 
 export const RESPONSE = {

@@ -25,12 +25,13 @@ export function requestHead({ headers, endOfStream }: ProcessingRequest, tenantH
 
 /** @param upstream `ip:port` of the endpoint that answered, or empty. */
 export const responseHead = (
-  { headers, endOfStream }: ProcessingRequest,
+  { headers, endOfStream, details }: ProcessingRequest,
   upstream: string,
 ): ResponseHead => ({
   status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
   contentType: mediaType(headerOf(headers, 'content-type')),
   contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
   upstream,
+  ...(details !== '' && { details }),
   endOfStream,
 });

@@ -1,36 +1,60 @@
 /**
  * What a request will take, learned from what requests took: no tokenizer in the hot path.
  *
- * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the model; output tokens from
- * `min(max_tokens, what this tenant's requests to this model usually take)`.
+ * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the tenant and model (bytes-per-token.ts);
+ * output tokens from `min(max_tokens, what this tenant's requests to this model usually take)`. What one tenant's requests
+ * report moves what is predicted for another by MAX_INFLUENCE at most.
  *
  * Replicas may learn together: each row is a vector of sums that fade by DECAY with every sample, so what a replica has
  * learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was learned since
  * it was last told, `merge` takes what all know.
  */
+import {
+  createVotes,
+  DECAY,
+  isPossibleRatio,
+  MAX_WEIGHT,
+  type RatioSums,
+  ratioSample,
+  tokensIn,
+} from './bytes-per-token.ts';
+
+export { DECAY } from './bytes-per-token.ts';
+
+/** An engine's usage of one request, and what is known of the request. */
+interface Seen {
+  readonly promptBytes: number;
+  readonly promptTokens: number;
+  readonly cachedTokens: number;
+  readonly outputTokens: number;
+  /** Pictures and sound are in it: its bytes say nothing of its tokens. */
+  readonly hasMedia?: boolean;
+  /** The request's own limit for all its outputs together. */
+  readonly outputCap?: number;
+  /** Bytes of the text that was streamed, where that was counted. */
+  readonly contentBytes?: number;
+}
+
 export interface Predictor {
-  promptTokens(model: string, promptBytes: number): number;
+  promptTokens(tenant: string, model: string, promptBytes: number): number;
   /** @param cap the request's own limit for all its outputs together, or undefined. */
   outputTokens(tenant: string, model: string, cap: number | undefined): number;
   /** Of a prompt of this tenant, what the engine's prefix cache usually has. */
   cachedTokens(tenant: string, model: string, promptTokens: number): number;
-  /** Learns from an engine's usage. */
-  learn(
-    tenant: string,
-    model: string,
-    seen: {
-      readonly promptBytes: number;
-      readonly promptTokens: number;
-      readonly cachedTokens: number;
-      readonly outputTokens: number;
-    },
-  ): void;
+  /** Tokens of so much streamed text. */
+  contentTokens(tenant: string, model: string, contentBytes: number): number;
+  /** Learns from an engine's usage; of what cannot be, nothing. */
+  learn(tenant: string, model: string, seen: Seen): void;
 }
 
 /** What was learned of one row since it was last told; without samples it is a question. */
 export interface LearnedChange {
-  /** Starts with `r:` (of a model: bytes, tokens) or `u:` (of a tenant and model: see `Usual`). */
+  /**
+   * Of a tenant and model: starts with `p:` (bytes per token of prompts), `o:` (of output) or `u:` (see `Usual`). Others, as
+   * older versions have them, are not asked for.
+   */
   readonly key: string;
+  /** Samples, by weight. */
   readonly samples: number;
   readonly sums: readonly number[];
 }
@@ -47,22 +71,28 @@ export interface SharedPredictor extends Predictor {
   changes(): number;
 }
 
-/** English text under common tokenizers; only until the first answer of the model. */
-const INITIAL_BYTES_PER_TOKEN = 4;
 const INITIAL_OUTPUT_TOKENS = 256;
-/** Old samples fade: a sample's weight halves about every 34 requests. */
-export const DECAY = 0.98;
-/** Bounds on what may be learned, so that one odd answer cannot make prompts free or priceless. */
-const MIN_BYTES_PER_TOKEN = 0.5;
-const MAX_BYTES_PER_TOKEN = 16;
 /** No request is larger: others may say anything. */
-const MAX_BYTES = 1e9;
 const MAX_TOKENS = 1e7;
-const MAX_WEIGHT = 1 / (1 - DECAY) + 1;
+/** A byte is one token at most. Templates and tools' descriptions come with it: so many tokens more are possible. */
+const TEMPLATE_TOKENS = 2_048;
+/** Engines stop at the limit, or a step after it. */
+const CAP_SLACK = 16;
 
-/** Bytes, tokens. */
-type Ratio = [bytes: number, tokens: number];
-type Usual = [outputTokens: number, promptTokens: number, cachedTokens: number, weight: number];
+/** Whether an engine can have written so much for a request of this cap. @param cap undefined: it has none. */
+export const isPossibleOutput = (outputTokens: number, cap: number | undefined): boolean =>
+  outputTokens <= (cap ?? MAX_TOKENS) + CAP_SLACK;
+
+/** An output counts as so many times the usual one at most, once there is one. */
+const MAX_OUTPUT_SURPRISE = 16;
+const LEAST_OUTPUT_BOUND = 4_096;
+/** Tenants times models that exist; those that came first go first. */
+const MAX_ROWS = 100_000;
+
+type Usual = readonly [outputTokens: number, promptTokens: number, cachedTokens: number, weight: number];
+
+const RATIO_SIZE = 2;
+const USUAL_SIZE = 4;
 
 interface Row {
   /** All that is known here. */
@@ -78,19 +108,31 @@ const add = (sums: number[], samples: number, more: readonly number[]): void => 
 
 /** @param size of the row that they are for. */
 function isPossible(sums: readonly number[], size: number): boolean {
-  const most = MAX_WEIGHT * (size === 2 ? MAX_BYTES : MAX_TOKENS);
-  const [, , , weight = 1] = sums;
-  return sums.length === size && sums.every((sum) => sum >= 0 && sum <= most) && weight <= MAX_WEIGHT;
+  if (sums.length !== size) return false;
+  if (size === RATIO_SIZE) return isPossibleRatio(sums);
+  const [, , , weight = 0] = sums;
+  return sums.every((sum) => sum >= 0 && sum <= MAX_WEIGHT * MAX_TOKENS) && weight <= MAX_WEIGHT;
 }
 
-function createRows(isShared: boolean) {
+/** @param changed the row of the key is this now; undefined: it is not kept any more. */
+function createRows(isShared: boolean, changed: (key: string, sums: readonly number[] | undefined) => void) {
   const rows = new Map<string, Row>();
   const asked = new Set<string>();
   const learned = new Set<string>();
 
+  const dropOldest = (): void => {
+    const [oldest] = rows.keys();
+    if (oldest === undefined) return;
+    rows.delete(oldest);
+    asked.delete(oldest);
+    learned.delete(oldest);
+    changed(oldest, undefined);
+  };
+
   const rowOf = (key: string, size: number): Row => {
     let row = rows.get(key);
     if (row === undefined) {
+      if (rows.size >= MAX_ROWS) dropOldest();
       const zero = (): number[] => Array.from({ length: size }, () => 0);
       row = { sums: zero(), untold: isShared ? { samples: 0, sums: zero() } : undefined };
       rows.set(key, row);
@@ -104,12 +146,14 @@ function createRows(isShared: boolean) {
     sums(key: string, size: number): readonly number[] | undefined {
       return isShared ? rowOf(key, size).sums : rows.get(key)?.sums;
     },
-    learn(key: string, sample: Ratio | Usual): void {
+    /** @param weight of the sample: by it older ones fade. */
+    learn(key: string, sample: RatioSums | Usual, weight: number): void {
       const row = rowOf(key, sample.length);
-      add(row.sums, 1, sample);
+      add(row.sums, weight, sample);
+      changed(key, row.sums);
       if (row.untold === undefined) return;
-      add(row.untold.sums, 1, sample);
-      row.untold.samples += 1;
+      add(row.untold.sums, weight, sample);
+      row.untold.samples += weight;
       if (!asked.has(key)) learned.add(key);
     },
     takeChanges(most: number): readonly LearnedChange[] {
@@ -132,6 +176,7 @@ function createRows(isShared: boolean) {
       if (row?.untold === undefined || !isPossible(sums, row.sums.length)) return;
       row.sums = [...sums];
       add(row.sums, row.untold.samples, row.untold.sums);
+      changed(key, row.sums);
     },
     restore({ key, samples, sums }: LearnedChange): void {
       const row = rows.get(key);
@@ -146,39 +191,80 @@ function createRows(isShared: boolean) {
   };
 }
 
-function createOver(rows: ReturnType<typeof createRows>): Predictor {
-  const modelKey = (model: string): string => `r:${model}`;
-  const usualKey = (tenant: string, model: string): string => `u:${tenant}\n${model}`;
+type RatioKind = 'p' | 'o';
+
+const keyOf = (kind: RatioKind | 'u', tenant: string, model: string): string => `${kind}:${tenant}\n${model}`;
+
+function createOver(isShared: boolean): Predictor & { readonly rows: ReturnType<typeof createRows> } {
+  const votes = { p: createVotes(), o: createVotes() };
+  const rows = createRows(isShared, (key, sums) => {
+    const kind = key[0];
+    if (kind !== 'p' && kind !== 'o') return;
+    const end = key.indexOf('\n');
+    const [tenant, model] = [key.slice(2, end), key.slice(end + 1)];
+    if (sums === undefined) votes[kind].forget(tenant, model);
+    else votes[kind].vote(tenant, model, sums);
+  });
+  const ratioOf = (kind: RatioKind, tenant: string, model: string): readonly number[] =>
+    rows.sums(keyOf(kind, tenant, model), RATIO_SIZE) ?? [];
+  const usualOf = (tenant: string, model: string): readonly number[] =>
+    rows.sums(keyOf('u', tenant, model), USUAL_SIZE) ?? [];
+  const tokensOf = (kind: RatioKind, tenant: string, model: string, bytes: number): number =>
+    Math.ceil(tokensIn(bytes, ratioOf(kind, tenant, model), votes[kind].prior(model)));
+
+  const learnRatio = (
+    kind: RatioKind,
+    tenant: string,
+    model: string,
+    bytes: number,
+    tokens: number,
+  ): void => {
+    if (bytes <= 0 || tokens <= 0) return;
+    const sample = ratioSample(bytes, tokens, ratioOf(kind, tenant, model), votes[kind].prior(model));
+    rows.learn(keyOf(kind, tenant, model), sample, sample[1]);
+  };
 
   return {
-    promptTokens(model, promptBytes) {
-      const [bytes = 0, tokens = 0] = rows.sums(modelKey(model), 2) ?? [];
-      const learned = tokens === 0 ? INITIAL_BYTES_PER_TOKEN : bytes / tokens;
-      const bytesPerToken = Math.min(MAX_BYTES_PER_TOKEN, Math.max(MIN_BYTES_PER_TOKEN, learned));
-      return Math.ceil(promptBytes / bytesPerToken);
-    },
+    rows,
+    promptTokens: (tenant, model, bytes) => tokensOf('p', tenant, model, bytes),
+    contentTokens: (tenant, model, bytes) => tokensOf('o', tenant, model, bytes),
     outputTokens(tenant, model, cap) {
-      const [sum = 0, , , weight = 0] = rows.sums(usualKey(tenant, model), 4) ?? [];
+      const [sum = 0, , , weight = 0] = usualOf(tenant, model);
       const usual = weight === 0 ? INITIAL_OUTPUT_TOKENS : Math.round(sum / weight);
       return cap === undefined ? usual : Math.min(cap, usual);
     },
     cachedTokens(tenant, model, promptTokens) {
-      const [, prompt = 0, cached = 0] = rows.sums(usualKey(tenant, model), 4) ?? [];
+      const [, prompt = 0, cached = 0] = usualOf(tenant, model);
       return prompt === 0 ? 0 : Math.floor(promptTokens * Math.min(1, cached / prompt));
     },
-    learn(tenant, model, { promptBytes, promptTokens, cachedTokens, outputTokens }) {
-      if (promptBytes > 0 && promptTokens > 0) rows.learn(modelKey(model), [promptBytes, promptTokens]);
-      rows.learn(usualKey(tenant, model), [outputTokens, promptTokens, cachedTokens, 1]);
+    learn(tenant, model, seen) {
+      const { promptBytes, promptTokens, cachedTokens, outputTokens, outputCap, contentBytes = 0 } = seen;
+      if (promptTokens > MAX_TOKENS || !isPossibleOutput(outputTokens, outputCap)) return;
+      const isPlain = seen.hasMedia !== true;
+      if (isPlain && promptTokens > promptBytes + TEMPLATE_TOKENS) return;
+      if (isPlain) learnRatio('p', tenant, model, promptBytes, promptTokens);
+      // More tokens than bytes: part of the output was not shown.
+      if (contentBytes >= outputTokens) learnRatio('o', tenant, model, contentBytes, outputTokens);
+      const [sum = 0, , , weight = 0] = usualOf(tenant, model);
+      const most =
+        weight === 0 ? MAX_TOKENS : Math.max(LEAST_OUTPUT_BOUND, (MAX_OUTPUT_SURPRISE * sum) / weight);
+      const usual: Usual = [
+        Math.min(outputTokens, most),
+        promptTokens,
+        Math.min(cachedTokens, promptTokens),
+        1,
+      ];
+      rows.learn(keyOf('u', tenant, model), usual, 1);
     },
   };
 }
 
-export const createPredictor = (): Predictor => createOver(createRows(false));
+export const createPredictor = (): Predictor => createOver(false);
 
 export function createSharedPredictor(): SharedPredictor {
-  const rows = createRows(true);
+  const { rows, ...predictor } = createOver(true);
   return {
-    ...createOver(rows),
+    ...predictor,
     takeChanges: (most) => rows.takeChanges(most),
     merge: (change, sums) => rows.merge(change, sums),
     restore: (change) => rows.restore(change),

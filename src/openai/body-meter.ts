@@ -88,6 +88,7 @@ export function createBodyMeter(route: EngineRoute): ResponseMeter {
     // Only its end says that a body is complete.
     finished: () => false,
     tokenEvents: () => 0,
+    contentBytes: () => bytes,
 
     result(): MeterResult {
       return {

@@ -45,6 +45,7 @@ export function createEncodedMeter(inner: ResponseMeter, contentEncoding: string
     },
     finished: () => false,
     tokenEvents: () => 0,
+    contentBytes: () => (decoded ? inner.contentBytes() : 0),
 
     result(): MeterResult {
       const { firstTokenMs: _first, lastTokenMs: _last, ...result } = inner.result();

@@ -30,6 +30,8 @@ export interface ResponseMeter {
   readonly finished: () => boolean;
   /** Stream events with content so far. Cheap: asked after every chunk. */
   readonly tokenEvents: () => number;
+  /** Bytes of text in those events; of another response, its bytes. Cheap likewise. */
+  readonly contentBytes: () => number;
   /** What is known so far. May parse: asked once. */
   readonly result: () => MeterResult;
 }

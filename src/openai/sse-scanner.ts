@@ -18,6 +18,8 @@ export interface EventScan {
   dataStart: number;
   dataEnd: number;
   hints: number;
+  /** Bytes of the strings that hold text of an answer, an escape as what it stands for. */
+  textBytes: number;
   /** The field `error` instead of `data`: how old llama.cpp servers report one. */
   errorLine: boolean;
   /** The event ended with a CR that was the last byte: an LF that comes next belongs to it. */
@@ -34,6 +36,7 @@ export function createEventScan(): EventScan {
     dataStart: 0,
     dataEnd: 0,
     hints: 0,
+    textBytes: 0,
     errorLine: false,
     endedByCr: false,
     lineEmpty: true,
@@ -67,6 +70,7 @@ export function scanEvent(
   let i = from;
   scan.errorLine = false;
   scan.afterCr = false;
+  scan.textBytes = 0;
 
   while (i < to) {
     const byte = data[i] as number;
@@ -89,11 +93,34 @@ export function scanEvent(
             const third = data[i + 2];
             if (third === 0x6f) {
               if (hasChoices(data, i, to)) lineHints |= HINT_CONTENT;
-            } else if (third === 0x6e && isNullContent(data, i, to)) lineHints |= HINT_PARSE;
+            } else if (third === 0x6e) {
+              if (isNullContent(data, i, to)) lineHints |= HINT_PARSE;
+              else i = passText(data, i, to, CONTENT, scan);
+            }
           }
           break;
         case 0x74 /* t */:
-          if (typed) lineHints |= typeHint(data, i, to);
+          if (typed) {
+            lineHints |= typeHint(data, i, to);
+            if (data[i + 1] === 0x68) i = passText(data, i, to, THINKING, scan);
+          }
+          if (data[i + 1] === 0x65) i = passText(data, i, to, TEXT, scan);
+          break;
+        case 0x72 /* r */:
+          // "role" is in every chunk.
+          if (!typed && data[i + 1] === 0x65) {
+            const at = passText(data, i, to, REASONING_CONTENT, scan);
+            i = at > i ? at : passText(data, i, to, data[i + 2] === 0x66 ? REFUSAL : REASONING, scan);
+          }
+          break;
+        case 0x61 /* a */:
+          if (!typed) i = passText(data, i, to, ARGUMENTS, scan);
+          break;
+        case 0x64 /* d */:
+          if (typed) i = passText(data, i, to, DELTA_KEY, scan);
+          break;
+        case 0x70 /* p */:
+          if (typed) i = passText(data, i, to, PARTIAL_JSON, scan);
           break;
       }
       continue;
@@ -165,6 +192,14 @@ const ERROR = ascii('error"');
 const FINISH_REASON = ascii('finish_reason"');
 const CHOICES = ascii('choices"');
 const CONTENT = ascii('content"');
+const TEXT = ascii('text"');
+const THINKING = ascii('thinking"');
+const REASONING = ascii('reasoning"');
+const REASONING_CONTENT = ascii('reasoning_content"');
+const REFUSAL = ascii('refusal"');
+const ARGUMENTS = ascii('arguments"');
+const DELTA_KEY = ascii('delta"');
+const PARTIAL_JSON = ascii('partial_json"');
 const TYPE = ascii('type"');
 const RESPONSE = ascii('response.');
 const DELTA = ascii('.delta');
@@ -222,6 +257,37 @@ function isNullContent(data: Uint8Array, at: number, to: number): boolean {
   if (!matches(data, at, to, CONTENT)) return false;
   const value = valueAt(data, at + CONTENT.length, to);
   return value >= 0 && data[value] === 0x6e;
+}
+
+/** A code point of one UTF-16 unit takes at most so many bytes. */
+const UNICODE_BYTES = 3;
+
+/** Counts the string of the key at `at`, if it is that key and holds one. Gives the offset after it, or `at`. */
+function passText(data: Uint8Array, at: number, to: number, key: Uint8Array, scan: EventScan): number {
+  if (!matches(data, at, to, key)) return at;
+  const value = valueAt(data, at + key.length, to);
+  if (value < 0 || data[value] !== QUOTE) return at;
+  let bytes = 0;
+  let i = value + 1;
+  while (i < to) {
+    const byte = data[i] as number;
+    if (byte === QUOTE) {
+      i++;
+      break;
+    }
+    // No string goes over the end of a line.
+    if (byte === LF || byte === CR) break;
+    if (byte === 0x5c && i + 1 < to && data[i + 1] !== LF && data[i + 1] !== CR) {
+      const isUnicode = data[i + 1] === 0x75 && i + 5 < to;
+      bytes += isUnicode ? UNICODE_BYTES : 1;
+      i += isUnicode ? 6 : 2;
+    } else {
+      bytes++;
+      i++;
+    }
+  }
+  scan.textBytes += bytes;
+  return i;
 }
 
 /** A list of choices with something in it. */

@@ -34,6 +34,7 @@ export function createStreamMeter(options: {
   let firstTokenMs = 0;
   let lastTokenMs = 0;
   let tokenEvents = 0;
+  let contentBytes = 0;
   let itlSumMs = 0;
   let itlMaxMs = 0;
   let done = false;
@@ -62,6 +63,7 @@ export function createStreamMeter(options: {
     }
     lastTokenMs = nowMs;
     tokenEvents++;
+    contentBytes += scan.textBytes;
   }
 
   /** Takes the event that `scan` describes. True if it is to be removed. */
@@ -118,6 +120,8 @@ export function createStreamMeter(options: {
     const tooLarge = skipping || carried + (complete ? scan.size : chunk.length) > MAX_EVENT_BYTES;
     if (tooLarge) {
       if (held) pieces = [Buffer.from(carry.subarray(0, carried))];
+      // Nothing but text is as large.
+      contentBytes += skipping ? (complete ? end : chunk.length) : carried + (complete ? end : chunk.length);
       dropCarry();
       skipping = !complete;
       return complete ? end : chunk.length;
@@ -151,6 +155,7 @@ export function createStreamMeter(options: {
   /** The bytes from `from` on are the beginning of an event. */
   function keepTail(chunk: Uint8Array, from: number): void {
     if (chunk.length - from > MAX_EVENT_BYTES) {
+      contentBytes += chunk.length - from;
       skipping = true;
       return;
     }
@@ -180,7 +185,9 @@ export function createStreamMeter(options: {
           keepTail(chunk, at);
           break;
         }
-        const remove = scan.size <= MAX_EVENT_BYTES && takeEvent(chunk, at, end, false);
+        const isTooLarge = scan.size > MAX_EVENT_BYTES;
+        if (isTooLarge) contentBytes += scan.size;
+        const remove = !isTooLarge && takeEvent(chunk, at, end, false);
         if (remove) {
           cut(chunk, at, end);
           removeLineFeed = scan.endedByCr;
@@ -207,6 +214,7 @@ export function createStreamMeter(options: {
 
     finished: () => done || reader.finished(),
     tokenEvents: () => tokenEvents,
+    contentBytes: () => contentBytes,
 
     result(): MeterResult {
       const usage = reader.usage(tokenEvents);

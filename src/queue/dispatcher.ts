@@ -226,11 +226,13 @@ const orderOf = (lane: LaneConfig): FlowOrder =>
 /**
  * @param limitsOf the tenant's limits now; undefined for a tenant that is no longer configured.
  * @param caps where replicas share maxConcurrent.
+ * @param mostInFlight of a tenant, for now, whatever its limits say.
  */
 export function createDispatcher(
   initial: QueueSettings,
   limitsOf: (tenant: string) => Limits | undefined,
   caps?: TenantCaps,
+  mostInFlight: (tenant: string) => number = () => Number.POSITIVE_INFINITY,
 ): Dispatcher {
   let settings = initial;
   const pools = new Map<string, Pool>();
@@ -271,7 +273,7 @@ export function createDispatcher(
     caps !== undefined && limitsOf(tenant)?.maxConcurrent !== undefined ? caps : undefined;
   const capOf = (tenant: string, nowMs: number): number => {
     const most = limitsOf(tenant)?.maxConcurrent ?? Number.POSITIVE_INFINITY;
-    return Math.min(most, capsOf(tenant)?.limit(tenant, nowMs) ?? most);
+    return Math.min(most, capsOf(tenant)?.limit(tenant, nowMs) ?? most, mostInFlight(tenant));
   };
   const atCap = (tenant: string, nowMs: number): boolean =>
     (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs);

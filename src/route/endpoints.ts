@@ -98,6 +98,8 @@ export interface Slot {
   readonly addresses: readonly string[];
   /** The endpoint that the slot is counted on, `ip:port`. */
   readonly address: string;
+  /** Tokens to compute where it was released to before its first one comes: those of its prompt, and of those before it. */
+  readonly prefillTokens: number;
   /** Its prompt is computed. The first call counts. */
   firstToken(nowMs: number): void;
   /** Mean time between some of its tokens. */
@@ -691,6 +693,7 @@ export function createPoolEndpoints(
     return {
       kind: 'slot',
       addresses,
+      prefillTokens: before,
       get address() {
         return member.address;
       },

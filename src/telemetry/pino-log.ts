@@ -67,6 +67,10 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
           if (event.ejected) log.warn(fields, kind);
           else log.info(fields, kind);
           break;
+        case 'tenant-limited':
+          if (event.limited) log.warn(fields, kind);
+          else log.info(fields, kind);
+          break;
         case 'model-broken':
           if (event.broken) log.warn(fields, kind);
           else log.info(fields, kind);

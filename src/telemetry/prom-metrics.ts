@@ -165,6 +165,12 @@ export function createMetrics(source: MetricsSource): Metrics {
     labelNames: ['pool'],
     registers,
   });
+  const limitedTenants = new Counter({
+    name: 'fairlane_tenant_limited_total',
+    help: 'Times that a tenant was held to one request at a time because engines died while they had requests of it.',
+    labelNames: ['tenant'],
+    registers,
+  });
   const rateLimitHits = new Counter({
     name: 'fairlane_ratelimit_hits_total',
     help: 'Hits of the rate limit service by the descriptor that matched (`other` after 2,000 keys), by outcome: within, over, or shadow (over, and let through).',
@@ -493,6 +499,8 @@ export function createMetrics(source: MetricsSource): Metrics {
         counter.inc({ pool: event.pool, result: 'failed' });
       } else if (event.kind === 'canary-rolled-back') {
         rollbacks.inc({ model: event.model, canary: event.canary, gate: event.gate });
+      } else if (event.kind === 'tenant-limited') {
+        if (event.limited) limitedTenants.inc({ tenant: event.tenant });
       } else if (event.kind === 'endpoint-ejected' && event.ejected) ejections.inc({ pool: event.pool });
     },
   };

@@ -86,6 +86,13 @@ export type ServiceEvent =
       /** The pool has no other that takes requests. */
       readonly last: boolean;
     }
+  | {
+      readonly kind: 'tenant-limited';
+      readonly tenant: string;
+      /** False: it may run as many requests as ever. */
+      readonly limited: boolean;
+      readonly detail: string;
+    }
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }

@@ -8,6 +8,7 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import { Quarantine } from '../../src/admission/quarantine.ts';
 import {
   type Choosing,
   createRequestLife,
@@ -25,6 +26,7 @@ import { DEFAULT_COST } from '../../src/domain/cost.ts';
 import { type EngineHelp, NO_HELP } from '../../src/engine/help.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
+import { Paces } from '../../src/meter/abandoned.ts';
 import { createOccupancy } from '../../src/meter/occupancy.ts';
 import { createPredictor } from '../../src/meter/predictor.ts';
 import type { UsageRecord } from '../../src/meter/usage-record.ts';
@@ -211,6 +213,8 @@ export function createWorld(options: WorldOptions = {}): World {
     dispatcher,
     predictor: createPredictor(),
     occupancy,
+    paces: new Paces(),
+    quarantine: new Quarantine(() => undefined),
     helpOf: () => options.help ?? NO_HELP,
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
     choosingOf: () => options.choosing,

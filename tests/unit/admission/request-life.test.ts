@@ -334,6 +334,46 @@ describe('a stream', () => {
     expect(before - left()).toBeGreaterThan(180);
   });
 
+  it('whose engine counts more than it could write pays for what it could, and teaches nothing', () => {
+    const world = createWorld();
+    const { life } = run(world, { max_tokens: 10, n: 2 });
+    life.responseHeaders(answer({ contentType: 'application/json' }), 10);
+    const body = { choices: [], usage: { prompt_tokens: 5, completion_tokens: 1_000_000 } };
+    life.responseChunk(Buffer.from(JSON.stringify(body)), true, 20);
+    expect(world.records[0]).toMatchObject({
+      outcome: 'completed',
+      completionTokens: 20,
+      usageSource: 'estimate',
+    });
+    expect(world.context.predictor.outputTokens('a', 'small', undefined)).toBe(256);
+  });
+
+  it('whose client leaves before anything came pays for its time, and the same everywhere', () => {
+    const world = createWorld({ limits: { tokensPerMinute: 1, tokenBurst: 100_000 } });
+    const left = (): number => world.tenants.get('a')?.limits.tokens(10)?.remaining ?? 0;
+    const before = left();
+    for (const stream of [true, false]) {
+      const { life } = run(world, { stream, max_tokens: 500, n: 4 });
+      life.streamEnded(5_000);
+    }
+    const { life } = run(world, { stream: false, max_tokens: 100 });
+    life.responseHeaders(answer({ contentType: 'application/json' }), 10);
+    life.responseChunk(Buffer.from('{"choices":['), false, 4_000);
+    life.streamEnded(60_000);
+    expect(world.records).toMatchObject([
+      { outcome: 'aborted', usageSource: 'estimate' },
+      { outcome: 'aborted', usageSource: 'estimate' },
+      { outcome: 'aborted', usageSource: 'estimate', completionTokens: 100 },
+    ]);
+    const [streamed = 0, whole = 0] = world.records.map(({ completionTokens }) => completionTokens);
+    expect(streamed).toBeGreaterThan(600);
+    expect(streamed).toBeLessThanOrEqual(2_000);
+    expect(whole).toBeGreaterThan(600);
+    expect(whole).toBeLessThanOrEqual(2_000);
+    const used = world.records.reduce((sum, one) => sum + one.promptTokens + one.completionTokens, 0);
+    expect(Math.abs(before - left() - used)).toBeLessThanOrEqual(2);
+  });
+
   it('whose client hangs up after every answer pays for every answer', () => {
     const world = createWorld({ limits: { tokensPerMinute: 1_000, tokenBurst: 1_000 } });
     let refused = 0;

@@ -42,7 +42,7 @@ const value = fc.oneof(
   text.map((name) => ({ structValue: { fields: { [name]: { stringValue: 'nested' } } } })),
 );
 const struct = fc
-  .dictionary(fc.constantFrom('upstream.address', 'upstream', 'xds.node'), value)
+  .dictionary(fc.constantFrom('upstream.address', 'response.code_details', 'upstream', 'xds.node'), value)
   .map((fields) => ({ fields }));
 const around = fc.record(
   {
@@ -95,6 +95,9 @@ describe('a message of Envoy', () => {
         }
         expect(decoded.upstream).toBe(
           sent.attributes?.[ATTRIBUTES]?.fields['upstream.address']?.stringValue ?? '',
+        );
+        expect(decoded.details).toBe(
+          sent.attributes?.[ATTRIBUTES]?.fields['response.code_details']?.stringValue ?? '',
         );
         expect(decoded.requestBodyMode).toBe(sent.protocol_config?.request_body_mode);
       }),

@@ -157,6 +157,52 @@ describe('tokens', () => {
   });
 });
 
+describe('bytes of text', () => {
+  const text = fc.string({
+    unit: fc.constantFrom('a', ' ', '"', '\\', '\n', 'é', '語', '😀', 'data: ', '"content":"'),
+  });
+  const shapes: readonly (readonly [EngineRoute, (text: string) => string])[] = [
+    ['chat.completions', (content) => chat({ content })],
+    ['chat.completions', (content) => chat({ role: 'assistant', reasoning_content: content, content: null })],
+    ['chat.completions', (content) => chat({ reasoning: content })],
+    ['chat.completions', (content) => chat({ tool_calls: [{ function: { arguments: content } }] })],
+    ['completions', (content) => event({ id: 'cmpl-1', choices: [{ index: 0, text: content }] })],
+    ['responses', (delta) => event({ type: 'response.output_text.delta', item_id: 'text', delta })],
+    [
+      'messages',
+      (text_) => event({ type: 'content_block_delta', delta: { type: 'text_delta', text: text_ } }),
+    ],
+    ['messages', (json) => event({ type: 'content_block_delta', delta: { partial_json: json } })],
+    ['messages', (thinking) => event({ type: 'content_block_delta', delta: { thinking } })],
+  ];
+
+  it('are those of the strings that hold it, wherever the stream is cut', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...shapes), fc.array(text), cuts, ([route, shape], texts, at) => {
+        const stream = createStreamMeter({ route, removeUsageChunk: false });
+        const bytes = Buffer.from(texts.map(shape).join(''));
+        for (const part of cutAt(bytes, at)) stream.push(part, 0);
+        expect(stream.contentBytes()).toBe(Buffer.byteLength(texts.join('')));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('count an escaped character as what it stands for', () => {
+    const stream = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
+    stream.push(Buffer.from('data: {"choices":[{"delta":{"content":"\\u8a9e\\n\\u8a9e"}}]}\n\n'), 0);
+    expect(stream.contentBytes()).toBe(7);
+  });
+
+  it('are those of an event that is too large to be read', () => {
+    const stream = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
+    const huge = Buffer.from(chat({ content: 'x'.repeat(2 * MAX_EVENT_BYTES) }));
+    for (let at = 0; at < huge.length; at += 65_536) stream.push(huge.subarray(at, at + 65_536), 0);
+    expect(stream.contentBytes()).toBeGreaterThan(2 * MAX_EVENT_BYTES);
+    expect(stream.contentBytes()).toBeLessThan(2 * MAX_EVENT_BYTES + 200);
+  });
+});
+
 describe('usage', () => {
   it('is the last one of a single choice, when every chunk carries it', () => {
     const continuous = [1, 2, 3].map((n) =>
