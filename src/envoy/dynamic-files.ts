@@ -1,7 +1,7 @@
 /** The files that Envoy watches: keys, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
-import { endpointsFile, enginesOf, leastRequest, policy } from './engine-cluster.ts';
+import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { shadowClustersOf } from './shadow-clusters.ts';
 
@@ -11,6 +11,7 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfPool(pool.name),
     ...enginesOf(config, pool.name),
+    ...engineProtocol(config),
     circuit_breakers: noLimits,
     load_balancing_policy: {
       policies: [

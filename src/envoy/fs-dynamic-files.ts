@@ -23,19 +23,22 @@ function requireOwn(directory: string): void {
   if ((mode & 0o002) !== 0) throw new Error('everybody may write to it');
 }
 
+/** Writes one file, or leaves it when it says that already. */
+export function writeDynamicFile(directory: string, name: string, content: JsonMap): void {
+  const path = join(directory, name);
+  const text = JSON.stringify(content);
+  if (current(path) === text) return;
+  const temporary = `${path}.${process.pid}.tmp`;
+  writeFileSync(temporary, text, { mode: FILE_MODE });
+  renameSync(temporary, path);
+}
+
 /** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
 export function writeDynamicFiles(directory: string, files: ReadonlyMap<string, JsonMap>): void {
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
     requireOwn(directory);
-    for (const [name, content] of files) {
-      const path = join(directory, name);
-      const text = JSON.stringify(content);
-      if (current(path) === text) continue;
-      const temporary = `${path}.${process.pid}.tmp`;
-      writeFileSync(temporary, text, { mode: FILE_MODE });
-      renameSync(temporary, path);
-    }
+    for (const [name, content] of files) writeDynamicFile(directory, name, content);
     for (const name of readdirSync(directory)) {
       if (/^endpoints-.*\.json$/.test(name) && !files.has(name))
         rmSync(join(directory, name), { force: true });
