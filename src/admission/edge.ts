@@ -51,6 +51,8 @@ export interface RequestHead {
   readonly contentLength: number | undefined;
   /** There is no body. */
   readonly endOfStream: boolean;
+  /** There are too many headers, or too large ones. */
+  readonly oversized?: boolean;
   /** Value of a header by its lower-case name; empty when absent. */
   readonly header: (name: string) => string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */

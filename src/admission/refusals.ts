@@ -1,5 +1,6 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
+import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import { adapterUnavailable, invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
 import type { Offer } from '../queue/dispatcher.ts';
@@ -34,6 +35,13 @@ export const encodedBody = (): ApiError => ({
   message: 'Compressed bodies are not taken. Send it without `content-encoding`.',
   type: 'invalid_request_error',
   code: 'unsupported_content_encoding',
+});
+
+export const headersTooLarge = (): ApiError => ({
+  status: 431,
+  message: `The request has too many headers or too large ones: at most ${MAX_REQUEST_HEADERS.count} with ${MAX_REQUEST_HEADERS.bytes / 1024} KiB are taken. Send fewer.`,
+  type: 'invalid_request_error',
+  code: 'headers_too_large',
 });
 
 export const emptyBody = (): ApiError => invalidRequest('The request has no body. Send a JSON object.');

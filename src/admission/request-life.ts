@@ -821,6 +821,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         refuse(refusals.unknownRoute(), nowMs);
         return;
       }
+      if (head.oversized === true) {
+        refuse(refusals.headersTooLarge(), nowMs);
+        return;
+      }
       const known = tenant;
       const served = route;
       ask(

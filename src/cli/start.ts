@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import type { Config, HostPort } from '../config/config.ts';
+import type { AdminAddress, Config, HostPort } from '../config/config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickstart.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { type RunningEnvoy, startEnvoy } from '../envoy/process-envoy.ts';
@@ -20,6 +20,8 @@ const urlOf = ({ host, port }: HostPort): string => {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 };
+const adminOf = (address: AdminAddress): string =>
+  'path' in address ? `unix:${address.path}` : urlOf(address);
 const say = (text: string): void => printError(`fairlane: ${text}`);
 
 /** The address, or the same with the next port that is free: the demo gives way to whatever runs already. */
@@ -47,7 +49,10 @@ async function onFreePorts(config: Config): Promise<Config> {
   return {
     ...config,
     listen: await next(config.listen),
-    envoy: { ...config.envoy, admin: await next(config.envoy.admin) },
+    envoy: {
+      ...config.envoy,
+      ...(!('path' in config.envoy.admin) && { admin: await next(config.envoy.admin) }),
+    },
     service: { ...config.service, metrics: await next(config.service.metrics) },
   };
 }
@@ -58,7 +63,7 @@ function banner(config: Config, metricsPort: number, demo: boolean): string {
     '',
     'Fairlane is up.',
     `  API      ${api}/v1`,
-    `  admin    ${urlOf(config.envoy.admin)}`,
+    `  admin    ${adminOf(config.envoy.admin)}`,
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',
   ];

@@ -50,11 +50,15 @@ export function buildConfig(
     }),
     listen: written.listen,
     envoy: {
-      admin: written.envoy.admin,
+      admin:
+        'path' in written.envoy.admin && !isAbsolute(written.envoy.admin.path)
+          ? { path: join(directory, written.envoy.admin.path) }
+          : written.envoy.admin,
       directory,
       failureMode: written.envoy.failureMode,
       fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !shadowPools.has(name)) ?? '',
       maxBodyBytes: written.envoy.maxBodySize,
+      ...(written.envoy.passHeaders !== undefined && { passHeaders: written.envoy.passHeaders }),
     },
     service: {
       address:

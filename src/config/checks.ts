@@ -484,11 +484,20 @@ export function checkBuilt(config: Config, written: WrittenConfig, { report }: C
       'must be host:port with mode: endpoint-picker, for example 0.0.0.0:9002; a gateway connects over TCP',
     );
   }
-  if (address.kind === 'unix' && Buffer.byteLength(address.path) > LONGEST_SOCKET_PATH) {
+  const { admin } = config.envoy;
+  const sockets: readonly (readonly [Path, string | undefined])[] = [
+    [['service', 'address'], address.kind === 'unix' ? address.path : undefined],
+    [['envoy', 'admin'], 'path' in admin ? admin.path : undefined],
+  ];
+  for (const [path, socket] of sockets) {
+    if (socket === undefined || Buffer.byteLength(socket) <= LONGEST_SOCKET_PATH) continue;
     report.problem(
-      ['service', 'address'],
+      path,
       `the socket's path is longer than ${LONGEST_SOCKET_PATH} bytes, more than systems take; shorten it or envoy.directory`,
     );
+  }
+  if ('path' in admin && address.kind === 'unix' && admin.path === address.path) {
+    report.problem(['envoy', 'admin'], 'is the same socket as service.address; give each its own');
   }
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   /** `limits`: what stands at `path`, alone or merged with the tier's. */

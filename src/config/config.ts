@@ -14,6 +14,9 @@ export interface HostPort {
   readonly port: number;
 }
 
+/** Where Envoy's admin page is: an address, or the absolute path of a Unix socket. */
+export type AdminAddress = HostPort | { readonly path: string };
+
 /** Where the gRPC service listens and Envoy finds it. */
 export type ServiceAddress =
   | { readonly kind: 'unix'; readonly path: string }
@@ -255,7 +258,7 @@ export interface Config {
   /** Where clients connect: Envoy's listener. */
   readonly listen: HostPort;
   readonly envoy: {
-    readonly admin: HostPort;
+    readonly admin: AdminAddress;
     /** Files that Envoy watches (keys, clusters, endpoints) and, by default, the service's socket. Absolute. */
     readonly directory: string;
     /** What Envoy does with a request while the service is away. */
@@ -263,6 +266,8 @@ export interface Config {
     /** Pool that serves requests which the service did not route. */
     readonly fallbackPool: string;
     readonly maxBodyBytes: number;
+    /** Request headers that engines get besides those that they always get. */
+    readonly passHeaders?: readonly string[];
   };
   readonly service: {
     readonly address: ServiceAddress;

@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { PICKER } from '../domain/names.ts';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../openai/forbidden-fields.ts';
 import {
+  adminAddress,
   DURATION_PATTERN,
   durationMs,
   FILE_PATH,
@@ -571,7 +572,12 @@ export const configSchema = section(
     ),
     envoy: section(
       {
-        admin: listenAddress('127.0.0.1:9901', 'Envoy’s admin interface.').prefault('127.0.0.1:9901'),
+        admin: parsed(
+          adminAddress,
+          'an IP address and a port, or unix:PATH, for example 127.0.0.1:9901, [::1]:9901 or unix:admin.sock',
+          '`ip:port` or `unix:PATH`',
+          'Envoy’s admin page. It only reads, and has no password: keep it on loopback, or on a Unix socket, which is for the owner only. A relative path lies in `envoy.directory`.',
+        ).prefault('127.0.0.1:9901'),
         directory: word(
           /^\/[^\p{C}]{0,511}$/u,
           'an absolute path, for example /run/fairlane',
@@ -583,6 +589,16 @@ export const configSchema = section(
         ).prefault('open'),
         fallbackPool: name(
           'Pool that serves requests while the service is away. Default: the first pool.',
+        ).optional(),
+        passHeaders: list(
+          word(
+            /^(?!x-fairlane-|x-envoy-)[a-z0-9][a-z0-9-]{0,63}$/,
+            'a header name in lower case, not of x-fairlane-* or x-envoy-*',
+            'A header name.',
+          ),
+          16,
+          'header names',
+          'Request headers that engines get besides those that they always get (docs/threat-model.md lists them). What an engine obeys in such a header, it obeys from every tenant. Default: none.',
         ).optional(),
         maxBodySize: size('1KiB', '128MiB', '8MiB', 'Largest request body.').prefault('8MiB'),
       },

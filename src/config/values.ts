@@ -1,6 +1,6 @@
 /** The values of the configuration that have a notation of their own: durations, sizes, addresses, endpoint URLs. */
 import * as z from 'zod';
-import type { EndpointConfig, HostPort, ServiceAddress } from './config.ts';
+import type { AdminAddress, EndpointConfig, HostPort, ServiceAddress } from './config.ts';
 
 /** Says what a value must be; `input` is what was written. */
 export const must =
@@ -60,6 +60,13 @@ export function serviceAddress(text: string): ServiceAddress | undefined {
   }
   const path = text.slice('unix:'.length);
   return path === '' || /\p{C}/u.test(path) ? undefined : { kind: 'unix', path };
+}
+
+/** `unix:PATH` or `ip:port`. The path may be relative: to `envoy.directory`. */
+export function adminAddress(text: string): AdminAddress | undefined {
+  if (!text.startsWith('unix:')) return hostPort(text, 'ip');
+  const path = text.slice('unix:'.length);
+  return path === '' || /\p{C}/u.test(path) ? undefined : { path };
 }
 
 /** An engine's address. The problem never repeats the text: it may carry credentials. */

@@ -2,20 +2,29 @@
 
 /** Request header that Envoy sets to the authenticated tenant. Clients cannot: the prefix is removed first. */
 export const TENANT_HEADER = 'x-fairlane-tenant';
-/** Request header that the service sets to the chosen pool; Envoy's route turns it into a cluster. */
-export const POOL_HEADER = 'x-fairlane-pool';
+/*
+ * What the service tells Envoy's routes has the form of a pseudo-header: a client that sends one is refused over HTTP/1.1 and HTTP/2,
+ * and Envoy writes none to an HTTP/1.1 engine. An ordinary header that a route reads is under the client's control, however early
+ * a filter removes it: the route is chosen before the first filter runs.
+ */
+/** Request header that the service sets to the cluster of the chosen pool. */
+export const POOL_HEADER = ':fairlane-pool';
 /**
- * Request header that the service sets to the cluster that gets a copy; Envoy's route reads it. It has the form of a
- * pseudo-header on purpose: a client that sends one is refused, and Envoy writes none to an HTTP/1.1 engine. An ordinary header
- * could not be hidden, because Envoy reads it after the route and the filters on the way to the engine have removed theirs.
+ * Request header that the service sets to the cluster that gets a copy. Envoy reads it after the route and the filters on the way to
+ * the engine have removed theirs: an ordinary one would reach the engine.
  */
 export const SHADOW_HEADER = ':fairlane-shadow';
 /** Response header that names the model that served a request, when it is not the one that was asked for. */
 export const MODEL_HEADER = 'x-fairlane-model';
 /** Response header of a tenant that runs one request at a time. Its value says why. */
 export const LIMITED_HEADER = 'x-fairlane-limited';
-/** Every client-sent header with this prefix is removed before anything reads it. */
-export const RESERVED_HEADER_PREFIX = 'x-fairlane-';
+/** Every client-sent header with one of these prefixes is removed before a filter reads it: ours, and those that Envoy's router obeys. */
+export const RESERVED_HEADER_PREFIXES = ['x-fairlane-', 'x-envoy-'] as const;
+/**
+ * Most headers of a request and most of their bytes, as Envoy counts them. Envoy itself takes somewhat more: what it and the service
+ * add must have room, or it fails a request that it had taken.
+ */
+export const MAX_REQUEST_HEADERS = { count: 128, bytes: 60 * 1024 } as const;
 /** Dynamic metadata namespace of the service's replies. */
 export const METADATA_NAMESPACE = 'fairlane';
 /** Key in that namespace: ordered `ip:port,ip:port`, read by Envoy's override_host policy. */

@@ -104,7 +104,8 @@ An engine is healthy, loading, asleep or dead; only a healthy one is in the rota
 
 ## What a tenant cannot set
 
-Fields are dropped or refused (\`fields\`), headers are removed by Envoy's routes, also while Fairlane is away.
+Fields are dropped or refused (\`fields\`), headers do not reach engines: Envoy passes only those of [a
+list](threat-model.md#headers), also while Fairlane is away.
 
 | | fields | headers |
 |---|---|---|

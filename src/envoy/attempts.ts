@@ -54,41 +54,29 @@ function envoy_on_response(handle)
 end
 `;
 
-/** Options of a cluster whose requests are tried so. */
-export const attemptsBounded: JsonMap = {
-  typed_extension_protocol_options: {
-    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-      ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-      explicit_http_config: { http_protocol_options: {} },
-      http_filters: [
-        {
-          name: 'fairlane.sent',
-          typed_config: {
-            ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
-            mutations: {
-              request_mutations: [
-                {
-                  append: {
-                    header: { key: SENT_HEADER, value: '%UPSTREAM_WIRE_BYTES_SENT%' },
-                    append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-                  },
-                },
-              ],
+/** On the way to an engine, in this order. */
+export const ATTEMPT_FILTERS: readonly JsonMap[] = [
+  {
+    name: 'fairlane.sent',
+    typed_config: {
+      ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
+      mutations: {
+        request_mutations: [
+          {
+            append: {
+              header: { key: SENT_HEADER, value: '%UPSTREAM_WIRE_BYTES_SENT%' },
+              append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
             },
           },
-        },
-        {
-          name: 'fairlane.attempts',
-          typed_config: {
-            ...type('envoy.extensions.filters.http.lua.v3.Lua'),
-            default_source_code: { inline_string: SCRIPT },
-          },
-        },
-        {
-          name: 'envoy.filters.http.upstream_codec',
-          typed_config: type('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
-        },
-      ],
+        ],
+      },
     },
   },
-};
+  {
+    name: 'fairlane.attempts',
+    typed_config: {
+      ...type('envoy.extensions.filters.http.lua.v3.Lua'),
+      default_source_code: { inline_string: SCRIPT },
+    },
+  },
+];

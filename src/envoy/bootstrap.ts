@@ -6,16 +6,17 @@ import type { Config, ServiceAddress } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import {
   clusterOfPool,
+  MAX_REQUEST_HEADERS,
   METADATA_NAMESPACE,
   POOL_HEADER,
-  RESERVED_HEADER_PREFIX,
+  RESERVED_HEADER_PREFIXES,
   RESPONSE_DETAILS_PREFIX,
   SERVICE_CLUSTER,
   SHADOW_HEADER,
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
-import { FORBIDDEN_HEADERS } from '../openai/forbidden-headers.ts';
+import { adminOf } from './admin.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { duration, type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 
@@ -26,6 +27,9 @@ const MAX_MESSAGE_TIMEOUT = '3600s';
 const UPLOAD_MS = 300_000;
 /** An engine that answers in one piece says nothing until the last token: that may take this long. */
 const ENGINE_SILENCE_MS = 3_600_000;
+/** Room for the headers that filters add to those of a request. */
+const HEADERS_OF_OURS = 32;
+const KB_OF_OURS = 16;
 /**
  * As many as reach every endpoint of the largest pool, within these: each one of an overloaded pool is more load. What an engine
  * may have begun is tried once more at most (attempts.ts).
@@ -41,9 +45,9 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
       typed_config: {
         ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
         mutations: {
-          request_mutations: [
-            { remove_on_match: { key_matcher: { prefix: RESERVED_HEADER_PREFIX, ignore_case: true } } },
-          ],
+          request_mutations: RESERVED_HEADER_PREFIXES.map((prefix) => ({
+            remove_on_match: { key_matcher: { prefix, ignore_case: true } },
+          })),
         },
       },
     },
@@ -67,13 +71,14 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         processing_mode: {
           request_header_mode: 'SEND',
           request_body_mode: 'BUFFERED',
-          request_trailer_mode: 'SKIP',
-          response_header_mode: 'SEND',
+          // A request may end with trailers, and without a body: that is its end.
+          request_trailer_mode: 'SEND',
+          // The service asks for the rest when it lets a request pass: what Envoy answers itself before does not go through it.
+          response_header_mode: 'SKIP',
           response_body_mode: 'NONE',
-          // Without it Envoy would close the stream after the headers, and the end of the answer would go unseen.
-          response_trailer_mode: 'SEND',
+          response_trailer_mode: 'SKIP',
         },
-        // The service looks at the answer's content type and asks for the body then.
+        // The service asks for an answer's headers and trailers, and looks at its content type before it asks for its body.
         allow_mode_override: true,
         message_timeout: MESSAGE_TIMEOUT,
         max_message_timeout: MAX_MESSAGE_TIMEOUT,
@@ -118,7 +123,6 @@ export function routesOf(config: Config): readonly JsonMap[] {
       path,
       headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
     });
-    const hidden = [TENANT_HEADER, POOL_HEADER, ...FORBIDDEN_HEADERS];
     return [
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),
@@ -126,12 +130,12 @@ export function routesOf(config: Config): readonly JsonMap[] {
           ...upstream({ cluster_header: POOL_HEADER }, retries),
           ...(method === 'POST' && { request_mirror_policies: [copies] }),
         },
-        request_headers_to_remove: hidden,
+        request_headers_to_remove: [TENANT_HEADER],
       },
       {
         match: match([]),
         route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-        request_headers_to_remove: hidden,
+        request_headers_to_remove: [TENANT_HEADER],
       },
     ];
   });
@@ -177,6 +181,13 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     message: 'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`.',
   },
   {
+    status: 403,
+    type: 'invalid_request_error',
+    code: 'upgrade_refused',
+    anthropic: 'permission_error',
+    message: 'Connections are not upgraded here. Send the request without `Upgrade`.',
+  },
+  {
     status: 404,
     type: 'invalid_request_error',
     code: 'unknown_url',
@@ -198,6 +209,20 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     code: 'body_too_large',
     anthropic: 'request_too_large',
     message: 'The request body is too large.',
+  },
+  {
+    status: 426,
+    type: 'invalid_request_error',
+    code: 'http_version_not_supported',
+    anthropic: 'invalid_request_error',
+    message: 'HTTP/1.0 is not served here. Use HTTP/1.1 or HTTP/2.',
+  },
+  {
+    status: 431,
+    type: 'invalid_request_error',
+    code: 'headers_too_large',
+    anthropic: 'invalid_request_error',
+    message: 'The request has too many headers or too large ones. Send fewer.',
   },
   {
     status: 500,
@@ -336,6 +361,12 @@ function listenerOf(config: Config): JsonMap {
               request_timeout: duration(config.queue.maxWaitMs + UPLOAD_MS),
               stream_idle_timeout: duration(config.queue.maxWaitMs + ENGINE_SILENCE_MS),
               http2_protocol_options: { max_concurrent_streams: 1_000 },
+              common_http_protocol_options: {
+                max_headers_count: MAX_REQUEST_HEADERS.count + HEADERS_OF_OURS,
+                // Names that servers of some kinds take for others: `x_y` for `x-y`.
+                headers_with_underscores_action: 'DROP_HEADER',
+              },
+              max_request_headers_kb: MAX_REQUEST_HEADERS.bytes / 1_024 + KB_OF_OURS,
               local_reply_config: localReplies(),
               route_config: {
                 name: 'fairlane',
@@ -356,7 +387,7 @@ function listenerOf(config: Config): JsonMap {
 export function bootstrapOf(config: Config): JsonMap {
   return {
     node: { id: 'fairlane', cluster: 'fairlane' },
-    admin: { address: socketAddress(config.envoy.admin) },
+    admin: adminOf(config.envoy.admin),
     layered_runtime: {
       layers: [
         {

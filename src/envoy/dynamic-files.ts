@@ -1,8 +1,8 @@
 /** The files that Envoy watches: keys, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
-import { attemptsBounded } from './attempts.ts';
-import { endpointsFile, enginesOf, leastRequest, policy } from './engine-cluster.ts';
+import { ATTEMPT_FILTERS } from './attempts.ts';
+import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { shadowClustersOf } from './shadow-clusters.ts';
 
@@ -12,8 +12,8 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfPool(pool.name),
     ...enginesOf(config, pool.name),
+    ...engineProtocol(config, {}, ATTEMPT_FILTERS),
     circuit_breakers: noLimits,
-    ...attemptsBounded,
     load_balancing_policy: {
       policies: [
         policy('override_host', {

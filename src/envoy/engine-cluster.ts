@@ -1,7 +1,9 @@
 /** What the clusters of a pool's engines have in common. */
 import type { Config } from '../config/config.ts';
 import { clusterOfPool } from '../domain/names.ts';
+import { ANSWER_HEADERS_TO_CLIENTS, REQUEST_HEADERS_TO_ENGINES } from '../openai/engine-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
+import { anyHeaderBut } from './names-pattern.ts';
 
 export const endpointsFile = (pool: string): string => `endpoints-${pool}.json`;
 
@@ -18,6 +20,49 @@ export const leastRequest = policy('least_request', {
 
 /** What was sent and not acknowledged for so long was sent to nobody. */
 const UNACKNOWLEDGED_MS = 5_000;
+
+const removeAllBut = (names: readonly string[]): readonly JsonMap[] =>
+  anyHeaderBut(names).map((regex) => ({ remove_on_match: { key_matcher: { safe_regex: { regex } } } }));
+
+/**
+ * What passes between clients and engines, over HTTP/1.1. In the cluster, so that it holds for every route, every retry and every copy,
+ * with the service or without it. Of an answer it is before the service, which adds headers of its own.
+ *
+ * @param filters behind the one that removes headers: what they add for themselves stays until they remove it.
+ */
+export const engineProtocol = (
+  config: Config,
+  options: JsonMap = {},
+  filters: readonly JsonMap[] = [],
+): JsonMap => ({
+  typed_extension_protocol_options: {
+    'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+      ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
+      explicit_http_config: { http_protocol_options: {} },
+      ...options,
+      http_filters: [
+        {
+          name: 'fairlane.engine_headers',
+          typed_config: {
+            ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
+            mutations: {
+              request_mutations: removeAllBut([
+                ...REQUEST_HEADERS_TO_ENGINES,
+                ...(config.envoy.passHeaders ?? []),
+              ]),
+              response_mutations: removeAllBut(ANSWER_HEADERS_TO_CLIENTS),
+            },
+          },
+        },
+        ...filters,
+        {
+          name: 'envoy.filters.http.upstream_codec',
+          typed_config: type('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec'),
+        },
+      ],
+    },
+  },
+});
 
 /** Who they are, and what TCP does. */
 export const enginesOf = (config: Config, pool: string): JsonMap => ({

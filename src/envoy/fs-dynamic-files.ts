@@ -7,6 +7,13 @@ import type { JsonMap } from './envoy-json.ts';
 /** They hold API keys: for the owner only. Whoever else could write here could put in keys of his own, or take the socket's place. */
 const DIRECTORY_MODE = 0o700;
 
+/** Writes one file, or leaves it when it says that already. */
+export function writeDynamicFile(directory: string, name: string, content: JsonMap): void {
+  const path = join(directory, name);
+  const text = JSON.stringify(content);
+  if (!holdsOwnText(path, text)) replaceOwnFile(path, text);
+}
+
 /** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
 export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, JsonMap>): void {
   // Without `.` and `/` at its end, by which a link would pass for the folder that it leads to.
@@ -14,11 +21,7 @@ export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, Jso
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
     requireOwnFolder(directory);
-    for (const [name, content] of files) {
-      const path = join(directory, name);
-      const text = JSON.stringify(content);
-      if (!holdsOwnText(path, text)) replaceOwnFile(path, text);
-    }
+    for (const [name, content] of files) writeDynamicFile(directory, name, content);
     for (const name of readdirSync(directory)) {
       if (/^endpoints-.*\.json$/.test(name) && !files.has(name))
         rmSync(join(directory, name), { force: true });

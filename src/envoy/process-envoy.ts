@@ -3,17 +3,19 @@ import { spawn } from 'node:child_process';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { HostPort } from '../config/config.ts';
+import type { AdminAddress } from '../config/config.ts';
 import { replaceOwnFile } from '../files/fs-own.ts';
 import type { JsonMap } from './envoy-json.ts';
+import { writeDynamicFile } from './fs-dynamic-files.ts';
 import type { EnvoyBinary } from './process-find-envoy.ts';
+import { LISTENERS_FILE, NO_LISTENERS, withWatchedListeners } from './watched-listeners.ts';
 
 export interface StartEnvoyOptions {
   readonly envoy: EnvoyBinary;
   readonly bootstrap: JsonMap;
-  /** Where the bootstrap is written; the dynamic files are there already. */
+  /** Where the bootstrap and its listeners are written; the dynamic files are there already. */
   readonly directory: string;
-  readonly admin: HostPort;
+  readonly admin: AdminAddress;
   /** Worker threads; default: one per core. */
   readonly concurrency?: number;
   readonly onLog: (line: string) => void;
@@ -23,7 +25,7 @@ export interface RunningEnvoy {
   /** Envoy's own process; with Docker, the client's. */
   readonly pid: number;
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
-  /** Takes no new connections; what is open goes on. */
+  /** Takes no new connections, once this resolves; what is open goes on. */
   drainListeners(): Promise<void>;
   /** SIGTERM, and SIGKILL after the deadline. */
   stop(deadlineMs: number): Promise<void>;
@@ -33,6 +35,10 @@ export interface RunningEnvoy {
 const READY_MS = 30_000;
 const READY_CHECK_MS = 50;
 const LAST_LINES = 20;
+/** For a listener that is taken away to be gone. */
+const DRAIN_MS = 2_000;
+/** What is open when the listeners are drained has so long to end: whoever stops Envoy decides, not Envoy. */
+const OPEN_AFTER_DRAIN_S = 86_400;
 /** Time for the log's last lines to arrive after the end. */
 const LAST_LINES_MS = 50;
 
@@ -53,13 +59,11 @@ kill "$guard" 2>/dev/null
 exit "$code"
 `;
 
-function admin(address: HostPort, method: string, path: string): Promise<{ status: number; body: string }> {
+function admin(address: AdminAddress, path: string): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {
-        host: address.host,
-        port: address.port,
-        method,
+        ...('path' in address ? { socketPath: address.path } : { host: address.host, port: address.port }),
         path,
         agent: false,
         signal: AbortSignal.timeout(2_000),
@@ -96,13 +100,17 @@ function explain(lines: readonly string[]): string {
 export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnvoy> {
   const { envoy, directory } = options;
   const bootstrapPath = join(directory, 'bootstrap.json');
-  replaceOwnFile(bootstrapPath, JSON.stringify(options.bootstrap));
+  const { bootstrap, listeners, names } = withWatchedListeners(options.bootstrap, directory);
+  writeDynamicFile(directory, LISTENERS_FILE, listeners);
+  replaceOwnFile(bootstrapPath, JSON.stringify(bootstrap));
   const command = [
     ...envoy.command,
     ...(envoy.mount?.(directory) ?? []),
     ...['--config-path', bootstrapPath, '--log-level', 'warning', '--disable-hot-restart'],
     // A warning for each message of an API that Envoy calls work in progress, at every start: api_key_auth is one.
     ...['--component-log-level', 'misc:error'],
+    // A connection is closed after its next answer, and not at random over the time of the drain.
+    ...['--drain-strategy', 'immediate', '--drain-time-s', String(OPEN_AFTER_DRAIN_S)],
     ...(options.concurrency === undefined ? [] : ['--concurrency', String(options.concurrency)]),
   ];
   const child = spawn('/bin/sh', ['-c', GUARD, 'fairlane-envoy', ...command], {
@@ -144,13 +152,31 @@ export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnv
     }
   };
 
+  const listening = async (): Promise<ReadonlySet<string>> => {
+    const { body } = await admin(options.admin, '/listeners?format=json');
+    const { listener_statuses: statuses } = JSON.parse(body) as {
+      readonly listener_statuses?: readonly { readonly name: string }[];
+    };
+    return new Set((statuses ?? []).map(({ name }) => name));
+  };
+  /** A listener that Envoy cannot have, because its address is taken, does not end it. */
+  const isListening = async (): Promise<boolean> => {
+    const active = await listening();
+    if (names.every((name) => active.has(name))) return true;
+    const { body } = await admin(options.admin, '/stats?filter=^listener_manager.lds.update_rejected$');
+    if (/: 0\s*$/.test(body)) return false;
+    send('SIGKILL');
+    await exited;
+    return false;
+  };
+
   const until = Date.now() + READY_MS;
   for (;;) {
     if (ended) throw new Error(`Envoy did not start: ${explain(lastLines)}`);
     try {
-      const { status } = await admin(options.admin, 'GET', '/ready');
+      const { status } = await admin(options.admin, '/ready');
       // Another Envoy's admin page may answer here while ours could not bind: ours is about to end then.
-      if (status === 200 && !ended) {
+      if (status === 200 && !ended && (await isListening())) {
         await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
         if (!ended) break;
       }
@@ -168,8 +194,12 @@ export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnv
     pid,
     exited,
     async drainListeners() {
+      const drained = Date.now() + DRAIN_MS;
       try {
-        await admin(options.admin, 'POST', '/drain_listeners');
+        writeDynamicFile(directory, LISTENERS_FILE, NO_LISTENERS);
+        while ((await listening()).size > 0 && Date.now() < drained) {
+          await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
+        }
       } catch {
         // It is gone, and so are its listeners.
       }

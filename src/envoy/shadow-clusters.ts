@@ -4,7 +4,7 @@
  */
 import type { Config, ShadowConfig } from '../config/config.ts';
 import { clusterOfShadow } from '../domain/names.ts';
-import { enginesOf, leastRequest } from './engine-cluster.ts';
+import { engineProtocol, enginesOf, leastRequest } from './engine-cluster.ts';
 import { duration, type JsonMap, NO_LIMIT, type } from './envoy-json.ts';
 
 function clusterOf(config: Config, pool: string, shadows: readonly ShadowConfig[]): JsonMap {
@@ -28,13 +28,7 @@ function clusterOf(config: Config, pool: string, shadows: readonly ShadowConfig[
       ],
     },
     load_balancing_policy: { policies: [leastRequest] },
-    typed_extension_protocol_options: {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-        ...type('envoy.extensions.upstreams.http.v3.HttpProtocolOptions'),
-        explicit_http_config: { http_protocol_options: {} },
-        common_http_protocol_options: { max_stream_duration: duration(longestMs) },
-      },
-    },
+    ...engineProtocol(config, { common_http_protocol_options: { max_stream_duration: duration(longestMs) } }),
   };
 }
 

@@ -50,6 +50,8 @@ export interface ProcessingRequest {
   readonly kind: (typeof KINDS)[number] | undefined;
   /** Of headers: the encoded header map, for `headerOf`. */
   readonly headers: Buffer;
+  /** Of headers: how many there are. */
+  readonly headerCount: number;
   /** Of bodies. */
   readonly body: Buffer;
   readonly endOfStream: boolean;
@@ -97,17 +99,20 @@ function isAscii(reader: Reader, text: string): boolean {
   return true;
 }
 
-/** @throws Malformed when a header's bytes are: so that a look-up need not expect it. */
-function checkHeaders(headers: Buffer): void {
+/** @returns how many there are. @throws Malformed when a header's bytes are: so that a look-up need not expect it. */
+function checkHeaders(headers: Buffer): number {
+  let count = 0;
   const map = readerOf(headers);
   while (hasMore(map)) {
     const tag = readTag(map);
     if (tag !== HEADER_MAP.headers) skipField(map, tag);
     else {
+      count += 1;
       const header = readMessage(map);
       while (hasMore(header)) skipField(header, readTag(header));
     }
   }
+  return count;
 }
 
 /**
@@ -240,6 +245,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
     } else skipField(reader, tag);
   }
   let headers = NOTHING;
+  let headerCount = 0;
   let body = NOTHING;
   let endOfStream = false;
   const inner = readerOf(content);
@@ -250,7 +256,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
       else if (tag === HTTP_HEADERS.endOfStream) endOfStream = readBool(inner);
       else skipField(inner, tag);
     }
-    checkHeaders(headers);
+    headerCount = checkHeaders(headers);
   } else {
     const isBody = kind === 'request_body' || kind === 'response_body';
     while (hasMore(inner)) {
@@ -260,7 +266,16 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
       else skipField(inner, tag);
     }
   }
-  return { kind, headers, body, endOfStream, upstream: found.value, details: found.details, requestBodyMode };
+  return {
+    kind,
+    headers,
+    headerCount,
+    body,
+    endOfStream,
+    upstream: found.value,
+    details: found.details,
+    requestBodyMode,
+  };
 }
 
 export const RESPONSE = {
@@ -285,9 +300,16 @@ const HEADER = { key: 1, rawValue: 3 } as const;
 const OVERWRITE_IF_EXISTS_OR_ADD = 2;
 const IMMEDIATE = { status: 1, headers: 2, body: 3, details: 5 } as const;
 const HTTP_STATUS_CODE = 1;
-const MODE = { responseHeaderMode: 2, responseBodyMode: 4, responseTrailerMode: 6 } as const;
+const MODE = {
+  responseHeaderMode: 2,
+  requestBodyMode: 3,
+  responseBodyMode: 4,
+  requestTrailerMode: 5,
+  responseTrailerMode: 6,
+} as const;
 const SEND = 1;
 const STREAMED = 1;
+const BUFFERED = 2;
 const NONE = 0;
 const DURATION = { seconds: 1, nanos: 2 } as const;
 const NANOS_PER_MS = 1_000_000;
@@ -317,9 +339,24 @@ function encodeEmpty(field: number, withCommon: boolean): Frame {
   return finishFrame(writer);
 }
 
+/** The reply to a request's headers that lets them pass, and asks for all that comes after. */
+function encodePassWithAnswer(): Frame {
+  const writer = startMessage();
+  const override = beginMessage(writer);
+  putNumber(writer, MODE.responseTrailerMode, SEND);
+  putNumber(writer, MODE.requestTrailerMode, SEND);
+  putNumber(writer, MODE.requestBodyMode, BUFFERED);
+  putNumber(writer, MODE.responseHeaderMode, SEND);
+  endMessage(writer, RESPONSE.modeOverride, override);
+  const response = beginMessage(writer);
+  endMessage(writer, COMMON_RESPONSE, beginMessage(writer));
+  endMessage(writer, RESPONSE.requestHeaders, response);
+  return finishFrame(writer);
+}
+
 /** The answers that say nothing: go on. */
 export const PASS = {
-  requestHeaders: encodeEmpty(RESPONSE.requestHeaders, true),
+  requestHeaders: encodePassWithAnswer(),
   requestBody: encodeEmpty(RESPONSE.requestBody, true),
   requestTrailers: encodeEmpty(RESPONSE.requestTrailers, false),
   responseBody: encodeEmpty(RESPONSE.responseBody, true),

@@ -7,6 +7,7 @@
 import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
 import type { RequestLife } from '../admission/request-life.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
+import { routeOf } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
@@ -48,7 +49,6 @@ export interface EndpointPickerOptions {
 
 /** Of 62,000 bytes: two megabytes, of which copies are made. */
 const FRAMES_PER_TURN = 32;
-const MODELS = '/v1/models';
 
 const immediate = (response: DirectResponse) =>
   encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details });
@@ -117,8 +117,8 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
   const onRequestHeaders = (message: ProcessingRequest, bytes: Buffer, nowMs: number): void => {
     ({ subset } = decodeGatewayMetadata(bytes));
     const head = headOf(message);
-    const isModels = head.path.split('?', 1)[0] === MODELS;
-    if (!head.endOfStream || isModels) {
+    // A request of the API that ends here has an empty body, and is refused as one: no engine sees it.
+    if (!head.endOfStream || routeOf(head.method, head.path) !== undefined) {
       life.headers(head, nowMs);
       return;
     }

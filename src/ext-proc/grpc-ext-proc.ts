@@ -51,6 +51,8 @@ export interface ExtProcService extends GrpcService {
   readonly endAll: () => void;
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Of a stream that was turned away. */
 const NOBODY: StreamHandler = {
   onMessage: () => undefined,
@@ -179,7 +181,12 @@ class ProcessStream implements Edge, StreamHandler {
         }
         break;
       case 'request_trailers':
-        stream.write(PASS.requestTrailers);
+        if (this.bodySeen) stream.write(PASS.requestTrailers);
+        else {
+          // A request that ends without a body has an empty one, and is admitted by it or refused.
+          this.bodySeen = true;
+          life.body(NO_BYTES, nowMs);
+        }
         break;
       case 'response_headers':
         life.responseHeaders(responseHead(message, message.upstream), nowMs);

@@ -1,5 +1,6 @@
 /** Heads of requests and answers from Envoy's messages, for every edge of a request's life. */
 import type { RequestHead, ResponseHead } from '../admission/edge.ts';
+import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';
 
 /** A compressed answer could not be metered as it streams. */
@@ -9,7 +10,10 @@ export const REMOVED = ['accept-encoding'];
 const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
 
 /** @param tenantHeader whose value is the tenant. */
-export function requestHead({ headers, endOfStream }: ProcessingRequest, tenantHeader: string): RequestHead {
+export function requestHead(
+  { headers, headerCount, endOfStream }: ProcessingRequest,
+  tenantHeader: string,
+): RequestHead {
   const header = (name: string): string => headerOf(headers, name);
   const length = Number.parseInt(header('content-length'), 10);
   return {
@@ -19,6 +23,7 @@ export function requestHead({ headers, endOfStream }: ProcessingRequest, tenantH
     requestId: header('x-request-id'),
     contentLength: Number.isFinite(length) ? length : undefined,
     endOfStream,
+    oversized: headerCount > MAX_REQUEST_HEADERS.count || headers.length > MAX_REQUEST_HEADERS.bytes,
     header,
   };
 }

@@ -13,6 +13,7 @@ import { type Answer, chatBody, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
+import { type Http2Part, sendHttp1, sendHttp2 } from '../support/raw-http.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 import { configYaml } from '../support/stack.ts';
 
@@ -309,6 +310,57 @@ describe('an endpoint picker behind a gateway', () => {
       expect(answer.text).toContain('vllm:');
     });
     expect(routed[0]).toBe(0);
+  });
+
+  it('goes where the picker says, whatever a client names', async () => {
+    const first = `127.0.0.1:${engines[0]?.port}`;
+    const named = ['x-gateway-destination-endpoint', 'x-gateway-destination-endpoint-subset'];
+    const routed = await servedBy(async () => {
+      for (const name of named) {
+        const answer = await send(`http://127.0.0.1:${api}`, {
+          headers: { 'x-subset': 'second', [name]: first },
+          body: chatBody({ max_tokens: 1 }),
+        });
+        expect(answer.status).toBe(200);
+      }
+    });
+    expect(routed).toEqual([0, 2, 0]);
+  });
+
+  it('lets no request of the API reach an engine without a body, however it ends', async () => {
+    const head: readonly (readonly [string, string])[] = [
+      [':method', 'POST'],
+      [':path', '/v1/chat/completions'],
+      [':scheme', 'http'],
+      [':authority', 'x'],
+      ['content-type', 'application/json'],
+    ];
+    const trailers: Http2Part = { kind: 'headers', headers: [['x-checksum', '1']], end: true };
+    const endings: readonly (readonly Http2Part[])[] = [
+      [{ kind: 'headers', headers: head, end: true }],
+      [{ kind: 'headers', headers: head }, trailers],
+      [
+        { kind: 'headers', headers: head },
+        { kind: 'data', text: '', end: true },
+      ],
+      [{ kind: 'headers', headers: head }, { kind: 'data', text: '' }, trailers],
+    ];
+    const line = 'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n';
+    const chunked = `${line}transfer-encoding: chunked\r\n\r\n`;
+    const routed = await servedBy(async () => {
+      for (const parts of endings)
+        expect((await sendHttp2(api, parts)).text).toMatch(/"invalid_(request|json)"/);
+      for (const text of [`${line}\r\n`, `${line}content-length: 0\r\n\r\n`, `${chunked}0\r\n\r\n`]) {
+        expect((await sendHttp1(api, [text])).status).toBe(400);
+      }
+      const whole = await sendHttp2(api, [
+        { kind: 'headers', headers: head },
+        { kind: 'data', text: chatBody({ max_tokens: 1 }) },
+        trailers,
+      ]);
+      expect(whole.text).toContain('"finish_reason"');
+    });
+    expect(routed.reduce((sum, count) => sum + count, 0)).toBe(1);
   });
 
   it('loads an adapter where the gateway allows it, for whom may use it, and says when an engine has lost it', async () => {

@@ -1,10 +1,12 @@
 /** One request at a time through the whole: what passes, what is refused and how, and what is written down. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { FORBIDDEN_HEADERS } from '../../src/openai/forbidden-headers.ts';
+import { ALL_ADAPTERS } from '../../src/engine/engines.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, send } from '../support/client.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
+
+const FORBIDDEN_HEADERS = ALL_ADAPTERS.flatMap(({ refused }) => refused.headers);
 
 let engine: Simulator;
 let stack: Stack;

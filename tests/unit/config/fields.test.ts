@@ -99,6 +99,9 @@ describe('units', () => {
     ['service.metrics', '127.0.0.1:65536', 'host:port'],
     ['service.metrics', '999.0.0.1:80', 'host:port'],
     ['service.address', 'unix:', 'unix:PATH or host:port'],
+    ['envoy.admin', 'unix:', 'an IP address and a port, or unix:PATH'],
+    ['envoy.admin', 'localhost:9901', 'an IP address and a port, or unix:PATH'],
+    ['envoy.passHeaders', [], 'a list of 1 to 16 header names'],
     ['pools.main.health.path', 'health', 'for example /health'],
   ])('%s: %s is answered by what is accepted', (path, value, expected) => {
     const problems = problemsOf(put(full(), path, value));
@@ -106,6 +109,14 @@ describe('units', () => {
     expect(problems[0]).toContain(`: ${path}: must be `);
     expect(problems[0]).toContain(expected);
   });
+
+  it.each(['X-Ours', 'x_ours', 'x-fairlane-tenant', 'x-envoy-max-retries', ''])(
+    'envoy.passHeaders: %s is no name that may pass',
+    (name) => {
+      const problems = problemsOf(put(full(), 'envoy.passHeaders', [name]));
+      expect(problems.join()).toContain('a header name in lower case, not of x-fairlane-* or x-envoy-*');
+    },
+  );
 
   it('become milliseconds and bytes', () => {
     const { queue, envoy, service, pools } = configOf(full());

@@ -21,6 +21,7 @@ export const full = () => ({
     failureMode: 'closed',
     fallbackPool: 'small',
     maxBodySize: '64KiB',
+    passHeaders: ['x-ours'],
   },
   service: { address: '127.0.0.1:9000', metrics: 'localhost:9465', drainTimeout: '1m', zone: 'eu-1' },
   queue: { maxWait: '200ms', maxQueued: 7, quantum: 64 },

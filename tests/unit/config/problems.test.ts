@@ -163,6 +163,19 @@ describe('addresses', () => {
     expect(address('unix:/x/a.sock')).toMatchObject({
       config: { service: { address: { path: '/x/a.sock' } } },
     });
+    const admin = (path: string) => parse(put(minimal(), 'envoy.admin', path));
+    expect(admin('unix:a.sock')).toMatchObject({
+      config: { envoy: { admin: { path: '/run/user/1/fairlane/a.sock' } } },
+    });
+    expect(admin('unix:/x/a.sock')).toMatchObject({ config: { envoy: { admin: { path: '/x/a.sock' } } } });
+  });
+
+  it('that are sockets are not shared, and not too long', () => {
+    const admin = (path: string) => problemsOf(put(minimal(), 'envoy.admin', path));
+    expect(admin('unix:ext-proc.sock')).toEqual([
+      expect.stringContaining('envoy.admin: is the same socket as service.address; give each its own'),
+    ]);
+    expect(admin(`unix:/${'x'.repeat(110)}`)).toEqual([expect.stringContaining('longer than 103 bytes')]);
   });
 });
 

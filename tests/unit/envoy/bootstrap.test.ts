@@ -3,7 +3,6 @@ import type { Config } from '../../../src/config/config.ts';
 import { ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
-import { FORBIDDEN_HEADERS } from '../../../src/openai/forbidden-headers.ts';
 import { createWorld } from '../../support/life.ts';
 
 const { config } = createWorld();
@@ -48,14 +47,6 @@ describe('the bootstrap', () => {
       for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
     }
     expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });
-  });
-
-  it('lets no header through by which an engine takes orders, with the service or without', () => {
-    for (const route of routesOf(config).slice(0, -1)) {
-      expect(route['request_headers_to_remove']).toEqual(expect.arrayContaining([...FORBIDDEN_HEADERS]));
-    }
-    // Envoy compares names in lower case.
-    for (const header of FORBIDDEN_HEADERS) expect(header).toBe(header.toLowerCase());
   });
 
   it('never gives up on a request before the queue does', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Config, ShadowConfig } from '../../../src/config/config.ts';
-import { SHADOW_HEADER } from '../../../src/domain/names.ts';
+import { POOL_HEADER, SHADOW_HEADER } from '../../../src/domain/names.ts';
 import { bootstrapOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/life.ts';
@@ -65,7 +65,7 @@ describe('copies', () => {
     expect(copying).toHaveLength(5);
     for (const route of copying) {
       expect(route).toMatchObject({
-        match: { headers: [{ string_match: { exact: 'POST' } }, { name: 'x-fairlane-pool' }] },
+        match: { headers: [{ string_match: { exact: 'POST' } }, { name: POOL_HEADER }] },
         route: { request_mirror_policies: [{ cluster_header: SHADOW_HEADER }] },
       });
     }

@@ -186,7 +186,14 @@ const decode = (frame: Buffer): Message => plain(reference.decodeResponse(frame)
 
 describe('an answer', () => {
   it('that passes something on says nothing else', () => {
+    // But for what the service is to be shown from now on.
     expect(decode(PASS.requestHeaders)).toEqual({
+      mode_override: {
+        request_body_mode: 'BUFFERED',
+        request_trailer_mode: 'SEND',
+        response_header_mode: 'SEND',
+        response_trailer_mode: 'SEND',
+      },
       response: 'request_headers',
       request_headers: { response: {} },
     });
