@@ -64,13 +64,16 @@ function readAnswer(bytes: Buffer, from: number, closed: boolean): Read | undefi
   if (length !== undefined) {
     const end = start + Number(length);
     const whole = bytes.length >= end;
-    return { answer: { status, headers, body: bytes.subarray(start, end), whole }, next: whole ? end : undefined };
+    return {
+      answer: { status, headers, body: bytes.subarray(start, end), whole },
+      next: whole ? end : undefined,
+    };
   }
   return { answer: { status, headers, body: bytes.subarray(start), whole: closed }, next: undefined };
 }
 
 /** Every final answer in what was read. */
-export function answersIn(bytes: Buffer, closed: boolean, ms: number): readonly Answer[] {
+function answersIn(bytes: Buffer, closed: boolean, ms: number): readonly Answer[] {
   const answers: Answer[] = [];
   let at: number | undefined = 0;
   while (at !== undefined && at < bytes.length) {
@@ -159,9 +162,8 @@ export function openH1({ port, from, deaf = false }: ConnectOptions): Promise<Co
             if (closed || socket.destroyed) done();
             else {
               socket.once('close', () => done());
-              socket.write(
-                typeof what === 'string' ? Buffer.from(marked(what, from), 'utf8') : what,
-                () => done(),
+              socket.write(typeof what === 'string' ? Buffer.from(marked(what, from), 'utf8') : what, () =>
+                done(),
               );
             }
           }),

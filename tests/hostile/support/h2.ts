@@ -152,14 +152,20 @@ export function openH2({ port, from, window = 2 ** 31 - 1 }: H2Options): Promise
         state.reset = payload.readUInt32BE(0);
         state.ended = true;
       }
-      if ((type === FRAME.headers || type === FRAME.data) && (flags & FLAG.endStream) !== 0) state.ended = true;
+      if ((type === FRAME.headers || type === FRAME.data) && (flags & FLAG.endStream) !== 0)
+        state.ended = true;
     };
     socket.on('data', (part: Buffer) => {
       buffered = buffered.length === 0 ? part : Buffer.concat([buffered, part]);
       while (buffered.length >= 9) {
         const length = buffered.readUIntBE(0, 3);
         if (buffered.length < 9 + length) break;
-        take(buffered[3] ?? 0, buffered[4] ?? 0, buffered.readUInt32BE(5) & 0x7fffffff, buffered.subarray(9, 9 + length));
+        take(
+          buffered[3] ?? 0,
+          buffered[4] ?? 0,
+          buffered.readUInt32BE(5) & 0x7fffffff,
+          buffered.subarray(9, 9 + length),
+        );
         buffered = buffered.subarray(9 + length);
       }
       for (const one of waiting) one();

@@ -32,13 +32,21 @@ export interface RecordingEngine {
   /** What was not asked by the product itself: no probes. */
   seen(): readonly Seen[];
   clear(): void;
+  /** Requests with larger bodies are forgotten. */
+  forget(bytes: number): void;
   close(): Promise<void>;
 }
 
-export const headerOf = (seen: Seen, name: string): string | undefined =>
-  seen.headers.find(([own]) => own.toLowerCase() === name)?.[1];
-
-const PROBES = new Set(['/health', '/metrics', '/version', '/is_sleeping', '/get_server_info', '/server_info', '/props', '/info']);
+const PROBES = new Set([
+  '/health',
+  '/metrics',
+  '/version',
+  '/is_sleeping',
+  '/get_server_info',
+  '/server_info',
+  '/props',
+  '/info',
+]);
 const MARK = /@@([a-z-]+)=([^@]*)@@/g;
 const MODELS = ['demo', 'embedder', 'secret'];
 
@@ -79,15 +87,57 @@ function wholeAnswer(asked: Answering, text: string): object {
   const usage = usageOf(asked);
   switch (asked.path) {
     case '/v1/completions':
-      return { id: 'cmpl-1', object: 'text_completion', created: 1, model: 'demo', choices: [{ index: 0, text, finish_reason: 'stop' }], usage };
+      return {
+        id: 'cmpl-1',
+        object: 'text_completion',
+        created: 1,
+        model: 'demo',
+        choices: [{ index: 0, text, finish_reason: 'stop' }],
+        usage,
+      };
     case '/v1/embeddings':
-      return { object: 'list', model: 'embedder', data: [{ object: 'embedding', index: 0, embedding: [0.1, 0.2] }], usage: { prompt_tokens: asked.prompt, total_tokens: asked.prompt } };
+      return {
+        object: 'list',
+        model: 'embedder',
+        data: [{ object: 'embedding', index: 0, embedding: [0.1, 0.2] }],
+        usage: { prompt_tokens: asked.prompt, total_tokens: asked.prompt },
+      };
     case '/v1/responses':
-      return { id: 'resp_1', object: 'response', status: 'completed', model: 'demo', output: [{ type: 'message', id: 'm', role: 'assistant', status: 'completed', content: [{ type: 'output_text', text, annotations: [] }] }], usage };
+      return {
+        id: 'resp_1',
+        object: 'response',
+        status: 'completed',
+        model: 'demo',
+        output: [
+          {
+            type: 'message',
+            id: 'm',
+            role: 'assistant',
+            status: 'completed',
+            content: [{ type: 'output_text', text, annotations: [] }],
+          },
+        ],
+        usage,
+      };
     case '/v1/messages':
-      return { id: 'msg_1', type: 'message', role: 'assistant', model: 'demo', content: [{ type: 'text', text }], stop_reason: 'end_turn', usage };
+      return {
+        id: 'msg_1',
+        type: 'message',
+        role: 'assistant',
+        model: 'demo',
+        content: [{ type: 'text', text }],
+        stop_reason: 'end_turn',
+        usage,
+      };
     default:
-      return { id: 'chatcmpl-1', object: 'chat.completion', created: 1, model: 'demo', choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }], usage };
+      return {
+        id: 'chatcmpl-1',
+        object: 'chat.completion',
+        created: 1,
+        model: 'demo',
+        choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
+        usage,
+      };
   }
 }
 
@@ -95,15 +145,26 @@ function wholeAnswer(asked: Answering, text: string): object {
 function eventOf(asked: Answering, text: string): string {
   const kind = asked.marks.get('events') ?? 'content';
   if (asked.path === '/v1/messages') {
-    const delta = kind === 'reasoning' ? { type: 'thinking_delta', thinking: text } : kind === 'tools' ? { type: 'input_json_delta', partial_json: text } : { type: 'text_delta', text };
+    const delta =
+      kind === 'reasoning'
+        ? { type: 'thinking_delta', thinking: text }
+        : kind === 'tools'
+          ? { type: 'input_json_delta', partial_json: text }
+          : { type: 'text_delta', text };
     return `event: content_block_delta\ndata: ${JSON.stringify({ type: 'content_block_delta', index: 0, delta })}\n\n`;
   }
   if (asked.path === '/v1/responses') {
-    const type = kind === 'reasoning' ? 'response.reasoning_text.delta' : kind === 'tools' ? 'response.function_call_arguments.delta' : 'response.output_text.delta';
+    const type =
+      kind === 'reasoning'
+        ? 'response.reasoning_text.delta'
+        : kind === 'tools'
+          ? 'response.function_call_arguments.delta'
+          : 'response.output_text.delta';
     return `event: ${type}\ndata: ${JSON.stringify({ type, delta: text, item_id: 'm', output_index: 0, content_index: 0 })}\n\n`;
   }
   const frame = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: 'demo' };
-  if (asked.path === '/v1/completions') return `data: ${JSON.stringify({ ...frame, object: 'text_completion', choices: [{ index: 0, text, finish_reason: null }] })}\n\n`;
+  if (asked.path === '/v1/completions')
+    return `data: ${JSON.stringify({ ...frame, object: 'text_completion', choices: [{ index: 0, text, finish_reason: null }] })}\n\n`;
   const delta =
     kind === 'reasoning'
       ? { reasoning_content: text }
@@ -122,7 +183,9 @@ async function streamAnswer(asked: Answering, response: ServerResponse): Promise
   const everyMs = numberOf(marks, 'every', 0);
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   if (asked.path === '/v1/messages') {
-    response.write(`event: message_start\ndata: ${JSON.stringify({ type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', content: [], model: 'demo', usage: { input_tokens: asked.prompt, output_tokens: 1 } } })}\n\n`);
+    response.write(
+      `event: message_start\ndata: ${JSON.stringify({ type: 'message_start', message: { id: 'msg_1', type: 'message', role: 'assistant', content: [], model: 'demo', usage: { input_tokens: asked.prompt, output_tokens: 1 } } })}\n\n`,
+    );
   }
   for (let i = 0; i < events; i += 1) {
     if (response.destroyed) return;
@@ -136,12 +199,18 @@ async function streamAnswer(asked: Answering, response: ServerResponse): Promise
   }
   const usage = usageOf(asked);
   if (asked.path === '/v1/messages') {
-    response.write(`event: message_delta\ndata: ${JSON.stringify({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage })}\n\n`);
+    response.write(
+      `event: message_delta\ndata: ${JSON.stringify({ type: 'message_delta', delta: { stop_reason: 'end_turn' }, usage })}\n\n`,
+    );
     response.end(`event: message_stop\ndata: {"type":"message_stop"}\n\n`);
   } else if (asked.path === '/v1/responses') {
-    response.end(`event: response.completed\ndata: ${JSON.stringify({ type: 'response.completed', response: { id: 'resp_1', status: 'completed', usage } })}\n\n`);
+    response.end(
+      `event: response.completed\ndata: ${JSON.stringify({ type: 'response.completed', response: { id: 'resp_1', status: 'completed', usage } })}\n\n`,
+    );
   } else {
-    response.write(`data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: 'demo', choices: [], usage })}\n\n`);
+    response.write(
+      `data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: 'demo', choices: [], usage })}\n\n`,
+    );
     response.end('data: [DONE]\n\n');
   }
 }
@@ -197,7 +266,12 @@ async function answer(seen: Seen, socket: Socket, response: ServerResponse): Pro
   }
   if (path === '/v1/models') {
     response.setHeader('content-type', 'application/json');
-    response.end(JSON.stringify({ object: 'list', data: MODELS.map((id) => ({ id, object: 'model', owned_by: 'vllm' })) }));
+    response.end(
+      JSON.stringify({
+        object: 'list',
+        data: MODELS.map((id) => ({ id, object: 'model', owned_by: 'vllm' })),
+      }),
+    );
     return;
   }
   if (asked.stream) {
@@ -236,7 +310,8 @@ export async function startRecordingEngine(names: readonly string[]): Promise<Re
       url: request.url ?? '',
       version: request.httpVersion,
       headers,
-      client: agent?.startsWith('127.') === true ? agent : value('x-forwarded-for')?.split(',').at(-1)?.trim(),
+      client:
+        agent?.startsWith('127.') === true ? agent : value('x-forwarded-for')?.split(',').at(-1)?.trim(),
       body: Buffer.alloc(0),
       whole: false,
       cut: false,
@@ -254,7 +329,12 @@ export async function startRecordingEngine(names: readonly string[]): Promise<Re
         if (path === '/metrics') response.end(METRICS);
         else if (path === '/v1/models') {
           response.setHeader('content-type', 'application/json');
-          response.end(JSON.stringify({ object: 'list', data: MODELS.map((id) => ({ id, object: 'model', owned_by: 'vllm' })) }));
+          response.end(
+            JSON.stringify({
+              object: 'list',
+              data: MODELS.map((id) => ({ id, object: 'model', owned_by: 'vllm' })),
+            }),
+          );
         } else response.writeHead(path === '/health' ? 200 : 404).end();
         return;
       }
@@ -313,6 +393,9 @@ export async function startRecordingEngine(names: readonly string[]): Promise<Re
     seen: () => list,
     clear() {
       list = [];
+    },
+    forget(bytes) {
+      list = list.filter(({ body }) => body.length <= bytes);
     },
     async close() {
       await Promise.all(

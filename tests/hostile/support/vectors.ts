@@ -4,8 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Answer, FROM, marked, NO_ANSWER, openH1 } from './h1.ts';
-import { FLAG, type Field, openH2 } from './h2.ts';
-import { headerOf, type Seen } from './recording-engine.ts';
+import { type Field, FLAG, openH2 } from './h2.ts';
+import type { Seen } from './recording-engine.ts';
 import { type FailureMode, KEY, startWorld, type Tenant, type World, type WorldOptions } from './world.ts';
 
 /** The service: up, stopped (it hangs) or killed. */
@@ -13,7 +13,7 @@ export type Mode = FailureMode | `${FailureMode}-stopped` | `${FailureMode}-kill
 export const UP: readonly Mode[] = ['open', 'closed'];
 export const AWAY: readonly Mode[] = ['open-stopped', 'closed-stopped', 'open-killed', 'closed-killed'];
 export const EVERY: readonly Mode[] = [...UP, ...AWAY];
-export type Wire = 'h1' | 'h2';
+type Wire = 'h1' | 'h2';
 
 export interface Request {
   /** Undefined: the attacker; null: nobody. */
@@ -26,9 +26,9 @@ export interface Request {
   readonly body?: string | Buffer | object;
 }
 
-/** HTTP/1.1 as it is written, in pieces with pauses, or what is done with the connection. */
-export interface Raw {
-  readonly raw: string | Buffer | readonly (string | Buffer | number | 'half-close' | 'reset')[];
+/** HTTP/1.1 as it is written, in pieces with pauses; the pieces `half-close` and `reset` are done to the connection. */
+interface Raw {
+  readonly raw: string | Buffer | readonly (string | Buffer | number)[];
 }
 
 export interface Tools {
@@ -37,14 +37,14 @@ export interface Tools {
   readonly port: number;
   /** This attack's own address. */
   readonly from: string;
-  send(request: Request, wire?: Wire): Promise<Answer>;
+  readonly send: (request: Request, wire?: Wire) => Promise<Answer>;
   /** What the engines have received from this address, now. */
-  seen(): readonly Seen[];
+  readonly seen: () => readonly Seen[];
 }
 
 export type Act = (tools: Tools) => Promise<Answer | readonly Answer[]>;
 
-export interface Expectation {
+interface Expectation {
   /** Of the first answer. */
   readonly status?: number | readonly number[] | ((status: number) => boolean);
   readonly answer?: (answer: Answer, all: readonly Answer[]) => void;
@@ -82,7 +82,9 @@ function usualHeaders(request: Request, length: number): readonly Field[] {
   const usual: Field[] = [
     ['user-agent', FROM],
     ...(as === null ? [] : [['authorization', `Bearer ${KEY[as]}`] as const]),
-    ...(hasBody ? [['content-type', 'application/json'] as const, ['content-length', String(length)] as const] : []),
+    ...(hasBody
+      ? [['content-type', 'application/json'] as const, ['content-length', String(length)] as const]
+      : []),
   ];
   return usual.filter(([name]) => !own.has(name));
 }
@@ -116,17 +118,19 @@ export function h2Fields(request: Request): readonly Field[] {
 
 const STILL_MS = 120;
 
-export async function sendH1(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
+async function sendH1(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
   const connection = await openH1({ port, from });
   await connection.write(h1Bytes(request, from));
   // What answers HEAD says the length of a body that does not follow.
   const [answer = NO_ANSWER] =
-    request.method === 'HEAD' ? await connection.rest(STILL_MS, withinMs) : await connection.until(1, withinMs);
+    request.method === 'HEAD'
+      ? await connection.rest(STILL_MS, withinMs)
+      : await connection.until(1, withinMs);
   connection.close();
   return answer;
 }
 
-export async function sendH2(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
+async function sendH2(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
   const connection = await openH2({ port, from });
   const { method = 'POST' } = request;
   if (method === 'GET' || method === 'HEAD') {
@@ -155,7 +159,9 @@ async function sendRaw({ port, from, mode }: Tools, { raw }: Raw): Promise<reado
     else if (typeof piece === 'string') await connection.write(piece);
     else await connection.write(Buffer.from(marked(piece.toString('latin1'), from), 'latin1'));
   }
-  const answers = connection.closed() ? connection.answers() : await connection.rest(STILL_MS, patience(mode));
+  const answers = connection.closed()
+    ? connection.answers()
+    : await connection.rest(STILL_MS, patience(mode));
   connection.close();
   return answers;
 }
@@ -167,7 +173,7 @@ export function ownAddress(): string {
   return `127.${1 + (process.pid % 199)}.${Math.floor(addresses / 250)}.${1 + (addresses % 250)}`;
 }
 
-export function toolsFor(world: World, mode: Mode): Tools {
+function toolsFor(world: World, mode: Mode): Tools {
   const from = ownAddress();
   const failure = mode.startsWith('open') ? 'open' : 'closed';
   const port = world.apiPort[failure];
@@ -369,7 +375,8 @@ export const withoutHeader =
     const wanted = new Set(names.map(fold));
     for (const one of seen) {
       const found = one.headers.filter(
-        ([name]) => wanted.has(fold(name)) && !(OWN.has(name.toLowerCase()) && !names.includes(name.toLowerCase())),
+        ([name]) =>
+          wanted.has(fold(name)) && !(OWN.has(name.toLowerCase()) && !names.includes(name.toLowerCase())),
       );
       expect(found).toEqual([]);
     }
@@ -408,5 +415,3 @@ export const both =
 export const served = (seen: readonly Seen[]): void => {
   expect(seen.map(({ engine }) => engine)).toContain('main');
 };
-
-export { headerOf };

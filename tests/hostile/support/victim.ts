@@ -1,7 +1,7 @@
 /** Somebody else, who sends small requests meanwhile: were they served, and by the service? */
 import { openH1 } from './h1.ts';
 import { chat, h1Bytes, jsonOf, ownAddress } from './vectors.ts';
-import { type FailureMode, KEY, type World } from './world.ts';
+import type { FailureMode, Tenant, World } from './world.ts';
 
 export interface Witness {
   readonly sent: number;
@@ -61,13 +61,14 @@ export function watchVictim(world: World, mode: FailureMode = 'open', everyMs = 
 }
 
 /** What is left in a tenant's bucket of tokens. */
-export async function remainingTokens(world: World, tenant: keyof typeof KEY): Promise<number> {
+export async function remainingTokens(world: World, tenant: Tenant): Promise<number> {
   const from = ownAddress();
   const connection = await openH1({ port: world.apiPort.open, from });
   await connection.write(h1Bytes({ as: tenant, method: 'GET', path: '/v1/models' }, from));
   const [answer] = await connection.until(1);
   connection.close();
   const value = answer?.headers.find(([name]) => name.toLowerCase() === 'x-ratelimit-remaining-tokens')?.[1];
-  if (value === undefined) throw new Error(`no x-ratelimit-remaining-tokens for ${tenant}: ${answer?.status}`);
+  if (value === undefined)
+    throw new Error(`no x-ratelimit-remaining-tokens for ${tenant}: ${answer?.status}`);
   return Number(value);
 }

@@ -113,7 +113,10 @@ function load(path: string) {
 
 const count = (text: string, part: string): number => text.split(part).length - 1;
 
-export async function startWorld({ endpoints = 1, change = () => undefined }: WorldOptions = {}): Promise<World> {
+export async function startWorld({
+  endpoints = 1,
+  change = () => undefined,
+}: WorldOptions = {}): Promise<World> {
   const mains = Array.from({ length: endpoints }, (_, i) => (i === 0 ? 'main' : `main-${i + 1}`));
   const engine = await startRecordingEngine([...mains, 'private', 'foreign']);
   const directory = mkdtempSync(join(tmpdir(), 'fairlane-hostile-'));

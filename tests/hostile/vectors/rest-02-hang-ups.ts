@@ -1,8 +1,16 @@
 /** Row 2: who hangs up pays for what the engine did until then, whether it was seen or not. */
 import { expect } from 'vitest';
-import { openH1 } from '../support/h1.ts';
 import { eventually } from '../../support/eventually.ts';
-import { asking, chat, type Group, h1Bytes, type Request, type Tools, type Vector } from '../support/vectors.ts';
+import { openH1 } from '../support/h1.ts';
+import {
+  asking,
+  chat,
+  type Group,
+  h1Bytes,
+  type Request,
+  type Tools,
+  type Vector,
+} from '../support/vectors.ts';
 import { remainingTokens } from '../support/victim.ts';
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -13,7 +21,10 @@ const REFILL_PER_S = 10;
 
 /** Streams that show what a token takes here: ten milliseconds. */
 async function teach({ send }: Tools): Promise<void> {
-  const lesson = { as: 'metered', body: asking('@@count=40@@@@every=10@@@@usage=20,40@@', { stream: true, max_tokens: 40 }) } as const;
+  const lesson = {
+    as: 'metered',
+    body: asking('@@count=40@@@@every=10@@@@usage=20,40@@', { stream: true, max_tokens: 40 }),
+  } as const;
   await Promise.all([send(lesson), send(lesson), send(lesson)]);
 }
 
@@ -75,21 +86,82 @@ export const REST_2: Group = {
   vectors: [
     hangUp('an answer in one piece is dropped after 1.5 s', silent(''), ONE),
     hangUp('… with sixteen outputs', silent('', { n: 16 }), 16 * 40),
-    hangUp('… of completions', { path: '/v1/completions', body: { model: 'demo', prompt: 'x @@delay=3000@@', max_tokens: 300 } }, ONE),
+    hangUp(
+      '… of completions',
+      { path: '/v1/completions', body: { model: 'demo', prompt: 'x @@delay=3000@@', max_tokens: 300 } },
+      ONE,
+    ),
     hangUp('… of messages', { path: '/v1/messages', ...silent('') }, ONE),
-    hangUp('… of responses', { path: '/v1/responses', body: { model: 'demo', input: 'x @@delay=3000@@', max_output_tokens: 300 } }, ONE),
+    hangUp(
+      '… of responses',
+      { path: '/v1/responses', body: { model: 'demo', input: 'x @@delay=3000@@', max_output_tokens: 300 } },
+      ONE,
+    ),
     hangUp('… without a cap', silent('', { max_tokens: undefined }), ONE),
     hangUp('a stream whose first token is late is dropped before it', silent('', { stream: true }), ONE),
     hangUp('2,000 bytes in one event count as their bytes', streamed(WORDS_2000), 300, 300),
-    hangUp('2,000 bytes in one event of completions', { path: '/v1/completions', body: { model: 'demo', stream: true, prompt: `x @@then=silence@@${WORDS_2000}`, max_tokens: 390 } }, 300, 300),
-    hangUp('2,000 bytes in one event of messages', { path: '/v1/messages', ...streamed(WORDS_2000) }, 300, 300),
-    hangUp('2,000 bytes in one event of responses', { path: '/v1/responses', body: { model: 'demo', stream: true, input: `x @@then=silence@@${WORDS_2000}`, max_output_tokens: 390 } }, 300, 300),
+    hangUp(
+      '2,000 bytes in one event of completions',
+      {
+        path: '/v1/completions',
+        body: { model: 'demo', stream: true, prompt: `x @@then=silence@@${WORDS_2000}`, max_tokens: 390 },
+      },
+      300,
+      300,
+    ),
+    hangUp(
+      '2,000 bytes in one event of messages',
+      { path: '/v1/messages', ...streamed(WORDS_2000) },
+      300,
+      300,
+    ),
+    hangUp(
+      '2,000 bytes in one event of responses',
+      {
+        path: '/v1/responses',
+        body: {
+          model: 'demo',
+          stream: true,
+          input: `x @@then=silence@@${WORDS_2000}`,
+          max_output_tokens: 390,
+        },
+      },
+      300,
+      300,
+    ),
     hangUp('reasoning of 2,000 bytes', streamed(`@@events=reasoning@@${WORDS_2000}`), 300, 300),
     hangUp('arguments of a tool of 2,000 bytes', streamed(`@@events=tools@@${WORDS_2000}`), 300, 300),
-    hangUp('thoughts of Anthropic of 2,000 bytes', { path: '/v1/messages', ...streamed(`@@events=reasoning@@${WORDS_2000}`) }, 300, 300),
-    hangUp('a tool’s input of Anthropic of 2,000 bytes', { path: '/v1/messages', ...streamed(`@@events=tools@@${WORDS_2000}`) }, 300, 300),
-    hangUp('reasoning of responses of 2,000 bytes', { path: '/v1/responses', body: { model: 'demo', stream: true, input: `x @@events=reasoning@@@@then=silence@@${WORDS_2000}`, max_output_tokens: 390 } }, 300, 300),
-    hangUp('a stream that shows nothing for 1.5 s of computing', streamed('@@events=hidden@@@@count=1@@'), ONE),
+    hangUp(
+      'thoughts of Anthropic of 2,000 bytes',
+      { path: '/v1/messages', ...streamed(`@@events=reasoning@@${WORDS_2000}`) },
+      300,
+      300,
+    ),
+    hangUp(
+      'a tool’s input of Anthropic of 2,000 bytes',
+      { path: '/v1/messages', ...streamed(`@@events=tools@@${WORDS_2000}`) },
+      300,
+      300,
+    ),
+    hangUp(
+      'reasoning of responses of 2,000 bytes',
+      {
+        path: '/v1/responses',
+        body: {
+          model: 'demo',
+          stream: true,
+          input: `x @@events=reasoning@@@@then=silence@@${WORDS_2000}`,
+          max_output_tokens: 390,
+        },
+      },
+      300,
+      300,
+    ),
+    hangUp(
+      'a stream that shows nothing for 1.5 s of computing',
+      streamed('@@events=hidden@@@@count=1@@'),
+      ONE,
+    ),
     hangUp('forty events are forty tokens at least', streamed('@@count=40@@@@bytes=1@@'), 35, 300),
     {
       name: 'what is read to its end costs what the engine says',

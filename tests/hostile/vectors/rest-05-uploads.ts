@@ -14,10 +14,22 @@ const LARGE = 7_500_000;
 const BODY = JSON.stringify(CHAT);
 
 const head = (...lines: readonly string[]): string =>
-  ['POST /v1/chat/completions HTTP/1.1', 'host: a', 'user-agent: %FROM%', `authorization: Bearer ${KEY.narrow}`, 'content-type: application/json', ...lines, '', ''].join('\r\n');
+  [
+    'POST /v1/chat/completions HTTP/1.1',
+    'host: a',
+    'user-agent: %FROM%',
+    `authorization: Bearer ${KEY.narrow}`,
+    'content-type: application/json',
+    ...lines,
+    '',
+    '',
+  ].join('\r\n');
 
 /** Opens uploads that never end; what is refused is refused soon, and others are served. */
-const uploads = (name: string, begin: (tools: Tools) => Promise<{ status(): number; close(): void }>): Vector => ({
+const uploads = (
+  name: string,
+  begin: (tools: Tools) => Promise<{ status(): number; close(): void }>,
+): Vector => ({
   name,
   async send(tools) {
     const watching = watchVictim(tools.world, 'open', 100);
@@ -33,19 +45,36 @@ const uploads = (name: string, begin: (tools: Tools) => Promise<{ status(): numb
   expect: { engine: 'nothing' },
 });
 
-async function overH1({ port, from }: Tools, text: string | Buffer): Promise<{ status(): number; close(): void }> {
+async function overH1(
+  { port, from }: Tools,
+  text: string | Buffer,
+): Promise<{ status(): number; close(): void }> {
   const connection = await openH1({ port, from });
   await connection.write(typeof text === 'string' ? text.replaceAll('%FROM%', from) : text);
   return { status: () => connection.answers()[0]?.status ?? 0, close: () => connection.close() };
 }
 
 const many: readonly Vector[] = [
-  uploads('headers with a length, and nothing more', (tools) => overH1(tools, head(`content-length: ${LARGE}`))),
+  uploads('headers with a length, and nothing more', (tools) =>
+    overH1(tools, head(`content-length: ${LARGE}`)),
+  ),
   uploads('headers with a small length', (tools) => overH1(tools, head('content-length: 500'))),
   uploads('headers with chunks', (tools) => overH1(tools, head('transfer-encoding: chunked'))),
-  uploads('half of a small body', (tools) => overH1(tools, `${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`)),
-  uploads('a megabyte of seven', (tools) => overH1(tools, Buffer.concat([Buffer.from(head(`content-length: ${LARGE}`).replaceAll('%FROM%', tools.from)), Buffer.alloc(1_000_000, 0x20)]))),
-  uploads('Expect: 100-continue', (tools) => overH1(tools, head(`content-length: ${LARGE}`, 'expect: 100-continue'))),
+  uploads('half of a small body', (tools) =>
+    overH1(tools, `${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`),
+  ),
+  uploads('a megabyte of seven', (tools) =>
+    overH1(
+      tools,
+      Buffer.concat([
+        Buffer.from(head(`content-length: ${LARGE}`).replaceAll('%FROM%', tools.from)),
+        Buffer.alloc(1_000_000, 0x20),
+      ]),
+    ),
+  ),
+  uploads('Expect: 100-continue', (tools) =>
+    overH1(tools, head(`content-length: ${LARGE}`, 'expect: 100-continue')),
+  ),
   uploads('HTTP/2 without DATA, a connection each', async ({ port, from }) => {
     const connection = await openH2({ port, from });
     connection.headers(1, h2Fields({ as: 'narrow', body: BODY }));
@@ -120,7 +149,9 @@ const queue: Vector = {
       if (i % 5 === 4) await sleep(60);
     }
     await sleep(1_500);
-    const refused = connections.filter((one) => [413, 429, 503].includes(one.answers()[0]?.status ?? 0)).length;
+    const refused = connections.filter((one) =>
+      [413, 429, 503].includes(one.answers()[0]?.status ?? 0),
+    ).length;
     const witness = await watching.stop();
     for (const one of connections) one.close();
     expect(witness).toMatchObject({ failed: 0, past: 0 });
@@ -153,7 +184,10 @@ const emptyFrames: Vector = {
   async send({ port, from, world }) {
     const watching = watchVictim(world, 'open', 50);
     const connection = await openH2({ port, from });
-    connection.headers(1, h2Fields({ as: 'narrow', body: BODY }).filter(([name]) => name !== 'content-length'));
+    connection.headers(
+      1,
+      h2Fields({ as: 'narrow', body: BODY }).filter(([name]) => name !== 'content-length'),
+    );
     for (let i = 0; i < 10_000; i += 1) connection.data(1, '');
     connection.data(1, BODY, FLAG.endStream);
     await connection.answer(1, 3_000);

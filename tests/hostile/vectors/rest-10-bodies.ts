@@ -4,8 +4,10 @@ import { CHAT, chat, type Group, jsonOf, UP, type Vector, without } from '../sup
 
 const BODY = JSON.stringify(CHAT);
 const refused = (status: number): boolean => status >= 400 && status < 500;
-const member = (text: string): string => `{"model":"demo","max_tokens":5,"messages":[{"role":"user","content":"hello"}],${text}}`;
-const said = (text: string): string => `{"model":"demo","max_tokens":5,"messages":[{"role":"user","content":"${text}"}]}`;
+const member = (text: string): string =>
+  `{"model":"demo","max_tokens":5,"messages":[{"role":"user","content":"hello"}],${text}}`;
+const said = (text: string): string =>
+  `{"model":"demo","max_tokens":5,"messages":[{"role":"user","content":"${text}"}]}`;
 
 const refusal = (name: string, body: string | Buffer, modes: Vector['modes'] = ['open']): Vector => ({
   name,
@@ -32,10 +34,27 @@ const NOT_JSON: readonly (readonly [string, string | Buffer])[] = [
   ['a byte order mark', Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), Buffer.from(BODY)])],
   ['UTF-16', Buffer.from(BODY, 'utf16le')],
   ['UTF-16 with its mark', Buffer.concat([Buffer.from([0xff, 0xfe]), Buffer.from(BODY, 'utf16le')])],
-  ['UTF-32', Buffer.from([...BODY].flatMap((letter) => [letter.charCodeAt(0), 0, 0, 0]))],
-  ['bytes that are no UTF-8', Buffer.concat([Buffer.from(BODY.slice(0, -20)), Buffer.from([0xc3, 0x28]), Buffer.from(BODY.slice(-20))])],
-  ['an overlong byte', Buffer.concat([Buffer.from('{"model":"demo","messages":[{"role":"user","content":"'), Buffer.from([0xc0, 0xaf]), Buffer.from('"}]}')])],
-  ['a surrogate in UTF-8', Buffer.concat([Buffer.from('{"model":"demo","messages":[{"role":"user","content":"'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('"}]}')])],
+  ['UTF-32', Buffer.from(BODY.split('').flatMap((letter) => [letter.charCodeAt(0), 0, 0, 0]))],
+  [
+    'bytes that are no UTF-8',
+    Buffer.concat([Buffer.from(BODY.slice(0, -20)), Buffer.from([0xc3, 0x28]), Buffer.from(BODY.slice(-20))]),
+  ],
+  [
+    'an overlong byte',
+    Buffer.concat([
+      Buffer.from('{"model":"demo","messages":[{"role":"user","content":"'),
+      Buffer.from([0xc0, 0xaf]),
+      Buffer.from('"}]}'),
+    ]),
+  ],
+  [
+    'a surrogate in UTF-8',
+    Buffer.concat([
+      Buffer.from('{"model":"demo","messages":[{"role":"user","content":"'),
+      Buffer.from([0xed, 0xa0, 0x80]),
+      Buffer.from('"}]}'),
+    ]),
+  ],
   ['NUL after it', `${BODY}\0`],
   ['NaN', member('"temperature":NaN')],
   ['Infinity', member('"temperature":Infinity')],
@@ -76,7 +95,10 @@ const SURROGATES: readonly (readonly [string, string])[] = [
   ['a surrogate in a name', member('"\\ud800":1')],
   ['a surrogate in a name inside', member('"x":{"a\\udfff":1}')],
   ['a surrogate in a long text', said(`${'a'.repeat(20_000)}\\ud800${'b'.repeat(20_000)}`)],
-  ['a surrogate in a tool', member('"tools":[{"type":"function","function":{"name":"f","description":"\\ud800"}}]')],
+  [
+    'a surrogate in a tool',
+    member('"tools":[{"type":"function","function":{"name":"f","description":"\\ud800"}}]'),
+  ],
   ['a surrogate in an unknown field', member('"x":"\\ud800"')],
 ];
 
@@ -119,29 +141,46 @@ const TYPES: readonly (readonly [string, string, boolean])[] = [
 ];
 
 const types: readonly Vector[] = [
-  ...TYPES.map(([name, value, isServed]): Vector => ({
-    name: `content-type ${name}`,
-    modes: ['open', 'closed'],
-    send: { headers: [['content-type', value]] },
-    expect: isServed ? { status: 200, engine: 'once' } : { status: refused, engine: 'nothing' },
-  })),
+  ...TYPES.map(
+    ([name, value, isServed]): Vector => ({
+      name: `content-type ${name}`,
+      modes: ['open', 'closed'],
+      send: { headers: [['content-type', value]] },
+      expect: isServed ? { status: 200, engine: 'once' } : { status: refused, engine: 'nothing' },
+    }),
+  ),
   {
     name: 'content-type twice, and different',
     modes: UP,
-    send: { headers: [['content-type', 'application/json'], ['content-type', 'text/plain']] },
+    send: {
+      headers: [
+        ['content-type', 'application/json'],
+        ['content-type', 'text/plain'],
+      ],
+    },
     expect: { status: refused, engine: 'nothing' },
   },
   {
     name: 'content-type twice over HTTP/2, and different',
     over: ['h2'],
-    send: { headers: [['content-type', 'text/plain'], ['content-type', 'application/json']] },
+    send: {
+      headers: [
+        ['content-type', 'text/plain'],
+        ['content-type', 'application/json'],
+      ],
+    },
     expect: { status: refused, engine: 'nothing' },
   },
-  ...['gzip', 'br', 'deflate', 'zstd', 'compress', 'identity, gzip', 'x-unknown'].map((coding): Vector => ({
-    name: `content-encoding ${coding} of what is not read as such`,
-    send: { headers: [['content-encoding', coding]], body: Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]) },
-    expect: { status: refused, engine: 'nothing' },
-  })),
+  ...['gzip', 'br', 'deflate', 'zstd', 'compress', 'identity, gzip', 'x-unknown'].map(
+    (coding): Vector => ({
+      name: `content-encoding ${coding} of what is not read as such`,
+      send: {
+        headers: [['content-encoding', coding]],
+        body: Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]),
+      },
+      expect: { status: refused, engine: 'nothing' },
+    }),
+  ),
   {
     name: 'content-encoding gzip over plain JSON',
     modes: UP,
@@ -160,7 +199,9 @@ const types: readonly Vector[] = [
 const limits: readonly Vector[] = [
   {
     name: 'more than the limit, declared',
-    send: { raw: `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nuser-agent: %FROM%\r\nauthorization: Bearer key-of-the-attacker\r\ncontent-type: application/json\r\ncontent-length: 9000000000\r\n\r\n{` },
+    send: {
+      raw: `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nuser-agent: %FROM%\r\nauthorization: Bearer key-of-the-attacker\r\ncontent-type: application/json\r\ncontent-length: 9000000000\r\n\r\n{`,
+    },
     expect: { status: [400, 413], engine: 'nothing' },
   },
   {
@@ -190,18 +231,30 @@ const limits: readonly Vector[] = [
 const kept: readonly Vector[] = [
   {
     name: 'what is understood arrives as it was said',
-    send: { body: chat({ messages: [{ role: 'user', content: 'ä€😀 \u2028 \u0000 \ud83d\ude00' }], seed: 9_007_199_254_740_991, temperature: 0.1 }) },
+    send: {
+      body: chat({
+        messages: [{ role: 'user', content: 'ä€😀 \u2028 \u0000 \ud83d\ude00' }],
+        seed: 9_007_199_254_740_991,
+        temperature: 0.1,
+      }),
+    },
     expect: {
       status: 200,
       engine: (seen) =>
-        expect(jsonOf(seen[0])).toMatchObject({ messages: [{ content: 'ä€😀 \u2028 \u0000 \ud83d\ude00' }], seed: 9_007_199_254_740_991, temperature: 0.1 }),
+        expect(jsonOf(seen[0])).toMatchObject({
+          messages: [{ content: 'ä€😀 \u2028 \u0000 \ud83d\ude00' }],
+          seed: 9_007_199_254_740_991,
+          temperature: 0.1,
+        }),
     },
   },
-  ...['constructor', 'toString', 'hasOwnProperty', 'prototype', '__defineGetter__'].map((name): Vector => ({
-    name: `a member named ${name} is a member`,
-    send: { body: member(`"${name}":"x"`) },
-    expect: { status: 200, engine: (seen) => expect(Object.keys(jsonOf(seen[0]))).toContain(name) },
-  })),
+  ...['constructor', 'toString', 'hasOwnProperty', 'prototype', '__defineGetter__'].map(
+    (name): Vector => ({
+      name: `a member named ${name} is a member`,
+      send: { body: member(`"${name}":"x"`) },
+      expect: { status: 200, engine: (seen) => expect(Object.keys(jsonOf(seen[0]))).toContain(name) },
+    }),
+  ),
 ];
 
 export const REST_10_BODIES: Group = {
@@ -209,11 +262,13 @@ export const REST_10_BODIES: Group = {
   vectors: [
     ...NOT_JSON.map(([name, body], i) => refusal(name, body, i < 3 ? UP : ['open'])),
     ...SURROGATES.map(([name, body]) => refusal(name, body)),
-    ...CASES.map(([name, value]): Vector => ({
-      name: `a member ${JSON.stringify(name)}`,
-      send: { body: member(`"${name}":${value}`) },
-      expect: { status: (status) => status === 200 || refused(status), engine: without(`"${name}"`) },
-    })),
+    ...CASES.map(
+      ([name, value]): Vector => ({
+        name: `a member ${JSON.stringify(name)}`,
+        send: { body: member(`"${name}":${value}`) },
+        expect: { status: (status) => status === 200 || refused(status), engine: without(`"${name}"`) },
+      }),
+    ),
     ...types,
     ...limits,
     ...kept,

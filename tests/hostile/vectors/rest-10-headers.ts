@@ -57,18 +57,28 @@ const manyOf = (count: number, size = 1): readonly Field[] =>
   Array.from({ length: count }, (_, i): Field => [`x-extra-${i}`, 'y'.repeat(size)]);
 
 const tooMany: readonly Vector[] = [
-  ...[96, 97, 99, 100, 150, 500].map((count): Vector => ({
-    name: `${count} more headers`,
-    modes: UP,
-    over: ['h1', 'h2'],
-    send: { headers: manyOf(count) },
-    expect: { status: count < 100 ? [200, 431] : 431, engine: (seen) => expect(seen.length).toBeLessThanOrEqual(1) },
-  })),
-  ...[10, 50, 90].map((count): Vector => ({
-    name: `${count} more headers are served`,
-    send: { headers: manyOf(count) },
-    expect: { status: count < 60 ? 200 : [200, 431], engine: (seen) => expect(seen.length).toBeLessThanOrEqual(1) },
-  })),
+  ...[96, 97, 99, 100, 150, 500].map(
+    (count): Vector => ({
+      name: `${count} more headers`,
+      modes: UP,
+      over: ['h1', 'h2'],
+      send: { headers: manyOf(count) },
+      expect: {
+        status: count < 100 ? [200, 431] : 431,
+        engine: (seen) => expect(seen.length).toBeLessThanOrEqual(1),
+      },
+    }),
+  ),
+  ...[10, 50, 90].map(
+    (count): Vector => ({
+      name: `${count} more headers are served`,
+      send: { headers: manyOf(count) },
+      expect: {
+        status: count < 60 ? 200 : [200, 431],
+        engine: (seen) => expect(seen.length).toBeLessThanOrEqual(1),
+      },
+    }),
+  ),
   {
     name: 'a header of 100 KB',
     modes: UP,
@@ -83,7 +93,16 @@ const tooMany: readonly Vector[] = [
   },
 ];
 
-const TOLD_NOTHING = ['server', 'x-powered-by', 'set-cookie', 'x-fairlane-model', 'x-fairlane-pool', 'x-envoy-upstream-service-time', 'alt-svc', 'strict-transport-security'];
+const TOLD_NOTHING = [
+  'server',
+  'x-powered-by',
+  'set-cookie',
+  'x-fairlane-model',
+  'x-fairlane-pool',
+  'x-envoy-upstream-service-time',
+  'alt-svc',
+  'strict-transport-security',
+];
 const answers: readonly Vector[] = (
   [
     ['an answer', asking('@@answer-headers=hostile@@')],
@@ -92,19 +111,21 @@ const answers: readonly Vector[] = (
     ['a failure of the engine', asking('@@answer-headers=hostile@@@@status=500@@')],
   ] as const
 ).flatMap(([name, body]) =>
-  TOLD_NOTHING.map((header): Vector => ({
-    name: `${header} of an engine is not in ${name}`,
-    modes: header === 'set-cookie' || header === 'server' ? ['open', 'closed', 'open-killed'] : ['open'],
-    send: { body },
-    expect: {
-      answer({ status, headers }) {
-        expect(status).toBeGreaterThan(0);
-        const said = headers.filter(([own]) => own.toLowerCase() === header).map(([, value]) => value);
-        // A proxy may name itself; never the engine, nor what the engine made up.
-        expect(said.filter((value) => !(header === 'server' && value === 'envoy'))).toEqual([]);
+  TOLD_NOTHING.map(
+    (header): Vector => ({
+      name: `${header} of an engine is not in ${name}`,
+      modes: header === 'set-cookie' || header === 'server' ? ['open', 'closed', 'open-killed'] : ['open'],
+      send: { body },
+      expect: {
+        answer({ status, headers }) {
+          expect(status).toBeGreaterThan(0);
+          const said = headers.filter(([own]) => own.toLowerCase() === header).map(([, value]) => value);
+          // A proxy may name itself; never the engine, nor what the engine made up.
+          expect(said.filter((value) => !(header === 'server' && value === 'envoy'))).toEqual([]);
+        },
       },
-    },
-  })),
+    }),
+  ),
 );
 
 const rates: Vector = {

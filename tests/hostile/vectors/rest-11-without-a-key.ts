@@ -28,20 +28,24 @@ const KEYS: readonly (readonly [string, readonly Field[]])[] = [
 ];
 
 const refused: readonly Vector[] = [
-  ...KEYS.map(([name, headers], i): Vector => ({
-    name,
-    modes: i < 2 ? EVERY : [...UP, 'open-killed'],
-    over: ['h1', 'h2'],
-    send: { as: null, headers },
-    expect: { status: (status) => status === 0 || status === 401 || status === 431, engine: 'nothing' },
-  })),
-  ...['/v1/models', '/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map((path): Vector => ({
-    name: `no key on ${path}`,
-    modes: ['open', 'open-killed'],
-    over: ['h1', 'h2'],
-    send: { as: null, path, method: path === '/v1/models' ? 'GET' : 'POST' },
-    expect: { status: (status) => status === 0 || status === 401, engine: 'nothing' },
-  })),
+  ...KEYS.map(
+    ([name, headers], i): Vector => ({
+      name,
+      modes: i < 2 ? EVERY : [...UP, 'open-killed'],
+      over: ['h1', 'h2'],
+      send: { as: null, headers },
+      expect: { status: (status) => status === 0 || status === 401 || status === 431, engine: 'nothing' },
+    }),
+  ),
+  ...['/v1/models', '/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map(
+    (path): Vector => ({
+      name: `no key on ${path}`,
+      modes: ['open', 'open-killed'],
+      over: ['h1', 'h2'],
+      send: { as: null, path, method: path === '/v1/models' ? 'GET' : 'POST' },
+      expect: { status: (status) => status === 0 || status === 401, engine: 'nothing' },
+    }),
+  ),
   {
     name: 'a key in the query',
     modes: UP,
@@ -68,7 +72,11 @@ const refused: readonly Vector[] = [
       const connection = await openH2({ port, from });
       connection.headers(1, h2Fields({ as: null }));
       connection.data(1, BODY);
-      connection.headers(1, [['authorization', 'Bearer key-of-the-victim']], FLAG.endHeaders | FLAG.endStream);
+      connection.headers(
+        1,
+        [['authorization', 'Bearer key-of-the-victim']],
+        FLAG.endHeaders | FLAG.endStream,
+      );
       const answer = await connection.answer(1, 7_000);
       connection.close();
       return answer;
@@ -126,8 +134,12 @@ const floods: readonly Vector[] = [
     expect: { engine: 'nothing' },
   },
   beside('open connections that say nothing', (tools) => connections(tools, '')()),
-  beside('headers that never end', (tools) => connections(tools, 'POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx-')()),
-  beside('uploads without a key', (tools) => connections(tools, `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n`)()),
+  beside('headers that never end', (tools) =>
+    connections(tools, 'POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx-')(),
+  ),
+  beside('uploads without a key', (tools) =>
+    connections(tools, `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n`)(),
+  ),
   beside('a flood of 401s', async ({ send }) => {
     await Promise.all(Array.from({ length: COUNT }, (_, i) => send({ as: null }, i % 2 === 0 ? 'h1' : 'h2')));
     return () => undefined;
@@ -135,7 +147,12 @@ const floods: readonly Vector[] = [
   beside('a flood of 401s on one connection', async ({ port, from }) => {
     const connection = await openH2({ port, from });
     const ids = Array.from({ length: COUNT }, (_, i) => 2 * i + 1);
-    for (const id of ids) connection.headers(id, h2Fields({ as: null, method: 'GET', path: '/v1/models' }), FLAG.endHeaders | FLAG.endStream);
+    for (const id of ids)
+      connection.headers(
+        id,
+        h2Fields({ as: null, method: 'GET', path: '/v1/models' }),
+        FLAG.endHeaders | FLAG.endStream,
+      );
     await Promise.all(ids.map((id) => connection.answer(id, 2_000)));
     return () => connection.close();
   }),
@@ -178,7 +195,13 @@ const floods: readonly Vector[] = [
   beside('CONTINUATION without end', async ({ port, from }) => {
     const connection = await openH2({ port, from });
     connection.frame(FRAME.headers, 0, 1, Buffer.alloc(0));
-    for (let i = 0; i < 2_000; i += 1) connection.frame(FRAME.continuation, 0, 1, Buffer.concat([Buffer.from([0x10, 3]), Buffer.from('x-a'), Buffer.from([1, 0x62])]));
+    for (let i = 0; i < 2_000; i += 1)
+      connection.frame(
+        FRAME.continuation,
+        0,
+        1,
+        Buffer.concat([Buffer.from([0x10, 3]), Buffer.from('x-a'), Buffer.from([1, 0x62])]),
+      );
     await sleep(200);
     return () => connection.close();
   }),

@@ -2,7 +2,7 @@
 import { expect } from 'vitest';
 import { loadConfig } from '../../../src/config/fs-config.ts';
 import { bootstrapOf } from '../../../src/envoy/bootstrap.ts';
-import { FLAG, type Field, openH2 } from '../support/h2.ts';
+import { type Field, FLAG, openH2 } from '../support/h2.ts';
 import {
   type Act,
   AWAY,
@@ -32,23 +32,40 @@ const stays = (name: string, field: Field, modes = EVERY): Vector => ({
   expect: { status: servedOrRefused, engine: withoutHeader(field[0]) },
 });
 
-const CLUSTERS = ['pool-private', FOREIGN_CLUSTER, 'fairlane', 'private', 'pool-none', 'fairlane-shadow-private'];
+const CLUSTERS = [
+  'pool-private',
+  FOREIGN_CLUSTER,
+  'fairlane',
+  'private',
+  'pool-none',
+  'fairlane-shadow-private',
+];
 
 const poolHeader: readonly Vector[] = [
   ...CLUSTERS.map((cluster) => stays(`x-fairlane-pool: ${cluster}`, ['x-fairlane-pool', cluster])),
-  ...['X-FAIRLANE-POOL', 'x_fairlane_pool', 'x-fairlane_pool', 'X-Fairlane-Pool', 'x-fairlane-pool-'].map((name) =>
-    stays(`${name}, spelled so`, [name, 'pool-private']),
+  ...['X-FAIRLANE-POOL', 'x_fairlane_pool', 'x-fairlane_pool', 'X-Fairlane-Pool', 'x-fairlane-pool-'].map(
+    (name) => stays(`${name}, spelled so`, [name, 'pool-private']),
   ),
   {
     name: 'x-fairlane-pool twice',
     modes: EVERY,
-    send: { headers: [['x-fairlane-pool', 'pool-main'], ['x-fairlane-pool', 'pool-private']] },
+    send: {
+      headers: [
+        ['x-fairlane-pool', 'pool-main'],
+        ['x-fairlane-pool', 'pool-private'],
+      ],
+    },
     expect: { engine: withoutHeader('x-fairlane-pool') },
   },
   {
     name: 'x-fairlane-pool, nominated by Connection',
     modes: EVERY,
-    send: { headers: [['connection', 'x-fairlane-pool'], ['x-fairlane-pool', 'pool-private']] },
+    send: {
+      headers: [
+        ['connection', 'x-fairlane-pool'],
+        ['x-fairlane-pool', 'pool-private'],
+      ],
+    },
     expect: { engine: withoutHeader('x-fairlane-pool') },
   },
   {
@@ -63,16 +80,24 @@ const poolHeader: readonly Vector[] = [
     send: { method: 'GET', path: '/v1/models', headers: [['x-fairlane-pool', 'pool-private']] },
     expect: { engine: withoutHeader('x-fairlane-pool') },
   },
-  ...['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map((path): Vector => ({
-    name: `x-fairlane-pool on ${path}`,
-    modes: ['open-killed', 'closed-killed', 'open'],
-    send: {
-      path,
-      headers: [['x-fairlane-pool', 'pool-private']],
-      body: { model: 'demo', prompt: 'x', input: 'x', messages: [{ role: 'user', content: 'x' }], max_tokens: 5 },
-    },
-    expect: { engine: withoutHeader('x-fairlane-pool') },
-  })),
+  ...['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map(
+    (path): Vector => ({
+      name: `x-fairlane-pool on ${path}`,
+      modes: ['open-killed', 'closed-killed', 'open'],
+      send: {
+        path,
+        headers: [['x-fairlane-pool', 'pool-private']],
+        body: {
+          model: 'demo',
+          prompt: 'x',
+          input: 'x',
+          messages: [{ role: 'user', content: 'x' }],
+          max_tokens: 5,
+        },
+      },
+      expect: { engine: withoutHeader('x-fairlane-pool') },
+    }),
+  ),
 ];
 
 const OTHER_HEADERS: readonly Field[] = [
@@ -135,13 +160,23 @@ const identity: readonly Vector[] = [
   {
     name: 'the key twice over',
     modes: ['open', 'closed', 'open-killed'],
-    send: { headers: [['authorization', `Bearer ${KEY.attacker}`], ['authorization', `Bearer ${KEY.attacker}`]] },
+    send: {
+      headers: [
+        ['authorization', `Bearer ${KEY.attacker}`],
+        ['authorization', `Bearer ${KEY.attacker}`],
+      ],
+    },
     expect: { status: servedOrRefused, engine: withoutHeader('authorization') },
   },
   {
     name: 'a key that is none after the one that is',
     modes: ['open', 'closed', 'open-killed'],
-    send: { headers: [['authorization', `Bearer ${KEY.attacker}`], ['authorization', 'Bearer nonsense']] },
+    send: {
+      headers: [
+        ['authorization', `Bearer ${KEY.attacker}`],
+        ['authorization', 'Bearer nonsense'],
+      ],
+    },
     expect: { status: servedOrRefused, engine: withoutHeader('authorization') },
   },
   {
@@ -169,12 +204,14 @@ const identity: readonly Vector[] = [
     send: { headers: [['connection', 'authorization, x-fairlane-tenant']] },
     expect: { status: servedOrRefused, engine: withoutHeader('authorization', 'x-fairlane-tenant') },
   },
-  ...['bearer', 'BEARER', 'Basic', 'Bearer  ', ''].map((scheme): Vector => ({
-    name: `Authorization as ${JSON.stringify(scheme)}`,
-    modes: ['open'],
-    send: { as: null, headers: [['authorization', `${scheme} ${KEY.attacker}`]] },
-    expect: { status: [200, 400, 401], engine: withoutHeader('authorization') },
-  })),
+  ...['bearer', 'BEARER', 'Basic', 'Bearer  ', ''].map(
+    (scheme): Vector => ({
+      name: `Authorization as ${JSON.stringify(scheme)}`,
+      modes: ['open'],
+      send: { as: null, headers: [['authorization', `${scheme} ${KEY.attacker}`]] },
+      expect: { status: [200, 400, 401], engine: withoutHeader('authorization') },
+    }),
+  ),
 ];
 
 /** A header block over HTTP/2 that no library sends. */
@@ -197,22 +234,34 @@ const PSEUDO: readonly (readonly [string, (fields: readonly Field[]) => readonly
   [':fairlane-endpoints', (fields) => [[':fairlane-endpoints', '127.0.0.1:1'], ...fields]],
   [':cluster', (fields) => [[':cluster', 'pool-private'], ...fields]],
   [':status', (fields) => [[':status', '200'], ...fields]],
-  [':path twice', (fields) => [...fields.slice(0, 4), [':path', '/v1/load_lora_adapter'], ...fields.slice(4)]],
+  [
+    ':path twice',
+    (fields) => [...fields.slice(0, 4), [':path', '/v1/load_lora_adapter'], ...fields.slice(4)],
+  ],
   [':method twice', (fields) => [[':method', 'GET'], ...fields]],
   [':authority twice', (fields) => [[':authority', 'pool-private'], ...fields]],
-  [':path after a header', (fields) => [...fields.filter(([name]) => name !== ':path'), [':path', '/v1/chat/completions']]],
+  [
+    ':path after a header',
+    (fields) => [...fields.filter(([name]) => name !== ':path'), [':path', '/v1/chat/completions']],
+  ],
   ['a name in capitals', (fields) => [...fields, ['X-Fairlane-Pool', 'pool-private']]],
   ['a name with a colon inside', (fields) => [...fields, ['x:fairlane-pool', 'pool-private']]],
   ['a name with a line feed', (fields) => [...fields, ['x-a\nx-fairlane-pool', 'pool-private']]],
   ['a value with CR LF', (fields) => [...fields, ['x-a', 'b\r\nx-fairlane-pool: pool-private']]],
   ['a value with NUL', (fields) => [...fields, ['x-a', 'b\0c']]],
-  ['connection and transfer-encoding', (fields) => [...fields, ['connection', 'x'], ['transfer-encoding', 'chunked']]],
+  [
+    'connection and transfer-encoding',
+    (fields) => [...fields, ['connection', 'x'], ['transfer-encoding', 'chunked']],
+  ],
   ['te: trailers, gzip', (fields) => [...fields, ['te', 'gzip']]],
   ['host beside :authority', (fields) => [...fields, ['host', 'pool-private']]],
   ['no :path', (fields) => fields.filter(([name]) => name !== ':path')],
   ['no :method', (fields) => fields.filter(([name]) => name !== ':method')],
   [':protocol: websocket', (fields) => [[':protocol', 'websocket'], ...fields]],
-  [':scheme: file', (fields) => fields.map(([name, value]): Field => [name, name === ':scheme' ? 'file' : value])],
+  [
+    ':scheme: file',
+    (fields) => fields.map(([name, value]): Field => [name, name === ':scheme' ? 'file' : value]),
+  ],
 ];
 
 const pseudo: readonly Vector[] = PSEUDO.map(([name, change]) => ({
@@ -221,13 +270,22 @@ const pseudo: readonly Vector[] = PSEUDO.map(([name, change]) => ({
   send: block(change),
   expect: {
     status: anyStatus,
-    engine: both(withoutHeader('x-fairlane-pool', ':fairlane-pool', ':fairlane-shadow', ':cluster'), (seen) => {
-      for (const one of seen) expect(one.url).toBe('/v1/chat/completions');
-    }),
+    engine: both(
+      withoutHeader('x-fairlane-pool', ':fairlane-pool', ':fairlane-shadow', ':cluster'),
+      (seen) => {
+        for (const one of seen) expect(one.url).toBe('/v1/chat/completions');
+      },
+    ),
   },
 }));
 
-const h1Pseudo: readonly Vector[] = [':fairlane-pool', ':fairlane-shadow', ':path', ':authority', ':method'].map((name) => ({
+const h1Pseudo: readonly Vector[] = [
+  ':fairlane-pool',
+  ':fairlane-shadow',
+  ':path',
+  ':authority',
+  ':method',
+].map((name) => ({
   name: `HTTP/1.1: a header named ${name}`,
   modes: ['open', 'open-killed'],
   send: { raw: h1Bytes({ headers: [[name, 'pool-private']], body: chat() }) },
@@ -243,7 +301,14 @@ const trailers: readonly Vector[] = [
       const connection = await openH2({ port, from });
       connection.headers(1, h2Fields({ body }));
       connection.data(1, body);
-      connection.headers(1, [['x-fairlane-pool', 'pool-private'], ['x-fairlane-tenant', 'victim']], FLAG.endHeaders | FLAG.endStream);
+      connection.headers(
+        1,
+        [
+          ['x-fairlane-pool', 'pool-private'],
+          ['x-fairlane-tenant', 'victim'],
+        ],
+        FLAG.endHeaders | FLAG.endStream,
+      );
       const answer = await connection.answer(1);
       connection.close();
       return answer;

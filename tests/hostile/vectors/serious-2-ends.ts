@@ -1,7 +1,7 @@
 /** Serious 2: however a request ends, it passes the same gate. */
 import { expect } from 'vitest';
 import { openH1 } from '../support/h1.ts';
-import { FLAG, type Field, FRAME, type H2Connection, hpack, openH2 } from '../support/h2.ts';
+import { type Field, FLAG, FRAME, type H2Connection, hpack, openH2 } from '../support/h2.ts';
 import {
   type Act,
   CHAT,
@@ -37,7 +37,10 @@ const over2 =
 const CLOSED_AWAY: readonly Mode[] = ['closed-stopped', 'closed-killed'];
 const refused = (status: number): boolean => status >= 400 && status < 500;
 /** There is no body: the service says so, and no engine hears of it. While it is away, failing closed, none does either. */
-const empty = (name: string, script: (connection: H2Connection) => void | Promise<void>): readonly Vector[] => [
+const empty = (
+  name: string,
+  script: (connection: H2Connection) => void | Promise<void>,
+): readonly Vector[] => [
   { name: `HTTP/2: ${name}`, modes: UP, send: over2(script), expect: { status: refused, engine: 'nothing' } },
   {
     name: `HTTP/2, nobody there: ${name}`,
@@ -182,7 +185,12 @@ const http2: readonly Vector[] = [
   }),
   whole('padded DATA', (connection) => {
     connection.headers(1, open());
-    connection.frame(FRAME.data, FLAG.padded | FLAG.endStream, 1, Buffer.concat([Buffer.from([4]), Buffer.from(BODY), Buffer.alloc(4)]));
+    connection.frame(
+      FRAME.data,
+      FLAG.padded | FLAG.endStream,
+      1,
+      Buffer.concat([Buffer.from([4]), Buffer.from(BODY), Buffer.alloc(4)]),
+    );
   }),
 ];
 
@@ -206,7 +214,9 @@ const gate: readonly Vector[] = [
       connection.data(1, JSON.stringify(chat({ priority: 1 })));
       connection.headers(1, TRAILER, END);
     }),
-    expect: { engine: (seen) => expect(seen.filter((one) => jsonOf(one)?.priority !== undefined)).toEqual([]) },
+    expect: {
+      engine: (seen) => expect(seen.filter((one) => jsonOf(one)?.priority !== undefined)).toEqual([]),
+    },
   },
   {
     name: 'HTTP/2: a list of models asked for with trailers is answered by the service',
@@ -226,15 +236,17 @@ const gate: readonly Vector[] = [
     }),
     expect: { status: 200, engine: 'nothing' },
   },
-  ...['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map((path): Vector => ({
-    name: `HTTP/2: trailers without DATA on ${path}`,
-    modes: UP,
-    send: over2((connection) => {
-      connection.headers(1, open(h2Fields({ path })));
-      connection.headers(1, TRAILER, END);
+  ...['/v1/completions', '/v1/embeddings', '/v1/responses', '/v1/messages'].map(
+    (path): Vector => ({
+      name: `HTTP/2: trailers without DATA on ${path}`,
+      modes: UP,
+      send: over2((connection) => {
+        connection.headers(1, open(h2Fields({ path })));
+        connection.headers(1, TRAILER, END);
+      }),
+      expect: { status: refused, engine: 'nothing' },
     }),
-    expect: { status: refused, engine: 'nothing' },
-  })),
+  ),
   {
     name: 'HTTP/2: forty of them at once on one connection',
     modes: UP,
@@ -257,7 +269,16 @@ const gate: readonly Vector[] = [
 ];
 
 const head = (...lines: readonly string[]): string =>
-  [`POST /v1/chat/completions HTTP/1.1`, 'host: a', 'user-agent: %FROM%', `authorization: Bearer ${KEY.attacker}`, 'content-type: application/json', ...lines, '', ''].join('\r\n');
+  [
+    `POST /v1/chat/completions HTTP/1.1`,
+    'host: a',
+    'user-agent: %FROM%',
+    `authorization: Bearer ${KEY.attacker}`,
+    'content-type: application/json',
+    ...lines,
+    '',
+    '',
+  ].join('\r\n');
 
 const http1: readonly Vector[] = [
   ...(
@@ -266,58 +287,109 @@ const http1: readonly Vector[] = [
       ['content-length: 0', head('content-length: 0')],
       ['no chunk but the last', `${head('transfer-encoding: chunked')}0\r\n\r\n`],
       ['no chunk, and trailers', `${head('transfer-encoding: chunked')}0\r\nx-last: word\r\n\r\n`],
-      ['no chunk, and trailers announced', `${head('transfer-encoding: chunked', 'trailer: x-last')}0\r\nx-last: word\r\n\r\n`],
-      ['no chunk, an extension, and trailers', `${head('transfer-encoding: chunked')}0;a=b\r\nx-last: word\r\n\r\n`],
+      [
+        'no chunk, and trailers announced',
+        `${head('transfer-encoding: chunked', 'trailer: x-last')}0\r\nx-last: word\r\n\r\n`,
+      ],
+      [
+        'no chunk, an extension, and trailers',
+        `${head('transfer-encoding: chunked')}0;a=b\r\nx-last: word\r\n\r\n`,
+      ],
     ] as const
-  ).map(([name, raw]): Vector => ({
-    name: `HTTP/1.1: ${name}`,
-    modes: [...UP, ...CLOSED_AWAY],
-    send: { raw },
-    expect: { status: (status) => status === 0 || status >= 400, engine: 'nothing' },
-  })),
+  ).map(
+    ([name, raw]): Vector => ({
+      name: `HTTP/1.1: ${name}`,
+      modes: [...UP, ...CLOSED_AWAY],
+      send: { raw },
+      expect: { status: (status) => status === 0 || status >= 400, engine: 'nothing' },
+    }),
+  ),
   ...(
     [
-      ['a length, and half of it', [`${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`, 100, 'half-close']],
-      ['a length, half of it, and a reset', [`${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`, 100, 'reset']],
-      ['half of a chunk', [`${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY.slice(0, 20)}`, 100, 'half-close']],
-      ['a chunk, and no last one', [`${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n`, 100, 'half-close']],
-      ['a chunk, and a last one that does not end', [`${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n`, 100, 'half-close']],
+      [
+        'a length, and half of it',
+        [`${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`, 100, 'half-close'],
+      ],
+      [
+        'a length, half of it, and a reset',
+        [`${head(`content-length: ${BODY.length}`)}${BODY.slice(0, 20)}`, 100, 'reset'],
+      ],
+      [
+        'half of a chunk',
+        [
+          `${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY.slice(0, 20)}`,
+          100,
+          'half-close',
+        ],
+      ],
+      [
+        'a chunk, and no last one',
+        [
+          `${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n`,
+          100,
+          'half-close',
+        ],
+      ],
+      [
+        'a chunk, and a last one that does not end',
+        [
+          `${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\n`,
+          100,
+          'half-close',
+        ],
+      ],
       ['headers that do not end', [head().slice(0, -2), 100, 'half-close']],
     ] as const
-  ).map(([name, raw]): Vector => ({
-    name: `HTTP/1.1: ${name}`,
-    modes: ['open', 'closed', 'open-killed', 'closed-killed'],
-    send: { raw },
-    expect: { engine: 'nothing' },
-  })),
+  ).map(
+    ([name, raw]): Vector => ({
+      name: `HTTP/1.1: ${name}`,
+      modes: ['open', 'closed', 'open-killed', 'closed-killed'],
+      send: { raw },
+      expect: { engine: 'nothing' },
+    }),
+  ),
   ...(
     [
       ['a length, then half-closed', [h1Bytes({}), 'half-close']],
-      ['chunks, with trailers', [`${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\nx-last: word\r\n\r\n`]],
-      ['a byte a chunk', [`${head('transfer-encoding: chunked')}${[...BODY].map((letter) => `1\r\n${letter}\r\n`).join('')}0\r\n\r\n`]],
+      [
+        'chunks, with trailers',
+        [
+          `${head('transfer-encoding: chunked')}${BODY.length.toString(16)}\r\n${BODY}\r\n0\r\nx-last: word\r\n\r\n`,
+        ],
+      ],
+      [
+        'a byte a chunk',
+        [
+          `${head('transfer-encoding: chunked')}${BODY.split('')
+            .map((letter) => `1\r\n${letter}\r\n`)
+            .join('')}0\r\n\r\n`,
+        ],
+      ],
     ] as const
-  ).map(([name, raw]): Vector => ({
-    name: `HTTP/1.1: ${name}`,
-    modes: ['closed'],
-    send: async ({ port, from }) => {
-      const connection = await openH1({ port, from });
-      for (const piece of raw) {
-        if (piece === 'half-close') connection.socket.end();
-        else await connection.write(piece);
-      }
-      const answers = await connection.until(1, 3_000);
-      connection.close();
-      return answers;
-    },
-    expect: {
-      // A client that half-closes may be served or left: both are HTTP. What is forwarded is forwarded whole.
-      status: [200, 0],
-      engine(seen) {
-        expect(seen.length).toBeLessThanOrEqual(1);
-        for (const one of seen) expect(jsonOf(one)).toMatchObject({ model: 'demo' });
+  ).map(
+    ([name, raw]): Vector => ({
+      name: `HTTP/1.1: ${name}`,
+      modes: ['closed'],
+      send: async ({ port, from }) => {
+        const connection = await openH1({ port, from });
+        for (const piece of raw) {
+          if (piece === 'half-close') connection.socket.end();
+          else await connection.write(piece);
+        }
+        const answers = await connection.until(1, 3_000);
+        connection.close();
+        return answers;
       },
-    },
-  })),
+      expect: {
+        // A client that half-closes may be served or left: both are HTTP. What is forwarded is forwarded whole.
+        status: [200, 0],
+        engine(seen) {
+          expect(seen.length).toBeLessThanOrEqual(1);
+          for (const one of seen) expect(jsonOf(one)).toMatchObject({ model: 'demo' });
+        },
+      },
+    }),
+  ),
   {
     name: 'HTTP/1.1: Expect: 100-continue, and no body',
     modes: EVERY,
@@ -334,4 +406,7 @@ const http1: readonly Vector[] = [
   },
 ];
 
-export const SERIOUS_2: Group = { name: 'serious 2: ends of a request', vectors: [...http2, ...gate, ...http1] };
+export const SERIOUS_2: Group = {
+  name: 'serious 2: ends of a request',
+  vectors: [...http2, ...gate, ...http1],
+};

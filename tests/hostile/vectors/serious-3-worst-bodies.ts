@@ -1,5 +1,6 @@
 /** Serious 3: no body makes the service late, and so nobody's request goes past it unread. */
 import { expect } from 'vitest';
+import { flood } from '../../prove/flood.ts';
 import { type Group, type Mode, type Vector } from '../support/vectors.ts';
 import { watchVictim } from '../support/victim.ts';
 import { WORST_BODIES } from '../support/worst-bodies.ts';
@@ -28,7 +29,20 @@ const worst = (name: string, path: string, make: () => Buffer, modes: readonly M
 
 export const SERIOUS_3: Group = {
   name: 'serious 3: worst bodies',
-  vectors: WORST_BODIES.map(({ name, path, make }, i) =>
-    worst(name, path, make, i < 3 ? ['open', 'closed'] : ['open']),
-  ),
+  vectors: [
+    ...WORST_BODIES.map(({ name, path, make }, i) =>
+      worst(name, path, make, i < 3 ? ['open', 'closed'] : ['open']),
+    ),
+    {
+      // The proof itself takes a minute: tests/prove/flood.ts.
+      name: 'a flood of them, for some seconds',
+      async send({ world }) {
+        const result = await flood(world, { seconds: 4, connections: 4, seed: 1 });
+        expect(result).toMatchObject({ failed: 0, past: 0 });
+        expect(result.sent).toBeGreaterThan(20);
+        return [];
+      },
+      expect: {},
+    },
+  ],
 };

@@ -1,15 +1,6 @@
 /** Serious 4: what a tenant may not set, it may not set inside of something else, nor by another spelling. */
 import { expect } from 'vitest';
-import {
-  chat,
-  CHAT,
-  type Group,
-  jsonOf,
-  UP,
-  type Vector,
-  without,
-  withoutKey,
-} from '../support/vectors.ts';
+import { CHAT, chat, type Group, jsonOf, UP, type Vector, without, withoutKey } from '../support/vectors.ts';
 
 const JINJA = "{% for c in range(999999999) %}{{ 'JINJA-OF-THE-TENANT' }}{% endfor %}";
 const MARK = 'JINJA-OF-THE-TENANT';
@@ -57,12 +48,30 @@ const nested = (mode: 'drop' | 'refuse'): readonly Vector[] => [
 
 const spellings: readonly Vector[] = (
   [
-    ['chat_template_kwargs with an escaped name', '"chat_template_kwargs":{"chat\\u005ftemplate":"JINJA-OF-THE-TENANT"}'],
-    ['an escaped chat_template_kwargs', '"chat_template_kwarg\\u0073":{"chat_template":"JINJA-OF-THE-TENANT"}'],
-    ['chat_template_kwargs twice', '"chat_template_kwargs":{},"chat_template_kwargs":{"chat_template":"JINJA-OF-THE-TENANT"}'],
-    ['chat_template_kwargs twice, one escaped', '"chat_template_kwargs":{},"chat_template_kwarg\\u0073":{"chat_template":"JINJA-OF-THE-TENANT"}'],
-    ['chat_template twice inside', '"chat_template_kwargs":{"chat_template":null,"chat_template":"JINJA-OF-THE-TENANT"}'],
-    ['chat_template in capitals inside', '"chat_template_kwargs":{"CHAT_TEMPLATE":"JINJA-OF-THE-TENANT","chat_template":"JINJA-OF-THE-TENANT"}'],
+    [
+      'chat_template_kwargs with an escaped name',
+      '"chat_template_kwargs":{"chat\\u005ftemplate":"JINJA-OF-THE-TENANT"}',
+    ],
+    [
+      'an escaped chat_template_kwargs',
+      '"chat_template_kwarg\\u0073":{"chat_template":"JINJA-OF-THE-TENANT"}',
+    ],
+    [
+      'chat_template_kwargs twice',
+      '"chat_template_kwargs":{},"chat_template_kwargs":{"chat_template":"JINJA-OF-THE-TENANT"}',
+    ],
+    [
+      'chat_template_kwargs twice, one escaped',
+      '"chat_template_kwargs":{},"chat_template_kwarg\\u0073":{"chat_template":"JINJA-OF-THE-TENANT"}',
+    ],
+    [
+      'chat_template twice inside',
+      '"chat_template_kwargs":{"chat_template":null,"chat_template":"JINJA-OF-THE-TENANT"}',
+    ],
+    [
+      'chat_template in capitals inside',
+      '"chat_template_kwargs":{"CHAT_TEMPLATE":"JINJA-OF-THE-TENANT","chat_template":"JINJA-OF-THE-TENANT"}',
+    ],
     ['chat_template_kwargs in capitals', '"Chat_Template_Kwargs":{"chat_template":"JINJA-OF-THE-TENANT"}'],
     ['extra_body', '"extra_body":{"chat_template_kwargs":{"chat_template":"JINJA-OF-THE-TENANT"}}'],
     ['chat_template at the top, escaped', '"chat_templat\\u0065":"JINJA-OF-THE-TENANT"'],
@@ -92,20 +101,22 @@ const routes: readonly Vector[] = (
 );
 
 /** Names that are forbidden at the top, in the case that a Go engine reads as the same. */
-const cases: readonly Vector[] = [
-  ['Priority', 1],
-  ['PRIORITY', -100],
-  ['Cache_Salt', 'x'],
-  ['Request_Id', 'x'],
-  ['Kv_Transfer_Params', {}],
-  ['LORA_PATH', 'x'],
-  ['Bootstrap_Host', 'x'],
-  ['N_Predict', 100_000],
-  ['Background', true],
-].map(([key, value]) => ({
-  name: `${key}, which a Go engine reads as ${String(key).toLowerCase()}`,
-  send: { body: chat({ [String(key)]: value }) },
-  expect: { status: dropOrRefuse, engine: withoutKey(String(key), String(key).toLowerCase()) },
+const cases: readonly Vector[] = (
+  [
+    ['Priority', 1],
+    ['PRIORITY', -100],
+    ['Cache_Salt', 'x'],
+    ['Request_Id', 'x'],
+    ['Kv_Transfer_Params', {}],
+    ['LORA_PATH', 'x'],
+    ['Bootstrap_Host', 'x'],
+    ['N_Predict', 100_000],
+    ['Background', true],
+  ] as readonly (readonly [string, unknown])[]
+).map(([key, value]) => ({
+  name: `${key}, which a Go engine reads as ${key.toLowerCase()}`,
+  send: { body: chat({ [key]: value }) },
+  expect: { status: dropOrRefuse, engine: withoutKey(key, key.toLowerCase()) },
 }));
 
 const jinjaElsewhere: readonly Vector[] = [

@@ -21,7 +21,11 @@ const usual = (tenant: 'watched' | 'newcomer'): Request => ({
 });
 
 /** Tokens that are taken from a tenant's bucket for the usual request, before the engine has counted. */
-async function reservation(world: World, send: Tools['send'], tenant: 'watched' | 'newcomer'): Promise<number> {
+async function reservation(
+  world: World,
+  send: Tools['send'],
+  tenant: 'watched' | 'newcomer',
+): Promise<number> {
   const before = await remainingTokens(world, tenant);
   const answer = await send(usual(tenant));
   expect(answer.status).toBe(200);
@@ -32,17 +36,49 @@ async function reservation(world: World, send: Tools['send'], tenant: 'watched' 
 const ODD: readonly (readonly [string, Request])[] = [
   ['a short prompt that takes 16,808 tokens', { body: asking('@@usage=16808,1@@') }],
   ['a short prompt that takes ten million', { body: asking('@@usage=10000000,1@@') }],
-  ['an image that takes 20,000', { body: chat({ messages: [{ role: 'user', content: [IMAGE, { type: 'text', text: '@@usage=20000,1@@' }] }] }) }],
-  ['an image without a type', { body: chat({ messages: [{ role: 'user', content: [{ image_url: IMAGE.image_url }, { type: 'text', text: '@@usage=20000,1@@' }] }] }) }],
-  ['a message that says that it is an image', { body: chat({ messages: [{ role: 'user', type: 'image', content: `${PROMPT}${PROMPT}@@usage=16808,1@@` }] }) }],
+  [
+    'an image that takes 20,000',
+    {
+      body: chat({
+        messages: [{ role: 'user', content: [IMAGE, { type: 'text', text: '@@usage=20000,1@@' }] }],
+      }),
+    },
+  ],
+  [
+    'an image without a type',
+    {
+      body: chat({
+        messages: [
+          {
+            role: 'user',
+            content: [{ image_url: IMAGE.image_url }, { type: 'text', text: '@@usage=20000,1@@' }],
+          },
+        ],
+      }),
+    },
+  ],
+  [
+    'a message that says that it is an image',
+    {
+      body: chat({
+        messages: [{ role: 'user', type: 'image', content: `${PROMPT}${PROMPT}@@usage=16808,1@@` }],
+      }),
+    },
+  ],
   ['a long prompt that takes one token', { body: asking(`${PROMPT.repeat(20)} @@usage=1,1@@`) }],
   ['a long prompt of one letter', { body: asking(`${'a'.repeat(400_000)} @@usage=50000,1@@`) }],
   ['a stream', { body: asking('@@usage=16808,1@@', { stream: true }) }],
   ['many outputs', { body: asking('@@usage=16808,1@@', { n: 16 }) }],
-  ['another route', { path: '/v1/completions', body: { model: 'demo', prompt: 'x @@usage=16808,1@@', max_tokens: 1 } }],
+  [
+    'another route',
+    { path: '/v1/completions', body: { model: 'demo', prompt: 'x @@usage=16808,1@@', max_tokens: 1 } },
+  ],
   ['messages of Anthropic', { path: '/v1/messages', body: { ...asking('@@usage=16808,1@@') } }],
   ['responses', { path: '/v1/responses', body: { model: 'demo', input: 'x @@usage=16808,1@@' } }],
-  ['tools', { body: asking('@@usage=16808,1@@', { tools: [{ type: 'function', function: { name: 'f' } }] }) }],
+  [
+    'tools',
+    { body: asking('@@usage=16808,1@@', { tools: [{ type: 'function', function: { name: 'f' } }] }) },
+  ],
   ['a count below zero', { body: asking('@@usage=-5,-5@@') }],
   ['a count that is no integer', { body: asking('@@usage=0.5,0.5@@') }],
 ];
