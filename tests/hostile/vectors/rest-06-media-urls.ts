@@ -73,9 +73,7 @@ const PARTS: readonly (readonly [string, object])[] = [
   ['image_embeds without a type', { image_embeds: '169.254' }],
   ['audio_embeds', { type: 'audio_embeds', audio_embeds: '169.254' }],
   ['prompt_embeds', { type: 'prompt_embeds', prompt_embeds: '169.254' }],
-  ['a type in capitals', { type: 'IMAGE_URL', image_url: { url } }],
   ['image_url and a data: URL beside it', { type: 'image_url', image_url: { url, URL: DATA } }],
-  ['a text that has an image', { type: 'text', text: 'x', image_url: { url } }],
 ];
 
 const positions: readonly Vector[] = [
