@@ -139,6 +139,8 @@ export function openH1({ port, from, deaf = false }: ConnectOptions): Promise<Co
       wake();
     });
     socket.setNoDelay(true);
+    // Each write waits for the end too.
+    socket.setMaxListeners(0);
     const bytes = (): Buffer => Buffer.concat(parts);
     const answers = (): readonly Answer[] => answersIn(bytes(), closed, lastMs - startMs);
     /** Until something happens, or so long. */

@@ -148,7 +148,7 @@ async function sendH2(port: number, from: string, request: Request, withinMs = 1
  * What never comes is waited for so long: an answer to what is broken comes at once, or the connection is closed a second later.
  * A service that hangs is waited for by Envoy.
  */
-export const patience = (mode: Mode): number => (mode.endsWith('stopped') ? 7_000 : 400);
+export const patience = (mode: Mode): number => (mode.endsWith('stopped') ? 7_000 : 500);
 
 async function sendRaw({ port, from, mode }: Tools, { raw }: Raw): Promise<readonly Answer[]> {
   const connection = await openH1({ port, from });
@@ -183,17 +183,15 @@ function toolsFor(world: World, mode: Mode): Tools {
     port,
     from,
     send: (request, wire = 'h1') => (wire === 'h1' ? sendH1 : sendH2)(port, from, request),
-    // What says nothing of its client is this attack's only where no other is under way.
-    seen: () =>
-      world.engine
-        .seen()
-        .filter(({ client }) => client === from || (client === undefined && mode === failure)),
+    seen: () => world.engine.seen().filter(({ client }) => client === from),
   };
 }
 
 interface Outcome {
   readonly answers: readonly Answer[];
   readonly tools: Tools;
+  /** What had reached the engines from its address when all was over. */
+  readonly seen: readonly Seen[];
   readonly error?: unknown;
 }
 
@@ -201,6 +199,8 @@ const isRaw = (send: Vector['send']): send is Raw => typeof send === 'object' &&
 
 /** What was forwarded has arrived after this. */
 const ARRIVAL_MS = 15;
+/** Attacks at once. */
+const TOGETHER = 8;
 
 async function attack(world: World, mode: Mode, wire: Wire, { send }: Vector): Promise<Outcome> {
   const tools = toolsFor(world, mode);
@@ -212,18 +212,34 @@ async function attack(world: World, mode: Mode, wire: Wire, { send }: Vector): P
           ? await sendRaw(tools, send)
           : await tools.send(send, wire);
     await new Promise((resolve) => setTimeout(resolve, ARRIVAL_MS));
-    return { answers: Array.isArray(answers) ? (answers as readonly Answer[]) : [answers as Answer], tools };
+    const list = Array.isArray(answers) ? (answers as readonly Answer[]) : [answers as Answer];
+    return { answers: list, tools, seen: tools.seen() };
   } catch (error) {
-    return { answers: [], tools, error };
+    return { answers: [], tools, error, seen: tools.seen() };
   }
+}
+
+/** Attacks that are told apart by their address, several at a time. What comes late is seen too: all are looked at in the end. */
+async function attackTogether(
+  world: World,
+  cases: readonly Case[],
+  atOnce: number,
+): Promise<ReadonlyMap<Case, Outcome>> {
+  const outcomes = new Map<Case, Outcome>();
+  const left = cases.values();
+  const worker = async (): Promise<void> => {
+    for (const one of left) outcomes.set(one, await attack(world, one.mode, one.wire, one.vector));
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  await new Promise((resolve) => setTimeout(resolve, 5 * ARRIVAL_MS));
+  return new Map([...outcomes].map(([one, outcome]) => [one, { ...outcome, seen: outcome.tools.seen() }]));
 }
 
 const KEYS = Object.values(KEY);
 
-async function judge({ answers, tools, error }: Outcome, wanted: Expectation): Promise<void> {
+async function judge({ answers, tools, error, seen }: Outcome, wanted: Expectation): Promise<void> {
   if (error !== undefined) throw error;
   const [answer = NO_ANSWER] = answers;
-  const seen = tools.seen();
   const { engine, status } = wanted;
   if (engine === 'nothing') {
     expect(
@@ -260,6 +276,8 @@ async function judge({ answers, tools, error }: Outcome, wanted: Expectation): P
 export interface Group {
   readonly name: string;
   readonly vectors: readonly Vector[];
+  /** One attack after another, since each leaves something behind. */
+  readonly isOrdered?: boolean;
   /** A change of the running configuration, for this group alone. */
   readonly reconfigure?: (world: World) => Promise<void>;
 }
@@ -288,16 +306,13 @@ function awayTests(world: () => World, state: 'stopped' | 'killed', groups: read
   );
   if (all.length === 0) return;
   describe(`the service is ${state}`, () => {
-    const outcomes = new Map<Case, Outcome>();
+    let outcomes: ReadonlyMap<Case, Outcome> = new Map();
     beforeAll(async () => {
       if (state === 'stopped') world().pause();
       else await world().kill();
       world().engine.clear();
-      await Promise.all(
-        all.map(async ({ one }) => {
-          outcomes.set(one, await attack(world(), one.mode, one.wire, one.vector));
-        }),
-      );
+      const cases = all.map(({ one }) => one);
+      outcomes = await attackTogether(world(), cases, state === 'stopped' ? cases.length : TOGETHER);
     });
     afterAll(async () => {
       if (state === 'stopped') world().resume();
@@ -338,10 +353,30 @@ export function attackTests(groups: readonly Group[], options: WorldOptions = {}
         beforeAll(() => reconfigure(world()));
         afterAll(() => world().reconfigure(() => undefined));
       }
+      const together =
+        group.isOrdered === true ? [] : cases.filter(({ vector }) => typeof vector.send !== 'function');
+      let outcomes: ReadonlyMap<Case, Outcome> = new Map();
+      let nobodys: readonly Seen[] = [];
+      if (together.length > 0) {
+        beforeAll(async () => {
+          world().engine.clear();
+          outcomes = await attackTogether(world(), together, TOGETHER);
+          nobodys = world()
+            .engine.seen()
+            .filter(({ client }) => client === undefined);
+        });
+        it('the engines heard of nothing that no attack has sent', () => {
+          expect(nobodys.map(({ method, url }) => `${method} ${url}`)).toEqual([]);
+        });
+      }
       for (const one of cases) {
         it(titleOf(one), async () => {
-          world().engine.clear();
-          await judge(await attack(world(), one.mode, one.wire, one.vector), one.vector.expect);
+          let outcome = outcomes.get(one);
+          if (outcome === undefined) {
+            world().engine.clear();
+            outcome = await attack(world(), one.mode, one.wire, one.vector);
+          }
+          await judge(outcome, one.vector.expect);
         });
       }
     });

@@ -69,6 +69,7 @@ const careful = (name: string, tenant: 'attacker' | 'victim', least: number, mos
 
 export const REST_8: Group = {
   name: 'rest 8: query of death',
+  isOrdered: true,
   vectors: [
     deadly('an engine that is reset at once', dies('at-once'), 2, ['open', 'closed'], ['h1', 'h2']),
     deadly('an engine that closes', dies('close')),

@@ -115,7 +115,7 @@ const CASES: readonly (readonly [string, string])[] = [
   ['Best_Of', '100'],
   ['Prompt', '"other"'],
   ['\u017ftream', 'true'],
-  ['to\u212a_n', 'true'],
+  ['max_to\u212aens', '100000'],
 ];
 
 const TYPES: readonly (readonly [string, string, boolean])[] = [

@@ -17,7 +17,8 @@ import { KEY } from '../support/world.ts';
 
 const BODY = JSON.stringify(CHAT);
 const PATHS = new Set(['/v1/chat/completions']);
-const SMUGGLED = 'POST /v1/load_lora_adapter HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}';
+const SMUGGLED =
+  'POST /v1/load_lora_adapter HTTP/1.1\r\nhost: a\r\nuser-agent: %FROM%\r\ncontent-length: 2\r\n\r\n{}';
 const head = (first: string, ...lines: readonly string[]): string =>
   [
     first,
