@@ -13,6 +13,8 @@ export default defineConfig({
       { test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], ...serial } },
       { test: { name: 'simulation', include: ['tests/simulation/**/*.test.ts'], testTimeout: 60_000 } },
       { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], ...serial } },
+      // Never twice: what falls through once has fallen through.
+      { test: { name: 'hostile', include: ['tests/hostile/**/*.test.ts'], ...serial, retry: 0 } },
     ],
   },
 });

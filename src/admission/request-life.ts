@@ -406,8 +406,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   };
 
   const refuse = (refusal: ApiError, nowMs: number): void => {
-    const isHeld = isLimited() && (refusal.code === 'tenant_queue_full' || refusal.code === 'queue_timeout');
-    const error = isHeld ? refusals.limitedByDeaths(refusal) : refusal;
+    const isForDeaths =
+      isLimited() && (refusal.code === 'tenant_queue_full' || refusal.code === 'queue_timeout');
+    const error = isForDeaths ? refusals.limitedByDeaths(refusal) : refusal;
     status = error.status;
     end('refused', refusals.reasonOf(error), undefined, nowMs);
     // After the end: what the request had reserved is back, and the headers say so.

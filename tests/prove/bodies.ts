@@ -20,11 +20,14 @@ import { chatHead, createWorld } from '../support/life.ts';
 export const DEFAULT_LIMIT = 8 * 1024 * 1024;
 export const LARGEST_LIMIT = 128 * 1024 * 1024;
 
-/** Newer Node.js knows the time of a thread; before, it is that of all threads, with those that compile and collect garbage. */
-const cpuUsage = (process as { threadCpuUsage?: typeof process.cpuUsage }).threadCpuUsage ?? process.cpuUsage;
+interface NewerProcess {
+  /** Since Node.js 23.9. */
+  threadCpuUsage?(): NodeJS.CpuUsage;
+}
 
+/** In ms. Where Node.js does not know the time of a thread it is that of all, with those that compile and collect garbage. */
 function threadCpuMs(): number {
-  const { user, system } = cpuUsage.call(process);
+  const { user, system } = (process as NewerProcess).threadCpuUsage?.() ?? process.cpuUsage();
   return (user + system) / 1_000;
 }
 
@@ -187,7 +190,8 @@ function mutated(random: Random, plan: Plan): Plan {
       const place = Math.floor(random() * part.text.length);
       parts[at] = {
         ...part,
-        text: part.text.slice(0, place) + pick(random, [...'"\\,:{}[]0e-é#']) + part.text.slice(place + 1),
+        text:
+          part.text.slice(0, place) + pick(random, Array.from('"\\,:{}[]0e-é#')) + part.text.slice(place + 1),
       };
       break;
     }
