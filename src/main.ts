@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks';
 import { errorResponse } from './admission/answers.ts';
 import type { Edge } from './admission/edge.ts';
 import { explainRequest, questionOf } from './admission/explain.ts';
+import { Holdings } from './admission/holdings.ts';
 import { noEndpointReady } from './admission/refusals.ts';
 import { type Choosing, createRequestLife } from './admission/request-life.ts';
 import { createSlowReaders, type SlowReaders } from './admission/slow-readers.ts';
@@ -368,6 +369,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     dispatcher,
     predictor,
     occupancy,
+    holdings: new Holdings(),
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
     choosingOf: (pool: string) => pools.get(pool)?.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),

@@ -10,6 +10,7 @@
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
 import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
+import { uploadMs } from '../config/memory-bound.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import { MODEL_HEADER } from '../domain/names.ts';
@@ -59,6 +60,7 @@ import {
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import { type Holding, type Holdings, holdingLimitsOf } from './holdings.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
 
@@ -69,6 +71,7 @@ export interface LifeContext {
   readonly rollouts: Rollouts;
   readonly dispatcher: Dispatcher;
   readonly predictor: Predictor;
+  readonly holdings: Holdings;
   readonly occupancy: Occupancy;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly helpOf: (pool: string) => EngineHelp;
@@ -158,6 +161,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let requestId = '';
   let route: RouteName | undefined;
   let tenant: Tenant | undefined;
+  let holding: Holding | undefined;
+  /** When the body must be there. */
+  let uploadUntilMs = 0;
+  let bodyBytes = 0;
   /** With the model that serves it. */
   let request: ParsedRequest | undefined;
   /** The name that the client sent. */
@@ -192,6 +199,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** Of the stream: when its first token came, and what has been charged since. */
   let firstTokenMs: number | undefined;
   let lastChunkMs = 0;
+  let hasBegun = false;
   let chargedTokens = 0;
   let chargedMs = 0;
   let stalled = false;
@@ -330,6 +338,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   const refuse = (error: ApiError, nowMs: number): void => {
     status = error.status;
     end('refused', refusals.reasonOf(error), undefined, nowMs);
+    holding?.gone();
     // After the end: what the request had reserved is back, and the headers say so.
     edge.respond(errorResponse(route, error, limitHeaders(nowMs)));
   };
@@ -592,6 +601,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         tenant: config.name,
         pool,
         lane: lane.name,
+        bytes: bodyBytes,
         cost: costNow(predictedPrompt, predictedCached, predictedOutput),
         demand: {
           // An input of an embeddings request is computed in one step, and holds no place after it.
@@ -673,6 +683,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
       return;
     }
+    const bytes = head.contentLength ?? maxBodyBytes;
+    const { name, limits } = known.config;
+    const held = context.holdings.take(name, bytes, holdingLimitsOf(limits, context.config()));
+    if (typeof held === 'string') {
+      refuse(refusals.holdingRefusal(held, context.dispatcher.retryAfterMs()), nowMs);
+      return;
+    }
+    holding = held;
+    uploadUntilMs = nowMs + uploadMs(context.config().envoy, bytes);
     state = 'accepted';
     edge.passHeaders();
   };
@@ -723,6 +742,13 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
     body(bytes, nowMs) {
       if (state !== 'accepted' || tenant === undefined) return;
+      bodyBytes = bytes.length;
+      holding?.arrived(bodyBytes);
+      const { maxBodyBytes } = context.config().envoy;
+      if (bodyBytes > maxBodyBytes) {
+        refuse(bodyTooLarge(maxBodyBytes), nowMs);
+        return;
+      }
       const parsed = parseRequest(route as EngineRoute, bytes, context.config().fields);
       if (parsed.kind === 'bad') {
         refuse(parsed.error, nowMs);
@@ -735,6 +761,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
     responseHeaders(head, nowMs) {
       status = head.status;
+      holding?.bodyGone();
       if (state === 'ended' || tenant === undefined) {
         edge.passResponseHeaders('none', []);
         return;
@@ -779,6 +806,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       // The meter also cuts: it goes on after the end, until the last byte.
       edge.passChunk(meter?.push(bytes, endOfStream, nowMs));
       lastChunkMs = nowMs;
+      hasBegun ||= bytes.length > 0;
       if (state === 'answering') {
         chargeStream(nowMs);
         watched?.chunk(bytes.length, meter?.tokens() ?? 0, nowMs);
@@ -789,10 +817,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     responseComplete: complete,
 
     tick(nowMs) {
+      if (state === 'accepted' && nowMs > uploadUntilMs) refuse(refusals.uploadTooSlow(), nowMs);
       if (state === 'released' || (state === 'answering' && firstTokenMs === undefined)) timeTrial(nowMs);
-      if (state !== 'answering' || stalled || firstTokenMs === undefined) return;
+      if (state !== 'answering' || stalled) return;
       if (release === undefined || request === undefined || lane === undefined) return;
       if (nowMs - lastChunkMs < lane.stalledAfterMs) return;
+      if (!request.stream && hasBegun) {
+        // An answer in one piece is computed when it begins: what is missing is what its client has not read.
+        stalled = true;
+        release.free(nowMs);
+        return;
+      }
+      if (firstTokenMs === undefined) return;
       const seen = meter?.tokens() ?? 0;
       const most =
         request.maxOutputTokens === undefined
@@ -807,6 +843,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     },
 
     streamEnded(nowMs) {
+      holding?.gone();
       if (state === 'ended') return;
       if (state === 'answering') {
         // Whoever broke it off: it is not seen here.

@@ -40,6 +40,8 @@ export interface Limits {
   readonly maxOutputs: number;
   /** Most requests waiting in the queue. */
   readonly maxQueued: number;
+  /** Most bytes of request bodies that are held for the tenant; never below the largest body. Absent: unlimited. */
+  readonly maxHeldBytes?: number;
 }
 
 export interface TenantConfig {
@@ -247,6 +249,13 @@ export interface Config {
     /** Pool that serves requests which the service did not route. */
     readonly fallbackPool: string;
     readonly maxBodyBytes: number;
+    /** High watermark of each buffer between Envoy and a client or an engine. */
+    readonly connectionBufferBytes: number;
+    readonly maxHeapBytes: number;
+    /** Of clients. */
+    readonly maxConnections: number;
+    readonly idleTimeoutMs: number;
+    readonly uploads: { readonly minBytesPerSecond: number; readonly graceMs: number };
   };
   readonly service: {
     readonly address: ServiceAddress;
@@ -259,6 +268,8 @@ export interface Config {
     readonly maxWaitMs: number;
     /** Most requests waiting in one pool's queue, all tenants together. */
     readonly maxQueued: number;
+    /** Most bytes of request bodies waiting in all pools' queues. Absent: unlimited. */
+    readonly maxQueuedBytes?: number;
     /** Deficit round robin quantum of a tenant with weight 1, in weighted tokens. */
     readonly quantumTokens: number;
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */

@@ -7,6 +7,7 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import { Holdings } from '../../src/admission/holdings.ts';
 import {
   type Choosing,
   createRequestLife,
@@ -113,6 +114,11 @@ export function createWorld(options: WorldOptions = {}): World {
       failureMode: 'open',
       fallbackPool: 'main',
       maxBodyBytes: 1_000_000,
+      connectionBufferBytes: 65_536,
+      maxHeapBytes: 268_435_456,
+      maxConnections: 1_000,
+      idleTimeoutMs: 60_000,
+      uploads: { minBytesPerSecond: 16_384, graceMs: 10_000 },
     },
     service: {
       address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
@@ -208,6 +214,7 @@ export function createWorld(options: WorldOptions = {}): World {
     rollouts,
     dispatcher,
     predictor: createPredictor(),
+    holdings: new Holdings(),
     occupancy,
     helpOf: () => options.help ?? NO_HELP,
     ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
