@@ -24,7 +24,7 @@ const served = others.filter((status) => status === 200).length;
 console.log(`\nmeasured / computed: ${(measured / computed).toFixed(2)}`);
 console.log(`the other tenant: ${served} of ${others.length} requests served`);
 const still = overloaded.filter((status) => status === 200).length;
-console.log(`... while ended answers fill Envoy’s heap besides: ${still} of ${overloaded.length}`);
+console.log(`... with ended answers besides: ${still} of ${overloaded.length}`);
 
 const claims: readonly (readonly [string, boolean])[] = [
   ['measured is no more than computed', measured <= computed],

@@ -34,7 +34,7 @@ export interface Held {
   readonly refused: { readonly open: readonly number[]; readonly bytes: readonly number[] };
   /** Answers to the other tenant, one after the other. */
   readonly others: readonly number[];
-  /** The same while more than the heap was asked for. */
+  /** The same with ended answers besides. */
   readonly overloaded: readonly number[];
 }
 
