@@ -7,6 +7,7 @@ import { errorResponse } from './admission/answers.ts';
 import { BodyQueue } from './admission/body-queue.ts';
 import type { Edge } from './admission/edge.ts';
 import { explainRequest, questionOf } from './admission/explain.ts';
+import { Holdings } from './admission/holdings.ts';
 import { Quarantine } from './admission/quarantine.ts';
 import { noEndpointReady } from './admission/refusals.ts';
 import { type Choosing, createRequestLife } from './admission/request-life.ts';
@@ -391,6 +392,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onBug: (error) => tell({ kind: 'stream-failed', detail: textOf(error) }),
     }),
     occupancy,
+    holdings: new Holdings(),
     paces,
     quarantine,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,

@@ -9,6 +9,7 @@ import type { Dispatcher, Offer, QueueReport } from '../queue/dispatcher.ts';
 import type { Rollouts } from '../route/change/rollouts.ts';
 import { explainText } from '../route/choice/explain.ts';
 import type { DirectResponse, Edge } from './edge.ts';
+import { Holdings } from './holdings.ts';
 import { createRequestLife, type LifeContext } from './request-life.ts';
 
 export interface Question {
@@ -127,6 +128,7 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
       },
     },
     occupancy: createOccupancy(),
+    holdings: new Holdings(),
     record: () => undefined,
   };
   const edge: Edge = {

@@ -44,6 +44,26 @@ export const headersTooLarge = (): ApiError => ({
   code: 'headers_too_large',
 });
 
+/** Before the body is uploaded. */
+export const holdingRefusal = (reason: 'too-many-open' | 'too-many-bytes', retryAfterMs: number): ApiError =>
+  reason === 'too-many-open'
+    ? queueFull('tenant', retryAfterMs)
+    : {
+        status: 429,
+        message:
+          'The bodies of your requests that are uploaded, wait or run are too large together. Send fewer at once, with a content-length, or try again later.',
+        type: 'requests',
+        code: 'too_many_bytes_held',
+        retryAfterMs,
+      };
+
+export const uploadTooSlow = (): ApiError => ({
+  status: 408,
+  message: 'The request body came too slowly. Please try again.',
+  type: 'invalid_request_error',
+  code: 'request_timeout',
+});
+
 export const emptyBody = (): ApiError => invalidRequest('The request has no body. Send a JSON object.');
 
 /** No endpoint of a pool has said yet which models it serves. */

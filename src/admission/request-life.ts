@@ -11,6 +11,7 @@
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
 import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
+import { uploadMs } from '../config/memory-bound.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { costOf } from '../domain/cost.ts';
@@ -62,6 +63,7 @@ import { AT_ONCE_BYTES, type BodyQueue, type BodyReading } from './body-queue.ts
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import { isJsonType } from './content-type.ts';
 import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import { type Holding, type Holdings, holdingLimitsOf } from './holdings.ts';
 import type { Quarantine, Ride } from './quarantine.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
@@ -75,6 +77,7 @@ export interface LifeContext {
   readonly predictor: Predictor;
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;
+  readonly holdings: Holdings;
   readonly occupancy: Occupancy;
   /** How fast endpoints write. */
   readonly paces: Paces;
@@ -182,6 +185,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let requestId = '';
   let route: RouteName | undefined;
   let tenant: Tenant | undefined;
+  let holding: Holding | undefined;
+  /** When the body must be there. */
+  let uploadUntilMs = 0;
+  let bodyBytes = 0;
   /** With the model that serves it. */
   let request: ParsedRequest | undefined;
   /** The name that the client sent. */
@@ -222,6 +229,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** Of the stream: when its first token came, and what has been charged since. */
   let firstTokenMs: number | undefined;
   let lastChunkMs = 0;
+  let hasBegun = false;
   let chargedTokens = 0;
   let chargedMs = 0;
   let chargedBytes = 0;
@@ -411,6 +419,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const error = isForDeaths ? refusals.limitedByDeaths(refusal) : refusal;
     status = error.status;
     end('refused', refusals.reasonOf(error), undefined, nowMs);
+    holding?.gone();
     // After the end: what the request had reserved is back, and the headers say so.
     edge.respond(errorResponse(route, error, limitHeaders(nowMs)));
   };
@@ -680,6 +689,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
         tenant: config.name,
         pool,
         lane: lane.name,
+        bytes: bodyBytes,
         cost: costNow(predictedPrompt, predictedCached, predictedOutput),
         demand: {
           // An input of an embeddings request is computed in one step, and holds no place after it.
@@ -787,6 +797,15 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       refuse(queueFull('tenant', context.dispatcher.retryAfterMs()), nowMs);
       return;
     }
+    const bytes = head.contentLength ?? maxBodyBytes;
+    const { name, limits } = known.config;
+    const held = context.holdings.take(name, bytes, holdingLimitsOf(limits, context.config()));
+    if (typeof held === 'string') {
+      refuse(refusals.holdingRefusal(held, context.dispatcher.retryAfterMs()), nowMs);
+      return;
+    }
+    holding = held;
+    uploadUntilMs = nowMs + uploadMs(context.config().envoy, bytes);
     state = 'accepted';
     edge.passHeaders();
   };
@@ -842,6 +861,13 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     body(bytes, nowMs) {
       if (state !== 'accepted' || tenant === undefined) return;
       const config = context.config();
+      bodyBytes = bytes.length;
+      holding?.arrived(bodyBytes);
+      const { maxBodyBytes } = config.envoy;
+      if (bodyBytes > maxBodyBytes) {
+        refuse(bodyTooLarge(maxBodyBytes), nowMs);
+        return;
+      }
       const names = namesOf(config.fields);
       if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
         bodyRead(readJson(bytes, names), config, tenant, nowMs);
@@ -858,6 +884,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
     responseHeaders(head, nowMs) {
       status = head.status;
+      holding?.bodyGone();
       if (state === 'ended' || tenant === undefined) {
         edge.passResponseHeaders('none', []);
         return;
@@ -914,6 +941,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       // The meter also cuts: it goes on after the end, until the last byte.
       edge.passChunk(meter?.push(bytes, endOfStream, nowMs));
       lastChunkMs = nowMs;
+      hasBegun ||= bytes.length > 0;
       if (state === 'answering') {
         chargeStream(nowMs);
         watched?.chunk(bytes.length, meter?.tokens() ?? 0, nowMs);
@@ -924,10 +952,18 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     responseComplete: complete,
 
     tick(nowMs) {
+      if (state === 'accepted' && nowMs > uploadUntilMs) refuse(refusals.uploadTooSlow(), nowMs);
       if (state === 'released' || (state === 'answering' && firstTokenMs === undefined)) timeTrial(nowMs);
-      if (state !== 'answering' || stalled || firstTokenMs === undefined) return;
+      if (state !== 'answering' || stalled) return;
       if (release === undefined || request === undefined || lane === undefined) return;
       if (nowMs - lastChunkMs < lane.stalledAfterMs) return;
+      if (!request.stream && hasBegun) {
+        // An answer in one piece is computed when it begins: what is missing is what its client has not read.
+        stalled = true;
+        release.free(nowMs);
+        return;
+      }
+      if (firstTokenMs === undefined) return;
       const seen = meter?.tokens() ?? 0;
       const most = mostOutput(outputLimit, predictedOutput, request.outputs);
       const perTokenMs = (lastChunkMs - firstTokenMs) / Math.max(1, seen);
@@ -939,6 +975,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     },
 
     streamEnded(nowMs) {
+      holding?.gone();
       if (state === 'ended') return;
       if (state === 'answering') {
         // Whoever broke it off: it is not seen here.

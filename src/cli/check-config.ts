@@ -1,6 +1,9 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
+import { memoryBoundOf } from '../config/memory-bound.ts';
 import { print, printError } from './terminal.ts';
+
+const inMiB = (bytes: number): string => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
 
 const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
 
@@ -9,7 +12,8 @@ export function checkConfigCommand(): Command {
   return new Command('check-config')
     .description('Check a configuration, with the environment variables and key files that it names.')
     .argument('<file>', 'configuration (YAML)')
-    .action((file: string) => {
+    .option('--memory', 'say how much memory one tenant can take')
+    .action((file: string, options: { readonly memory?: true }) => {
       const loaded = loadConfig(file, process.env);
       if (loaded.kind === 'bad') {
         for (const problem of loaded.problems) printError(problem);
@@ -23,6 +27,11 @@ export function checkConfigCommand(): Command {
       const asked = discovering === 0 ? '' : ` (${count(discovering, 'pool')} will be asked for more)`;
       print(
         `OK: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
+      );
+      if (options.memory !== true) return;
+      const { tenant, envoy, fairlane } = memoryBoundOf(loaded.config);
+      print(
+        `Memory: tenant ${tenant} alone can fill Envoy to ${inMiB(envoy)} and Fairlane to ${inMiB(fairlane)}; Envoy sheds at a heap of ${inMiB(loaded.config.envoy.maxHeapBytes)}`,
       );
     });
 }

@@ -14,11 +14,13 @@ import {
   type ShadowConfig,
   type TenantConfig,
 } from './config.ts';
+import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema.ts';
 import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
+const DEFAULT_MAX_HELD_BYTES = 48 * 1024 ** 2;
 
 interface Parts {
   /** Used where the configuration names none. */
@@ -59,6 +61,7 @@ export function buildConfig(
       fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !shadowPools.has(name)) ?? '',
       maxBodyBytes: written.envoy.maxBodySize,
       ...(written.envoy.passHeaders !== undefined && { passHeaders: written.envoy.passHeaders }),
+      ...envoyMemoryOf(written.envoy),
     },
     service: {
       address:
@@ -72,6 +75,7 @@ export function buildConfig(
     queue: {
       maxWaitMs: written.queue.maxWait,
       maxQueued: written.queue.maxQueued,
+      maxQueuedBytes: written.queue.maxQueuedSize,
       quantumTokens: written.queue.quantum,
       lanes: lanesOf(written),
     },
@@ -168,15 +172,24 @@ export function buildConfig(
             ...(trustGroup === undefined ? {} : { trustGroup }),
             keys: own,
             models: tenant.models === '*' ? '*' : new Set(tenant.models),
-            limits: merge(tier === undefined ? {} : (written.tiers[tier] ?? {}), tenant.limits),
+            limits: merge(
+              tier === undefined ? {} : (written.tiers[tier] ?? {}),
+              tenant.limits,
+              written.envoy.maxBodySize,
+            ),
           },
         ];
       }),
     ),
     log: written.log,
   };
-  return freeze(config);
+  return freeze(withHeap(config));
 }
+
+const withHeap = (config: Config): Config =>
+  config.envoy.maxHeapBytes > 0
+    ? config
+    : { ...config, envoy: { ...config.envoy, maxHeapBytes: heapFor(config) } };
 
 type WrittenShadow = NonNullable<WrittenConfig['models'][string]['shadow']>;
 
@@ -284,21 +297,37 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
   return owned;
 }
 
+/** @returns without a bound on the heap where none is written: it follows from the rest. */
+const envoyMemoryOf = ({
+  connectionBufferSize,
+  maxHeapSize = 0,
+  maxConnections,
+  idleTimeout,
+  uploads,
+}: WrittenConfig['envoy']) => ({
+  connectionBufferBytes: connectionBufferSize,
+  maxHeapBytes: maxHeapSize,
+  maxConnections,
+  idleTimeoutMs: idleTimeout,
+  uploads: { minBytesPerSecond: uploads.minRate, graceMs: uploads.grace },
+});
+
 type WrittenLimits = WrittenConfig['tiers'][string];
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
-function merge(tier: WrittenLimits, own: WrittenLimits): Limits {
+function merge(tier: WrittenLimits, own: WrittenLimits, maxBodyBytes: number): Limits {
   const {
     weight = 1,
     maxOutputs = DEFAULT_MAX_OUTPUTS,
     maxQueued = DEFAULT_MAX_QUEUED,
+    maxHeldSize = Math.max(DEFAULT_MAX_HELD_BYTES, maxBodyBytes),
     ...rest
   } = { ...tier, ...own };
   const limits: Record<string, number> = {};
   for (const [key, value] of Object.entries(rest)) if (typeof value === 'number') limits[key] = value;
   if (limits['requestsPerMinute'] === undefined) delete limits['requestBurst'];
   if (limits['tokensPerMinute'] === undefined) delete limits['tokenBurst'];
-  return { ...limits, weight, maxOutputs, maxQueued };
+  return { ...limits, weight, maxOutputs, maxQueued, maxHeldBytes: maxHeldSize };
 }
 
 /** Maps and sets keep their methods: their types are what protects them. */

@@ -43,6 +43,8 @@ export interface Limits {
   readonly maxOutputs: number;
   /** Most requests waiting in the queue. */
   readonly maxQueued: number;
+  /** Most bytes of request bodies that are held for the tenant; never below the largest body. Absent: unlimited. */
+  readonly maxHeldBytes?: number;
 }
 
 export interface TenantConfig {
@@ -268,6 +270,13 @@ export interface Config {
     readonly maxBodyBytes: number;
     /** Request headers that engines get besides those that they always get. */
     readonly passHeaders?: readonly string[];
+    /** High watermark of each buffer between Envoy and a client or an engine. */
+    readonly connectionBufferBytes: number;
+    readonly maxHeapBytes: number;
+    /** Of clients. */
+    readonly maxConnections: number;
+    readonly idleTimeoutMs: number;
+    readonly uploads: { readonly minBytesPerSecond: number; readonly graceMs: number };
   };
   readonly service: {
     readonly address: ServiceAddress;
@@ -280,6 +289,8 @@ export interface Config {
     readonly maxWaitMs: number;
     /** Most requests waiting in one pool's queue, all tenants together. */
     readonly maxQueued: number;
+    /** Most bytes of request bodies waiting in all pools' queues. Absent: unlimited. */
+    readonly maxQueuedBytes?: number;
     /** Deficit round robin quantum of a tenant with weight 1, in weighted tokens. */
     readonly quantumTokens: number;
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */

@@ -18,6 +18,7 @@ import {
 } from './checks.ts';
 import { checkChoice, checkChosenEndpoints } from './choice-checks.ts';
 import type { Config } from './config.ts';
+import { checkMemory } from './memory-checks.ts';
 import { createReport, hiding } from './report.ts';
 import { configSchema } from './schema.ts';
 import { SHORT_KEY } from './secrets.ts';
@@ -78,6 +79,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
   checkAddresses(endpoints, check);
+  if (checked.success) checkMemory(checked.data, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
 
   const config = buildConfig(checked.data, {

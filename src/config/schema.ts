@@ -202,6 +202,49 @@ const limits = {
     100_000,
     'Requests waiting in the queue; more are refused with 429, unless a slot is idle at that moment: then up to twice as many wait. Default: 100.',
   ).optional(),
+  maxHeldSize: size(
+    '1KiB',
+    '1024GiB',
+    '48MiB',
+    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`. More are refused with 429 before they are uploaded. At least `envoy.maxBodySize`. Default: `48MiB`, or `envoy.maxBodySize`.',
+  ).optional(),
+};
+
+/** What bounds Envoy's memory, and what those get who are slow. */
+const envoyMemory = {
+  connectionBufferSize: size(
+    '16KiB',
+    '16MiB',
+    '32KiB',
+    'What Envoy reads ahead of an answer for each client and from each engine, and the kernel eight times as much.',
+  ).prefault('32KiB'),
+  maxHeapSize: size(
+    '96MiB',
+    '1024GiB',
+    '224MiB',
+    'Envoy’s heap. Close to it Envoy ends idle connections and resets what holds most, then refuses requests (503) and connections. Default: what one tenant can make it hold.',
+  ).optional(),
+  maxConnections: integer(16, 1_000_000, 'Connections of clients at once; more are closed at once.').prefault(
+    50_000,
+  ),
+  idleTimeout: duration(
+    '1s',
+    '1h',
+    '2m',
+    'A connection without a request is closed after this, and an ended answer of which nothing more is read.',
+  ).prefault('2m'),
+  uploads: section(
+    {
+      minRate: size(
+        '1KiB',
+        '1GiB',
+        '16KiB',
+        'Bytes a second that an upload makes at least, over the whole: slower ones get 408. Without a `content-length` a body counts as `envoy.maxBodySize`.',
+      ).prefault('16KiB'),
+      grace: duration('1s', '10m', '10s', 'Time that an upload has besides.').prefault('10s'),
+    },
+    'Slow uploads.',
+  ).prefault({}),
 };
 
 const PATH = /^\/[\x21-\x7e]{0,255}$/;
@@ -601,6 +644,7 @@ export const configSchema = section(
           'Request headers that engines get besides those that they always get (docs/threat-model.md lists them). What an engine obeys in such a header, it obeys from every tenant. Default: none.',
         ).optional(),
         maxBodySize: size('1KiB', '128MiB', '8MiB', 'Largest request body.').prefault('8MiB'),
+        ...envoyMemory,
       },
       'Envoy, in front.',
     ).prefault({}),
@@ -644,6 +688,12 @@ export const configSchema = section(
           1_000_000,
           'Requests waiting in one pool’s queue, all tenants together.',
         ).prefault(1_000),
+        maxQueuedSize: size(
+          '1KiB',
+          '1024GiB',
+          '256MiB',
+          'Bodies of requests that wait in all pools’ queues, of all tenants; more are refused with 503. At least `envoy.maxBodySize`.',
+        ).prefault('256MiB'),
         quantum: integer(
           1,
           1_000_000,

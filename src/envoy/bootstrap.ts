@@ -6,7 +6,6 @@ import type { Config, ServiceAddress } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import {
   clusterOfPool,
-  MAX_REQUEST_HEADERS,
   METADATA_NAMESPACE,
   POOL_HEADER,
   RESERVED_HEADER_PREFIXES,
@@ -17,19 +16,14 @@ import {
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
-import { duration, type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
+import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
+import { memoryAllocator, OVERLOADED, overloadManagerOf } from './overload.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
 const MAX_MESSAGE_TIMEOUT = '3600s';
-/** Longest upload of a body. */
-const UPLOAD_MS = 300_000;
-/** An engine that answers in one piece says nothing until the last token: that may take this long. */
-const ENGINE_SILENCE_MS = 3_600_000;
-/** Room for the headers that filters add to those of a request. */
-const HEADERS_OF_OURS = 32;
-const KB_OF_OURS = 16;
 /**
  * As many as reach every endpoint of the largest pool, within these: each one of an overloaded pool is more load. What an engine
  * may have begun is tried once more at most (attempts.ts).
@@ -131,11 +125,13 @@ export function routesOf(config: Config): readonly JsonMap[] {
           ...(method === 'POST' && { request_mirror_policies: [copies] }),
         },
         request_headers_to_remove: [TENANT_HEADER],
+        request_body_buffer_limit: bodyBuffer(config),
       },
       {
         match: match([]),
         route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
         request_headers_to_remove: [TENANT_HEADER],
+        request_body_buffer_limit: bodyBuffer(config),
       },
     ];
   });
@@ -162,10 +158,13 @@ interface LocalReply {
   readonly anthropic: string;
   readonly message: string;
   readonly retryAfterS?: number;
+  /** Of Envoy's answers with this status, those with these details. */
+  readonly details?: string;
 }
 
 /** What Envoy says itself, in the words of the API. */
 const LOCAL_REPLIES: readonly LocalReply[] = [
+  OVERLOADED,
   {
     status: 400,
     type: 'invalid_request_error',
@@ -272,7 +271,10 @@ function localReplies(): JsonMap {
           name: 'envoy.access_loggers.extension_filters.cel',
           typed_config: {
             ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
-            expression: `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`,
+            expression:
+              reply.details === undefined
+                ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
+                : `response.code_details == '${reply.details}'`,
           },
         },
       },
@@ -341,7 +343,7 @@ function listenerOf(config: Config): JsonMap {
   return {
     name: 'fairlane',
     address: socketAddress(config.listen),
-    per_connection_buffer_limit_bytes: config.envoy.maxBodyBytes,
+    ...listenerBuffers(config),
     filter_chains: [
       {
         filters: [
@@ -356,17 +358,7 @@ function listenerOf(config: Config): JsonMap {
               merge_slashes: true,
               path_with_escaped_slashes_action: 'REJECT_REQUEST',
               server_header_transformation: 'PASS_THROUGH',
-              request_headers_timeout: '30s',
-              // Envoy counts until the request has left it: the wait in the queue is part of it.
-              request_timeout: duration(config.queue.maxWaitMs + UPLOAD_MS),
-              stream_idle_timeout: duration(config.queue.maxWaitMs + ENGINE_SILENCE_MS),
-              http2_protocol_options: { max_concurrent_streams: 1_000 },
-              common_http_protocol_options: {
-                max_headers_count: MAX_REQUEST_HEADERS.count + HEADERS_OF_OURS,
-                // Names that servers of some kinds take for others: `x_y` for `x-y`.
-                headers_with_underscores_action: 'DROP_HEADER',
-              },
-              max_request_headers_kb: MAX_REQUEST_HEADERS.bytes / 1_024 + KB_OF_OURS,
+              ...clientLimits(config),
               local_reply_config: localReplies(),
               route_config: {
                 name: 'fairlane',
@@ -395,23 +387,13 @@ export function bootstrapOf(config: Config): JsonMap {
           static_layer: {
             // Otherwise a reset ends every stream, and Node.js closes a connection that resets too often.
             'envoy.reloadable_features.ext_proc_graceful_grpc_close': true,
+            ...clientRuntime,
           },
         },
       ],
     },
-    overload_manager: {
-      resource_monitors: [
-        {
-          name: 'envoy.resource_monitors.global_downstream_max_connections',
-          typed_config: {
-            ...type(
-              'envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig',
-            ),
-            max_active_downstream_connections: 50_000,
-          },
-        },
-      ],
-    },
+    overload_manager: overloadManagerOf(config),
+    memory_allocator_manager: memoryAllocator,
     dynamic_resources: {
       cds_config: {
         path_config_source: { path: `${config.envoy.directory}/${CLUSTERS_FILE}` },

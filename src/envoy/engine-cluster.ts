@@ -2,6 +2,7 @@
 import type { Config } from '../config/config.ts';
 import { clusterOfPool } from '../domain/names.ts';
 import { ANSWER_HEADERS_TO_CLIENTS, REQUEST_HEADERS_TO_ENGINES } from '../openai/engine-headers.ts';
+import { connectionBuffer, kernelBuffer } from './downstream.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { anyHeaderBut } from './names-pattern.ts';
 
@@ -68,6 +69,7 @@ export const engineProtocol = (
 export const enginesOf = (config: Config, pool: string): JsonMap => ({
   type: 'EDS',
   connect_timeout: '2s',
+  per_connection_buffer_limit_bytes: connectionBuffer(config),
   // A host that is gone without a word is noticed in seconds: while it should answer, and while it should take a request.
   upstream_connection_options: {
     tcp_keepalive: { keepalive_probes: 3, keepalive_time: 3, keepalive_interval: 1 },
@@ -79,6 +81,13 @@ export const enginesOf = (config: Config, pool: string): JsonMap => ({
         level: 6,
         name: 18,
         int_value: UNACKNOWLEDGED_MS,
+        state: 'STATE_PREBIND',
+      },
+      {
+        description: 'SO_RCVBUF of Linux: what an engine may send ahead',
+        level: 1,
+        name: 8,
+        int_value: kernelBuffer(config),
         state: 'STATE_PREBIND',
       },
     ],

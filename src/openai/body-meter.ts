@@ -5,9 +5,9 @@ import { type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.t
 import { isObject, type Usage, usageOf } from './usage.ts';
 
 /** A body up to this size is parsed whole. */
-const WHOLE_BYTES = 256 * 1024;
+const WHOLE_BYTES = 32 * 1024;
 /** Of a larger one its two ends are searched for usage. */
-const END_BYTES = 64 * 1024;
+const END_BYTES = 16 * 1024;
 /** Longest text of a usage object. */
 const USAGE_BYTES = 4096;
 

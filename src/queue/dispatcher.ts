@@ -35,6 +35,7 @@ import { createParking, type Parked, type Parking } from './parking.ts';
 export interface QueueSettings {
   readonly maxWaitMs: number;
   readonly maxQueued: number;
+  readonly maxQueuedBytes?: number;
   readonly quantumTokens: number;
   /** By name. At least one. */
   readonly lanes: ReadonlyMap<string, LaneConfig>;
@@ -83,6 +84,8 @@ interface Waiting {
   readonly lane: string;
   /** Predicted weighted tokens. */
   readonly cost: number;
+  /** Of its body; absent: none are counted. */
+  readonly bytes?: number;
   readonly demand: Demand;
   onRelease(release: Release, nowMs: number): void;
   /**
@@ -121,7 +124,10 @@ export interface QueueReport {
 export interface Dispatcher {
   offer(waiting: Waiting, nowMs: number): Offer;
   /** What would become of it now. Changes nothing. Undefined: there is no such pool. */
-  explain(waiting: Pick<Waiting, 'tenant' | 'pool' | 'demand'>, nowMs: number): QueueReport | undefined;
+  explain(
+    waiting: Pick<Waiting, 'tenant' | 'pool' | 'demand' | 'bytes'>,
+    nowMs: number,
+  ): QueueReport | undefined;
   /** Whether an endpoint of the pool may serve it at all, now or after a wait. */
   canServe(pool: string, within: Demand['within']): boolean;
   /** Releases what can go; call it when an endpoint returned, a window grew or the configuration changed. */
@@ -239,6 +245,8 @@ export function createDispatcher(
   /** Requests, in all pools. */
   const inFlight = new Map<string, number>();
   let arrivals = 0;
+  /** In all pools. */
+  let queuedBytes = 0;
 
   const makeLanes = (): readonly Lane[] =>
     [...settings.lanes.values()].map((config) => ({
@@ -323,11 +331,13 @@ export function createDispatcher(
   const queueRefusal = (
     pool: Pool,
     tenant: string,
+    bytes: number,
     nowMs: number,
     place = placeFor(pool, tenant, nowMs),
   ): 'tenant-queue-full' | 'queue-full' | undefined => {
     if (place === 'none') return 'tenant-queue-full';
-    return pool.queued.size >= settings.maxQueued ? 'queue-full' : undefined;
+    const { maxQueued, maxQueuedBytes = Number.POSITIVE_INFINITY } = settings;
+    return pool.queued.size >= maxQueued || queuedBytes + bytes > maxQueuedBytes ? 'queue-full' : undefined;
   };
 
   const refreshEligibility = (tenant: string, nowMs: number): void => {
@@ -340,7 +350,8 @@ export function createDispatcher(
   const leaveQueue = (pool: Pool, request: QueuedRequest): boolean => {
     if (!pool.queued.delete(request)) return false;
     pool.extra.delete(request);
-    const { tenant, demand } = request.waiting;
+    const { tenant, demand, bytes = 0 } = request.waiting;
+    queuedBytes -= bytes;
     const presence = presenceOf(pool, tenant);
     if (demand.adapter !== undefined) leaveAdapter(pool, demand.adapter, request);
     presence.queued -= 1;
@@ -645,7 +656,7 @@ export function createDispatcher(
       if (pool === undefined || !pool.endpoints.canServe(waiting.demand.within)) {
         return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: MIN_RETRY_AFTER_MS };
       }
-      const { tenant, demand } = waiting;
+      const { tenant, demand, bytes = 0 } = waiting;
       const brokenMs = pool.endpoints.brokenMs(demand, tenant, nowMs);
       if (brokenMs !== undefined) {
         return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: withinRetry(brokenMs) };
@@ -675,7 +686,7 @@ export function createDispatcher(
         }
       }
       const place = placeFor(pool, tenant, nowMs);
-      const refusal = queueRefusal(pool, tenant, nowMs, place);
+      const refusal = queueRefusal(pool, tenant, bytes, nowMs, place);
       const { adapter } = demand;
       if (refusal !== undefined) {
         forgetIfAbsent(pool, tenant, presence);
@@ -692,6 +703,7 @@ export function createDispatcher(
         arrival: arrivals,
       };
       pool.queued.add(request);
+      queuedBytes += bytes;
       presence.queued += 1;
       if (quiet) presence.quietQueued += 1;
       if (adapter !== undefined) pool.adapters.set(adapter, (pool.adapters.get(adapter) ?? 0) + 1);
@@ -705,7 +717,7 @@ export function createDispatcher(
       if (atCap(tenant, nowMs)) capsOf(tenant)?.moved(tenant, nowMs);
       return { kind: 'queued', ticket: { cancel: () => leaveQueue(pool, request) } };
     },
-    explain({ tenant, pool: name, demand }, nowMs) {
+    explain({ tenant, pool: name, demand, bytes = 0 }, nowMs) {
       const pool = pools.get(name);
       if (pool === undefined) return undefined;
       const { share, endpoints, queued } = pool;
@@ -723,7 +735,7 @@ export function createDispatcher(
         !endpoints.canServe(demand.within) ||
         endpoints.brokenMs(demand, tenant, nowMs) !== undefined ||
         endpoints.lacksAdapter(demand);
-      const refusal = cannot ? 'no-endpoint' : goes ? undefined : queueRefusal(pool, tenant, nowMs);
+      const refusal = cannot ? 'no-endpoint' : goes ? undefined : queueRefusal(pool, tenant, bytes, nowMs);
       return {
         ...(refusal !== undefined && { refusal }),
         quiet,

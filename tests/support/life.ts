@@ -8,6 +8,7 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import { Holdings } from '../../src/admission/holdings.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import {
   type Choosing,
@@ -116,6 +117,11 @@ export function createWorld(options: WorldOptions = {}): World {
       failureMode: 'open',
       fallbackPool: 'main',
       maxBodyBytes: 1_000_000,
+      connectionBufferBytes: 65_536,
+      maxHeapBytes: 268_435_456,
+      maxConnections: 1_000,
+      idleTimeoutMs: 60_000,
+      uploads: { minBytesPerSecond: 16_384, graceMs: 10_000 },
     },
     service: {
       address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
@@ -212,6 +218,7 @@ export function createWorld(options: WorldOptions = {}): World {
     rollouts,
     dispatcher,
     predictor: createPredictor(),
+    holdings: new Holdings(),
     occupancy,
     paces: new Paces(),
     quarantine: new Quarantine(() => undefined),

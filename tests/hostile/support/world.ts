@@ -2,7 +2,7 @@
  * What a hostile tenant meets: recording engines, one service as a process of its own, and two Envoys in front of it, one that
  * fails open and one that fails closed. The service can be stopped (it hangs) and killed.
  */
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -146,6 +146,7 @@ export async function startWorld({
 
   const startOne = async (mode: FailureMode): Promise<RunningEnvoy> => {
     const config = load(paths[mode]);
+    mkdirSync(join(directory, `envoy-${mode}`), { recursive: true, mode: 0o700 });
     const bootstrap = JSON.parse(JSON.stringify(bootstrapOf(config))) as Draft;
     bootstrap['static_resources'].clusters.push({
       name: FOREIGN_CLUSTER,
@@ -171,7 +172,8 @@ export async function startWorld({
     return startEnvoy({
       envoy: await envoyForTests(),
       bootstrap,
-      directory,
+      // Its own: an Envoy's listeners are in a file there.
+      directory: join(directory, `envoy-${mode}`),
       admin: config.envoy.admin,
       concurrency: 1,
       onLog: (line) => {

@@ -798,6 +798,7 @@ describe('a model with a canary', () => {
     const { life, said } = run(world, {}, session(id));
     life.responseHeaders(answer(), 1);
     life.responseChunk(usage(1, 1), true, 2);
+    life.streamEnded(2);
     return sent(said).json['model'];
   };
 
@@ -830,6 +831,7 @@ describe('a model with a canary', () => {
       const nowMs = i * 1_000;
       const { life, said } = run(world, fields, session(`s${i}`), nowMs);
       finish(life, sent(said).json['model'] === 'secret', nowMs);
+      life.streamEnded(nowMs + 999);
     }
     return world.rollouts.list()[0]?.rolledBack?.gate;
   };

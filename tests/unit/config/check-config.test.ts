@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { checkConfigCommand } from '../../../src/cli/check-config.ts';
 
-async function run(file: string): Promise<{ out: string; err: string; code: unknown }> {
+async function run(...args: string[]): Promise<{ out: string; err: string; code: unknown }> {
   const lines = { log: [] as string[], error: [] as string[] };
   vi.spyOn(console, 'log').mockImplementation((line: string) => void lines.log.push(line));
   vi.spyOn(console, 'error').mockImplementation((line: string) => void lines.error.push(line));
-  await checkConfigCommand().parseAsync([file], { from: 'user' });
+  await checkConfigCommand().parseAsync(args, { from: 'user' });
   const code = process.exitCode;
   process.exitCode = undefined;
   return { out: lines.log.join('\n'), err: lines.error.join('\n'), code };
@@ -23,6 +23,15 @@ describe('check-config', () => {
     const { out, code } = await run('examples/existing-vllm.yaml');
     expect(out).toBe('OK: 2 tenants, 1 pool with 1 endpoint, 0 models (1 pool will be asked for more)');
     expect(code).toBeUndefined();
+  });
+
+  it('says how much memory one tenant can take', async () => {
+    vi.stubEnv('ALICE_KEY', 'example-of-alice');
+    vi.stubEnv('BOB_KEY', 'example-of-bob');
+    const { out } = await run('examples/existing-vllm.yaml', '--memory');
+    expect(out).toContain(
+      '\nMemory: tenant alice alone can fill Envoy to 282 MiB and Fairlane to 208 MiB; Envoy sheds at a heap of 224 MiB',
+    );
   });
 
   it('says every problem and fails', async () => {

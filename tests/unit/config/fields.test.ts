@@ -142,6 +142,11 @@ describe('defaults', () => {
         failureMode: 'open',
         fallbackPool: 'main',
         maxBodyBytes: 8 * 1024 * 1024,
+        connectionBufferBytes: 32 * 1024,
+        maxHeapBytes: 224 * 1024 * 1024,
+        maxConnections: 50_000,
+        idleTimeoutMs: 120_000,
+        uploads: { minBytesPerSecond: 16 * 1024, graceMs: 10_000 },
       },
       service: {
         address: { kind: 'unix', path: '/run/user/1/fairlane/ext-proc.sock' },
@@ -151,6 +156,7 @@ describe('defaults', () => {
       queue: {
         maxWaitMs: 30_000,
         maxQueued: 1_000,
+        maxQueuedBytes: 256 * 1024 * 1024,
         quantumTokens: 64,
         lanes: new Map([
           ['default', { name: 'default', share: 1, order: 'fcfs', maxAgeMs: 10_000, stalledAfterMs: 10_000 }],
@@ -202,7 +208,7 @@ describe('defaults', () => {
             name: 'alice',
             keys: ['key-of-alice'],
             models: '*',
-            limits: { weight: 1, maxOutputs: 16, maxQueued: 100 },
+            limits: { weight: 1, maxOutputs: 16, maxQueued: 100, maxHeldBytes: 48 * 1024 * 1024 },
           },
         ],
       ]),
@@ -236,13 +242,15 @@ describe('limits', () => {
         maxContext: 1_000,
         maxOutputs: 2,
         maxQueued: 0,
+        maxHeldBytes: 16 * 1024 * 1024,
       },
     });
   });
 
   it('of the tier stay where the tenant has none', () => {
     const { limits } = configOf(put(full(), 'tenants.alice.limits', undefined)).tenants.get('alice') ?? {};
-    expect(limits).toEqual(full().tiers.gold);
+    const { maxHeldSize: _, ...written } = full().tiers.gold;
+    expect(limits).toEqual({ ...written, maxHeldBytes: 32 * 1024 * 1024 });
   });
 });
 

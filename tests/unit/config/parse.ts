@@ -22,9 +22,14 @@ export const full = () => ({
     fallbackPool: 'small',
     maxBodySize: '64KiB',
     passHeaders: ['x-ours'],
+    connectionBufferSize: '64KiB',
+    maxHeapSize: '1GiB',
+    maxConnections: 100,
+    idleTimeout: '30s',
+    uploads: { minRate: '8KiB', grace: '5s' },
   },
   service: { address: '127.0.0.1:9000', metrics: 'localhost:9465', drainTimeout: '1m', zone: 'eu-1' },
-  queue: { maxWait: '200ms', maxQueued: 7, quantum: 64 },
+  queue: { maxWait: '200ms', maxQueued: 7, maxQueuedSize: '16MiB', quantum: 64 },
   pools: {
     main: {
       endpoints: ['http://10.0.0.1:8000', 'http://[fd00::1]:8000'],
@@ -107,6 +112,7 @@ export const full = () => ({
       maxContext: 32_768,
       maxOutputs: 4,
       maxQueued: 9,
+      maxHeldSize: '32MiB',
     },
   },
   tenants: {
@@ -125,6 +131,7 @@ export const full = () => ({
         maxContext: 1_000,
         maxOutputs: 2,
         maxQueued: 0,
+        maxHeldSize: '16MiB',
       },
     },
   },

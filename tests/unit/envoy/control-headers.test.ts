@@ -77,6 +77,8 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   ':path': WHO.client,
   'x-fairlane-tenant': WHO.envoy,
   'x-fairlane-': WHO.envoy,
+  // Of an attempt, between two filters towards the engine (attempts.ts).
+  'x-fairlane-sent': WHO.envoy,
   'x-envoy-': WHO.envoy,
   Authorization: WHO.credential,
   'x-api-key': WHO.credential,
@@ -99,6 +101,10 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
     'none: dynamic metadata, which only the service sets',
   'envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest': 'none',
   'envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig': 'none',
+  'envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig': 'none',
+  'envoy.config.overload.v3.ScaleTimersOverloadActionConfig': 'none',
+  'envoy.extensions.filters.http.lua.v3.Lua':
+    'x-fairlane-sent, which the filter before it sets for each attempt, and :path for the shape of an error',
   'envoy.config.cluster.v3.Cluster': 'none',
   'envoy.config.endpoint.v3.ClusterLoadAssignment': 'none',
   'envoy.config.core.v3.TypedExtensionConfig': 'none',

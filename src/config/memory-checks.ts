@@ -1,0 +1,24 @@
+/** Bounds on memory that leave room for one request of the largest size. */
+import { at, type Check, entriesAt } from './checks.ts';
+import type { WrittenConfig } from './schema.ts';
+import { sizeBytes } from './values.ts';
+import type { Path } from './yaml-source.ts';
+
+export function checkMemory(written: WrittenConfig, { root, report }: Check): void {
+  const { maxBodySize } = written.envoy;
+  const atLeast = (path: Path, found: unknown): void => {
+    const bytes = typeof found === 'string' ? sizeBytes(found) : undefined;
+    if (bytes === undefined || bytes >= maxBodySize) return;
+    report.problem(
+      path,
+      `is smaller than envoy.maxBodySize (${maxBodySize} bytes): a request of that size could never pass; raise it, or lower envoy.maxBodySize`,
+    );
+  };
+  atLeast(['queue', 'maxQueuedSize'], at(root, 'queue', 'maxQueuedSize'));
+  for (const [name, tier] of entriesAt(root, 'tiers')) {
+    atLeast(['tiers', name, 'maxHeldSize'], at(tier, 'maxHeldSize'));
+  }
+  for (const [name, tenant] of entriesAt(root, 'tenants')) {
+    atLeast(['tenants', name, 'limits', 'maxHeldSize'], at(tenant, 'limits', 'maxHeldSize'));
+  }
+}

@@ -1,0 +1,214 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Holding, Holdings } from '../../../src/admission/holdings.ts';
+import { chatHead, createWorld } from '../../support/life.ts';
+
+const LIMITS = { maxOpen: 3, maxHeldBytes: 100 };
+
+const taken = (holdings: Holdings, tenant: string, bytes: number, limits = LIMITS): Holding => {
+  const holding = holdings.take(tenant, bytes, limits);
+  if (typeof holding === 'string') throw new Error(holding);
+  return holding;
+};
+
+describe('what a tenant holds', () => {
+  it('is bounded in exchanges, and another tenant’s is its own', () => {
+    const holdings = new Holdings();
+    for (let i = 0; i < 3; i += 1) taken(holdings, 'a', 1);
+    expect(holdings.take('a', 1, LIMITS)).toBe('too-many-open');
+    taken(holdings, 'b', 1);
+  });
+
+  it('is bounded in bytes: as said before the body is there, as long as it is afterwards, none once it is gone', () => {
+    const holdings = new Holdings();
+    const first = taken(holdings, 'a', 80);
+    expect(holdings.take('a', 21, LIMITS)).toBe('too-many-bytes');
+    first.arrived(50);
+    const second = taken(holdings, 'a', 50);
+    expect(holdings.take('a', 1, LIMITS)).toBe('too-many-bytes');
+    first.bodyGone();
+    expect(holdings.bytesOf('a')).toBe(50);
+    expect(holdings.openOf('a')).toBe(2);
+    second.gone();
+    first.gone();
+    expect(holdings.openOf('a')).toBe(0);
+  });
+
+  it('is never more than the limits, never less than nothing, and nothing in the end', () => {
+    const step = fc.record({
+      what: fc.constantFrom('take', 'arrived', 'bodyGone', 'gone'),
+      which: fc.nat(9),
+      bytes: fc.nat(120),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const holdings = new Holdings();
+        const open: { holding: Holding; said: number }[] = [];
+        const all: Holding[] = [];
+        for (const { what, which, bytes } of steps) {
+          const one = open[which % Math.max(1, open.length)];
+          if (what === 'take') {
+            const holding = holdings.take('a', bytes, LIMITS);
+            if (typeof holding !== 'string') {
+              open.push({ holding, said: bytes });
+              all.push(holding);
+            }
+          } else if (one !== undefined) {
+            if (what === 'arrived') one.holding.arrived(Math.min(bytes, one.said));
+            else if (what === 'bodyGone') one.holding.bodyGone();
+            else {
+              one.holding.gone();
+              one.holding.gone();
+              open.splice(open.indexOf(one), 1);
+            }
+          }
+          expect(holdings.openOf('a')).toBe(open.length);
+          expect(holdings.openOf('a')).toBeLessThanOrEqual(LIMITS.maxOpen);
+          expect(holdings.bytesOf('a')).toBeGreaterThanOrEqual(0);
+          if (what === 'take') expect(holdings.bytesOf('a')).toBeLessThanOrEqual(LIMITS.maxHeldBytes);
+        }
+        for (const holding of all) holding.gone();
+        expect(holdings.openOf('a')).toBe(0);
+        expect(holdings.bytesOf('a')).toBe(0);
+      }),
+    );
+  });
+});
+
+const body = (fields: object = {}): Buffer =>
+  Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'x' }], ...fields }));
+
+describe('a request', () => {
+  it('counts from its headers: uploads that do not come fill maxConcurrent and maxQueued, and 429 comes before the next one', () => {
+    const world = createWorld({ limits: { maxConcurrent: 2, maxQueued: 1 } });
+    const most = 2 + 1 + 8;
+    const lives = Array.from({ length: most }, () => {
+      const { life, said } = world.open();
+      life.headers(chatHead(), 0);
+      expect(said.at(-1)?.kind).toBe('pass-headers');
+      return life;
+    });
+    const { life, said } = world.open();
+    life.headers(chatHead(), 0);
+    expect(said).toMatchObject([
+      { kind: 'respond', response: { status: 429, details: 'tenant_queue_full' } },
+    ]);
+    expect(said[0]).toHaveProperty('response.headers', expect.arrayContaining([['retry-after', '1']]));
+    lives[0]?.streamEnded(1);
+    const again = world.open();
+    again.life.headers(chatHead(), 1);
+    expect(again.said.at(-1)?.kind).toBe('pass-headers');
+  });
+
+  it('counts as long as it says, or as maxBodySize, until the engine’s answer begins', () => {
+    const world = createWorld({ limits: { maxHeldBytes: 1_500_000 } });
+    const first = world.open();
+    first.life.headers(chatHead(), 0);
+    expect(world.context.holdings.bytesOf('a')).toBe(1_000_000);
+    const second = world.open();
+    second.life.headers(chatHead({ contentLength: 500_001 }), 0);
+    expect(second.said).toMatchObject([
+      { kind: 'respond', response: { status: 429, details: 'too_many_bytes_held' } },
+    ]);
+    first.life.body(body(), 1);
+    expect(world.context.holdings.bytesOf('a')).toBe(body().length);
+    const third = world.open();
+    third.life.headers(chatHead({ contentLength: 500_001 }), 2);
+    expect(third.said.at(-1)?.kind).toBe('pass-headers');
+    first.life.responseHeaders(
+      { status: 200, contentType: 'application/json', contentEncoding: '', upstream: '', endOfStream: false },
+      3,
+    );
+    expect(world.context.holdings.bytesOf('a')).toBe(500_001);
+    expect(world.context.holdings.openOf('a')).toBe(2);
+  });
+
+  it('stays open when its slot is free: an answer in one piece that nobody reads', () => {
+    const world = createWorld({ window: 1 });
+    const first = world.open();
+    first.life.headers(chatHead(), 0);
+    first.life.body(body(), 0);
+    first.life.responseHeaders(
+      { status: 200, contentType: 'application/json', contentEncoding: '', upstream: '', endOfStream: false },
+      1,
+    );
+    first.life.responseChunk(Buffer.from('{"choices":['), false, 2);
+    const next = world.open();
+    next.life.headers(chatHead(), 3);
+    next.life.body(body(), 3);
+    expect(next.said.at(-1)?.kind).toBe('hold');
+    first.life.tick(9_000);
+    expect(next.said.at(-1)?.kind).toBe('hold');
+    first.life.tick(10_100);
+    expect(next.said.at(-1)?.kind).toBe('send-on');
+    expect(world.context.holdings.openOf('a')).toBe(2);
+    first.life.streamEnded(11_000);
+    expect(world.context.holdings.openOf('a')).toBe(1);
+    expect(world.records[0]).toMatchObject({ stalled: true });
+  });
+
+  it.each([
+    ['in the time that its length takes', { contentLength: 163_840 }, 20_000],
+    ['without a length, in the time of the longest', {}, 10_000 + Math.ceil(1_000_000 / 16.384)],
+  ])('must have come %s', (_, head, untilMs) => {
+    const world = createWorld();
+    const { life, said } = world.open();
+    life.headers(chatHead(head), 0);
+    life.tick(untilMs);
+    expect(said.at(-1)?.kind).toBe('pass-headers');
+    life.tick(untilMs + 1);
+    expect(said.at(-1)).toMatchObject({
+      kind: 'respond',
+      response: { status: 408, details: 'request_timeout' },
+    });
+    expect(world.context.holdings.openOf('a')).toBe(0);
+    life.body(body(), untilMs + 2);
+    expect(said.length).toBe(2);
+  });
+
+  it('that is there waits as long as the queue lets it, however late it is', () => {
+    const world = createWorld({ window: 1 });
+    for (let i = 0; i < 2; i += 1) {
+      const { life, said } = world.open();
+      life.headers(chatHead({ contentLength: 100 }), 0);
+      life.body(body(), 1);
+      life.tick(1_000_000);
+      expect(said.at(-1)?.kind).toBe(i === 0 ? 'send-on' : 'hold');
+    }
+  });
+
+  it('of more bytes than maxBodySize is refused, whoever let it through', () => {
+    const world = createWorld();
+    const { life, said } = world.open();
+    life.headers(chatHead(), 0);
+    life.body(Buffer.alloc(1_000_001, ' '), 1);
+    expect(said.at(-1)).toMatchObject({ kind: 'respond', response: { status: 413 } });
+  });
+});
+
+describe('the queue', () => {
+  it('is bounded in bytes, of all tenants and pools: 503', () => {
+    const long = body({ messages: [{ role: 'user', content: 'x'.repeat(1_000) }] });
+    const world = createWorld({
+      window: 1,
+      change: (config) => ({ ...config, queue: { ...config.queue, maxQueuedBytes: 2.5 * long.length } }),
+    });
+    const send = (tenant: string): string | undefined => {
+      const { life, said } = world.open();
+      life.headers(chatHead({ tenant }), 0);
+      life.body(long, 0);
+      const last = said.at(-1);
+      return last?.kind === 'respond' ? `${last.response.status} ${last.response.details}` : last?.kind;
+    };
+    expect(send('a')).toBe('send-on');
+    expect([send('a'), send('b'), send('a'), send('b')]).toEqual([
+      'hold',
+      'hold',
+      '503 queue_full',
+      '503 queue_full',
+    ]);
+    // What expires gives its bytes back.
+    world.dispatcher.tick(1_000);
+    expect(send('a')).toBe('hold');
+  });
+});
