@@ -9,6 +9,7 @@ import type { EngineRoute } from '../../src/domain/routes.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
 import { type JsonDocument, STRIDE } from '../../src/openai/json/document.ts';
 import { readJson } from '../../src/openai/json/reader.ts';
+import { cutMembers, splice } from '../../src/openai/json/splice.ts';
 import { KNOWN_NAMES } from '../../src/openai/names.ts';
 import { namesOf } from '../../src/openai/policy-names.ts';
 import {
@@ -57,6 +58,8 @@ export interface DifferentialResult {
   readonly accepted: number;
   /** Of these: they were requests, and what was understood and sent on was compared too. */
   readonly requests: number;
+  /** Of the accepted ones: orjson read them only when it had more memory than it gives itself. */
+  readonly noRoom: number;
   readonly differences: readonly Difference[];
   /** By reader. */
   readonly versions: Readonly<Record<string, string>>;
@@ -94,6 +97,7 @@ interface Case {
 }
 
 interface PythonAnswer {
+  readonly noRoom: boolean;
   readonly body: Readonly<Record<string, string>>;
   readonly understood?: unknown;
   readonly spliced?: Readonly<Record<string, string>>;
@@ -182,6 +186,8 @@ class Readers {
   private readonly python: Oracle;
   private readonly nlohmann: Oracle | undefined;
   private readonly go: Oracle | undefined;
+  /** Bodies that orjson had no room for. */
+  noRoom = 0;
 
   constructor(all: boolean) {
     this.python = all
@@ -219,6 +225,7 @@ class Readers {
         : this.go?.ask(framed(Buffer.concat([Buffer.from(`${LOOKED_INTO[route].join(',')}\n`), bytes]))),
     ]);
     const answer = JSON.parse(python.toString()) as PythonAnswer;
+    if (answer.noRoom) this.noRoom += 1;
 
     const ours = tokensOf(document);
     const body = { ...answer.body, ...(nlohmann === undefined ? {} : { nlohmann: nlohmann.toString() }) };
@@ -261,21 +268,48 @@ function firstLine(ours: string, theirs: string): readonly [string, string] {
   return [a[place] ?? '', b[place] ?? ''];
 }
 
-/** The same difference in less: pieces are left out as long as it stays. */
+/** The same difference in less: members, then pieces of the text, are left out as long as it stays. */
 async function smaller(readers: Readers, found: Difference, changes: Changes): Promise<Difference> {
   let least = found;
   let tries = 0;
+  const isSame = async (body: Buffer): Promise<boolean> => {
+    const one = body.length === 0 || tries >= MOST_SMALLER ? undefined : caseOf(found.route, body, changes);
+    if (one === undefined) return false;
+    tries += 1;
+    const again = await readers.compare(one);
+    if (again?.reader !== found.reader || again.what !== found.what) return false;
+    least = again;
+    return true;
+  };
+  for (let left = true; left; ) {
+    left = false;
+    for (const body of withoutMembers(least.body)) {
+      left = await isSame(body);
+      if (left) break;
+    }
+  }
   for (let size = Math.ceil(least.body.length / 2); size >= 1; size = size === 1 ? 0 : Math.ceil(size / 2)) {
-    for (let from = 0; from < least.body.length && tries < MOST_SMALLER; ) {
-      const body = Buffer.concat([least.body.subarray(0, from), least.body.subarray(from + size)]);
-      const one = body.length === 0 ? undefined : caseOf(found.route, body, changes);
-      if (one !== undefined) tries += 1;
-      const again = one === undefined ? undefined : await readers.compare(one);
-      if (again?.reader === found.reader && again.what === found.what) least = again;
-      else from += size;
+    for (let from = 0; from < least.body.length; ) {
+      const { body } = least;
+      const shorter = Buffer.concat([body.subarray(0, from), body.subarray(from + size)]);
+      if (!(await isSame(shorter))) from += size;
     }
   }
   return least;
+}
+
+/** Each body that has one member less. */
+function* withoutMembers(body: Buffer): Generator<Buffer> {
+  const reading = readJson(body, NAMES);
+  if (reading.kind === 'bad') return;
+  const { document } = reading;
+  for (let object = 0; object < document.tape.length; object += STRIDE) {
+    if (!document.isObject(object)) continue;
+    const end = document.next(object);
+    for (let key = document.first(object); key < end; key = document.next(key + STRIDE)) {
+      yield Buffer.concat(splice(body, cutMembers(document, object, [key])));
+    }
+  }
 }
 
 export async function run(options: DifferentialOptions = {}): Promise<DifferentialResult> {
@@ -315,7 +349,8 @@ export async function run(options: DifferentialOptions = {}): Promise<Differenti
       }
     }
     const seconds = (performance.now() - begun) / 1_000;
-    return { tried, accepted, requests, differences, versions, seconds };
+    const { noRoom } = readers;
+    return { tried, accepted, requests, noRoom, differences, versions, seconds };
   } finally {
     readers.close();
   }
@@ -350,6 +385,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       ...differences.map(told),
       `readers: ${readers.join(', ')}${'go' in versions ? '' : ' (no Go on PATH: left out)'}`,
       `${counts.accepted} accepted mutations of ${counts.tried} compared, ${counts.requests} of them requests, in ${counts.seconds.toFixed(0)} s`,
+      `${counts.noRoom} of them had too little memory for orjson at first`,
       `${differences.length} differences`,
       '',
     ].join('\n'),

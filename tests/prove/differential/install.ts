@@ -22,7 +22,7 @@ const CPP = fileHere('reader.cpp');
 const GO = fileHere('reader.go');
 const INSTALLER = 'apt-get';
 
-export function onPath(name: string): string | undefined {
+function onPath(name: string): string | undefined {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
     const path = join(folder, name);
     try {

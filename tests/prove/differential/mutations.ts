@@ -246,7 +246,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
   /** So that something stands where one step of the reader ends. */
   function shift(bytes, random) {
-    if (!random.chance(0.2)) return put(bytes, 0, 0, ' ');
+    if (!random.chance(0.4)) return put(bytes, 0, 0, ' ');
     const place = Number(found(bytes, /[{},:[\]"]/g, random)?.[random.below(2)] ?? 0);
     const length = STEP_BYTES * (1 + random.below(2)) - place - random.below(24);
     return put(

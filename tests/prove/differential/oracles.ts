@@ -18,6 +18,8 @@ export class Oracle {
   private readonly name: string;
   private readonly child: ChildProcessWithoutNullStreams;
   private readonly askers: Asker[] = [];
+  /** Said before anybody asked: its version. */
+  private readonly unasked: Buffer[] = [];
   private pieces: Buffer[] = [];
   private held = 0;
   private wanted = 4;
@@ -39,6 +41,8 @@ export class Oracle {
   /** What it says after `frames`; without them, what it says by itself. */
   ask(...frames: readonly Buffer[]): Promise<Buffer> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
+    const early = this.unasked.shift();
+    if (early !== undefined) return Promise.resolve(early);
     const answer = new Promise<Buffer>((resolve, reject) => this.askers.push({ resolve, reject }));
     for (const frame of frames) this.child.stdin.write(frame);
     return answer;
@@ -56,7 +60,9 @@ export class Oracle {
     while (bytes.length >= 4) {
       const length = bytes.readUInt32LE(0);
       if (bytes.length < 4 + length) break;
-      this.askers.shift()?.resolve(bytes.subarray(4, 4 + length));
+      const [answer, asker] = [bytes.subarray(4, 4 + length), this.askers.shift()];
+      if (asker === undefined) this.unasked.push(answer);
+      else asker.resolve(answer);
       bytes = bytes.subarray(4 + length);
     }
     this.wanted = bytes.length < 4 ? 4 : 4 + bytes.readUInt32LE(0);
