@@ -74,11 +74,11 @@ const GO_NAMES = [
 ];
 const NESTED = ['content', 'output', 'summary', 'thinking'];
 const LOOKED_INTO: Readonly<Record<EngineRoute, readonly string[]>> = {
-  'chat.completions': ['messages', 'stream_options'],
-  completions: ['stream_options'],
-  embeddings: ['input', 'messages', 'content', 'stream_options'],
-  responses: ['input', 'stream_options'],
-  messages: ['messages', 'system', 'stream_options'],
+  'chat.completions': ['messages', 'stream_options', 'tools'],
+  completions: ['stream_options', 'tools'],
+  embeddings: ['input', 'messages', 'content', 'stream_options', 'tools'],
+  responses: ['input', 'stream_options', 'tools'],
+  messages: ['messages', 'system', 'stream_options', 'tools'],
 };
 const BATCH = 256;
 const MOST_DIFFERENCES = 20;
@@ -176,7 +176,8 @@ function fieldsOf(document: JsonDocument, at: number, path: string, into: readon
     const quote = document.isString(value) ? 1 : 0;
     const raw = document.bytes.subarray(document.start(value) - quote, document.end(value) + quote);
     found += `${path}${name} ${raw.toString('hex')}\n`;
-    if (into.includes(name)) found += fieldsOf(document, value, `${path}${name}.`, NESTED);
+    if (into.includes(name))
+      found += fieldsOf(document, value, `${path}${name}.`, name === 'tools' ? ['tools'] : NESTED);
   }
   return found;
 }

@@ -20,6 +20,9 @@ import (
 
 var raw = reflect.TypeOf(json.RawMessage{})
 
+// Tools have tools within them, and nothing else that is looked into.
+var tools = map[string]bool{"tools": true}
+
 type reader struct {
 	names []string
 	kind  reflect.Type
@@ -63,7 +66,11 @@ func (r *reader) look(value []byte, path string, into, nested map[string]bool) e
 		}
 		r.out.WriteString(path + name + " " + hex.EncodeToString(found) + "\n")
 		if into[name] {
-			if err := r.look(found, path+name+".", nested, nested); err != nil {
+			within := nested
+			if name == "tools" {
+				within = tools
+			}
+			if err := r.look(found, path+name+".", within, nested); err != nil {
 				return err
 			}
 		}
