@@ -489,7 +489,22 @@ function promptSize(
       walk.key(key, 'stream_options');
     }
   }
+  lookAtTools(document, fields.at('tools'), walk);
   for (const name of FIELDS[route].prompt) walk.content(fields.at(name), name);
   for (const name of RENDERED) walk.json(fields.at(name));
   return walk.result();
+}
+
+/** What a tool is, and which are within it, must be there for readers of any case; see refusedTool. */
+function lookAtTools(document: JsonDocument, tools: number, walk: PromptWalk): void {
+  if (!document.isArray(tools)) return;
+  const end = document.next(tools);
+  for (let tool = document.first(tools); tool < end; tool = document.next(tool)) {
+    if (!document.isObject(tool)) continue;
+    const last = document.next(tool);
+    for (let key = document.first(tool); key < last; key = document.next(key + STRIDE)) {
+      walk.key(key, 'tools');
+      if (document.name(key) === NAME.tools) lookAtTools(document, key + STRIDE, walk);
+    }
+  }
 }

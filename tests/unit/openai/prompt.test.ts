@@ -336,7 +336,7 @@ describe('tools that act elsewhere, and what is stored', () => {
 });
 
 describe('a key in other letters than ours', () => {
-  it('is refused in the body, in stream_options, in messages, in parts and in media', () => {
+  it('is refused in the body, in stream_options, in messages, in parts, in media and in tools', () => {
     for (const body of [
       { ...chat('x'), MODEL: 'other' },
       { ...chat('x'), meſſages: [] },
@@ -346,6 +346,8 @@ describe('a key in other letters than ours', () => {
       { messages: [{ role: 'user', Content: 'x' }] },
       chat([{ type: 'text', Image_URL: 'http://x' }]),
       chat([{ type: 'image_url', image_url: { url: 'data:,', URL: 'http://x' } }]),
+      { ...chat('x'), tools: [{ TYPE: 'mcp' }] },
+      { ...chat('x'), tools: [{ type: 'namespace', tools: [{ type: 'function', Type: 'mcp' }] }] },
     ]) {
       expect([body, codeOf(body)]).toEqual([body, 'ambiguous_field']);
     }
