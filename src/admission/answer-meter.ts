@@ -61,14 +61,17 @@ export function createAnswerMeter(request: ParsedRequest, head: ResponseHead): A
     finished: () => meter.finished(),
     contentBytes: () => meter.contentBytes(),
     reading(predictedPromptTokens, estimatedOutput) {
-      const { usage, firstTokenMs, itl, errorFrame } = meter.result();
+      const { usage: reported, isUsageEarly, firstTokenMs, itl, errorFrame } = meter.result();
+      const isWhole = reported !== undefined && isUsageEarly !== true;
       return {
-        usage: usage ?? {
-          promptTokens: predictedPromptTokens,
-          completionTokens: estimatedOutput,
-          cachedTokens: 0,
-        },
-        source: usage === undefined ? 'estimate' : 'engine',
+        usage: isWhole
+          ? reported
+          : {
+              promptTokens: reported?.promptTokens ?? predictedPromptTokens,
+              completionTokens: Math.max(reported?.completionTokens ?? 0, estimatedOutput),
+              cachedTokens: reported?.cachedTokens ?? 0,
+            },
+        source: isWhole ? 'engine' : 'estimate',
         ...(streamed && firstTokenMs !== undefined && { firstTokenMs }),
         ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
         errorFrame,

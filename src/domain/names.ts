@@ -24,7 +24,7 @@ export const RESERVED_HEADER_PREFIXES = ['x-fairlane-', 'x-envoy-'] as const;
  * Most headers of a request and most of their bytes, as Envoy counts them. Envoy itself takes somewhat more: what it and the service
  * add must have room, or it fails a request that it had taken.
  */
-export const MAX_REQUEST_HEADERS = { count: 128, bytes: 60 * 1024 } as const;
+export const MAX_REQUEST_HEADERS = { count: 100, bytes: 60 * 1024 } as const;
 /** Dynamic metadata namespace of the service's replies. */
 export const METADATA_NAMESPACE = 'fairlane';
 /** Key in that namespace: ordered `ip:port,ip:port`, read by Envoy's override_host policy. */

@@ -16,8 +16,9 @@ const ADDED_BYTES = 16_384;
 /** What is on its way over a long distance. */
 const KERNEL_BUFFERS = 8;
 const HEADERS_MS = 10_000;
+/** Far more than the service takes: over HTTP/2 Envoy has no answer for more, and resets the stream. */
+const MOST_HEADERS = 1_000;
 /** Room for the headers that filters add to those of a request. */
-const HEADERS_OF_OURS = 32;
 const KB_OF_OURS = 16;
 /** HTTP/2 has no smaller ones. */
 const STREAM_WINDOW = 65_536;
@@ -62,7 +63,7 @@ export function clientLimits(config: Config): JsonMap {
     delayed_close_timeout: '1s',
     common_http_protocol_options: {
       idle_timeout: duration(envoy.idleTimeoutMs),
-      max_headers_count: MAX_REQUEST_HEADERS.count + HEADERS_OF_OURS,
+      max_headers_count: MOST_HEADERS,
       // Names that servers of some kinds take for others: `x_y` for `x-y`.
       headers_with_underscores_action: 'DROP_HEADER',
     },

@@ -10,6 +10,8 @@ export interface EventReader {
   readonly errorFrame: () => boolean;
   /** @param tokenEvents content events so far. */
   readonly usage: (tokenEvents: number) => Usage | undefined;
+  /** The usage is that of the beginning: what came after is not in it. */
+  readonly isUsageEarly: () => boolean;
 }
 
 const NOTHING = { content: false, usageOnly: false };
@@ -72,6 +74,7 @@ function createChoicesReader(): EventReader {
     finishSeen: () => finishedChoices.size > 0,
     finished: () => false,
     errorFrame: () => errorFrame,
+    isUsageEarly: () => false,
     usage(tokenEvents) {
       const several = finishedChoices.size > 1;
       let usage = several && totals === finishedChoices.size ? sum : total;
@@ -88,6 +91,7 @@ function createChoicesReader(): EventReader {
 /** Responses and Anthropic messages: each event has a `type`. */
 function createTypedReader(): EventReader {
   let usage: Usage | undefined;
+  let isEarly = true;
   let finished = false;
   let errorFrame = false;
 
@@ -98,7 +102,10 @@ function createTypedReader(): EventReader {
       const { type, delta } = event;
       const reported = usageOf(event);
       // Anthropic splits it: message_start has the prompt, message_delta the output so far.
-      if (reported !== undefined) usage = usage === undefined ? reported : latest(usage, reported);
+      if (reported !== undefined) {
+        usage = usage === undefined ? reported : latest(usage, reported);
+        if (type !== 'message_start') isEarly = false;
+      }
       switch (type) {
         case 'response.completed':
         case 'response.incomplete':
@@ -118,6 +125,7 @@ function createTypedReader(): EventReader {
     finished: () => finished,
     errorFrame: () => errorFrame,
     usage: () => usage,
+    isUsageEarly: () => isEarly,
   };
 }
 

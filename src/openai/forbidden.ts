@@ -2,7 +2,7 @@
 import type { FieldPolicy } from '../config/config.ts';
 import { type JsonDocument, STRIDE } from './json/document.ts';
 import { UNKNOWN_NAME } from './json/names.ts';
-import { namesOf } from './policy-names.ts';
+import { folded, namesOf } from './policy-names.ts';
 
 export interface Forbidden {
   /** Their paths, at most MOST_FORBIDDEN and one more. */
@@ -14,12 +14,16 @@ export interface Forbidden {
 /** One level of the names, by their numbers: what is forbidden here, and what is forbidden within. */
 interface Level {
   readonly exact: Set<number>;
+  /** The same, as they are where cases are not told apart. */
+  readonly folded: Set<string>;
   readonly prefixes: string[];
   readonly within: Map<number, Level>;
 }
 
 /** A name that is told: keys may be longer. */
 const TOLD_CHARACTERS = 128;
+/** In bytes; a longer key is no other spelling of one. */
+const LONGEST_NAME = 128;
 /** No client of good will sends so many; each costs an edit. */
 export const MOST_FORBIDDEN = 1_000;
 const NOTHING: Forbidden = { names: [], keys: new Map() };
@@ -27,7 +31,7 @@ const NOTHING: Forbidden = { names: [], keys: new Map() };
 /** A policy lives as long as its configuration: compiled once. */
 const compiled = new WeakMap<FieldPolicy, Level>();
 
-const emptyLevel = (): Level => ({ exact: new Set(), prefixes: [], within: new Map() });
+const emptyLevel = (): Level => ({ exact: new Set(), folded: new Set(), prefixes: [], within: new Map() });
 
 function levelOf(fields: FieldPolicy): Level {
   const known = compiled.get(fields);
@@ -45,7 +49,10 @@ function levelOf(fields: FieldPolicy): Level {
       level = next;
     }
     if (last.endsWith('*')) level.prefixes.push(last.slice(0, -1));
-    else level.exact.add(names.get(last));
+    else {
+      level.exact.add(names.get(last));
+      level.folded.add(folded(last));
+    }
   }
   compiled.set(fields, root);
   return root;
@@ -90,9 +97,12 @@ class Search {
   private isForbidden(key: number, level: Level): boolean {
     const name = this.document.name(key);
     if (name !== UNKNOWN_NAME && level.exact.has(name)) return true;
-    if (level.prefixes.length === 0) return false;
+    const isUnusual = this.document.isUnusual(key) && this.document.more(key) <= LONGEST_NAME;
+    if (level.prefixes.length === 0 && !isUnusual) return false;
     const text = this.document.text(key);
-    return level.prefixes.some((prefix) => text.startsWith(prefix));
+    if (level.prefixes.some((prefix) => text.startsWith(prefix))) return true;
+    // `Chat_Template` is the same to readers that do not tell cases apart.
+    return isUnusual && level.folded.has(folded(text));
   }
 }
 

@@ -86,6 +86,7 @@ export const KNOWN_NAMES = [
   'filename',
   'source',
   'url',
+  'path',
   'data',
   'media_type',
   'format',

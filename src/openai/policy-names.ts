@@ -27,7 +27,7 @@ interface Spellings {
 const spellings = new WeakMap<FieldPolicy, Spellings>();
 
 /** As Go's encoding/json compares: `ſ` is an s, and the sign of Kelvin a k. */
-const folded = (key: string): string => key.toUpperCase().toLowerCase();
+export const folded = (key: string): string => key.toUpperCase().toLowerCase();
 
 function spellingsOf(fields: FieldPolicy): Spellings {
   let known = spellings.get(fields);

@@ -11,6 +11,7 @@ import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { mediumRefusal } from './media.ts';
 import { NAME } from './names.ts';
 import { otherSpelling } from './policy-names.ts';
+import { isAllowedTool, toolRefused } from './tools.ts';
 
 export interface PromptPolicy {
   readonly fields: FieldPolicy;
@@ -30,6 +31,7 @@ const TOKEN_BYTES = 4;
 const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
 /** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */
 const WORD_BYTES = 32;
+const MCP = 'mcp_';
 /** Keys that are looked at in another spelling: real requests have a few, and each costs as much as a hundred others. */
 const MOST_UNUSUAL_KEYS = 4_096;
 
@@ -42,6 +44,8 @@ const WORD = 3;
 /** Text or parts again. */
 const CONTENT = 4;
 const FILE_ID = 5;
+/** Where a part of a medium is from. In other parts it is text: a citation's. */
+const PLACE = 6;
 
 const MEDIA: ReadonlyMap<number, MediumKind> = new Map([
   [NAME.image_url, 'image'],
@@ -88,6 +92,8 @@ const CLASSES: Uint8Array = (() => {
   }
   for (const name of ['content', 'output', 'summary', 'thinking'] as const) classes[NAME[name]] = CONTENT;
   classes[NAME.file_id] = FILE_ID;
+  classes[NAME.url] = PLACE;
+  classes[NAME.path] = PLACE;
   return classes;
 })();
 /** Names that a policy forbids are numbered behind ours: nothing is known of them. */
@@ -198,10 +204,15 @@ export class PromptWalk {
       }
       if (name === NAME.id) id = value;
       if (name === NAME.type || name === NAME.role || name === NAME.content) hasType = true;
-      if (name === NAME.type && this.is(value, 'item_reference')) this.refuseState('item_reference', path);
+      if (name === NAME.type) this.itemType(value, path);
       switch (classOf(name)) {
         case MEDIUM:
           if (document.isNothing(value)) break;
+          // The source of a search result is its name.
+          if (name === NAME.source && document.isString(value)) {
+            this.json(value);
+            break;
+          }
           this.medium(
             value,
             name === NAME.source ? this.sourceKind(at) : (MEDIA.get(name) ?? 'file'),
@@ -221,6 +232,12 @@ export class PromptWalk {
         case FILE_ID:
           this.fileId(value, path);
           break;
+        case PLACE: {
+          const kind = document.isString(value) ? this.kindOf(at) : undefined;
+          if (kind === undefined) this.json(value);
+          else this.medium(value, kind, name, path);
+          break;
+        }
         default:
           this.json(value);
       }
@@ -229,6 +246,15 @@ export class PromptWalk {
     if (!hasType && id >= 0 && document.next(id) === end && document.first(at) + STRIDE === id) {
       this.refuseState('item_reference', path);
     }
+  }
+
+  private itemType(at: number, path: string): void {
+    const { document } = this;
+    if (this.is(at, 'item_reference')) this.refuseState('item_reference', path);
+    if (!document.isString(at) || document.more(at) > WORD_BYTES) return;
+    // What an MCP server was asked or answered, or is allowed to do: its engine may go on with it.
+    const type = document.bytes.toString('latin1', document.start(at), document.start(at) + MCP.length);
+    if (type === MCP && !isAllowedTool('mcp', this.policy.fields)) this.refuse(toolRefused('mcp', path));
   }
 
   private is(at: number, word: string): boolean {
@@ -240,6 +266,15 @@ export class PromptWalk {
     const { document } = this;
     if (!document.isString(at)) this.json(at);
     else if (document.more(at) > WORD_BYTES) this.bytes += document.more(at);
+  }
+
+  /** Of a part whose type says that it is a medium. */
+  private kindOf(part: number): MediumKind | undefined {
+    const type = this.document.get(part, NAME.type);
+    if (!this.document.isString(type) || this.document.more(type) > WORD_BYTES) return undefined;
+    return /^(?:input_)?(image|audio|video|file)/.exec(this.document.text(type))?.[1] as
+      | MediumKind
+      | undefined;
   }
 
   /** Of Anthropic's `source`: what its block says. */

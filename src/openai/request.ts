@@ -2,7 +2,7 @@
 import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import { forbiddenField, invalidRequest, PROMPT_FIELD, quoted } from './error-body.ts';
+import { forbiddenField, invalidRequest, PROMPT_FIELD } from './error-body.ts';
 import { type Forbidden, findForbidden, MOST_FORBIDDEN } from './forbidden.ts';
 import { ABSENT, type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { type Reading, readJson } from './json/reader.ts';
@@ -10,6 +10,7 @@ import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice }
 import { type KnownName, NAME } from './names.ts';
 import { namesOf } from './policy-names.ts';
 import { type PromptPolicy, PromptWalk, stateRefused } from './prompt.ts';
+import { isAllowedTool, LONGEST_TOOL, toolRefused } from './tools.ts';
 
 export interface ParsedRequest {
   readonly route: EngineRoute;
@@ -449,18 +450,6 @@ function refusedTool(document: JsonDocument, tools: number, policy: FieldPolicy)
   }
   return undefined;
 }
-
-const LONGEST_TOOL = 64;
-
-const isAllowedTool = (type: string, { tools }: FieldPolicy): boolean =>
-  tools.some((one) => (one.endsWith('*') ? type.startsWith(one.slice(0, -1)) : type === one));
-
-const toolRefused = (type: string, param: string): ApiError =>
-  invalidRequest(
-    `Tools of the type \`${quoted(type)}\` are not allowed here (fields.tools). Bring tools that your own program runs.`,
-    param,
-    'tool_refused',
-  );
 
 // --- size
 

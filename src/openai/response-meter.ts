@@ -8,6 +8,8 @@ export interface MeterResult {
   /** Stream events that carried content: about one for each output token. 0 for other responses. */
   readonly tokenEvents: number;
   readonly usage?: Usage;
+  /** The usage is that of the answer's beginning: it has the prompt, and not what was written since. */
+  readonly isUsageEarly?: true;
   /** The engine said that the answer is complete. */
   readonly finished: boolean;
   /** The engine reported an error inside a successful response, whatever came after. */

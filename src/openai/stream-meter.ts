@@ -222,6 +222,7 @@ export function createStreamMeter(options: {
         ...(tokenEvents > 0 && { firstTokenMs, lastTokenMs }),
         tokenEvents,
         ...(usage !== undefined && { usage }),
+        ...(usage !== undefined && reader.isUsageEarly() && { isUsageEarly: true as const }),
         // Some servers send no [DONE]: then a finish reason and an orderly end have to do.
         finished: done || reader.finished() || (ended && reader.finishSeen()),
         errorFrame: errorLine || reader.errorFrame(),

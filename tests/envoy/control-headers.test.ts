@@ -313,7 +313,7 @@ describe('too many headers', () => {
   afterAll(() => world.close());
   const many = (count: number): string[] => Array.from({ length: count }, (_, i) => `x-h${i}: 1`);
 
-  it.each([1, 90, 96, 100, 110])('%i more pass, and no engine sees them', async (count) => {
+  it.each([1, 60, 80, 88])('%i more pass, and no engine sees them', async (count) => {
     world.engine.forget();
     expect((await sendHttp1(world.port, http1(many(count)))).status).toBe(200);
     const answer = await sendHttp2(
@@ -325,7 +325,7 @@ describe('too many headers', () => {
     for (const { headers } of world.engine.received()) expect(Object.keys(headers).length).toBeLessThan(10);
   });
 
-  it.each([120, 130, 150, 160, 200, 1_000])('%i more are a 431 in the shape of the API', async (count) => {
+  it.each([96, 100, 120, 160, 500, 980, 1_100])('%i more are a 431 in the shape of the API', async (count) => {
     world.engine.forget();
     const answer = await sendHttp1(world.port, http1(many(count)));
     expect(answer.status).toBe(431);
@@ -336,7 +336,7 @@ describe('too many headers', () => {
     );
     // Beyond what Envoy itself takes there is no answer over HTTP/2: the stream is reset.
     if (overHttp2.ended === 'answer') expect(overHttp2.text).toContain('"code":"headers_too_large"');
-    else expect(count).toBeGreaterThanOrEqual(150);
+    else expect(count).toBeGreaterThanOrEqual(980);
     expect(world.engine.received()).toEqual([]);
   });
 

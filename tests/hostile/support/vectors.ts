@@ -324,7 +324,13 @@ function awayTests(world: () => World, state: 'stopped' | 'killed', groups: read
       describe(group.name, () => {
         for (const { one } of own) {
           it(titleOf(one), async () => {
-            await judge(outcomes.get(one) as Outcome, one.vector.expect);
+            const outcome = outcomes.get(one) as Outcome;
+            // Nobody gathers bodies while the service is away: an engine may see the beginning of what has no end.
+            const isLetPast = one.mode.startsWith('open') && one.vector.expect.engine === 'nothing';
+            await judge(
+              isLetPast ? { ...outcome, seen: outcome.seen.filter(({ whole }) => whole) } : outcome,
+              one.vector.expect,
+            );
           });
         }
       });
