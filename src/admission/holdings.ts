@@ -24,24 +24,32 @@ interface HoldingLimits {
 interface Account {
   open: number;
   bytes: number;
+  limits: HoldingLimits;
+  /** Open, and without room for their bodies yet: in the order in which they came. */
+  readonly waiting: Holding[];
 }
 
 export class Holdings {
   private readonly accounts = new Map<string, Account>();
 
-  /** @param bytes of its body: what it says, or the most that may come. */
+  /**
+   * @param bytes of its body: what it says, or the most that may come.
+   * @returns a holding that may have to wait for room; or why it cannot even do that.
+   */
   take(tenant: string, bytes: number, limits: HoldingLimits): Holding | 'too-many-open' | 'too-many-bytes' {
-    const account = this.accounts.get(tenant) ?? { open: 0, bytes: 0 };
+    const account = this.accounts.get(tenant) ?? { open: 0, bytes: 0, limits, waiting: [] };
     if (account.open >= limits.maxOpen) return 'too-many-open';
-    if (account.bytes + bytes > limits.maxHeldBytes) return 'too-many-bytes';
+    if (bytes > limits.maxHeldBytes) return 'too-many-bytes';
+    // They may have changed with the configuration.
+    account.limits = limits;
     account.open += 1;
-    account.bytes += bytes;
     this.accounts.set(tenant, account);
-    return new Holding(bytes, (openBy, bytesBy) => {
-      account.open -= openBy;
-      account.bytes -= bytesBy;
+    const holding = new Holding(bytes, account, () => {
       if (account.open === 0 && this.accounts.get(tenant) === account) this.accounts.delete(tenant);
     });
+    account.waiting.push(holding);
+    grantRoom(account);
+    return holding;
   }
 
   openOf(tenant: string): number {
@@ -53,22 +61,59 @@ export class Holdings {
   }
 }
 
+/** First come, first served: a large body is not overtaken for ever by small ones. */
+function grantRoom(account: Account): void {
+  for (;;) {
+    const [next] = account.waiting;
+    if (next === undefined || account.bytes + next.wanted > account.limits.maxHeldBytes) return;
+    account.waiting.shift();
+    account.bytes += next.wanted;
+    next.granted();
+  }
+}
+
 /** One exchange's part of its tenant's account. */
 export class Holding {
-  private bytes: number;
+  /** Bytes that it will have when there is room. */
+  readonly wanted: number;
+  private bytes = 0;
   private isOpen = true;
-  private readonly giveBack: (open: number, bytes: number) => void;
+  private hasBytes = false;
+  private readonly account: Account;
+  private readonly onGone: () => void;
+  private onRoom: (() => void) | undefined;
 
-  constructor(bytes: number, giveBack: (open: number, bytes: number) => void) {
-    this.bytes = bytes;
-    this.giveBack = giveBack;
+  constructor(wanted: number, account: Account, onGone: () => void) {
+    this.wanted = wanted;
+    this.account = account;
+    this.onGone = onGone;
+  }
+
+  /** There is room for its body. */
+  hasRoom(): boolean {
+    return this.hasBytes;
+  }
+
+  /** @param callback called once, when there is room; not when it is gone before. */
+  whenRoom(callback: () => void): void {
+    this.onRoom = callback;
+  }
+
+  /** By the account alone. */
+  granted(): void {
+    this.bytes = this.wanted;
+    this.hasBytes = true;
+    const { onRoom } = this;
+    this.onRoom = undefined;
+    onRoom?.();
   }
 
   /** The body is there: it is as long as it is. Envoy lets nothing through that is longer than what was said. */
   arrived(bytes: number): void {
     if (!this.isOpen || bytes >= this.bytes) return;
-    this.giveBack(0, this.bytes - bytes);
+    this.account.bytes -= this.bytes - bytes;
     this.bytes = bytes;
+    grantRoom(this.account);
   }
 
   /** Nobody needs the body any more. */
@@ -79,8 +124,14 @@ export class Holding {
   /** Envoy has ended the stream, or will not keep it. */
   gone(): void {
     if (!this.isOpen) return;
+    const { waiting } = this.account;
+    const place = waiting.indexOf(this);
+    if (place >= 0) waiting.splice(place, 1);
+    this.onRoom = undefined;
     this.bodyGone();
     this.isOpen = false;
-    this.giveBack(1, 0);
+    this.account.open -= 1;
+    this.onGone();
+    grantRoom(this.account);
   }
 }

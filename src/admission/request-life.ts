@@ -5,6 +5,7 @@
  *     ↘ asking ↗        ↘ asking ↗
  *
  * `asking`: others have to be asked about a limit. It is passed in no time where the answer is known here.
+ * `roomless` (before accepted): the tenant's other bodies leave no room for this one, so its upload has not been let begin.
  * `reading`: the body is large, and is read a step at a time. A small one is read in no time.
  *
  * Every state may go straight to `ended`. Invariants: whatever the order of events, the reservation is settled once,
@@ -126,7 +127,16 @@ export interface RequestLife {
   readonly ended: () => boolean;
 }
 
-type State = 'new' | 'asking' | 'accepted' | 'reading' | 'waiting' | 'released' | 'answering' | 'ended';
+type State =
+  | 'new'
+  | 'asking'
+  | 'roomless'
+  | 'accepted'
+  | 'reading'
+  | 'waiting'
+  | 'released'
+  | 'answering'
+  | 'ended';
 
 interface Serving {
   readonly model: string;
@@ -148,6 +158,8 @@ const MAX_LOGGED_NAME = 64;
 const HOLD_MARGIN_MS = 5_000;
 /** The same for a large body that waits for its turn to be read. */
 const READING_MS = 30_000;
+/** Envoy waits for five seconds: so long a request waits for room for its body. */
+const ROOM_MS = 3_000;
 /** A stream is charged and timed each so many tokens. */
 const TOKENS_PER_CHARGE = 32;
 /** Or each so many bytes of text, where several tokens come in an event. */
@@ -206,6 +218,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** Engines need not know chunked bodies. */
   let hasLength = false;
   let predictedPrompt = 0;
+  /** Until when there must be room for the body. */
+  let roomUntilMs = 0;
   let bodyReading: BodyReading | undefined;
   /** Envoy waits already: it can be told once. */
   let isHeld = false;
@@ -805,9 +819,19 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       return;
     }
     holding = held;
-    uploadUntilMs = nowMs + uploadMs(context.config().envoy, bytes);
-    state = 'accepted';
-    edge.passHeaders();
+    const upload = (at: number): void => {
+      uploadUntilMs = at + uploadMs(context.config().envoy, bytes);
+      state = 'accepted';
+      edge.passHeaders();
+    };
+    if (held.hasRoom()) {
+      upload(nowMs);
+      return;
+    }
+    // Nothing of the body comes before: its headers wait.
+    state = 'roomless';
+    roomUntilMs = nowMs + ROOM_MS;
+    held.whenRoom(() => upload(context.now()));
   };
 
   const complete = (nowMs: number): void => {
@@ -953,6 +977,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
 
     tick(nowMs) {
       if (state === 'accepted' && nowMs > uploadUntilMs) refuse(refusals.uploadTooSlow(), nowMs);
+      if (state === 'roomless' && nowMs > roomUntilMs) {
+        refuse(refusals.holdingRefusal('too-many-bytes', context.dispatcher.retryAfterMs()), nowMs);
+      }
       if (state === 'released' || (state === 'answering' && firstTokenMs === undefined)) timeTrial(nowMs);
       if (state !== 'answering' || stalled) return;
       if (release === undefined || request === undefined || lane === undefined) return;

@@ -1,5 +1,5 @@
 /**
- * `npm run prove` runs every proof, `npm run prove -- NAME …` some, `npm run prove -- --list` names them. A proof is a program
+ * `npm run prove` runs every proof, `npm run prove -- NAME … [OPTIONS]` some, `npm run prove -- --list` names them. A proof is a program
  * in this folder: it prints its figures, and ends with 0 when they are what docs/proofs.md claims.
  */
 import { spawnSync } from 'node:child_process';
@@ -12,10 +12,15 @@ const all = readdirSync(folder)
   .map((file) => file.slice(0, -'.ts'.length))
   .sort();
 
-const [first, ...rest] = process.argv.slice(2);
-const wanted = first === undefined ? all : [first, ...rest];
-const unknown = wanted.filter((name) => name !== '--list' && !all.includes(name));
-if (first === '--list' || unknown.length > 0) {
+const args = process.argv.slice(2);
+const isList = args[0] === '--list';
+/** What comes behind the names is for the proof. */
+const optionsAt = args.findIndex((arg) => arg.startsWith('-'));
+const named = optionsAt < 0 ? args : args.slice(0, optionsAt);
+const options = optionsAt < 0 ? [] : args.slice(optionsAt);
+const wanted = named.length === 0 ? all : named;
+const unknown = named.filter((name) => !all.includes(name));
+if (isList || unknown.length > 0) {
   if (unknown.length > 0) console.error(`There is no proof ${unknown.join(', ')}. There are:`);
   console.log(all.join('\n'));
   process.exit(unknown.length > 0 ? 1 : 0);
@@ -23,7 +28,7 @@ if (first === '--list' || unknown.length > 0) {
 
 const failed = wanted.filter((name) => {
   console.log(`== ${name}`);
-  const { status } = spawnSync(process.execPath, ['--import', 'tsx', `${folder}${name}.ts`], {
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', `${folder}${name}.ts`, ...options], {
     stdio: 'inherit',
   });
   return status !== 0;

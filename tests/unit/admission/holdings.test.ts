@@ -21,16 +21,40 @@ describe('what a tenant holds', () => {
 
   it('is bounded in bytes: as said before the body is there, as long as it is afterwards, none once it is gone', () => {
     const holdings = new Holdings();
+    expect(holdings.take('a', 101, LIMITS)).toBe('too-many-bytes');
     const first = taken(holdings, 'a', 80);
-    expect(holdings.take('a', 21, LIMITS)).toBe('too-many-bytes');
-    first.arrived(50);
     const second = taken(holdings, 'a', 50);
-    expect(holdings.take('a', 1, LIMITS)).toBe('too-many-bytes');
+    expect([first.hasRoom(), second.hasRoom()]).toEqual([true, false]);
+    first.arrived(50);
+    expect(second.hasRoom()).toBe(true);
     first.bodyGone();
     expect(holdings.bytesOf('a')).toBe(50);
     expect(holdings.openOf('a')).toBe(2);
     second.gone();
     first.gone();
+    expect(holdings.openOf('a')).toBe(0);
+  });
+
+  it('has room for who came first, who is told once, and not for who has left', () => {
+    const holdings = new Holdings();
+    const told: string[] = [];
+    const first = taken(holdings, 'a', 90);
+    const large = taken(holdings, 'a', 60);
+    large.whenRoom(() => told.push('large'));
+    const small = taken(holdings, 'a', 10);
+    small.whenRoom(() => told.push('small'));
+    expect(small.hasRoom()).toBe(false);
+    first.bodyGone();
+    expect(told).toEqual(['large', 'small']);
+    large.gone();
+    first.gone();
+    small.gone();
+    const full = taken(holdings, 'a', 100);
+    const left = taken(holdings, 'a', 100);
+    left.whenRoom(() => told.push('left'));
+    left.gone();
+    full.gone();
+    expect(told).toEqual(['large', 'small']);
     expect(holdings.openOf('a')).toBe(0);
   });
 
@@ -65,7 +89,7 @@ describe('what a tenant holds', () => {
           expect(holdings.openOf('a')).toBe(open.length);
           expect(holdings.openOf('a')).toBeLessThanOrEqual(LIMITS.maxOpen);
           expect(holdings.bytesOf('a')).toBeGreaterThanOrEqual(0);
-          if (what === 'take') expect(holdings.bytesOf('a')).toBeLessThanOrEqual(LIMITS.maxHeldBytes);
+          expect(holdings.bytesOf('a')).toBeLessThanOrEqual(LIMITS.maxHeldBytes);
         }
         for (const holding of all) holding.gone();
         expect(holdings.openOf('a')).toBe(0);
@@ -107,10 +131,19 @@ describe('a request', () => {
     expect(world.context.holdings.bytesOf('a')).toBe(1_000_000);
     const second = world.open();
     second.life.headers(chatHead({ contentLength: 500_001 }), 0);
+    // Its upload has not been let begin.
+    expect(second.said).toEqual([]);
+    second.life.tick(3_000);
+    expect(second.said).toEqual([]);
+    second.life.tick(3_001);
     expect(second.said).toMatchObject([
       { kind: 'respond', response: { status: 429, details: 'too_many_bytes_held' } },
     ]);
+    const patient = world.open();
+    patient.life.headers(chatHead({ contentLength: 500_001 }), 0);
     first.life.body(body(), 1);
+    expect(patient.said.map(({ kind }) => kind)).toEqual(['pass-headers']);
+    patient.life.streamEnded(1);
     expect(world.context.holdings.bytesOf('a')).toBe(body().length);
     const third = world.open();
     third.life.headers(chatHead({ contentLength: 500_001 }), 2);
