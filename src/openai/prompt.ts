@@ -102,6 +102,7 @@ const classOf = (name: number): number => CLASSES[name] ?? OTHER;
 /** In a medium: what it is fetched from. */
 const LINKS: ReadonlySet<number> = new Set([
   NAME.url,
+  NAME.path,
   NAME.image_url,
   NAME.video_url,
   NAME.audio_url,

@@ -134,7 +134,8 @@ MEDIA = {
 TENSORS = ["image_pil", "image_embeds", "audio_embeds", "video_embeds", "prompt_embeds"]
 WORDS = "type index status cache_control detail media_type format phase is_error logprobs".split()
 CONTENT = ["content", "output", "summary", "thinking"]
-LINKS = ["url", "image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file"]
+PLACES = ["url", "path"]
+LINKS = ["url", "path", "image_url", "video_url", "audio_url", "file_url", "image", "video", "audio", "file"]
 BLOBS = ["data", "file_data", "b64_json"]
 
 
@@ -159,7 +160,9 @@ def without(value, patterns, path, dropped):
     here = [one[0] for one in patterns if len(one) == 1]
     kept = {}
     for key, item in value.items():
-        if matches(key, here):
+        # Readers that do not tell cases apart take `Chat_Template` for the name.
+        other = path != "" and size(key) <= 128 and key.upper().lower() in [one for one in here if not one.endswith("*")]
+        if matches(key, here) or other:
             dropped.append((path + key).encode("utf-16-le")[:256].decode("utf-16-le", "surrogatepass"))
         else:
             within = [one[1:] for one in patterns if len(one) > 1 and one[0] == key]
@@ -207,9 +210,19 @@ class Prompt:
     def part(self, part):
         if part.get("type") == "item_reference" or list(part) == ["id"]:
             self.wrong.append("item_reference")
+        kind_of_part = re.match(r"(?:input_)?(image|audio|video|file)", str(part.get("type"))[:64])
+        if isinstance(part.get("type"), str) and size(part["type"]) <= 32:
+            if part["type"].startswith("mcp_"):
+                self.wrong.append("mcp item")
+        else:
+            kind_of_part = None
         for key, value in part.items():
             if key not in self.policy["names"]:
                 self.bytes += size(key)
+                self.json(value)
+            elif key in PLACES and isinstance(value, str) and kind_of_part is not None:
+                self.medium(key, value, kind_of_part.group(1))
+            elif key == "source" and isinstance(value, str):
                 self.json(value)
             elif key in MEDIA:
                 kind = "image" if key == "source" and part.get("type") == "image" else MEDIA[key]

@@ -157,6 +157,9 @@ describe('what an engine would fetch', () => {
       (url) => chat([{ type: 'tool_result', content: [{ type: 'image', source: { type: 'url', url } }] }]),
       'messages',
     ],
+    ['a part’s own url', (url) => chat([{ type: 'image', url }])],
+    ['a part’s own path', (url) => chat([{ type: 'video', path: url }])],
+    ['a path within', (url) => chat([{ type: 'image', image: { path: url } }])],
     ['source', (url) => chat([{ type: 'image', source: { type: 'url', url } }]), 'messages'],
     [
       'source of another type',
@@ -194,6 +197,39 @@ describe('what an engine would fetch', () => {
   );
 
   it('is not an address in text or in the arguments of a tool', () => {
+    expect(
+      codeOf(
+        chat([
+          {
+            type: 'search_result',
+            source: 'https://example.com/a',
+            title: 'x',
+            content: [{ type: 'text', text: 'x' }],
+          },
+        ]),
+        'messages',
+      ),
+    ).toBe('accepted');
+    expect(
+      codeOf(
+        {
+          input: [
+            {
+              role: 'assistant',
+              content: [
+                {
+                  type: 'output_text',
+                  text: 'x',
+                  annotations: [{ type: 'url_citation', url: 'https://example.com/' }],
+                },
+              ],
+            },
+          ],
+        },
+        'responses',
+      ),
+    ).toBe('accepted');
+    expect(codeOf(chat([{ type: 'text', text: 'x', url: 'https://example.com/' }]))).toBe('accepted');
     const url = 'http://example.com/';
     expect(codeOf(chat(`look at ${url}`))).toBe('accepted');
     expect(
@@ -298,6 +334,15 @@ describe('tools that act elsewhere, and what is stored', () => {
     }
   });
 
+  it('what an MCP server was allowed or has answered is refused as the tool is', () => {
+    for (const type of ['mcp_call', 'mcp_approval_response', 'mcp_list_tools']) {
+      expect(codeOf({ input: [{ type, id: 'x', approve: true }] }, 'responses')).toBe('tool_refused');
+      expect(codeOf({ input: [{ type, id: 'x', approve: true }] }, 'responses', { tools: ['mcp'] })).toBe(
+        'accepted',
+      );
+    }
+  });
+
   it('tools of the client’s own program are taken', () => {
     for (const type of [
       'function',
@@ -368,9 +413,16 @@ describe('a key in other letters than ours', () => {
 
 describe('forbidden within fields', () => {
   it('is what a template would run, or take for its own arguments', () => {
-    const kwargs = { chat_template: '{{ 1 }}', tokenize: false, enable_thinking: true, return_dict: 1 };
+    const kwargs = {
+      chat_template: '{{ 1 }}',
+      tokenize: false,
+      enable_thinking: true,
+      return_dict: 1,
+      Messages: [],
+    };
     const request = accepted({ ...chat('x'), chat_template_kwargs: kwargs });
     expect(request.dropped.toSorted()).toEqual([
+      'chat_template_kwargs.Messages',
       'chat_template_kwargs.chat_template',
       'chat_template_kwargs.return_dict',
       'chat_template_kwargs.tokenize',
