@@ -392,7 +392,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       onBug: (error) => tell({ kind: 'stream-failed', detail: textOf(error) }),
     }),
     occupancy,
-    holdings: new Holdings(),
+    holdings: new Holdings((error) => tell({ kind: 'stream-failed', detail: textOf(error) })),
     paces,
     quarantine,
     helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,

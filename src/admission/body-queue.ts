@@ -12,6 +12,9 @@ export const AT_ONCE_BYTES = 32_768;
 /** Of one turn. */
 const STEP_MS = 4;
 
+/** A fault of ours, as when there is no memory left: nothing is known of the body. */
+const UNREADABLE: Reading = { kind: 'bad', message: 'The request body could not be read. Please try again.' };
+
 export interface BodyQueueOptions {
   /** Monotonic milliseconds. */
   readonly now: () => number;
@@ -22,7 +25,7 @@ export interface BodyQueueOptions {
 }
 
 export interface BodyReading {
-  /** It is not wanted any more: `done` will not be called. */
+  /** It is not wanted any more: it is not read on, and `done` is not called. */
   cancel(): void;
 }
 
@@ -67,7 +70,6 @@ export class BodyQueue {
   }
 
   private cancel(job: Job): void {
-    if (job.cancelled) return;
     job.cancelled = true;
     const jobs = this.waiting.get(job.tenant)?.filter((one) => one !== job) ?? [];
     if (jobs.length === 0) this.waiting.delete(job.tenant);
@@ -93,22 +95,27 @@ export class BodyQueue {
     this.waiting.delete(tenant);
     if (job === undefined) return;
     this.waiting.set(tenant, jobs);
-    const { now } = this.options;
+    const { now, later, onBug } = this.options;
     const until = now() + STEP_MS;
     let result: Reading | undefined;
-    do result = job.reader.step();
-    while (result === undefined && now() < until);
+    try {
+      do result = job.reader.step();
+      while (result === undefined && now() < until);
+    } catch (error) {
+      onBug(error);
+      result = UNREADABLE;
+    }
     if (result === undefined) return;
-    job.cancelled = true;
     jobs.shift();
     if (jobs.length === 0) this.waiting.delete(tenant);
     // In a turn of its own: what is made of a body takes time too.
     const finished = result;
-    this.options.later(() => {
+    later(() => {
+      if (job.cancelled) return;
       try {
         job.done(finished, now());
       } catch (error) {
-        this.options.onBug(error);
+        onBug(error);
       }
     });
   }

@@ -128,7 +128,9 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
       },
     },
     occupancy: createOccupancy(),
-    holdings: new Holdings(),
+    holdings: new Holdings((error) => {
+      throw error;
+    }),
     record: () => undefined,
   };
   const edge: Edge = {

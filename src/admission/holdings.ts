@@ -27,17 +27,30 @@ interface Account {
   limits: HoldingLimits;
   /** Open, and without room for their bodies yet: in the order in which they came. */
   readonly waiting: Holding[];
+  readonly onBug: (error: unknown) => void;
 }
 
 export class Holdings {
   private readonly accounts = new Map<string, Account>();
+  private readonly onBug: (error: unknown) => void;
+
+  /** @param onBug told when an exchange failed as it was told of room. */
+  constructor(onBug: (error: unknown) => void) {
+    this.onBug = onBug;
+  }
 
   /**
    * @param bytes of its body: what it says, or the most that may come.
    * @returns a holding that may have to wait for room; or why it cannot even do that.
    */
   take(tenant: string, bytes: number, limits: HoldingLimits): Holding | 'too-many-open' | 'too-many-bytes' {
-    const account = this.accounts.get(tenant) ?? { open: 0, bytes: 0, limits, waiting: [] };
+    const account = this.accounts.get(tenant) ?? {
+      open: 0,
+      bytes: 0,
+      limits,
+      waiting: [],
+      onBug: this.onBug,
+    };
     if (account.open >= limits.maxOpen) return 'too-many-open';
     if (bytes > limits.maxHeldBytes) return 'too-many-bytes';
     // They may have changed with the configuration.
@@ -68,7 +81,12 @@ function grantRoom(account: Account): void {
     if (next === undefined || account.bytes + next.wanted > account.limits.maxHeldBytes) return;
     account.waiting.shift();
     account.bytes += next.wanted;
-    next.granted();
+    // It tells another exchange: nothing of that may break this one.
+    try {
+      next.granted();
+    } catch (error) {
+      account.onBug(error);
+    }
   }
 }
 
@@ -108,7 +126,7 @@ export class Holding {
     onRoom?.();
   }
 
-  /** The body is there: it is as long as it is. Envoy lets nothing through that is longer than what was said. */
+  /** The body is there: it is as long as it is. What is longer than was said is not counted; the service refuses it. */
   arrived(bytes: number): void {
     if (!this.isOpen || bytes >= this.bytes) return;
     this.account.bytes -= this.bytes - bytes;
@@ -124,14 +142,15 @@ export class Holding {
   /** Envoy has ended the stream, or will not keep it. */
   gone(): void {
     if (!this.isOpen) return;
-    const { waiting } = this.account;
-    const place = waiting.indexOf(this);
-    if (place >= 0) waiting.splice(place, 1);
-    this.onRoom = undefined;
-    this.bodyGone();
     this.isOpen = false;
-    this.account.open -= 1;
+    this.onRoom = undefined;
+    const { account } = this;
+    const place = account.waiting.indexOf(this);
+    if (place >= 0) account.waiting.splice(place, 1);
+    account.bytes -= this.bytes;
+    this.bytes = 0;
+    account.open -= 1;
     this.onGone();
-    grantRoom(this.account);
+    grantRoom(account);
   }
 }

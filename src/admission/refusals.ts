@@ -44,6 +44,15 @@ export const headersTooLarge = (): ApiError => ({
   code: 'headers_too_large',
 });
 
+/** A fault of ours. */
+export const internalError = (): ApiError => ({
+  status: 500,
+  message: 'The service failed on this request. Please try again.',
+  type: 'server_error',
+  code: 'internal_error',
+  retryAfterMs: 1_000,
+});
+
 /** Before the body is uploaded. */
 export const holdingRefusal = (reason: 'too-many-open' | 'too-many-bytes', retryAfterMs: number): ApiError =>
   reason === 'too-many-open'

@@ -218,6 +218,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** Engines need not know chunked bodies. */
   let hasLength = false;
   let predictedPrompt = 0;
+  /** A gateway sends a body without waiting for the answer to the headers. */
+  let earlyBody: Uint8Array | undefined;
   /** Until when there must be room for the body. */
   let roomUntilMs = 0;
   let bodyReading: BodyReading | undefined;
@@ -418,13 +420,14 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     toSend = undefined;
     header = undefined;
     release?.slot.ended(ending, nowMs);
-    ride?.ended(restOf(outcome, reason), nowMs);
+    if (holding?.hasRoom() === false) holding.gone();
     // Last: freeing the slot lets another request go, and that one must find this one's account closed.
     release?.settle(
       used === undefined ? 0 : costNow(used.promptTokens, used.cachedTokens, used.completionTokens),
       nowMs,
     );
     release?.free(nowMs);
+    ride?.ended(restOf(outcome, reason), nowMs);
   };
 
   const refuse = (refusal: ApiError, nowMs: number): void => {
@@ -784,6 +787,37 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     admit(parsed.request, known, nowMs);
   };
 
+  const bodyArrived = (bytes: Uint8Array, nowMs: number): void => {
+    if (tenant === undefined) return;
+    const config = context.config();
+    bodyBytes = bytes.length;
+    holding?.arrived(bodyBytes);
+    const { maxBodyBytes } = config.envoy;
+    if (bodyBytes > maxBodyBytes) {
+      refuse(bodyTooLarge(maxBodyBytes), nowMs);
+      return;
+    }
+    const names = namesOf(config.fields);
+    if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
+      bodyRead(readJson(bytes, names), config, tenant, nowMs);
+      return;
+    }
+    const known = tenant;
+    state = 'reading';
+    holdFor(READING_MS);
+    bodyReading = context.bodies.read(known.config.name, bytes, names, (json, at) => {
+      bodyReading = undefined;
+      if (state !== 'reading') return;
+      try {
+        bodyRead(json, config, known, at);
+      } catch (error) {
+        // Unanswered, Envoy would send it on unread.
+        refuse(refusals.internalError(), at);
+        throw error;
+      }
+    });
+  };
+
   /** The request bucket has let it pass. */
   const accept = (head: RequestHead, known: Tenant, served: RouteName, nowMs: number): void => {
     if (served === 'models') {
@@ -823,6 +857,9 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       uploadUntilMs = at + uploadMs(context.config().envoy, bytes);
       state = 'accepted';
       edge.passHeaders();
+      const body = earlyBody;
+      earlyBody = undefined;
+      if (body !== undefined) bodyArrived(body, at);
     };
     if (held.hasRoom()) {
       upload(nowMs);
@@ -830,8 +867,11 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     }
     // Nothing of the body comes before: its headers wait.
     state = 'roomless';
-    roomUntilMs = nowMs + ROOM_MS;
-    held.whenRoom(() => upload(context.now()));
+    roomUntilMs = arrivedMs + ROOM_MS;
+    edge.hold(ROOM_MS + HOLD_MARGIN_MS);
+    held.whenRoom(() => {
+      if (state === 'roomless') upload(context.now());
+    });
   };
 
   const complete = (nowMs: number): void => {
@@ -883,27 +923,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     },
 
     body(bytes, nowMs) {
-      if (state !== 'accepted' || tenant === undefined) return;
-      const config = context.config();
-      bodyBytes = bytes.length;
-      holding?.arrived(bodyBytes);
-      const { maxBodyBytes } = config.envoy;
-      if (bodyBytes > maxBodyBytes) {
-        refuse(bodyTooLarge(maxBodyBytes), nowMs);
-        return;
-      }
-      const names = namesOf(config.fields);
-      if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
-        bodyRead(readJson(bytes, names), config, tenant, nowMs);
-        return;
-      }
-      const known = tenant;
-      state = 'reading';
-      holdFor(READING_MS);
-      bodyReading = context.bodies.read(known.config.name, bytes, names, (json, at) => {
-        bodyReading = undefined;
-        if (state === 'reading') bodyRead(json, config, known, at);
-      });
+      if (state === 'accepted') bodyArrived(bytes, nowMs);
+      else if (state === 'roomless' || (state === 'asking' && request === undefined)) earlyBody = bytes;
     },
 
     responseHeaders(head, nowMs) {

@@ -20,6 +20,8 @@ import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
+/** Uploads at once of a client that does not say how long they are. */
+const HELD_BODIES = 6;
 const DEFAULT_MAX_HELD_BYTES = 48 * 1024 ** 2;
 
 interface Parts {
@@ -320,7 +322,7 @@ function merge(tier: WrittenLimits, own: WrittenLimits, maxBodyBytes: number): L
     weight = 1,
     maxOutputs = DEFAULT_MAX_OUTPUTS,
     maxQueued = DEFAULT_MAX_QUEUED,
-    maxHeldSize = Math.max(DEFAULT_MAX_HELD_BYTES, maxBodyBytes),
+    maxHeldSize = Math.max(DEFAULT_MAX_HELD_BYTES, HELD_BODIES * maxBodyBytes),
     ...rest
   } = { ...tier, ...own };
   const limits: Record<string, number> = {};

@@ -38,7 +38,9 @@ const LEAST_HEAP = 224 * MiB;
 /** Exchanges that a tenant may have open: in its uploads, in the queue, in the engines and with clients that read. */
 export function maxOpenOf(limits: Limits, config: Pick<Config, 'pools'>): number {
   const { maxQueued, maxConcurrent = unlimitedOpen(config) } = limits;
-  return maxConcurrent + maxQueued + ENDING;
+  // While a slot is idle the queue of a tenant may be twice as long; one with a limit is never far from that.
+  const more = limits.maxConcurrent === undefined ? ENDING : Math.max(ENDING, maxQueued);
+  return maxConcurrent + maxQueued + more;
 }
 
 const unlimitedOpen = ({ pools }: Pick<Config, 'pools'>): number =>

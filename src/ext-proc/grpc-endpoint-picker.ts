@@ -62,6 +62,8 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
   let withTrailers = false;
   /** Nothing is read of the request any more: it has been answered, or it goes past. */
   let settled = false;
+  /** There is nobody left to send to. */
+  let isClosed = false;
   /** The part of the response that is being answered. */
   let part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined;
 
@@ -75,7 +77,15 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
       }
       stream.write(next.value);
     }
-    options.later(() => sendSome(frames));
+    options.later(() => {
+      if (isClosed) return;
+      try {
+        sendSome(frames);
+      } catch (error) {
+        options.onStreamError(textOf(error));
+        stream.end(INTERNAL_FAILURE);
+      }
+    });
   };
 
   const edge: Edge = {
@@ -149,6 +159,9 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
 
   return {
     life,
+    closed(): void {
+      isClosed = true;
+    },
     message(message: ProcessingRequest, bytes: Buffer, nowMs: number): void {
       switch (message.kind) {
         case 'request_headers':
@@ -205,6 +218,7 @@ export function createEndpointPickerService(options: EndpointPickerOptions): Ext
       if (gone) return;
       gone = true;
       streams.delete(stream);
+      exchange.closed();
       try {
         life.streamEnded(options.now());
       } catch (error) {
@@ -237,5 +251,5 @@ export function createEndpointPickerService(options: EndpointPickerOptions): Ext
     };
   };
 
-  return serviceOf(streams, open);
+  return serviceOf(streams, open, options.onStreamError);
 }

@@ -211,12 +211,20 @@ class ProcessStream implements Edge, StreamHandler {
 export const serviceOf = (
   streams: ReadonlyMap<ServerStream, RequestLife>,
   open: StreamMethod['open'],
+  onStreamError: (detail: string) => void,
 ): ExtProcService => ({
   name: 'envoy.service.ext_proc.v3.ExternalProcessor',
   methods: { Process: { kind: 'stream', open } },
   open: () => streams.size,
   tick(nowMs) {
-    for (const life of streams.values()) life.tick(nowMs);
+    for (const life of streams.values()) {
+      try {
+        life.tick(nowMs);
+      } catch (error) {
+        // A bug costs one request, not those behind it.
+        onStreamError(textOf(error));
+      }
+    }
   },
   endAll() {
     for (const stream of streams.keys()) stream.end();
@@ -230,5 +238,5 @@ export function createExtProcService(options: ExtProcOptions): ExtProcService {
     stream.end({ code: STATUS.unavailable, message: 'Fairlane is draining' });
     return NOBODY;
   };
-  return serviceOf(streams, open);
+  return serviceOf(streams, open, options.onStreamError);
 }

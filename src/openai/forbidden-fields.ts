@@ -165,6 +165,6 @@ export const DEFAULT_TOOLS: readonly string[] = [
   'local_shell',
   'apply_patch',
   'computer*',
-  'tool_search',
+  'tool_search*',
   'namespace',
 ];

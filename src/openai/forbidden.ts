@@ -101,8 +101,10 @@ class Search {
     if (level.prefixes.length === 0 && !isUnusual) return false;
     const text = this.document.text(key);
     if (level.prefixes.some((prefix) => text.startsWith(prefix))) return true;
+    if (!isUnusual) return false;
     // `Chat_Template` is the same to readers that do not tell cases apart.
-    return isUnusual && level.folded.has(folded(text));
+    const other = folded(text);
+    return level.folded.has(other) || level.prefixes.some((prefix) => other.startsWith(prefix));
   }
 }
 

@@ -2,16 +2,17 @@
  * What of a body becomes prompt: how much it is, and whether it asks the engine to fetch, open or remember something.
  *
  * All text counts, wherever it stands: engines and templates differ in what they render, and what is not counted is a way past the
- * limits. Only media in content parts are not text; each has a price (`media.tokens`).
+ * limits. Only media in content parts are not text; each has a price (`media.tokens`). What the policy leaves out is not there.
  */
 import type { FieldPolicy, MediaPolicy, MediumKind } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { invalidRequest } from './error-body.ts';
 import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
+import { decodeInto } from './json/text.ts';
 import { mediumRefusal } from './media.ts';
 import { NAME } from './names.ts';
 import { otherSpelling } from './policy-names.ts';
-import { isAllowedTool, toolRefused } from './tools.ts';
+import { isAllowedTool, refusedTool, toolRefused } from './tools.ts';
 
 export interface PromptPolicy {
   readonly fields: FieldPolicy;
@@ -32,6 +33,15 @@ const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
 /** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */
 const WORD_BYTES = 32;
 const MCP = 'mcp_';
+interface MediumSize {
+  /** Bytes of what it is sent as. */
+  readonly encoded: number;
+  readonly isText: boolean;
+}
+
+/** In bytes, of a file. */
+const LONGEST_PATH = 4_096;
+const headBuffer = Buffer.allocUnsafeSlow(64 + 3);
 /** Keys that are looked at in another spelling: real requests have a few, and each costs as much as a hundred others. */
 const MOST_UNUSUAL_KEYS = 4_096;
 
@@ -119,14 +129,17 @@ const BLOBS: ReadonlySet<number> = new Set([NAME.data, NAME.file_data, NAME.b64_
 export class PromptWalk {
   private readonly document: JsonDocument;
   private readonly policy: PromptPolicy;
+  private readonly skipped: ReadonlySet<number>;
   private bytes = 0;
   private hasMedia = false;
   private unusualKeys = 0;
   private error: ApiError | undefined;
 
-  constructor(document: JsonDocument, policy: PromptPolicy) {
+  /** @param skipped keys of members that are left out. */
+  constructor(document: JsonDocument, policy: PromptPolicy, skipped: ReadonlySet<number>) {
     this.document = document;
     this.policy = policy;
+    this.skipped = skipped;
   }
 
   /** What is wrong with what was walked over, or its size. */
@@ -134,14 +147,28 @@ export class PromptWalk {
     return this.error ?? { bytes: this.bytes, hasMedia: this.hasMedia };
   }
 
-  /** Text, token ids, parts or messages, or lists of them. @param at -1: nothing. */
+  /** A list of messages. A message is no part: what it says of media itself is text. @param at -1: nothing. */
+  messages(at: number, path: string): void {
+    const { document } = this;
+    if (!document.isArray(at)) {
+      this.content(at, path);
+      return;
+    }
+    const end = document.next(at);
+    for (let item = document.first(at); item < end; item = document.next(item)) {
+      if (document.isObject(item)) this.part(item, path, true);
+      else this.content(item, path);
+    }
+  }
+
+  /** Text, token ids, parts or items, or lists of them. @param at -1: nothing. */
   content(at: number, path: string): void {
     const { document } = this;
     if (at < 0) return;
     if (document.isArray(at)) {
       const end = document.next(at);
       for (let item = document.first(at); item < end; item = document.next(item)) this.content(item, path);
-    } else if (document.isObject(at)) this.part(at, path);
+    } else if (document.isObject(at)) this.part(at, path, false);
     else this.text(at);
   }
 
@@ -153,6 +180,10 @@ export class PromptWalk {
     // In the order of the text: what is in what does not matter.
     for (let value = at; value < end; value += STRIDE) {
       const kind = document.kind(value);
+      if (kind === KIND.key && this.skipped.size > 0 && this.skipped.has(value)) {
+        value = document.next(value + STRIDE) - STRIDE;
+        continue;
+      }
       if (kind === KIND.string || kind === KIND.key) this.bytes += document.more(value);
       else if (kind === KIND.number) this.bytes += TOKEN_BYTES * document.more(value);
       else if (kind >= KIND.true) this.bytes += TOKEN_BYTES;
@@ -189,12 +220,13 @@ export class PromptWalk {
   }
 
   /** A message, an item, or a part of their content. */
-  private part(at: number, path: string): void {
+  private part(at: number, path: string, isMessage: boolean): void {
     const { document } = this;
     const end = document.next(at);
-    let hasType = false;
-    let id = -1;
+    let isNamed = false;
+    let hasId = false;
     for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
+      if (this.skipped.has(key)) continue;
       const value = key + STRIDE;
       const name = document.name(key);
       if (name === 0) {
@@ -203,59 +235,62 @@ export class PromptWalk {
         this.json(value);
         continue;
       }
-      if (name === NAME.id) id = value;
-      if (name === NAME.type || name === NAME.role || name === NAME.content) hasType = true;
+      if (name === NAME.id) hasId = document.isString(value);
+      if (name === NAME.type || name === NAME.role) isNamed ||= !document.isNothing(value);
       if (name === NAME.type) this.itemType(value, path);
-      switch (classOf(name)) {
-        case MEDIUM:
-          if (document.isNothing(value)) break;
-          // The source of a search result is its name.
-          if (name === NAME.source && document.isString(value)) {
-            this.json(value);
-            break;
-          }
-          this.medium(
-            value,
-            name === NAME.source ? this.sourceKind(at) : (MEDIA.get(name) ?? 'file'),
-            name,
-            path,
-          );
-          break;
-        case TENSOR:
-          this.tensor(value, path);
-          break;
-        case WORD:
-          this.word(value);
-          break;
-        case CONTENT:
-          this.content(value, path);
-          break;
-        case FILE_ID:
-          this.fileId(value, path);
-          break;
-        case PLACE: {
-          const kind = document.isString(value) ? this.kindOf(at) : undefined;
-          if (kind === undefined) this.json(value);
-          else this.medium(value, kind, name, path);
-          break;
-        }
-        default:
-          this.json(value);
-      }
+      if (name === NAME.tools) this.tools(value);
+      this.member(at, value, name, path, isMessage);
     }
-    // Such an item of /v1/responses stands for one that the engine remembers.
-    if (!hasType && id >= 0 && document.next(id) === end && document.first(at) + STRIDE === id) {
-      this.refuseState('item_reference', path);
+    // Such an item of /v1/responses stands for one that the engine remembers, whatever else it has.
+    if (path === 'input' && hasId && !isNamed) this.refuseState('item_reference', path);
+  }
+
+  private member(part: number, value: number, name: number, path: string, isMessage: boolean): void {
+    const { document } = this;
+    switch (classOf(name)) {
+      case MEDIUM:
+        // The source of a search result is its name.
+        if (isMessage || (name === NAME.source && document.isString(value))) this.json(value);
+        else if (!document.isNothing(value)) this.medium(value, this.kindNamed(part, name), name, path);
+        break;
+      case TENSOR:
+        this.tensor(value, path);
+        break;
+      case WORD:
+        this.word(value);
+        break;
+      case CONTENT:
+        // What a tool has put out may be any object: data, unless it says what it is.
+        if (name === NAME.output && document.isObject(value) && document.get(value, NAME.type) < 0)
+          this.json(value);
+        else this.content(value, path);
+        break;
+      case FILE_ID:
+        if (this.mayBeFile(part)) this.fileId(value, path);
+        else this.json(value);
+        break;
+      case PLACE: {
+        const kind = document.isString(value) && !isMessage ? this.kindOf(part) : undefined;
+        if (kind === undefined) this.json(value);
+        else this.medium(value, kind, name, path);
+        break;
+      }
+      default:
+        this.json(value);
     }
   }
 
+  /** Tools that an item brings are tools. */
+  private tools(at: number): void {
+    const refused = refusedTool(this.document, at, this.policy.fields);
+    if (refused !== undefined) this.refuse(refused);
+  }
+
   private itemType(at: number, path: string): void {
-    const { document } = this;
     if (this.is(at, 'item_reference')) this.refuseState('item_reference', path);
-    if (!document.isString(at) || document.more(at) > WORD_BYTES) return;
     // What an MCP server was asked or answered, or is allowed to do: its engine may go on with it.
-    const type = document.bytes.toString('latin1', document.start(at), document.start(at) + MCP.length);
-    if (type === MCP && !isAllowedTool('mcp', this.policy.fields)) this.refuse(toolRefused('mcp', path));
+    if (!this.wordOf(at).startsWith(MCP) || isAllowedTool('mcp', this.policy.fields)) return;
+    this.refuse(toolRefused('mcp', path));
   }
 
   private is(at: number, word: string): boolean {
@@ -269,18 +304,28 @@ export class PromptWalk {
     else if (document.more(at) > WORD_BYTES) this.bytes += document.more(at);
   }
 
-  /** Of a part whose type says that it is a medium. */
-  private kindOf(part: number): MediumKind | undefined {
-    const type = this.document.get(part, NAME.type);
-    if (!this.document.isString(type) || this.document.more(type) > WORD_BYTES) return undefined;
-    return /^(?:input_)?(image|audio|video|file)/.exec(this.document.text(type))?.[1] as
-      | MediumKind
-      | undefined;
+  /** A short string; empty for anything else. */
+  private wordOf(at: number): string {
+    const { document } = this;
+    return document.isString(at) && document.more(at) <= WORD_BYTES ? document.text(at) : '';
   }
 
-  /** Of Anthropic's `source`: what its block says. */
-  private sourceKind(part: number): MediumKind {
+  /** Of a part whose type says that it is a medium. */
+  private kindOf(part: number): MediumKind | undefined {
+    const type = this.wordOf(this.document.get(part, NAME.type));
+    return /^(?:input_)?(image|audio|video|file)/.exec(type)?.[1] as MediumKind | undefined;
+  }
+
+  /** Of a medium by its member's name; of Anthropic's `source` by what its block says. */
+  private kindNamed(part: number, name: number): MediumKind {
+    if (name !== NAME.source) return MEDIA.get(name) ?? 'file';
     return this.is(this.document.get(part, NAME.type), 'image') ? 'image' : 'file';
+  }
+
+  /** A part of another type tells of a file, and asks for none. */
+  private mayBeFile(part: number): boolean {
+    const type = this.wordOf(this.document.get(part, NAME.type));
+    return type === '' || /^(?:input_)?(?:image|audio|video|file)|^document$|^container_upload$/.test(type);
   }
 
   private medium(at: number, kind: MediumKind, name: number, path: string): void {
@@ -293,53 +338,60 @@ export class PromptWalk {
       }
       return;
     }
-    let encoded = 0;
-    let isText = false;
+    let size: MediumSize;
     if (document.isString(at)) {
-      encoded = document.more(at);
       if (BLOBS.has(name)) this.blob(at, path);
       else this.link(at, path);
+      size = { encoded: document.more(at), isText: this.isTextData(at) };
     } else if (document.isObject(at)) {
-      ({ encoded, isText } = this.mediumObject(at, path));
+      const found = this.mediumObject(at, path, name === NAME.source);
+      if (found === undefined) return;
+      size = found;
     } else {
       this.json(at);
       return;
     }
-    // A document that is text is text.
-    if (isText) return;
     this.hasMedia = true;
-    this.bytes += Math.max(
-      TOKEN_BYTES * tokens[kind],
-      kind === 'image' ? 0 : Math.ceil(encoded / ENCODED_BYTES_PER_PROMPT_BYTE),
-    );
+    // Text in base64 is text, of three quarters of its size.
+    const least = size.isText
+      ? Math.ceil((3 * size.encoded) / 4)
+      : Math.ceil(size.encoded / ENCODED_BYTES_PER_PROMPT_BYTE);
+    this.bytes += Math.max(TOKEN_BYTES * tokens[kind], kind === 'image' ? 0 : least);
   }
 
-  private mediumObject(at: number, path: string): { readonly encoded: number; readonly isText: boolean } {
+  /** @returns undefined for a document that is text, which has been counted as such. */
+  private mediumObject(at: number, path: string, isSource: boolean): MediumSize | undefined {
     const { document } = this;
     const type = document.get(at, NAME.type);
-    const isText = this.is(type, 'text') || this.is(type, 'content');
+    const saysText = isSource && (this.is(type, 'text') || this.is(type, 'content'));
     let encoded = 0;
+    let isText = this.wordOf(document.get(at, NAME.media_type)).startsWith('text/');
     const end = document.next(at);
     for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
+      if (this.skipped.has(key)) continue;
       const value = key + STRIDE;
       const name = document.name(key);
       if (name === 0) {
         this.key(key, path);
         this.bytes += document.more(key);
       }
-      if (document.isString(value) && LINKS.has(name)) {
+      const isLink = LINKS.has(name);
+      if (document.isString(value) && (isLink || (BLOBS.has(name) && !saysText))) {
         encoded += document.more(value);
-        this.link(value, path);
-      } else if (document.isString(value) && BLOBS.has(name) && !isText) {
-        encoded += document.more(value);
-        this.blob(value, path);
+        isText ||= this.isTextData(value);
+        if (isLink) this.link(value, path);
+        else this.blob(value, path);
       } else if (classOf(name) === FILE_ID) this.fileId(value, path);
       else if (classOf(name) === TENSOR) this.tensor(value, path);
       else if (classOf(name) === CONTENT) this.content(value, path);
       else if (classOf(name) === WORD) this.word(value);
       else this.json(value);
     }
-    return { encoded, isText };
+    return saysText && encoded === 0 ? undefined : { encoded, isText };
+  }
+
+  private isTextData(at: number): boolean {
+    return this.headOf(at).startsWith('data:text/');
   }
 
   private link(at: number, path: string): void {
@@ -347,13 +399,20 @@ export class PromptWalk {
     if (refusal !== undefined) this.refuse(refusal);
   }
 
-  /** Engines take the name of a file, or an address, where they expect base64. */
+  /** Engines take the name of a file, or an address, where they expect base64. What is longer than any name is looked at in part. */
   private blob(at: number, path: string): void {
     const { document } = this;
-    const from = document.start(at);
-    const head = document.bytes.toString('latin1', from, Math.min(document.end(at), from + 64));
-    if (/^[\w+/=-]*$/.test(head)) return;
+    const head = document.more(at) <= LONGEST_PATH ? document.text(at) : this.headOf(at);
+    // A JPEG begins like a path.
+    if (/^[\w+/=-]*$/.test(head) && (!head.startsWith('/') || head.startsWith('/9j/'))) return;
     this.link(at, path);
+  }
+
+  /** The first characters of a string, however they are written. */
+  private headOf(at: number): string {
+    const { document } = this;
+    const filled = decodeInto(headBuffer, 0, document.bytes, document.start(at), document.end(at)).at;
+    return headBuffer.toString('utf8', 0, filled);
   }
 
   private tensor(at: number, path: string): void {

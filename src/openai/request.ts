@@ -10,7 +10,7 @@ import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice }
 import { type KnownName, NAME } from './names.ts';
 import { namesOf } from './policy-names.ts';
 import { type PromptPolicy, PromptWalk, stateRefused } from './prompt.ts';
-import { isAllowedTool, LONGEST_TOOL, toolRefused } from './tools.ts';
+import { isAllowedTool, refusedTool, toolRefused } from './tools.ts';
 
 export interface ParsedRequest {
   readonly route: EngineRoute;
@@ -120,12 +120,13 @@ class Fields {
   readonly document: JsonDocument;
   private readonly values = new Map<number, number>();
 
-  constructor(document: JsonDocument) {
+  /** @param skipped keys of members that are left out. */
+  constructor(document: JsonDocument, skipped: ReadonlySet<number>) {
     this.document = document;
     const end = document.next(0);
     for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) {
       const name = document.name(key);
-      if (name !== 0) this.values.set(name, key + STRIDE);
+      if (name !== 0 && !skipped.has(key)) this.values.set(name, key + STRIDE);
     }
   }
 
@@ -156,7 +157,8 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
     );
   }
 
-  const fields = new Fields(document);
+  const skipped = new Set([...forbidden.keys.values()].flat());
+  const fields = new Fields(document, skipped);
   const model = modelOf(fields);
   if (typeof model === 'object') return bad(model);
 
@@ -175,7 +177,7 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
   if (typeof usage === 'object') return bad(usage);
   const acting = actingElsewhere(route, fields, policy.fields);
   if (acting !== undefined) return bad(acting);
-  const size = promptSize(route, fields, policy);
+  const size = promptSize(route, fields, policy, skipped);
   if (!('bytes' in size)) return bad(size);
 
   const embeds = route === 'embeddings';
@@ -207,7 +209,7 @@ export const isUnchanged = (request: ParsedRequest, changes: RequestChanges): bo
 
 function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit[] {
   const { document, route } = request;
-  const fields = new Fields(document);
+  const fields = new Fields(document, new Set(request.forbidden.get(0)));
   const members: string[] = [];
   const cut = keysToCut(request, fields, changes);
   const edits: Edit[] = [];
@@ -435,22 +437,6 @@ function actingElsewhere(route: EngineRoute, fields: Fields, policy: FieldPolicy
   return refusedTool(document, fields.at('tools'), policy);
 }
 
-/** Tools in a namespace of tools are tools. Recursion is bounded by the reader's LIMITS.depth. */
-function refusedTool(document: JsonDocument, tools: number, policy: FieldPolicy): ApiError | undefined {
-  if (!document.isArray(tools)) return undefined;
-  const end = document.next(tools);
-  for (let tool = document.first(tools); tool < end; tool = document.next(tool)) {
-    if (!document.isObject(tool)) continue;
-    const within = refusedTool(document, document.get(tool, NAME.tools), policy);
-    if (within !== undefined) return within;
-    const type = document.get(tool, NAME.type);
-    if (document.isNothing(type)) continue;
-    const name = document.isString(type) && document.more(type) <= LONGEST_TOOL ? document.text(type) : '';
-    if (!isAllowedTool(name, policy)) return toolRefused(name, 'tools');
-  }
-  return undefined;
-}
-
 // --- size
 
 function promptCount(route: EngineRoute, fields: Fields): number {
@@ -466,11 +452,14 @@ function promptSize(
   route: EngineRoute,
   fields: Fields,
   policy: PromptPolicy,
+  skipped: ReadonlySet<number>,
 ): ReturnType<PromptWalk['result']> {
   const { document } = fields;
-  const walk = new PromptWalk(document, policy);
+  const walk = new PromptWalk(document, policy, skipped);
   const end = document.next(0);
-  for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) walk.key(key, 'body');
+  for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) {
+    if (!skipped.has(key)) walk.key(key, 'body');
+  }
   const options = fields.at('stream_options');
   if (document.isObject(options)) {
     const last = document.next(options);
@@ -479,7 +468,10 @@ function promptSize(
     }
   }
   lookAtTools(document, fields.at('tools'), walk);
-  for (const name of FIELDS[route].prompt) walk.content(fields.at(name), name);
+  for (const name of FIELDS[route].prompt) {
+    if (name === 'messages') walk.messages(fields.at(name), name);
+    else walk.content(fields.at(name), name);
+  }
   for (const name of RENDERED) walk.json(fields.at(name));
   return walk.result();
 }

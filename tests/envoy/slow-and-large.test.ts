@@ -193,3 +193,39 @@ describe('without the service', () => {
     await stack.restartService();
   });
 });
+
+describe('an upload for which its tenant has no room', () => {
+  /** Of a body of unknown length, which takes half of what the tenant may hold. Its end is sent later. */
+  const begun = (): { readonly socket: Socket; readonly answer: () => string } => {
+    const { port, hostname } = new URL(stack.url);
+    const socket = connectTcp(Number(port), hostname);
+    let answer = '';
+    socket.setEncoding('latin1').on('data', (text: string) => {
+      answer += text;
+    });
+    socket.on('error', () => undefined);
+    const body = chatBody();
+    socket.write(
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${KEYS.noisy}\r\ncontent-type: application/json\r\n` +
+        `transfer-encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n`,
+    );
+    return { socket, answer: () => answer };
+  };
+  const end = (one: { readonly socket: Socket }): boolean => one.socket.write('0\r\n\r\n');
+
+  it('begins when there is room, and is not let past meanwhile', async () => {
+    const before = got.length;
+    const held = [begun(), begun()];
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const waiting = begun();
+    end(waiting);
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(got.length).toBe(before);
+    for (const one of held) end(one);
+    await eventually(
+      () => [...held, waiting].map((one) => one.answer().slice(0, 15)),
+      (answers) => answers.every((text) => text === 'HTTP/1.1 200 OK'),
+    );
+    for (const one of [...held, waiting]) one.socket.destroy();
+  });
+});

@@ -218,7 +218,9 @@ export function createWorld(options: WorldOptions = {}): World {
     rollouts,
     dispatcher,
     predictor: createPredictor(),
-    holdings: new Holdings(),
+    holdings: new Holdings((error) => {
+      throw error;
+    }),
     occupancy,
     paces: new Paces(),
     quarantine: new Quarantine(() => undefined),

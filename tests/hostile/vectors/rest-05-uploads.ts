@@ -148,7 +148,8 @@ const queue: Vector = {
       void connection.write(bytes);
       if (i % 5 === 4) await sleep(60);
     }
-    await sleep(1_500);
+    // Some wait for room first.
+    await sleep(4_500);
     const refused = connections.filter((one) =>
       [413, 429, 503].includes(one.answers()[0]?.status ?? 0),
     ).length;

@@ -151,6 +151,10 @@ def matches(name, patterns):
     return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in patterns)
 
 
+def word_of(value):
+    return value if isinstance(value, str) and size(value) <= 32 else ""
+
+
 def without(value, patterns, path, dropped):
     """A copy without what is forbidden, each pattern a list of names; what was left out is added to `dropped`."""
     if isinstance(value, list):
@@ -161,7 +165,7 @@ def without(value, patterns, path, dropped):
     kept = {}
     for key, item in value.items():
         # Readers that do not tell cases apart take `Chat_Template` for the name.
-        other = path != "" and size(key) <= 128 and key.upper().lower() in [one for one in here if not one.endswith("*")]
+        other = size(key) <= 128 and re.fullmatch("[a-z0-9_]*", key) is None and matches(key.upper().lower(), here)
         if matches(key, here) or other:
             dropped.append((path + key).encode("utf-16-le")[:256].decode("utf-16-le", "surrogatepass"))
         else:
@@ -198,43 +202,53 @@ class Prompt:
         else:
             self.bytes += 4
 
-    def content(self, value):
+    def content(self, value, path):
         if isinstance(value, list):
             for item in value:
-                self.content(item)
+                self.content(item, path)
         elif isinstance(value, dict):
-            self.part(value)
+            self.part(value, path, False)
         else:
             self.text(value)
 
-    def part(self, part):
-        if part.get("type") == "item_reference" or list(part) == ["id"]:
+    def messages(self, value):
+        if not isinstance(value, list):
+            self.content(value, "messages")
+            return
+        for item in value:
+            self.part(item, "messages", True) if isinstance(item, dict) else self.content(item, "messages")
+
+    def part(self, part, path, is_message):
+        kind = word_of(part.get("type"))
+        if kind == "item_reference":
             self.wrong.append("item_reference")
-        kind_of_part = re.match(r"(?:input_)?(image|audio|video|file)", str(part.get("type"))[:64])
-        if isinstance(part.get("type"), str) and size(part["type"]) <= 32:
-            if part["type"].startswith("mcp_"):
-                self.wrong.append("mcp item")
-        else:
-            kind_of_part = None
+        if kind.startswith("mcp_"):
+            self.wrong.append("mcp item")
+        if path == "input" and isinstance(part.get("id"), str) and part.get("type") is None and part.get("role") is None:
+            self.wrong.append("item_reference")
+        self.wrong += tools_wrong(part.get("tools"), self.policy)
+        medium = re.match(r"(?:input_)?(image|audio|video|file)", kind)
+        is_file = kind == "" or medium is not None or kind in ("document", "container_upload")
         for key, value in part.items():
             if key not in self.policy["names"]:
                 self.bytes += size(key)
                 self.json(value)
-            elif key in PLACES and isinstance(value, str) and kind_of_part is not None:
-                self.medium(key, value, kind_of_part.group(1))
-            elif key == "source" and isinstance(value, str):
+            elif key in PLACES and isinstance(value, str) and medium is not None and not is_message:
+                self.medium(key, value, medium.group(1))
+            elif key in MEDIA and (is_message or (key == "source" and isinstance(value, str))):
                 self.json(value)
             elif key in MEDIA:
-                kind = "image" if key == "source" and part.get("type") == "image" else MEDIA[key]
                 if value is not None:
-                    self.medium(key, value, kind)
+                    self.medium(key, value, "image" if key == "source" and kind == "image" else MEDIA[key])
             elif key in TENSORS:
                 self.tensor(value)
             elif key in WORDS:
                 self.word(value)
+            elif key == "output" and isinstance(value, dict) and "type" not in value:
+                self.json(value)
             elif key in CONTENT:
-                self.content(value)
-            elif key == "file_id":
+                self.content(value, path)
+            elif key == "file_id" and is_file:
                 self.file_id(value)
             else:
                 self.json(value)
@@ -250,51 +264,52 @@ class Prompt:
             for item in value:
                 self.medium(key, item, kind)
             return
-        encoded = 0
         if isinstance(value, str):
-            encoded = size(value)
+            encoded, is_text = size(value), value.startswith("data:text/")
             self.blob(value) if key in BLOBS else self.link(value)
         elif isinstance(value, dict):
-            is_text = value.get("type") in ("text", "content")
-            encoded = self.members(value, is_text)
-            if is_text:
+            encoded, is_text = self.members(value, key == "source")
+            if encoded is None:
                 return
         else:
             self.json(value)
             return
         self.has_media = True
         flat = 4 * self.policy["tokens"][kind]
-        self.bytes += flat if kind == "image" else max(flat, -(-encoded // 100))
+        least = -(-3 * encoded // 4) if is_text else -(-encoded // 100)
+        self.bytes += flat if kind == "image" else max(flat, least)
 
-    def members(self, medium, is_text):
+    def members(self, medium, is_source):
+        says_text = is_source and medium.get("type") in ("text", "content")
+        is_text = word_of(medium.get("media_type")).startswith("text/")
         encoded = 0
         for key, value in medium.items():
             if key not in self.policy["names"]:
                 self.bytes += size(key)
-            if isinstance(value, str) and key in LINKS:
+            if isinstance(value, str) and (key in LINKS or (key in BLOBS and not says_text)):
                 encoded += size(value)
-                self.link(value)
-            elif isinstance(value, str) and key in BLOBS and not is_text:
-                encoded += size(value)
-                self.blob(value)
+                is_text = is_text or value.startswith("data:text/")
+                self.link(value) if key in LINKS else self.blob(value)
             elif key == "file_id":
                 self.file_id(value)
             elif key in TENSORS:
                 self.tensor(value)
             elif key in CONTENT:
-                self.content(value)
+                self.content(value, "")
             elif key in WORDS:
                 self.word(value)
             else:
                 self.json(value)
-        return encoded
+        return (None, False) if says_text and encoded == 0 else (encoded, is_text)
 
     def link(self, value):
         if not value.startswith("data:"):
             self.wrong.append("link " + value[:40])
 
     def blob(self, value):
-        if re.fullmatch(r"[A-Za-z0-9_+/=-]*", value[:64]) is None:
+        head = value if size(value) <= 4096 else value[:64]
+        is_path = head.startswith("/") and not head.startswith("/9j/")
+        if is_path or re.fullmatch(r"[A-Za-z0-9_+/=-]*", head) is None:
             self.link(value)
 
     def tensor(self, value):
@@ -318,10 +333,12 @@ def tools_wrong(tools, policy):
 def understand(route, body, policy):
     dropped = []
     kept = without(body, policy["forbidden"], "", dropped)
+    # Nothing of what is left out is read.
+    body = kept
     prompt = Prompt(policy)
     for name in PROMPT[route]:
         if name in body:
-            prompt.content(body[name])
+            prompt.messages(body[name]) if name == "messages" else prompt.content(body[name], name)
     for name in RENDERED:
         if name in body:
             prompt.json(body[name])

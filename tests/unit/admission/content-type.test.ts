@@ -9,6 +9,9 @@ describe('the type of a body', () => {
     'application/json; charset=utf-8',
     'application/json;charset="UTF-8"',
     'application/json ;',
+    'application/json; odata=verbose',
+    'application/json; charset=us-ascii',
+    ' ',
   ])('is JSON: %j', (type) => expect(isJsonType(type)).toBe(true));
 
   it.each([
@@ -17,7 +20,7 @@ describe('the type of a body', () => {
     'application/jsonp',
     'application/json; charset=utf-7',
     'application/json; charset=utf-16',
-    'application/json; boundary=x',
+    'application/json; charset = "utf-16"',
     'application/json,text/plain',
     'application/json, application/json',
     'application/x-www-form-urlencoded',

@@ -13,14 +13,18 @@ const taken = (holdings: Holdings, tenant: string, bytes: number, limits = LIMIT
 
 describe('what a tenant holds', () => {
   it('is bounded in exchanges, and another tenant’s is its own', () => {
-    const holdings = new Holdings();
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
     for (let i = 0; i < 3; i += 1) taken(holdings, 'a', 1);
     expect(holdings.take('a', 1, LIMITS)).toBe('too-many-open');
     taken(holdings, 'b', 1);
   });
 
   it('is bounded in bytes: as said before the body is there, as long as it is afterwards, none once it is gone', () => {
-    const holdings = new Holdings();
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
     expect(holdings.take('a', 101, LIMITS)).toBe('too-many-bytes');
     const first = taken(holdings, 'a', 80);
     const second = taken(holdings, 'a', 50);
@@ -36,7 +40,9 @@ describe('what a tenant holds', () => {
   });
 
   it('has room for who came first, who is told once, and not for who has left', () => {
-    const holdings = new Holdings();
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
     const told: string[] = [];
     const first = taken(holdings, 'a', 90);
     const large = taken(holdings, 'a', 60);
@@ -66,7 +72,9 @@ describe('what a tenant holds', () => {
     });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const holdings = new Holdings();
+        const holdings = new Holdings((error) => {
+          throw error;
+        });
         const open: { holding: Holding; said: number }[] = [];
         const all: Holding[] = [];
         for (const { what, which, bytes } of steps) {
@@ -132,17 +140,18 @@ describe('a request', () => {
     const second = world.open();
     second.life.headers(chatHead({ contentLength: 500_001 }), 0);
     // Its upload has not been let begin.
-    expect(second.said).toEqual([]);
+    expect(second.said).toMatchObject([{ kind: 'hold' }]);
     second.life.tick(3_000);
-    expect(second.said).toEqual([]);
+    expect(second.said).toHaveLength(1);
     second.life.tick(3_001);
     expect(second.said).toMatchObject([
+      { kind: 'hold' },
       { kind: 'respond', response: { status: 429, details: 'too_many_bytes_held' } },
     ]);
     const patient = world.open();
     patient.life.headers(chatHead({ contentLength: 500_001 }), 0);
     first.life.body(body(), 1);
-    expect(patient.said.map(({ kind }) => kind)).toEqual(['pass-headers']);
+    expect(patient.said.map(({ kind }) => kind)).toEqual(['hold', 'pass-headers']);
     patient.life.streamEnded(1);
     expect(world.context.holdings.bytesOf('a')).toBe(body().length);
     const third = world.open();
@@ -243,5 +252,37 @@ describe('the queue', () => {
     // What expires gives its bytes back.
     world.dispatcher.tick(1_000);
     expect(send('a')).toBe('hold');
+  });
+
+  it('whose body comes before there is room for it, as from a gateway, is read when there is', () => {
+    const world = createWorld({ limits: { maxHeldBytes: 1_000_000 } });
+    const first = world.open();
+    first.life.headers(chatHead(), 0);
+    const early = world.open();
+    early.life.headers(chatHead(), 0);
+    early.life.body(body(), 1);
+    expect(early.said.map(({ kind }) => kind)).toEqual(['hold']);
+    first.life.streamEnded(2);
+    expect(early.said.map(({ kind }) => kind)).toEqual(['hold', 'pass-headers', 'send-on']);
+  });
+
+  it('that has ended while it waited for room is not begun by it', () => {
+    const world = createWorld({ limits: { maxHeldBytes: 1_000_000 } });
+    const first = world.open();
+    first.life.headers(chatHead(), 0);
+    const second = world.open();
+    second.life.headers(chatHead(), 0);
+    second.life.responseHeaders(
+      { status: 504, contentType: '', contentEncoding: '', upstream: '', endOfStream: true },
+      1,
+    );
+    expect(second.life.ended()).toBe(true);
+    const said = second.said.length;
+    first.life.streamEnded(2);
+    expect(second.life.ended()).toBe(true);
+    expect(second.said).toHaveLength(said);
+    second.life.streamEnded(3);
+    expect(world.records).toHaveLength(2);
+    expect(world.context.holdings.openOf('a')).toBe(0);
   });
 });

@@ -385,8 +385,6 @@ describe('a key in other letters than ours', () => {
     for (const body of [
       { ...chat('x'), MODEL: 'other' },
       { ...chat('x'), meſſages: [] },
-      { ...chat('x'), PRIORITY: 1 },
-      { ...chat('x'), Bootstrap_Host: 'x' },
       { ...chat('x'), stream: true, stream_options: { Include_Usage: false } },
       { messages: [{ role: 'user', Content: 'x' }] },
       chat([{ type: 'text', Image_URL: 'http://x' }]),
@@ -396,6 +394,18 @@ describe('a key in other letters than ours', () => {
     ]) {
       expect([body, codeOf(body)]).toEqual([body, 'ambiguous_field']);
     }
+  });
+
+  it('of a forbidden one is left out as that is', () => {
+    const other = { PRIORITY: 1, Bootstrap_Host: 'x', chat_template_kwargs: { Return_x: 1 } };
+    expect(accepted({ ...chat('x'), ...other }).dropped.toSorted()).toEqual([
+      'Bootstrap_Host',
+      'PRIORITY',
+      'chat_template_kwargs.Return_x',
+    ]);
+    expect(codeOf({ ...chat('x'), ...other }, 'chat.completions', { onForbidden: 'refuse' })).toBe(
+      'forbidden_field',
+    );
   });
 
   it('is the client’s own affair in schemas and arguments, and where it is another word', () => {
@@ -435,5 +445,92 @@ describe('forbidden within fields', () => {
   it('is refused where there are a thousand of it', () => {
     const content = Array.from({ length: 1_200 }, () => ({ type: 'text', text: 'x', uuid: 'a' }));
     expect(codeOf(chat(content))).toBe('invalid_request');
+  });
+
+  it('is not read: neither as a cap, nor as anything else', () => {
+    const body = {
+      ...chat('x'),
+      max_completion_tokens: 1,
+      max_tokens: 9,
+      stream: true,
+      stream_options: { include_usage: true },
+      n: 500,
+      tools: [{ type: 'mcp' }],
+      previous_response_id: 'x',
+    };
+    const forbidden = ['max_completion_tokens', 'stream_options', 'n', 'tools', 'previous_response_id'];
+    expect(accepted(body, 'chat.completions', { forbidden })).toMatchObject({
+      maxOutputTokens: 9,
+      wantsUsage: false,
+      outputs: 1,
+    });
+    const image = chat([{ type: 'text', text: 'x', image_url: 'http://x' }]);
+    expect(codeOf(image, 'chat.completions', { forbidden: ['messages.content.image_url'] })).toBe('accepted');
+  });
+});
+
+describe('what a stranger found', () => {
+  const part = (one: object, route: EngineRoute = 'chat.completions') => accepted(chat([one]), route);
+
+  it('a medium that says that it is text is a medium', () => {
+    for (const one of [
+      { type: 'image_url', image_url: { type: 'text', url: DATA } },
+      { type: 'video_url', video_url: { type: 'content', url: DATA } },
+      { type: 'image', source: { type: 'text', url: DATA } },
+    ]) {
+      expect(part(one)).toMatchObject({ hasMedia: true });
+      expect(part(one).promptBytes).toBeGreaterThan(4_000);
+    }
+  });
+
+  it('a message’s own medium is text, and a file of text in base64 is text', () => {
+    const message = { role: 'user', content: 'x', image_url: `data:,${LONG}` };
+    expect(accepted({ messages: [message] }).promptBytes).toBeGreaterThan(LONG.length);
+    const text = `data:text/plain;base64,${'A'.repeat(100_000)}`;
+    expect(part({ type: 'file', file: { file_data: text } }).promptBytes).toBeGreaterThan(75_000);
+    const source = { type: 'base64', media_type: 'text/plain', data: 'A'.repeat(100_000) };
+    expect(part({ type: 'document', source }, 'messages').promptBytes).toBeGreaterThan(75_000);
+  });
+
+  it('an item that has an id and says not what it is stands for a stored one', () => {
+    for (const item of [
+      { type: null, id: 'msg_1' },
+      { id: 'msg_1', x: 1 },
+    ]) {
+      expect(codeOf({ input: [item] }, 'responses')).toBe('state_refused');
+    }
+    expect(codeOf({ input: [{ role: 'user', id: 'x', content: 'x' }] }, 'responses')).toBe('accepted');
+    expect(codeOf({ input: [{ type: 'tool_search_output', tools: [{ type: 'mcp' }] }] }, 'responses')).toBe(
+      'tool_refused',
+    );
+  });
+
+  it('a path is no base64, and a JPEG is one however it is written', () => {
+    for (const data of ['/etc/passwd', `${'/'.repeat(64)}etc/x.wav`, 'a.wav']) {
+      expect(codeOf(chat([{ type: 'input_audio', input_audio: { data } }]))).toBe('media_refused');
+    }
+    const body = JSON.stringify({
+      model: 'm',
+      max_tokens: 1,
+      ...chat([{ type: 'image', source: { type: 'base64', data: `/9j/4AAQ${'A/'.repeat(4_000)}` } }]),
+    });
+    const escaped = body.replaceAll('/', '\\/');
+    for (const text of [body, escaped]) {
+      expect(parseRequest('messages', Buffer.from(text), policyWith()).kind).toBe('ok');
+    }
+  });
+
+  it('what a tool has put out is data', () => {
+    const output = { ID: 1, URL: 'http://x', image: 'a.png' };
+    expect(codeOf({ input: [{ type: 'function_call_output', call_id: 'x', output }] }, 'responses')).toBe(
+      'accepted',
+    );
+    const result = { type: 'bash_code_execution_output', file_id: 'file_1' };
+    expect(codeOf(chat([{ type: 'bash_code_execution_tool_result', content: [result] }]), 'messages')).toBe(
+      'accepted',
+    );
+    expect(codeOf({ ...chat('x'), tools: [{ type: 'tool_search_tool_regex_20251119' }] }, 'messages')).toBe(
+      'accepted',
+    );
   });
 });
