@@ -33,6 +33,9 @@ const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
 /** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */
 const WORD_BYTES = 32;
 const MCP = 'mcp_';
+const SMALL_I = 0x69;
+const SMALL_M = 0x6d;
+const DATA_TEXT = Buffer.from('data:text/');
 interface MediumSize {
   /** Bytes of what it is sent as. */
   readonly encoded: number;
@@ -164,7 +167,8 @@ export class PromptWalk {
   /** Text, token ids, parts or items, or lists of them. @param at -1: nothing. */
   content(at: number, path: string): void {
     const { document } = this;
-    if (at < 0) return;
+    // Nobody asks for the size of what is refused.
+    if (at < 0 || this.error !== undefined) return;
     if (document.isArray(at)) {
       const end = document.next(at);
       for (let item = document.first(at); item < end; item = document.next(item)) this.content(item, path);
@@ -193,7 +197,7 @@ export class PromptWalk {
   /** A key that Go's readers take for one that Fairlane reads. */
   key(key: number, path: string): void {
     const { document } = this;
-    if (!document.isUnusual(key) || document.name(key) !== 0) return;
+    if (!document.isUnusual(key) || document.name(key) !== 0 || this.error !== undefined) return;
     this.unusualKeys += 1;
     if (this.unusualKeys > MOST_UNUSUAL_KEYS) {
       this.refuse(
@@ -222,6 +226,7 @@ export class PromptWalk {
   /** A message, an item, or a part of their content. */
   private part(at: number, path: string, isMessage: boolean): void {
     const { document } = this;
+    if (this.error !== undefined) return;
     const end = document.next(at);
     let isNamed = false;
     let hasId = false;
@@ -287,6 +292,10 @@ export class PromptWalk {
   }
 
   private itemType(at: number, path: string): void {
+    const { document } = this;
+    // Nearly every type is left behind here.
+    const first = document.bytes[document.start(at)];
+    if (first !== SMALL_I && first !== SMALL_M && !(document.isString(at) && document.isEscaped(at))) return;
     if (this.is(at, 'item_reference')) this.refuseState('item_reference', path);
     // What an MCP server was asked or answered, or is allowed to do: its engine may go on with it.
     if (!this.wordOf(at).startsWith(MCP) || isAllowedTool('mcp', this.policy.fields)) return;
@@ -391,10 +400,17 @@ export class PromptWalk {
   }
 
   private isTextData(at: number): boolean {
-    return this.headOf(at).startsWith('data:text/');
+    const { document } = this;
+    if (document.isEscaped(at)) return this.headOf(at).startsWith('data:text/');
+    const start = document.start(at);
+    return (
+      document.more(at) >= DATA_TEXT.length &&
+      document.bytes.compare(DATA_TEXT, 0, DATA_TEXT.length, start, start + DATA_TEXT.length) === 0
+    );
   }
 
   private link(at: number, path: string): void {
+    if (this.error !== undefined) return;
     const refusal = mediumRefusal(this.document, at, this.policy.media, path);
     if (refusal !== undefined) this.refuse(refusal);
   }

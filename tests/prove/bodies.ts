@@ -226,6 +226,7 @@ export function costOf(route: EngineRoute, body: Buffer): Cost {
     window: 64,
     limits: { maxContext: 10_000_000, maxOutputs: 128, maxQueued: 10_000 },
     fields: { forbidden: DEFAULT_FORBIDDEN_FIELDS },
+    change: (config) => ({ ...config, envoy: { ...config.envoy, maxBodyBytes: LARGEST_LIMIT } }),
     choosing: { sessionHeader: 'x-session-id', zone: undefined, readers: undefined },
     help: { cacheSalt: true, priority: { quiet: -1, other: 1 } },
   });
