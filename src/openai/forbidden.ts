@@ -84,7 +84,7 @@ class Search {
     for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
       if (this.isForbidden(key, level)) {
         (found ??= []).push(key);
-        this.names.push((path + document.text(key)).slice(0, TOLD_CHARACTERS));
+        this.names.push((path + document.head(key, TOLD_CHARACTERS)).slice(0, TOLD_CHARACTERS));
         if (this.names.length > MOST_FORBIDDEN) return;
       } else if (document.name(key) !== UNKNOWN_NAME) {
         const within = level.within.get(document.name(key));
@@ -99,7 +99,7 @@ class Search {
     if (name !== UNKNOWN_NAME && level.exact.has(name)) return true;
     const isUnusual = this.document.isUnusual(key) && this.document.more(key) <= LONGEST_NAME;
     if (level.prefixes.length === 0 && !isUnusual) return false;
-    const text = this.document.text(key);
+    const text = this.document.head(key, LONGEST_NAME);
     if (level.prefixes.some((prefix) => text.startsWith(prefix))) return true;
     if (!isUnusual) return false;
     // `Chat_Template` is the same to readers that do not tell cases apart.

@@ -8,7 +8,6 @@ import type { FieldPolicy, MediaPolicy, MediumKind } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { invalidRequest } from './error-body.ts';
 import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
-import { decodeInto } from './json/text.ts';
 import { mediumRefusal } from './media.ts';
 import { NAME } from './names.ts';
 import { otherSpelling } from './policy-names.ts';
@@ -32,6 +31,8 @@ const TOKEN_BYTES = 4;
 const ENCODED_BYTES_PER_PROMPT_BYTE = 100;
 /** Of `type`, `status` and the like: words of the API, which are no prompt, are shorter. */
 const WORD_BYTES = 32;
+/** In bytes: of a key, what can tell a name. */
+const LONGEST_KEY = 256;
 const MCP = 'mcp_';
 const SMALL_I = 0x69;
 const SMALL_M = 0x6d;
@@ -44,7 +45,7 @@ interface MediumSize {
 
 /** In bytes, of a file. */
 const LONGEST_PATH = 4_096;
-const headBuffer = Buffer.allocUnsafeSlow(64 + 3);
+const HEAD_BYTES = 64;
 /** Keys that are looked at in another spelling: real requests have a few, and each costs as much as a hundred others. */
 const MOST_UNUSUAL_KEYS = 4_096;
 
@@ -208,7 +209,7 @@ export class PromptWalk {
       );
       return;
     }
-    const known = otherSpelling(document.text(key), this.policy.fields);
+    const known = otherSpelling(document.head(key, LONGEST_KEY), this.policy.fields);
     if (known !== undefined) this.refuse(misspelled(known, path));
   }
 
@@ -426,9 +427,7 @@ export class PromptWalk {
 
   /** The first characters of a string, however they are written. */
   private headOf(at: number): string {
-    const { document } = this;
-    const filled = decodeInto(headBuffer, 0, document.bytes, document.start(at), document.end(at)).at;
-    return headBuffer.toString('utf8', 0, filled);
+    return this.document.head(at, HEAD_BYTES);
   }
 
   private tensor(at: number, path: string): void {

@@ -353,7 +353,17 @@ export async function run(args: readonly string[]): Promise<void> {
         parts: [{ text: fragment, times: 2 ** 27 }],
         bytes: LARGEST_LIMIT / 4,
       });
-      largest = Math.max(largest, costOf(route, text).worstMs);
+      let cost = costOf(route, text);
+      // As in the search: the least of some runs.
+      for (let again = 0; again < 2 && cost.worstMs > MOST_MS / 2; again += 1) {
+        const next = costOf(route, text);
+        if (next.worstMs < cost.worstMs) cost = next;
+      }
+      if (cost.worstMs > largest)
+        console.log(
+          `  frame ${frame}, ${JSON.stringify(fragment.slice(0, 40))}: ${cost.worstMs.toFixed(2)} ms`,
+        );
+      largest = Math.max(largest, cost.worstMs);
     }
   }
   console.log(`worst turn at the largest limit: ${largest.toFixed(2)} ms`);

@@ -12,7 +12,7 @@
  *
  * A key is followed by its value. Names are those of a NameTable.
  */
-import { decoded } from './text.ts';
+import { decoded, decodeInto } from './text.ts';
 
 export const KIND = {
   object: 0,
@@ -124,6 +124,13 @@ export class JsonDocument {
   /** The text of a string or key. */
   text(at: number): string {
     return this.utf8(at).toString('utf8');
+  }
+
+  /** The first so many bytes of the text of a string or key, or all of it: a key may be long, a name that is looked for is not. */
+  head(at: number, bytes: number): string {
+    if (this.more(at) <= bytes) return this.text(at);
+    const target = Buffer.allocUnsafe(bytes + 3);
+    return target.toString('utf8', 0, decodeInto(target, 0, this.bytes, this.start(at), this.end(at)).at);
   }
 
   /** A single number; NaN for anything else, and where a run has several. */

@@ -1,7 +1,8 @@
 /**
  * A body edited by its bytes: what is not changed on purpose leaves as it came, byte for byte, in its place.
  *
- * Parts that are long are not copied; they keep the whole body, so where little of it is sent on, all of that is copied.
+ * Parts that are long are not copied; they keep the whole body, so where little of it is sent on, up to some megabytes, all of that
+ * is copied.
  */
 import { ABSENT, type JsonDocument, STRIDE } from './document.ts';
 
@@ -12,6 +13,8 @@ export interface Edit {
   readonly text: string;
 }
 
+/** More is not copied in one go: it would take longer than a turn of the event loop may. */
+const MOST_COPIED_BYTES = 4 * 1024 * 1024;
 /** Shorter parts are copied: each one that is sent has a price of its own. */
 export const COPIED_BYTES = 16_384;
 
@@ -37,7 +40,7 @@ export function splice(bytes: Buffer, edits: readonly Edit[]): readonly Buffer[]
   if (done < bytes.length) pieces.push(bytes.subarray(done));
   const size = pieces.reduce((sum, { length }) => sum + length, 0);
   const large = pieces.reduce((sum, { length }) => sum + (length < COPIED_BYTES ? 0 : length), 0);
-  if (2 * large < bytes.length || size < COPIED_BYTES) return [joined(pieces)];
+  if (size < COPIED_BYTES || (2 * large < bytes.length && size < MOST_COPIED_BYTES)) return [joined(pieces)];
   const parts: Buffer[] = [];
   let copied: Buffer[] = [];
   for (const piece of pieces) {

@@ -9,21 +9,22 @@ export const LOWER_U = 0x75;
  */
 const SHORT_STRING = 48;
 
-/** UTF-16 unit of the four hex digits at `at`; -1 if they are none. */
+/** Of a hex digit; -1 for any other byte. */
+const HEX = Int8Array.from({ length: 256 }, (_, byte) => {
+  const digit = String.fromCharCode(byte);
+  return /[\da-fA-F]/.test(digit) ? Number.parseInt(digit, 16) : -1;
+});
+
+/** UTF-16 unit of the four hex digits at `at`; negative if they are none. */
 export function unitAt(bytes: Uint8Array, at: number): number {
-  let unit = 0;
-  for (let i = at; i < at + 4; i += 1) {
-    const byte = bytes[i] ?? 0;
-    const digit =
-      byte >= 0x30 && byte <= 0x39
-        ? byte - 0x30
-        : (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x66
-          ? (byte | 0x20) - 0x57
-          : -1;
-    if (digit < 0) return -1;
-    unit = 16 * unit + digit;
-  }
-  return unit;
+  if (at + 4 > bytes.length) return -1;
+  // Of a byte that is no digit all bits are set, and so is the sign of the whole.
+  return (
+    ((HEX[bytes[at] as number] as number) << 12) |
+    ((HEX[bytes[at + 1] as number] as number) << 8) |
+    ((HEX[bytes[at + 2] as number] as number) << 4) |
+    (HEX[bytes[at + 3] as number] as number)
+  );
 }
 
 const isHigh = (unit: number): boolean => unit >= 0xd800 && unit < 0xdc00;

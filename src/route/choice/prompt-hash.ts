@@ -128,6 +128,8 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
   let d = 0;
   let high = 0;
   let low = 0;
+  /** Bytes by which what was read is longer than what it says: they take time too. */
+  let escapedBytes = 0;
   /** That is being read. */
   let document: JsonDocument = NO_DOCUMENT;
 
@@ -179,7 +181,7 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     fill -= done;
   };
 
-  const isFull = (): boolean => blockCount === MOST_BLOCKS;
+  const isFull = (): boolean => blockCount === MOST_BLOCKS || escapedBytes > HASHED_BYTES;
 
   const mark = (byte: number): void => {
     if (fill === BUFFER_BYTES) consume();
@@ -235,7 +237,9 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     while (from < end && !isFull()) {
       if (BUFFER_BYTES - fill < LEAST_ROOM) consume();
       if (isEscaped) {
+        const before = from - fill;
         ({ from, at: fill } = decodeInto(bytes, fill, source, from, end));
+        escapedBytes += from - fill - before;
       } else {
         const copied = source.copy(bytes, fill, from, end);
         fill += copied;
@@ -333,6 +337,7 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
     fill = 0;
     position = 0;
     blockCount = 0;
+    escapedBytes = 0;
     a = seedA;
     b = seedB;
     c = seedC;
@@ -396,7 +401,7 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
       document = NO_DOCUMENT;
       return {
         blocks: blocks.slice(0, 2 * blockCount),
-        bytes: isFull() ? HASHED_END : position + fill,
+        bytes: blockCount === MOST_BLOCKS ? HASHED_END : position + fill,
         session: named ?? session,
         continues: named !== undefined || continues,
       };
