@@ -24,8 +24,8 @@ export const LIMITS = {
   members: 32_768,
   /** Objects and arrays. */
   containers: 32_768,
-  /** Strings, true, false and null, but for keys. */
-  scalars: 131_072,
+  /** Strings, true, false and null, but for keys, and runs of numbers. */
+  scalars: 65_536,
   /** Runs of numbers are cheap: prompts of token ids have many. */
   numbers: 4_194_304,
   keyBytes: 16_384,
@@ -389,6 +389,8 @@ export class JsonReader {
       tape[run + 3] = (tape[run + 3] as number) + count;
       if (!isPlain) tape[run] = KIND.number | FLAG_NOT_DIGITS;
     } else {
+      this.scalars += 1;
+      if (this.scalars > LIMITS.scalars) return this.fail(tooMany(LIMITS.scalars, 'strings and literals'));
       this.run = this.used;
       this.put(KIND.number | (isPlain ? 0 : FLAG_NOT_DIGITS), from, at, count);
     }
