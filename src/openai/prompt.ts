@@ -47,7 +47,7 @@ interface MediumSize {
 const LONGEST_PATH = 4_096;
 const HEAD_BYTES = 64;
 /** Keys that are looked at in another spelling: real requests have a few, and each costs as much as a hundred others. */
-const MOST_UNUSUAL_KEYS = 4_096;
+const MOST_UNUSUAL_KEYS = 1_024;
 
 /** What a member of a message or part is. */
 const OTHER = 0;
