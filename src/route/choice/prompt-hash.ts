@@ -76,6 +76,8 @@ const SAMPLED_BYTES = 1_024;
 const SAMPLES = 256;
 
 const LONGEST_ROLE = 16;
+/** In bytes of text; 80,000 token ids are hashed at most. */
+const NUMBER_WORK = 13;
 
 const FIELD = 0x1f;
 const RECORD = 0x1e;
@@ -128,7 +130,7 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
   let d = 0;
   let high = 0;
   let low = 0;
-  /** Bytes by which what was read is longer than what it says: they take time too. */
+  /** Work beyond the bytes that are hashed, in bytes: of escapes, which are longer than what they say, and of numbers. */
   let escapedBytes = 0;
   /** That is being read. */
   let document: JsonDocument = NO_DOCUMENT;
@@ -279,6 +281,8 @@ export function createPromptHasher(seed: Uint32Array): PromptHasher {
       if (isWord && value >>> 0 === value) feedNumber(value);
       else feedBytes(from, to, false);
       mark(FIELD);
+      // A short number takes as long as many bytes of text.
+      escapedBytes += NUMBER_WORK;
       from = to;
       while (from < end && isDelimiter(source[from] as number)) from += 1;
     }
