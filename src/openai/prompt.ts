@@ -25,6 +25,12 @@ export interface PromptSize {
   readonly hasMedia: boolean;
 }
 
+interface MediumSize {
+  /** Bytes of what it is sent as. */
+  readonly encoded: number;
+  readonly isText: boolean;
+}
+
 /** Prompt bytes of a token: a common ratio of English text. */
 const TOKEN_BYTES = 4;
 /** Base64 bytes of audio, video or a file for one prompt byte; compressed speech: about 10 KB and 25 tokens a second. */
@@ -37,12 +43,6 @@ const MCP = 'mcp_';
 const SMALL_I = 0x69;
 const SMALL_M = 0x6d;
 const DATA_TEXT = Buffer.from('data:text/');
-interface MediumSize {
-  /** Bytes of what it is sent as. */
-  readonly encoded: number;
-  readonly isText: boolean;
-}
-
 /** In bytes, of a file. */
 const LONGEST_PATH = 4_096;
 const HEAD_BYTES = 64;

@@ -218,13 +218,8 @@ function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit
   }
   const isCut = (object: number, value: number): boolean =>
     cut.get(object)?.includes(value - STRIDE) === true;
-  /** What was dropped is not there. */
-  const valueOf = (name: KnownName): number => {
-    const value = fields.at(name);
-    return isCut(0, value) ? ABSENT : value;
-  };
   const set = (name: KnownName, json: string): void => {
-    const value = valueOf(name);
+    const value = fields.at(name);
     if (value === ABSENT) members.push(`${JSON.stringify(name)}:${json}`);
     else edits.push(replaceValue(document, value, json));
   };
@@ -237,13 +232,13 @@ function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit
     // vLLM prefers max_completion_tokens, SGLang max_tokens, and TGI reads only the latter: whichever name an engine
     // reads, it must find the number that was counted.
     for (const name of CAP_FIELDS) {
-      const value = valueOf(name);
+      const value = fields.at(name);
       const isCap = name === capField && changes.maxOutputTokens !== undefined;
       if ((isCap || document.isNumber(value)) && document.number(value) !== cap) set(name, String(cap));
     }
   }
   if (changes.includeUsage && hasUsageOption && request.stream && !request.wantsUsage) {
-    const options = valueOf('stream_options');
+    const options = fields.at('stream_options');
     if (!document.isObject(options)) set('stream_options', '{"include_usage":true}');
     else {
       const usage = document.get(options, NAME.include_usage);

@@ -3,7 +3,9 @@
  * while another sends small requests. Prints one line of JSON: of the other's requests none may fail, and none may reach an
  * engine unread. What was unread still has the field that the service takes out.
  */
+
 import { fileURLToPath } from 'node:url';
+import { createRandom } from '../../src/bench/load.ts';
 import { openH1 } from '../hostile/support/h1.ts';
 import { h1Bytes, ownAddress } from '../hostile/support/vectors.ts';
 import { type Witness, watchVictim } from '../hostile/support/victim.ts';
@@ -31,22 +33,11 @@ const KINDS = 12;
 /** What is larger was the flood's: it need not be kept. */
 const LARGE = 100_000;
 
-/** mulberry32: the same order of bodies for the same seed. */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 export async function flood(
   world: World,
   { seconds, connections, seed }: FloodOptions,
 ): Promise<FloodResult> {
-  const random = randomOf(seed);
+  const random = createRandom(seed);
   const from = ownAddress();
   const order = WORST_BODIES.map((body) => ({ body, at: random() })).toSorted((a, b) => a.at - b.at);
   const requests = order
