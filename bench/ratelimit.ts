@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as grpc from '@grpc/grpc-js';
 import * as protoLoader from '@grpc/proto-loader';
-import { quantileOf } from '../src/bench/outcome.ts';
+import { quantileOf } from '../src/loadtest/outcome.ts';
 import { freePorts } from '../tests/support/ports.ts';
 import { startRedis } from '../tests/support/redis.ts';
 import { type CliProcess, runCli } from '../tests/support/serve.ts';

@@ -1,5 +1,5 @@
 /** Two known ways to size a window, to compare ours with. Each follows its paper's rule, with the parameters named there. */
-import type { Gauges, Window } from '../src/queue/window.ts';
+import type { Gauges, Window } from '../src/pool/concurrency-limit/gauges.ts';
 
 const still = {
   source: () => 'ttft' as const,

@@ -1,9 +1,9 @@
 /** What a decision costs, by the number of tenants that are known. */
 import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/config.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
+import { fixedWindow } from '../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
-import { fixedWindow } from '../../src/queue/window.ts';
-import { createPoolEndpoints } from '../../src/route/endpoints.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
 const ROUNDS = 9;

@@ -1,8 +1,15 @@
 /** The comparison in the simulated engine: the same arrivals in every arm, warm-up included. */
-import { allRequests, type TenantLoad } from '../../src/bench/load.ts';
-import { type ArmOutcome, figuresOf, jainIndex, keepsLimits, quantileOf } from '../../src/bench/outcome.ts';
-import { type Arm, type FairlaneOptions, type LabOptions, runArm } from '../../src/bench/virtual-lab.ts';
+
 import { DEFAULT_LANE } from '../../src/config/config.ts';
+import { allRequests, type TenantLoad } from '../../src/loadtest/load.ts';
+import {
+  type ArmOutcome,
+  figuresOf,
+  jainIndex,
+  keepsLimits,
+  quantileOf,
+} from '../../src/loadtest/outcome.ts';
+import { type Arm, type FairlaneOptions, type LabOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
 import { BUCKET_PART, capacityOf, HOP_MS, manyBacklogged, noisyNeighbour } from './loads.ts';
 

@@ -1,10 +1,11 @@
 /** Fairlane's rate limit service alone, as `fairlane serve` has it. Arguments: port, limits folder, Redis URL or nothing. */
-import { startGrpcServer } from '../../src/ext-proc/grpc-server.ts';
+
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import { createRedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
 import { decide } from '../../src/rate-limit-service/decide.ts';
 import { readLimits } from '../../src/rate-limit-service/fs-limits.ts';
 import { createRateLimitGrpcService } from '../../src/rate-limit-service/grpc-rate-limit.ts';
+import { startGrpcServer } from '../../src/service/grpc-server.ts';
 import { createMetrics } from '../../src/telemetry/prom-metrics.ts';
 import { cpuWhenAsked } from './cpu.ts';
 

@@ -1,10 +1,10 @@
 /** CPU time of a decision, by the number of endpoints, and of reading a prompt. */
 
-import { createRandom } from '../../src/bench/load.ts';
-import type { CandidateState, ChoiceRequest } from '../../src/route/choice/candidate.ts';
-import { createPoolRouter } from '../../src/route/choice/pool-router.ts';
-import { resolveProfile } from '../../src/route/choice/profiles.ts';
-import { createPromptHasher, type PromptHashes } from '../../src/route/choice/prompt-hash.ts';
+import { createRandom } from '../../src/loadtest/load.ts';
+import type { CandidateState, ChoiceRequest } from '../../src/routing/candidate.ts';
+import { createPoolRouter } from '../../src/routing/pool-router.ts';
+import { resolveProfile } from '../../src/routing/profiles.ts';
+import { createPromptHasher, type PromptHashes } from '../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../tests/support/documents.ts';
 
 const SEED = Uint32Array.from([1, 2, 3, 4, 0x9e3779b9, 0x85ebca77]);

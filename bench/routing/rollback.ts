@@ -2,7 +2,7 @@
  * How long a bad version goes on getting requests: a rollout at 20 requests/s, 10 % of them to a canary that is as good as the
  * stable version for half a minute and then fails everything. Virtual time, Poisson arrivals, every draw from a seed.
  */
-import { createRollouts, type Trial } from '../../src/route/change/rollouts.ts';
+import { createRollouts, type Trial } from '../../src/rollout/rollouts.ts';
 
 const RUNS = 41;
 const REQUESTS_PER_SECOND = 20;

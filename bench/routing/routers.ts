@@ -1,14 +1,11 @@
 /** Who chooses the endpoint: Fairlane, what it is compared with, and oracles that see into the engines. */
-import {
-  type CandidateState,
-  type ChoiceRequest,
-  newCandidate,
-  type Weights,
-} from '../../src/route/choice/candidate.ts';
-import { askedOf, choose, newScratch } from '../../src/route/choice/choose.ts';
-import { createPoolRouter } from '../../src/route/choice/pool-router.ts';
-import { type ProfileName, resolveProfile, weightsFor } from '../../src/route/choice/profiles.ts';
-import { createPromptHasher, type PromptHashes } from '../../src/route/choice/prompt-hash.ts';
+
+import { type ProfileName, type Weights } from '../../src/domain/routing-profiles.ts';
+import { type CandidateState, type ChoiceRequest, newCandidate } from '../../src/routing/candidate.ts';
+import { askedOf, choose, newScratch } from '../../src/routing/choose.ts';
+import { createPoolRouter } from '../../src/routing/pool-router.ts';
+import { resolveProfile, weightsFor } from '../../src/routing/profiles.ts';
+import { createPromptHasher, type PromptHashes } from '../../src/routing/prompt-hash.ts';
 import type { Engine } from '../../src/simulator/engine.ts';
 import type { MakeRouter, Router, Sent } from './simulation.ts';
 import { type Ask, BYTES_PER_TOKEN } from './traces.ts';

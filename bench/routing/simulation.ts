@@ -2,7 +2,7 @@
  * Several simulated engines, on a virtual clock: a router says where each request goes, and mostly it goes at once: no queue of
  * Fairlane's, no windows. What is compared then is the choice alone; whole.ts has the queue and the windows too.
  */
-import { createEventQueue } from '../../src/bench/event-queue.ts';
+import { createEventQueue } from '../../src/loadtest/event-queue.ts';
 import { createEngine, type Engine } from '../../src/simulator/engine.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
 import type { Ask, Conversation, Trace } from './traces.ts';

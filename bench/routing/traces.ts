@@ -4,7 +4,7 @@
  * Texts are random characters, four to a token, as the simulated engine counts. What the engine caches goes by the text of a
  * chat template, block by block; what Fairlane sees is the request's JSON.
  */
-import { createRandom, drawLength, type Length } from '../../src/bench/load.ts';
+import { createRandom, drawLength, type Length } from '../../src/loadtest/load.ts';
 import type { JsonDocument } from '../../src/openai/json/document.ts';
 import { jsonDocumentOf } from '../../tests/support/documents.ts';
 import { createBlockChain } from './block-chain.ts';

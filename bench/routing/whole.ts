@@ -1,11 +1,11 @@
 /** Fairlane as it runs: its queue, its windows and its choice, on the virtual clock. */
 import { DEFAULT_LANE } from '../../src/config/config.ts';
 import { costOf, DEFAULT_COST } from '../../src/domain/cost.ts';
+import type { ProfileName } from '../../src/domain/routing-profiles.ts';
+import { adaptiveWindow } from '../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
-import { adaptiveWindow } from '../../src/queue/window.ts';
-import type { ProfileName } from '../../src/route/choice/profiles.ts';
-import { createPromptHasher } from '../../src/route/choice/prompt-hash.ts';
-import { createPoolEndpoints } from '../../src/route/endpoints.ts';
+import { createPromptHasher } from '../../src/routing/prompt-hash.ts';
 import { PREDICTED_OUTPUT, requestOf, SEED } from './routers.ts';
 import type { MakeRouter } from './simulation.ts';
 import type { Ask } from './traces.ts';

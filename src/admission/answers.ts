@@ -1,8 +1,8 @@
 /** Answers that Fairlane writes itself, and the headers that it puts on every answer. */
 import type { ApiError } from '../domain/api-error.ts';
 import type { RouteName } from '../domain/routes.ts';
-import type { BucketView, TenantLimits } from '../limit/tenant-limits.ts';
 import { errorBody } from '../openai/error-body.ts';
+import type { BucketView, TenantLimits } from '../tenant/tenant-limits.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
 
 /** OpenAI's notation: `17ms`, `1.5s`, `6m0s`. */

@@ -3,14 +3,14 @@
  * would be done, not what somebody thought would be.
  */
 
-import type { BucketView, Reservation, TenantLimits } from '../limit/tenant-limits.ts';
-import { createOccupancy } from '../meter/occupancy.ts';
 import type { Dispatcher, Offer, QueueReport } from '../queue/dispatcher.ts';
-import type { Rollouts } from '../route/change/rollouts.ts';
-import { explainText } from '../route/choice/explain.ts';
+import type { Rollouts } from '../rollout/rollouts.ts';
+import { explainText } from '../routing/explain.ts';
+import type { BucketView, Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import { createOccupancy } from '../usage/occupancy.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
-import { createRequestLife, type LifeContext } from './request-life.ts';
+import { createRequestLife, type LifeContext } from './request-lifecycle.ts';
 
 export interface Question {
   readonly tenant: string;

@@ -1,6 +1,10 @@
 import { accessSync, constants, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
+import type { EndpointConfig } from '../config/config.ts';
+import { didYouMean, quote } from '../config/report.ts';
+import { lookUpKey, readFailure } from '../config/secrets.ts';
+import { endpoint } from '../config/values.ts';
 import {
   ARMS,
   type ArmName,
@@ -15,16 +19,12 @@ import {
   type Measured,
   runLabArm,
   type TargetName,
-} from '../bench/compare.ts';
-import { loadScenario } from '../bench/fs-scenario.ts';
-import { type Progress, runHttpArms } from '../bench/http-load.ts';
-import { htmlReport } from '../bench/report-html.ts';
-import { shown, textReport } from '../bench/report-text.ts';
-import { LONGEST_RUN, runDurationMs, type Scenario, SHORTEST_RUN } from '../bench/scenario.ts';
-import type { EndpointConfig } from '../config/config.ts';
-import { didYouMean, quote } from '../config/report.ts';
-import { lookUpKey, readFailure } from '../config/secrets.ts';
-import { endpoint } from '../config/values.ts';
+} from '../loadtest/compare.ts';
+import { loadScenario } from '../loadtest/fs-scenario.ts';
+import { type Progress, runHttpArms } from '../loadtest/http-load.ts';
+import { htmlReport } from '../loadtest/report-html.ts';
+import { shown, textReport } from '../loadtest/report-text.ts';
+import { LONGEST_RUN, runDurationMs, type Scenario, SHORTEST_RUN } from '../loadtest/scenario.ts';
 import { UserError } from './running.ts';
 import { printError } from './terminal.ts';
 

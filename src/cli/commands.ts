@@ -1,6 +1,7 @@
 /** Commands to the service that runs with a configuration. */
+
+import { COMMAND_HEADER, isLoopback } from '../admin/command-source.ts';
 import type { HostPort } from '../config/config.ts';
-import { COMMAND_HEADER, isLoopback } from '../telemetry/command-source.ts';
 import { loadOrThrow, UserError } from './running.ts';
 
 const TIMEOUT_MS = 5_000;

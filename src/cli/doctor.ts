@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
-import type { EngineAdapter } from '../engine/adapter.ts';
-import { ADAPTERS } from '../engine/engines.ts';
+import type { EngineAdapter } from '../engine/driver.ts';
+import { ADAPTERS } from '../engine/drivers.ts';
 import type { EngineReport } from '../engine/gauges.ts';
+import { probeHelp } from '../engine/http-capabilities.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
-import { probeHelp } from '../engine/http-help.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
 import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
 import { adapterFindings, healthFindings, type Level } from './doctor-findings.ts';

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import type { DrainAnswer, HealthReport } from '../admin/http-admin-server.ts';
 import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
-import type { DrainAnswer, HealthReport } from '../telemetry/http-metrics-server.ts';
 import { ask, command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';

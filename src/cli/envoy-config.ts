@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf, serviceClusterOf } from '../envoy/bootstrap.ts';
 import { clusterOf } from '../envoy/dynamic-files.ts';
 import type { Json, JsonMap } from '../envoy/envoy-json.ts';
-import { shadowClustersOf } from '../envoy/shadow-clusters.ts';
+import { shadowClustersOf } from '../envoy/mirror-clusters.ts';
 import { loadOrThrow } from './running.ts';
 
 const PARTS = ['bootstrap', 'http-filters', 'routes', 'clusters'] as const;

@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/config.ts';
 import { loadConfig, watchConfig } from '../config/fs-config.ts';
-import { type Service, startService } from '../main.ts';
+import { type Service, startService } from '../service/service.ts';
 import { createLog, stdoutLog } from '../telemetry/pino-log.ts';
 import { printError } from './terminal.ts';
 

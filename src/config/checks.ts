@@ -3,7 +3,7 @@
  * written, so that one wrong setting does not hide what is wrong elsewhere.
  */
 import type { z } from 'zod';
-import { loadAliases } from '../route/change/aliases.ts';
+import { loadAliases } from './aliases.ts';
 import type { Config, EndpointConfig, HostPort, Limits } from './config.ts';
 import { isKeyOf, lookUpCertificates, lookUpPrivateKey } from './pem.ts';
 import { didYouMean, quote, type Report } from './report.ts';

@@ -1,6 +1,6 @@
 /** What the schema cannot say of `pools.NAME.choice`, `kvCache` and `service.zone`. */
-import { kvTokensIn } from '../route/choice/kv-size.ts';
-import { isolatesSlowClients, PROFILE_NAMES } from '../route/choice/profiles.ts';
+import { kvTokensIn } from '../domain/kv-size.ts';
+import { isolatesSlowClients, PROFILE_NAMES } from '../domain/routing-profiles.ts';
 import { type Check, type Endpoints, entriesAt, textsAt } from './checks.ts';
 import type { Config } from './config.ts';
 import { didYouMean, quote } from './report.ts';

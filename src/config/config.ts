@@ -3,10 +3,9 @@
  * schema.ts says how it is written in YAML; load.ts turns one into the other.
  */
 import type { CostWeights } from '../domain/cost.ts';
+import type { ModelShape } from '../domain/kv-size.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import type { Weights } from '../route/choice/candidate.ts';
-import type { ModelShape } from '../route/choice/kv-size.ts';
-import type { ProfileName } from '../route/choice/profiles.ts';
+import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
 
 export interface HostPort {
   /** IP address or host name, without brackets. */

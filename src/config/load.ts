@@ -19,10 +19,10 @@ import {
 import { checkChoice, checkChosenEndpoints } from './choice-checks.ts';
 import type { Config } from './config.ts';
 import { checkMemory } from './memory-checks.ts';
+import { checkShadows } from './mirror-checks.ts';
 import { createReport, hiding } from './report.ts';
 import { configSchema } from './schema.ts';
 import { SHORT_KEY } from './secrets.ts';
-import { checkShadows } from './shadow-checks.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {

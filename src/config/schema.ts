@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../domain/names.ts';
-import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../openai/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from './forbidden-fields.ts';
 import {
   adminAddress,
   DURATION_PATTERN,

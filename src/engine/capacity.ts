@@ -2,7 +2,7 @@
  * How many tokens an endpoint's KV cache holds, and how many sequences its engine runs at once: by its metrics, by its own page,
  * or by the shape of its model, the first that says.
  */
-import type { EngineAdapter } from './adapter.ts';
+import type { EngineAdapter } from './driver.ts';
 
 /** What the engine's own page says. */
 export interface PageFacts {

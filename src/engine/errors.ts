@@ -1,6 +1,6 @@
 /** An engine's error answer, or an error in its stream, in the words that all engines have in common. */
 import { type Fields, isObject } from '../openai/usage.ts';
-import type { EngineAdapter, ErrorFields, ErrorMeaning } from './adapter.ts';
+import type { EngineAdapter, ErrorFields, ErrorMeaning } from './driver.ts';
 
 export interface EngineError extends ErrorFields {
   readonly meaning: ErrorMeaning;

@@ -1,7 +1,7 @@
 /** What an engine says of itself in its metrics, in the words that all engines have in common. */
-import type { Gauges } from '../queue/window.ts';
-import type { EngineAdapter, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './adapter.ts';
-import { ADAPTERS, ALL_ADAPTERS } from './engines.ts';
+import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { EngineAdapter, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
+import { ADAPTERS, ALL_ADAPTERS } from './drivers.ts';
 import { collectSamples, type Sample, type Samples, sumOf } from './metrics-text.ts';
 
 export interface EngineReport {

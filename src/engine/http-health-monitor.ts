@@ -8,9 +8,9 @@ import {
   nextProbeMs,
   type ReadinessConfig,
   unknownReadiness,
-} from '../route/health/readiness.ts';
-import type { EngineAdapter } from './adapter.ts';
-import { ADAPTERS, ALL_ADAPTERS } from './engines.ts';
+} from '../pool/health/readiness.ts';
+import type { EngineAdapter } from './driver.ts';
+import { ADAPTERS, ALL_ADAPTERS } from './drivers.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
 import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 

@@ -1,6 +1,6 @@
 /** Asks an endpoint which engine it is, and what its engine says of itself. */
 import type { EndpointConfig } from '../config/config.ts';
-import type { EngineAdapter, EngineKind } from './adapter.ts';
+import type { EngineAdapter, EngineKind } from './driver.ts';
 import { readGauges } from './gauges.ts';
 import { askText } from './http-probe.ts';
 import { IDENTIFYING_PATHS, recognise } from './identify.ts';

@@ -1,7 +1,7 @@
 /** Asks an endpoint how it is, and which models it serves. */
 import { Agent, request } from 'node:http';
 import type { EndpointConfig } from '../config/config.ts';
-import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './adapter.ts';
+import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './driver.ts';
 
 export interface ProbeResult {
   readonly state: EngineState;

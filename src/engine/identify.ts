@@ -1,7 +1,7 @@
 /** Which engine an endpoint is, from what it answers. Pure: http-identify.ts asks. */
 import { isObject } from '../openai/usage.ts';
-import type { EngineKind } from './adapter.ts';
-import { ALL_ADAPTERS } from './engines.ts';
+import type { EngineKind } from './driver.ts';
+import { ALL_ADAPTERS } from './drivers.ts';
 
 export const MODELS_PATH = '/v1/models';
 

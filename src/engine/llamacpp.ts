@@ -1,6 +1,6 @@
 /** llama.cpp's server; seen on b10605. https://github.com/ggml-org/llama.cpp/tree/master/tools/server */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive, stateByStatus } from './adapter.ts';
+import { type EngineAdapter, positive, stateByStatus } from './driver.ts';
 import { amountOf } from './metrics-text.ts';
 
 const PROMPT = 'llamacpp:prompt_tokens_total';

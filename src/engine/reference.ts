@@ -1,6 +1,6 @@
 /** docs/engines.md, from what is known of each engine. */
-import type { EngineAdapter } from './adapter.ts';
-import { ALL_ADAPTERS } from './engines.ts';
+import type { EngineAdapter } from './driver.ts';
+import { ALL_ADAPTERS } from './drivers.ts';
 import { IDENTIFYING_PATHS } from './identify.ts';
 
 const code = (text: string): string => `\`${text}\``;

@@ -1,6 +1,6 @@
 /** SGLang; seen and read on 0.5.23. https://docs.sglang.ai */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive, stateByStatus, withParent } from './adapter.ts';
+import { type EngineAdapter, positive, stateByStatus, withParent } from './driver.ts';
 import { amountOf, labelOf, labelProduct, type Samples } from './metrics-text.ts';
 
 const CACHE_CONFIG = 'sglang:cache_config_info';

@@ -1,6 +1,6 @@
 /** Text Generation Inference; from its documentation and source. https://huggingface.co/docs/text-generation-inference */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive } from './adapter.ts';
+import { type EngineAdapter, positive } from './driver.ts';
 
 export const TGI: EngineAdapter = {
   kind: 'tgi',

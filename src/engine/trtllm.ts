@@ -1,5 +1,5 @@
 /** TensorRT-LLM: its gauges, and nothing more. */
-import { type EngineAdapter, stateByStatus } from './adapter.ts';
+import { type EngineAdapter, stateByStatus } from './driver.ts';
 
 export const TRTLLM: EngineAdapter = {
   kind: 'trtllm',

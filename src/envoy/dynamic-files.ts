@@ -4,7 +4,7 @@ import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADE
 import { ATTEMPT_FILTERS } from './attempts.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
-import { shadowClustersOf } from './shadow-clusters.ts';
+import { shadowClustersOf } from './mirror-clusters.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {

@@ -5,7 +5,7 @@
  * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
  */
 import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
-import type { RequestLife } from '../admission/request-life.ts';
+import type { RequestLife } from '../admission/request-lifecycle.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { routeOf } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';

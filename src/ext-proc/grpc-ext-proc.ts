@@ -5,7 +5,7 @@
  * ext_proc_graceful_grpc_close); a reset is the same to us.
  */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
-import type { RequestLife } from '../admission/request-life.ts';
+import type { RequestLife } from '../admission/request-lifecycle.ts';
 import {
   clusterOfPool,
   clusterOfShadow,

@@ -21,8 +21,8 @@
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
-import type { ChoiceReport } from '../route/choice/explain.ts';
-import type { Absent, Claim, Demand, PoolEndpoints, Slot } from '../route/endpoints.ts';
+import type { Absent, Claim, Demand, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { ChoiceReport } from '../routing/explain.ts';
 import {
   createDeficitRoundRobin,
   type DeficitRoundRobin,

@@ -1,5 +1,5 @@
 /** A tenant's maxConcurrent, divided among the replicas that have requests of it. A tenant without any costs nothing. */
-import type { HeldShare, Shares } from '../limit/shares.ts';
+import type { HeldShare, Shares } from '../limit/allotments.ts';
 import type { TenantCaps } from './dispatcher.ts';
 
 export interface TenantCapsOptions {

@@ -2,8 +2,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { gzipSync } from 'node:zlib';
-import { type AdapterSettings, createSimulatedAdapters } from './adapters.ts';
 import { createEngine, type EngineGauges } from './engine.ts';
+import { type AdapterSettings, createSimulatedAdapters } from './lora-adapters.ts';
 import {
   type Job,
   jsonAnswer,

@@ -3,8 +3,8 @@
  * from the engines (at most 256 a pool), routes, outcomes and reasons from the code.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import type { OccupancyRow } from '../meter/occupancy.ts';
-import type { UsageRecord } from '../meter/usage-record.ts';
+import type { OccupancyRow } from '../usage/occupancy.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 interface EndpointRow {

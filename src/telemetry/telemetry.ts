@@ -1,5 +1,5 @@
 /** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
-import type { UsageRecord } from '../meter/usage-record.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
 
 export type ServiceEvent =
   | {

@@ -1,7 +1,7 @@
 /** The tenants: who they are, and the state of their contracts. */
 import type { Config, TenantConfig } from '../config/config.ts';
 import type { LimitStore } from '../limit/store.ts';
-import { createTenantLimits, type TenantLimits } from '../limit/tenant-limits.ts';
+import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 
 export interface Tenant {
   config: TenantConfig;

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { EndpointConfig } from '../../src/config/config.ts';
 import {
   type Comparison,
   compare,
@@ -12,10 +13,9 @@ import {
   type HttpArmName,
   httpSchedule,
   type TargetName,
-} from '../../src/bench/compare.ts';
-import { type HttpMeasured, runHttpArms } from '../../src/bench/http-load.ts';
-import { parseScenario, type Scenario } from '../../src/bench/scenario.ts';
-import type { EndpointConfig } from '../../src/config/config.ts';
+} from '../../src/loadtest/compare.ts';
+import { type HttpMeasured, runHttpArms } from '../../src/loadtest/http-load.ts';
+import { parseScenario, type Scenario } from '../../src/loadtest/scenario.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { eventually } from '../support/eventually.ts';

@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type MetricsServer, startMetricsServer } from '../../src/telemetry/http-metrics-server.ts';
+import { type MetricsServer, startMetricsServer } from '../../src/admin/http-admin-server.ts';
 
 let server: MetricsServer | undefined;
 afterEach(async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { parseConfig } from '../../src/config/load.ts';
-import { type Service, startService } from '../../src/main.ts';
+import { type Service, startService } from '../../src/service/service.ts';
 import { createLog } from '../../src/telemetry/pino-log.ts';
 import { readFixture } from '../support/engine-answers.ts';
 import { eventually } from '../support/eventually.ts';

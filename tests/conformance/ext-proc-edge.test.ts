@@ -8,8 +8,8 @@ import * as protoLoader from '@grpc/proto-loader';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServiceAddress } from '../../src/config/config.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
-import { type GrpcServer, startGrpcServer } from '../../src/ext-proc/grpc-server.ts';
-import { createWorld, type World } from '../support/life.ts';
+import { type GrpcServer, startGrpcServer } from '../../src/service/grpc-server.ts';
+import { createWorld, type World } from '../support/lifecycle.ts';
 
 const PROTOS = fileURLToPath(new URL('../../proto', import.meta.url));
 const load = (file: string) =>

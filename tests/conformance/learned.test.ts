@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type RedisLearned, startRedisLearned } from '../../src/limit/redis-learned.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
-import { createSharedPredictor, DECAY, type SharedPredictor } from '../../src/meter/predictor.ts';
+import { createSharedPredictor, DECAY, type SharedPredictor } from '../../src/usage/predictor.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createEndpointPickerService } from '../../src/ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
 import type { ServerStream, StreamMethod } from '../../src/grpc/service.ts';
-import { createWorld, type World } from '../support/life.ts';
+import { createWorld, type World } from '../support/lifecycle.ts';
 import { type Message, referenceCodec } from '../support/reference-codec.ts';
 
 const codec = referenceCodec(

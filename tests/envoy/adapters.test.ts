@@ -1,7 +1,7 @@
 /** LoRA adapters through the real Envoy: who may use which, loading on demand, and who waits for it. */
 import { afterEach, describe, expect, it } from 'vitest';
-import type { AdapterSettings } from '../../src/simulator/adapters.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
+import type { AdapterSettings } from '../../src/simulator/lora-adapters.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';

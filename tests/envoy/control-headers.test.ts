@@ -1,6 +1,6 @@
 /** What a client's headers cannot do: choose a pool, an engine or a tenant, or give an engine orders; whatever the service does. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { ALL_ADAPTERS } from '../../src/engine/engines.ts';
+import { ALL_ADAPTERS } from '../../src/engine/drivers.ts';
 import { chatBody, send } from '../support/client.ts';
 import {
   type EdgeWorld,

@@ -1,6 +1,6 @@
 /** One request at a time through the whole: what passes, what is refused and how, and what is written down. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ALL_ADAPTERS } from '../../src/engine/engines.ts';
+import { ALL_ADAPTERS } from '../../src/engine/drivers.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, send } from '../support/client.ts';

@@ -11,11 +11,11 @@
  */
 import { parseArgs } from 'node:util';
 import { BodyQueue } from '../../src/admission/body-queue.ts';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
 import type { EngineRoute } from '../../src/domain/routes.ts';
 import { ROUTES } from '../../src/domain/routes.ts';
 import { type FrameReader, readFrames } from '../../src/grpc/frames.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
-import { chatHead, createWorld } from '../support/life.ts';
+import { chatHead, createWorld } from '../support/lifecycle.ts';
 
 export const DEFAULT_LIMIT = 8 * 1024 * 1024;
 export const LARGEST_LIMIT = 128 * 1024 * 1024;

@@ -5,8 +5,8 @@
  * node --import tsx tests/prove/differential.ts [--mutations N] [--seed S]
  */
 import { fileURLToPath } from 'node:url';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
 import type { EngineRoute } from '../../src/domain/routes.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/openai/forbidden-fields.ts';
 import { type JsonDocument, STRIDE } from '../../src/openai/json/document.ts';
 import { readJson } from '../../src/openai/json/reader.ts';
 import { cutMembers, splice } from '../../src/openai/json/splice.ts';

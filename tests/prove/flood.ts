@@ -5,7 +5,7 @@
  */
 
 import { fileURLToPath } from 'node:url';
-import { createRandom } from '../../src/bench/load.ts';
+import { createRandom } from '../../src/loadtest/load.ts';
 import { openH1 } from '../hostile/support/h1.ts';
 import { h1Bytes, ownAddress } from '../hostile/support/vectors.ts';
 import { type Witness, watchVictim } from '../hostile/support/victim.ts';

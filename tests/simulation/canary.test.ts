@@ -3,7 +3,7 @@
  * requests a second, 10 % of them to the canary; each draw is from a seed, so that a failure can be looked at.
  */
 import { describe, expect, it } from 'vitest';
-import { createCanary, DEFAULT_CANARY, type RolledBack } from '../../src/route/change/canary.ts';
+import { createCanary, DEFAULT_CANARY, type RolledBack } from '../../src/rollout/canary.ts';
 
 /** mulberry32: 0 ≤ … < 1. */
 function randomOf(seed: number): () => number {

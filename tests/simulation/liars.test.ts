@@ -3,9 +3,9 @@
  * requests waiting, in the real queue and the simulated engine: the honest one must get as much as beside its own kind.
  */
 import { beforeAll, describe, expect, it } from 'vitest';
-import { allRequests, type TenantLoad } from '../../src/bench/load.ts';
-import { quantileOf } from '../../src/bench/outcome.ts';
-import { type Arm, type FairlaneOptions, runArm } from '../../src/bench/virtual-lab.ts';
+import { allRequests, type TenantLoad } from '../../src/loadtest/load.ts';
+import { quantileOf } from '../../src/loadtest/outcome.ts';
+import { type Arm, type FairlaneOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 
 const profile = parseProfile('8b', { maxSequences: 32 });

@@ -1,9 +1,9 @@
 /** Three Fairlanes share one engine of 64 sequences: it stays full, its queue empty, and a quiet tenant is protected. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { capacityOf, HOP_MS, noisyNeighbour, profileOf } from '../../bench/fairness/loads.ts';
-import { allRequests, type Request } from '../../src/bench/load.ts';
-import { type ArmOutcome, quantileOf } from '../../src/bench/outcome.ts';
-import { type Replicas, runArm } from '../../src/bench/virtual-lab.ts';
+import { allRequests, type Request } from '../../src/loadtest/load.ts';
+import { type ArmOutcome, quantileOf } from '../../src/loadtest/outcome.ts';
+import { type Replicas, runArm } from '../../src/loadtest/virtual-lab.ts';
 
 const profile = profileOf('8b', 64);
 const tenants = noisyNeighbour(1, 'chat');

@@ -1,6 +1,6 @@
 /** Bodies as the service reads them, and the policy that they are read by unless a test is about it. */
 import type { FieldPolicy, MediaPolicy } from '../../src/config/config.ts';
-import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../src/openai/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../src/config/forbidden-fields.ts';
 import type { JsonDocument } from '../../src/openai/json/document.ts';
 import { KIND } from '../../src/openai/json/document.ts';
 import { readJson } from '../../src/openai/json/reader.ts';

@@ -1,8 +1,9 @@
 /** Replicas that share a capacity over the virtual account, on a virtual clock, with a network that a test can break. */
-import { createEventQueue } from '../../src/bench/event-queue.ts';
-import { createVirtualShares } from '../../src/bench/virtual-shares.ts';
-import type { ShareAsk } from '../../src/limit/share.ts';
-import { createShares, type HeldShare, type ShareKind } from '../../src/limit/shares.ts';
+
+import type { ShareAsk } from '../../src/limit/allotment.ts';
+import { createShares, type HeldShare, type ShareKind } from '../../src/limit/allotments.ts';
+import { createEventQueue } from '../../src/loadtest/event-queue.ts';
+import { createVirtualShares } from '../../src/loadtest/virtual-allotments.ts';
 
 const HOP_MS = 1;
 const MAX_WAIT_MS = 10;

@@ -1,6 +1,7 @@
 /** Bodies by chance that are JSON, most of them requests, in all the spellings that JSON has. */
+
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
 import { type EngineRoute, ROUTES } from '../../../src/domain/routes.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
 import { KNOWN_NAMES } from '../../../src/openai/names.ts';
 import type { Random } from './random.ts';
 

@@ -1,10 +1,10 @@
 /** A request that names an adapter, from its headers to its end. */
 import { describe, expect, it } from 'vitest';
-import type { RequestLife } from '../../../src/admission/request-life.ts';
+import type { RequestLife } from '../../../src/admission/request-lifecycle.ts';
 import type { AdapterConfig } from '../../../src/config/config.ts';
 import { SGLANG } from '../../../src/engine/sglang.ts';
-import { createPoolAdapters, type PoolAdapters } from '../../../src/route/pool-adapters.ts';
-import { createWorld, type Said, type World, type WorldOptions } from '../../support/life.ts';
+import { createPoolAdapters, type PoolAdapters } from '../../../src/lora/pool-adapters.ts';
+import { createWorld, type Said, type World, type WorldOptions } from '../../support/lifecycle.ts';
 
 const URL = 'http://10.0.0.1:8000';
 const ADAPTERS = new Map<string, AdapterConfig>([

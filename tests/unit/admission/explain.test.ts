@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { explainRequest, explanationText, questionOf } from '../../../src/admission/explain.ts';
-import { createWorld, type World, type WorldOptions } from '../../support/life.ts';
+import { createWorld, type World, type WorldOptions } from '../../support/lifecycle.ts';
 
 const body = (fields: object = {}): string =>
   JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello there' }], ...fields });

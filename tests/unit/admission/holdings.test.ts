@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Holding, Holdings } from '../../../src/admission/holdings.ts';
-import { chatHead, createWorld } from '../../support/life.ts';
+import { chatHead, createWorld } from '../../support/lifecycle.ts';
 
 const LIMITS = { maxOpen: 3, maxHeldBytes: 100 };
 

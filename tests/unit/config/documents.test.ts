@@ -2,10 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { parse as parseYaml } from 'yaml';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
 import { type LoadedConfig, loadConfig } from '../../../src/config/fs-config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../../../src/config/quickstart.ts';
 import { configJsonSchema, configReference } from '../../../src/config/reference.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
 import { full, put } from './parse.ts';
 
 const EXAMPLES = new URL('../../../examples/', import.meta.url);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/openai/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/config/forbidden-fields.ts';
 import { configOf, full, minimal, problemsOf, put } from './parse.ts';
 
 /** Paths of everything that can be set, sections included. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createCapacities, factsOf, NO_FACTS } from '../../../src/engine/capacity.ts';
-import { ADAPTERS, ALL_ADAPTERS } from '../../../src/engine/engines.ts';
+import { ADAPTERS, ALL_ADAPTERS } from '../../../src/engine/drivers.ts';
 
 const A = 'http://a:1';
 

@@ -3,7 +3,7 @@ import type { Config } from '../../../src/config/config.ts';
 import { ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
-import { createWorld } from '../../support/life.ts';
+import { createWorld } from '../../support/lifecycle.ts';
 
 const { config } = createWorld();
 const KEY = 'a-key-that-must-not-be-seen';

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
-import { createWorld } from '../../support/life.ts';
+import { createWorld } from '../../support/lifecycle.ts';
 
 const { config: plain } = createWorld();
 const [pool] = plain.pools.values();

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ADMIN_PATHS, adminOf } from '../../../src/envoy/admin.ts';
 import { bootstrapOf } from '../../../src/envoy/bootstrap.ts';
 import { withWatchedListeners } from '../../../src/envoy/watched-listeners.ts';
-import { createWorld } from '../../support/life.ts';
+import { createWorld } from '../../support/lifecycle.ts';
 
 const { config } = createWorld();
 

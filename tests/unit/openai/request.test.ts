@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
 import type { EngineRoute } from '../../../src/domain/routes.ts';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/openai/forbidden-fields.ts';
 import { type ParsedRequest, parseRequest, serialiseRequest } from '../../../src/openai/request.ts';
 import { policyWith } from '../../support/documents.ts';
 

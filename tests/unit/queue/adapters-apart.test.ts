@@ -1,10 +1,10 @@
 /** Requests that wait for adapters, where slow clients have endpoints of their own, and what is explained meanwhile. */
 import { describe, expect, it } from 'vitest';
 import { type AdapterConfig, DEFAULT_LANE as LANE } from '../../../src/config/config.ts';
+import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
+import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
-import { fixedWindow } from '../../../src/queue/window.ts';
-import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
-import { createPoolAdapters } from '../../../src/route/pool-adapters.ts';
 
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;
 

@@ -2,10 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type AdapterConfig, DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
+import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
+import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
-import { fixedWindow } from '../../../src/queue/window.ts';
-import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
-import { createPoolAdapters } from '../../../src/route/pool-adapters.ts';
 
 const ADAPTERS = ['x', 'y', 'z'];
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
+import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
-import { fixedWindow } from '../../../src/queue/window.ts';
-import { createPoolEndpoints, type Demand } from '../../../src/route/endpoints.ts';
 
 const settings = {
   maxWaitMs: 1_000,

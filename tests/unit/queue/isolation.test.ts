@@ -1,9 +1,9 @@
 /** Slow clients with endpoints of their own, and the queue before them. */
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE, type Limits } from '../../../src/config/config.ts';
+import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
-import { fixedWindow } from '../../../src/queue/window.ts';
-import { createPoolEndpoints } from '../../../src/route/endpoints.ts';
 
 const LIMITS: Limits = { weight: 1, maxOutputs: 16, maxQueued: 100 };
 const FAST = '10.0.0.1:8000';

@@ -1,12 +1,12 @@
 /** What the dispatcher does with caps and windows that it shares with other replicas. */
 import { describe, expect, it } from 'vitest';
-import { createVirtualShares } from '../../../src/bench/virtual-shares.ts';
 import { DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
-import { createShares } from '../../../src/limit/shares.ts';
+import { createShares } from '../../../src/limit/allotments.ts';
+import { createVirtualShares } from '../../../src/loadtest/virtual-allotments.ts';
+import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
 import { createTenantCaps } from '../../../src/queue/tenant-caps.ts';
-import { fixedWindow } from '../../../src/queue/window.ts';
-import { createPoolEndpoints } from '../../../src/route/endpoints.ts';
 
 const HOP_MS = 1;
 const URL = 'http://10.0.0.1:8000';

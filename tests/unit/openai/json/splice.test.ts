@@ -9,7 +9,7 @@ import {
   type RequestChanges,
   serialiseRequest,
 } from '../../../../src/openai/request.ts';
-import { createPromptHasher } from '../../../../src/route/choice/prompt-hash.ts';
+import { createPromptHasher } from '../../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf, policyWith } from '../../../support/documents.ts';
 
 const DROP = policyWith({ forbidden: ['priority', 'cache_salt', 'a.b', 'stream_options.x', 'kv_*'] });

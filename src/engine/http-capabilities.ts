@@ -1,0 +1,51 @@
+/** Finds out what an engine can do for fairness itself, by asking it for one token. */
+import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineHelp } from './capabilities.ts';
+import type { EngineAdapter, EngineKind, PriorityValues } from './driver.ts';
+import { ADAPTERS } from './drivers.ts';
+import { askServerInfo } from './http-identify.ts';
+import { askText } from './http-probe.ts';
+
+const TIMEOUT_MS = 10_000;
+const SALT = 'fairlane-probe';
+
+/** The status of a one-token completion with this field; 0 without an answer. */
+async function tryField(endpoint: EndpointConfig, model: string, field: object): Promise<number> {
+  const body = { model, prompt: 'a', max_tokens: 1, ...field };
+  try {
+    return (await askText(endpoint, '/v1/completions', TIMEOUT_MS, body)).status;
+  } catch {
+    return 0;
+  }
+}
+
+async function askPriority(
+  endpoint: EndpointConfig,
+  adapter: EngineAdapter,
+  model: string,
+): Promise<PriorityValues | undefined> {
+  const { priority } = adapter;
+  if (priority === undefined) return undefined;
+  const { field, found } = priority;
+  return found.by === 'trial'
+    ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }))
+    : found.valuesOf(await askServerInfo(endpoint, adapter, TIMEOUT_MS));
+}
+
+/** @param model one that the endpoint serves. */
+export async function probeHelp(
+  endpoint: EndpointConfig,
+  kind: EngineKind,
+  model: string,
+  wanted: PoolConfig['engineHelp'],
+): Promise<EngineHelp> {
+  const adapter = ADAPTERS[kind];
+  const { cacheSalt } = adapter;
+  return {
+    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model),
+    cacheSalt:
+      wanted.cacheSalt === 'auto' &&
+      cacheSalt !== undefined &&
+      (await tryField(endpoint, model, { [cacheSalt.field]: SALT })) === 200,
+  };
+}

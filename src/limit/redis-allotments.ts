@@ -1,0 +1,198 @@
+/**
+ * The account of shares (shares.ts) in Redis: what `N` replicas hold of a capacity, one hash for each. It expires by itself,
+ * and so does the share of a replica that died.
+ */
+import { randomUUID } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
+import { SETTLE_MS, SHARE_MS, type ShareAnswer, type ShareAsk } from './allotment.ts';
+import { createShares, type ShareKind, type Shares } from './allotments.ts';
+import { idOf } from './redis-lease-store.ts';
+import { type RedisScripts, redisScript } from './redis-scripts.ts';
+
+export interface RedisSharesOptions {
+  readonly scripts: RedisScripts;
+  readonly isUp: (redisKey: string) => boolean;
+  readonly keyPrefix: string;
+  /** The longest that a request waits for an answer, in milliseconds. */
+  readonly maxWaitMs: number;
+  /** Part of a capacity that this replica uses while it hears of no other one. */
+  readonly failureShare: number;
+  /** Milliseconds of a clock that never goes back. */
+  readonly now?: () => number;
+  /** Name of this replica, of no other one and of no earlier run. */
+  readonly replica?: string;
+}
+
+export interface RedisShares extends Omit<Shares, 'tick' | 'close'> {
+  /** Of a tenant's requests in the engines. */
+  keyOfTenant(tenant: string): string;
+  /** Of an endpoint's sequences. */
+  keyOfEndpoint(pool: string, url: string): string;
+  /** Gives everything back, as far as half a second allows. */
+  close(): Promise<void>;
+}
+
+/**
+ * KEYS[1]: a hash of `<replica>` = held : inUse : want : capacity : ends : number, and `!`, until when nobody gets more.
+ * ARGV: replica, number, keep, claimed, want, capacity, life, whether to divide what nobody wants, settling time.
+ *
+ * Fair parts are max-min: the smallest wants first, each at most an equal part of what is left. With less than one for
+ * each, who goes without changes every second. What nobody wants is divided equally too where that is asked for, and one
+ * part is left for a replica that begins: it does not have to wait for the others then.
+ */
+const SCRIPT = redisScript(`
+local me, number = ARGV[1], tonumber(ARGV[2])
+local keep, claimed, want, mySize = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lifeMs, divides, settleMs = tonumber(ARGV[7]), ARGV[8] == '1', tonumber(ARGV[9])
+local function text(value) return string.format('%.0f', value) end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local mine, frozen
+local capacity, count, othersUse, othersHeld = mySize, 0, 0, 0
+local names, ended = { { name = me, want = want } }, {}
+local stored = redis.call('HGETALL', KEYS[1])
+for i = 1, #stored, 2 do
+  local field, value = stored[i], stored[i + 1]
+  if field == '!' then
+    frozen = tonumber(value)
+    if frozen == nil or frozen <= now or frozen > now + settleMs then
+      frozen = nil
+      ended[#ended + 1] = field
+    end
+  else
+    local held, used, wanted, size, ends, call = string.match(value, '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')
+    ends = tonumber(ends)
+    if ends == nil or ends <= now or ends > now + 2 * lifeMs then
+      ended[#ended + 1] = field
+    elseif field == me then
+      if tonumber(call) >= number then return {} end
+      mine = tonumber(held)
+    else
+      count = count + 1
+      names[#names + 1] = { name = field, want = tonumber(wanted) }
+      othersUse, othersHeld = othersUse + tonumber(used), othersHeld + tonumber(held)
+      capacity = math.max(capacity, tonumber(size))
+    end
+  end
+end
+
+local held, fair = 0, 0
+if want == 0 and keep == 0 then
+  ended[#ended + 1] = me
+else
+  local replicas = #names
+  table.sort(names, function(a, b) return a.name < b.name end)
+  local turn = 0
+  if capacity < replicas then turn = math.floor(now / lifeMs) end
+  for i, one in ipairs(names) do one.rank = (i - 1 + turn) % replicas end
+  table.sort(names, function(a, b)
+    if a.want ~= b.want then return a.want < b.want end
+    return a.rank < b.rank
+  end)
+  local left = capacity
+  for i, one in ipairs(names) do
+    local part = math.min(one.want, math.floor(left / (replicas - i + 1)))
+    left = left - part
+    if one.name == me then fair = part end
+  end
+  if divides then fair = fair + math.floor(left / (replicas + 1)) end
+  local more = math.min(fair, capacity - othersHeld)
+  if mine == nil and keep > 0 then
+    frozen = now + settleMs
+    redis.call('HSET', KEYS[1], '!', text(frozen))
+  end
+  if frozen then more = math.min(more, mine or 0) end
+  held = math.max(keep, more)
+  redis.call('HSET', KEYS[1], me, table.concat({ text(held), text(math.min(held, claimed)), text(want), text(mySize),
+    text(now + lifeMs), text(number) }, ':'))
+  redis.call('PEXPIRE', KEYS[1], 2 * lifeMs)
+end
+if frozen then
+  for i = #ended, 1, -1 do
+    if ended[i] == '!' then table.remove(ended, i) end
+  end
+end
+if #ended > 0 then redis.call('HDEL', KEYS[1], unpack(ended)) end
+return { held, fair, capacity, count, othersUse, othersHeld }
+`);
+
+const TICK_MS = 10;
+const CLOSE_MS = 500;
+
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+
+/** Undefined for a call that came too late, and for what is no answer. */
+function readAnswer(reply: unknown): ShareAnswer | undefined {
+  if (!Array.isArray(reply) || reply.length !== 6 || !reply.every(isCount)) return undefined;
+  const [held = 0, fair = 0, capacity = 0, count = 0, inUse = 0, heldByOthers = 0] = reply;
+  return { held, fair, capacity, others: { count, inUse, held: heldByOthers } };
+}
+
+/** @param replica its name: of no other one and of no earlier run. */
+export async function callShares(
+  scripts: RedisScripts,
+  replica: string,
+  key: string,
+  kind: ShareKind,
+  { number, keep, claimed, want, capacity }: ShareAsk,
+): Promise<ShareAnswer | undefined> {
+  const divides = kind === 'window' ? 1 : 0;
+  const args = [replica, number, keep, claimed, want, capacity, SHARE_MS, divides, SETTLE_MS];
+  return readAnswer(await scripts.run(SCRIPT, key, args));
+}
+
+/** Never throws, and waits for nothing. */
+export function createRedisShares({
+  scripts,
+  isUp,
+  keyPrefix,
+  maxWaitMs,
+  failureShare,
+  now = () => performance.now(),
+  replica = randomUUID(),
+}: RedisSharesOptions): RedisShares {
+  let ticks: NodeJS.Timeout | undefined;
+  const underWay = new Set<Promise<void>>();
+
+  const shares = createShares({
+    failureShare,
+    maxWaitMs,
+    isUp,
+    send(key, kind, sent, done) {
+      const call = callShares(scripts, replica, key, kind, sent)
+        .catch(() => undefined)
+        .then((answer) => done(answer, now()))
+        .finally(() => underWay.delete(call));
+      underWay.add(call);
+    },
+    onActive() {
+      ticks ??= setInterval(() => {
+        shares.tick(now());
+        if (shares.active() > 0) return;
+        clearInterval(ticks);
+        ticks = undefined;
+      }, TICK_MS).unref();
+    },
+  });
+
+  return {
+    hold: (key, kind, owner) => shares.hold(key, kind, owner),
+    active: () => shares.active(),
+    totals: (kind, nowMs) => shares.totals(kind, nowMs),
+    keyOfTenant: (tenant) => `${keyPrefix}{${idOf(`c:${tenant}`)}}`,
+    keyOfEndpoint: (pool, url) => `${keyPrefix}{${idOf(`w:${pool}:${url}`)}}`,
+    async close() {
+      clearInterval(ticks);
+      ticks = undefined;
+      shares.close(now());
+      let timer: NodeJS.Timeout | undefined;
+      const enough = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, CLOSE_MS);
+      });
+      await Promise.race([Promise.all(underWay), enough]);
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,88 @@
+/** The account of shares on a virtual clock: what the script in limit/redis-allotments.ts does, without Redis. */
+import { SETTLE_MS, SHARE_MS, type ShareAnswer, type ShareAsk } from '../limit/allotment.ts';
+import type { ShareKind } from '../limit/allotments.ts';
+
+interface Field {
+  readonly held: number;
+  readonly inUse: number;
+  readonly want: number;
+  readonly capacity: number;
+  readonly endsMs: number;
+  readonly number: number;
+}
+
+export interface VirtualShares {
+  /** Undefined: a later call of this replica is known. */
+  call(key: string, kind: ShareKind, replica: string, sent: ShareAsk, nowMs: number): ShareAnswer | undefined;
+  /** Everything is lost. */
+  flush(): void;
+}
+
+/** The fair part of a capacity: max-min over what is wanted; `spare`: and an equal part of what nobody wants. */
+function fairPart(
+  wants: readonly { readonly name: string; readonly want: number }[],
+  { capacity, spare, me, nowMs }: { capacity: number; spare: boolean; me: string; nowMs: number },
+): number {
+  const count = wants.length;
+  const named = [...wants].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const turn = capacity < count ? Math.floor(nowMs / SHARE_MS) : 0;
+  const ranked = named
+    .map((one, i) => ({ ...one, rank: (i + turn) % count }))
+    .sort((a, b) => a.want - b.want || a.rank - b.rank);
+  let left = capacity;
+  let mine = 0;
+  ranked.forEach(({ name, want }, i) => {
+    const part = Math.min(want, Math.floor(left / (count - i)));
+    left -= part;
+    if (name === me) mine = part;
+  });
+  return spare ? mine + Math.floor(left / (count + 1)) : mine;
+}
+
+export function createVirtualShares(): VirtualShares {
+  const keys = new Map<string, Map<string, Field>>();
+  const frozenUntil = new Map<string, number>();
+  return {
+    call(key, kind, replica, sent, nowMs) {
+      const fields = keys.get(key) ?? new Map<string, Field>();
+      keys.set(key, fields);
+      for (const [name, { endsMs }] of fields) {
+        if (endsMs <= nowMs || endsMs > nowMs + 2 * SHARE_MS) fields.delete(name);
+      }
+      const mine = fields.get(replica);
+      if (mine !== undefined && mine.number >= sent.number) return undefined;
+      fields.delete(replica);
+      const others = { count: 0, inUse: 0, held: 0 };
+      let { capacity } = sent;
+      for (const field of fields.values()) {
+        others.count += 1;
+        others.inUse += field.inUse;
+        others.held += field.held;
+        capacity = Math.max(capacity, field.capacity);
+      }
+      if (sent.want === 0 && sent.keep === 0) return { held: 0, fair: 0, capacity, others };
+      if (mine === undefined && sent.keep > 0) frozenUntil.set(key, nowMs + SETTLE_MS);
+      const wants = [...fields].map(([name, { want }]) => ({ name, want }));
+      wants.push({ name: replica, want: sent.want });
+      const fair = fairPart(wants, { capacity, spare: kind === 'window', me: replica, nowMs });
+      let more = Math.min(fair, capacity - others.held);
+      const until = frozenUntil.get(key) ?? 0;
+      if (until > nowMs && until <= nowMs + SETTLE_MS) more = Math.min(more, mine?.held ?? 0);
+      const held = Math.max(sent.keep, more);
+      const { claimed, want, number } = sent;
+      fields.set(replica, {
+        held,
+        inUse: Math.min(held, claimed),
+        want,
+        capacity: sent.capacity,
+        endsMs: nowMs + SHARE_MS,
+        number,
+      });
+      return { held, fair, capacity, others };
+    },
+    flush() {
+      keys.clear();
+      frozenUntil.clear();
+    },
+  };
+}

@@ -1,0 +1,143 @@
+/**
+ * The shadows that run: one for each model with one. A request that is sent on asks whether a pool gets a copy. What a copy does
+ * there is seen by nobody, so what is known of the pool is what its engines say of themselves.
+ */
+import type { ShadowConfig } from '../config/config.ts';
+import { createShadow, type Shadow, type ShadowDecision } from './mirror.ts';
+
+/** The engines of a pool, as probes and their gauges show them. */
+export interface ShadowEndpoint {
+  /** It may be given requests. Envoy chooses among all: one that may not keeps copies from the pool. */
+  readonly open: boolean;
+  /** Undefined: it does not say. */
+  readonly gauges: { readonly running: number; readonly waiting: number } | undefined;
+}
+
+export interface ShadowPoolView {
+  readonly endpoints: readonly ShadowEndpoint[];
+  /** Sequences that each may run; `auto`: until requests wait. */
+  readonly windowPerEndpoint: number | 'auto';
+}
+
+interface ShadowState {
+  readonly model: string;
+  readonly pool: string;
+  readonly fraction: number;
+  readonly running: number;
+}
+
+type Skipped = Exclude<Extract<ShadowDecision, { kind: 'skip' }>['reason'], 'not-drawn'>;
+
+export interface ShadowsOptions {
+  /** Undefined: there is no such pool. */
+  readonly poolOf: (pool: string) => ShadowPoolView | undefined;
+  /** A request of the model was drawn: it is copied, or why not. */
+  readonly onDrawn: (model: string, decision: 'copy' | Skipped) => void;
+}
+
+export interface Shadows {
+  /**
+   * The pool that gets a copy of a request of this model, if one does.
+   *
+   * @param draw random, 0 ≤ draw < 1.
+   * @param outputTokens predicted.
+   */
+  poolFor(model: string, draw: () => number, outputTokens: number, nowMs: number): string | undefined;
+  /** A request of the model took so long from its release to its end. */
+  learn(model: string, ms: number, outputTokens: number): void;
+  reconfigure(models: Models): void;
+  list(nowMs: number): readonly ShadowState[];
+}
+
+type Models = Iterable<{ readonly name: string; readonly shadow?: ShadowConfig }>;
+
+interface Running {
+  readonly config: ShadowConfig;
+  readonly shadow: Shadow;
+  /** Of whole requests, the prompt included. */
+  msPerToken: number;
+}
+
+/** Before the first request of the model has ended. */
+const INITIAL_MS_PER_TOKEN = 50;
+const SMOOTHING = 0.1;
+
+const boundsOf = ({ fraction, maxConcurrent, perSecond, maxDurationMs }: ShadowConfig) => ({
+  fraction,
+  maxConcurrent,
+  perSecond,
+  burst: Math.max(1, perSecond),
+  maxDurationMs,
+});
+
+const sumOf = (endpoints: readonly ShadowEndpoint[], value: 'running' | 'waiting'): number | undefined => {
+  let sum = 0;
+  for (const { gauges } of endpoints) {
+    if (gauges === undefined) return undefined;
+    sum += gauges[value];
+  }
+  return sum;
+};
+
+export function createShadows(initial: Models, { poolOf, onDrawn }: ShadowsOptions): Shadows {
+  let shadows = new Map<string, Running>();
+
+  const apply = (models: Models): void => {
+    const kept = new Map<string, Running>();
+    for (const { name, shadow: config } of models) {
+      if (config === undefined) continue;
+      const known = shadows.get(name);
+      // What was sent to another pool says nothing of this one.
+      if (known === undefined || known.config.pool !== config.pool) {
+        const msPerToken = known?.msPerToken ?? INITIAL_MS_PER_TOKEN;
+        kept.set(name, { config, shadow: createShadow(boundsOf(config)), msPerToken });
+      } else {
+        known.shadow.reconfigure(boundsOf(config));
+        kept.set(name, { ...known, config });
+      }
+    }
+    shadows = kept;
+  };
+  apply(initial);
+
+  const stateOf = (pool: string) => {
+    const view = poolOf(pool);
+    const endpoints = view?.endpoints ?? [];
+    const size = view?.windowPerEndpoint ?? 'auto';
+    return {
+      healthy: endpoints.every(({ open }) => open) ? endpoints.length : 0,
+      running: sumOf(endpoints, 'running'),
+      waiting: sumOf(endpoints, 'waiting'),
+      window: size === 'auto' ? Number.POSITIVE_INFINITY : size * endpoints.length,
+    };
+  };
+
+  return {
+    poolFor(model, draw, outputTokens, nowMs) {
+      const running = shadows.get(model);
+      if (running === undefined) return undefined;
+      const { config, shadow, msPerToken } = running;
+      const expectedMs = msPerToken * Math.max(1, outputTokens);
+      const decision = shadow.decide(draw(), () => stateOf(config.pool), expectedMs, nowMs);
+      if (decision.kind === 'copy') {
+        onDrawn(model, 'copy');
+        return config.pool;
+      }
+      if (decision.reason !== 'not-drawn') onDrawn(model, decision.reason);
+      return undefined;
+    },
+    learn(model, ms, outputTokens) {
+      const running = shadows.get(model);
+      if (running === undefined) return;
+      running.msPerToken += SMOOTHING * (ms / Math.max(1, outputTokens) - running.msPerToken);
+    },
+    reconfigure: apply,
+    list: (nowMs) =>
+      [...shadows].map(([model, { config, shadow }]) => ({
+        model,
+        pool: config.pool,
+        fraction: config.fraction,
+        running: shadow.running(nowMs),
+      })),
+  };
+}

@@ -1,0 +1,170 @@
+/** Why an endpoint was chosen: every filter's verdict and every score, for all endpoints. Pure, and not fast. */
+
+import type { ScorerName, Weights } from '../domain/routing-profiles.ts';
+import { attracts } from './attraction.ts';
+import type { Asked, Candidate } from './candidate.ts';
+import { ALL_FILTERS, ALL_SCORERS, ATTRACTIONS, choose, newScratch } from './choose.ts';
+import { matchedTokens } from './scorers/prefix.ts';
+
+interface Score {
+  readonly scorer: ScorerName;
+  /** 0 to 1; undefined where the request has no opinion. */
+  readonly score: number | undefined;
+  readonly weight: number;
+  /** What it adds to the sum. */
+  readonly points: number;
+}
+
+interface EndpointReport {
+  readonly address: string;
+  /** Why it may not have the request now, as its owner says; absent where only filters are known. */
+  readonly refusedBy?: readonly string[];
+  readonly filters: readonly { readonly filter: string; readonly passes: boolean }[];
+  readonly scores: readonly Score[];
+  /** False: it is above the attraction limit, and what it remembers adds nothing. */
+  readonly attracts: boolean;
+  readonly matchedTokens: number;
+  readonly sum: number;
+  /** 0: chosen; 1 and up: a fallback's place; undefined: neither. */
+  readonly place: number | undefined;
+}
+
+export interface ChoiceReport {
+  readonly chosen: string | undefined;
+  readonly fallbacks: readonly string[];
+  readonly promptTokens: number;
+  readonly endpoints: readonly EndpointReport[];
+}
+
+/** @param asked its `room` is asked of every endpoint: it must change nothing. */
+export function explain(
+  candidates: readonly Candidate[],
+  asked: Asked,
+  weights: Weights,
+  turn: number,
+): ChoiceReport {
+  const scratch = newScratch();
+  const choice = choose(candidates, asked, weights, turn, scratch);
+  const order = choice === undefined ? [] : [choice.candidate, ...choice.fallbacks];
+  return {
+    chosen: choice?.candidate.address,
+    fallbacks: choice?.fallbacks.map(({ address }) => address) ?? [],
+    promptTokens: asked.request.promptTokens,
+    endpoints: candidates.map((candidate) => {
+      const isAttractive = attracts(candidate, scratch.attractionLimit);
+      const scores = ALL_SCORERS.map(({ name, applies, score }): Score => {
+        const weight = weights[name];
+        if (!applies(asked)) return { scorer: name, score: undefined, weight, points: 0 };
+        const value = score(candidate, asked);
+        const counts = isAttractive || !ATTRACTIONS.has(name);
+        return { scorer: name, score: value, weight, points: counts ? weight * value : 0 };
+      });
+      const place = order.indexOf(candidate);
+      return {
+        address: candidate.address,
+        filters: ALL_FILTERS.map(({ name, passes }) => ({ filter: name, passes: passes(candidate, asked) })),
+        scores,
+        attracts: isAttractive,
+        matchedTokens: Math.round(matchedTokens(candidate, asked)),
+        sum: scores.reduce((sum, { points }) => sum + points, 0),
+        place: place === -1 ? undefined : place,
+      };
+    }),
+  };
+}
+
+const PLACES = ['chosen', '1st fallback', '2nd fallback', '3rd fallback'];
+
+function cellOf({ score, weight, points }: Score): string {
+  if (score === undefined) return '-';
+  const counted = points === weight * score ? '' : ' (not counted)';
+  return `${score.toFixed(2)}×${Number(weight.toPrecision(3))}${counted}`;
+}
+
+/** What is known of an endpoint of a pool that counts requests, and nothing else. */
+export interface CountedEndpoint {
+  readonly address: string;
+  readonly sequences: number;
+  /** It may have the request but for room. */
+  readonly admitted: boolean;
+  readonly hasRoom: boolean;
+}
+
+/** The same of a pool without a router: the least loaded with room, of equal ones the first in `endpoints`. */
+export function explainLeastLoaded(
+  endpoints: readonly CountedEndpoint[],
+  promptTokens: number,
+): ChoiceReport {
+  const least = (these: readonly CountedEndpoint[]): readonly CountedEndpoint[] =>
+    [...these].sort((a, b) => a.sequences - b.sequences);
+  const [chosen] = least(endpoints.filter(({ admitted, hasRoom }) => admitted && hasRoom));
+  const others = least(endpoints.filter((one) => one.admitted && one !== chosen));
+  const order = chosen === undefined ? [] : [chosen, ...others];
+  return {
+    chosen: chosen?.address,
+    fallbacks: order.slice(1).map(({ address }) => address),
+    promptTokens,
+    endpoints: endpoints.map((one) => {
+      const score = 1 / (1 + one.sequences);
+      const place = order.indexOf(one);
+      return {
+        address: one.address,
+        filters: [],
+        scores: [{ scorer: 'load', score, weight: 1, points: score }],
+        attracts: true,
+        matchedTokens: 0,
+        sum: score,
+        place: place === -1 ? undefined : place,
+      };
+    }),
+  };
+}
+
+/** The same choice, with other places to try next. */
+export function withFallbacks(report: ChoiceReport, fallbacks: readonly string[]): ChoiceReport {
+  const order = [report.chosen, ...fallbacks];
+  return {
+    ...report,
+    fallbacks,
+    endpoints: report.endpoints.map((endpoint) => {
+      const place = order.indexOf(endpoint.address);
+      return { ...endpoint, place: place === -1 ? undefined : place };
+    }),
+  };
+}
+
+const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] => {
+  const named = filters.filter(({ passes }) => !passes).map(({ filter }) => filter);
+  return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;
+};
+
+/** The report as a table for people: one line for each endpoint, the chosen one first. */
+export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
+  const header = [
+    'endpoint',
+    'place',
+    'refused by',
+    'cached tokens',
+    ...(endpoints[0]?.scores ?? []).map(({ scorer }) => scorer),
+    'sum',
+  ];
+  const last = Number.POSITIVE_INFINITY;
+  const rows = [...endpoints]
+    .sort((a, b) => (a.place ?? last) - (b.place ?? last) || b.sum - a.sum)
+    .map((endpoint) => [
+      endpoint.address,
+      endpoint.place === undefined ? '-' : (PLACES[endpoint.place] ?? `${endpoint.place}th fallback`),
+      refusalsOf(endpoint).join(', ') || '-',
+      `${endpoint.matchedTokens} of ${promptTokens}`,
+      ...endpoint.scores.map(cellOf),
+      endpoint.sum.toFixed(3),
+    ]);
+  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd();
+  const verdict = chosen === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${chosen}`;
+  return [line(header), ...rows.map(line), '', verdict].join('\n');
+}

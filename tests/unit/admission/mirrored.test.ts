@@ -1,0 +1,118 @@
+/** What a request's life does where a model has a shadow: it names the pool of the copy, and knows nothing else of it. */
+import { describe, expect, it } from 'vitest';
+import type { SendOn } from '../../../src/admission/edge.ts';
+import type { Config } from '../../../src/config/config.ts';
+import { chatHead, createWorld, type Said, type World, type WorldOptions } from '../../support/lifecycle.ts';
+
+const body = (fields: object = {}): Buffer =>
+  Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello' }], ...fields }));
+const sentOf = (said: readonly Said[]): SendOn | undefined =>
+  said.flatMap((one) => (one.kind === 'send-on' ? [one.request] : []))[0];
+
+function run(world: World, fields: object = {}, headFields: object = {}) {
+  const { life, said } = world.open();
+  life.headers(chatHead(headFields), 0);
+  life.body(body(fields), 0);
+  const finish = (nowMs: number): void => {
+    life.responseHeaders(
+      {
+        status: 200,
+        contentType: 'application/json',
+        contentEncoding: '',
+        upstream: '10.0.0.1:8000',
+        endOfStream: false,
+      },
+      nowMs,
+    );
+    const usage = { prompt_tokens: 7, completion_tokens: 5 };
+    life.responseChunk(Buffer.from(JSON.stringify({ choices: [], usage })), true, nowMs);
+  };
+  return { life, said, finish };
+}
+
+/** Every request is copied; what was asked is kept. */
+function copying(options: WorldOptions = {}) {
+  const asked: (readonly [model: string, outputTokens: number, nowMs: number])[] = [];
+  const world = createWorld({
+    ...options,
+    copyTo: (...ask) => {
+      asked.push(ask);
+      return 'next';
+    },
+  });
+  return { world, asked };
+}
+
+describe('a copy', () => {
+  it('is of the body that goes to the engine, and goes where the shadow of the model is', () => {
+    const { world, asked } = copying();
+    const { said } = run(world, { priority: 1, max_tokens: 9 });
+    expect(sentOf(said)).toMatchObject({ pool: 'main', copyTo: 'next' });
+    expect(JSON.parse(String(sentOf(said)?.body))).not.toHaveProperty('priority');
+    expect(asked).toEqual([['small', 9, 0]]);
+  });
+
+  it('is asked for once, at the release, however long the request waits', () => {
+    const { world, asked } = copying({ window: 1 });
+    const first = run(world);
+    const second = run(world);
+    expect([asked.length, sentOf(second.said)]).toEqual([1, undefined]);
+    first.finish(500);
+    expect(sentOf(second.said)).toMatchObject({ copyTo: 'next' });
+    second.finish(600);
+    expect(asked.map(([, , nowMs]) => nowMs)).toEqual([0, 500]);
+  });
+
+  it('is made of every route to an engine', () => {
+    for (const path of ['/v1/completions', '/v1/embeddings', '/v1/messages', '/v1/responses']) {
+      const { world } = copying();
+      const { said } = run(world, { prompt: 'hello', input: 'hello', max_tokens: 5 }, { path });
+      expect([path, sentOf(said)?.copyTo]).toEqual([path, 'next']);
+    }
+  });
+
+  it('is not made of what reaches no engine: refused, gone while it waits, or answered here', () => {
+    const { world, asked } = copying({ window: 1 });
+    run(world);
+    run(world).life.streamEnded(1);
+    run(world, { model: 'unknown' });
+    run(world, {}, { tenant: 'nobody' });
+    const { life } = world.open();
+    life.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+    expect(asked).toHaveLength(1);
+  });
+
+  it('is a matter of the model that serves: a canary has its own shadow', () => {
+    const change = (config: Config): Config => {
+      const small = config.models.get('small');
+      if (small === undefined) throw new Error('no model small');
+      const canary = { model: 'secret', weight: 1, by: 'tenant', sessionHeader: 'x', salt: '' } as const;
+      return { ...config, models: new Map([...config.models, ['small', { ...small, canary }]]) };
+    };
+    const { world, asked } = copying({ change });
+    run(world);
+    expect(asked.map(([model]) => model)).toEqual(['secret']);
+  });
+
+  it('leaves no trace: the same record, slots and reservation as without', () => {
+    const traceOf = (world: World): unknown => {
+      const { said, finish } = run(world);
+      const during = [
+        world.endpoints.inFlight(),
+        [...world.occupancy.rows()],
+        world.dispatcher.inFlightOfTenant('a'),
+      ];
+      finish(20);
+      const { copyTo: _, ...sent } = sentOf(said) ?? {};
+      return [during, sent, world.records, world.endpoints.inFlight(), [...world.occupancy.rows()]];
+    };
+    const limits = { tokensPerMinute: 1_000, maxConcurrent: 1 };
+    const withCopy = traceOf(copying({ limits }).world);
+    expect(withCopy).toEqual(traceOf(createWorld({ limits })));
+  });
+
+  it('is not mentioned to the edge where there is none', () => {
+    const { said } = run(createWorld({ copyTo: () => undefined }));
+    expect(sentOf(said)).not.toHaveProperty('copyTo');
+  });
+});

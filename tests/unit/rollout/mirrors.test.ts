@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest';
+import type { ShadowConfig } from '../../../src/config/config.ts';
+import { createShadows, type ShadowEndpoint, type ShadowPoolView } from '../../../src/rollout/mirrors.ts';
+
+const always: ShadowConfig = {
+  pool: 'next',
+  fraction: 1,
+  maxConcurrent: 2,
+  perSecond: 100,
+  maxDurationMs: 60_000,
+};
+const idle: ShadowEndpoint = { open: true, gauges: { running: 0, waiting: 0 } };
+const models = (shadow: Partial<ShadowConfig> = {}) => [
+  { name: 'demo', shadow: { ...always, ...shadow } },
+  { name: 'other' },
+];
+
+function world(view: ShadowPoolView | undefined = { endpoints: [idle], windowPerEndpoint: 'auto' }) {
+  const drawn: string[] = [];
+  let pool = view;
+  const shadows = createShadows(models(), {
+    poolOf: (name) => (name === 'next' ? pool : undefined),
+    onDrawn: (model, decision) => drawn.push(`${model} ${decision}`),
+  });
+  return {
+    shadows,
+    drawn,
+    show: (endpoints: readonly ShadowEndpoint[], windowPerEndpoint: number | 'auto' = 'auto') => {
+      pool = { endpoints, windowPerEndpoint };
+    },
+    ask: (nowMs: number, draw = 0, model = 'demo') => shadows.poolFor(model, () => draw, 10, nowMs),
+  };
+}
+
+describe('a copy', () => {
+  it('goes to the shadow pool of the model, and of no other model', () => {
+    const { ask, drawn } = world();
+    expect(ask(0)).toBe('next');
+    expect(ask(0, 0, 'other')).toBeUndefined();
+    expect(ask(0, 0, 'unknown')).toBeUndefined();
+    expect(drawn).toEqual(['demo copy']);
+  });
+
+  it('is drawn for no model that has no shadow', () => {
+    const { shadows } = world();
+    const draw = () => {
+      throw new Error('drawn');
+    };
+    expect(shadows.poolFor('other', draw, 10, 0)).toBeUndefined();
+  });
+
+  it('that is not drawn is not told of', () => {
+    const { shadows, ask, drawn } = world();
+    shadows.reconfigure(models({ fraction: 0.5 }));
+    expect(ask(0, 0.5)).toBeUndefined();
+    expect(ask(0, 0.49)).toBe('next');
+    shadows.reconfigure(models({ fraction: 0 }));
+    expect(ask(0, 0)).toBeUndefined();
+    expect(drawn).toEqual(['demo copy']);
+  });
+
+  it.each<[string, readonly ShadowEndpoint[], number | 'auto']>([
+    ['unhealthy', [], 'auto'],
+    ['unhealthy', [idle, { ...idle, open: false }], 'auto'],
+    ['unknown', [idle, { open: true, gauges: undefined }], 'auto'],
+    ['behind', [idle, { open: true, gauges: { running: 1, waiting: 1 } }], 'auto'],
+    ['behind', [idle, { open: true, gauges: { running: 8, waiting: 0 } }], 4],
+  ])('is not made while the pool is %s: %j, window %s', (reason, endpoints, size) => {
+    const { ask, drawn, show } = world();
+    show(endpoints, size);
+    expect(ask(0)).toBeUndefined();
+    expect(drawn).toEqual([`demo ${reason}`]);
+  });
+
+  it('is not made for a pool that is not there', () => {
+    const drawn: string[] = [];
+    const shadows = createShadows(models(), {
+      poolOf: () => undefined,
+      onDrawn: (_, decision) => drawn.push(decision),
+    });
+    expect(shadows.poolFor('demo', () => 0, 10, 0)).toBeUndefined();
+    expect(drawn).toEqual(['unhealthy']);
+  });
+
+  it('counts for twice as long as requests of the model take, at most for maxDuration', () => {
+    const { shadows, ask, drawn } = world();
+    for (let i = 0; i < 200; i += 1) shadows.learn('demo', 1_000, 10);
+    shadows.learn('other', 1, 1);
+    expect([ask(0), ask(0), ask(0)]).toEqual(['next', 'next', undefined]);
+    expect(ask(1_990)).toBeUndefined();
+    expect(ask(2_010)).toBe('next');
+    expect(drawn.filter((one) => one === 'demo too-many')).toHaveLength(2);
+    for (let i = 0; i < 200; i += 1) shadows.learn('demo', 1e9, 0);
+    ask(10_000);
+    expect(shadows.list(69_999)).toMatchObject([{ model: 'demo', pool: 'next', fraction: 1, running: 1 }]);
+    expect(shadows.list(70_000)).toMatchObject([{ running: 0 }]);
+  });
+});
+
+describe('a reload', () => {
+  it('that changes nothing, or a number, forgets no copy that runs', () => {
+    const { shadows, ask } = world();
+    ask(0);
+    shadows.reconfigure(models({ maxConcurrent: 1 }));
+    expect(ask(1)).toBeUndefined();
+    shadows.reconfigure(models({ maxConcurrent: 2 }));
+    expect(ask(2)).toBe('next');
+  });
+
+  it('adds shadows and takes them away', () => {
+    const { shadows, ask } = world();
+    shadows.reconfigure([{ name: 'demo' }]);
+    expect(ask(0)).toBeUndefined();
+    expect(shadows.list(0)).toEqual([]);
+    shadows.reconfigure(models());
+    expect(ask(0)).toBe('next');
+  });
+
+  it('to another pool begins anew', () => {
+    const { shadows, ask } = world();
+    ask(0);
+    shadows.reconfigure(models({ pool: 'elsewhere' }));
+    expect(shadows.list(0)).toMatchObject([{ pool: 'elsewhere', running: 0 }]);
+    expect(ask(0)).toBeUndefined();
+  });
+});
