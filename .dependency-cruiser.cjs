@@ -45,7 +45,8 @@ module.exports = {
     ...floorRules,
     {
       name: 'every-folder-has-a-floor',
-      comment: 'A new folder in src/ needs a place in FLOORS (.dependency-cruiser.cjs); no file lies in src/ itself.',
+      comment:
+        'A new folder in src/ needs a place in FLOORS (.dependency-cruiser.cjs); no file lies in src/ itself.',
       severity: 'error',
       from: {},
       to: {

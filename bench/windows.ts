@@ -1,12 +1,12 @@
 /** Two known ways to size a window, to compare ours with. Each follows its paper's rule, with the parameters named there. */
-import type { Gauges, Window } from '../src/pool/concurrency-limit/gauges.ts';
+import type { ConcurrencyLimit, Gauges } from '../src/pool/concurrency-limit/gauges.ts';
 
 const still = {
   source: () => 'ttft' as const,
-  trying: () => false,
+  isProbing: () => false,
   isEager: () => false,
-  isGuess: () => false,
-  pressed() {},
+  isUnconfirmed: () => false,
+  saturated() {},
   interToken() {},
   slo() {},
   atMost() {},
@@ -16,13 +16,13 @@ const still = {
  * Additive increase, multiplicative decrease on the engine's waiting queue: one more at each scrape without a waiting
  * request while the window is used up, a tenth less with one. D. Chiu and R. Jain 1989.
  */
-export function aimdWindow(initial: number): Window {
+export function aimdWindow(initial: number): ConcurrencyLimit {
   let size = initial;
   let pressed = false;
   return {
     ...still,
     limit: () => Math.max(1, Math.floor(size)),
-    pressed() {
+    saturated() {
       pressed = true;
     },
     gauges(sample: Gauges | 'unusable') {
@@ -39,7 +39,7 @@ export function aimdWindow(initial: number): Window {
  * The gradient of the time to first token, as in Netflix's concurrency-limits (Gradient2Limit): the long-term mean over the
  * current time, at most 1 and at least 0.5, with a tolerance of 1.5, plus a queue of the window's square root, smoothed.
  */
-export function gradientWindow(initial: number): Window {
+export function gradientWindow(initial: number): ConcurrencyLimit {
   let size = initial;
   let long: number | undefined;
   return {

@@ -1,7 +1,7 @@
 /** What a decision costs, by the number of tenants that are known. */
 import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/config.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
-import { fixedWindow } from '../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
@@ -20,11 +20,11 @@ function createLoop(known: number, active: number): () => number {
     ]),
   );
   const directory = createTenantDirectory({ tenants } as unknown as Config, createMemoryStore(), Date.now);
-  const endpoints = createPoolEndpoints(fixedWindow);
+  const endpoints = createPoolEndpoints(fixedLimit);
   endpoints.reconfigure([{ url: 'http://e', address: 'e' }], {
-    window: WINDOW,
+    concurrencyLimit: WINDOW,
     prefillTokens: 1e6,
-    reserve: 'auto',
+    headroom: 'auto',
   });
   endpoints.setHealthy('http://e', true, 0);
   const dispatcher = createDispatcher(

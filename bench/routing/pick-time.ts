@@ -84,7 +84,7 @@ export function pickTime(endpoints: number): PickTime {
     }
   }
   for (const candidate of candidates) {
-    const first = requests[candidate.slot % DOCUMENTS];
+    const first = requests[candidate.candidateIndex % DOCUMENTS];
     if (first !== undefined) router.released(first, candidate, 0);
   }
   const withAdapter = requests.map((request) => ({ ...request, adapter: 'adapter-3' }));

@@ -2,7 +2,7 @@
  * How long a bad version goes on getting requests: a rollout at 20 requests/s, 10 % of them to a canary that is as good as the
  * stable version for half a minute and then fails everything. Virtual time, Poisson arrivals, every draw from a seed.
  */
-import { createRollouts, type Trial } from '../../src/rollout/rollouts.ts';
+import { type CanaryAssignment, createRollouts } from '../../src/rollout/rollouts.ts';
 
 const RUNS = 41;
 const REQUESTS_PER_SECOND = 20;
@@ -36,7 +36,7 @@ function runOnce(seed: number): number {
   } as const;
   const rollouts = createRollouts([{ name: 'now', canary }], () => undefined);
   /** Answers under way. */
-  const ends: { readonly atMs: number; readonly trial: Trial; readonly failed: boolean }[] = [];
+  const ends: { readonly atMs: number; readonly trial: CanaryAssignment; readonly failed: boolean }[] = [];
   let lastMs = GOOD_MS;
   let nowMs = 0;
   for (let request = 0; nowMs < UNTIL_MS; request += 1) {

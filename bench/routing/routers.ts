@@ -120,7 +120,9 @@ export const fairlane =
         const request = requestOf(ask, prompt);
         const choice = router.choose(request, ALWAYS, nowMs);
         if (choice === undefined) throw new Error('no endpoint');
-        const at = candidates.findIndex(({ slot }) => slot === choice.candidate.slot);
+        const at = candidates.findIndex(
+          ({ candidateIndex: slot }) => slot === choice.candidate.candidateIndex,
+        );
         const candidate = candidates[at];
         if (candidate === undefined) throw new Error('an endpoint that never joined');
         books.begin(ask, request, candidate, choice.matchedTokens);
@@ -190,7 +192,8 @@ export const loadOracle =
           false,
         );
         const slot =
-          choose(candidates, asked, weightsFor(profile, request), turn, scratch)?.candidate.slot ?? 0;
+          choose(candidates, asked, weightsFor(profile, request), turn, scratch)?.candidate.candidateIndex ??
+          0;
         const candidate = candidates[slot];
         if (candidate === undefined) throw new Error('no endpoint');
         turn = slot + 1;

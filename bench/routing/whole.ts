@@ -2,7 +2,7 @@
 import { DEFAULT_LANE } from '../../src/config/config.ts';
 import { costOf, DEFAULT_COST } from '../../src/domain/cost.ts';
 import type { ProfileName } from '../../src/domain/routing-profiles.ts';
-import { adaptiveWindow } from '../../src/pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit } from '../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
 import { createPromptHasher } from '../../src/routing/prompt-hash.ts';
@@ -25,13 +25,13 @@ export const wholeFairlane =
     const hasher = createPromptHasher(SEED);
     const urls = engines.map((_, i) => `http://engine-${i}`);
     const addresses = engines.map((_, i) => `engine-${i}`);
-    const endpoints = createPoolEndpoints((initial) => adaptiveWindow({ initial, most: MAX_WINDOW }));
+    const endpoints = createPoolEndpoints((initial) => adaptiveLimit({ initial, most: MAX_WINDOW }));
     endpoints.reconfigure(
       urls.map((url, i) => ({ url, address: addresses[i] ?? '' })),
       {
-        window: 'auto',
+        concurrencyLimit: 'auto',
         prefillTokens: PREFILL_TOKENS,
-        reserve: 'auto',
+        headroom: 'auto',
         ...(profileName !== undefined && { routing: { profile: profileName } }),
       },
     );

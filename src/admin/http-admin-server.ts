@@ -38,7 +38,7 @@ interface CanaryHealth {
   readonly rolledBack?: { readonly gate: string; readonly detail: string };
 }
 
-interface ShadowHealth {
+interface MirrorHealth {
   readonly pool: string;
   /** Part of the requests, 0 to 1. */
   readonly fraction: number;
@@ -62,7 +62,7 @@ export interface HealthReport {
   /** By model: its canary. Only where one is configured. */
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
   /** By model: the pool that gets copies. Only where one is configured. */
-  readonly shadows?: Readonly<Record<string, ShadowHealth>>;
+  readonly shadows?: Readonly<Record<string, MirrorHealth>>;
 }
 
 /** What commands are answered by. Bodies are JSON. */

@@ -21,7 +21,7 @@ export interface SendOn {
   /** Ordered `ip:port`. */
   readonly addresses: readonly string[];
   /** Pool that gets a copy, whose answer nobody sees. */
-  readonly copyTo?: string;
+  readonly mirrorTo?: string;
 }
 
 /** What of the response body the life wants to see. */

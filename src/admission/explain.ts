@@ -10,7 +10,7 @@ import type { BucketView, Reservation, TenantLimits } from '../tenant/tenant-lim
 import { createOccupancy } from '../usage/occupancy.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
-import { createRequestLife, type LifeContext } from './request-lifecycle.ts';
+import { createRequestLifecycle, type LifecycleContext } from './request-lifecycle.ts';
 
 export interface Question {
   readonly tenant: string;
@@ -92,13 +92,13 @@ const wouldBe = (rollouts: Rollouts): Rollouts => ({
 });
 
 /** @throws if the request is neither refused nor placed: a bug. */
-export function explainRequest(context: LifeContext, question: Question, nowMs: number): Explanation {
+export function explainRequest(context: LifecycleContext, question: Question, nowMs: number): Explanation {
   let refused: DirectResponse | undefined;
   const offered: Offered[] = [];
   let asked = '';
   // The answer is wanted at once, so a large body is read at once too.
   const { bodies: _later, ...rest } = context;
-  const dry: LifeContext = {
+  const dry: LifecycleContext = {
     ...rest,
     tenants: {
       ...context.tenants,
@@ -144,7 +144,7 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
     passResponseHeaders: () => undefined,
     passChunk: () => undefined,
   };
-  const life = createRequestLife(dry, edge);
+  const life = createRequestLifecycle(dry, edge);
   const { body } = question;
   life.headers(
     {
@@ -176,7 +176,12 @@ export function explainRequest(context: LifeContext, question: Question, nowMs: 
   return placedAt(context, last, asked, nowMs);
 }
 
-function placedAt(context: LifeContext, { waiting, queue }: Offered, asked: string, nowMs: number): Placed {
+function placedAt(
+  context: LifecycleContext,
+  { waiting, queue }: Offered,
+  asked: string,
+  nowMs: number,
+): Placed {
   const { tenant, pool, lane, cost, demand } = waiting;
   const limits = context.tenants.get(tenant)?.limits;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
@@ -239,7 +244,7 @@ function limitsText({ requests, tokens, month }: Placed['limits']): string {
 }
 
 function turnOf({ queue, tenant }: Placed): string {
-  const { quiet, atCap, queued, queuedOfTenant, reserve } = queue;
+  const { belowFairShare: quiet, atCap, queued, queuedOfTenant, headroom: reserve } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
   if (queue.refusal !== undefined) return `refused (${queue.refusal}); ${waiting}`;
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;

@@ -12,15 +12,15 @@
  * the slot is freed once, one usage record is written, and what comes after the end changes nothing.
  */
 
-import type { Hindrance } from '../config/aliases.ts';
-import type { AdapterConfig, Config, LaneConfig, TenantConfig } from '../config/config.ts';
+import type { UnavailableReason } from '../config/aliases.ts';
+import type { Config, LaneConfig, LoraAdapterConfig, TenantConfig } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { costOf } from '../domain/cost.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type EngineRoute, type RouteName, routeOf } from '../domain/routes.ts';
-import { type EngineHelp, NO_HELP } from '../engine/capabilities.ts';
+import { type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
@@ -46,17 +46,17 @@ import {
   understand,
   withPriority,
 } from '../openai/request.ts';
-import type { Ending } from '../pool/health/outcome.ts';
+import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts';
 import { laneFor } from '../queue/lane-rules.ts';
-import type { Rollouts, Trial } from '../rollout/rollouts.ts';
+import type { CanaryAssignment, Rollouts } from '../rollout/rollouts.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
 import type { PromptHashes, PromptSource } from '../routing/prompt-hash.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
-import type { Reservation, Reserve } from '../tenant/tenant-limits.ts';
+import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
 import { abandonedTokens, mostOutput, type Paces } from '../usage/abandoned.ts';
-import type { Occupancy, Place } from '../usage/occupancy.ts';
+import type { Occupancy, OccupancyEntry } from '../usage/occupancy.ts';
 import { isPossibleOutput, type Predictor } from '../usage/predictor.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import { type AnswerMeter, type AnswerReading, createAnswerMeter, unseenReading } from './answer-meter.ts';
@@ -70,7 +70,7 @@ import type { Quarantine, Ride } from './quarantine.ts';
 import * as refusals from './refusals.ts';
 import { lastHop, type Reading, type SlowReaders } from './slow-readers.ts';
 
-export interface LifeContext {
+export interface LifecycleContext {
   readonly config: () => Config;
   readonly tenants: TenantDirectory;
   readonly catalog: Catalog;
@@ -85,15 +85,15 @@ export interface LifeContext {
   readonly paces: Paces;
   readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
-  readonly helpOf: (pool: string) => EngineHelp;
+  readonly capabilitiesOf: (pool: string) => EngineCapabilities;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
-  readonly choosingOf?: (pool: string) => Choosing | undefined;
+  readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** The pool that gets a copy of a request of this model, if one does; undefined: no model has a shadow. */
-  readonly copyTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
+  readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
-  readonly adapterName?: (pool: string, adapter: AdapterConfig) => string | undefined;
+  readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;
@@ -103,7 +103,7 @@ export interface LifeContext {
   readonly onBug: (detail: string) => void;
 }
 
-export interface Choosing {
+export interface RoutingInputs {
   /** Request header that names a session, in lower case. */
   readonly sessionHeader: string;
   /** Where requests want to stay. */
@@ -112,7 +112,7 @@ export interface Choosing {
   readonly readers: SlowReaders | undefined;
 }
 
-export interface RequestLife {
+export interface RequestLifecycle {
   headers(head: RequestHead, nowMs: number): void;
   /** The whole body. */
   body(bytes: Uint8Array, nowMs: number): void;
@@ -170,7 +170,7 @@ const STALL_PATIENCE = 2;
 /** An engine that does not know an adapter is asked what it has at once. */
 const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
-const NOTHING_SEEN: Ending = { broken: 'client' };
+const NOTHING_SEEN: AttemptResult = { broken: 'client' };
 
 const NOTHING_FORBIDDEN: ParsedRequest['forbidden'] = new Map();
 
@@ -181,7 +181,7 @@ function promptCacheKeyOf({ document }: ParsedRequest): string | undefined {
 }
 
 /** @param fromEngine false: Envoy answered because no endpoint did. */
-function endingOf(status: number, fromEngine: boolean): Ending {
+function endingOf(status: number, fromEngine: boolean): AttemptResult {
   if (fromEngine) return { status };
   return { broken: status === 504 ? 'timeout' : 'reset' };
 }
@@ -192,7 +192,7 @@ function restOf(outcome: Outcome, reason: string | undefined): 'well' | 'answere
   return outcome === 'failed' && reason === 'engine' ? 'answered' : 'unanswered';
 }
 
-export function createRequestLife(context: LifeContext, edge: Edge): RequestLife {
+export function createRequestLifecycle(context: LifecycleContext, edge: Edge): RequestLifecycle {
   let state: State = 'new';
   let arrivedMs = 0;
   let requestId = '';
@@ -207,10 +207,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** The name that the client sent. */
   let askedModel = '';
   /** Models that would serve it and cannot. */
-  let hindered: Map<string, Hindrance> | undefined;
+  let hindered: Map<string, UnavailableReason> | undefined;
   /** Of the model that was asked for. */
   let firstRefusal: ApiError | undefined;
-  let trial: Trial | undefined;
+  let trial: CanaryAssignment | undefined;
   /** Prompt tokens by which versions of a model are compared: the same prompt has the same number with each. */
   let comparedTokens = 0;
   let isTimed = false;
@@ -228,7 +228,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   let isHeld = false;
   let reservation: Reservation | undefined;
   let ticket: Ticket | undefined;
-  let place: Place | undefined;
+  let place: OccupancyEntry | undefined;
   let release: Release | undefined;
   let queuedSinceMs: number | undefined;
   let queueMs = 0;
@@ -258,7 +258,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
   /** What is to be said of the endpoint. */
   let ending = NOTHING_SEEN;
   /** As it was when the request was written. */
-  let priority: EngineHelp['priority'];
+  let priority: EngineCapabilities['priority'];
 
   const isLimited = (): boolean => tenant !== undefined && context.quarantine.isLimited(tenant.config.name);
 
@@ -286,7 +286,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       ...(endpoint !== undefined && { endpoint }),
       ...(lane !== undefined && { lane: lane.name }),
       stream: request?.stream ?? false,
-      quiet: release?.quiet ?? false,
+      quiet: release?.belowFairShare ?? false,
       stalled,
       outcome,
       ...(reason !== undefined && { reason }),
@@ -489,12 +489,12 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       end('aborted', 'queued', undefined, nowMs);
       return;
     }
-    const copyTo = request && context.copyTo?.(request.model, predictedOutput, nowMs);
+    const mirrorTo = request && context.mirrorTo?.(request.model, predictedOutput, nowMs);
     edge.sendOn({
-      body: body === AS_IT_CAME ? undefined : withPriorityOf(body, granted.quiet),
+      body: body === AS_IT_CAME ? undefined : withPriorityOf(body, granted.belowFairShare),
       pool: granted.pool,
       addresses: granted.slot.addresses,
-      ...(copyTo !== undefined && { copyTo }),
+      ...(mirrorTo !== undefined && { mirrorTo }),
     });
   };
 
@@ -541,7 +541,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       );
   };
 
-  const hindranceOf = (model: string, pool: string): Hindrance | undefined =>
+  const hindranceOf = (model: string, pool: string): UnavailableReason | undefined =>
     hindered?.get(model) ?? (context.dispatcher.canServe(pool, within) ? undefined : 'no-endpoint');
 
   /** The model that serves it: the one that was asked for, its canary, or a fallback. */
@@ -604,7 +604,10 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     );
   };
 
-  const reserveRefusal = (reserved: Exclude<Reserve, { kind: 'reserved' }>, requested: number): ApiError => {
+  const reserveRefusal = (
+    reserved: Exclude<ReservationResult, { kind: 'reserved' }>,
+    requested: number,
+  ): ApiError => {
     const { limit } = reserved;
     switch (reserved.kind) {
       case 'never':
@@ -624,7 +627,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     adapter: string | undefined,
     nowMs: number,
   ): ChoiceRequest | undefined => {
-    const choosing = context.choosingOf?.(pool);
+    const choosing = context.routingInputsOf?.(pool);
     readers = choosing?.readers;
     if (choosing === undefined) return undefined;
     const named = header?.(choosing.sessionHeader) || promptCacheKeyOf(parsed);
@@ -657,7 +660,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
       cap,
       toReserve,
     }: { readonly pool: string; readonly cap: number | undefined; readonly toReserve: number },
-    reserved: Reserve,
+    reserved: ReservationResult,
     nowMs: number,
   ): void => {
     if (reserved.kind !== 'reserved') {
@@ -679,7 +682,7 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     const choice = choiceOf(parsed, known.config, pool, adapter?.name, nowMs);
     const sentModel =
       adapter === undefined ? parsed.model : (context.adapterName?.(pool, adapter) ?? adapter.name);
-    const help = HELPED_ROUTES.has(parsed.route) ? context.helpOf(pool) : NO_HELP;
+    const help = HELPED_ROUTES.has(parsed.route) ? context.capabilitiesOf(pool) : NO_CAPABILITIES;
     ({ priority } = help);
     const changes: RequestChanges = {
       ...(sentModel !== askedModel && { model: sentModel }),
@@ -761,8 +764,8 @@ export function createRequestLife(context: LifeContext, edge: Edge): RequestLife
     firstRefusal ??= refusals.queueRefusal(offer, askedModel);
     if (offer.reason !== 'tenant-queue-full') {
       const isFull = offer.reason === 'queue-full' || offer.reason === 'adapter-busy';
-      const by: Hindrance = isFull ? 'queue-full' : 'no-endpoint';
-      hindered = (hindered ?? new Map<string, Hindrance>()).set(parsed.model, by);
+      const by: UnavailableReason = isFull ? 'queue-full' : 'no-endpoint';
+      hindered = (hindered ?? new Map<string, UnavailableReason>()).set(parsed.model, by);
       const other = serving(known, parsed.promptBytes);
       if (other !== undefined && !other.hindered) {
         reservation?.settle(0, nowMs);

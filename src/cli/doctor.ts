@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
-import type { EngineAdapter } from '../engine/driver.ts';
-import { ADAPTERS } from '../engine/drivers.ts';
+import type { EngineDriver } from '../engine/driver.ts';
+import { DRIVERS } from '../engine/drivers.ts';
 import type { EngineReport } from '../engine/gauges.ts';
-import { probeHelp } from '../engine/http-capabilities.ts';
+import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
 import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
@@ -33,7 +33,7 @@ async function checkEngine(
     pool.engine === 'auto'
       ? await identifyEngine(endpoint, pool.gauges.path, timeoutMs)
       : { engine: pool.engine, by: 'the configuration' };
-  const adapter = identity.engine === undefined ? undefined : ADAPTERS[identity.engine];
+  const adapter = identity.engine === undefined ? undefined : DRIVERS[identity.engine];
   const health = await probeHealth(endpoint, pool.health.path, timeoutMs, adapter?.health);
   if (health.state !== 'healthy') {
     tell(
@@ -61,7 +61,7 @@ async function checkEngine(
 
   const models = await askModels(endpoint, pool.health.timeoutMs);
   const wanted = [...config.models.values()]
-    .filter((model) => model.pool === pool.name || model.shadow?.pool === pool.name)
+    .filter((model) => model.pool === pool.name || model.mirror?.pool === pool.name)
     .map(({ name }) => name);
   const missing = wanted.filter((name) => models?.includes(name) === false);
   if (models === undefined) {
@@ -85,7 +85,7 @@ async function checkEngine(
   const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
   if (
     gauges.kind === 'unusable' &&
-    [...config.models.values()].some((one) => one.shadow?.pool === pool.name)
+    [...config.models.values()].some((one) => one.mirror?.pool === pool.name)
   ) {
     tell(
       'problem',
@@ -94,7 +94,7 @@ async function checkEngine(
     return models;
   }
   if (gauges.kind === 'unusable') {
-    const auto = pool.windowPerEndpoint === 'auto';
+    const auto = pool.concurrencyLimit === 'auto';
     tell(
       auto ? 'warning' : 'ok',
       `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or windowPerEndpoint to what the engine runs at once' : ''}`,
@@ -109,7 +109,7 @@ async function checkEngine(
       `${where}: requests wait in the engine; another client uses it, or windowPerEndpoint is too large`,
     );
   }
-  await checkHelp(pool, endpoint, ADAPTERS[gauges.report.kind], models?.[0], tell);
+  await checkHelp(pool, endpoint, DRIVERS[gauges.report.kind], models?.[0], tell);
   return models;
 }
 
@@ -139,7 +139,7 @@ function hitRateOf(cache: EngineReport['prefixCache']): number {
 
 /** Where an engine says how many sequences it runs, a fixed window should be no larger. */
 function checkSequences(
-  { name, windowPerEndpoint }: PoolConfig,
+  { name, concurrencyLimit: windowPerEndpoint }: PoolConfig,
   endpoint: EndpointConfig,
   most: number | undefined,
   tell: Tell,
@@ -155,13 +155,13 @@ function checkSequences(
 async function checkHelp(
   pool: PoolConfig,
   endpoint: EndpointConfig,
-  { kind }: EngineAdapter,
+  { kind }: EngineDriver,
   model: string | undefined,
   tell: Tell,
 ): Promise<void> {
-  const { engineHelp } = pool;
+  const { engineCapabilities: engineHelp } = pool;
   if ((engineHelp.priority === 'off' && engineHelp.cacheSalt === 'off') || model === undefined) return;
-  const help = await probeHelp(endpoint, kind, model, engineHelp);
+  const help = await probeCapabilities(endpoint, kind, model, engineHelp);
   const where = `pool ${pool.name}, ${endpoint.url}`;
   if (engineHelp.priority === 'auto') {
     const takes = help.priority !== undefined;

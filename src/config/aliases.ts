@@ -11,7 +11,7 @@
 import { quote } from './report.ts';
 
 /** Why a model cannot serve a request now. */
-export type Hindrance = 'no-endpoint' | 'queue-full';
+export type UnavailableReason = 'no-endpoint' | 'queue-full';
 
 interface AliasConfig {
   readonly aliases: ReadonlyMap<string, string>;
@@ -20,23 +20,23 @@ interface AliasConfig {
 }
 
 /** What the caller says of a model for this request. */
-export type Try =
+export type ModelAvailability =
   | { readonly kind: 'ok' }
-  | { readonly kind: 'hindered'; readonly by: Hindrance }
+  | { readonly kind: 'hindered'; readonly by: UnavailableReason }
   /** The tenant may not use it, or it does not exist: it is passed over, and nothing is told of it. */
   | { readonly kind: 'denied' };
 
-export type Choice =
+export type ModelChoice =
   | { readonly kind: 'serve'; readonly model: string }
   /** Of the model that was asked for. */
-  | { readonly kind: 'hindered'; readonly model: string; readonly by: Hindrance }
+  | { readonly kind: 'hindered'; readonly model: string; readonly by: UnavailableReason }
   | { readonly kind: 'denied' };
 
 export interface Aliases {
   /** The model behind a name; a name that is no alias stands for itself. */
   modelOf(name: string): string;
   /** @param tries of a model, and the name by which it was asked for: an alias or its own. */
-  choose(asked: string, tries: (model: string, name: string) => Try): Choice;
+  choose(asked: string, tries: (model: string, name: string) => ModelAvailability): ModelChoice;
   /** Every alias, for the list of models. */
   names(): readonly string[];
 }

@@ -10,8 +10,8 @@ import {
   type LaneCondition,
   type LaneConfig,
   type Limits,
+  type MirrorConfig,
   type RedisConfig,
-  type ShadowConfig,
   type TenantConfig,
 } from './config.ts';
 import { heapFor } from './memory-bound.ts';
@@ -44,8 +44,8 @@ export function buildConfig(
 ): Config {
   const directory = written.envoy.directory ?? standard;
   const { address } = written.service;
-  const shadowPools = new Set(Object.values(written.models).flatMap(({ shadow }) => shadow?.pool ?? []));
-  const modelPools = new Set([...shadowPools, ...Object.values(written.models).map(({ pool }) => pool)]);
+  const mirrorPools = new Set(Object.values(written.models).flatMap(({ shadow }) => shadow?.pool ?? []));
+  const modelPools = new Set([...mirrorPools, ...Object.values(written.models).map(({ pool }) => pool)]);
   const keysOf = byTenant(keys);
   const { fairnessHeader, tenant: unnamed } = written.picker;
   const config: Config = {
@@ -60,7 +60,7 @@ export function buildConfig(
           : written.envoy.admin,
       directory,
       failureMode: written.envoy.failureMode,
-      fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !shadowPools.has(name)) ?? '',
+      fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !mirrorPools.has(name)) ?? '',
       maxBodyBytes: written.envoy.maxBodySize,
       ...(written.envoy.passHeaders !== undefined && { passHeaders: written.envoy.passHeaders }),
       ...envoyMemoryOf(written.envoy),
@@ -111,14 +111,14 @@ export function buildConfig(
               choice: choiceOf(pool.choice, chosen.get(name)),
               ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
               engine: pool.engine,
-              windowPerEndpoint: pool.windowPerEndpoint,
+              concurrencyLimit: pool.windowPerEndpoint,
               ...(pool.adaptersPerEndpoint !== undefined && {
                 adaptersPerEndpoint: pool.adaptersPerEndpoint,
               }),
               prefillTokens: pool.prefillTokens,
-              reserve: pool.reserve,
+              headroom: pool.reserve,
               gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
-              engineHelp: pool.engineHelp,
+              engineCapabilities: pool.engineHelp,
               health: {
                 path,
                 intervalMs: interval,
@@ -144,7 +144,7 @@ export function buildConfig(
           ...(canary !== undefined && {
             canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
           }),
-          ...(shadow !== undefined && { shadow: shadowOf(shadow) }),
+          ...(shadow !== undefined && { mirror: mirrorOf(shadow) }),
         },
       ]),
     ),
@@ -193,7 +193,7 @@ const withHeap = (config: Config): Config =>
     ? config
     : { ...config, envoy: { ...config.envoy, maxHeapBytes: heapFor(config) } };
 
-type WrittenShadow = NonNullable<WrittenConfig['models'][string]['shadow']>;
+type WrittenMirror = NonNullable<WrittenConfig['models'][string]['shadow']>;
 
 function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
   const { sentinels, sentinelName = '', cluster, username, keyPrefix, maxWait, failureShare } = written;
@@ -223,7 +223,7 @@ function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSec
   };
 }
 
-const shadowOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: WrittenShadow): ShadowConfig => ({
+const mirrorOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: WrittenMirror): MirrorConfig => ({
   pool,
   fraction: percent / 100,
   maxConcurrent,
@@ -269,11 +269,11 @@ function lanesOf({ lanes }: WrittenConfig): ReadonlyMap<string, LaneConfig> {
   const entries = Object.entries(lanes);
   if (entries.length === 0) return new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]);
   return new Map(
-    entries.map(([name, { share, order, maxAge, ttft, itl, stalledAfter, when }]) => [
+    entries.map(([name, { share: weight, order, maxAge, ttft, itl, stalledAfter, when }]) => [
       name,
       {
         name,
-        share,
+        weight,
         order,
         maxAgeMs: maxAge,
         stalledAfterMs: stalledAfter,

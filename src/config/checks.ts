@@ -535,7 +535,9 @@ export function checkBuilt(config: Config, written: WrittenConfig, { report }: C
       );
     }
     if (ttft === undefined && itl === undefined) return;
-    const fixed = [...config.pools.values()].filter(({ windowPerEndpoint }) => windowPerEndpoint !== 'auto');
+    const fixed = [...config.pools.values()].filter(
+      ({ concurrencyLimit: windowPerEndpoint }) => windowPerEndpoint !== 'auto',
+    );
     if (fixed.length < config.pools.size) return;
     report.warning(
       ['lanes', name],

@@ -92,17 +92,17 @@ export interface PoolConfig {
   readonly kvCache?: { readonly memoryBytes: number; readonly shape: ModelShape };
   readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
-  readonly windowPerEndpoint: number | 'auto';
+  readonly concurrencyLimit: number | 'auto';
   /** Places for adapters on each endpoint; absent: none is loaded. */
   readonly adaptersPerEndpoint?: number;
   /** Prompt tokens of each endpoint that may wait for their computation; a longer prompt goes alone. */
   readonly prefillTokens: number;
   /** Slots of the pool that are kept free while tenants below their fair share are active. */
-  readonly reserve: number | 'auto';
+  readonly headroom: number | 'auto';
   /** Where the engines' gauges are read, and how often. */
   readonly gauges: { readonly path: string; readonly intervalMs: number };
   /** What engines are asked to do themselves. */
-  readonly engineHelp: { readonly priority: 'off' | 'auto'; readonly cacheSalt: 'off' | 'auto' };
+  readonly engineCapabilities: { readonly priority: 'off' | 'auto'; readonly cacheSalt: 'off' | 'auto' };
   readonly health: {
     readonly path: string;
     readonly intervalMs: number;
@@ -133,7 +133,7 @@ export interface RolloutConfig {
 }
 
 /** A pool that gets copies of a model's requests; nobody sees its answers. */
-export interface ShadowConfig {
+export interface MirrorConfig {
   readonly pool: string;
   /** Part of the requests, 0 to 1. */
   readonly fraction: number;
@@ -152,11 +152,11 @@ interface ModelConfig {
   /** Models or aliases that serve in its place when it cannot, in their order. */
   readonly fallback: readonly string[];
   readonly canary?: RolloutConfig;
-  readonly shadow?: ShadowConfig;
+  readonly mirror?: MirrorConfig;
 }
 
 /** A LoRA adapter. */
-export interface AdapterConfig {
+export interface LoraAdapterConfig {
   /** As clients send it in `model`, and as the engine knows it. */
   readonly name: string;
   /** Model that it adapts; its pool serves the adapter. */
@@ -171,7 +171,7 @@ export interface AdapterConfig {
 export interface LaneConfig {
   readonly name: string;
   /** Part of the window while other lanes have requests waiting too, relative to theirs. > 0. */
-  readonly share: number;
+  readonly weight: number;
   /** Inside a tenant's flow. */
   readonly order: 'fcfs' | 'shortest';
   /** With `shortest`: the oldest request goes first from this age on. */
@@ -188,7 +188,7 @@ export interface LaneConfig {
 /** The only lane where none is configured. */
 export const DEFAULT_LANE: LaneConfig = {
   name: 'default',
-  share: 1,
+  weight: 1,
   order: 'fcfs',
   maxAgeMs: 10_000,
   stalledAfterMs: 10_000,
@@ -314,7 +314,7 @@ export interface Config {
   /** Other names of models: each leads to a model or another alias, none in a circle. */
   readonly aliases: ReadonlyMap<string, string>;
   /** By name. */
-  readonly adapters: ReadonlyMap<string, AdapterConfig>;
+  readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
 }

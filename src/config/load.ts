@@ -19,7 +19,7 @@ import {
 import { checkChoice, checkChosenEndpoints } from './choice-checks.ts';
 import type { Config } from './config.ts';
 import { checkMemory } from './memory-checks.ts';
-import { checkShadows } from './mirror-checks.ts';
+import { checkMirrors } from './mirror-checks.ts';
 import { createReport, hiding } from './report.ts';
 import { configSchema } from './schema.ts';
 import { SHORT_KEY } from './secrets.ts';
@@ -72,7 +72,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const checked = configSchema.safeParse(source.value);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
-  checkShadows(check);
+  checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
   const endpoints = checkEndpoints(check);

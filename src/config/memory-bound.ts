@@ -44,7 +44,7 @@ export function maxOpenOf(limits: Limits, config: Pick<Config, 'pools'>): number
 }
 
 const unlimitedOpen = ({ pools }: Pick<Config, 'pools'>): number =>
-  [...pools.values()].reduce((sum, { endpoints, windowPerEndpoint }) => {
+  [...pools.values()].reduce((sum, { endpoints, concurrencyLimit: windowPerEndpoint }) => {
     const window = windowPerEndpoint === 'auto' ? 0 : windowPerEndpoint;
     return sum + endpoints.length * Math.max(UNLIMITED_PER_ENDPOINT, window);
   }, 0);

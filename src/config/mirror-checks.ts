@@ -6,7 +6,7 @@ import { at, type Check, entriesAt } from './checks.ts';
 import { quote } from './report.ts';
 import { durationMs } from './values.ts';
 
-export function checkShadows({ root, report, hide }: Check): void {
+export function checkMirrors({ root, report, hide }: Check): void {
   const models = entriesAt(root, 'models');
   const isPicker = at(root, 'mode') === 'endpoint-picker';
   const durations = new Map<string, { readonly model: string; readonly ms: number | undefined }>();

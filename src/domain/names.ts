@@ -13,7 +13,7 @@ export const POOL_HEADER = ':fairlane-pool';
  * Request header that the service sets to the cluster that gets a copy. Envoy reads it after the route and the filters on the way to
  * the engine have removed theirs: an ordinary one would reach the engine.
  */
-export const SHADOW_HEADER = ':fairlane-shadow';
+export const MIRROR_HEADER = ':fairlane-shadow';
 /** Response header that names the model that served a request, when it is not the one that was asked for. */
 export const MODEL_HEADER = 'x-fairlane-model';
 /** Response header of a tenant that runs one request at a time. Its value says why. */
@@ -36,7 +36,7 @@ export const SERVICE_CLUSTER = 'fairlane';
 /** Envoy cluster of a pool. */
 export const clusterOfPool = (pool: string): string => `pool-${pool}`;
 /** Envoy cluster of the copies for a pool. */
-export const clusterOfShadow = (pool: string): string => `fairlane-shadow-${pool}`;
+export const clusterOfMirror = (pool: string): string => `fairlane-shadow-${pool}`;
 
 /** The Endpoint Picker Protocol of the Gateway API Inference Extension (proposal 004). */
 export const PICKER = {

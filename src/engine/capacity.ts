@@ -2,7 +2,7 @@
  * How many tokens an endpoint's KV cache holds, and how many sequences its engine runs at once: by its metrics, by its own page,
  * or by the shape of its model, the first that says.
  */
-import type { EngineAdapter } from './driver.ts';
+import type { EngineDriver } from './driver.ts';
 
 /** What the engine's own page says. */
 export interface PageFacts {
@@ -19,7 +19,7 @@ interface KvCapacity {
 export const NO_FACTS: PageFacts = { kv: undefined, maxSequences: undefined };
 
 /** @param page whatever the engine answered, as JSON. */
-export function factsOf({ info }: EngineAdapter, page: unknown): PageFacts {
+export function factsOf({ info }: EngineDriver, page: unknown): PageFacts {
   const tokens = info?.kvCapacityTokens?.(page);
   return {
     kv: tokens === undefined ? undefined : { tokens, isDivided: info?.kvIsDivided === true },

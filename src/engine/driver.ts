@@ -6,7 +6,7 @@ import type { Sample, Samples } from './metrics-text.ts';
 
 export type EngineKind = 'vllm' | 'sglang' | 'llamacpp' | 'tgi' | 'trtllm';
 
-export interface EngineAdapter {
+export interface EngineDriver {
   readonly kind: EngineKind;
   /** As its makers write it. */
   readonly title: string;

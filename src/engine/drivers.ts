@@ -1,12 +1,12 @@
 /** The engines that are known. */
-import type { EngineAdapter, EngineKind } from './driver.ts';
+import type { EngineDriver, EngineKind } from './driver.ts';
 import { LLAMACPP } from './llamacpp.ts';
 import { SGLANG } from './sglang.ts';
 import { TGI } from './tgi.ts';
 import { TRTLLM } from './trtllm.ts';
 import { VLLM } from './vllm.ts';
 
-export const ADAPTERS: Readonly<Record<EngineKind, EngineAdapter>> = {
+export const DRIVERS: Readonly<Record<EngineKind, EngineDriver>> = {
   vllm: VLLM,
   sglang: SGLANG,
   llamacpp: LLAMACPP,
@@ -14,4 +14,4 @@ export const ADAPTERS: Readonly<Record<EngineKind, EngineAdapter>> = {
   trtllm: TRTLLM,
 };
 
-export const ALL_ADAPTERS: readonly EngineAdapter[] = Object.values(ADAPTERS);
+export const ALL_DRIVERS: readonly EngineDriver[] = Object.values(DRIVERS);

@@ -1,6 +1,6 @@
 /** An engine's error answer, or an error in its stream, in the words that all engines have in common. */
 import { type Fields, isObject } from '../openai/usage.ts';
-import type { EngineAdapter, ErrorFields, ErrorMeaning } from './driver.ts';
+import type { EngineDriver, ErrorFields, ErrorMeaning } from './driver.ts';
 
 export interface EngineError extends ErrorFields {
   readonly meaning: ErrorMeaning;
@@ -39,7 +39,7 @@ function byStatus(status: number): ErrorMeaning {
  * @param body the answer's, or the event's data; undefined is given back when it is no error.
  */
 export function readEngineError(
-  adapter: EngineAdapter | undefined,
+  adapter: EngineDriver | undefined,
   status: number,
   body: string,
 ): EngineError | undefined {

@@ -1,7 +1,7 @@
 /** What an engine says of itself in its metrics, in the words that all engines have in common. */
 import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
-import type { EngineAdapter, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
-import { ADAPTERS, ALL_ADAPTERS } from './drivers.ts';
+import type { EngineDriver, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
+import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { collectSamples, type Sample, type Samples, sumOf } from './metrics-text.ts';
 
 export interface EngineReport {
@@ -23,7 +23,7 @@ const MAX_REQUESTS = 1_000_000;
 const MAX_KV_TOKENS = 1e12;
 
 const WANTED: ReadonlySet<string> = new Set(
-  ALL_ADAPTERS.flatMap(({ metrics: { running, waiting, kvUsage, others } }) => [
+  ALL_DRIVERS.flatMap(({ metrics: { running, waiting, kvUsage, others } }) => [
     running,
     waiting,
     ...kvUsage,
@@ -46,7 +46,7 @@ function wholesOf(samples: Samples, metrics: EngineMetrics): Samples {
   return wholes;
 }
 
-function reportOf({ kind, metrics }: EngineAdapter, all: Samples): GaugesResult {
+function reportOf({ kind, metrics }: EngineDriver, all: Samples): GaugesResult {
   const samples = wholesOf(all, metrics);
   const running = samples.get(metrics.running);
   const waiting = samples.get(metrics.waiting);
@@ -80,15 +80,15 @@ function reportOf({ kind, metrics }: EngineAdapter, all: Samples): GaugesResult 
   };
 }
 
-const isIn = (samples: Samples, { metrics }: EngineAdapter): boolean =>
+const isIn = (samples: Samples, { metrics }: EngineDriver): boolean =>
   samples.has(metrics.running) || samples.has(metrics.waiting);
 
 /** @param expected the engine that it must be; undefined: whichever it is. */
 export function readGauges(text: string, expected?: EngineKind): GaugesResult {
   const samples = collectSamples(text, WANTED);
-  const found = ALL_ADAPTERS.find((adapter) => isIn(samples, adapter));
+  const found = ALL_DRIVERS.find((adapter) => isIn(samples, adapter));
   if (expected !== undefined) {
-    const adapter = ADAPTERS[expected];
+    const adapter = DRIVERS[expected];
     if (isIn(samples, adapter)) return reportOf(adapter, samples);
     return unusable(
       found === undefined
@@ -97,6 +97,6 @@ export function readGauges(text: string, expected?: EngineKind): GaugesResult {
     );
   }
   return found === undefined
-    ? unusable(`no metrics of a known engine (${ALL_ADAPTERS.map(({ title }) => title).join(', ')})`)
+    ? unusable(`no metrics of a known engine (${ALL_DRIVERS.map(({ title }) => title).join(', ')})`)
     : reportOf(found, samples);
 }

@@ -1,8 +1,8 @@
 /** Finds out what an engine can do for fairness itself, by asking it for one token. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
-import type { EngineHelp } from './capabilities.ts';
-import type { EngineAdapter, EngineKind, PriorityValues } from './driver.ts';
-import { ADAPTERS } from './drivers.ts';
+import type { EngineCapabilities } from './capabilities.ts';
+import type { EngineDriver, EngineKind, PriorityValues } from './driver.ts';
+import { DRIVERS } from './drivers.ts';
 import { askServerInfo } from './http-identify.ts';
 import { askText } from './http-probe.ts';
 
@@ -21,7 +21,7 @@ async function tryField(endpoint: EndpointConfig, model: string, field: object):
 
 async function askPriority(
   endpoint: EndpointConfig,
-  adapter: EngineAdapter,
+  adapter: EngineDriver,
   model: string,
 ): Promise<PriorityValues | undefined> {
   const { priority } = adapter;
@@ -33,13 +33,13 @@ async function askPriority(
 }
 
 /** @param model one that the endpoint serves. */
-export async function probeHelp(
+export async function probeCapabilities(
   endpoint: EndpointConfig,
   kind: EngineKind,
   model: string,
-  wanted: PoolConfig['engineHelp'],
-): Promise<EngineHelp> {
-  const adapter = ADAPTERS[kind];
+  wanted: PoolConfig['engineCapabilities'],
+): Promise<EngineCapabilities> {
+  const adapter = DRIVERS[kind];
   const { cacheSalt } = adapter;
   return {
     priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model),

@@ -9,8 +9,8 @@ import {
   type ReadinessConfig,
   unknownReadiness,
 } from '../pool/health/readiness.ts';
-import type { EngineAdapter } from './driver.ts';
-import { ADAPTERS, ALL_ADAPTERS } from './drivers.ts';
+import type { EngineDriver } from './driver.ts';
+import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
 import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
@@ -47,7 +47,7 @@ const LOAD_TIMEOUT_MS = 3_600_000;
 /** However many requests fail: between the end of a probe and the next one. */
 const HURRY_GAP_MS = 100;
 /** What is not yet known may be the slowest to answer. */
-const LONGEST_TIMEOUT_MS = Math.max(...ALL_ADAPTERS.map(({ health }) => health.leastTimeoutMs));
+const LONGEST_TIMEOUT_MS = Math.max(...ALL_DRIVERS.map(({ health }) => health.leastTimeoutMs));
 
 function evidenceOf({ state, refused, detail }: ProbeResult): Evidence {
   if (state === 'healthy') return { kind: 'ready', detail };
@@ -85,8 +85,8 @@ export function startHealthMonitor({
     let identity: Identity | undefined;
     let wasHealthy = false;
     let cannotSleep = false;
-    const adapter = (): EngineAdapter | undefined =>
-      identity?.engine === undefined ? undefined : ADAPTERS[identity.engine];
+    const adapter = (): EngineDriver | undefined =>
+      identity?.engine === undefined ? undefined : DRIVERS[identity.engine];
 
     const identify = async (): Promise<void> => {
       if (identity?.engine !== undefined) return;

@@ -1,6 +1,6 @@
 /** Asks an endpoint which engine it is, and what its engine says of itself. */
 import type { EndpointConfig } from '../config/config.ts';
-import type { EngineAdapter, EngineKind } from './driver.ts';
+import type { EngineDriver, EngineKind } from './driver.ts';
 import { readGauges } from './gauges.ts';
 import { askText } from './http-probe.ts';
 import { IDENTIFYING_PATHS, recognise } from './identify.ts';
@@ -48,7 +48,7 @@ export async function identifyEngine(
 /** The JSON of the engine's own page; undefined if it has none or does not answer. Never rejects. */
 export async function askServerInfo(
   endpoint: EndpointConfig,
-  { info }: EngineAdapter,
+  { info }: EngineDriver,
   timeoutMs: number,
 ): Promise<unknown> {
   for (const path of info?.paths ?? []) {

@@ -1,12 +1,12 @@
 /** llama.cpp's server; seen on b10605. https://github.com/ggml-org/llama.cpp/tree/master/tools/server */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive, stateByStatus } from './driver.ts';
+import { type EngineDriver, positive, stateByStatus } from './driver.ts';
 import { amountOf } from './metrics-text.ts';
 
 const PROMPT = 'llamacpp:prompt_tokens_total';
 const CACHED = 'llamacpp:prompt_tokens_cached_total';
 
-export const LLAMACPP: EngineAdapter = {
+export const LLAMACPP: EngineDriver = {
   kind: 'llamacpp',
   title: 'llama.cpp',
   metrics: {

@@ -1,6 +1,6 @@
 /** docs/engines.md, from what is known of each engine. */
-import type { EngineAdapter } from './driver.ts';
-import { ALL_ADAPTERS } from './drivers.ts';
+import type { EngineDriver } from './driver.ts';
+import { ALL_DRIVERS } from './drivers.ts';
 import { IDENTIFYING_PATHS } from './identify.ts';
 
 const code = (text: string): string => `\`${text}\``;
@@ -8,13 +8,13 @@ const list = (names: readonly string[], none = '—'): string =>
   names.length === 0 ? none : names.map(code).join(', ');
 const cap = (tokens: number | 'context'): string => (tokens === 'context' ? 'the context' : String(tokens));
 
-const SEVERAL: Readonly<Record<EngineAdapter['usageOfSeveral'], string>> = {
+const SEVERAL: Readonly<Record<EngineDriver['usageOfSeveral'], string>> = {
   all: 'all choices',
   'one-of-them': 'one choice: the others are taken to be as long',
   'one-output': '`n` is not heeded',
 };
 
-const ROWS: readonly (readonly [label: string, cell: (adapter: EngineAdapter) => string])[] = [
+const ROWS: readonly (readonly [label: string, cell: (adapter: EngineDriver) => string])[] = [
   ['running, waiting', ({ metrics }) => list([metrics.running, metrics.waiting])],
   ['KV cache in use', ({ metrics }) => list(metrics.kvUsage)],
   ['also read', ({ metrics }) => list(metrics.others)],
@@ -64,10 +64,10 @@ const ROWS: readonly (readonly [label: string, cell: (adapter: EngineAdapter) =>
 ];
 
 export function engineReference(): string {
-  const head = `| | ${ALL_ADAPTERS.map(({ title }) => title).join(' | ')} |`;
-  const rule = `|---|${ALL_ADAPTERS.map(() => '---|').join('')}`;
-  const rows = ROWS.map(([label, cell]) => `| ${label} | ${ALL_ADAPTERS.map(cell).join(' | ')} |`);
-  const refused = ALL_ADAPTERS.map(
+  const head = `| | ${ALL_DRIVERS.map(({ title }) => title).join(' | ')} |`;
+  const rule = `|---|${ALL_DRIVERS.map(() => '---|').join('')}`;
+  const rows = ROWS.map(([label, cell]) => `| ${label} | ${ALL_DRIVERS.map(cell).join(' | ')} |`);
+  const refused = ALL_DRIVERS.map(
     ({ title, refused: { fields, headers } }) => `| ${title} | ${list(fields)} | ${list(headers)} |`,
   );
   return `# Engines

@@ -1,6 +1,6 @@
 /** SGLang; seen and read on 0.5.23. https://docs.sglang.ai */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive, stateByStatus, withParent } from './driver.ts';
+import { type EngineDriver, positive, stateByStatus, withParent } from './driver.ts';
 import { amountOf, labelOf, labelProduct, type Samples } from './metrics-text.ts';
 
 const CACHE_CONFIG = 'sglang:cache_config_info';
@@ -11,7 +11,7 @@ const LORA_SLOTS = 'sglang:lora_pool_slots_total';
 const kvCapacity = (samples: Samples): number | undefined =>
   labelProduct(samples, CACHE_CONFIG, 'page_size', 'num_pages') ?? amountOf(samples, CAPACITY);
 
-export const SGLANG: EngineAdapter = {
+export const SGLANG: EngineDriver = {
   kind: 'sglang',
   title: 'SGLang',
   metrics: {

@@ -1,8 +1,8 @@
 /** Text Generation Inference; from its documentation and source. https://huggingface.co/docs/text-generation-inference */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, positive } from './driver.ts';
+import { type EngineDriver, positive } from './driver.ts';
 
-export const TGI: EngineAdapter = {
+export const TGI: EngineDriver = {
   kind: 'tgi',
   title: 'TGI',
   metrics: { running: 'tgi_batch_current_size', waiting: 'tgi_queue_size', kvUsage: [], others: [] },

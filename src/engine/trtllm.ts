@@ -1,7 +1,7 @@
 /** TensorRT-LLM: its gauges, and nothing more. */
-import { type EngineAdapter, stateByStatus } from './driver.ts';
+import { type EngineDriver, stateByStatus } from './driver.ts';
 
-export const TRTLLM: EngineAdapter = {
+export const TRTLLM: EngineDriver = {
   kind: 'trtllm',
   title: 'TensorRT-LLM',
   metrics: {

@@ -1,6 +1,6 @@
 /** vLLM, V1 engine; seen on 0.32. https://docs.vllm.ai */
 import { isObject } from '../openai/usage.ts';
-import { type EngineAdapter, type LoraLoad, positive, stateByStatus, withParent } from './driver.ts';
+import { type EngineDriver, type LoraLoad, positive, stateByStatus, withParent } from './driver.ts';
 import { amountOf, labelOf, labelProduct, type Samples } from './metrics-text.ts';
 
 const CACHE_CONFIG = 'vllm:cache_config_info';
@@ -30,7 +30,7 @@ function lorasOf(samples: Samples): LoraLoad | undefined {
       };
 }
 
-export const VLLM: EngineAdapter = {
+export const VLLM: EngineDriver = {
   kind: 'vllm',
   title: 'vLLM',
   metrics: {

@@ -7,11 +7,11 @@ import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import {
   clusterOfPool,
   METADATA_NAMESPACE,
+  MIRROR_HEADER,
   POOL_HEADER,
   RESERVED_HEADER_PREFIXES,
   RESPONSE_DETAILS_PREFIX,
   SERVICE_CLUSTER,
-  SHADOW_HEADER,
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
@@ -103,7 +103,7 @@ const upstream = (target: JsonMap, retries: number): JsonMap => ({
 });
 
 /** A copy for the cluster that the service names, if it names one. Always there: routes do not change while Envoy runs. */
-const copies: JsonMap = { cluster_header: SHADOW_HEADER, disable_shadow_host_suffix_append: true };
+const copies: JsonMap = { cluster_header: MIRROR_HEADER, disable_shadow_host_suffix_append: true };
 
 /**
  * The allow-list as routes. The service sends a request to a pool by a header; without it (the service is away, and

@@ -2,18 +2,18 @@
  * Clusters that copies go to, one for each pool that gets any. Apart from the pool's own, because Envoy must bound copies: nobody
  * else knows when they end. Envoy chooses the endpoint itself.
  */
-import type { Config, ShadowConfig } from '../config/config.ts';
-import { clusterOfShadow } from '../domain/names.ts';
+import type { Config, MirrorConfig } from '../config/config.ts';
+import { clusterOfMirror } from '../domain/names.ts';
 import { engineProtocol, enginesOf, leastRequest } from './engine-cluster.ts';
 import { duration, type JsonMap, NO_LIMIT, type } from './envoy-json.ts';
 
-function clusterOf(config: Config, pool: string, shadows: readonly ShadowConfig[]): JsonMap {
+function clusterOf(config: Config, pool: string, shadows: readonly MirrorConfig[]): JsonMap {
   const most = shadows.reduce((sum, { maxConcurrent }) => sum + maxConcurrent, 0);
   // Of one pool they are the same.
   const longestMs = Math.max(...shadows.map(({ maxDurationMs }) => maxDurationMs));
   return {
     ...type('envoy.config.cluster.v3.Cluster'),
-    name: clusterOfShadow(pool),
+    name: clusterOfMirror(pool),
     ...enginesOf(config, pool),
     // A copy too many is dropped. Were connections limited too, it would wait for one, and run after its time.
     circuit_breakers: {
@@ -34,8 +34,8 @@ function clusterOf(config: Config, pool: string, shadows: readonly ShadowConfig[
 
 /** None where no model has a shadow. */
 export function shadowClustersOf(config: Config): readonly JsonMap[] {
-  const byPool = new Map<string, ShadowConfig[]>();
-  for (const { shadow } of config.models.values()) {
+  const byPool = new Map<string, MirrorConfig[]>();
+  for (const { mirror: shadow } of config.models.values()) {
     if (shadow === undefined) continue;
     const others = byPool.get(shadow.pool);
     if (others === undefined) byPool.set(shadow.pool, [shadow]);

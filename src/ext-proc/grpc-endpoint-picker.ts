@@ -5,7 +5,7 @@
  * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
  */
 import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
-import type { RequestLife } from '../admission/request-lifecycle.ts';
+import type { RequestLifecycle } from '../admission/request-lifecycle.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { routeOf } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
@@ -25,7 +25,7 @@ import {
 } from './picker-codec.ts';
 
 export interface EndpointPickerOptions {
-  readonly createLife: (edge: Edge) => RequestLife;
+  readonly createLife: (edge: Edge) => RequestLifecycle;
   /** The tenant of a fairness id, which is empty when the gateway sends none. */
   readonly tenantOf: (fairnessId: string) => string;
   readonly fairnessHeader: string;
@@ -198,7 +198,7 @@ function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
 }
 
 export function createEndpointPickerService(options: EndpointPickerOptions): ExtProcService {
-  const streams = new Map<ServerStream, RequestLife>();
+  const streams = new Map<ServerStream, RequestLifecycle>();
 
   const turnAway = (stream: ServerStream): StreamHandler => ({
     onMessage: () => stream.write(immediate(options.answers.draining)),

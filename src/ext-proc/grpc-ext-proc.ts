@@ -5,15 +5,15 @@
  * ext_proc_graceful_grpc_close); a reset is the same to us.
  */
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
-import type { RequestLife } from '../admission/request-lifecycle.ts';
+import type { RequestLifecycle } from '../admission/request-lifecycle.ts';
 import {
+  clusterOfMirror,
   clusterOfPool,
-  clusterOfShadow,
   ENDPOINTS_METADATA_KEY,
   METADATA_NAMESPACE,
+  MIRROR_HEADER,
   POOL_HEADER,
   RESPONSE_DETAILS_PREFIX,
-  SHADOW_HEADER,
   TENANT_HEADER,
 } from '../domain/names.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
@@ -33,7 +33,7 @@ import {
 import { REMOVED, requestHead, responseHead } from './heads.ts';
 
 export interface ExtProcOptions {
-  readonly createLife: (edge: Edge) => RequestLife;
+  readonly createLife: (edge: Edge) => RequestLifecycle;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** While true, new streams are turned away, so that Envoy's failure mode decides. */
@@ -63,7 +63,7 @@ const NOBODY: StreamHandler = {
 export const textOf = (error: unknown): string =>
   error instanceof Error ? (error.stack ?? error.message) : String(error);
 
-type Streams = Map<ServerStream, RequestLife>;
+type Streams = Map<ServerStream, RequestLifecycle>;
 
 /**
  * Both sides of a stream: Envoy's messages and the life's answers. A class, because ten thousand requests may wait: one object
@@ -74,7 +74,7 @@ class ProcessStream implements Edge, StreamHandler {
   private readonly options: ExtProcOptions;
   private readonly streams: Streams;
   private readonly stream: ServerStream;
-  private readonly life: RequestLife;
+  private readonly life: RequestLifecycle;
   private gone = false;
   private isFirst = true;
   private bodySeen = false;
@@ -99,10 +99,10 @@ class ProcessStream implements Edge, StreamHandler {
     this.stream.write(encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details }));
   }
 
-  sendOn({ body, pool, addresses, copyTo }: SendOn): void {
+  sendOn({ body, pool, addresses, mirrorTo: copyTo }: SendOn): void {
     const set: [string, string][] = [[POOL_HEADER, clusterOfPool(pool)]];
     if (body !== undefined) set.push(['content-length', String(lengthOf(body))]);
-    if (copyTo !== undefined) set.push([SHADOW_HEADER, clusterOfShadow(copyTo)]);
+    if (copyTo !== undefined) set.push([MIRROR_HEADER, clusterOfMirror(copyTo)]);
     const frame = encodeRequestBody({
       ...(body !== undefined && { body }),
       set,
@@ -209,7 +209,7 @@ class ProcessStream implements Edge, StreamHandler {
 
 /** The service over its open streams, by whichever edge. */
 export const serviceOf = (
-  streams: ReadonlyMap<ServerStream, RequestLife>,
+  streams: ReadonlyMap<ServerStream, RequestLifecycle>,
   open: StreamMethod['open'],
   onStreamError: (detail: string) => void,
 ): ExtProcService => ({

@@ -13,7 +13,7 @@
  */
 
 /** A share lives this long where the account is kept. */
-export const SHARE_MS = 1_000;
+export const ALLOTMENT_MS = 1_000;
 /** Whoever holds anything says so this often. */
 const HEARTBEAT_MS = 250;
 /** When the account finds that it does not know of what is used, nobody gets more for so long: all will have said. */
@@ -25,7 +25,7 @@ const GIVE_BACK_MS = 20;
 const FAILED_MS = 100;
 
 /** What a replica has and wants of the capacity. All are whole numbers. */
-export interface ShareUse {
+export interface AllotmentUse {
   /** As this replica sees it. */
   readonly capacity: number;
   readonly inUse: number;
@@ -35,7 +35,7 @@ export interface ShareUse {
   readonly want: number;
 }
 
-export interface ShareAsk extends ShareUse {
+export interface AllotmentRequest extends AllotmentUse {
   /** What it goes on using whatever the answer is: at least `inUse`. */
   readonly keep: number;
   /** An account that knows a later one ignores this call. */
@@ -50,7 +50,7 @@ export interface Others {
   readonly held: number;
 }
 
-export interface ShareAnswer {
+export interface AllotmentAnswer {
   /** At least what was kept. */
   readonly held: number;
   /** What this replica should come down to. */
@@ -60,7 +60,7 @@ export interface ShareAnswer {
   readonly others: Others;
 }
 
-export interface Share {
+export interface AllotmentState {
   held: number;
   fair: number;
   /** The largest that a live replica has said. */
@@ -69,9 +69,9 @@ export interface Share {
   others: Others;
   answeredMs: number;
   /** The call under way. */
-  sent: ShareAsk | undefined;
+  sent: AllotmentRequest | undefined;
   /** The last call that was made. */
-  last: ShareAsk | undefined;
+  last: AllotmentRequest | undefined;
   /** The last call has failed. */
   failed: boolean;
   /** The last answer covered less than was wanted. */
@@ -82,7 +82,7 @@ export interface Share {
 
 const NOBODY: Others = { count: 0, inUse: 0, held: 0 };
 
-export const createShare = (): Share => ({
+export const createAllotmentState = (): AllotmentState => ({
   held: 0,
   fair: 0,
   capacity: 0,
@@ -104,30 +104,35 @@ export const aloneOf = (capacity: number, failureShare: number): number =>
 export const wholeOf = (inUse: number, failureShare: number): number =>
   inUse === 0 ? 0 : Math.ceil((inUse + 1) / failureShare) - 1;
 
-const heldAt = (share: Share, nowMs: number): number =>
+const heldAt = (share: AllotmentState, nowMs: number): number =>
   nowMs < share.endsMs ? Math.min(share.held, share.fair) : 0;
 
 /** Whether a call has failed, or is not answered within `maxWaitMs`. */
-export const isSilent = (share: Share, maxWaitMs: number, nowMs: number): boolean =>
+export const isSilent = (share: AllotmentState, maxWaitMs: number, nowMs: number): boolean =>
   share.failed || (share.sent !== undefined && nowMs - share.sent.atMs >= maxWaitMs);
 
 /** What may be in use here. @param alone undefined while the account answers. */
-export const limitOf = (share: Share, alone: number | undefined, nowMs: number): number =>
+export const limitOf = (share: AllotmentState, alone: number | undefined, nowMs: number): number =>
   Math.max(heldAt(share, nowMs), alone ?? 0);
 
 /** What may be added to the limit when others have been asked, or give back what they do not use. */
-export function comingOf(share: Share, capacity: number, nowMs: number): number {
+export function comingOf(share: AllotmentState, capacity: number, nowMs: number): number {
   const held = heldAt(share, nowMs);
   const isKnown = share.refused && nowMs < share.endsMs;
   return Math.max(0, capacity - held - (isKnown ? share.others.inUse : 0));
 }
 
 /** Undefined when the last answer is too old to say. */
-export const othersOf = (share: Share, nowMs: number): Others | undefined =>
+export const othersOf = (share: AllotmentState, nowMs: number): Others | undefined =>
   nowMs < share.endsMs ? share.others : undefined;
 
 /** When the next call is due; undefined: not at all. @param limit as it is now. */
-export function askAtMs(share: Share, use: ShareUse, limit: number, nowMs: number): number | undefined {
+export function askAtMs(
+  share: AllotmentState,
+  use: AllotmentUse,
+  limit: number,
+  nowMs: number,
+): number | undefined {
   const { last, held, endsMs } = share;
   const isHeld = nowMs < endsMs;
   if (share.sent !== undefined) return undefined;
@@ -147,9 +152,15 @@ export function askAtMs(share: Share, use: ShareUse, limit: number, nowMs: numbe
  * @param limit as it is now: it stays until the answer.
  * @param number higher than that of any call before.
  */
-export function ask(share: Share, use: ShareUse, limit: number, number: number, nowMs: number): ShareAsk {
+export function ask(
+  share: AllotmentState,
+  use: AllotmentUse,
+  limit: number,
+  number: number,
+  nowMs: number,
+): AllotmentRequest {
   const leaves = use.want === 0 && use.inUse === 0;
-  const sent: ShareAsk = {
+  const sent: AllotmentRequest = {
     ...use,
     keep: leaves ? 0 : Math.max(use.inUse, limit),
     number,
@@ -162,7 +173,7 @@ export function ask(share: Share, use: ShareUse, limit: number, number: number, 
 }
 
 /** @param answer undefined: there is none, and nobody knows whether the call arrived. */
-export function answered(share: Share, answer: ShareAnswer | undefined, nowMs: number): void {
+export function answered(share: AllotmentState, answer: AllotmentAnswer | undefined, nowMs: number): void {
   const { sent } = share;
   if (sent === undefined) return;
   share.sent = undefined;
@@ -173,7 +184,7 @@ export function answered(share: Share, answer: ShareAnswer | undefined, nowMs: n
   share.held = answer.held;
   share.fair = answer.fair;
   share.capacity = answer.capacity;
-  share.endsMs = leaves ? 0 : sent.atMs + SHARE_MS;
+  share.endsMs = leaves ? 0 : sent.atMs + ALLOTMENT_MS;
   share.others = answer.others;
   share.refused = sent.want > answer.held;
   share.waitMs = share.refused

@@ -5,26 +5,26 @@
  * Only keys that are in use, or were a moment ago, cost anything.
  */
 import {
+  type AllotmentAnswer,
+  type AllotmentRequest,
+  type AllotmentState,
   aloneOf,
   answered,
   ask,
   askAtMs,
   comingOf,
-  createShare,
+  createAllotmentState,
   isSilent,
   limitOf,
   type Others,
   othersOf,
-  type Share,
-  type ShareAnswer,
-  type ShareAsk,
   wholeOf,
 } from './allotment.ts';
 
-export type ShareKind = 'concurrency' | 'window';
+export type AllotmentKind = 'concurrency' | 'window';
 
 /** Whose requests use the capacity. All are whole numbers. */
-export interface ShareOwner {
+export interface AllotmentOwner {
   /** As this replica sees it. */
   capacity(nowMs: number): number;
   inUse(): number;
@@ -38,7 +38,7 @@ export interface ShareOwner {
   ended?(): void;
 }
 
-export interface HeldShare {
+export interface Allotment {
   /** What may be in use here. */
   limit(nowMs: number): number;
   /** What may be added to it within moments: an answer is awaited, or others do not use what they hold. */
@@ -55,7 +55,7 @@ export interface HeldShare {
   moved(nowMs: number): void;
 }
 
-export interface ShareOptions {
+export interface AllotmentsOptions {
   /** Part of a capacity that is used while nothing is heard of the other replicas. */
   readonly failureShare: number;
   /** Without an answer for so long, nothing is heard. */
@@ -65,17 +65,17 @@ export interface ShareOptions {
   /** Calls back once, later. Undefined: no answer. */
   readonly send: (
     key: string,
-    kind: ShareKind,
-    sent: ShareAsk,
-    done: (answer: ShareAnswer | undefined, nowMs: number) => void,
+    kind: AllotmentKind,
+    sent: AllotmentRequest,
+    done: (answer: AllotmentAnswer | undefined, nowMs: number) => void,
   ) => void;
   /** `tick` is needed from now on, until nothing is active. */
   readonly onActive: () => void;
 }
 
-export interface Shares {
+export interface Allotments {
   /** @param key one that is held already goes over to the new owner. */
-  hold(key: string, kind: ShareKind, owner: ShareOwner): HeldShare;
+  hold(key: string, kind: AllotmentKind, owner: AllotmentOwner): Allotment;
   /** Does what is due. */
   tick(nowMs: number): void;
   /** Keys that `tick` is needed for. */
@@ -83,14 +83,14 @@ export interface Shares {
   /** Gives all shares back: nothing is used any more. */
   close(nowMs: number): void;
   /** Over the active keys of a kind: what there is, and what may be in use here. */
-  totals(kind: ShareKind, nowMs: number): { readonly capacity: number; readonly held: number };
+  totals(kind: AllotmentKind, nowMs: number): { readonly capacity: number; readonly held: number };
 }
 
 interface Entry {
   readonly key: string;
-  readonly kind: ShareKind;
-  owner: ShareOwner;
-  share: Share;
+  readonly kind: AllotmentKind;
+  owner: AllotmentOwner;
+  share: AllotmentState;
   /** What the owner knows: it is told of changes. */
   limit: number;
   isComing: boolean;
@@ -102,7 +102,13 @@ interface Entry {
 /** How often Redis is looked for while it is away. */
 const AWAY_MS = 100;
 
-export function createShares({ failureShare, maxWaitMs, isUp, send, onActive }: ShareOptions): Shares {
+export function createAllotments({
+  failureShare,
+  maxWaitMs,
+  isUp,
+  send,
+  onActive,
+}: AllotmentsOptions): Allotments {
   const entries = new Map<string, Entry>();
   const active = new Set<Entry>();
   let calls = 0;
@@ -120,7 +126,7 @@ export function createShares({ failureShare, maxWaitMs, isUp, send, onActive }: 
   const rest = (entry: Entry): void => {
     if (!active.delete(entry)) return;
     if (entries.get(entry.key) === entry) entries.delete(entry.key);
-    entry.share = createShare();
+    entry.share = createAllotmentState();
     entry.limit = 0;
     entry.isComing = false;
     entry.owner.ended?.();
@@ -135,7 +141,7 @@ export function createShares({ failureShare, maxWaitMs, isUp, send, onActive }: 
     entry.owner.changed(nowMs);
   };
 
-  const call = (entry: Entry, sent: ShareAsk): void => {
+  const call = (entry: Entry, sent: AllotmentRequest): void => {
     const { share } = entry;
     send(entry.key, entry.kind, sent, (answer, nowMs) => {
       if (share.sent !== sent || isClosed) return;
@@ -189,7 +195,7 @@ export function createShares({ failureShare, maxWaitMs, isUp, send, onActive }: 
         key,
         kind,
         owner,
-        share: createShare(),
+        share: createAllotmentState(),
         limit: 0,
         isComing: false,
         wasUp: true,

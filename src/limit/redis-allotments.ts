@@ -4,12 +4,12 @@
  */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { SETTLE_MS, SHARE_MS, type ShareAnswer, type ShareAsk } from './allotment.ts';
-import { createShares, type ShareKind, type Shares } from './allotments.ts';
+import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from './allotment.ts';
+import { type AllotmentKind, type Allotments, createAllotments } from './allotments.ts';
 import { idOf } from './redis-lease-store.ts';
 import { type RedisScripts, redisScript } from './redis-scripts.ts';
 
-export interface RedisSharesOptions {
+export interface RedisAllotmentsOptions {
   readonly scripts: RedisScripts;
   readonly isUp: (redisKey: string) => boolean;
   readonly keyPrefix: string;
@@ -23,7 +23,7 @@ export interface RedisSharesOptions {
   readonly replica?: string;
 }
 
-export interface RedisShares extends Omit<Shares, 'tick' | 'close'> {
+export interface RedisAllotments extends Omit<Allotments, 'tick' | 'close'> {
   /** Of a tenant's requests in the engines. */
   keyOfTenant(tenant: string): string;
   /** Of an endpoint's sequences. */
@@ -124,7 +124,7 @@ const isCount = (value: unknown): value is number =>
   typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
 
 /** Undefined for a call that came too late, and for what is no answer. */
-function readAnswer(reply: unknown): ShareAnswer | undefined {
+function readAnswer(reply: unknown): AllotmentAnswer | undefined {
   if (!Array.isArray(reply) || reply.length !== 6 || !reply.every(isCount)) return undefined;
   const [held = 0, fair = 0, capacity = 0, count = 0, inUse = 0, heldByOthers = 0] = reply;
   return { held, fair, capacity, others: { count, inUse, held: heldByOthers } };
@@ -135,16 +135,16 @@ export async function callShares(
   scripts: RedisScripts,
   replica: string,
   key: string,
-  kind: ShareKind,
-  { number, keep, claimed, want, capacity }: ShareAsk,
-): Promise<ShareAnswer | undefined> {
+  kind: AllotmentKind,
+  { number, keep, claimed, want, capacity }: AllotmentRequest,
+): Promise<AllotmentAnswer | undefined> {
   const divides = kind === 'window' ? 1 : 0;
-  const args = [replica, number, keep, claimed, want, capacity, SHARE_MS, divides, SETTLE_MS];
+  const args = [replica, number, keep, claimed, want, capacity, ALLOTMENT_MS, divides, SETTLE_MS];
   return readAnswer(await scripts.run(SCRIPT, key, args));
 }
 
 /** Never throws, and waits for nothing. */
-export function createRedisShares({
+export function createRedisAllotments({
   scripts,
   isUp,
   keyPrefix,
@@ -152,11 +152,11 @@ export function createRedisShares({
   failureShare,
   now = () => performance.now(),
   replica = randomUUID(),
-}: RedisSharesOptions): RedisShares {
+}: RedisAllotmentsOptions): RedisAllotments {
   let ticks: NodeJS.Timeout | undefined;
   const underWay = new Set<Promise<void>>();
 
-  const shares = createShares({
+  const shares = createAllotments({
     failureShare,
     maxWaitMs,
     isUp,

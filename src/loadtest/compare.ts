@@ -227,7 +227,7 @@ export function runLabArm(name: ArmName, scenario: Scenario, schedule: Schedule)
   const lanes = (tenants.some(({ lane }) => lane === undefined) ? ['default', ...named] : named).map(
     (lane) => ({
       name: lane,
-      share: 1,
+      weight: 1,
       order: 'fcfs' as const,
       maxAgeMs: 10_000,
       stalledAfterMs: 10_000,

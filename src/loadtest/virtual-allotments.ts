@@ -1,6 +1,6 @@
 /** The account of shares on a virtual clock: what the script in limit/redis-allotments.ts does, without Redis. */
-import { SETTLE_MS, SHARE_MS, type ShareAnswer, type ShareAsk } from '../limit/allotment.ts';
-import type { ShareKind } from '../limit/allotments.ts';
+import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from '../limit/allotment.ts';
+import type { AllotmentKind } from '../limit/allotments.ts';
 
 interface Field {
   readonly held: number;
@@ -11,9 +11,15 @@ interface Field {
   readonly number: number;
 }
 
-export interface VirtualShares {
+export interface VirtualAllotments {
   /** Undefined: a later call of this replica is known. */
-  call(key: string, kind: ShareKind, replica: string, sent: ShareAsk, nowMs: number): ShareAnswer | undefined;
+  call(
+    key: string,
+    kind: AllotmentKind,
+    replica: string,
+    sent: AllotmentRequest,
+    nowMs: number,
+  ): AllotmentAnswer | undefined;
   /** Everything is lost. */
   flush(): void;
 }
@@ -25,7 +31,7 @@ function fairPart(
 ): number {
   const count = wants.length;
   const named = [...wants].sort((a, b) => (a.name < b.name ? -1 : 1));
-  const turn = capacity < count ? Math.floor(nowMs / SHARE_MS) : 0;
+  const turn = capacity < count ? Math.floor(nowMs / ALLOTMENT_MS) : 0;
   const ranked = named
     .map((one, i) => ({ ...one, rank: (i + turn) % count }))
     .sort((a, b) => a.want - b.want || a.rank - b.rank);
@@ -39,7 +45,7 @@ function fairPart(
   return spare ? mine + Math.floor(left / (count + 1)) : mine;
 }
 
-export function createVirtualShares(): VirtualShares {
+export function createVirtualAllotments(): VirtualAllotments {
   const keys = new Map<string, Map<string, Field>>();
   const frozenUntil = new Map<string, number>();
   return {
@@ -47,7 +53,7 @@ export function createVirtualShares(): VirtualShares {
       const fields = keys.get(key) ?? new Map<string, Field>();
       keys.set(key, fields);
       for (const [name, { endsMs }] of fields) {
-        if (endsMs <= nowMs || endsMs > nowMs + 2 * SHARE_MS) fields.delete(name);
+        if (endsMs <= nowMs || endsMs > nowMs + 2 * ALLOTMENT_MS) fields.delete(name);
       }
       const mine = fields.get(replica);
       if (mine !== undefined && mine.number >= sent.number) return undefined;
@@ -75,7 +81,7 @@ export function createVirtualShares(): VirtualShares {
         inUse: Math.min(held, claimed),
         want,
         capacity: sent.capacity,
-        endsMs: nowMs + SHARE_MS,
+        endsMs: nowMs + ALLOTMENT_MS,
         number,
       });
       return { held, fair, capacity, others };

@@ -7,8 +7,8 @@
  */
 import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
-import { createShares, type Shares } from '../limit/allotments.ts';
-import { adaptiveWindow, type Gauges, type Window } from '../pool/concurrency-limit/gauges.ts';
+import { type Allotments, createAllotments } from '../limit/allotments.ts';
+import { adaptiveLimit, type ConcurrencyLimit, type Gauges } from '../pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../queue/dispatcher.ts';
 import { createEngine } from '../simulator/engine.ts';
@@ -17,7 +17,7 @@ import { createPredictor } from '../usage/predictor.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { Request, TenantLoad } from './load.ts';
 import { type ArmOutcome, createQuantiles, type Quantiles, type RequestOutcome } from './outcome.ts';
-import { createVirtualShares, type VirtualShares } from './virtual-allotments.ts';
+import { createVirtualAllotments, type VirtualAllotments } from './virtual-allotments.ts';
 
 export type Arm =
   /** The quiet tenants have the engine for themselves. */
@@ -32,7 +32,7 @@ export type Arm =
 
 export interface FairlaneOptions {
   /** How the endpoint's window is kept; the default is adaptive. */
-  readonly makeWindow?: (initial: number) => Window;
+  readonly makeWindow?: (initial: number) => ConcurrencyLimit;
   /** A fixed window instead. */
   readonly window?: number;
   /** What the scrapes give; the default is what the engine says. */
@@ -224,14 +224,14 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
     }
     const { replicas } = arm.fairlane;
     if (replicas === undefined) return fairlane(arm.fairlane).submit;
-    const account = createVirtualShares();
+    const account = createVirtualAllotments();
     const list = Array.from({ length: replicas.count }, (_, i) => fairlane(arm.fairlane, { account, i }));
     waitsElsewhere = () => list.some(({ dispatcher }) => dispatcher.queued() > 0);
     const look = (nowMs: number): void => {
       replicas.onShares?.(
         list.map(({ endpoints, dispatcher }) => ({
           inFlight: endpoints.inFlight(),
-          window: endpoints.window(nowMs),
+          window: endpoints.concurrencyLimit(nowMs),
           queued: dispatcher.queued(),
         })),
         nowMs,
@@ -245,10 +245,10 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
   /** One replica's shares, over the virtual account. */
   function sharesOf(
     { hopMs: hop = SHARE_HOP_MS, isUp = () => true, failureShare = 0.5 }: Replicas,
-    { account, i }: { readonly account: VirtualShares; readonly i: number },
-  ): Shares {
+    { account, i }: { readonly account: VirtualAllotments; readonly i: number },
+  ): Allotments {
     let clockMs = 0;
-    const shares = createShares({
+    const shares = createAllotments({
       failureShare,
       maxWaitMs: MAX_WAIT_MS,
       isUp: () => isUp(clockMs),
@@ -269,7 +269,10 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
     return shares;
   }
 
-  function fairlane(own: FairlaneOptions, among?: { readonly account: VirtualShares; readonly i: number }) {
+  function fairlane(
+    own: FairlaneOptions,
+    among?: { readonly account: VirtualAllotments; readonly i: number },
+  ) {
     const url = 'http://engine';
     const { blockTokens, kvBlocks } = profile;
     const cost = own.cost ?? DEFAULT_COST;
@@ -278,7 +281,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
     const shares =
       own.replicas === undefined || among === undefined ? undefined : sharesOf(own.replicas, among);
     const endpoints = createPoolEndpoints(
-      own.makeWindow ?? ((initial) => adaptiveWindow({ initial, most: 4_096 })),
+      own.makeWindow ?? ((initial) => adaptiveLimit({ initial, most: 4_096 })),
       shares && {
         hold: (key, owner) =>
           shares.hold(key, 'window', {
@@ -292,9 +295,9 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       },
     );
     endpoints.reconfigure([{ url, address: 'engine' }], {
-      window: own.window ?? 'auto',
+      concurrencyLimit: own.window ?? 'auto',
       prefillTokens: own.prefillTokens ?? 2_048,
-      reserve: own.reserve ?? 'auto',
+      headroom: own.reserve ?? 'auto',
       holds: own.holds ?? true,
     });
     endpoints.setCapacity(url, kvBlocks * blockTokens);
@@ -310,7 +313,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       const sample = own.gauges === undefined ? gauges : own.gauges(gauges, nowMs);
       events.at(nowMs + hopMs, (atMs) => {
         endpoints.gauges(url, sample, atMs);
-        own.onWindow?.(endpoints.window(atMs), atMs);
+        own.onWindow?.(endpoints.concurrencyLimit(atMs), atMs);
         dispatcher.dispatch(atMs);
         const eager = endpoints.list(atMs).some((endpoint) => endpoint.eager);
         if (atMs < durationMs || running.size > 0) {
@@ -354,7 +357,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
           finish(one, 'completed', at);
           release.free(at);
         };
-        toEngine(one, own.enginePriority === true && release.quiet ? 0 : 1, releasedMs);
+        toEngine(one, own.enginePriority === true && release.belowFairShare ? 0 : 1, releasedMs);
       };
       const offer = dispatcher.offer(
         {
@@ -379,7 +382,7 @@ export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
       const [endpoint] = endpoints.list(nowMs);
       const kept =
         endpoint?.holding === true ? Number.POSITIVE_INFINITY : dispatcher.reserveOf('main', nowMs);
-      if (endpoints.inFlight() < endpoints.window(nowMs) - kept) refusals.beyondReserve += 1;
+      if (endpoints.inFlight() < endpoints.concurrencyLimit(nowMs) - kept) refusals.beyondReserve += 1;
       finish(one, 'refused', nowMs);
     };
     return { submit: submitTo, dispatcher, endpoints };

@@ -5,9 +5,9 @@
  * An engine's own list decides: a load that was refused and is listed is loaded ("already loaded"), an unload that was refused
  * and is not listed is done.
  */
-import type { AdapterConfig, EndpointConfig } from '../config/config.ts';
-import type { EngineAdapter, EngineKind } from '../engine/driver.ts';
-import { ADAPTERS } from '../engine/drivers.ts';
+import type { EndpointConfig, LoraAdapterConfig } from '../config/config.ts';
+import type { EngineDriver, EngineKind } from '../engine/driver.ts';
+import { DRIVERS } from '../engine/drivers.ts';
 import { askText } from '../engine/http-probe.ts';
 
 interface AdapterTimes {
@@ -44,7 +44,7 @@ export interface AdapterMonitorOptions {
 
 export interface AdapterMonitor {
   /** Answered by onLoaded or onFailed, if it is still wanted when its turn comes. */
-  load(url: string, adapter: AdapterConfig, evict: string | undefined): void;
+  load(url: string, adapter: LoraAdapterConfig, evict: string | undefined): void;
   /** Asks soon what the endpoint has. */
   ask(url: string): void;
   stop(): void;
@@ -58,7 +58,7 @@ const MAX_DETAIL = 200;
 const ASK_GAP_MS = 200;
 const KNOWN_NOTHING = 'it is not known which engine it is, or the pool has several kinds';
 
-type Call = ReturnType<NonNullable<EngineAdapter['lora']['load']>>;
+type Call = ReturnType<NonNullable<EngineDriver['lora']['load']>>;
 type Told =
   | { readonly kind: 'done' }
   /** The engine has no such page. */
@@ -113,7 +113,7 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
   /** Undefined without an answer that is a list of models. */
   const list = async (
     endpoint: EndpointConfig,
-    { lora }: EngineAdapter,
+    { lora }: EngineDriver,
   ): Promise<readonly string[] | undefined> => {
     try {
       const { status, body } = await askText(endpoint, '/v1/models', times.listTimeoutMs, undefined, signal);
@@ -137,9 +137,9 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
     let askedMs = Number.NEGATIVE_INFINITY;
     let isAsking = false;
     let soon: NodeJS.Timeout | undefined;
-    const engine = (): EngineAdapter | undefined => {
+    const engine = (): EngineDriver | undefined => {
       const kind = engineOf(endpoint.url);
-      return kind === undefined ? undefined : ADAPTERS[kind];
+      return kind === undefined ? undefined : DRIVERS[kind];
     };
 
     const then = (job: () => Promise<void>): void => {
@@ -174,7 +174,7 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
     };
 
     /** @returns why it is not there. */
-    const loadNow = async ({ name, path = '' }: AdapterConfig): Promise<string | undefined> => {
+    const loadNow = async ({ name, path = '' }: LoraAdapterConfig): Promise<string | undefined> => {
       const known = engine();
       if (known === undefined) return KNOWN_NOTHING;
       const call = known.lora.load?.(name, path);
@@ -209,7 +209,7 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
       endpoint,
       unload,
       listNow,
-      load: (adapter: AdapterConfig, evict: string | undefined): void =>
+      load: (adapter: LoraAdapterConfig, evict: string | undefined): void =>
         change(async () => {
           if (!options.isWanted(endpoint.url, adapter.name)) return;
           const kept = evict === undefined ? undefined : await unloadNow(evict);

@@ -3,7 +3,7 @@
  *
  * An adapter without a path, or in a pool without places, is never loaded from here: it is used where an engine lists it.
  */
-import type { AdapterConfig } from '../config/config.ts';
+import type { LoraAdapterConfig } from '../config/config.ts';
 import type { LoraPlacement } from '../pool/lora-placement.ts';
 import {
   type AdapterPlace,
@@ -14,7 +14,7 @@ import {
 
 export interface AdapterOrders {
   /** Unload `evict` there if it is given, then load; then say loaded() or loadFailed(). */
-  load(endpoint: string, adapter: AdapterConfig, evict: string | undefined): void;
+  load(endpoint: string, adapter: LoraAdapterConfig, evict: string | undefined): void;
   /** An engine does not know an adapter that it should have: ask it what it has. */
   suspect(endpoint: string): void;
 }
@@ -25,7 +25,7 @@ export interface PoolAdapters extends LoraPlacement {
   reconfigure(
     endpoints: readonly string[],
     max: number | undefined,
-    adapters: ReadonlyMap<string, AdapterConfig>,
+    adapters: ReadonlyMap<string, LoraAdapterConfig>,
   ): void;
   /** The pool has configured adapters: without any nobody needs to ask its engines. */
   isUsed(): boolean;
@@ -50,7 +50,7 @@ const RETRY_MS = 50;
 const PLAN: AdapterPlanConfig = { ...DEFAULT_ADAPTER_PLAN, loadTimeoutMs: 600_000, forgetMs: 10_000 };
 
 export function createPoolAdapters(orders: AdapterOrders, config: AdapterPlanConfig = PLAN): PoolAdapters {
-  let adapters: ReadonlyMap<string, AdapterConfig> = new Map();
+  let adapters: ReadonlyMap<string, LoraAdapterConfig> = new Map();
   let places: number | undefined;
   const isLoadable = (adapter: string): boolean =>
     places !== undefined && adapters.get(adapter)?.path !== undefined;

@@ -10,7 +10,7 @@
  * Invariant: 0 ≤ in flight; every slot taken is given back exactly once. An endpoint that left the rotation or the
  * configuration keeps the count of what it still serves.
  */
-import type { HeldShare, ShareOwner } from '../limit/allotments.ts';
+import type { Allotment, AllotmentOwner } from '../limit/allotments.ts';
 import {
   type Candidate,
   type CandidateState,
@@ -18,13 +18,23 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from '../routing/candidate.ts';
-import type { Choice } from '../routing/choose.ts';
+import type { RoutingDecision } from '../routing/choose.ts';
 import { type ChoiceReport, explainLeastLoaded, withFallbacks } from '../routing/explain.ts';
 import { createPoolRouter, type PoolRouter } from '../routing/pool-router.ts';
 import { type RoutingConfig, resolveProfile } from '../routing/profiles.ts';
-import { fixedWindow, type Gauges, type Window, type WindowSource } from './concurrency-limit/gauges.ts';
-import type { Ending } from './health/outcome.ts';
-import { createRotation, type Rider, type RotationEvents, type Seat } from './health/rotation.ts';
+import {
+  type ConcurrencyLimit,
+  fixedLimit,
+  type Gauges,
+  type LimitSource,
+} from './concurrency-limit/gauges.ts';
+import type { AttemptResult } from './health/outcome.ts';
+import {
+  createRotation,
+  type EndpointStatus,
+  type RequestKey,
+  type RotationEvents,
+} from './health/rotation.ts';
 import { DEFAULT_SLOW_START } from './health/slow-start.ts';
 import type { LoraPlacement } from './lora-placement.ts';
 
@@ -42,7 +52,7 @@ interface EndpointState {
   readonly inFlight: number;
   /** Sequences that may be in flight. */
   readonly window: number;
-  readonly windowSource: WindowSource;
+  readonly windowSource: LimitSource;
   /** Its gauges are worth reading sooner. */
   readonly eager: boolean;
   /** KV cache tokens that the requests in flight need, prompt and predicted output. */
@@ -83,7 +93,7 @@ interface Slo {
 }
 
 /** What a request needs is not where there is room: it keeps nobody else waiting. */
-export type Absent =
+export type NotServable =
   /** It will be: ask again when an adapter was loaded or a request has ended, and now and then. */
   | { readonly kind: 'later' }
   | {
@@ -109,28 +119,28 @@ export interface Slot {
   /** Envoy served the request elsewhere (a retry): the slot is counted there from now on. */
   moveTo(address: string): void;
   /** What the endpoint made of it, and those that Envoy passed over. The first call counts. */
-  ended(ending: Ending, nowMs: number): void;
+  ended(ending: AttemptResult, nowMs: number): void;
 }
 
 /** Who asks for a slot. */
 export interface Claim {
   /** A tenant below its fair share: it may use the reserve, and while its prompt is computed no other is sent there. */
-  readonly quiet: boolean;
+  readonly belowFairShare: boolean;
   /** Slots of the pool that stay free for quiet tenants; not while an endpoint tries a larger window. */
-  readonly reserve: number;
+  readonly headroom: number;
   readonly tenant: string;
 }
 
-export interface WindowConfig {
+export interface PoolLimits {
   /** Sequences per endpoint; `auto` finds the size. */
-  readonly window: number | 'auto';
+  readonly concurrencyLimit: number | 'auto';
   /**
    * Prompt tokens per endpoint that may wait for their computation while quiet tenants are active: a quiet request shares
    * its step with no more. A longer prompt goes alone.
    */
   readonly prefillTokens: number;
   /** Slots of the pool that are kept free while quiet tenants are active. */
-  readonly reserve: number | 'auto';
+  readonly headroom: number | 'auto';
   /** How endpoints with room are chosen among; absent: the least loaded. */
   readonly routing?: RoutingConfig;
   /** Others wait while a quiet prompt is computed. Default: true; benchmarks compare. */
@@ -150,7 +160,7 @@ interface PoolEndpoint {
 
 export interface PoolEndpoints {
   /** The least-loaded healthy endpoint that has room for it, or undefined. `Absent` only where it needs an adapter. */
-  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | Absent | undefined;
+  acquire(demand: Demand, claim: Claim, nowMs: number): Slot | NotServable | undefined;
   /** Adapters that the endpoint has, `ip:port`: what waits for one of them may go when something ended there. */
   adaptersOn(address: string): Iterable<string>;
   /** Nothing of the queue needs it any more. */
@@ -160,13 +170,13 @@ export interface PoolEndpoints {
   /** Which endpoint a request would have now, and why. Changes nothing. */
   explain(demand: Demand, claim: Claim, nowMs: number): ChoiceReport;
   /** Sequences that all healthy endpoints may have in flight, but for drained ones. */
-  window(nowMs: number): number;
+  concurrencyLimit(nowMs: number): number;
   /** A window that the reserve may be a part of, where it is shared: half of a slot is none. */
   reservable(nowMs: number): number;
   /** What may be added to the window within moments, once other replicas have answered. */
   coming(nowMs: number): number;
   /** As configured. */
-  reserve(): number | 'auto';
+  headroom(): number | 'auto';
   /** Requests. */
   inFlight(): number;
   healthyCount(): number;
@@ -191,7 +201,7 @@ export interface PoolEndpoints {
   /** What its engine runs at once, if it says: a window that finds its own size is never larger. */
   setMaxSequences(url: string, sequences: number | undefined): void;
   /** Replaces the set; endpoints that stay keep their state. */
-  reconfigure(endpoints: readonly PoolEndpoint[], config: WindowConfig): void;
+  reconfigure(endpoints: readonly PoolEndpoint[], config: PoolLimits): void;
   list(nowMs: number): readonly EndpointState[];
 }
 
@@ -208,7 +218,7 @@ interface Member {
   address: string;
   isolated: boolean;
   zone: string | undefined;
-  readonly seat: Seat;
+  readonly seat: EndpointStatus;
   /** Where the pool has a router. */
   candidate: CandidateState | undefined;
   healthy: boolean;
@@ -229,20 +239,20 @@ interface Member {
   prefillTokens: number;
   quietPrefills: number;
   holding: boolean;
-  window: Window;
+  window: ConcurrencyLimit;
   /** This replica's part of the window; undefined: all of it. */
-  share: HeldShare | undefined;
+  share: Allotment | undefined;
   /** Not in the configuration any more. */
   removed: boolean;
   /** Learned; of the prompts before it in the engine and its own. */
   msPerPromptToken: number;
 }
 
-export type MakeWindow = (initial: number) => Window;
+export type MakeConcurrencyLimit = (initial: number) => ConcurrencyLimit;
 
 /** How replicas share the endpoints of a pool. */
-export interface SharedWindows {
-  hold(url: string, owner: Omit<ShareOwner, 'changed'>): HeldShare;
+export interface SharedLimits {
+  hold(url: string, owner: Omit<AllotmentOwner, 'changed'>): Allotment;
   /** Sequences that wait for this pool, and the slots that it should keep free. */
   waiting(nowMs: number): { readonly queued: number; readonly reserve: number };
 }
@@ -319,8 +329,8 @@ const spareOf = (size: number): number => (size < SPARE_WINDOW ? 1 : SPARE);
  * @param adapters what is loaded where; undefined: adapters are models like any other.
  */
 export function createPoolEndpoints(
-  makeWindow: MakeWindow,
-  shared?: SharedWindows,
+  makeWindow: MakeConcurrencyLimit,
+  shared?: SharedLimits,
   events?: RotationEvents,
   adapters?: LoraPlacement,
 ): PoolEndpoints {
@@ -330,7 +340,7 @@ export function createPoolEndpoints(
   let isolates = false;
   let bySlot: Member[] = [];
   let members: Member[] = [];
-  let config: WindowConfig = { window: 1, prefillTokens: 1, reserve: 'auto' };
+  let config: PoolLimits = { concurrencyLimit: 1, prefillTokens: 1, headroom: 'auto' };
   let inFlight = 0;
   /** Since when a request has waited for the endpoint that has its prompt cached. */
   const heldSinceMs = new WeakMap<ChoiceRequest, number>();
@@ -340,8 +350,8 @@ export function createPoolEndpoints(
 
   const memberOf = (url: string): Member | undefined => members.find((member) => member.url === url);
 
-  const newWindow = (kvTokens?: number, maxSequences?: number): Window => {
-    if (config.window !== 'auto') return fixedWindow(config.window);
+  const newWindow = (kvTokens?: number, maxSequences?: number): ConcurrencyLimit => {
+    if (config.concurrencyLimit !== 'auto') return fixedLimit(config.concurrencyLimit);
     const window = makeWindow(
       Math.min(INITIAL_WINDOW, Math.ceil((kvTokens ?? Number.POSITIVE_INFINITY) / TYPICAL_TOKENS)),
     );
@@ -372,7 +382,7 @@ export function createPoolEndpoints(
   /** A larger size is tried over what others keep free, or it would never be full. */
   const capacityOf = ({ window, share }: Member, nowMs: number): number => {
     const size = window.limit(nowMs);
-    const others = window.trying() ? share?.others(nowMs) : undefined;
+    const others = window.isProbing() ? share?.others(nowMs) : undefined;
     if (others === undefined) return size;
     const most = others.count * Math.max(spareOf(size), Math.floor(size * RESERVED_PART));
     return size + Math.min(Math.max(0, others.held - others.inUse), most);
@@ -412,9 +422,9 @@ export function createPoolEndpoints(
     const others = held?.others(nowMs);
     const isKnown = held === undefined || held.inUse(nowMs) !== undefined;
     if (held === undefined || others === undefined) {
-      if (isKnown) window.pressed();
+      if (isKnown) window.saturated();
     } else if (sequences + more + others.held > window.limit(nowMs)) {
-      if (others.count === 0 || sequences + more > held.fair()) window.pressed();
+      if (others.count === 0 || sequences + more > held.fair()) window.saturated();
     }
     held?.moved(nowMs);
   };
@@ -436,14 +446,14 @@ export function createPoolEndpoints(
     const others = member.share?.others(nowMs)?.count;
     // What is larger than a whole endpoint goes when it is alone there.
     const isFull = (member.sequences > 0 || limit === 0) && member.sequences + demand.sequences > limit;
-    const mayExceed = quiet && member.window.isGuess() && (member.share === undefined || others === 0);
+    const mayExceed = quiet && member.window.isUnconfirmed() && (member.share === undefined || others === 0);
     if (isFull && !mayExceed) return 'window';
     if (member.kvCapacityTokens !== undefined && !member.kvIsDivided && member.requests > 0) {
       const part = quiet ? 1 : KV_PLANNED_PART;
       if (member.kvTokens + demand.totalTokens > member.kvCapacityTokens * part) return 'kv-cache';
     }
     if (quiet) return 'yes';
-    if (reserve > 0 && !member.window.trying()) return 'reserve';
+    if (reserve > 0 && !member.window.isProbing()) return 'reserve';
     // Who is quiet elsewhere is not known here.
     const isPaced = paced || (others ?? 0) > 0;
     const unpaced = UNPACED_PREFILL * config.prefillTokens;
@@ -486,7 +496,7 @@ export function createPoolEndpoints(
   const tellPassedOver = (
     addresses: readonly string[],
     served: Member,
-    rider: Rider,
+    rider: RequestKey,
     nowMs: number,
   ): void => {
     const tried = addresses.indexOf(served.address);
@@ -499,7 +509,7 @@ export function createPoolEndpoints(
 
   const join = (member: Member): void => {
     member.candidate = router?.join(member.address);
-    if (member.candidate !== undefined) bySlot[member.candidate.slot] = member;
+    if (member.candidate !== undefined) bySlot[member.candidate.candidateIndex] = member;
     tellCacheSize(member);
   };
   const tellCacheSize = ({ candidate, kvCapacityTokens }: Member): void => {
@@ -544,8 +554,13 @@ export function createPoolEndpoints(
    * The best endpoint only holds others back while prompts are computed there, and has so much of the prompt cached that it is
    * sooner to wait for it: for as long as that saves, and not for long, as those behind it in the queue wait too.
    */
-  const waitsFor = (better: Choice, chosen: Choice, choice: ChoiceRequest, nowMs: number): boolean => {
-    const best = bySlot[better.candidate.slot];
+  const waitsFor = (
+    better: RoutingDecision,
+    chosen: RoutingDecision,
+    choice: ChoiceRequest,
+    nowMs: number,
+  ): boolean => {
+    const best = bySlot[better.candidate.candidateIndex];
     const saved = better.matchedTokens - chosen.matchedTokens;
     if (best === undefined || saved < LEAST_SAVED_TOKENS) return false;
     const sinceMs = heldSinceMs.get(choice) ?? nowMs;
@@ -565,7 +580,7 @@ export function createPoolEndpoints(
     for (const member of members) refreshFor(member, choice, admits(member), nowMs);
     let isHeld = false;
     const asks = {
-      room: ({ slot }: Candidate, matched: number) => {
+      room: ({ candidateIndex: slot }: Candidate, matched: number) => {
         const member = bySlot[slot];
         const room = member === undefined ? 'window' : roomFor(member, matched);
         isHeld ||= room === 'prefill';
@@ -576,10 +591,10 @@ export function createPoolEndpoints(
       borrows,
     };
     const chosen = chosenBy.choose(choice, asks, nowMs);
-    const member = chosen && bySlot[chosen.candidate.slot];
+    const member = chosen && bySlot[chosen.candidate.candidateIndex];
     if (chosen === undefined || member === undefined) return undefined;
     if (isHeld) {
-      const room = ({ slot }: Candidate, matched: number): boolean => {
+      const room = ({ candidateIndex: slot }: Candidate, matched: number): boolean => {
         const one = bySlot[slot];
         const found = one === undefined ? 'window' : roomFor(one, matched);
         return found === 'yes' || found === 'prefill';
@@ -637,7 +652,7 @@ export function createPoolEndpoints(
     isolates && choice !== undefined && isolated !== choice.slow;
 
   /** Where Envoy may try next, the least loaded first: on the side of the one that was chosen. */
-  const retriesAfter = (first: Member, demand: Demand, rider: Rider, nowMs: number): readonly string[] =>
+  const retriesAfter = (first: Member, demand: Demand, rider: RequestKey, nowMs: number): readonly string[] =>
     members
       .filter(
         (other) =>
@@ -653,13 +668,13 @@ export function createPoolEndpoints(
   const slotOn = (
     { member: first, fallbacks: chosen, matchedTokens }: Found,
     demand: Demand,
-    { quiet, tenant }: Claim,
+    { belowFairShare: quiet, tenant }: Claim,
     releasedMs: number,
   ): Slot => {
     let member = first;
     let open = true;
     let told = false;
-    const rider: Rider = { model: demand.model, tenant };
+    const rider: RequestKey = { model: demand.model, tenant };
     rotation.began(first.seat, rider, releasedMs);
     move(member, demand, 1);
     inFlight += 1;
@@ -770,7 +785,7 @@ export function createPoolEndpoints(
     others: readonly Member[],
     last: Member | undefined,
     [demand, asked, nowMs]: readonly [Demand, Claim, number],
-  ): Slot | Absent | undefined => {
+  ): Slot | NotServable | undefined => {
     const order = [...others].sort((a, b) => a.sequences - b.sequences);
     if (best !== undefined) order.unshift(best.member);
     if (last !== undefined) order.push(last);
@@ -803,12 +818,16 @@ export function createPoolEndpoints(
       if (!isServing(member) || (isApart && member.isolated)) continue;
       const limit = limitOf(member, nowMs);
       size += limit;
-      if (!member.window.trying()) free += Math.max(0, limit - member.sequences);
+      if (!member.window.isProbing()) free += Math.max(0, limit - member.sequences);
     }
     return free - sequences >= (isApart ? Math.min(reserve, Math.max(0, size - 1)) : reserve);
   };
 
-  const roomClaimOf = (demand: Demand, { quiet, reserve }: Claim, nowMs: number): RoomClaim => {
+  const roomClaimOf = (
+    demand: Demand,
+    { belowFairShare: quiet, headroom: reserve }: Claim,
+    nowMs: number,
+  ): RoomClaim => {
     const leavesReserve = reserve === 0 || inFlight === 0 || leaves(reserve, demand, nowMs);
     return { quiet, paced: reserve > 0, reserve: leavesReserve ? 0 : reserve };
   };
@@ -830,9 +849,11 @@ export function createPoolEndpoints(
 
   return {
     acquire(demand, asked, nowMs) {
-      const { quiet, tenant } = asked;
+      const { belowFairShare: quiet, tenant } = asked;
       askedMs = nowMs;
-      const rider: Rider | undefined = rotation.isCalm() ? undefined : { model: demand.model, tenant };
+      const rider: RequestKey | undefined = rotation.admitsEverything()
+        ? undefined
+        : { model: demand.model, tenant };
       const claim = roomClaimOf(demand, asked, nowMs);
       const roomFor = (member: Member, matched: number): 'yes' | Shortage => {
         forgetOverdue(member, nowMs);
@@ -915,7 +936,7 @@ export function createPoolEndpoints(
       }
       const first = demand.adapter === undefined ? undefined : rowOf.get(report.chosen ?? '')?.member;
       if (first !== undefined) {
-        const rider: Rider = { model: demand.model, tenant: asked.tenant };
+        const rider: RequestKey = { model: demand.model, tenant: asked.tenant };
         report = withFallbacks(report, retriesAfter(first, demand, rider, nowMs));
       }
       return {
@@ -940,7 +961,7 @@ export function createPoolEndpoints(
     },
     adapterCancelled: (adapter) => adapters?.cancelled(adapter),
     lacksAdapter,
-    window: (nowMs) =>
+    concurrencyLimit: (nowMs) =>
       members.reduce((sum, member) => sum + (isServing(member) ? limitOf(member, nowMs) : 0), 0),
     reservable(nowMs) {
       let size = 0;
@@ -955,14 +976,14 @@ export function createPoolEndpoints(
       for (const member of members) if (isServing(member)) slots += comingOn(member, nowMs);
       return slots;
     },
-    reserve: () => config.reserve,
+    headroom: () => config.headroom,
     inFlight: () => inFlight,
     healthyCount,
     canServe: (within) =>
       members.some((one) => !one.drained && (one.healthy || !one.probed) && mayServe(one, within)),
     brokenMs(demand, tenant, nowMs) {
-      if (rotation.isCalm()) return undefined;
-      const rider: Rider = { model: demand.model, tenant };
+      if (rotation.admitsEverything()) return undefined;
+      const rider: RequestKey = { model: demand.model, tenant };
       let soonestMs: number | undefined;
       for (const member of members) {
         if (!isOpen(member, demand.within)) continue;
@@ -1022,7 +1043,7 @@ export function createPoolEndpoints(
       member.window.atMost(sequences);
     },
     reconfigure(endpoints, next) {
-      const windowChanged = next.window !== config.window;
+      const windowChanged = next.concurrencyLimit !== config.concurrencyLimit;
       const routed = next.routing && resolveProfile(next.routing);
       isolates = routed?.isolate === true;
       const isNewRouter = (routed === undefined) !== (router === undefined);
@@ -1046,7 +1067,7 @@ export function createPoolEndpoints(
             address,
             isolated,
             zone,
-            seat: rotation.seatOf(url),
+            seat: rotation.statusOf(url),
             candidate: undefined,
             healthy: false,
             drained: false,

@@ -21,7 +21,7 @@
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
-import type { Absent, Claim, Demand, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { Claim, Demand, NotServable, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 import {
   createDeficitRoundRobin,
@@ -45,7 +45,7 @@ export interface Release {
   readonly pool: string;
   readonly slot: Slot;
   /** Its tenant was below its fair share, and it passed the queue. */
-  readonly quiet: boolean;
+  readonly belowFairShare: boolean;
   /** Time spent in the queue. */
   readonly waitedMs: number;
   /** The first token was seen. */
@@ -75,7 +75,7 @@ export type Offer =
     };
 
 /** Nothing healthy serves it, or its adapter could not be loaded, or too many adapters wait. */
-type NotThere = Extract<Absent, { kind: 'refused' }>['reason'];
+type NotThere = Extract<NotServable, { kind: 'refused' }>['reason'];
 
 interface Waiting {
   readonly tenant: string;
@@ -110,11 +110,11 @@ export interface QueueReport {
   /** It would be refused at once; absent: it would go or wait. Whether its adapter can be loaded is not tried. */
   readonly refusal?: Extract<Offer, { kind: 'refused' }>['reason'];
   /** Its tenant is below its fair share: it passes the queue. */
-  readonly quiet: boolean;
+  readonly belowFairShare: boolean;
   /** Its tenant has as many requests in the engines as it may. */
   readonly atCap: boolean;
   /** Slots that are kept free for quiet tenants. */
-  readonly reserve: number;
+  readonly headroom: number;
   /** Requests that wait for the pool, and those of the tenant. */
   readonly queued: number;
   readonly queuedOfTenant: number;
@@ -287,8 +287,8 @@ export function createDispatcher(
     (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs);
 
   const reserveOf = ({ endpoints, share }: Pool, nowMs: number): number => {
-    const window = endpoints.window(nowMs);
-    const reserve = share.reserve(Math.max(window, endpoints.reservable(nowMs)), endpoints.reserve(), nowMs);
+    const window = endpoints.concurrencyLimit(nowMs);
+    const reserve = share.reserve(Math.max(window, endpoints.reservable(nowMs)), endpoints.headroom(), nowMs);
     return Math.min(reserve, Math.max(0, window - 1));
   };
 
@@ -298,7 +298,7 @@ export function createDispatcher(
     const slots = endpoints.coming(nowMs);
     if (cap === 0 && slots === 0) return 0;
     const byCap = capOf(tenant, nowMs) + cap - (inFlight.get(tenant) ?? 0);
-    return Math.max(0, Math.min(byCap, endpoints.window(nowMs) + slots - endpoints.inFlight()));
+    return Math.max(0, Math.min(byCap, endpoints.concurrencyLimit(nowMs) + slots - endpoints.inFlight()));
   };
 
   /**
@@ -309,7 +309,7 @@ export function createDispatcher(
     const queued = pool.tenants.get(tenant)?.queued ?? 0;
     const maxQueued = maxQueuedOf(tenant);
     if (queued < maxQueued) return 'queue';
-    const window = pool.endpoints.window(nowMs);
+    const window = pool.endpoints.concurrencyLimit(nowMs);
     const isIdle = pool.endpoints.inFlight() < window - reserveOf(pool, nowMs);
     if (isIdle && queued < 2 * maxQueued) return 'queue';
     return queued < maxQueued + comingFor(pool, tenant, nowMs) ? 'extra' : 'none';
@@ -460,7 +460,7 @@ export function createDispatcher(
       {
         pool: pool.name,
         slot,
-        quiet,
+        belowFairShare: quiet,
         waitedMs,
         firstToken(at) {
           slot.firstToken(at);
@@ -517,7 +517,7 @@ export function createDispatcher(
     for (const lane of pool.lanes) {
       if (lane.queue.size() === 0) continue;
       const ahead = best?.lane;
-      if (ahead !== undefined && lane.inFlight * ahead.config.share >= ahead.inFlight * lane.config.share) {
+      if (ahead !== undefined && lane.inFlight * ahead.config.weight >= ahead.inFlight * lane.config.weight) {
         continue;
       }
       best = lane.queue.peek(nowMs)?.item ?? best;
@@ -570,7 +570,9 @@ export function createDispatcher(
     for (const request of pool.quiet) {
       const { tenant } = request.waiting;
       if (atCap(tenant, nowMs)) continue;
-      return tryRelease(pool, request, { quiet: true, reserve: 0, tenant }, nowMs) ? 'released' : 'waits';
+      return tryRelease(pool, request, { belowFairShare: true, headroom: 0, tenant }, nowMs)
+        ? 'released'
+        : 'waits';
     }
     return 'none';
   };
@@ -586,7 +588,12 @@ export function createDispatcher(
       refreshEligibility(tenant, nowMs);
       return true;
     }
-    return tryRelease(pool, request, { quiet: false, reserve: reserveOf(pool, nowMs), tenant }, nowMs);
+    return tryRelease(
+      pool,
+      request,
+      { belowFairShare: false, headroom: reserveOf(pool, nowMs), tenant },
+      nowMs,
+    );
   };
 
   const dispatchPool = (pool: Pool, nowMs: number): void => {
@@ -669,12 +676,16 @@ export function createDispatcher(
       // What is parked keeps nobody from going.
       const quiet =
         presence.queued === presence.quietQueued + presence.parkedInTurn &&
-        pool.share.isBelow(tenant, slots, pool.endpoints.window(nowMs), nowMs);
+        pool.share.isBelow(tenant, slots, pool.endpoints.concurrencyLimit(nowMs), nowMs);
       if (quiet) pool.share.quietArrived(tenant, nowMs);
       let isLater = false;
       if (mayGo(pool, tenant, presence, quiet, nowMs)) {
         const reserve = quiet ? 0 : reserveOf(pool, nowMs);
-        const slot = pool.endpoints.acquire(demand, { quiet, reserve, tenant }, nowMs);
+        const slot = pool.endpoints.acquire(
+          demand,
+          { belowFairShare: quiet, headroom: reserve, tenant },
+          nowMs,
+        );
         if (slot?.kind === 'refused') {
           if (presence.queued === 0) forgetIfAbsent(pool, tenant, presence);
           return { kind: 'refused', reason: slot.reason, retryAfterMs: withinRetry(slot.retryMs) };
@@ -725,11 +736,15 @@ export function createDispatcher(
       const slots = presence.sequences + presence.quietQueued + demand.sequences;
       const quiet =
         presence.queued === presence.quietQueued + presence.parkedInTurn &&
-        share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.window(nowMs), nowMs);
+        share.wouldBeBelow(tenant, weightOf(tenant), slots, endpoints.concurrencyLimit(nowMs), nowMs);
       const reserve = reserveOf(pool, nowMs);
       // What has not been asked for is not at its end.
       const comingCap = capsOf(tenant)?.coming(tenant, nowMs) ?? 0;
-      const choice = endpoints.explain(demand, { quiet, reserve: quiet ? 0 : reserve, tenant }, nowMs);
+      const choice = endpoints.explain(
+        demand,
+        { belowFairShare: quiet, headroom: quiet ? 0 : reserve, tenant },
+        nowMs,
+      );
       const goes = choice.chosen !== undefined && mayGo(pool, tenant, presence, quiet, nowMs);
       const cannot =
         !endpoints.canServe(demand.within) ||
@@ -738,9 +753,9 @@ export function createDispatcher(
       const refusal = cannot ? 'no-endpoint' : goes ? undefined : queueRefusal(pool, tenant, bytes, nowMs);
       return {
         ...(refusal !== undefined && { refusal }),
-        quiet,
+        belowFairShare: quiet,
         atCap: (inFlight.get(tenant) ?? 0) >= capOf(tenant, nowMs) + comingCap,
-        reserve,
+        headroom: reserve,
         queued: queued.size,
         queuedOfTenant: presence.queued,
         choice,

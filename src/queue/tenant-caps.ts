@@ -1,9 +1,9 @@
 /** A tenant's maxConcurrent, divided among the replicas that have requests of it. A tenant without any costs nothing. */
-import type { HeldShare, Shares } from '../limit/allotments.ts';
+import type { Allotment, Allotments } from '../limit/allotments.ts';
 import type { TenantCaps } from './dispatcher.ts';
 
 export interface TenantCapsOptions {
-  readonly shares: Pick<Shares, 'hold'>;
+  readonly shares: Pick<Allotments, 'hold'>;
   readonly keyOf: (tenant: string) => string;
   /** 0 for a tenant that has none any more. */
   readonly maxConcurrentOf: (tenant: string) => number;
@@ -17,11 +17,11 @@ const SPARE_PART = 1 / 4;
 
 export function createTenantCaps(options: TenantCapsOptions): TenantCaps {
   const { shares, keyOf, maxConcurrentOf, inFlightOf, queuedOf, changed } = options;
-  const held = new Map<string, HeldShare>();
+  const held = new Map<string, Allotment>();
 
   const claimedOf = (tenant: string): number => inFlightOf(tenant) + queuedOf(tenant);
 
-  const shareOf = (tenant: string): HeldShare => {
+  const shareOf = (tenant: string): Allotment => {
     let share = held.get(tenant);
     if (share === undefined) {
       share = shares.hold(keyOf(tenant), 'concurrency', {

@@ -6,7 +6,7 @@
  * Invariants: at most `maxConcurrent` copies run, at most `burst + perSecond · t` begin in any time t, and none begins while the
  * shadow pool is unwell, unknown or has requests waiting. Memory: one number for each copy that runs.
  */
-export interface ShadowConfig {
+export interface MirrorLimits {
   /** Part of the requests, 0 to 1. */
   readonly fraction: number;
   readonly maxConcurrent: number;
@@ -16,7 +16,7 @@ export interface ShadowConfig {
 }
 
 /** The shadow pool as its endpoints report it. */
-export interface ShadowPool {
+export interface MirrorPool {
   readonly healthy: number;
   /** Sequences that its endpoints run, as their gauges say; undefined: they do not say. */
   readonly running: number | undefined;
@@ -25,14 +25,14 @@ export interface ShadowPool {
   readonly window: number;
 }
 
-export type ShadowDecision =
+export type MirrorDecision =
   | { readonly kind: 'copy' }
   | {
       readonly kind: 'skip';
       readonly reason: 'not-drawn' | 'unhealthy' | 'unknown' | 'behind' | 'too-many' | 'too-fast';
     };
 
-export interface Shadow {
+export interface Mirror {
   /**
    * A `copy` is counted as begun.
    *
@@ -40,15 +40,15 @@ export interface Shadow {
    * @param poolNow asked only of a request that is drawn.
    * @param expectedMs how long the copy is likely to run; more than maxDurationMs counts as that.
    */
-  decide(draw: number, poolNow: () => ShadowPool, expectedMs: number, nowMs: number): ShadowDecision;
+  decide(draw: number, poolNow: () => MirrorPool, expectedMs: number, nowMs: number): MirrorDecision;
   running(nowMs: number): number;
-  reconfigure(config: ShadowConfig): void;
+  reconfigure(config: MirrorLimits): void;
 }
 
 /** Answers take longer than expected: so many times as long. */
 const PATIENCE = 2;
 
-export function createShadow(initial: ShadowConfig): Shadow {
+export function createMirror(initial: MirrorLimits): Mirror {
   let config = initial;
   let tokens = config.burst;
   let filledMs = Number.NEGATIVE_INFINITY;
@@ -64,7 +64,7 @@ export function createShadow(initial: ShadowConfig): Shadow {
     endsMs = endsMs.filter((endMs) => endMs > nowMs);
     return endsMs.length;
   };
-  const skip = (reason: Extract<ShadowDecision, { kind: 'skip' }>['reason']): ShadowDecision => ({
+  const skip = (reason: Extract<MirrorDecision, { kind: 'skip' }>['reason']): MirrorDecision => ({
     kind: 'skip',
     reason,
   });

@@ -2,19 +2,19 @@
  * The shadows that run: one for each model with one. A request that is sent on asks whether a pool gets a copy. What a copy does
  * there is seen by nobody, so what is known of the pool is what its engines say of themselves.
  */
-import type { ShadowConfig } from '../config/config.ts';
-import { createShadow, type Shadow, type ShadowDecision } from './mirror.ts';
+import type { MirrorConfig } from '../config/config.ts';
+import { createMirror, type Mirror, type MirrorDecision } from './mirror.ts';
 
 /** The engines of a pool, as probes and their gauges show them. */
-export interface ShadowEndpoint {
+export interface MirrorEndpoint {
   /** It may be given requests. Envoy chooses among all: one that may not keeps copies from the pool. */
   readonly open: boolean;
   /** Undefined: it does not say. */
   readonly gauges: { readonly running: number; readonly waiting: number } | undefined;
 }
 
-export interface ShadowPoolView {
-  readonly endpoints: readonly ShadowEndpoint[];
+export interface MirrorPoolView {
+  readonly endpoints: readonly MirrorEndpoint[];
   /** Sequences that each may run; `auto`: until requests wait. */
   readonly windowPerEndpoint: number | 'auto';
 }
@@ -26,16 +26,16 @@ interface ShadowState {
   readonly running: number;
 }
 
-type Skipped = Exclude<Extract<ShadowDecision, { kind: 'skip' }>['reason'], 'not-drawn'>;
+type Skipped = Exclude<Extract<MirrorDecision, { kind: 'skip' }>['reason'], 'not-drawn'>;
 
-export interface ShadowsOptions {
+export interface MirrorsOptions {
   /** Undefined: there is no such pool. */
-  readonly poolOf: (pool: string) => ShadowPoolView | undefined;
+  readonly poolOf: (pool: string) => MirrorPoolView | undefined;
   /** A request of the model was drawn: it is copied, or why not. */
   readonly onDrawn: (model: string, decision: 'copy' | Skipped) => void;
 }
 
-export interface Shadows {
+export interface Mirrors {
   /**
    * The pool that gets a copy of a request of this model, if one does.
    *
@@ -49,11 +49,11 @@ export interface Shadows {
   list(nowMs: number): readonly ShadowState[];
 }
 
-type Models = Iterable<{ readonly name: string; readonly shadow?: ShadowConfig }>;
+type Models = Iterable<{ readonly name: string; readonly shadow?: MirrorConfig }>;
 
 interface Running {
-  readonly config: ShadowConfig;
-  readonly shadow: Shadow;
+  readonly config: MirrorConfig;
+  readonly shadow: Mirror;
   /** Of whole requests, the prompt included. */
   msPerToken: number;
 }
@@ -62,7 +62,7 @@ interface Running {
 const INITIAL_MS_PER_TOKEN = 50;
 const SMOOTHING = 0.1;
 
-const boundsOf = ({ fraction, maxConcurrent, perSecond, maxDurationMs }: ShadowConfig) => ({
+const boundsOf = ({ fraction, maxConcurrent, perSecond, maxDurationMs }: MirrorConfig) => ({
   fraction,
   maxConcurrent,
   perSecond,
@@ -70,7 +70,7 @@ const boundsOf = ({ fraction, maxConcurrent, perSecond, maxDurationMs }: ShadowC
   maxDurationMs,
 });
 
-const sumOf = (endpoints: readonly ShadowEndpoint[], value: 'running' | 'waiting'): number | undefined => {
+const sumOf = (endpoints: readonly MirrorEndpoint[], value: 'running' | 'waiting'): number | undefined => {
   let sum = 0;
   for (const { gauges } of endpoints) {
     if (gauges === undefined) return undefined;
@@ -79,7 +79,7 @@ const sumOf = (endpoints: readonly ShadowEndpoint[], value: 'running' | 'waiting
   return sum;
 };
 
-export function createShadows(initial: Models, { poolOf, onDrawn }: ShadowsOptions): Shadows {
+export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptions): Mirrors {
   let shadows = new Map<string, Running>();
 
   const apply = (models: Models): void => {
@@ -90,7 +90,7 @@ export function createShadows(initial: Models, { poolOf, onDrawn }: ShadowsOptio
       // What was sent to another pool says nothing of this one.
       if (known === undefined || known.config.pool !== config.pool) {
         const msPerToken = known?.msPerToken ?? INITIAL_MS_PER_TOKEN;
-        kept.set(name, { config, shadow: createShadow(boundsOf(config)), msPerToken });
+        kept.set(name, { config, shadow: createMirror(boundsOf(config)), msPerToken });
       } else {
         known.shadow.reconfigure(boundsOf(config));
         kept.set(name, { ...known, config });

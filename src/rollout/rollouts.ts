@@ -8,7 +8,7 @@
 import type { RolloutConfig } from '../config/config.ts';
 import { type Canary, createCanary, DEFAULT_CANARY, type RolledBack } from './canary.ts';
 
-export interface Trial {
+export interface CanaryAssignment {
   /** The version that serves the request. */
   readonly model: string;
   /** @param failed by what the engine did. What says nothing of it (a client's abort, a 4xx) is not told. */
@@ -40,7 +40,7 @@ export interface Rollouts {
    *
    * @param usable whether the canary can serve it: a request that it cannot have is no part of the comparison.
    */
-  assign(model: string, asker: Asker, usable: (canary: string) => boolean): Trial | undefined;
+  assign(model: string, asker: Asker, usable: (canary: string) => boolean): CanaryAssignment | undefined;
   /** The version that a request would be served by now; undefined: the model itself. Changes nothing. */
   wouldServe(model: string, asker: Asker, usable: (canary: string) => boolean): string | undefined;
   reconfigure(models: Models): void;

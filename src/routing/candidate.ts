@@ -21,7 +21,7 @@ export const ISOLATED = 16;
 /** What is known of an endpoint. Whoever owns the endpoint writes it; the choice only reads. */
 export interface CandidateState {
   /** Small, of this pool, and given to another endpoint only after this one left. */
-  readonly slot: number;
+  readonly candidateIndex: number;
   /** `ip:port`. */
   address: string;
   flags: number;
@@ -57,7 +57,7 @@ const NONE: ReadonlySet<string> = new Set();
 
 /** An endpoint of which nothing is known but that it is not in the rotation yet. */
 export const newCandidate = (slot: number, address: string): CandidateState => ({
-  slot,
+  candidateIndex: slot,
   address,
   flags: UNHEALTHY,
   sequences: 0,
@@ -96,7 +96,7 @@ export interface ChoiceRequest {
 }
 
 /** What only the caller can say of an endpoint. Asked as late as possible, and of as few as possible. */
-export interface Asks {
+export interface EndpointQueries {
   /**
    * It has room for the request now.
    *
@@ -110,16 +110,16 @@ export interface Asks {
 }
 
 /** Everything that filters and scorers may look at besides the endpoint; the same for all endpoints of one choice. */
-export interface Asked {
+export interface ScoringContext {
   readonly request: ChoiceRequest;
-  readonly asks: Asks;
+  readonly queries: EndpointQueries;
   /** By slot: bytes of the prompt, from its beginning, that the endpoint is thought to have cached. */
   readonly matchedBytes: Uint32Array;
   /** Of the prompt's beginning: what every endpoint of the pool has cached, and matchedBytes does not list. */
   readonly matchedEverywhere: number;
   readonly tokensPerByte: number;
   /** Where its session was served last; -1: nowhere. */
-  readonly sessionSlot: number;
+  readonly sessionCandidate: number;
   /** Prompt tokens that are 1 in the scores of `prefix` and `queue`. */
   readonly prefillScale: number;
   /** Slow clients and others are kept apart now. */
@@ -129,13 +129,13 @@ export interface Asked {
 /** A pure yes or no for one endpoint. */
 export interface Filter {
   readonly name: string;
-  readonly passes: (candidate: Candidate, asked: Asked) => boolean;
+  readonly passes: (candidate: Candidate, asked: ScoringContext) => boolean;
 }
 
 /** A pure number for one endpoint: 0 is worst, 1 is best. */
 export interface Scorer {
   readonly name: ScorerName;
   /** False: all endpoints are the same to this request, and none is scored. */
-  readonly applies: (asked: Asked) => boolean;
-  readonly score: (candidate: Candidate, asked: Asked) => number;
+  readonly applies: (asked: ScoringContext) => boolean;
+  readonly score: (candidate: Candidate, asked: ScoringContext) => number;
 }

@@ -16,13 +16,13 @@
 import { type ScorerName, type Weights } from '../domain/routing-profiles.ts';
 import { attractionLimitOf, attracts, prefillScaleOf } from './attraction.ts';
 import {
-  type Asked,
-  type Asks,
   type Candidate,
   type ChoiceRequest,
+  type EndpointQueries,
   type Filter,
   ISOLATED,
   type Scorer,
+  type ScoringContext,
 } from './candidate.ts';
 import { adapter, takesAdapter } from './filters/adapter.ts';
 import { breaker, isPermitted } from './filters/breaker.ts';
@@ -61,7 +61,7 @@ export const ATTRACTIONS: ReadonlySet<ScorerName> = new Set(['prefix', 'session'
 const MOST_ADDRESSES = 4;
 const NO_ROOM_YET = -1;
 
-export interface Choice {
+export interface RoutingDecision {
   readonly candidate: Candidate;
   /** For retries, the best first: they pass every filter but `room`. At most three. */
   readonly fallbacks: readonly Candidate[];
@@ -89,17 +89,17 @@ export function askedOf(
   candidates: readonly Candidate[],
   request: ChoiceRequest,
   memory: Memory,
-  asks: Asks,
+  asks: EndpointQueries,
   isolate: boolean,
-): Asked {
+): ScoringContext {
   const { prompt, promptBytes, promptTokens } = request;
   return {
     request,
-    asks,
+    queries: asks,
     matchedBytes: memory.matchedBytes,
     matchedEverywhere: memory.matchedEverywhere,
     tokensPerByte: promptTokens / Math.max(1, promptBytes, prompt?.bytes ?? 0),
-    sessionSlot: memory.sessionSlot,
+    sessionCandidate: memory.sessionSlot,
     prefillScale: prefillScaleOf(promptTokens),
     isolate: isolate && hasOwnSide(candidates, request.slow),
   };
@@ -137,7 +137,7 @@ function makeRoom(scratch: Scratch, count: number): void {
  */
 function scoreState(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
@@ -158,7 +158,7 @@ function scoreState(
     if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, asked)) continue;
     if (!isAnybodys && !(isInSubset(candidate, asked) && takesAdapter(candidate, asked))) continue;
     places[passed] = at;
-    slots[passed] = candidate.slot;
+    slots[passed] = candidate.candidateIndex;
     sums[passed] =
       forLoad * scoreLoad(candidate) +
       forQueue * scoreQueue(candidate, asked) +
@@ -175,7 +175,7 @@ function scoreState(
 /** What it remembers. */
 function scoreMemory(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   weights: Weights,
   passed: number,
   { places, slots, sums, attractionLimit }: Scratch,
@@ -184,7 +184,7 @@ function scoreMemory(
   const hasSession = session.applies(asked);
   const hasAdapter = adapterScorer.applies(asked);
   if (!hasPrefix && !hasSession && !hasAdapter) return;
-  const { matchedBytes, sessionSlot } = asked;
+  const { matchedBytes, sessionCandidate: sessionSlot } = asked;
   for (let n = 0; n < passed; n += 1) {
     const slot = slots[n] as number;
     // Most endpoints remember nothing of it.
@@ -201,7 +201,7 @@ function scoreMemory(
 
 function scorePlace(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   weights: Weights,
   passed: number,
   { places, sums }: Scratch,
@@ -215,10 +215,10 @@ function scorePlace(
 /** The best with room, and the best whatever their room. */
 function select(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   passed: number,
   { places, sums }: Scratch,
-): Choice | undefined {
+): RoutingDecision | undefined {
   const top: Candidate[] = [];
   const topSums: number[] = [];
   let best: Candidate | undefined;
@@ -253,11 +253,11 @@ function select(
  */
 export function choose(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
-): Choice | undefined {
+): RoutingDecision | undefined {
   makeRoom(scratch, candidates.length);
   const passed = scoreState(candidates, asked, weights, turn, scratch);
   scoreMemory(candidates, asked, weights, passed, scratch);

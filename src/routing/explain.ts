@@ -2,7 +2,7 @@
 
 import type { ScorerName, Weights } from '../domain/routing-profiles.ts';
 import { attracts } from './attraction.ts';
-import type { Asked, Candidate } from './candidate.ts';
+import type { Candidate, ScoringContext } from './candidate.ts';
 import { ALL_FILTERS, ALL_SCORERS, ATTRACTIONS, choose, newScratch } from './choose.ts';
 import { matchedTokens } from './scorers/prefix.ts';
 
@@ -39,7 +39,7 @@ export interface ChoiceReport {
 /** @param asked its `room` is asked of every endpoint: it must change nothing. */
 export function explain(
   candidates: readonly Candidate[],
-  asked: Asked,
+  asked: ScoringContext,
   weights: Weights,
   turn: number,
 ): ChoiceReport {

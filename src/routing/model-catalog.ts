@@ -1,7 +1,7 @@
 /** Which model a name means, who may use it, and which pool serves it: configured, or discovered from a pool's endpoints. */
 
-import { type Aliases, type Choice, type Hindrance, loadAliases } from '../config/aliases.ts';
-import type { AdapterConfig, Config, TenantConfig } from '../config/config.ts';
+import { type Aliases, loadAliases, type ModelChoice, type UnavailableReason } from '../config/aliases.ts';
+import type { Config, LoraAdapterConfig, TenantConfig } from '../config/config.ts';
 import type { CostWeights } from '../domain/cost.ts';
 
 /** Most models that one pool's endpoints may announce: they become metric labels. */
@@ -11,7 +11,7 @@ export interface Catalog {
   /** The pool that serves the model, or undefined. */
   poolOf(model: string): string | undefined;
   /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
-  adapterOf(model: string): AdapterConfig | undefined;
+  adapterOf(model: string): LoraAdapterConfig | undefined;
   /** A model that the pool serves, or undefined; an adapter only where it has nothing else. */
   modelOfPool(pool: string): string | undefined;
   /** How its tokens weigh. */
@@ -24,8 +24,8 @@ export interface Catalog {
   choose(
     tenant: TenantConfig,
     asked: string,
-    hindranceOf: (model: string, pool: string) => Hindrance | undefined,
-  ): Choice;
+    hindranceOf: (model: string, pool: string) => UnavailableReason | undefined,
+  ): ModelChoice;
   /** What an endpoint of a discovering pool announced. True if anything changed. */
   discovered(pool: string, models: readonly string[]): boolean;
   /** True while a pool's models have been asked for and no endpoint has answered yet. */
@@ -46,7 +46,7 @@ const mayUseModel = (tenant: TenantConfig, model: string, name: string): boolean
  */
 export function mayUseAdapter(
   { name, models }: TenantConfig,
-  adapter: AdapterConfig,
+  adapter: LoraAdapterConfig,
   asked = adapter.name,
 ): boolean {
   if (adapter.tenants !== undefined) return adapter.tenants.has(name);

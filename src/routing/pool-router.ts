@@ -2,9 +2,9 @@
  * Endpoint choice for one pool: its endpoints, what their caches are thought to hold, where sessions were served, and the
  * profile. Whoever owns the endpoints writes the candidates that join() gives, and tells what was released where.
  */
-import type { Asks, Candidate, CandidateState, ChoiceRequest } from './candidate.ts';
+import type { Candidate, CandidateState, ChoiceRequest, EndpointQueries } from './candidate.ts';
 import { newCandidate } from './candidate.ts';
-import { askedOf, type Choice, choose, newScratch } from './choose.ts';
+import { askedOf, choose, newScratch, type RoutingDecision } from './choose.ts';
 import { type ChoiceReport, explain } from './explain.ts';
 import { createPrefixIndex, DEFAULT_PREFIX_INDEX, type PrefixIndexConfig } from './prefix-index.ts';
 import { type Profile, weightsFor } from './profiles.ts';
@@ -20,13 +20,13 @@ export interface PoolRouter {
   /** Bytes of prompt that its KV cache holds: tokens × bytes per token. */
   setCacheBytes(candidate: Candidate, bytes: number): void;
   /** The best endpoint that passes all filters, and fallbacks. Remembers nothing but whose turn is next. */
-  choose(request: ChoiceRequest, asks: Asks, nowMs: number): Choice | undefined;
+  choose(request: ChoiceRequest, asks: EndpointQueries, nowMs: number): RoutingDecision | undefined;
   /** The request was sent there: what follows with the same beginning will find it there. */
   released(request: ChoiceRequest, candidate: Candidate, nowMs: number): void;
   /** Its prompt was computed there, and it is over: from now on its blocks may be evicted. */
   ended(request: ChoiceRequest, candidate: Candidate): void;
   /** @param asks `room` must change nothing: it is asked of every endpoint. */
-  explain(request: ChoiceRequest, asks: Asks, nowMs: number): ChoiceReport;
+  explain(request: ChoiceRequest, asks: EndpointQueries, nowMs: number): ChoiceReport;
   setProfile(profile: Profile): void;
   /** For metrics. */
   sizes(): { readonly entries: number; readonly memoryBytes: number; readonly sessions: number };
@@ -47,7 +47,7 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
   let turn = 0;
   const nothing = new Uint32Array(0);
 
-  const ask = (request: ChoiceRequest, asks: Asks, nowMs: number) => {
+  const ask = (request: ChoiceRequest, asks: EndpointQueries, nowMs: number) => {
     const { prompt } = request;
     const match = index.lookup(prompt?.blocks ?? nothing);
     const sessionSlot =
@@ -56,18 +56,18 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
   };
 
   /** An endpoint that left may still end its requests, when its slot is another's. */
-  const isHere = (candidate: Candidate): boolean => bySlot[candidate.slot] === candidate;
+  const isHere = (candidate: Candidate): boolean => bySlot[candidate.candidateIndex] === candidate;
 
   return {
     join(address) {
       const candidate = newCandidate(index.attach(), address);
       candidates.push(candidate);
-      bySlot[candidate.slot] = candidate;
+      bySlot[candidate.candidateIndex] = candidate;
       return candidate;
     },
     leave(candidate) {
       if (!isHere(candidate)) return;
-      const { slot } = candidate;
+      const { candidateIndex: slot } = candidate;
       candidates.splice(candidates.indexOf(candidate), 1);
       bySlot[slot] = undefined;
       sessions.end(slot);
@@ -75,11 +75,11 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
     },
     restarted(candidate) {
       if (!isHere(candidate)) return;
-      index.forget(candidate.slot);
-      sessions.end(candidate.slot);
+      index.forget(candidate.candidateIndex);
+      sessions.end(candidate.candidateIndex);
     },
     setCacheBytes(candidate, bytes) {
-      if (isHere(candidate)) index.setCapacity(candidate.slot, bytes);
+      if (isHere(candidate)) index.setCapacity(candidate.candidateIndex, bytes);
     },
     choose(request, asks, nowMs) {
       const asked = ask(request, asks, nowMs);
@@ -94,11 +94,11 @@ export function createPoolRouter(initial: Profile, config: PoolRouterConfig = {}
     },
     released({ prompt }, candidate, nowMs) {
       if (prompt === undefined || !isHere(candidate)) return;
-      index.touch(candidate.slot, prompt.blocks);
-      if (prompt.session !== undefined) sessions.served(prompt.session, candidate.slot, nowMs);
+      index.touch(candidate.candidateIndex, prompt.blocks);
+      if (prompt.session !== undefined) sessions.served(prompt.session, candidate.candidateIndex, nowMs);
     },
     ended({ prompt }, candidate) {
-      if (prompt !== undefined && isHere(candidate)) index.touch(candidate.slot, prompt.blocks);
+      if (prompt !== undefined && isHere(candidate)) index.touch(candidate.candidateIndex, prompt.blocks);
     },
     explain(request, asks, nowMs) {
       const asked = ask(request, asks, nowMs);

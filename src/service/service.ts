@@ -16,24 +16,24 @@ import { explainRequest, questionOf } from '../admission/explain.ts';
 import { Holdings } from '../admission/holdings.ts';
 import { Quarantine } from '../admission/quarantine.ts';
 import { noEndpointReady } from '../admission/refusals.ts';
-import { type Choosing, createRequestLife } from '../admission/request-lifecycle.ts';
+import { createRequestLifecycle, type RoutingInputs } from '../admission/request-lifecycle.ts';
 import { createSlowReaders, type SlowReaders } from '../admission/slow-readers.ts';
 import { restartNeeded } from '../config/changes.ts';
 import type {
-  AdapterConfig,
   Config,
   EndpointConfig,
+  LoraAdapterConfig,
   PoolConfig,
   RedisConfig,
   ServiceAddress,
 } from '../config/config.ts';
 import { kvTokensIn } from '../domain/kv-size.ts';
 import { isolatesSlowClients } from '../domain/routing-profiles.ts';
-import { commonHelp, type EngineHelp, NO_HELP } from '../engine/capabilities.ts';
+import { commonCapabilities, type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { type Capacities, createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
 import type { EngineKind } from '../engine/driver.ts';
-import { ADAPTERS } from '../engine/drivers.ts';
-import { probeHelp } from '../engine/http-capabilities.ts';
+import { DRIVERS } from '../engine/drivers.ts';
+import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { type GaugeMonitor, startGaugeMonitor } from '../engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from '../engine/http-health-monitor.ts';
 import { askServerInfo } from '../engine/http-identify.ts';
@@ -44,7 +44,7 @@ import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts
 import { createExtProcService, textOf } from '../ext-proc/grpc-ext-proc.ts';
 import { restoreSnapshot, saveSnapshot } from '../limit/fs-snapshot.ts';
 import { createMemoryStore } from '../limit/memory-store.ts';
-import { createRedisShares } from '../limit/redis-allotments.ts';
+import { createRedisAllotments } from '../limit/redis-allotments.ts';
 import { startRedisLearned } from '../limit/redis-learned.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../limit/redis-lease-store.ts';
 import type { RedisTarget } from '../limit/redis-servers.ts';
@@ -52,9 +52,9 @@ import type { LimitStore } from '../limit/store.ts';
 import { type AdapterMonitor, startAdapterMonitor } from '../lora/http-loader.ts';
 import { createPoolAdapters, type PoolAdapters } from '../lora/pool-adapters.ts';
 import { bodyTooLarge, draining as drainingError } from '../openai/error-body.ts';
-import { adaptiveWindow, type Gauges } from '../pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit, type Gauges } from '../pool/concurrency-limit/gauges.ts';
 import type { RotationChange } from '../pool/health/rotation.ts';
-import { createPoolEndpoints, type PoolEndpoints, type SharedWindows } from '../pool/pool-endpoints.ts';
+import { createPoolEndpoints, type PoolEndpoints, type SharedLimits } from '../pool/pool-endpoints.ts';
 import { createDispatcher } from '../queue/dispatcher.ts';
 import { createTenantCaps } from '../queue/tenant-caps.ts';
 import { decide } from '../rate-limit-service/decide.ts';
@@ -62,7 +62,7 @@ import { type LimitsWatcher, readLimits, watchLimits } from '../rate-limit-servi
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
 import type { Domains } from '../rate-limit-service/limits-config.ts';
 import { createDrains, type Drains } from '../rollout/drain.ts';
-import { createShadows, type ShadowPoolView, type Shadows } from '../rollout/mirrors.ts';
+import { createMirrors, type MirrorPoolView, type Mirrors } from '../rollout/mirrors.ts';
 import { createRollouts, type Rollouts } from '../rollout/rollouts.ts';
 import { createCatalog } from '../routing/model-catalog.ts';
 import { createPromptHasher, type PromptSource } from '../routing/prompt-hash.ts';
@@ -128,11 +128,11 @@ interface RunningPool {
   /** By endpoint, while it is healthy and known. */
   readonly engines: Map<string, EngineKind>;
   /** By endpoint, once asked. */
-  readonly helps: Map<string, EngineHelp>;
-  help: EngineHelp;
+  readonly helps: Map<string, EngineCapabilities>;
+  help: EngineCapabilities;
   readonly capacities: Capacities;
   /** Where endpoints are chosen by more than load. */
-  choosing: Choosing | undefined;
+  choosing: RoutingInputs | undefined;
   readonly adapters: PoolAdapters;
   /** Only where the pool has adapters. */
   adapterMonitor: AdapterMonitor | undefined;
@@ -192,7 +192,7 @@ function canaryHealth(rollouts: Rollouts): Pick<HealthReport, 'canaries'> {
 }
 
 /** Nothing where no model has a shadow. */
-function shadowHealth(shadows: Shadows, nowMs: number): Pick<HealthReport, 'shadows'> {
+function shadowHealth(shadows: Mirrors, nowMs: number): Pick<HealthReport, 'shadows'> {
   const entries = shadows
     .list(nowMs)
     .map(({ model, pool, fraction, running }) => [model, { pool, fraction, running }] as const);
@@ -214,7 +214,7 @@ function choosingOf(
   { routing, endpoints, choice }: PoolConfig,
   zone: string | undefined,
   readers: SlowReaders,
-): Choosing | undefined {
+): RoutingInputs | undefined {
   if (routing === 'least-loaded' || endpoints.length < 2) return undefined;
   const isolates = isolatesSlowClients(routing) || (choice.weights.slowClients ?? 0) > 0;
   return {
@@ -256,7 +256,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const shares =
     redisStore === undefined || initial.redis === undefined
       ? undefined
-      : createRedisShares({
+      : createRedisAllotments({
           scripts: redisStore.scripts,
           isUp: (redisKey) => redisStore.isUp(redisKey),
           keyPrefix: initial.redis.keyPrefix,
@@ -288,7 +288,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     (name) => quarantine.mostInFlight(name),
   );
   /** How replicas share the windows of a pool. */
-  const sharedWindows = (pool: string): SharedWindows | undefined =>
+  const sharedWindows = (pool: string): SharedLimits | undefined =>
     shares && {
       hold: (url, owner) =>
         shares.hold(shares.keyOfEndpoint(pool, url), 'window', {
@@ -328,7 +328,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           pool,
           queued: dispatcher.queuedOf(pool),
           inFlight: endpoints.inFlight(),
-          window: endpoints.window(now()),
+          window: endpoints.concurrencyLimit(now()),
           reserve: dispatcher.reserveOf(pool, now()),
           lanes: dispatcher.lanesOf(pool),
           endpoints: endpoints.list(now()),
@@ -355,7 +355,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   const rollouts = createRollouts(config.models.values(), (rollout, { gate, detail }) =>
     tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
   );
-  const shadowPool = (name: string): ShadowPoolView | undefined => {
+  const shadowPool = (name: string): MirrorPoolView | undefined => {
     const pool = pools.get(name);
     if (pool === undefined) return undefined;
     const { endpoints, gaugesNow, drained, config: own } = pool;
@@ -364,10 +364,10 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         open: healthy && !ejected && !drained.has(url),
         gauges: gaugesNow.get(url),
       })),
-      windowPerEndpoint: own.windowPerEndpoint,
+      windowPerEndpoint: own.concurrencyLimit,
     };
   };
-  const shadows = createShadows(config.models.values(), {
+  const shadows = createMirrors(config.models.values(), {
     poolOf: shadowPool,
     onDrawn: metrics.shadowDrawn,
   });
@@ -395,14 +395,14 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     holdings: new Holdings((error) => tell({ kind: 'stream-failed', detail: textOf(error) })),
     paces,
     quarantine,
-    helpOf: (pool: string) => pools.get(pool)?.help ?? NO_HELP,
-    choosingOf: (pool: string) => pools.get(pool)?.choosing,
+    capabilitiesOf: (pool: string) => pools.get(pool)?.help ?? NO_CAPABILITIES,
+    routingInputsOf: (pool: string) => pools.get(pool)?.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
-    copyTo: (model: string, outputTokens: number, nowMs: number) =>
+    mirrorTo: (model: string, outputTokens: number, nowMs: number) =>
       shadows.poolFor(model, Math.random, outputTokens, nowMs),
-    adapterName(pool: string, { base, name }: AdapterConfig) {
+    adapterName(pool: string, { base, name }: LoraAdapterConfig) {
       const kind = pools.get(pool)?.lastEngine;
-      return kind === undefined ? undefined : ADAPTERS[kind].lora.modelOf?.(base, name);
+      return kind === undefined ? undefined : DRIVERS[kind].lora.modelOf?.(base, name);
     },
     startedS: Math.floor(Date.now() / 1_000),
     record,
@@ -410,7 +410,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     onBug: (detail: string) => tell({ kind: 'stream-failed', detail }),
   };
   const edgeOptions = {
-    createLife: (edge: Edge) => createRequestLife(context, edge),
+    createLife: (edge: Edge) => createRequestLifecycle(context, edge),
     now,
     draining: () => draining,
     onMisconfigured: (detail: string) => tell({ kind: 'filter-misconfigured', detail }),
@@ -491,7 +491,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool.gaugesNow.set(endpoint.url, gauges);
         dispatcher.dispatch(now());
         const distrusted =
-          pool.config.windowPerEndpoint === 'auto' &&
+          pool.config.concurrencyLimit === 'auto' &&
           endpoints
             .list(now())
             .some(({ url, windowSource }) => url === endpoint.url && windowSource === 'ttft');
@@ -509,14 +509,17 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   };
 
   const askHelp = async (pool: RunningPool, endpoint: EndpointConfig, kind: EngineKind): Promise<void> => {
-    const { priority, cacheSalt } = pool.config.engineHelp;
+    const { priority, cacheSalt } = pool.config.engineCapabilities;
     if (priority === 'off' && cacheSalt === 'off') return;
     const model = catalog.modelOfPool(pool.config.name);
     if (model === undefined) return;
-    pool.helps.set(endpoint.url, NO_HELP);
-    pool.helps.set(endpoint.url, await probeHelp(endpoint, kind, model, pool.config.engineHelp));
-    const helps = pool.config.endpoints.map(({ url }) => pool.helps.get(url) ?? NO_HELP);
-    pool.help = commonHelp(helps);
+    pool.helps.set(endpoint.url, NO_CAPABILITIES);
+    pool.helps.set(
+      endpoint.url,
+      await probeCapabilities(endpoint, kind, model, pool.config.engineCapabilities),
+    );
+    const helps = pool.config.endpoints.map(({ url }) => pool.helps.get(url) ?? NO_CAPABILITIES);
+    pool.help = commonCapabilities(helps);
     tell({
       kind: 'engine-help',
       pool: pool.config.name,
@@ -537,7 +540,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
       capacities,
       engines,
     } = running;
-    const adapter = kind && ADAPTERS[kind];
+    const adapter = kind && DRIVERS[kind];
     const facts =
       adapter === undefined
         ? NO_FACTS
@@ -749,7 +752,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
         pool = {
           config: next,
           endpoints: createPoolEndpoints(
-            (size) => adaptiveWindow({ initial: size, most: MAX_WINDOW }),
+            (size) => adaptiveLimit({ initial: size, most: MAX_WINDOW }),
             sharedWindows(name),
             {
               changed: (change) => noteRotation(name, change),
@@ -765,7 +768,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           gaugesNow: new Map(),
           engines: new Map(),
           helps: new Map(),
-          help: NO_HELP,
+          help: NO_CAPABILITIES,
           capacities: createCapacities(),
           choosing: undefined,
           adapters,
@@ -784,9 +787,9 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           ...placeOf(next, endpoint.url),
         })),
         {
-          window: next.windowPerEndpoint,
+          concurrencyLimit: next.concurrencyLimit,
           prefillTokens: next.prefillTokens,
-          reserve: next.reserve,
+          headroom: next.headroom,
           slowStartMs: next.health.slowStartMs,
           ...(next.routing !== 'least-loaded' && { routing: { ...next.choice, profile: next.routing } }),
         },
@@ -813,7 +816,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
           if (!isSameEngine || next.endpoints.every((one) => one.url !== url)) pool.engines.delete(url);
         }
         pool.helps.clear();
-        pool.help = NO_HELP;
+        pool.help = NO_CAPABILITIES;
         pool.monitor = watchHealth(pool);
         pool.gauges = watchGauges(pool);
       }

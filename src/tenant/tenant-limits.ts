@@ -22,7 +22,7 @@ type TakeRequest =
   | { readonly kind: 'taken' }
   | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number };
 
-export type Reserve =
+export type ReservationResult =
   | { readonly kind: 'reserved'; readonly reservation: Reservation }
   | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number }
   /** More than the bucket ever holds: waiting does not help. */
@@ -40,7 +40,7 @@ export interface BucketView {
 export interface TenantLimits {
   /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest>;
-  reserveTokens(tokens: number, nowMs: number): Reserve | Promise<Reserve>;
+  reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult>;
   /** Tokens reserved and not settled. */
   outstanding(): number;
   /** As this replica last saw it, refilled since; undefined where nothing is configured. */
@@ -194,7 +194,7 @@ export function createTenantLimits({ tenant, limits, store, unixMs }: TenantLimi
     taken: readonly Taken[],
     tokens: number,
     nowMs: number,
-  ): Reserve => {
+  ): ReservationResult => {
     const refusing = buckets.findIndex((_, i) => taken[i]?.granted !== true);
     const bucket = buckets[refusing];
     if (bucket === undefined) return { kind: 'reserved', reservation: reservationOf(buckets, tokens) };

@@ -10,13 +10,13 @@ export interface OccupancyRow {
 }
 
 /** Where one request is. The first `leave` counts, and nothing after it. */
-export interface Place {
+export interface OccupancyEntry {
   enter(phase: 'queued' | 'inFlight'): void;
   leave(): void;
 }
 
 export interface Occupancy {
-  place(tenant: string, model: string): Place;
+  place(tenant: string, model: string): OccupancyEntry;
   rows(): Iterable<OccupancyRow>;
 }
 

@@ -1,10 +1,10 @@
 /** Capacities that replicas divide among them in a real Redis: alone, together, dying, and while Redis fails. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { HeldShare, ShareKind } from '../../src/limit/allotments.ts';
-import { callShares, createRedisShares, type RedisShares } from '../../src/limit/redis-allotments.ts';
+import type { Allotment, AllotmentKind } from '../../src/limit/allotments.ts';
+import { callShares, createRedisAllotments, type RedisAllotments } from '../../src/limit/redis-allotments.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
-import { createVirtualShares } from '../../src/loadtest/virtual-allotments.ts';
+import { createVirtualAllotments } from '../../src/loadtest/virtual-allotments.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 
@@ -16,8 +16,8 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 interface Replica {
   readonly store: RedisLeaseStore;
-  readonly shares: RedisShares;
-  readonly share: HeldShare;
+  readonly shares: RedisAllotments;
+  readonly share: Allotment;
   inUse: number;
   /** Requests that always want to go. */
   backlog: number;
@@ -44,14 +44,14 @@ afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
 });
 
-async function startReplica(kind: ShareKind, tenant = 'tenant'): Promise<Replica> {
+async function startReplica(kind: AllotmentKind, tenant = 'tenant'): Promise<Replica> {
   const one = startWithout(kind, tenant);
   await eventually(() => one.store.status().connected, Boolean);
   return one;
 }
 
 /** Whether or not there is a Redis. */
-function startWithout(kind: ShareKind = 'window', tenant = 'tenant'): Replica {
+function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replica {
   const store = createRedisLeaseStore({
     redis: redis.url,
     keyPrefix: prefix,
@@ -59,7 +59,7 @@ function startWithout(kind: ShareKind = 'window', tenant = 'tenant'): Replica {
     failureShare: FAILURE_SHARE,
   });
   let isDead = false;
-  const shares = createRedisShares({
+  const shares = createRedisAllotments({
     scripts: {
       run: (script, redisKey, args) =>
         isDead ? new Promise(() => undefined) : store.scripts.run(script, redisKey, args),
@@ -110,7 +110,7 @@ function startWithout(kind: ShareKind = 'window', tenant = 'tenant'): Replica {
   return one;
 }
 
-const threeReplicas = async (kind: ShareKind): Promise<readonly [Replica, Replica, Replica]> => [
+const threeReplicas = async (kind: AllotmentKind): Promise<readonly [Replica, Replica, Replica]> => [
   await startReplica(kind),
   await startReplica(kind),
   await startReplica(kind),
@@ -146,7 +146,7 @@ describe('the script', () => {
   it.each(['window', 'concurrency'] as const)('answers as the virtual account does (%s)', async (kind) => {
     const store = createRedisLeaseStore({ redis: redis.url, keyPrefix: prefix });
     await eventually(() => store.status().connected, Boolean);
-    const model = createVirtualShares();
+    const model = createVirtualAllotments();
     const held = new Map<string, number>();
     const startMs = Date.now();
     // A linear congruential generator: the same calls every time.

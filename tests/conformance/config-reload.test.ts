@@ -43,7 +43,7 @@ function start(version?: string): void {
   });
 }
 
-const windows = () => changes.map((config) => config.pools.get('main')?.windowPerEndpoint);
+const windows = () => changes.map((config) => config.pools.get('main')?.concurrencyLimit);
 const keys = () => changes.map((config) => config.tenants.get('alice')?.keys[0]);
 const eventually = (claim: () => void) => vi.waitFor(claim, { timeout: 5_000, interval: 20 });
 

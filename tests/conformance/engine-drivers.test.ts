@@ -7,8 +7,8 @@ import { describe, expect, it } from 'vitest';
 import { cacheSaltOf } from '../../src/admission/cache-salt.ts';
 import type { TenantConfig } from '../../src/config/config.ts';
 import { ROUTES } from '../../src/domain/routes.ts';
-import type { EngineAdapter, EngineKind, ErrorMeaning, LoraLoad } from '../../src/engine/driver.ts';
-import { ADAPTERS, ALL_ADAPTERS } from '../../src/engine/drivers.ts';
+import type { EngineDriver, EngineKind, ErrorMeaning, LoraLoad } from '../../src/engine/driver.ts';
+import { ALL_DRIVERS, DRIVERS } from '../../src/engine/drivers.ts';
 import { readEngineError } from '../../src/engine/errors.ts';
 import { type EngineReport, readGauges } from '../../src/engine/gauges.ts';
 import { MODELS_PATH, recognise } from '../../src/engine/identify.ts';
@@ -146,7 +146,7 @@ const ANSWERED = [
   'without-cap',
 ] as const;
 
-function holdsTo(adapter: EngineAdapter, read: () => Answers): void {
+function holdsTo(adapter: EngineDriver, read: () => Answers): void {
   const expected = EXPECTED[adapter.kind];
   const answer = (name: string): EngineAnswer => {
     const found = read().get(name);
@@ -158,7 +158,7 @@ function holdsTo(adapter: EngineAdapter, read: () => Answers): void {
 
   it('is recognised by its metrics, its models or its own page, and taken for no other', () => {
     expect(report(answer('metrics')).kind).toBe(adapter.kind);
-    const usable = ALL_ADAPTERS.filter(
+    const usable = ALL_DRIVERS.filter(
       ({ kind }) => readGauges(answer('metrics').body, kind).kind === 'report',
     );
     expect(usable).toEqual([adapter]);
@@ -284,7 +284,7 @@ function holdsTo(adapter: EngineAdapter, read: () => Answers): void {
 
 describe.each(fixtureFolders())('recorded answers of %s', (folder) => {
   const fixture = readFixture(folder);
-  holdsTo(ADAPTERS[folder as EngineKind], () => fixture.answers);
+  holdsTo(DRIVERS[folder as EngineKind], () => fixture.answers);
 
   it('say where they are from', () => {
     const { engine, version, recorded, command, sources } = fixture.about;
@@ -296,7 +296,7 @@ describe.each(fixtureFolders())('recorded answers of %s', (folder) => {
 
 describe('errors that no fixture has', () => {
   const meaning = (kind: EngineKind, status: number, body: object | string) =>
-    readEngineError(ADAPTERS[kind], status, typeof body === 'string' ? body : JSON.stringify(body));
+    readEngineError(DRIVERS[kind], status, typeof body === 'string' ? body : JSON.stringify(body));
 
   it('are read inside a stream, where the status is 200', () => {
     for (const kind of ['sglang', 'tgi'] as const) {
@@ -310,7 +310,7 @@ describe('errors that no fixture has', () => {
   });
 
   it('mean what their status means when the body says nothing', () => {
-    for (const { kind } of ALL_ADAPTERS) {
+    for (const { kind } of ALL_DRIVERS) {
       for (const body of ['', '<html>busy</html>', '[]', 'null', '{"error":[]}']) {
         expect(meaning(kind, 503, body)).toMatchObject({ meaning: 'overloaded', message: '' });
         expect(meaning(kind, 500, body)?.meaning).toBe('internal');
@@ -328,7 +328,7 @@ describe('errors that no fixture has', () => {
   });
 });
 
-describe.each(ALL_ADAPTERS.map((adapter) => [adapter.title, adapter] as const))(
+describe.each(ALL_DRIVERS.map((adapter) => [adapter.title, adapter] as const))(
   'what a tenant sends to %s',
   (_, adapter) => {
     it('has none of the fields and headers by which it could give orders', () => {
@@ -382,12 +382,12 @@ describe.skipIf(server === undefined)(
   'a real llama.cpp (skipped: none is here; set FAIRLANE_TEST_LLAMACPP)',
   async () => {
     const { answers } = server === undefined ? { answers: new Map() } : await askLlamaCpp(server);
-    holdsTo(ADAPTERS.llamacpp, () => answers);
+    holdsTo(DRIVERS.llamacpp, () => answers);
   },
 );
 
 const withVllm = process.env['FAIRLANE_TEST_VLLM'] === '1';
 describe.skipIf(!withVllm)('a real vLLM (skipped unless FAIRLANE_TEST_VLLM=1)', async () => {
   const { answers } = withVllm ? await askVllm(() => {}) : { answers: new Map() };
-  holdsTo(ADAPTERS.vllm, () => answers);
+  holdsTo(DRIVERS.vllm, () => answers);
 });

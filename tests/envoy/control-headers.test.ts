@@ -1,6 +1,6 @@
 /** What a client's headers cannot do: choose a pool, an engine or a tenant, or give an engine orders; whatever the service does. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { ALL_ADAPTERS } from '../../src/engine/drivers.ts';
+import { ALL_DRIVERS } from '../../src/engine/drivers.ts';
 import { chatBody, send } from '../support/client.ts';
 import {
   type EdgeWorld,
@@ -141,7 +141,7 @@ describe.each(MODES)('failing %s', (mode) => {
 
     it('engines get what is on the list, and nothing else', async () => {
       const orders = [
-        ...ALL_ADAPTERS.flatMap(({ refused }) => refused.headers),
+        ...ALL_DRIVERS.flatMap(({ refused }) => refused.headers),
         'x-prefiller-host-port',
         'x-vllm-anything',
         'x-sglang-anything',

@@ -35,7 +35,7 @@ async function reload(change: (config: Draft) => void): Promise<void> {
   const loaded = loadConfig(stack.configPath, process.env);
   if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
   await stack.service().reload(loaded.config, []);
-  const shadow = loaded.config.models.get('demo')?.shadow;
+  const shadow = loaded.config.models.get('demo')?.mirror;
   await eventually(
     () => clusters(),
     (text) =>

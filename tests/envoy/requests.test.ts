@@ -1,12 +1,12 @@
 /** One request at a time through the whole: what passes, what is refused and how, and what is written down. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { ALL_ADAPTERS } from '../../src/engine/drivers.ts';
+import { ALL_DRIVERS } from '../../src/engine/drivers.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, send } from '../support/client.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
-const FORBIDDEN_HEADERS = ALL_ADAPTERS.flatMap(({ refused }) => refused.headers);
+const FORBIDDEN_HEADERS = ALL_DRIVERS.flatMap(({ refused }) => refused.headers);
 
 let engine: Simulator;
 let stack: Stack;

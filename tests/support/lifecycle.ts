@@ -11,10 +11,10 @@ import type {
 import { Holdings } from '../../src/admission/holdings.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import {
-  type Choosing,
-  createRequestLife,
-  type LifeContext,
-  type RequestLife,
+  createRequestLifecycle,
+  type LifecycleContext,
+  type RequestLifecycle,
+  type RoutingInputs,
 } from '../../src/admission/request-lifecycle.ts';
 import {
   type Config,
@@ -24,11 +24,11 @@ import {
   type TenantConfig,
 } from '../../src/config/config.ts';
 import { DEFAULT_COST } from '../../src/domain/cost.ts';
-import { type EngineHelp, NO_HELP } from '../../src/engine/capabilities.ts';
+import { type EngineCapabilities, NO_CAPABILITIES } from '../../src/engine/capabilities.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
 import type { PoolAdapters } from '../../src/lora/pool-adapters.ts';
-import { fixedWindow } from '../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import { createRollouts } from '../../src/rollout/rollouts.ts';
@@ -64,12 +64,12 @@ export const chatHead = (fields: Partial<RequestHead> = {}): RequestHead => ({
 });
 
 export interface World {
-  readonly context: Writable<LifeContext>;
+  readonly context: Writable<LifecycleContext>;
   readonly records: UsageRecord[];
   readonly config: Config;
   /** @param keepsBody whether the edge is one that has the body. */
-  open(keepsBody?: boolean): { readonly life: RequestLife; readonly said: Said[] };
-  life(edge: Edge): RequestLife;
+  open(keepsBody?: boolean): { readonly life: RequestLifecycle; readonly said: Said[] };
+  life(edge: Edge): RequestLifecycle;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
   endpointsOf(pool: string): ReturnType<typeof createPoolEndpoints>;
@@ -88,15 +88,15 @@ export interface WorldOptions {
   /** The configuration, before anything is made of it. */
   readonly change?: (config: Config) => Config;
   readonly lanes?: ReadonlyMap<string, LaneConfig>;
-  readonly help?: EngineHelp;
+  readonly help?: EngineCapabilities;
   /** Of pool main. */
   readonly adapters?: PoolAdapters;
-  readonly adapterName?: LifeContext['adapterName'];
+  readonly adapterName?: LifecycleContext['adapterName'];
   readonly store?: LimitStore;
   readonly unixMs?: number;
-  readonly copyTo?: LifeContext['copyTo'];
+  readonly mirrorTo?: LifecycleContext['mirrorTo'];
   /** Endpoints are chosen by more than load. */
-  readonly choosing?: Choosing;
+  readonly choosing?: RoutingInputs;
 }
 
 const tenant = (name: string, options: WorldOptions): TenantConfig => ({
@@ -148,11 +148,11 @@ export function createWorld(options: WorldOptions = {}): World {
           routing: 'least-loaded',
           choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
           engine: 'auto',
-          windowPerEndpoint: options.window ?? 2,
+          concurrencyLimit: options.window ?? 2,
           prefillTokens: 2_048,
-          reserve: 'auto',
+          headroom: 'auto',
           gauges: { path: '/metrics', intervalMs: 1_000 },
-          engineHelp: { priority: 'off', cacheSalt: 'off' },
+          engineCapabilities: { priority: 'off', cacheSalt: 'off' },
           health: {
             path: '/health',
             intervalMs: 1_000,
@@ -185,7 +185,7 @@ export function createWorld(options: WorldOptions = {}): World {
   const endpointsOf = new Map(
     [...config.pools.values()].map((pool) => {
       const adapters = pool.name === 'main' ? options.adapters : undefined;
-      const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
+      const endpoints = createPoolEndpoints(fixedLimit, undefined, undefined, adapters);
       endpoints.reconfigure(
         pool.endpoints.map(({ url, host, port }) => ({
           url,
@@ -193,9 +193,9 @@ export function createWorld(options: WorldOptions = {}): World {
           isolated: pool.choice.slowClients.includes(url),
         })),
         {
-          window: pool.windowPerEndpoint,
+          concurrencyLimit: pool.concurrencyLimit,
           prefillTokens: pool.prefillTokens,
-          reserve: pool.reserve,
+          headroom: pool.headroom,
           ...(pool.routing !== 'least-loaded' && { routing: { ...pool.choice, profile: pool.routing } }),
         },
       );
@@ -211,7 +211,7 @@ export function createWorld(options: WorldOptions = {}): World {
   const occupancy = createOccupancy();
   const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
   const rollouts = createRollouts(config.models.values(), () => undefined);
-  const context: Writable<LifeContext> = {
+  const context: Writable<LifecycleContext> = {
     config: () => config,
     tenants,
     catalog,
@@ -224,9 +224,9 @@ export function createWorld(options: WorldOptions = {}): World {
     occupancy,
     paces: new Paces(),
     quarantine: new Quarantine(() => undefined),
-    helpOf: () => options.help ?? NO_HELP,
-    ...(options.copyTo !== undefined && { copyTo: options.copyTo }),
-    choosingOf: () => options.choosing,
+    capabilitiesOf: () => options.help ?? NO_CAPABILITIES,
+    ...(options.mirrorTo !== undefined && { mirrorTo: options.mirrorTo }),
+    routingInputsOf: () => options.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     ...(options.adapterName !== undefined && { adapterName: options.adapterName }),
     startedS: 1_700_000_000,
@@ -251,7 +251,7 @@ export function createWorld(options: WorldOptions = {}): World {
       if (found === undefined) throw new Error(`there is no pool ${pool}`);
       return found;
     },
-    life: (edge) => createRequestLife(context, edge),
+    life: (edge) => createRequestLifecycle(context, edge),
     open(keepsBody = false) {
       const said: Said[] = [];
       const edge: Edge = {
@@ -263,7 +263,7 @@ export function createWorld(options: WorldOptions = {}): World {
         passResponseHeaders: (mode, add) => said.push({ kind: 'response-headers', mode, add }),
         passChunk: (replacement) => said.push({ kind: 'chunk', replacement }),
       };
-      return { life: createRequestLife(context, edge), said };
+      return { life: createRequestLifecycle(context, edge), said };
     },
   };
 }

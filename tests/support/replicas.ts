@@ -1,9 +1,9 @@
 /** Replicas that share a capacity over the virtual account, on a virtual clock, with a network that a test can break. */
 
-import type { ShareAsk } from '../../src/limit/allotment.ts';
-import { createShares, type HeldShare, type ShareKind } from '../../src/limit/allotments.ts';
+import type { AllotmentRequest } from '../../src/limit/allotment.ts';
+import { type Allotment, type AllotmentKind, createAllotments } from '../../src/limit/allotments.ts';
 import { createEventQueue } from '../../src/loadtest/event-queue.ts';
-import { createVirtualShares } from '../../src/loadtest/virtual-allotments.ts';
+import { createVirtualAllotments } from '../../src/loadtest/virtual-allotments.ts';
 
 const HOP_MS = 1;
 const MAX_WAIT_MS = 10;
@@ -15,7 +15,7 @@ export type Fault = 'none' | 'call-lost' | 'answer-lost' | 'late' | 'stuck';
 const LATE_MS = 300;
 
 export interface TestReplica {
-  readonly share: HeldShare;
+  readonly share: Allotment;
   inUse: number;
   /** Requests that wait. */
   queued: number;
@@ -25,7 +25,7 @@ export interface TestReplica {
   fault: Fault;
   /** Whether it has ever gone without the account. */
   wasAway: boolean;
-  readonly asks: ShareAsk[];
+  readonly asks: AllotmentRequest[];
   /** One more in use, if that may be. */
   take(): boolean;
   /** One ends, and what waits goes if it may. */
@@ -52,11 +52,11 @@ export function createLab({
   capacity,
   failureShare,
 }: {
-  readonly kind: ShareKind;
+  readonly kind: AllotmentKind;
   readonly capacity: number;
   readonly failureShare: number;
 }): Lab {
-  const account = createVirtualShares();
+  const account = createVirtualAllotments();
   let nowMs = 0;
   let offsetMs = 1e9;
   const replicas: { tick(nowMs: number): void }[] = [];
@@ -100,8 +100,8 @@ export function createLab({
     flush: () => account.flush(),
     replica() {
       const name = `replica-${replicas.length}`;
-      const asks: ShareAsk[] = [];
-      const shares = createShares({
+      const asks: AllotmentRequest[] = [];
+      const shares = createAllotments({
         failureShare,
         maxWaitMs: MAX_WAIT_MS,
         isUp: () => one.isUp,

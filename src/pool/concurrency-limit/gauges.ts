@@ -48,20 +48,20 @@ export interface Gauges {
 }
 
 /** What the limit goes by. */
-export type WindowSource = 'fixed' | 'gauges' | 'ttft';
+export type LimitSource = 'fixed' | 'gauges' | 'ttft';
 
-export interface Window {
+export interface ConcurrencyLimit {
   /** Sequences that may be in flight. */
   limit(nowMs: number): number;
-  source(): WindowSource;
+  source(): LimitSource;
   /** A larger size is on trial: requests above their fair share may fill all of it. */
-  trying(): boolean;
+  isProbing(): boolean;
   /** Something is about to be known: a trial is on, or requests wait. The gauges are worth reading sooner. */
   isEager(): boolean;
   /** How much the engine can run is not known yet: the limit is a guess, and quiet requests may exceed it. */
-  isGuess(): boolean;
+  isUnconfirmed(): boolean;
   /** A request found no room: only then is there a reason to widen it. */
-  pressed(): void;
+  saturated(): void;
   /**
    * A scrape: what the engine said, or why it said nothing that can be used. `inFlight` is our own count; `certain` what of
    * it was there for sure, where replicas count together and hear of one another a moment later.
@@ -77,7 +77,7 @@ export interface Window {
   atMost(sequences: number | undefined): void;
 }
 
-export interface WindowOptions {
+export interface AdaptiveLimitOptions {
   /** The first guess. */
   readonly initial: number;
   /** Never more. */
@@ -129,13 +129,13 @@ const SLO_QUANTILE = 0.9;
 /** Without samples of a lane with limits for so long, they bind nobody. */
 const SLO_IDLE_MS = 10_000;
 
-export const fixedWindow = (size: number): Window => ({
+export const fixedLimit = (size: number): ConcurrencyLimit => ({
   limit: () => size,
   source: () => 'fixed',
-  trying: () => false,
+  isProbing: () => false,
   isEager: () => false,
-  isGuess: () => false,
-  pressed() {},
+  isUnconfirmed: () => false,
+  saturated() {},
   gauges() {},
   firstToken() {},
   interToken() {},
@@ -246,7 +246,7 @@ function createSloLimit() {
   };
 }
 
-export function adaptiveWindow({ initial, most }: WindowOptions): Window {
+export function adaptiveLimit({ initial, most }: AdaptiveLimitOptions): ConcurrencyLimit {
   const room = createRoom(initial, most);
   const slo = createSloLimit();
   let isPressed = false;
@@ -340,11 +340,11 @@ export function adaptiveWindow({ initial, most }: WindowOptions): Window {
   return {
     limit: (nowMs) => Math.max(1, Math.floor(Math.min(room.size(), slo.limit(nowMs)))),
     source: () => (useGauges ? 'gauges' : 'ttft'),
-    trying: room.trying,
+    isProbing: room.trying,
     isEager: () => waited > 0 || room.trying(),
-    isGuess: room.isGuess,
+    isUnconfirmed: room.isGuess,
     atMost: (sequences) => room.atMost(sequences),
-    pressed() {
+    saturated() {
       isPressed = true;
     },
     gauges(sample, ours, nowMs, certain = ours) {

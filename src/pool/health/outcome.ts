@@ -7,7 +7,7 @@
  */
 
 /** How the endpoint ended a request, as far as the service saw it. */
-export interface Ending {
+export interface AttemptResult {
   /** Status that the endpoint answered with; undefined: none came. */
   readonly status?: number;
   /** OpenAI's `error.code` or `error.type` of the answer, where it was read. */
@@ -45,11 +45,11 @@ export type ModelSign =
 const BLAMES_REQUEST =
   /bad_?request|invalid|validation|context_(length|size)|unprocessable|too_(long|large)/i;
 
-const saysNothing = ({ status, errorCode, broken }: Ending): boolean =>
+const saysNothing = ({ status, errorCode, broken }: AttemptResult): boolean =>
   broken === 'client' || status === 429 || (errorCode !== undefined && BLAMES_REQUEST.test(errorCode));
 
 /** For outlier.ts; undefined: it says nothing. */
-export function endpointSignOf(ending: Ending): EndpointSign | undefined {
+export function endpointSignOf(ending: AttemptResult): EndpointSign | undefined {
   if (saysNothing(ending)) return undefined;
   if (ending.broken === 'connect') return 'connect-failure';
   if (ending.broken === 'reset' || ending.passedOver === true) return 'reset';
@@ -61,7 +61,7 @@ export function endpointSignOf(ending: Ending): EndpointSign | undefined {
 }
 
 /** For breaker.ts; undefined: it says nothing. */
-export function modelSignOf(ending: Ending): ModelSign | undefined {
+export function modelSignOf(ending: AttemptResult): ModelSign | undefined {
   if (ending.status === 404 && /model/i.test(ending.errorCode ?? '')) return 'fault';
   if (saysNothing(ending) || ending.broken === 'connect') return undefined;
   if (ending.broken !== undefined || ending.passedOver === true) return 'doubtful';

@@ -6,12 +6,12 @@
  * Without a failure it answers from one flag of the endpoint's and one of the breaker's.
  */
 import { type BreakerConfig, createBreaker, DEFAULT_BREAKER } from './breaker.ts';
-import { type Ending, endpointSignOf, modelSignOf } from './outcome.ts';
+import { type AttemptResult, endpointSignOf, modelSignOf } from './outcome.ts';
 import { type Change, createOutliers, DEFAULT_OUTLIER } from './outlier.ts';
-import { DEFAULT_SLOW_START, rampedWindow, slowStartWeight } from './slow-start.ts';
+import { DEFAULT_SLOW_START, rampedLimit, slowStartWeight } from './slow-start.ts';
 
 /** An endpoint in the rotation. */
-export interface Seat {
+export interface EndpointStatus {
   readonly url: string;
   /** Healthy and not ejected, or the best there is. */
   readonly serves: boolean;
@@ -32,7 +32,7 @@ export interface RotationEvents {
 }
 
 /** Who goes, and for which model; without a model no breaker is asked. */
-export interface Rider {
+export interface RequestKey {
   readonly model: string | undefined;
   readonly tenant: string;
 }
@@ -40,27 +40,27 @@ export interface Rider {
 export interface Rotation {
   /** The seats of these endpoints; those that stay keep theirs. */
   reconfigure(urls: readonly string[], rampMs: number): void;
-  seatOf(url: string): Seat;
+  statusOf(url: string): EndpointStatus;
   setHealthy(url: string, healthy: boolean, nowMs: number): void;
   /** It has loaded: what it did before does not count. */
   loaded(url: string): void;
   /** A `trial` is one request at a time, which began() announces. For healthy endpoints. */
-  admits(seat: Seat, rider: Rider, nowMs: number): 'yes' | 'trial' | 'no';
+  admits(seat: EndpointStatus, rider: RequestKey, nowMs: number): 'yes' | 'trial' | 'no';
   /** Whether a request that others could go instead of may be the trial: a quiet one only when nobody else was. */
-  mayTry(seat: Seat, quiet: boolean, nowMs: number): boolean;
+  mayTry(seat: EndpointStatus, quiet: boolean, nowMs: number): boolean;
   /** Until a request that is not admitted may be; undefined: it is now. */
-  retryMs(seat: Seat, rider: Rider, nowMs: number): number | undefined;
-  began(seat: Seat, rider: Rider, nowMs: number): void;
-  ended(seat: Seat, rider: Rider, ending: Ending, nowMs: number): void;
+  retryMs(seat: EndpointStatus, rider: RequestKey, nowMs: number): number | undefined;
+  began(seat: EndpointStatus, rider: RequestKey, nowMs: number): void;
+  ended(seat: EndpointStatus, rider: RequestKey, ending: AttemptResult, nowMs: number): void;
   /** The part of a window that an endpoint may use. */
-  ramped(seat: Seat, window: number, nowMs: number): number;
+  ramped(seat: EndpointStatus, window: number, nowMs: number): number;
   /** Nobody is refused anything. */
-  isCalm(): boolean;
+  admitsEverything(): boolean;
   /** Models that are broken there. */
   broken(url: string, nowMs: number): readonly string[];
 }
 
-interface OwnSeat extends Seat {
+interface OwnStatus extends EndpointStatus {
   serves: boolean;
   ejected: boolean;
   healthy: boolean;
@@ -82,7 +82,7 @@ const NO_EVENTS: RotationEvents = { changed: () => undefined, suspect: () => und
 export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS): Rotation {
   const outliers = createOutliers();
   const breaker = createBreaker(BREAKER);
-  let seats = new Map<string, OwnSeat>();
+  let seats = new Map<string, OwnStatus>();
   let slowStart = DEFAULT_SLOW_START;
   let ejected = 0;
 
@@ -97,16 +97,16 @@ export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS)
     if (!anyServes) for (const seat of seats.values()) seat.serves = seat.healthy;
   };
 
-  const ownOf = ({ url }: Seat): OwnSeat | undefined => seats.get(url);
+  const ownOf = ({ url }: EndpointStatus): OwnStatus | undefined => seats.get(url);
 
   /** With nobody else to carry the load there is nothing to ramp. */
-  const isAlone = (seat: OwnSeat): boolean => {
+  const isAlone = (seat: OwnStatus): boolean => {
     for (const other of seats.values()) {
       if (other !== seat && other.serves && other.returnedMs === undefined) return false;
     }
     return true;
   };
-  const comesBack = (seat: OwnSeat, nowMs: number): void => {
+  const comesBack = (seat: OwnStatus, nowMs: number): void => {
     seat.returnedMs = isAlone(seat) ? undefined : nowMs;
   };
 
@@ -120,10 +120,15 @@ export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS)
     changed(change);
   };
 
-  const ownAdmits = (seat: Seat, { tenant }: Rider, nowMs: number): 'yes' | 'trial' | 'no' =>
+  const ownAdmits = (seat: EndpointStatus, { tenant }: RequestKey, nowMs: number): 'yes' | 'trial' | 'no' =>
     seat.serves ? 'yes' : outliers.admits(seat.url, tenant, nowMs);
 
-  const tellModel = (seat: Seat, { model, tenant }: Rider, ending: Ending, nowMs: number): void => {
+  const tellModel = (
+    seat: EndpointStatus,
+    { model, tenant }: RequestKey,
+    ending: AttemptResult,
+    nowMs: number,
+  ): void => {
     if (model === undefined) return;
     const sign = modelSignOf(ending);
     const key = { endpoint: seat.url, model };
@@ -163,7 +168,7 @@ export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS)
       outliers.reconfigure(urls, DEFAULT_OUTLIER);
       refresh();
     },
-    seatOf(url) {
+    statusOf(url) {
       const seat = seats.get(url);
       if (seat === undefined) throw new Error(`${url} is no endpoint of the pool`);
       return seat;
@@ -228,9 +233,9 @@ export function createRotation({ changed, suspect }: RotationEvents = NO_EVENTS)
       if (isAlone(own)) own.returnedMs = undefined;
       const weight = slowStartWeight(own.returnedMs, slowStart, nowMs);
       if (weight >= 1) own.returnedMs = undefined;
-      return rampedWindow(window, weight);
+      return rampedLimit(window, weight);
     },
-    isCalm: () => ejected === 0 && breaker.isCalm(),
+    admitsEverything: () => ejected === 0 && breaker.isCalm(),
     broken(url, nowMs) {
       if (breaker.isCalm()) return [];
       return breaker

@@ -30,5 +30,5 @@ export function slowStartWeight(
 }
 
 /** The part of its window that it may use: whole sequences, at least one while it has any. */
-export const rampedWindow = (window: number, weight: number): number =>
+export const rampedLimit = (window: number, weight: number): number =>
   window <= 0 ? 0 : Math.max(1, Math.floor(window * weight));

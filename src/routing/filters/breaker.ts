@@ -1,7 +1,7 @@
-import { type Asked, type Candidate, type Filter, GUARDED } from '../candidate.ts';
+import { type Candidate, type Filter, GUARDED, type ScoringContext } from '../candidate.ts';
 
 /** The breaker of this model or adapter lets the request in. It is asked only where one is not closed. */
-export const isPermitted = (candidate: Candidate, { asks }: Asked): boolean =>
+export const isPermitted = (candidate: Candidate, { queries: asks }: ScoringContext): boolean =>
   (candidate.flags & GUARDED) === 0 || asks.permits(candidate);
 
 export const breaker: Filter = { name: 'breaker', passes: isPermitted };

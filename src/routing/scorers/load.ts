@@ -1,4 +1,4 @@
-import type { Asked, Candidate, Scorer } from '../candidate.ts';
+import type { Candidate, Scorer, ScoringContext } from '../candidate.ts';
 
 /**
  * Part of the window in use. What waits in the engine's own queue is in flight and counts once more: it stands before this
@@ -15,6 +15,6 @@ export const scoreLoad = (candidate: Candidate): number => {
 
 export const load: Scorer = {
   name: 'load',
-  applies: (_asked: Asked) => true,
+  applies: (_asked: ScoringContext) => true,
   score: scoreLoad,
 };

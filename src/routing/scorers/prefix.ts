@@ -1,9 +1,9 @@
-import type { Asked, Candidate, Scorer } from '../candidate.ts';
+import type { Candidate, Scorer, ScoringContext } from '../candidate.ts';
 
 /** Prompt tokens that the endpoint is thought to have cached. */
 export const matchedTokens = (
-  { slot }: Candidate,
-  { matchedBytes, matchedEverywhere, tokensPerByte, request }: Asked,
+  { candidateIndex: slot }: Candidate,
+  { matchedBytes, matchedEverywhere, tokensPerByte, request }: ScoringContext,
 ): number =>
   Math.min(request.promptTokens, Math.max(matchedEverywhere, matchedBytes[slot] ?? 0) * tokensPerByte);
 
@@ -11,7 +11,7 @@ export const matchedTokens = (
  * Prompt tokens that need not be computed there, beyond those that need not be computed anywhere; `prefillScale` of them
  * are 1.
  */
-export const scorePrefix = ({ slot }: Candidate, asked: Asked): number => {
+export const scorePrefix = ({ candidateIndex: slot }: Candidate, asked: ScoringContext): number => {
   const more = (asked.matchedBytes[slot] ?? 0) - asked.matchedEverywhere;
   if (more <= 0) return 0;
   const score = (more * asked.tokensPerByte) / asked.prefillScale;

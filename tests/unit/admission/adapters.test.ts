@@ -1,13 +1,13 @@
 /** A request that names an adapter, from its headers to its end. */
 import { describe, expect, it } from 'vitest';
-import type { RequestLife } from '../../../src/admission/request-lifecycle.ts';
-import type { AdapterConfig } from '../../../src/config/config.ts';
+import type { RequestLifecycle } from '../../../src/admission/request-lifecycle.ts';
+import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 import { SGLANG } from '../../../src/engine/sglang.ts';
 import { createPoolAdapters, type PoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { createWorld, type Said, type World, type WorldOptions } from '../../support/lifecycle.ts';
 
 const URL = 'http://10.0.0.1:8000';
-const ADAPTERS = new Map<string, AdapterConfig>([
+const ADAPTERS = new Map<string, LoraAdapterConfig>([
   ['legal', { name: 'legal', base: 'small', path: '/legal', tenants: new Set(['a']) }],
   ['given', { name: 'given', base: 'small' }],
 ]);
@@ -26,7 +26,7 @@ function ask(
   world: World,
   model: string,
   tenant = 'a',
-): { readonly life: RequestLife; readonly said: readonly Said[] } {
+): { readonly life: RequestLifecycle; readonly said: readonly Said[] } {
   const { life, said } = world.open();
   const header = () => '';
   const head = { method: 'POST', path: '/v1/chat/completions', tenant, requestId: 'r', header };

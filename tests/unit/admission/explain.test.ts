@@ -54,7 +54,7 @@ describe('what is explained of a request', () => {
       sequences: 1,
       limits: {},
     });
-    expect(queue).toMatchObject({ quiet: true, atCap: false, queued: 0 });
+    expect(queue).toMatchObject({ belowFairShare: true, atCap: false, queued: 0 });
     expect(queue.choice).toMatchObject({ chosen: '10.0.0.2:8000', fallbacks: ['10.0.0.1:8000'] });
     const text = explanationText(ask(world));
     expect(text).toContain('passes the queue');
@@ -151,9 +151,13 @@ describe('what is explained of a request', () => {
     const world = createWorld({ change: twoEndpoints });
     world.endpoints.reconfigure(
       [1, 2].map((i) => ({ url: `http://10.0.0.${i}:8000`, address: `10.0.0.${i}:8000` })),
-      { window: 4, prefillTokens: 2_048, reserve: 'auto', routing: { profile: 'balanced' } },
+      { concurrencyLimit: 4, prefillTokens: 2_048, headroom: 'auto', routing: { profile: 'balanced' } },
     );
-    world.context.choosingOf = () => ({ sessionHeader: 'x-session-id', zone: undefined, readers: undefined });
+    world.context.routingInputsOf = () => ({
+      sessionHeader: 'x-session-id',
+      zone: undefined,
+      readers: undefined,
+    });
     const [one] = placed(world).queue.choice.endpoints;
     expect(one?.scores.map(({ scorer }) => scorer)).toContain('prefix');
     expect(one?.filters.map(({ filter }) => filter)).toContain('room');

@@ -35,7 +35,7 @@ function copying(options: WorldOptions = {}) {
   const asked: (readonly [model: string, outputTokens: number, nowMs: number])[] = [];
   const world = createWorld({
     ...options,
-    copyTo: (...ask) => {
+    mirrorTo: (...ask) => {
       asked.push(ask);
       return 'next';
     },
@@ -47,7 +47,7 @@ describe('a copy', () => {
   it('is of the body that goes to the engine, and goes where the shadow of the model is', () => {
     const { world, asked } = copying();
     const { said } = run(world, { priority: 1, max_tokens: 9 });
-    expect(sentOf(said)).toMatchObject({ pool: 'main', copyTo: 'next' });
+    expect(sentOf(said)).toMatchObject({ pool: 'main', mirrorTo: 'next' });
     expect(JSON.parse(String(sentOf(said)?.body))).not.toHaveProperty('priority');
     expect(asked).toEqual([['small', 9, 0]]);
   });
@@ -58,7 +58,7 @@ describe('a copy', () => {
     const second = run(world);
     expect([asked.length, sentOf(second.said)]).toEqual([1, undefined]);
     first.finish(500);
-    expect(sentOf(second.said)).toMatchObject({ copyTo: 'next' });
+    expect(sentOf(second.said)).toMatchObject({ mirrorTo: 'next' });
     second.finish(600);
     expect(asked.map(([, , nowMs]) => nowMs)).toEqual([0, 500]);
   });
@@ -67,7 +67,7 @@ describe('a copy', () => {
     for (const path of ['/v1/completions', '/v1/embeddings', '/v1/messages', '/v1/responses']) {
       const { world } = copying();
       const { said } = run(world, { prompt: 'hello', input: 'hello', max_tokens: 5 }, { path });
-      expect([path, sentOf(said)?.copyTo]).toEqual([path, 'next']);
+      expect([path, sentOf(said)?.mirrorTo]).toEqual([path, 'next']);
     }
   });
 
@@ -103,7 +103,7 @@ describe('a copy', () => {
         world.dispatcher.inFlightOfTenant('a'),
       ];
       finish(20);
-      const { copyTo: _, ...sent } = sentOf(said) ?? {};
+      const { mirrorTo: _, ...sent } = sentOf(said) ?? {};
       return [during, sent, world.records, world.endpoints.inFlight(), [...world.occupancy.rows()]];
     };
     const limits = { tokensPerMinute: 1_000, maxConcurrent: 1 };
@@ -112,7 +112,7 @@ describe('a copy', () => {
   });
 
   it('is not mentioned to the edge where there is none', () => {
-    const { said } = run(createWorld({ copyTo: () => undefined }));
-    expect(sentOf(said)).not.toHaveProperty('copyTo');
+    const { said } = run(createWorld({ mirrorTo: () => undefined }));
+    expect(sentOf(said)).not.toHaveProperty('mirrorTo');
   });
 });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { RequestLife } from '../../../src/admission/request-lifecycle.ts';
+import type { RequestLifecycle } from '../../../src/admission/request-lifecycle.ts';
 import { type Config, DEFAULT_LANE, type LaneConfig } from '../../../src/config/config.ts';
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../../src/limit/store.ts';
-import type { Ending } from '../../../src/pool/health/outcome.ts';
+import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
 import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
 
 const chat = (fields: object = {}): Buffer =>
@@ -508,7 +508,7 @@ describe('whatever the order of events', () => {
     fc.constant('expire' as const),
     fc.constant('other-ends' as const),
   );
-  const apply = (life: RequestLife, name: string, now: number): void => {
+  const apply = (life: RequestLifecycle, name: string, now: number): void => {
     if (name === 'headers') life.headers(chatHead(), now);
     else if (name === 'body') life.body(chat({ stream: true, max_tokens: 10 }), now);
     else if (name === 'bad-body') life.body(Buffer.from('{'), now);
@@ -823,7 +823,7 @@ describe('a model with a canary', () => {
 
   /** Sends 400 requests, half of them to the canary; says whether it was rolled back. */
   const rolledBackBy = (
-    finish: (life: RequestLife, isCanary: boolean, nowMs: number) => void,
+    finish: (life: RequestLifecycle, isCanary: boolean, nowMs: number) => void,
     fields = {},
   ) => {
     const world = createWorld({ change: withCanary(0.5) });
@@ -835,7 +835,7 @@ describe('a model with a canary', () => {
     }
     return world.rollouts.list()[0]?.rolledBack?.gate;
   };
-  const end = (life: RequestLife, status: number, nowMs: number): void => {
+  const end = (life: RequestLifecycle, status: number, nowMs: number): void => {
     life.responseHeaders(answer({ status }), nowMs + 1);
     if (status === 200) life.responseChunk(usage(1, 1), true, nowMs + 2);
   };
@@ -907,21 +907,21 @@ describe('a model with a canary', () => {
 });
 
 describe('what the end of a request says of the endpoint', () => {
-  const endings = (act: (life: RequestLife) => void, fields: object = {}): readonly Ending[] => {
+  const endings = (act: (life: RequestLifecycle) => void, fields: object = {}): readonly AttemptResult[] => {
     const world = createWorld();
-    const told: Ending[] = [];
+    const told: AttemptResult[] = [];
     const acquire = world.endpoints.acquire.bind(world.endpoints);
     Object.assign(world.endpoints, {
       acquire: (...asked: Parameters<typeof acquire>) => {
         const slot = acquire(...asked);
-        return slot && { ...slot, ended: (ending: Ending) => void told.push(ending) };
+        return slot && { ...slot, ended: (ending: AttemptResult) => void told.push(ending) };
       },
     });
     act(run(world, fields).life);
     // The first one counts.
     return told.slice(0, 1);
   };
-  it.each<[string, (life: RequestLife) => void, Ending]>([
+  it.each<[string, (life: RequestLifecycle) => void, AttemptResult]>([
     ['an error of the engine', (life) => life.responseHeaders(answer({ status: 500 }), 1), { status: 500 }],
     [
       'no endpoint that answered',

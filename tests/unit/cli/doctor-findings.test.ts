@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { adapterFindings, healthFindings } from '../../../src/cli/doctor-findings.ts';
-import type { AdapterConfig } from '../../../src/config/config.ts';
+import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 
 const of = (health: unknown): readonly string[] =>
   [...healthFindings(health)].map(({ level, text }) => `${level} ${text}`);
@@ -91,7 +91,7 @@ describe('what doctor says of a running service', () => {
 });
 
 describe('what doctor says of adapters', () => {
-  const adapters = new Map<string, AdapterConfig>([
+  const adapters = new Map<string, LoraAdapterConfig>([
     ['loadable', { name: 'loadable', base: 'big', path: '/x' }],
     ['by-hand', { name: 'by-hand', base: 'big' }],
     ['elsewhere', { name: 'elsewhere', base: 'other' }],

@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Aliases, type Hindrance, loadAliases, type Try } from '../../../src/config/aliases.ts';
+import {
+  type Aliases,
+  loadAliases,
+  type ModelAvailability,
+  type UnavailableReason,
+} from '../../../src/config/aliases.ts';
 
 const MODELS = new Set(['large', 'small', 'other']);
 const load = (aliases: Record<string, string>, fallbacks: Record<string, readonly string[]> = {}) =>
@@ -19,9 +24,9 @@ const problems = (...args: Parameters<typeof load>): readonly string[] => {
     ? loaded.problems.map(({ path, message }) => `${path.join('.')}: ${message}`)
     : [];
 };
-const ok: Try = { kind: 'ok' };
-const hindered = (by: Hindrance): Try => ({ kind: 'hindered', by });
-const tries = (states: Record<string, Try>) => (model: string) =>
+const ok: ModelAvailability = { kind: 'ok' };
+const hindered = (by: UnavailableReason): ModelAvailability => ({ kind: 'hindered', by });
+const tries = (states: Record<string, ModelAvailability>) => (model: string) =>
   states[model] ?? { kind: 'denied' as const };
 
 describe('an alias', () => {
@@ -67,7 +72,8 @@ describe('a fallback', () => {
   const aliases = good({ gpt: 'large', tiny: 'small' }, { large: ['tiny', 'other'], small: ['large'] });
 
   it('serves when the model cannot, in order, also behind an alias', () => {
-    const choose = (asked: string, states: Record<string, Try>) => aliases.choose(asked, tries(states));
+    const choose = (asked: string, states: Record<string, ModelAvailability>) =>
+      aliases.choose(asked, tries(states));
     expect(choose('large', { large: hindered('queue-full'), small: ok, other: ok })).toEqual({
       kind: 'serve',
       model: 'small',

@@ -43,7 +43,7 @@ describe('the examples', () => {
       ['quiet', 'demo-quiet-key'],
       ['noisy', 'demo-noisy-key'],
     ]);
-    expect(pools.get('main')).toMatchObject({ windowPerEndpoint: 'auto', discoverModels: false });
+    expect(pools.get('main')).toMatchObject({ concurrencyLimit: 'auto', discoverModels: false });
     expect([...models.keys()]).toEqual(['demo']);
   });
 

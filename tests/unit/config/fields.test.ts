@@ -159,7 +159,10 @@ describe('defaults', () => {
         maxQueuedBytes: 256 * 1024 * 1024,
         quantumTokens: 64,
         lanes: new Map([
-          ['default', { name: 'default', share: 1, order: 'fcfs', maxAgeMs: 10_000, stalledAfterMs: 10_000 }],
+          [
+            'default',
+            { name: 'default', weight: 1, order: 'fcfs', maxAgeMs: 10_000, stalledAfterMs: 10_000 },
+          ],
         ]),
       },
       rateLimit: { mergeDomains: false, shadow: false },
@@ -181,11 +184,11 @@ describe('defaults', () => {
             routing: 'least-loaded',
             choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
             engine: 'auto',
-            windowPerEndpoint: 'auto',
+            concurrencyLimit: 'auto',
             prefillTokens: 2_048,
-            reserve: 'auto',
+            headroom: 'auto',
             gauges: { path: '/metrics', intervalMs: 1_000 },
-            engineHelp: { priority: 'off', cacheSalt: 'off' },
+            engineCapabilities: { priority: 'off', cacheSalt: 'off' },
             health: {
               path: '/health',
               intervalMs: 2_000,

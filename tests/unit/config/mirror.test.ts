@@ -19,20 +19,20 @@ const told = (changed: Settings): readonly string[] =>
 describe('a shadow', () => {
   it('is taken as it is written', () => {
     const { models, pools } = configOf(settings());
-    expect(models.get('llama')?.shadow).toEqual({
+    expect(models.get('llama')?.mirror).toEqual({
       pool: 'next',
       fraction: 0.1,
       maxConcurrent: 4,
       perSecond: 0.5,
       maxDurationMs: 30_000,
     });
-    expect(models.get('org/Model 7B')?.shadow).toBeUndefined();
+    expect(models.get('org/Model 7B')?.mirror).toBeUndefined();
     // Or its models would be served to clients.
     expect(pools.get('next')?.discoverModels).toBe(false);
   });
 
   it('needs a pool and a percentage; the rest has defaults', () => {
-    expect(configOf(put(settings(), PATH, { pool: 'next', percent: 1 })).models.get('llama')?.shadow).toEqual(
+    expect(configOf(put(settings(), PATH, { pool: 'next', percent: 1 })).models.get('llama')?.mirror).toEqual(
       { pool: 'next', fraction: 0.01, maxConcurrent: 8, perSecond: 5, maxDurationMs: 60_000 },
     );
     expect(told(put(settings(), `${PATH}.percent`, undefined))).toEqual([

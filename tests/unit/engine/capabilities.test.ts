@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cacheSaltOf } from '../../../src/admission/cache-salt.ts';
 import type { TenantConfig } from '../../../src/config/config.ts';
-import { commonHelp, NO_HELP } from '../../../src/engine/capabilities.ts';
+import { commonCapabilities, NO_CAPABILITIES } from '../../../src/engine/capabilities.ts';
 import { SGLANG } from '../../../src/engine/sglang.ts';
 import { VLLM } from '../../../src/engine/vllm.ts';
 
@@ -24,10 +24,10 @@ describe("an engine's help", () => {
   it('is that of all endpoints of a pool', () => {
     const lower = { priority: { quiet: 0, other: 10 }, cacheSalt: true };
     const higher = { priority: { quiet: 10, other: 0 }, cacheSalt: true };
-    expect(commonHelp([lower, lower])).toEqual(lower);
-    expect(commonHelp([lower, higher])).toEqual({ priority: undefined, cacheSalt: true });
-    expect(commonHelp([lower, NO_HELP])).toEqual(NO_HELP);
-    expect(commonHelp([])).toEqual(NO_HELP);
+    expect(commonCapabilities([lower, lower])).toEqual(lower);
+    expect(commonCapabilities([lower, higher])).toEqual({ priority: undefined, cacheSalt: true });
+    expect(commonCapabilities([lower, NO_CAPABILITIES])).toEqual(NO_CAPABILITIES);
+    expect(commonCapabilities([])).toEqual(NO_CAPABILITIES);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createCapacities, factsOf, NO_FACTS } from '../../../src/engine/capacity.ts';
-import { ADAPTERS, ALL_ADAPTERS } from '../../../src/engine/drivers.ts';
+import { ALL_DRIVERS, DRIVERS } from '../../../src/engine/drivers.ts';
 
 const A = 'http://a:1';
 
@@ -50,7 +50,7 @@ describe('an engine’s own page', () => {
     ],
     ['vllm', { max_num_seqs: 8 }, {}],
   ] as const)('of %s says what it holds and runs', (kind, page, expected) => {
-    expect(factsOf(ADAPTERS[kind], page)).toEqual({ ...NO_FACTS, ...expected });
+    expect(factsOf(DRIVERS[kind], page)).toEqual({ ...NO_FACTS, ...expected });
   });
 
   it.each([
@@ -65,6 +65,6 @@ describe('an engine’s own page', () => {
     { internal_states: 'many', max_total_num_tokens: Number.NaN },
     { internal_states: [null, 3, {}], max_running_requests: true },
   ])('that is garbage says nothing: %j', (page) => {
-    for (const adapter of ALL_ADAPTERS) expect(factsOf(adapter, page)).toEqual(NO_FACTS);
+    for (const adapter of ALL_DRIVERS) expect(factsOf(adapter, page)).toEqual(NO_FACTS);
   });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ALL_ADAPTERS } from '../../../src/engine/drivers.ts';
+import { ALL_DRIVERS } from '../../../src/engine/drivers.ts';
 import { readEngineError } from '../../../src/engine/errors.ts';
 import { IDENTIFYING_PATHS, recognise } from '../../../src/engine/identify.ts';
 import { LLAMACPP } from '../../../src/engine/llamacpp.ts';
@@ -55,7 +55,7 @@ describe('what an engine answers, of the wrong type', () => {
   it('is taken for nothing, and never fails', () => {
     fc.assert(
       fc.property(anyAnswer, fc.integer({ min: 100, max: 599 }), (answer, status) => {
-        for (const { info, health, lora, priority } of ALL_ADAPTERS) {
+        for (const { info, health, lora, priority } of ALL_DRIVERS) {
           if (info !== undefined) {
             expect(typeof info.isOwn(answer)).toBe('boolean');
             for (const count of [info.maxSequences(answer), info.kvCapacityTokens?.(answer)]) {
@@ -68,7 +68,7 @@ describe('what an engine answers, of the wrong type', () => {
         }
         for (const path of IDENTIFYING_PATHS) recognise(path, answer);
         const body = JSON.stringify(answer) ?? '';
-        for (const adapter of [undefined, ...ALL_ADAPTERS]) readEngineError(adapter, status, body);
+        for (const adapter of [undefined, ...ALL_DRIVERS]) readEngineError(adapter, status, body);
       }),
     );
   });
@@ -121,7 +121,7 @@ describe('an adapter of a model', () => {
   });
 
   it('is loaded by the names that its engine reads, each under its own path', () => {
-    const calls = ALL_ADAPTERS.flatMap(({ kind, lora }) => {
+    const calls = ALL_DRIVERS.flatMap(({ kind, lora }) => {
       const call = lora.load?.('n', '/p');
       return call === undefined ? [] : [[kind, call.path, call.json]];
     });

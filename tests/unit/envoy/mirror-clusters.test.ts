@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import type { Config, ShadowConfig } from '../../../src/config/config.ts';
-import { POOL_HEADER, SHADOW_HEADER } from '../../../src/domain/names.ts';
+import type { Config, MirrorConfig } from '../../../src/config/config.ts';
+import { MIRROR_HEADER, POOL_HEADER } from '../../../src/domain/names.ts';
 import { bootstrapOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
 
 const { config } = createWorld();
 const [main] = config.pools.values();
-const shadow: ShadowConfig = {
+const shadow: MirrorConfig = {
   pool: 'next',
   fraction: 0.1,
   maxConcurrent: 8,
@@ -19,7 +19,10 @@ const withShadows = (names: readonly string[]): Config => ({
   ...config,
   pools: new Map([...config.pools, ...next('next')]),
   models: new Map(
-    [...config.models].map(([name, model]) => [name, names.includes(name) ? { ...model, shadow } : model]),
+    [...config.models].map(([name, model]) => [
+      name,
+      names.includes(name) ? { ...model, mirror: shadow } : model,
+    ]),
   ),
 });
 const clustersOf = (of: Config): readonly Readonly<Record<string, unknown>>[] =>
@@ -66,7 +69,7 @@ describe('copies', () => {
     for (const route of copying) {
       expect(route).toMatchObject({
         match: { headers: [{ string_match: { exact: 'POST' } }, { name: POOL_HEADER }] },
-        route: { request_mirror_policies: [{ cluster_header: SHADOW_HEADER }] },
+        route: { request_mirror_policies: [{ cluster_header: MIRROR_HEADER }] },
       });
     }
   });

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aloneOf } from '../../../src/limit/allotment.ts';
-import type { ShareKind } from '../../../src/limit/allotments.ts';
+import type { AllotmentKind } from '../../../src/limit/allotments.ts';
 import { createLab, type Fault, type Lab, type TestReplica } from '../../support/replicas.ts';
 
-const lab = (kind: ShareKind, capacity: number, failureShare = 0.5): Lab =>
+const lab = (kind: AllotmentKind, capacity: number, failureShare = 0.5): Lab =>
   createLab({ kind, capacity, failureShare });
 const limits = (at: Lab, replicas: readonly TestReplica[]): number[] =>
   replicas.map(({ share }) => share.limit(at.nowMs()));
@@ -253,7 +253,7 @@ describe('under any order of events', () => {
 
   /** The most that was ever in use beyond the bound, and whether all that waits is served when everything has healed. */
   const play = (
-    kind: ShareKind,
+    kind: AllotmentKind,
     capacity: number,
     steps: readonly { kind: string; replica: number; count: number }[],
   ): { readonly excess: number; readonly held: number; readonly isServed: boolean } => {

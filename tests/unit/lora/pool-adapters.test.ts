@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { AdapterConfig } from '../../../src/config/config.ts';
+import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters, type PoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { newCandidate } from '../../../src/routing/candidate.ts';
 
@@ -10,7 +10,7 @@ const E2 = 'http://e2:8000';
 const named = (
   names: readonly string[],
   pathless: readonly string[] = [],
-): ReadonlyMap<string, AdapterConfig> =>
+): ReadonlyMap<string, LoraAdapterConfig> =>
   new Map(
     [...names, ...pathless].map((name) => [
       name,
@@ -128,16 +128,16 @@ describe('endpoints with adapters', () => {
   const address = (n: number) => `10.0.0.${n}:8000`;
   function endpointsOf(routing?: 'balanced') {
     const { pool, orders, suspects } = setup(1);
-    const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, pool);
+    const endpoints = createPoolEndpoints(fixedLimit, undefined, undefined, pool);
     endpoints.reconfigure(
       [
         { url: E1, address: address(1) },
         { url: E2, address: address(2) },
       ],
       {
-        window: 2,
+        concurrencyLimit: 2,
         prefillTokens: 1_000,
-        reserve: 0,
+        headroom: 0,
         ...(routing !== undefined && { routing: { profile: routing } }),
       },
     );
@@ -164,7 +164,7 @@ describe('endpoints with adapters', () => {
             },
           }),
         },
-        { quiet: false, reserve: 0, tenant: 't' },
+        { belowFairShare: false, headroom: 0, tenant: 't' },
         nowMs,
       );
     return { pool, orders, suspects, endpoints, acquire };

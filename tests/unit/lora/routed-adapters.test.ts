@@ -1,9 +1,9 @@
 /** Adapters where endpoints are chosen by more than load: caches, zones, sides of slow clients. */
 
 import { describe, expect, it } from 'vitest';
-import type { AdapterConfig } from '../../../src/config/config.ts';
+import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import type { ChoiceRequest } from '../../../src/routing/candidate.ts';
 import type { RoutingConfig } from '../../../src/routing/profiles.ts';
@@ -38,16 +38,22 @@ function setup(count: number, options: Options = {}) {
     load: (url, { name }) => loads.push(`${url} ${name}`),
     suspect: () => undefined,
   });
-  const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
+  const endpoints = createPoolEndpoints(fixedLimit, undefined, undefined, adapters);
   const numbers = Array.from({ length: count }, (_, i) => i + 1);
   endpoints.reconfigure(
     numbers.map((n) => ({ url: urlOf(n), address: addressOf(n), isolated: isolated.includes(n) })),
-    { window, prefillTokens, reserve: 0, slowStartMs: 0, ...(routing !== undefined && { routing }) },
+    {
+      concurrencyLimit: window,
+      prefillTokens,
+      headroom: 0,
+      slowStartMs: 0,
+      ...(routing !== undefined && { routing }),
+    },
   );
   adapters.reconfigure(
     numbers.map(urlOf),
     options.places,
-    new Map<string, AdapterConfig>(
+    new Map<string, LoraAdapterConfig>(
       ['x', 'y'].map((name) => [name, { name, base: 'm', path: `/${name}` }] as const),
     ),
   );
@@ -84,7 +90,7 @@ function setup(count: number, options: Options = {}) {
       ...more,
     };
   };
-  const claim = { quiet: false, reserve: 0, tenant: 'a' };
+  const claim = { belowFairShare: false, headroom: 0, tenant: 'a' };
   const ask = (asked: Asked, nowMs = 100) => endpoints.acquire(demandOf(asked), claim, nowMs);
   const explain = (asked: Asked, nowMs = 100) => endpoints.explain(demandOf(asked), claim, nowMs);
   /** Where it went, or what it waits for. */
@@ -258,7 +264,7 @@ describe('an endpoint that requests have put out of the rotation', () => {
         model: `m${i}`,
       };
       const tenant = i % 8 < 4 ? 'a' : 'b';
-      const slot = at.endpoints.acquire(demand, { quiet: false, reserve: 0, tenant }, 0);
+      const slot = at.endpoints.acquire(demand, { belowFairShare: false, headroom: 0, tenant }, 0);
       if (slot?.kind !== 'slot') throw new Error('no slot');
       slot.ended({ status: slot.address === addressOf(1) ? 500 : 200 }, 0);
       slot.free(0);

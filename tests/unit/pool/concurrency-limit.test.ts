@@ -1,17 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  adaptiveWindow,
-  fixedWindow,
+  adaptiveLimit,
+  type ConcurrencyLimit,
+  fixedLimit,
   type Gauges,
-  type Window,
 } from '../../../src/pool/concurrency-limit/gauges.ts';
 
 const INTERVAL_MS = 200;
 
 /** An engine of `capacity` sequences with more work than it can do, scraped `scrapes` times. Gives the new time. */
 function overload(
-  window: Window,
+  window: ConcurrencyLimit,
   capacity: number,
   scrapes: number,
   fromMs = 0,
@@ -21,7 +21,7 @@ function overload(
   for (let i = 0; i < scrapes; i += 1) {
     nowMs += INTERVAL_MS;
     const inFlight = window.limit(nowMs);
-    window.pressed();
+    window.saturated();
     const real = {
       running: Math.min(capacity, inFlight),
       waiting: Math.max(0, inFlight - capacity),
@@ -34,14 +34,14 @@ function overload(
 
 describe('an adaptive window', () => {
   it.each([4, 16, 64, 256, 1_000])('finds an engine of %i sequences within twenty seconds', (capacity) => {
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
     const nowMs = overload(window, capacity, 100);
     expect(window.limit(nowMs)).toBe(capacity);
     expect(window.source()).toBe('gauges');
   });
 
   it('follows an engine that became smaller within seconds, and one that became larger in minutes', () => {
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
     let nowMs = overload(window, 64, 60);
     nowMs = overload(window, 24, 12, nowMs);
     expect(window.limit(nowMs)).toBe(24);
@@ -51,12 +51,12 @@ describe('an adaptive window', () => {
 
   it('does not run away while requests wait and the batch goes up and down', () => {
     // Room for 10 to 22, as the requests are: the engine is full, and no two samples show the same.
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
     let largest = 0;
     for (let i = 1; i < 1_500; i += 1) {
       const inFlight = window.limit(i * INTERVAL_MS);
       const running = Math.min(inFlight, 10 + ((i * 7) % 13));
-      window.pressed();
+      window.saturated();
       window.gauges({ running, waiting: inFlight - running }, inFlight, i * INTERVAL_MS);
       largest = Math.max(largest, inFlight);
     }
@@ -65,10 +65,10 @@ describe('an adaptive window', () => {
   });
 
   it('is never larger than what the engine itself says that it runs, and no guess then', () => {
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
     window.atMost(12);
     let nowMs = overload(window, 64, 100);
-    expect([window.limit(nowMs), window.trying(), window.isGuess()]).toEqual([12, false, false]);
+    expect([window.limit(nowMs), window.isProbing(), window.isUnconfirmed()]).toEqual([12, false, false]);
     window.atMost(4);
     expect(window.limit(nowMs)).toBe(4);
     window.atMost(undefined);
@@ -77,23 +77,23 @@ describe('an adaptive window', () => {
   });
 
   it('drops a trial that is larger than what the engine says', () => {
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
-    window.pressed();
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
+    window.saturated();
     window.gauges({ running: 8, waiting: 0 }, 8, INTERVAL_MS);
-    expect([window.trying(), window.limit(300)]).toEqual([true, 11]);
+    expect([window.isProbing(), window.limit(300)]).toEqual([true, 11]);
     window.atMost(9);
-    expect([window.trying(), window.limit(300)]).toEqual([false, 8]);
+    expect([window.isProbing(), window.limit(300)]).toEqual([false, 8]);
   });
 
   it('stays where it is while nobody wants more', () => {
-    const window = adaptiveWindow({ initial: 8, most: 4_096 });
+    const window = adaptiveLimit({ initial: 8, most: 4_096 });
     for (let i = 1; i < 100; i += 1) window.gauges({ running: 3, waiting: 0 }, 3, i * INTERVAL_MS);
     expect(window.limit(20_000)).toBe(8);
-    expect(window.trying()).toBe(false);
+    expect(window.isProbing()).toBe(false);
   });
 
   it('leaves room to others who use the engine past it', () => {
-    const window = adaptiveWindow({ initial: 64, most: 4_096 });
+    const window = adaptiveLimit({ initial: 64, most: 4_096 });
     for (let i = 1; i < 10; i += 1) {
       // 64 sequences: 24 are somebody else's, and 24 of our 64 wait.
       window.gauges({ running: 64, waiting: 24, kvUsage: i / 100 }, 64, i * INTERVAL_MS);
@@ -107,7 +107,7 @@ describe('an adaptive window', () => {
     ['are frozen', { running: 40, waiting: 0, kvUsage: 0.4 }],
     ['know of fewer requests than we have there', { running: 2, waiting: 0, kvUsage: 0.1 }],
   ])('goes by times to first token while the gauges %s, and by the gauges when they return', (_, wrong) => {
-    const window = adaptiveWindow({ initial: 64, most: 4_096 });
+    const window = adaptiveLimit({ initial: 64, most: 4_096 });
     let nowMs = 0;
     for (let i = 0; i < 40; i += 1) {
       nowMs += INTERVAL_MS;
@@ -119,12 +119,12 @@ describe('an adaptive window', () => {
   });
 
   it('without gauges shrinks when first tokens come late, and grows again when they are in time', () => {
-    const window = adaptiveWindow({ initial: 64, most: 4_096 });
+    const window = adaptiveLimit({ initial: 64, most: 4_096 });
     let nowMs = 0;
     const firstTokens = (count: number, ttftMs: number): void => {
       for (let i = 0; i < count; i += 1) {
         nowMs += 20;
-        window.pressed();
+        window.saturated();
         window.firstToken(ttftMs, 100, window.limit(nowMs), nowMs);
       }
     };
@@ -139,11 +139,11 @@ describe('an adaptive window', () => {
   });
 
   it('keeps to the limits of a lane, and lets go when the lane is idle', () => {
-    const window = adaptiveWindow({ initial: 100, most: 4_096 });
+    const window = adaptiveLimit({ initial: 100, most: 4_096 });
     let nowMs = 0;
     for (let i = 0; i < 3_000; i += 1) {
       nowMs += 20;
-      window.pressed();
+      window.saturated();
       // The engine is too slow for the limit from 50 sequences on.
       window.slo(window.limit(nowMs) / 50, nowMs);
     }
@@ -153,11 +153,11 @@ describe('an adaptive window', () => {
   });
 
   it('is a number after it was told what is none', () => {
-    const window = adaptiveWindow({ initial: 8, most: 500 });
+    const window = adaptiveLimit({ initial: 8, most: 500 });
     for (let i = 1; i < 60; i += 1) {
       window.gauges({ running: Number.NaN, waiting: 3 }, i % 2 === 0 ? Number.NaN : 8, i * 300);
       window.slo(Number.NaN, i * 300);
-      window.pressed();
+      window.saturated();
       expect(window.limit(i * 300)).toBeGreaterThanOrEqual(1);
     }
   });
@@ -177,7 +177,7 @@ describe('an adaptive window', () => {
         fc.array(arbStep, { maxLength: 200 }),
         fc.integer({ min: 1, max: 64 }),
         (steps, initial) => {
-          const window = adaptiveWindow({ initial, most: 500 });
+          const window = adaptiveLimit({ initial, most: 500 });
           let nowMs = 0;
           for (const step of steps) {
             nowMs += 300;
@@ -186,7 +186,7 @@ describe('an adaptive window', () => {
             else if (step.kind === 'token') window.firstToken(step.ttft, step.tokens, 5, nowMs);
             else if (step.kind === 'itl') window.interToken(step.ms);
             else if (step.kind === 'slo') window.slo(step.ratio, nowMs);
-            else window.pressed();
+            else window.saturated();
             const limit = window.limit(nowMs);
             expect(Number.isInteger(limit) && limit >= 1 && limit <= 500).toBe(true);
           }
@@ -197,8 +197,8 @@ describe('an adaptive window', () => {
 });
 
 it('a fixed window is what it is', () => {
-  const window = fixedWindow(7);
+  const window = fixedLimit(7);
   window.gauges({ running: 1, waiting: 100 }, 100, 0);
   window.slo(100, 0);
-  expect([window.limit(0), window.source(), window.trying()]).toEqual([7, 'fixed', false]);
+  expect([window.limit(0), window.source(), window.isProbing()]).toEqual([7, 'fixed', false]);
 });

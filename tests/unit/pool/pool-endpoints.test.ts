@@ -1,19 +1,23 @@
 import { describe, expect, it } from 'vitest';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
-import type { Ending } from '../../../src/pool/health/outcome.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
+import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
 import type { RotationChange } from '../../../src/pool/health/rotation.ts';
 import {
   type Claim,
   createPoolEndpoints,
   type Demand,
   type PoolEndpoints,
+  type PoolLimits,
   type Slot,
-  type WindowConfig,
 } from '../../../src/pool/pool-endpoints.ts';
 
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
 
-const config = (window: number): WindowConfig => ({ window, prefillTokens: 1_000, reserve: 'auto' });
+const config = (window: number): PoolLimits => ({
+  concurrencyLimit: window,
+  prefillTokens: 1_000,
+  headroom: 'auto',
+});
 const demand: Demand = { sequences: 1, promptTokens: 10, totalTokens: 20, streamed: true };
 const acquire = (
   endpoints: PoolEndpoints,
@@ -21,22 +25,22 @@ const acquire = (
   claim: Partial<Claim> = {},
   nowMs = 0,
 ): Slot | undefined => {
-  const asked = { quiet: false, reserve: 0, tenant: 'a', ...claim };
+  const asked = { belowFairShare: false, headroom: 0, tenant: 'a', ...claim };
   const got = endpoints.acquire({ ...demand, ...more }, asked, nowMs);
   return got?.kind === 'slot' ? got : undefined;
 };
 
 describe("a pool's endpoints", () => {
   it('are not in the rotation until they are known to be healthy', () => {
-    const endpoints = createPoolEndpoints(fixedWindow);
+    const endpoints = createPoolEndpoints(fixedLimit);
     endpoints.reconfigure([at(1)], config(4));
     expect(acquire(endpoints)).toBeUndefined();
     endpoints.setHealthy(at(1).url, true, 0);
     expect(acquire(endpoints)?.address).toBe('10.0.0.1:8000');
-    expect(endpoints.window(0)).toBe(4);
+    expect(endpoints.concurrencyLimit(0)).toBe(4);
   });
   it('move the slot to where Envoy served the request, and free it there', () => {
-    const endpoints = createPoolEndpoints(fixedWindow);
+    const endpoints = createPoolEndpoints(fixedLimit);
     endpoints.reconfigure([at(1), at(2)], config(4));
     endpoints.setHealthy(at(1).url, true, 0);
     endpoints.setHealthy(at(2).url, true, 0);
@@ -51,13 +55,13 @@ describe("a pool's endpoints", () => {
     expect(endpoints.inFlight()).toBe(0);
   });
   it('get nothing new while they are drained, not even as a fallback, and end what they have', () => {
-    const endpoints = createPoolEndpoints(fixedWindow);
+    const endpoints = createPoolEndpoints(fixedLimit);
     endpoints.reconfigure([at(1), at(2)], config(4));
     endpoints.setHealthy(at(1).url, true, 0);
     endpoints.setHealthy(at(2).url, true, 0);
     const slot = acquire(endpoints);
     endpoints.setDrained(at(1).url, true);
-    expect(endpoints.window(0)).toBe(4);
+    expect(endpoints.concurrencyLimit(0)).toBe(4);
     expect(Array.from({ length: 4 }, () => acquire(endpoints)?.addresses)).toEqual(
       Array.from({ length: 4 }, () => ['10.0.0.2:8000']),
     );
@@ -71,7 +75,7 @@ describe("a pool's endpoints", () => {
     expect(acquire(endpoints)?.address).toBe('10.0.0.1:8000');
   });
   it('keep the state of those that stay over a reconfiguration, and count what a removed one still serves', () => {
-    const endpoints = createPoolEndpoints(fixedWindow);
+    const endpoints = createPoolEndpoints(fixedLimit);
     endpoints.reconfigure([at(1), at(2)], config(1));
     endpoints.setHealthy(at(1).url, true, 0);
     const slot = acquire(endpoints);
@@ -84,7 +88,7 @@ describe("a pool's endpoints", () => {
   });
 
   const healthy = (window: number): PoolEndpoints => {
-    const endpoints = createPoolEndpoints(fixedWindow);
+    const endpoints = createPoolEndpoints(fixedLimit);
     endpoints.reconfigure([at(1)], config(window));
     endpoints.setHealthy(at(1).url, true, 0);
     return endpoints;
@@ -97,7 +101,7 @@ describe("a pool's endpoints", () => {
     expect(acquire(endpoints, long)).toBeDefined();
     expect(acquire(endpoints, long)).toBeDefined();
     expect(acquire(endpoints, { promptTokens: 1, totalTokens: 150 })).toBeUndefined();
-    const quiet = acquire(endpoints, { promptTokens: 1, totalTokens: 150 }, { quiet: true });
+    const quiet = acquire(endpoints, { promptTokens: 1, totalTokens: 150 }, { belowFairShare: true });
     expect(quiet).toBeDefined();
     quiet?.free(0);
     expect(acquire(endpoints, { promptTokens: 1, totalTokens: 100 })).toBeDefined();
@@ -116,12 +120,12 @@ describe("a pool's endpoints", () => {
 
   it('while quiet tenants are active compute a few prompts at a time, or one long one alone', () => {
     const endpoints = healthy(100);
-    const claim = { reserve: 1 };
+    const claim = { headroom: 1 };
     const first = acquire(endpoints, { promptTokens: 600 }, claim);
     expect(acquire(endpoints, { promptTokens: 500 }, claim)).toBeUndefined();
     expect(endpoints.list(0)[0]?.holding).toBe(true);
     expect(acquire(endpoints, { promptTokens: 300 }, claim)).toBeDefined();
-    expect(acquire(endpoints, { promptTokens: 500 }, { quiet: true })).toBeDefined();
+    expect(acquire(endpoints, { promptTokens: 500 }, { belowFairShare: true })).toBeDefined();
     first?.firstToken(10);
     // The quiet one is being computed.
     expect(acquire(endpoints, { promptTokens: 1 }, claim)).toBeUndefined();
@@ -149,7 +153,7 @@ describe('endpoints where requests fail', () => {
   const pool = (count: number, window = 100): PoolEndpoints => {
     changes.length = 0;
     suspects.length = 0;
-    const endpoints = createPoolEndpoints(fixedWindow, undefined, {
+    const endpoints = createPoolEndpoints(fixedLimit, undefined, {
       changed: (change) => changes.push(change),
       suspect: (url) => suspects.push(url),
     });
@@ -160,10 +164,10 @@ describe('endpoints where requests fail', () => {
   };
   const go = (
     endpoints: PoolEndpoints,
-    ending: (address: string) => Ending,
+    ending: (address: string) => AttemptResult,
     { tenant = 'a', model = 'm', nowMs = 0, quiet = false } = {},
   ): string | undefined => {
-    const slot = acquire(endpoints, { model }, { tenant, quiet }, nowMs);
+    const slot = acquire(endpoints, { model }, { tenant, belowFairShare: quiet }, nowMs);
     slot?.ended(ending(slot.address), nowMs);
     slot?.free(nowMs);
     return slot?.address;
@@ -171,7 +175,9 @@ describe('endpoints where requests fail', () => {
   const rounds = (count: number, once: (i: number) => void): void => {
     for (let i = 0; i < count; i += 1) once(i);
   };
-  const firstFails = (address: string): Ending => ({ status: address === '10.0.0.1:8000' ? 500 : 200 });
+  const firstFails = (address: string): AttemptResult => ({
+    status: address === '10.0.0.1:8000' ? 500 : 200,
+  });
   const ejected = (): PoolEndpoints => {
     const endpoints = pool(4);
     // Models of their own: the endpoint is to blame, not one of them.
@@ -183,7 +189,7 @@ describe('endpoints where requests fail', () => {
     const endpoints = ejected();
     expect(changes).toMatchObject([{ kind: 'ejected', url: at(1).url }]);
     expect(endpoints.list(0).map((one) => one.ejected)).toEqual([true, false, false, false]);
-    expect(endpoints.window(0)).toBe(300);
+    expect(endpoints.concurrencyLimit(0)).toBe(300);
     expect(endpoints.healthyCount()).toBe(4);
     expect(endpoints.addresses(undefined)).not.toContain('10.0.0.1:8000');
     const slot = acquire(endpoints);
@@ -194,7 +200,7 @@ describe('endpoints where requests fail', () => {
 
   it('are tried again one request at a time, a quiet one only when there is no other, and return slowly', () => {
     const endpoints = ejected();
-    const fine = (): Ending => ({ status: 200 });
+    const fine = (): AttemptResult => ({ status: 200 });
     const where = (quiet: boolean, nowMs: number) => go(endpoints, fine, { quiet, nowMs });
     expect(where(true, 5_000)).not.toBe('10.0.0.1:8000');
     const trial = acquire(endpoints, {}, {}, 5_000);
@@ -206,7 +212,7 @@ describe('endpoints where requests fail', () => {
     expect(changes.at(-1)).toEqual({ kind: 'returned', url: at(1).url });
     const window = (nowMs: number) => endpoints.list(nowMs)[0]?.window;
     expect([5_003, 20_003, 35_003].map(window)).toEqual([10, 50, 100]);
-    expect(endpoints.window(35_003)).toBe(400);
+    expect(endpoints.concurrencyLimit(35_003)).toBe(400);
   });
 
   it('are tried by a quiet request when none of others comes', () => {
@@ -224,7 +230,7 @@ describe('endpoints where requests fail', () => {
     });
     expect(changes).toEqual([]);
     expect(endpoints.brokenMs({ ...demand, model: 'm' }, 'good', 50)).toBeUndefined();
-    expect(endpoints.window(50)).toBe(200);
+    expect(endpoints.concurrencyLimit(50)).toBe(200);
   });
 
   it('stay, when the only one who fails is alone there but not in the pool, also long after the others asked', () => {
@@ -288,7 +294,7 @@ describe('endpoints where requests fail', () => {
   });
 
   it('start without a ramp, and without a record when they have loaded', () => {
-    expect(pool(2).window(0)).toBe(200);
+    expect(pool(2).concurrencyLimit(0)).toBe(200);
     const endpoints = ejected();
     endpoints.setHealthy(at(1).url, false, 0);
     endpoints.loaded(at(1).url);

@@ -1,7 +1,7 @@
 /** Endpoints of a pool whose routing goes by more than load. */
 
 import { describe, expect, it } from 'vitest';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type PoolEndpoints, type Slot } from '../../../src/pool/pool-endpoints.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
@@ -22,12 +22,12 @@ function hash(text: string, scope: string): PromptHashes {
 }
 
 function routed(count: number, window = 4, prefillTokens = 1_000_000): PoolEndpoints {
-  const endpoints = createPoolEndpoints(fixedWindow);
+  const endpoints = createPoolEndpoints(fixedLimit);
   const all = Array.from({ length: count }, (_, i) => at(i + 1));
   endpoints.reconfigure(all, {
-    window,
+    concurrencyLimit: window,
     prefillTokens,
-    reserve: 'auto',
+    headroom: 'auto',
     routing: { profile: 'prefix-cache' },
   });
   for (const { url } of all) endpoints.setHealthy(url, true, 0);
@@ -54,7 +54,11 @@ function demandOf(text: string, scope: string) {
 }
 
 function ask(endpoints: PoolEndpoints, text: string, scope = 'tenant a', nowMs = 0): Slot | undefined {
-  const got = endpoints.acquire(demandOf(text, scope), { quiet: false, reserve: 0, tenant: scope }, nowMs);
+  const got = endpoints.acquire(
+    demandOf(text, scope),
+    { belowFairShare: false, headroom: 0, tenant: scope },
+    nowMs,
+  );
   return got?.kind === 'slot' ? got : undefined;
 }
 /** The whole of a request: its first token, and its end. */
@@ -96,12 +100,12 @@ describe('endpoints chosen by what they have cached', () => {
     const held = () => {
       const endpoints = routed(2, 8, 512);
       const home = serve(endpoints, DOCUMENT);
-      const claim = { quiet: true, reserve: 0, tenant: 'tenant a' };
+      const claim = { belowFairShare: true, headroom: 0, tenant: 'tenant a' };
       const quiet = endpoints.acquire(demandOf(`${DOCUMENT} quietly`, 'tenant a'), claim, 10);
       if (quiet?.kind !== 'slot' || quiet.address !== home) throw new Error('the quiet request is elsewhere');
       const demand = demandOf(`${DOCUMENT}${more}`, 'tenant a');
       const again = (nowMs: number) => {
-        const got = endpoints.acquire(demand, { ...claim, quiet: false }, nowMs);
+        const got = endpoints.acquire(demand, { ...claim, belowFairShare: false }, nowMs);
         return got?.kind === 'slot' ? got.address : undefined;
       };
       return { endpoints, home, quiet, again };
@@ -115,7 +119,7 @@ describe('endpoints chosen by what they have cached', () => {
     const late = held();
     expect(late.again(10)).toBeUndefined();
     // A quiet prompt after the other: its turn does not come.
-    const quietly = { quiet: true, reserve: 0, tenant: 'tenant a' };
+    const quietly = { belowFairShare: true, headroom: 0, tenant: 'tenant a' };
     late.endpoints.acquire(demandOf(`${DOCUMENT} again`, 'tenant a'), quietly, 600);
     expect(late.again(2_000)).toBeDefined();
 
@@ -139,7 +143,7 @@ describe('endpoints chosen by what they have cached', () => {
     expect(serve(endpoints, `${DOCUMENT}c`)).toBe(other);
     const [kept] = [at(1), at(2)].filter(({ address }) => address === other);
     if (kept === undefined) throw new Error('no endpoint');
-    endpoints.reconfigure([kept], { window: 4, prefillTokens: 1_000_000, reserve: 'auto' });
+    endpoints.reconfigure([kept], { concurrencyLimit: 4, prefillTokens: 1_000_000, headroom: 'auto' });
     expect(serve(endpoints, DOCUMENT)).toBe(other);
   });
 

@@ -3,7 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES } from '../../../src/domain/routing-profiles.ts';
-import { adaptiveWindow, fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit, fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import {
   type Claim,
   createPoolEndpoints,
@@ -29,7 +29,7 @@ interface PoolOptions {
 }
 
 function pool(count: number, { routing, window = 32, isolated = [], zones = {} }: PoolOptions) {
-  const endpoints = createPoolEndpoints(fixedWindow);
+  const endpoints = createPoolEndpoints(fixedLimit);
   const configure = (slowStartMs = 30_000): void =>
     endpoints.reconfigure(
       Array.from({ length: count }, (_, i) => {
@@ -41,7 +41,7 @@ function pool(count: number, { routing, window = 32, isolated = [], zones = {} }
           ...(zone !== undefined && { zone }),
         };
       }),
-      { window, prefillTokens: 1_000_000, reserve: 'auto', routing, slowStartMs },
+      { concurrencyLimit: window, prefillTokens: 1_000_000, headroom: 'auto', routing, slowStartMs },
     );
   configure();
   for (let n = 1; n <= count; n += 1) {
@@ -81,7 +81,7 @@ function acquired(
 
 let unlike = 0;
 
-const CLAIM: Claim = { quiet: false, reserve: 0, tenant: 'a' };
+const CLAIM: Claim = { belowFairShare: false, headroom: 0, tenant: 'a' };
 
 function demandOf(asked: Asked): Demand {
   unlike += 1;
@@ -202,19 +202,19 @@ describe('slow-client-isolation', () => {
     const endpoints = pool(2, { routing, isolated: [2], window: 3 });
     load(endpoints, 1, 3);
     expect(ask(endpoints)).toBeUndefined();
-    expect(ask(endpoints, {}, { quiet: true })).toBeUndefined();
+    expect(ask(endpoints, {}, { belowFairShare: true })).toBeUndefined();
     expect(ask(endpoints, { slow: true })?.address).toBe(addressOf(2));
   });
 
   it('keeps slots free for quiet tenants where those may go', () => {
     const endpoints = pool(2, { routing, isolated: [2], window: 3 });
     const noisy = (asked: Asked = {}): string | undefined => {
-      const slot = ask(endpoints, asked, { reserve: 1 });
+      const slot = ask(endpoints, asked, { headroom: 1 });
       slot?.firstToken(1);
       return slot?.address;
     };
     expect([noisy(), noisy(), noisy()]).toEqual([addressOf(1), addressOf(1), undefined]);
-    expect(ask(endpoints, {}, { quiet: true })?.address).toBe(addressOf(1));
+    expect(ask(endpoints, {}, { belowFairShare: true })?.address).toBe(addressOf(1));
     // Slow ones take what is theirs.
     const slow = { slow: true };
     expect([noisy(slow), noisy(slow), noisy(slow)]).toEqual([addressOf(2), addressOf(2), undefined]);
@@ -224,7 +224,7 @@ describe('slow-client-isolation', () => {
     const endpoints = pool(2, { routing, isolated: [2], window: 3 });
     load(endpoints, 2, 1, { slow: true });
     const slots = [1, 2, 3].map(() => {
-      const slot = ask(endpoints, {}, { reserve: 5 });
+      const slot = ask(endpoints, {}, { headroom: 5 });
       slot?.firstToken(1);
       return slot?.address;
     });
@@ -362,24 +362,24 @@ describe('a KV cache of which each sequence has its own part', () => {
 
 describe('what an engine says that it runs at once', () => {
   it('bounds the window that looks for it, also when that is made anew', () => {
-    const endpoints = createPoolEndpoints((initial) => adaptiveWindow({ initial, most: 100 }));
-    const config = { window: 'auto', prefillTokens: 1_000, reserve: 'auto' } as const;
+    const endpoints = createPoolEndpoints((initial) => adaptiveLimit({ initial, most: 100 }));
+    const config = { concurrencyLimit: 'auto', prefillTokens: 1_000, headroom: 'auto' } as const;
     endpoints.reconfigure([{ url: urlOf(1), address: addressOf(1) }], config);
     endpoints.setHealthy(urlOf(1), true, 0);
-    expect(endpoints.window(0)).toBe(8);
+    expect(endpoints.concurrencyLimit(0)).toBe(8);
     endpoints.setMaxSequences(urlOf(1), 3);
-    expect(endpoints.window(0)).toBe(3);
+    expect(endpoints.concurrencyLimit(0)).toBe(3);
     endpoints.setCapacity(urlOf(1), 1_000_000);
-    expect(endpoints.window(0)).toBe(3);
+    expect(endpoints.concurrencyLimit(0)).toBe(3);
     endpoints.setMaxSequences(urlOf(1), undefined);
     endpoints.setCapacity(urlOf(1), 2_000_000);
-    expect(endpoints.window(0)).toBe(8);
+    expect(endpoints.concurrencyLimit(0)).toBe(8);
   });
 
   it('changes no window that is configured', () => {
     const endpoints = pool(1, { routing: { profile: 'balanced' }, window: 16 });
     endpoints.setMaxSequences(urlOf(1), 3);
-    expect(endpoints.window(0)).toBe(16);
+    expect(endpoints.concurrencyLimit(0)).toBe(16);
   });
 });
 
@@ -461,7 +461,7 @@ describe('whatever the profile and the state', () => {
                 ...(within !== undefined && { subset: within }),
               },
             },
-            { quiet, reserve: 0, tenant: 'a' },
+            { belowFairShare: quiet, headroom: 0, tenant: 'a' },
             1,
           );
           slot?.firstToken(1);

@@ -1,8 +1,8 @@
 /** Requests that wait for adapters, where slow clients have endpoints of their own, and what is explained meanwhile. */
 import { describe, expect, it } from 'vitest';
-import { type AdapterConfig, DEFAULT_LANE as LANE } from '../../../src/config/config.ts';
+import { DEFAULT_LANE as LANE, type LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
 
@@ -22,13 +22,13 @@ function setup(window = 4, reserve = 0) {
     load: (endpoint, { name }) => loads.push(`${endpoint} ${name}`),
     suspect: () => undefined,
   });
-  const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
+  const endpoints = createPoolEndpoints(fixedLimit, undefined, undefined, adapters);
   endpoints.reconfigure(
     [1, 2].map((n) => ({ url: urlOf(n), address: `10.0.0.${n}:8000`, isolated: n === 2 })),
     {
-      window,
+      concurrencyLimit: window,
       prefillTokens: 1_000_000,
-      reserve,
+      headroom: reserve,
       slowStartMs: 0,
       routing: { profile: 'slow-client-isolation' },
     },
@@ -36,7 +36,7 @@ function setup(window = 4, reserve = 0) {
   adapters.reconfigure(
     [1, 2].map(urlOf),
     2,
-    new Map<string, AdapterConfig>([['x', { name: 'x', base: 'm', path: '/x' }]]),
+    new Map<string, LoraAdapterConfig>([['x', { name: 'x', base: 'm', path: '/x' }]]),
   );
   for (const n of [1, 2]) endpoints.setHealthy(urlOf(n), true, 0);
   const dispatcher = createDispatcher(
@@ -106,9 +106,9 @@ describe('an explanation while requests wait for an adapter', () => {
     // Alone it is not quiet: its request waits in turn.
     expect(offer({ tenant: 'b', adapter: 'x' }, 0)).toBe('queued');
     for (let i = 0; i < 4; i += 1) offer({ tenant: 'a', cost: 1_000 }, 1);
-    expect(explain({ tenant: 'b' }, 2)).toMatchObject({ quiet: true, queuedOfTenant: 1 });
+    expect(explain({ tenant: 'b' }, 2)).toMatchObject({ belowFairShare: true, queuedOfTenant: 1 });
     expect(offer({ tenant: 'b' }, 2)).toBe('released');
-    expect(released.at(-1)?.release.quiet).toBe(true);
+    expect(released.at(-1)?.release.belowFairShare).toBe(true);
     expect(dispatcher.queuedOfTenant('b')).toBe(1);
   });
 });
@@ -122,7 +122,7 @@ describe('a request that waits for an adapter', () => {
     for (let i = 0; i < 10; i += 1) at.offer({ tenant: 'a', cost: 1_000 }, 1);
     expect(at.offer({ tenant: 'b' }, 2)).toBe('queued');
     at.released[0]?.release.free(3);
-    expect(at.released.at(-1)?.release.quiet).toBe(true);
+    expect(at.released.at(-1)?.release.belowFairShare).toBe(true);
     expect(at.dispatcher.reserveOf('main', 4)).toBe(1);
     return at;
   };

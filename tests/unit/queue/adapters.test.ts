@@ -1,9 +1,9 @@
 /** Requests whose adapter is not where there is room: the dispatcher, the endpoints and the plan together, without engines. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AdapterConfig, DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
+import { DEFAULT_LANE as LANE, type Limits, type LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
 
@@ -30,16 +30,16 @@ function setup(options: Options = {}) {
     load: (endpoint, { name }) => loads.push({ endpoint, adapter: name }),
     suspect: () => undefined,
   });
-  const endpoints = createPoolEndpoints(fixedWindow, undefined, undefined, adapters);
+  const endpoints = createPoolEndpoints(fixedLimit, undefined, undefined, adapters);
   const numbers = Array.from({ length: options.endpoints ?? 1 }, (_, i) => i + 1);
   endpoints.reconfigure(
     numbers.map((n) => ({ url: urlOf(n), address: `10.0.0.${n}:8000` })),
-    { window: options.window ?? 4, prefillTokens: 1_000_000, reserve: 0, slowStartMs: 0 },
+    { concurrencyLimit: options.window ?? 4, prefillTokens: 1_000_000, headroom: 0, slowStartMs: 0 },
   );
   adapters.reconfigure(
     numbers.map(urlOf),
     options.places ?? 2,
-    new Map<string, AdapterConfig>([
+    new Map<string, LoraAdapterConfig>([
       ...ADAPTERS.map((name) => [name, { name, base: 'm', path: `/${name}` }] as const),
       ['given', { name: 'given', base: 'm' }],
     ]),
@@ -107,8 +107,8 @@ describe('a request whose adapter is not loaded', () => {
     const demand = { sequences: 1, promptTokens: 1, totalTokens: 2, streamed: true, model: 'm' };
     const explained = dispatcher.explain({ tenant: 'a', pool: 'main', demand }, 1);
     expect(offer('a', 1).kind).toBe('released');
-    expect(released.at(-1)?.release.quiet).toBe(true);
-    expect(explained?.quiet).toBe(true);
+    expect(released.at(-1)?.release.belowFairShare).toBe(true);
+    expect(explained?.belowFairShare).toBe(true);
   });
 
   it('asks for it once, waits, and goes when it is there, with those behind it', () => {
@@ -150,7 +150,7 @@ describe('a request whose adapter is not loaded', () => {
     offer('quiet', 10);
     released[1]?.release.free(20);
     const last = released.at(-1);
-    expect([last?.tenant, last?.release.quiet]).toEqual(['quiet', true]);
+    expect([last?.tenant, last?.release.belowFairShare]).toEqual(['quiet', true]);
     expect(dispatcher.queuedOfTenant('quiet')).toBe(1);
   });
 
@@ -284,7 +284,7 @@ describe('a request whose adapter is not loaded', () => {
     released[1]?.release.free(30);
     expect(offer('other', 40).kind).toBe('queued');
     released[3]?.release.free(50);
-    expect([released.at(-1)?.tenant, released.at(-1)?.release.quiet]).toEqual(['other', true]);
+    expect([released.at(-1)?.tenant, released.at(-1)?.release.belowFairShare]).toEqual(['other', true]);
   });
 
   it('is refused with all that wait for it when it cannot be loaded, and at once until it is tried again', () => {

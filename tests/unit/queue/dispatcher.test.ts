@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
 
@@ -23,11 +23,16 @@ function setup(
     limits?: Record<string, Partial<Limits>>;
   } = {},
 ) {
-  const endpoints = createPoolEndpoints(fixedWindow);
+  const endpoints = createPoolEndpoints(fixedLimit);
   const names = Array.from({ length: options.endpoints ?? 1 }, (_, i) => `10.0.0.${i + 1}:8000`);
   endpoints.reconfigure(
     names.map((address) => ({ url: `http://${address}`, address })),
-    { window: options.window ?? 2, prefillTokens: 1_000, reserve: options.reserve ?? 0, slowStartMs: 0 },
+    {
+      concurrencyLimit: options.window ?? 2,
+      prefillTokens: 1_000,
+      headroom: options.reserve ?? 0,
+      slowStartMs: 0,
+    },
   );
   for (const address of names) endpoints.setHealthy(`http://${address}`, true, 0);
   const limitsOf = (tenant: string): Limits => ({
@@ -120,9 +125,9 @@ describe('the dispatcher', () => {
   it('queues what comes before the first probe has been answered', () => {
     const { offer, released, endpoints, dispatcher } = setup({ window: 1 });
     endpoints.reconfigure([{ url: 'http://10.0.0.9:8000', address: '10.0.0.9:8000' }], {
-      window: 1,
+      concurrencyLimit: 1,
       prefillTokens: 1_000,
-      reserve: 'auto',
+      headroom: 'auto',
     });
     expect(offer('a', 0).kind).toBe('queued');
     endpoints.setHealthy('http://10.0.0.9:8000', true, 0);
@@ -372,7 +377,7 @@ describe('the dispatcher', () => {
   it('gives lanes their shares of the window, lends idle ones and takes them back at the next release', () => {
     const { offer, released, dispatcher } = setup({
       window: 8,
-      ...lanes({ name: 'chat', share: 3 }, { name: 'batch', share: 1 }),
+      ...lanes({ name: 'chat', weight: 3 }, { name: 'batch', weight: 1 }),
       limits: { a: { maxQueued: 100 }, b: { maxQueued: 100 } },
     });
     const inFlight = (): Record<string, number> =>

@@ -1,7 +1,7 @@
 /** Slow clients with endpoints of their own, and the queue before them. */
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE, type Limits } from '../../../src/config/config.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
 
@@ -11,16 +11,16 @@ const SLOW = '10.0.0.2:8000';
 
 /** Two endpoints of two slots each; the second one is for slow clients. */
 function createQueue() {
-  const endpoints = createPoolEndpoints(fixedWindow);
+  const endpoints = createPoolEndpoints(fixedLimit);
   endpoints.reconfigure(
     [
       { url: 'http://fast:8000', address: FAST },
       { url: 'http://slow:8000', address: SLOW, isolated: true },
     ],
     {
-      window: 2,
+      concurrencyLimit: 2,
       prefillTokens: 1_000_000,
-      reserve: 0,
+      headroom: 0,
       routing: { profile: 'slow-client-isolation' },
     },
   );

@@ -1,9 +1,9 @@
 /** What the dispatcher does with caps and windows that it shares with other replicas. */
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
-import { createShares } from '../../../src/limit/allotments.ts';
-import { createVirtualShares } from '../../../src/loadtest/virtual-allotments.ts';
-import { fixedWindow } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { createAllotments } from '../../../src/limit/allotments.ts';
+import { createVirtualAllotments } from '../../../src/loadtest/virtual-allotments.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
 import { createTenantCaps } from '../../../src/queue/tenant-caps.ts';
@@ -19,7 +19,7 @@ function createSetup({
   readonly window?: number;
   readonly limits?: Partial<Limits>;
 } = {}) {
-  const account = createVirtualShares();
+  const account = createVirtualAllotments();
   const later: { atMs: number; run: (nowMs: number) => void }[] = [];
   let nowMs = 0;
   const ticks: ((nowMs: number) => void)[] = [];
@@ -27,7 +27,7 @@ function createSetup({
   const replica = () => {
     const name = `replica-${ticks.length}`;
     const own = { isUp: true, calls: 0 };
-    const shares = createShares({
+    const shares = createAllotments({
       failureShare: 0.5,
       maxWaitMs: 10,
       isUp: () => own.isUp,
@@ -56,7 +56,7 @@ function createSetup({
       () => ({ weight: 1, maxOutputs: 16, maxQueued: 3, ...limits }),
       caps,
     );
-    const endpoints = createPoolEndpoints(fixedWindow, {
+    const endpoints = createPoolEndpoints(fixedLimit, {
       hold: (url, owner) =>
         shares.hold(`w:${url}`, 'window', {
           ...owner,
@@ -68,9 +68,9 @@ function createSetup({
       }),
     });
     endpoints.reconfigure([{ url: URL, address: '10.0.0.1:8000' }], {
-      window,
+      concurrencyLimit: window,
       prefillTokens: 100_000,
-      reserve: 0,
+      headroom: 0,
     });
     endpoints.setHealthy(URL, true, 0);
     dispatcher.addPool('main', endpoints);
@@ -275,7 +275,7 @@ describe('the window of an endpoint over replicas', () => {
     const one = at.replica();
     one.offer();
     at.run(10);
-    const config = { window: 4, prefillTokens: 100, reserve: 0 };
+    const config = { concurrencyLimit: 4, prefillTokens: 100, headroom: 0 };
     one.endpoints.reconfigure([], config);
     at.run(500);
     expect(one.shares.active()).toBe(1);

@@ -1,43 +1,43 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createShadow, type ShadowConfig, type ShadowPool } from '../../../src/rollout/mirror.ts';
+import { createMirror, type MirrorLimits, type MirrorPool } from '../../../src/rollout/mirror.ts';
 
-const config: ShadowConfig = {
+const config: MirrorLimits = {
   fraction: 0.5,
   maxConcurrent: 2,
   perSecond: 10,
   burst: 5,
   maxDurationMs: 60_000,
 };
-const idle: ShadowPool = { healthy: 1, running: 0, waiting: 0, window: 8 };
+const idle: MirrorPool = { healthy: 1, running: 0, waiting: 0, window: 8 };
 const pool = () => idle;
 
 describe('a request', () => {
   it('is copied when it is drawn', () => {
-    const shadow = createShadow(config);
+    const shadow = createMirror(config);
     expect(shadow.decide(0.49, pool, 100, 0)).toEqual({ kind: 'copy' });
     expect(shadow.decide(0.5, pool, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
   });
-  it.each<[string, Partial<ShadowPool>]>([
+  it.each<[string, Partial<MirrorPool>]>([
     ['unhealthy', { healthy: 0 }],
     ['unknown', { running: undefined }],
     ['unknown', { waiting: undefined }],
     ['behind', { waiting: 1 }],
     ['behind', { running: 8 }],
   ])('is not copied to a pool that is %s', (reason, state) => {
-    expect(createShadow(config).decide(0, () => ({ ...idle, ...state }), 100, 0)).toEqual({
+    expect(createMirror(config).decide(0, () => ({ ...idle, ...state }), 100, 0)).toEqual({
       kind: 'skip',
       reason,
     });
   });
   it('that is not drawn costs no look at the pool', () => {
-    const look = (): ShadowPool => {
+    const look = (): MirrorPool => {
       throw new Error('looked');
     };
-    expect(createShadow(config).decide(0.9, look, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
+    expect(createMirror(config).decide(0.9, look, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
   });
   it('is not copied while as many run as may, until they could have ended', () => {
-    const shadow = createShadow(config);
+    const shadow = createMirror(config);
     shadow.decide(0, pool, 1_000, 0);
     shadow.decide(0, pool, 1e9, 0);
     expect(shadow.decide(0, pool, 100, 1_999)).toEqual({ kind: 'skip', reason: 'too-many' });
@@ -58,7 +58,7 @@ it('never more copies than may run or begin, whatever comes', () => {
       fc.array(arbStep, { maxLength: 300 }),
       fc.integer({ min: 1, max: 50 }),
       (steps, maxConcurrent) => {
-        const shadow = createShadow({ ...config, maxConcurrent });
+        const shadow = createMirror({ ...config, maxConcurrent });
         const begun: number[] = [];
         let nowMs = 0;
         for (const { draw, expectedMs, afterMs } of steps) {

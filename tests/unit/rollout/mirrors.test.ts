@@ -1,31 +1,31 @@
 import { describe, expect, it } from 'vitest';
-import type { ShadowConfig } from '../../../src/config/config.ts';
-import { createShadows, type ShadowEndpoint, type ShadowPoolView } from '../../../src/rollout/mirrors.ts';
+import type { MirrorConfig } from '../../../src/config/config.ts';
+import { createMirrors, type MirrorEndpoint, type MirrorPoolView } from '../../../src/rollout/mirrors.ts';
 
-const always: ShadowConfig = {
+const always: MirrorConfig = {
   pool: 'next',
   fraction: 1,
   maxConcurrent: 2,
   perSecond: 100,
   maxDurationMs: 60_000,
 };
-const idle: ShadowEndpoint = { open: true, gauges: { running: 0, waiting: 0 } };
-const models = (shadow: Partial<ShadowConfig> = {}) => [
+const idle: MirrorEndpoint = { open: true, gauges: { running: 0, waiting: 0 } };
+const models = (shadow: Partial<MirrorConfig> = {}) => [
   { name: 'demo', shadow: { ...always, ...shadow } },
   { name: 'other' },
 ];
 
-function world(view: ShadowPoolView | undefined = { endpoints: [idle], windowPerEndpoint: 'auto' }) {
+function world(view: MirrorPoolView | undefined = { endpoints: [idle], windowPerEndpoint: 'auto' }) {
   const drawn: string[] = [];
   let pool = view;
-  const shadows = createShadows(models(), {
+  const shadows = createMirrors(models(), {
     poolOf: (name) => (name === 'next' ? pool : undefined),
     onDrawn: (model, decision) => drawn.push(`${model} ${decision}`),
   });
   return {
     shadows,
     drawn,
-    show: (endpoints: readonly ShadowEndpoint[], windowPerEndpoint: number | 'auto' = 'auto') => {
+    show: (endpoints: readonly MirrorEndpoint[], windowPerEndpoint: number | 'auto' = 'auto') => {
       pool = { endpoints, windowPerEndpoint };
     },
     ask: (nowMs: number, draw = 0, model = 'demo') => shadows.poolFor(model, () => draw, 10, nowMs),
@@ -59,7 +59,7 @@ describe('a copy', () => {
     expect(drawn).toEqual(['demo copy']);
   });
 
-  it.each<[string, readonly ShadowEndpoint[], number | 'auto']>([
+  it.each<[string, readonly MirrorEndpoint[], number | 'auto']>([
     ['unhealthy', [], 'auto'],
     ['unhealthy', [idle, { ...idle, open: false }], 'auto'],
     ['unknown', [idle, { open: true, gauges: undefined }], 'auto'],
@@ -74,7 +74,7 @@ describe('a copy', () => {
 
   it('is not made for a pool that is not there', () => {
     const drawn: string[] = [];
-    const shadows = createShadows(models(), {
+    const shadows = createMirrors(models(), {
       poolOf: () => undefined,
       onDrawn: (_, decision) => drawn.push(decision),
     });

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { RolloutConfig } from '../../../src/config/config.ts';
-import { createRollouts, type Rollouts, type Trial } from '../../../src/rollout/rollouts.ts';
+import { type CanaryAssignment, createRollouts, type Rollouts } from '../../../src/rollout/rollouts.ts';
 
 const config = (fields: Partial<RolloutConfig> = {}): RolloutConfig => ({
   model: 'next',
@@ -18,7 +18,7 @@ const asker = (session: string, tenant = 'a') => ({
   tenant,
   header: (name: string) => (name === 'x-session-id' ? session : ''),
 });
-const trialOf = (rollouts: Rollouts, session: string, tenant?: string): Trial | undefined =>
+const trialOf = (rollouts: Rollouts, session: string, tenant?: string): CanaryAssignment | undefined =>
   rollouts.assign('now', asker(session, tenant), () => true);
 const rollBack = (rollouts: Rollouts): void => {
   for (let i = 0; i < 200; i += 1) {

@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES } from '../../../src/domain/routing-profiles.ts';
 import {
-  type Asks,
   type Candidate,
   type CandidateState,
   type ChoiceRequest,
   DRAINING,
   EJECTED,
+  type EndpointQueries,
   GUARDED,
   ISOLATED,
   UNHEALTHY,
@@ -74,9 +74,9 @@ function set(one: Case) {
     ...(zone !== undefined && { zone }),
     ...(subset !== undefined && { subset: new Set(subset) }),
   });
-  const asks: Asks = {
-    room: ({ slot }) => one.rooms[slot] ?? false,
-    permits: ({ slot }) => one.permits[slot] ?? false,
+  const asks: EndpointQueries = {
+    room: ({ candidateIndex: slot }) => one.rooms[slot] ?? false,
+    permits: ({ candidateIndex: slot }) => one.permits[slot] ?? false,
   };
   const known = {
     ...memory(Object.fromEntries(one.matched.entries()), one.sessionSlot),
@@ -166,13 +166,15 @@ describe('the choice', () => {
 
   it('goes round endpoints that are equal', () => {
     const candidates = [0, 1, 2].map((slot) => endpoint(slot));
-    const slots = [0, 1, 2, 3, 4].map((turn) => pick(candidates, ask(candidates), turn)?.candidate.slot);
+    const slots = [0, 1, 2, 3, 4].map(
+      (turn) => pick(candidates, ask(candidates), turn)?.candidate.candidateIndex,
+    );
     expect(slots).toEqual([0, 1, 2, 0, 1]);
   });
 
   it('breaks ties by the fewest sequences', () => {
     const candidates = [endpoint(0, { sequences: 70 }), endpoint(1, { sequences: 65 })];
-    expect(pick(candidates, ask(candidates), 0, only('load'))?.candidate.slot).toBe(1);
+    expect(pick(candidates, ask(candidates), 0, only('load'))?.candidate.candidateIndex).toBe(1);
   });
 
   it('asks for room of few of a thousand endpoints, and of all that pass when none has any', () => {
@@ -180,7 +182,7 @@ describe('the choice', () => {
       endpoint(slot, { sequences: (slot * 37) % 61 }),
     );
     const asked: Candidate[] = [];
-    const asking = (answer: boolean): Asks => ({
+    const asking = (answer: boolean): EndpointQueries => ({
       room(candidate) {
         asked.push(candidate);
         return answer;
@@ -196,16 +198,16 @@ describe('the choice', () => {
 
   it('asks a breaker only where one is not closed', () => {
     const asked: number[] = [];
-    const asks: Asks = {
+    const asks: EndpointQueries = {
       room: () => true,
-      permits({ slot }) {
+      permits({ candidateIndex: slot }) {
         asked.push(slot);
         return false;
       },
     };
     const candidates = [endpoint(0, { flags: GUARDED }), endpoint(1, { sequences: 10 })];
     const choice = pick(candidates, ask(candidates, {}, memory(), asks));
-    expect(choice?.candidate.slot).toBe(1);
+    expect(choice?.candidate.candidateIndex).toBe(1);
     expect(choice?.fallbacks).toEqual([]);
     expect(asked).toEqual([0]);
   });
@@ -217,7 +219,7 @@ describe('the choice', () => {
   it('leaves room for nothing at an endpoint without a window', () => {
     const candidates = [endpoint(0, { window: 0 }), endpoint(1, { sequences: 63 })];
     const asked = ask(candidates, {}, memory(), { ...ALWAYS, room: ({ window }) => window > 0 });
-    expect(pick(candidates, asked)?.candidate.slot).toBe(1);
+    expect(pick(candidates, asked)?.candidate.candidateIndex).toBe(1);
   });
 });
 
@@ -225,7 +227,7 @@ describe('filters', () => {
   const passing = (candidates: readonly CandidateState[], asked = ask(candidates)): readonly number[] =>
     candidates
       .filter((candidate) => ALL_FILTERS.every((filter) => filter.passes(candidate, asked)))
-      .map(({ slot }) => slot);
+      .map(({ candidateIndex: slot }) => slot);
 
   it('keep out what is down, ejected or draining', () => {
     const flags = [UNHEALTHY, EJECTED, DRAINING, 0];

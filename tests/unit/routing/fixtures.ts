@@ -1,5 +1,10 @@
 import type { Weights } from '../../../src/domain/routing-profiles.ts';
-import type { Asked, Asks, CandidateState, ChoiceRequest } from '../../../src/routing/candidate.ts';
+import type {
+  CandidateState,
+  ChoiceRequest,
+  EndpointQueries,
+  ScoringContext,
+} from '../../../src/routing/candidate.ts';
 import { newCandidate } from '../../../src/routing/candidate.ts';
 import { askedOf, type Memory } from '../../../src/routing/choose.ts';
 import type { PromptHashes } from '../../../src/routing/prompt-hash.ts';
@@ -34,7 +39,7 @@ export const request = (more: Partial<ChoiceRequest> = {}): ChoiceRequest => ({
   ...more,
 });
 
-export const ALWAYS: Asks = { room: () => true, permits: () => true };
+export const ALWAYS: EndpointQueries = { room: () => true, permits: () => true };
 
 /** @param matched bytes by slot. */
 export const memory = (matched: Readonly<Record<number, number>> = {}, sessionSlot = -1): Memory => {
@@ -47,9 +52,9 @@ export const ask = (
   candidates: readonly CandidateState[],
   more: Partial<ChoiceRequest> = {},
   known: Memory = memory(),
-  asks: Asks = ALWAYS,
+  asks: EndpointQueries = ALWAYS,
   isolate = false,
-): Asked => askedOf(candidates, request(more), known, asks, isolate);
+): ScoringContext => askedOf(candidates, request(more), known, asks, isolate);
 
 /** One scorer counts, the others do not. */
 export const only = (name: keyof Weights): Weights => ({

@@ -41,7 +41,7 @@ function poolOf(count: number): {
   return { router, endpoints };
 }
 const slotFor = (router: PoolRouter, asked: ReturnType<typeof asking>, nowMs = 0) =>
-  router.choose(asked, ALWAYS, nowMs)?.candidate.slot;
+  router.choose(asked, ALWAYS, nowMs)?.candidate.candidateIndex;
 
 describe("a pool's router", () => {
   it('sends the same prompt where it was sent before, and says how much of it is there', () => {
@@ -49,7 +49,7 @@ describe("a pool's router", () => {
     const first = router.choose(DOCUMENT, ALWAYS, 0);
     expect(first?.matchedTokens).toBe(0);
     router.released(DOCUMENT, first?.candidate ?? (endpoints[0] as CandidateState), 0);
-    for (let i = 0; i < 8; i += 1) expect(slotFor(router, DOCUMENT)).toBe(first?.candidate.slot);
+    for (let i = 0; i < 8; i += 1) expect(slotFor(router, DOCUMENT)).toBe(first?.candidate.candidateIndex);
     const matched = router.choose(DOCUMENT, ALWAYS, 0)?.matchedTokens ?? 0;
     expect(matched).toBeGreaterThan(0.9 * DOCUMENT.promptTokens);
     expect(matched).toBeLessThanOrEqual(DOCUMENT.promptTokens);
@@ -69,7 +69,7 @@ describe("a pool's router", () => {
       router[gone](first);
       expect(router.sizes()).toMatchObject({ entries: 0, sessions: 0 });
     }
-    expect(slotFor(router, DOCUMENT)).toBe(second.slot);
+    expect(slotFor(router, DOCUMENT)).toBe(second.candidateIndex);
     second.flags = UNHEALTHY;
     expect(slotFor(router, DOCUMENT)).toBeUndefined();
   });
@@ -80,7 +80,7 @@ describe("a pool's router", () => {
     router.released(DOCUMENT, first, 0);
     router.leave(first);
     const successor = router.join('10.0.0.9:8000');
-    expect(successor.slot).toBe(first.slot);
+    expect(successor.candidateIndex).toBe(first.candidateIndex);
     router.ended(DOCUMENT, first);
     router.released(DOCUMENT, first, 0);
     router.leave(first);
@@ -94,10 +94,10 @@ describe("a pool's router", () => {
     const home = endpoints[2] as CandidateState;
     router.released(asking('step', 'loop'), home, 0);
     home.sequences = 6;
-    expect(slotFor(router, asking('step', 'loop'))).toBe(home.slot);
-    expect(slotFor(router, asking('step', 'other'))).not.toBe(home.slot);
+    expect(slotFor(router, asking('step', 'loop'))).toBe(home.candidateIndex);
+    expect(slotFor(router, asking('step', 'other'))).not.toBe(home.candidateIndex);
     home.sequences = 60;
-    expect(slotFor(router, asking('step', 'loop'))).not.toBe(home.slot);
+    expect(slotFor(router, asking('step', 'loop'))).not.toBe(home.candidateIndex);
   });
 
   it('explains a choice as a table, without changing anything', () => {
@@ -114,14 +114,18 @@ describe("a pool's router", () => {
     expect(header).toMatch(/endpoint +place +refused by +cached tokens +load +queue/);
     expect(best).toMatch(/10\.0\.0\.0:8000 +chosen +- +3\d\d\d of 4000/);
     expect(explainText(report)).toMatch(/10\.0\.0\.1:8000 +- +healthy/);
-    expect(slotFor(router, DOCUMENT)).toBe(first.slot);
+    expect(slotFor(router, DOCUMENT)).toBe(first.candidateIndex);
   });
 
   it('explains what a slow client’s request borrows when its own side is full', () => {
     const { router, endpoints } = poolOf(2);
     router.setProfile(resolveProfile({ profile: 'slow-client-isolation' }));
     (endpoints[0] as CandidateState).flags = ISOLATED;
-    const asks = { room: ({ slot }: Candidate) => slot !== 0, permits: () => true, borrows: true };
+    const asks = {
+      room: ({ candidateIndex: slot }: Candidate) => slot !== 0,
+      permits: () => true,
+      borrows: true,
+    };
     const slow = request({ slow: true });
     const { chosen, endpoints: rows } = router.explain(slow, asks, 0);
     expect(chosen).toBe(router.choose(slow, asks, 0)?.candidate.address);
@@ -145,9 +149,9 @@ describe("a pool's router", () => {
     const [first] = endpoints as [CandidateState];
     router.released(DOCUMENT, first, 0);
     first.sequences = 8;
-    expect(slotFor(router, DOCUMENT)).toBe(first.slot);
+    expect(slotFor(router, DOCUMENT)).toBe(first.candidateIndex);
     router.setProfile(resolveProfile({ profile: 'balanced', weights: { prefix: 0, load: 5 } }));
-    expect(slotFor(router, DOCUMENT)).not.toBe(first.slot);
+    expect(slotFor(router, DOCUMENT)).not.toBe(first.candidateIndex);
   });
 });
 

@@ -14,7 +14,7 @@ function chosenBy(
   const profile = resolveProfile({ profile: name });
   const one = request(more);
   const asked = askedOf(candidates, one, memory(matched), ALWAYS, profile.isolate);
-  return choose(candidates, asked, weightsFor(profile, one), 0, newScratch())?.candidate.slot;
+  return choose(candidates, asked, weightsFor(profile, one), 0, newScratch())?.candidate.candidateIndex;
 }
 
 const LONG = { prompt: promptOf(80_000), promptBytes: 80_000, promptTokens: 20_000, totalTokens: 24_000 };

@@ -22,7 +22,7 @@ describe('scorers', () => {
     const queued = endpoint(0, { prefillTokens: 700 });
     const free = endpoint(1);
     const sumAt = (candidate: CandidateState, matched: number): number => {
-      const asked = ask([candidate], {}, memory({ [candidate.slot]: matched * 4 }));
+      const asked = ask([candidate], {}, memory({ [candidate.candidateIndex]: matched * 4 }));
       return score('queue', candidate, asked) + score('prefix', candidate, asked);
     };
     expect(sumAt(queued, 700)).toBeCloseTo(sumAt(free, 0), 12);
@@ -72,7 +72,7 @@ describe('scorers', () => {
   it('a zone is a preference, not a wall', () => {
     const candidates = [endpoint(0, { zone: 'b' }), endpoint(1, { zone: 'a' })];
     const asked = ask(candidates, { zone: 'a' });
-    expect(choose(candidates, asked, only('zone'), 0, newScratch())?.candidate.slot).toBe(1);
+    expect(choose(candidates, asked, only('zone'), 0, newScratch())?.candidate.candidateIndex).toBe(1);
     expect(choose([candidates[0] as CandidateState], asked, only('zone'), 0, newScratch())).toBeDefined();
   });
 });
@@ -80,7 +80,7 @@ describe('scorers', () => {
 describe('attraction', () => {
   const choiceOf = (candidates: readonly CandidateState[], asked = ask(candidates)) =>
     choose(candidates, asked, { ...only('load'), prefix: 100, session: 100 }, 0, newScratch())?.candidate
-      .slot;
+      .candidateIndex;
 
   it('a prefix or a session draws to its endpoint, but not above the bound over the mean use', () => {
     for (const known of [memory({ 0: 4_000 }), memory({}, 0)]) {

@@ -6,7 +6,7 @@ import type { LimitStore } from '../../../src/limit/store.ts';
 import {
   createTenantLimits,
   type Reservation,
-  type Reserve,
+  type ReservationResult,
   type TenantLimits,
 } from '../../../src/tenant/tenant-limits.ts';
 
@@ -29,7 +29,7 @@ function tenantWith(
   return createTenantLimits({ tenant: 'a', limits: own, store, unixMs });
 }
 /** What the store in memory says, it says at once. */
-function reserve(tenant: TenantLimits, tokens: number, nowMs: number): Reserve {
+function reserve(tenant: TenantLimits, tokens: number, nowMs: number): ReservationResult {
   const reserved = tenant.reserveTokens(tokens, nowMs);
   if (reserved instanceof Promise) throw new Error('asked others');
   return reserved;

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { type Ending, endpointSignOf, modelSignOf } from '../../../../src/pool/health/outcome.ts';
+import { type AttemptResult, endpointSignOf, modelSignOf } from '../../../../src/pool/health/outcome.ts';
 
-const signs = (ending: Ending) => [endpointSignOf(ending), modelSignOf(ending)];
+const signs = (ending: AttemptResult) => [endpointSignOf(ending), modelSignOf(ending)];
 
 describe('the end of a request', () => {
-  it.each<[string, Ending]>([
+  it.each<[string, AttemptResult]>([
     ['a 4xx', { status: 400 }],
     ['an unknown key', { status: 401 }],
     ['too many requests', { status: 429 }],

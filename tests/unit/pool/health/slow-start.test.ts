@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_SLOW_START, rampedWindow, slowStartWeight } from '../../../../src/pool/health/slow-start.ts';
+import { DEFAULT_SLOW_START, rampedLimit, slowStartWeight } from '../../../../src/pool/health/slow-start.ts';
 
 describe('an endpoint that came back', () => {
   it('takes a tenth at first, half after half the ramp, and all of it after the ramp', () => {
@@ -26,7 +26,7 @@ describe('an endpoint that came back', () => {
           );
           expect(after).toBeGreaterThanOrEqual(before ?? 2);
           expect(before).toBeGreaterThanOrEqual(floor);
-          const ramped = rampedWindow(window, before ?? 0);
+          const ramped = rampedLimit(window, before ?? 0);
           expect(ramped).toBeLessThanOrEqual(window);
           expect(ramped > 0).toBe(window > 0);
         },
