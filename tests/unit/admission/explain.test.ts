@@ -237,7 +237,7 @@ describe('what is explained of a model with a shadow', () => {
     let asked = 0;
     const world = createWorld({
       change: twoEndpoints,
-      copyTo() {
+      mirrorTo() {
         asked += 1;
         return 'next';
       },
