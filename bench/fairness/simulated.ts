@@ -9,7 +9,8 @@ import {
   keepsLimits,
   quantileOf,
 } from '../../src/loadtest/outcome.ts';
-import { type Arm, type FairlaneOptions, type LabOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
+import type { FairlaneOptions } from '../../src/loadtest/virtual-fairlane.ts';
+import { type Arm, type LabOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
 import { BUCKET_PART, capacityOf, HOP_MS, manyBacklogged, noisyNeighbour } from './loads.ts';
 
@@ -105,7 +106,7 @@ export function variants(
     const profile = { ...setup.profile, scheduling: fairlane.scheduling ?? setup.profile.scheduling };
     const result = resultOf(
       runArm(
-        { kind: 'fairlane', fairlane: { ...fairlane, onWindow: (limit) => sizes.push(limit) } },
+        { kind: 'fairlane', fairlane: { ...fairlane, onLimit: (limit) => sizes.push(limit) } },
         { ...lab, profile },
       ),
       setup.tenants,
@@ -145,7 +146,7 @@ export function sloGoodput(
   let bestWindow = 0;
   for (const window of WINDOWS) {
     if (window > profile.maxSequences) break;
-    const found = goodput({ window });
+    const found = goodput({ concurrencyLimit: window });
     if (found > best) [best, bestWindow] = [found, window];
   }
   const slo = goodput({ lanes: [{ ...DEFAULT_LANE, ...limits }] });

@@ -1,5 +1,6 @@
 /** Which arms a comparison has, what is asked in them, and what their outcomes say of each other. */
 import type { EngineProfile } from '../simulator/profile.ts';
+import { capacityPerSecond } from './engine-capacity.ts';
 import { allRequests, createRandom, drawLength, type Request, type TenantLoad } from './load.ts';
 import {
   type ArmFigures,
@@ -11,7 +12,7 @@ import {
   type TenantFigures,
 } from './outcome.ts';
 import type { Scenario } from './scenario.ts';
-import { capacityPerSecond, runArm } from './virtual-lab.ts';
+import { runArm } from './virtual-lab.ts';
 
 export const ARMS = ['solo', 'direct', 'request-bucket', 'fairlane', 'floor'] as const;
 export type ArmName = (typeof ARMS)[number];

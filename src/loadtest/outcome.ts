@@ -16,7 +16,7 @@ export interface RequestOutcome {
 }
 
 /** What was seen of the engine. */
-interface EngineUse {
+export interface EngineUse {
   /** Part of the time in which a step ran. */
   readonly busy: number;
   /** Mean part of its sequences in use while it was busy. */

@@ -1,4 +1,4 @@
-/** The account of shares on a virtual clock: what the script in limit/redis-allotments.ts does, without Redis. */
+/** The account of allotments on a virtual clock: what the script in limit/redis-allotments.ts does, without Redis. */
 import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from '../limit/allotment.ts';
 import type { AllotmentKind } from '../limit/allotments.ts';
 

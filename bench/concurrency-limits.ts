@@ -16,7 +16,7 @@ const still = {
  * Additive increase, multiplicative decrease on the engine's waiting queue: one more at each scrape without a waiting
  * request while the window is used up, a tenth less with one. D. Chiu and R. Jain 1989.
  */
-export function aimdWindow(initial: number): ConcurrencyLimit {
+export function aimdLimit(initial: number): ConcurrencyLimit {
   let size = initial;
   let pressed = false;
   return {
@@ -39,7 +39,7 @@ export function aimdWindow(initial: number): ConcurrencyLimit {
  * The gradient of the time to first token, as in Netflix's concurrency-limits (Gradient2Limit): the long-term mean over the
  * current time, at most 1 and at least 0.5, with a tolerance of 1.5, plus a queue of the window's square root, smoothed.
  */
-export function gradientWindow(initial: number): ConcurrencyLimit {
+export function gradientLimit(initial: number): ConcurrencyLimit {
   let size = initial;
   let long: number | undefined;
   return {
