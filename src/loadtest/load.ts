@@ -17,7 +17,7 @@ export type Arrivals =
 export interface TenantLoad {
   readonly name: string;
   readonly weight: number;
-  /** Its latencies are what the scenario is about; the floor serves it first. */
+  /** A quiet tenant asks for less than its fair share: its latencies are what a scenario is about. The floor serves it first. */
   readonly quiet: boolean;
   readonly arrivals: Arrivals;
   readonly prompt: Length;

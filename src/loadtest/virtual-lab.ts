@@ -9,11 +9,11 @@ import { ArmRecord, type TokenObserver, VirtualRequest } from './arm-record.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { Request, TenantLoad } from './load.ts';
 import type { ArmOutcome } from './outcome.ts';
+import { RequestBucket } from './request-bucket.ts';
 import { VirtualEngine } from './virtual-engine.ts';
 import { type FairlaneOptions, type FairlaneWorld, VirtualFairlane } from './virtual-fairlane.ts';
 import { type Replicas, VirtualReplicas } from './virtual-replicas.ts';
 
-/** A quiet tenant is one whose latencies the scenario is about: it asks for little and wants quick answers. */
 export type Arm =
   /** The quiet tenants have the engine for themselves. */
   | { readonly kind: 'solo' }
@@ -76,7 +76,10 @@ export function runArm(arm: Arm, { profile, tenants, requests, durationMs, hopMs
 
 function doorOf(arm: Arm, world: FairlaneWorld): Door {
   if (arm.kind !== 'fairlane') {
-    return new DirectDoor(world, arm.kind === 'request-bucket' ? arm.perSecond : undefined);
+    return new DirectDoor(
+      world,
+      arm.kind === 'request-bucket' ? new RequestBucket(arm.perSecond) : undefined,
+    );
   }
   const { replicas, ...own } = arm.fairlane;
   if (replicas !== undefined) return new VirtualReplicas(own, replicas, world);
@@ -88,22 +91,16 @@ function doorOf(arm: Arm, world: FairlaneWorld): Door {
 /** Requests go to the engine as they come; those of others than the quiet tenants may have to pass a bucket. */
 class DirectDoor implements Door, TokenObserver {
   readonly #world: FairlaneWorld;
-  /** Requests a second; undefined: there is no bucket. */
-  readonly #perSecond: number | undefined;
-  readonly #burst: number;
-  #level: number;
-  #levelMs = 0;
+  readonly #bucket: RequestBucket | undefined;
 
-  constructor(world: FairlaneWorld, perSecond: number | undefined) {
+  constructor(world: FairlaneWorld, bucket: RequestBucket | undefined) {
     this.#world = world;
-    this.#perSecond = perSecond;
-    this.#burst = Math.max(1, perSecond ?? 0);
-    this.#level = this.#burst;
+    this.#bucket = bucket;
   }
 
   submit(one: VirtualRequest, nowMs: number): void {
     const { engine, record } = this.#world;
-    if (!one.load.quiet && !this.#passesBucket(nowMs)) {
+    if (!one.load.quiet && this.#bucket?.passes(nowMs) === false) {
       if (engine.hasIdleSequence()) record.refusedWhileIdle.any += 1;
       record.end(one, 'refused', nowMs);
       return;
@@ -116,15 +113,5 @@ class DirectDoor implements Door, TokenObserver {
     const { record } = this.#world;
     record.token(one, nowMs);
     if (last) record.end(one, 'completed', nowMs);
-  }
-
-  #passesBucket(nowMs: number): boolean {
-    if (this.#perSecond === undefined) return true;
-    const refill = ((nowMs - this.#levelMs) * this.#perSecond) / 1_000;
-    this.#level = Math.min(this.#burst, this.#level + refill);
-    this.#levelMs = nowMs;
-    if (this.#level < 1) return false;
-    this.#level -= 1;
-    return true;
   }
 }

@@ -1,25 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import {
-  ARMS,
-  type Comparison,
-  compare,
-  comparisonJson,
-  httpArms,
-  httpSchedule,
-  labArms,
-  labSchedule,
-  lateness,
-  type Measured,
-  runLabArm,
-  type Saturation,
-  saturationOf,
-  type TargetName,
-} from '../../../src/loadtest/compare.ts';
+import { ARMS, httpArms, labArms, type TargetName } from '../../../src/loadtest/arms.ts';
+import { type Comparison, compare } from '../../../src/loadtest/compare.ts';
+import { comparisonJson } from '../../../src/loadtest/comparison-json.ts';
+import { runLabArm } from '../../../src/loadtest/lab-arm.ts';
+import { lateness, type Measured, type Saturation, saturationOf } from '../../../src/loadtest/measured.ts';
 import { createQuantiles, type RequestOutcome } from '../../../src/loadtest/outcome.ts';
 import { htmlReport } from '../../../src/loadtest/report-html.ts';
 import { textReport } from '../../../src/loadtest/report-text.ts';
 import { parseScenario, type Scenario } from '../../../src/loadtest/scenario.ts';
+import { httpSchedule, labSchedule } from '../../../src/loadtest/schedule.ts';
 
 const scenarioOf = (text: string): Scenario => {
   const parsed = parseScenario({ text, file: 's.yaml', readFile: () => '' });
