@@ -1,7 +1,7 @@
 /** One answer of the simulated engine on its way to a client, streamed or in one piece. */
 import type { ServerResponse } from 'node:http';
 import { gzipSync } from 'node:zlib';
-import { type Fault, writeTo } from './faults.ts';
+import { type Fault, writeTo } from './http-faults.ts';
 import { jsonAnswer } from './openai-answers.ts';
 import type { Job } from './openai-requests.ts';
 import { type StreamWriter, streamWriter } from './openai-streams.ts';

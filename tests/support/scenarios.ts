@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { parseScenario, type Scenario } from '../../src/loadtest/scenario.ts';
 
-export const scenarioOf = (text: string): Scenario => {
+const scenarioOf = (text: string): Scenario => {
   const parsed = parseScenario({ text, file: 's.yaml', readFile: () => '' });
   if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
   return parsed.scenario;
