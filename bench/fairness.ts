@@ -152,7 +152,7 @@ const others = GPUS.flatMap((gpu) =>
     measure(gpu, sequences, 1, 'chat'),
   ),
 );
-say('SLO mode: sweeping fixed windows');
+say('SLO mode: sweeping fixed concurrency limits');
 const slos = SLOS.map(({ gpu, ...limits }) => ({
   gpu,
   ...limits,
@@ -191,9 +191,9 @@ ${rows.map(line).join('\n')}
 
 Quiet TTFT p99 in ms, ${DURATION_MS / 1_000} s of traffic, warm-up included, ${SEEDS.length} seeds together. Headline: the first row.
 `);
-  for (const { gpu, ttftMs, itlMs, ratio, slo, best, bestWindow } of slos) {
+  for (const { gpu, ttftMs, itlMs, ratio, slo, best, bestLimit } of slos) {
     console.log(
-      `SLO ${gpu} ttft ${ttftMs} ms itl ${itlMs} ms: ${rounded(slo)} requests/s keep it, best fixed window (${bestWindow}) ${rounded(best)}: ${rounded(ratio)}`,
+      `SLO ${gpu} ttft ${ttftMs} ms itl ${itlMs} ms: ${rounded(slo)} requests/s keep it, best fixed limit (${bestLimit}) ${rounded(best)}: ${rounded(ratio)}`,
     );
   }
   console.log(JSON.stringify(figures, undefined, 2));
