@@ -1,6 +1,7 @@
 /**
- * An open-loop load generator: requests go to a real target at the times that were computed beforehand, whatever became of
- * the earlier ones. Times to first token count from those times, so a generator or a target that is late is seen.
+ * An open-loop load generator: requests go to a real target at the times that were computed beforehand,
+ * whatever became of the earlier ones. Times to first token count from those times, so a generator or a
+ * target that is late is seen.
  */
 import type { EndpointConfig } from '../config/config.ts';
 import { type HttpArmName, type TargetName, targetOf } from './arms.ts';
@@ -24,7 +25,8 @@ export interface HttpComparisonOptions {
 }
 
 /**
- * One arm after the other, each with the same arrivals; the next begins when the last answer of the one before has ended.
+ * One arm after the other, each with the same arrivals; the next begins when the last answer of the one
+ * before has ended.
  *
  * @throws when a target does not answer before anything was sent.
  */

@@ -18,8 +18,9 @@ const wordsOf = (seed: string, count: number): readonly string[] => {
 };
 
 /**
- * A prompt of about so many tokens: the tenant's prefix, and words of its own. They begin with the request's number, so that
- * no two requests of a run share more than the prefix; `run` differs between runs, so that no run finds another's cache.
+ * A prompt of about so many tokens: the tenant's prefix, and words of its own. They begin with the request's
+ * number, so that no two requests of a run share more than the prefix; `run` differs between runs, so that no
+ * run finds another's cache.
  */
 export function promptOf({ id, promptTokens }: Request, tenant: TenantLoad, run: string, at: number): string {
   const shared = Math.min(tenant.sharedPrefix, promptTokens);

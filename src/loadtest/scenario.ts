@@ -193,7 +193,9 @@ interface Reading {
   readonly readFile: ScenarioInput['readFile'];
 }
 
-/** The tenants; with `count: N` a mapping makes N of them, named NAME-1 to NAME-N. Problems go to the report. */
+/**
+ * The tenants; with `count: N` a mapping makes N of them, named NAME-1 to NAME-N. Problems go to the report.
+ */
 function tenantsOf(written: Written['tenants'], { report, file, readFile }: Reading): Tenants {
   const located = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const tenants: TenantLoad[] = [];

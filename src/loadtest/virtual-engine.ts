@@ -1,4 +1,7 @@
-/** The simulated engine on the lab's clock: takes requests, runs one step after another, and measures its own use. */
+/**
+ * The simulated engine on the lab's clock: takes requests, runs one step after another, and measures its own
+ * use.
+ */
 import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
 import { createEngine, type Engine } from '../simulator/engine.ts';
 import type { EngineProfile } from '../simulator/profile.ts';

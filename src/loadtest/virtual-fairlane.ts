@@ -1,4 +1,7 @@
-/** Fairlane on the lab's clock: its real queue, endpoints, predictions and allotments, before the virtual engine. */
+/**
+ * Fairlane on the lab's clock: its real queue, endpoints, predictions and allotments, before the virtual
+ * engine.
+ */
 import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
 import type { Allotments } from '../limit/allotments.ts';

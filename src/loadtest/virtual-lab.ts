@@ -1,8 +1,10 @@
 /**
- * A comparison on a virtual clock: the simulated engine and the real queue, concurrency limits and predictions, without a
- * socket or a timer. Ten minutes of traffic take seconds, and the same seed gives the same result.
+ * A comparison on a virtual clock: the simulated engine and the real queue, concurrency limits and
+ * predictions, without a socket or a timer. Ten minutes of traffic take seconds, and the same seed gives the
+ * same result.
  *
- * The way of a byte between a client or Fairlane and the engine takes `hopMs`. A client and Fairlane are at one place.
+ * The way of a byte between a client or Fairlane and the engine takes `hopMs`. A client and Fairlane are at
+ * one place.
  */
 import type { EngineProfile } from '../simulator/profile.ts';
 import { ArmRecord, type TokenObserver, VirtualRequest } from './arm-record.ts';
@@ -88,7 +90,9 @@ function doorOf(arm: Arm, world: FairlaneWorld): Door {
   return fairlane;
 }
 
-/** Requests go to the engine as they come; those of others than the quiet tenants may have to pass a bucket. */
+/**
+ * Requests go to the engine as they come; those of others than the quiet tenants may have to pass a bucket.
+ */
 class DirectDoor implements Door, TokenObserver {
   readonly #world: FairlaneWorld;
   readonly #bucket: RequestBucket | undefined;

@@ -1,4 +1,7 @@
-/** Several Fairlanes on the lab's clock, in front of one engine: they share its concurrency limit by allotments. */
+/**
+ * Several Fairlanes on the lab's clock, in front of one engine: they share its concurrency limit by
+ * allotments.
+ */
 import { type Allotments, createAllotments } from '../limit/allotments.ts';
 import type { VirtualRequest } from './arm-record.ts';
 import type { Request } from './load.ts';

@@ -1,12 +1,13 @@
 /**
- * The step model of vLLM V1's scheduler (vllm/v1/core/sched/scheduler.py). A step first serves the running sequences (one
- * token each, or the next chunk of a prompt), then admits waiting ones while tokens, sequences and KV blocks last. When a
- * running sequence gets no block, the last admitted one (with priorities: the least important) is preempted: its blocks
- * are freed and it computes again from the start. Full blocks of prompts are found again by the hash of their whole
- * prefix; free ones keep their contents until they are needed, the longest unused first.
+ * The step model of vLLM V1's scheduler (vllm/v1/core/sched/scheduler.py). A step first serves the running
+ * sequences (one token each, or the next chunk of a prompt), then admits waiting ones while tokens, sequences
+ * and KV blocks last. When a running sequence gets no block, the last admitted one (with priorities: the
+ * least important) is preempted: its blocks are freed and it computes again from the start. Full blocks of
+ * prompts are found again by the hash of their whole prefix; free ones keep their contents until they are
+ * needed, the longest unused first.
  *
- * `ideal` scheduling is a floor for latencies, not a model of anything: a request of priority 0 is admitted into the next
- * step whatever the others hold, and nobody else's prompt is computed in its prefill's steps.
+ * `ideal` scheduling is a floor for latencies, not a model of anything: a request of priority 0 is admitted
+ * into the next step whatever the others hold, and nobody else's prompt is computed in its prefill's steps.
  *
  * Time is the caller's: it plans a step, lets its duration pass and finishes it.
  */
@@ -28,7 +29,10 @@ export interface EngineGauges {
   readonly waiting: number;
   /** Part of the KV blocks in use, 0 to 1. */
   readonly kvUsage: number;
-  /** Tokens looked up in the prefix cache, and found there. As in vLLM, a preempted sequence's return does not count. */
+  /**
+   * Tokens looked up in the prefix cache, and found there. As in vLLM, a preempted sequence's return does not
+   * count.
+   */
   readonly prefixQueries: number;
   readonly prefixHits: number;
   readonly preemptions: number;
@@ -63,7 +67,10 @@ class StepEngine implements Engine {
   readonly #sequences = new Map<string, Sequence>();
   /** In the order of admission. */
   #running: Sequence[] = [];
-  /** By priority, then by arrival. What was preempted arrived before all that wait, so under FCFS it comes first. */
+  /**
+   * By priority, then by arrival. What was preempted arrived before all that wait, so under FCFS it comes
+   * first.
+   */
   readonly #waiting: Sequence[] = [];
   #order = 0;
 
@@ -115,7 +122,8 @@ class StepEngine implements Engine {
   planStep(): StepPlan | undefined {
     if (this.#stepIsPlanned) throw new Error('the planned step is not finished');
     const { tokensPerStep, stepBaseMs, msPerPrefillToken, msPerDecodeSequence } = this.#profile;
-    // A pass in which all that was served had to give way computes nothing, takes no time and is followed by another.
+    // A pass in which all that was served had to give way computes nothing, takes no time and is followed by
+    // another.
     for (let preempted = true; preempted; ) {
       this.#budget = tokensPerStep;
       this.#plannedPrefill = 0;
@@ -219,8 +227,8 @@ class StepEngine implements Engine {
   }
 
   /**
-   * Admits a sequence if all its tokens fit (vLLM's scheduler_reserve_full_isl, on by default), though only a chunk may
-   * be computed now. The last token is always computed, even of a prompt that the cache has whole.
+   * Admits a sequence if all its tokens fit (vLLM's scheduler_reserve_full_isl, on by default), though only a
+   * chunk may be computed now. The last token is always computed, even of a prompt that the cache has whole.
    */
   #admit(sequence: Sequence): boolean {
     const blocks = this.#blocks;
@@ -270,7 +278,9 @@ class StepEngine implements Engine {
     return unused;
   }
 
-  /** With ideal scheduling a slot is always there for priority 0, and its prompts are alone in their steps. */
+  /**
+   * With ideal scheduling a slot is always there for priority 0, and its prompts are alone in their steps.
+   */
   #mayEnter(sequence: Sequence): boolean {
     const { maxSequences } = this.#profile;
     if (!this.#isIdeal) return this.#running.length < maxSequences;
@@ -326,7 +336,10 @@ class StepEngine implements Engine {
     return at;
   }
 
-  /** As in vLLM, blocks can be found from the moment they are scheduled: n choices of one prompt share it in one step. */
+  /**
+   * As in vLLM, blocks can be found from the moment they are scheduled: n choices of one prompt share it in
+   * one step.
+   */
   #plan(sequence: Sequence, tokens: number): void {
     const { prefixHashes } = sequence.request;
     const reached = Math.floor((sequence.computed + tokens) / this.#profile.blockTokens);
@@ -341,7 +354,10 @@ class StepEngine implements Engine {
     else this.#plannedPrefill += tokens;
   }
 
-  /** A preempted sequence computes nothing in this step, so the blocks that it would have filled hold nothing to find. */
+  /**
+   * A preempted sequence computes nothing in this step, so the blocks that it would have filled hold nothing
+   * to find.
+   */
   #unplan(sequence: Sequence): void {
     if (sequence.planned === 0) return;
     const computed = Math.floor(sequence.computed / this.#profile.blockTokens);
@@ -364,7 +380,10 @@ class StepEngine implements Engine {
     return true;
   }
 
-  /** Last block first, so that the end of a prefix is evicted before its beginning: the rest can still be found. */
+  /**
+   * Last block first, so that the end of a prefix is evicted before its beginning: the rest can still be
+   * found.
+   */
   #release(sequence: Sequence): void {
     for (let i = sequence.blocks.length - 1; i >= 0; i -= 1) this.#blocks.drop(sequence.blocks[i] ?? 0);
     sequence.blocks.length = 0;

@@ -2,8 +2,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createEngine, type Engine, type EngineGauges } from './engine.ts';
-import type { Fault } from './http-faults.ts';
 import { HttpAnswer } from './http-answer.ts';
+import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
 import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
 import type { EngineProfile } from './profile.ts';
@@ -86,7 +86,9 @@ class HttpSimulator implements Simulator {
   #finished = 0;
   #aborted = 0;
   readonly #tokens = { prompt: 0, generation: 0 };
-  /** As vLLM says it: at the end of its last planning. What arrived since then is not among those that wait. */
+  /**
+   * As vLLM says it: at the end of its last planning. What arrived since then is not among those that wait.
+   */
   #said: EngineGauges;
 
   constructor(options: SimulatorOptions) {

@@ -45,7 +45,9 @@ export const messagesUsage = (job: Job, completionTokens: number, cachedTokens: 
 export const finishOf = (job: Job): 'length' | 'stop' => (job.capped ? 'length' : 'stop');
 export const stopReasonOf = (job: Job): string => (job.capped ? 'max_tokens' : 'end_turn');
 
-/** The whole answer of a request that does not stream. `reportUsage`: false for an engine that reports none. */
+/**
+ * The whole answer of a request that does not stream. `reportUsage`: false for an engine that reports none.
+ */
 export function jsonAnswer(
   id: string,
   job: Job,

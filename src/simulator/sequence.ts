@@ -3,8 +3,8 @@
 export interface EngineRequest {
   readonly id: string;
   /**
-   * Hash of each full block of the prompt together with all before it. Those of the output may follow, where the caller knows
-   * it: generated blocks are found again too.
+   * Hash of each full block of the prompt together with all before it. Those of the output may follow, where
+   * the caller knows it: generated blocks are found again too.
    */
   readonly prefixHashes: readonly string[];
   /** At least 1. */
