@@ -4,11 +4,11 @@
  * object; `--tried` compares other ways that were tried.
  */
 
+import { aimdLimit, gradientLimit } from './concurrency-limits.ts';
 import { decisionCost } from './fairness/decision-cost.ts';
 import { noisyNeighbour, profileOf } from './fairness/loads.ts';
 import { queuedMemory } from './fairness/queued-memory.ts';
 import { type Comparison, compare, jainOf, p99Of, sloGoodput, variants } from './fairness/simulated.ts';
-import { aimdWindow, gradientWindow } from './windows.ts';
 
 const DURATION_MS = 600_000;
 const SEEDS = [1, 2, 3, 4, 5];
@@ -116,24 +116,24 @@ if (process.argv.includes('--tried')) {
       seed: 1,
     };
     console.log(
-      `\n${gpu}, ${sequences} sequences: quiet p99 ÷ floor's, tokens kept, window (5th–95th percentile of the second half)\n`,
+      `\n${gpu}, ${sequences} sequences: quiet p99 ÷ floor's, tokens kept, concurrency limit (5th–95th percentile of the second half)\n`,
     );
     const frozen = { running: 3, waiting: 0, kvUsage: 0.1 };
     for (const { name, vsFloor: ratio, kept, sizes } of variants(setup, {
       "gauges (Fairlane's)": {},
       'times to first token (its fallback: no gauges)': { gauges: () => 'unusable' },
       'the same, gauges frozen': { gauges: () => frozen },
-      'AIMD on waiting': { makeWindow: aimdWindow },
-      'gradient of TTFT': { makeWindow: gradientWindow },
-      'fixed at the number of sequences': { window: sequences },
-      'reserve 0': { reserve: 0 },
-      'reserve 1': { reserve: 1 },
-      'reserve 2': { reserve: 2 },
-      'reserve 4': { reserve: 4 },
+      'AIMD on waiting': { makeLimit: aimdLimit },
+      'gradient of TTFT': { makeLimit: gradientLimit },
+      'fixed at the number of sequences': { concurrencyLimit: sequences },
+      'headroom 0': { headroom: 0 },
+      'headroom 1': { headroom: 1 },
+      'headroom 2': { headroom: 2 },
+      'headroom 4': { headroom: 4 },
       'others are not held during a quiet prefill': { holds: false },
-      'two more wait in the engine': { window: sequences + 2 },
+      'two more wait in the engine': { concurrencyLimit: sequences + 2 },
       'two more wait in the engine, by priority': {
-        window: sequences + 2,
+        concurrencyLimit: sequences + 2,
         enginePriority: true,
         scheduling: 'priority',
       },
@@ -152,7 +152,7 @@ const others = GPUS.flatMap((gpu) =>
     measure(gpu, sequences, 1, 'chat'),
   ),
 );
-say('SLO mode: sweeping fixed windows');
+say('SLO mode: sweeping fixed concurrency limits');
 const slos = SLOS.map(({ gpu, ...limits }) => ({
   gpu,
   ...limits,
@@ -191,9 +191,9 @@ ${rows.map(line).join('\n')}
 
 Quiet TTFT p99 in ms, ${DURATION_MS / 1_000} s of traffic, warm-up included, ${SEEDS.length} seeds together. Headline: the first row.
 `);
-  for (const { gpu, ttftMs, itlMs, ratio, slo, best, bestWindow } of slos) {
+  for (const { gpu, ttftMs, itlMs, ratio, slo, best, bestLimit } of slos) {
     console.log(
-      `SLO ${gpu} ttft ${ttftMs} ms itl ${itlMs} ms: ${rounded(slo)} requests/s keep it, best fixed window (${bestWindow}) ${rounded(best)}: ${rounded(ratio)}`,
+      `SLO ${gpu} ttft ${ttftMs} ms itl ${itlMs} ms: ${rounded(slo)} requests/s keep it, best fixed limit (${bestLimit}) ${rounded(best)}: ${rounded(ratio)}`,
     );
   }
   console.log(JSON.stringify(figures, undefined, 2));

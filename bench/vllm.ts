@@ -57,7 +57,7 @@ try {
   process.on('SIGINT', () => {});
   code = await new Promise<number>((resolve) => bench.once('close', (status) => resolve(status ?? 1)));
   const { pools } = (await (await fetch(`http://127.0.0.1:${metrics}/health`)).json()) as { pools: object };
-  say(`windows at the end: ${JSON.stringify(pools)}`);
+  say(`concurrency limits at the end: ${JSON.stringify(pools)}`);
 } finally {
   fairlane.child.kill('SIGTERM');
   await fairlane.exited;

@@ -9,7 +9,7 @@ import { createTenantDirectory } from '../../src/tenant/directory.ts';
 const ROUNDS = 9;
 const DECISIONS = 30_000;
 const ACTIVE = 10;
-const WINDOW = 64;
+const LIMIT = 64;
 
 /** A directory of `known` tenants and a dispatcher in a steady overload of some of them. */
 function createLoop(known: number, active: number): () => number {
@@ -22,7 +22,7 @@ function createLoop(known: number, active: number): () => number {
   const directory = createTenantDirectory({ tenants } as unknown as Config, createMemoryStore(), Date.now);
   const endpoints = createPoolEndpoints(fixedLimit);
   endpoints.reconfigure([{ url: 'http://e', address: 'e' }], {
-    concurrencyLimit: WINDOW,
+    concurrencyLimit: LIMIT,
     prefillTokens: 1e6,
     headroom: 'auto',
   });
@@ -56,7 +56,7 @@ function createLoop(known: number, active: number): () => number {
       nowMs,
     );
   };
-  for (let i = 0; i < 4 * WINDOW; i += 1) offer();
+  for (let i = 0; i < 4 * LIMIT; i += 1) offer();
   /** CPU microseconds of one decision: an arrival, a release, a first token, a settlement and an end. */
   return () => {
     const before = process.cpuUsage();

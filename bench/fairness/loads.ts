@@ -1,6 +1,7 @@
 /** The traffic of the fairness bench. Chosen once, from what chats are like; no figure depends on a round number in it. */
+
+import { capacityPerSecond } from '../../src/loadtest/engine-capacity.ts';
 import { createRandom, drawLength, type Length, type TenantLoad } from '../../src/loadtest/load.ts';
-import { capacityPerSecond } from '../../src/loadtest/virtual-lab.ts';
 import { type EngineProfile, parseProfile } from '../../src/simulator/profile.ts';
 
 const CHAT_PROMPT: Length = { kind: 'lognormal', median: 200, sigma: 0.8, max: 2_000 };

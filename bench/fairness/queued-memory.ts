@@ -4,40 +4,20 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import * as grpc from '@grpc/grpc-js';
-import * as protoLoader from '@grpc/proto-loader';
 import { freePorts } from '../../tests/support/ports.ts';
 import { runCli } from '../../tests/support/serve.ts';
+import {
+  CHAT_HEADERS,
+  connect,
+  type ExtProcClient,
+  type ProcessCall,
+  requestBody,
+} from '../ext-proc-client.ts';
 
-const PROTOS = fileURLToPath(new URL('../../proto', import.meta.url));
 const BODY_BYTES = 2_048;
 const BATCH = 100;
 /** Envoy has a connection to the service for each of its threads. */
 const CONNECTIONS = 4;
-
-interface Duplex {
-  write(message: object): void;
-  on(event: string, listener: (value: never) => void): void;
-  cancel(): void;
-}
-
-type ExtProcClient = grpc.Client & { Process(): Duplex };
-interface ExtProcPackage {
-  readonly envoy: {
-    readonly service: {
-      readonly ext_proc: {
-        readonly v3: {
-          readonly ExternalProcessor: new (
-            address: string,
-            credentials: grpc.ChannelCredentials,
-            options: grpc.ChannelOptions,
-          ) => ExtProcClient;
-        };
-      };
-    };
-  };
-}
 
 const MB = 1024 * 1024;
 
@@ -76,45 +56,14 @@ export async function queuedMemory(
   const clients: ExtProcClient[] = [];
   try {
     await serve.until('serving ext_proc');
-    const loaded = grpc.loadPackageDefinition(
-      protoLoader.loadSync('envoy/service/ext_proc/v3/external_processor.proto', {
-        keepCase: true,
-        enums: String,
-        oneofs: true,
-        includeDirs: [PROTOS],
-      }),
-    ) as unknown as ExtProcPackage;
-    const { ExternalProcessor } = loaded.envoy.service.ext_proc.v3;
-    for (let i = 0; i < CONNECTIONS; i += 1) {
-      const client = new ExternalProcessor(`127.0.0.1:${service}`, grpc.credentials.createInsecure(), {
-        'grpc.use_local_subchannel_pool': 1,
-      });
-      clients.push(client);
-    }
-    const header = (key: string, value: string) => ({ key, raw_value: Buffer.from(value) });
-    const head = {
-      request_headers: {
-        headers: {
-          headers: [
-            header(':method', 'POST'),
-            header(':path', '/v1/chat/completions'),
-            header(':authority', 'fairlane.example'),
-            header('content-type', 'application/json'),
-            header('user-agent', 'OpenAI/Python 2.8.0'),
-            header('accept', 'application/json'),
-            header('x-request-id', '0b7cbb0e-6ba2-4cbf-8d3e-3d8f0c6d2a5e'),
-            header('x-fairlane-tenant', 'a'),
-          ],
-        },
-      },
-    };
+    for (let i = 0; i < CONNECTIONS; i += 1) clients.push(connect(service));
     const envelope = '{"model":"m","stream":true,"messages":[{"role":"user","content":""}]}';
     const bodyOf = (i: number): object => {
       const content = `${i} ${'word '.repeat(BODY_BYTES / 5)}`.slice(0, BODY_BYTES - envelope.length);
       const body = JSON.stringify({ model: 'm', stream: true, messages: [{ role: 'user', content }] });
-      return { request_body: { body: Buffer.from(body), end_of_stream: true } };
+      return requestBody(body);
     };
-    const calls: Duplex[] = [];
+    const calls: ProcessCall[] = [];
     const open = async (from: number, to: number): Promise<void> => {
       for (let i = from; i < to; i += BATCH) {
         const replies: Promise<void>[] = [];
@@ -123,7 +72,7 @@ export async function queuedMemory(
           if (call === undefined) throw new Error('there is no connection');
           calls.push(call);
           call.on('error', () => {});
-          call.write(head);
+          call.write(CHAT_HEADERS);
           call.write(bodyOf(k));
           // Two messages: go on with the headers, and wait or go on with the body.
           replies.push(

@@ -9,7 +9,8 @@ import {
   keepsLimits,
   quantileOf,
 } from '../../src/loadtest/outcome.ts';
-import { type Arm, type FairlaneOptions, type LabOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
+import type { FairlaneOptions } from '../../src/loadtest/virtual-fairlane.ts';
+import { type Arm, type LabOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
 import { BUCKET_PART, capacityOf, HOP_MS, manyBacklogged, noisyNeighbour } from './loads.ts';
 
@@ -105,7 +106,7 @@ export function variants(
     const profile = { ...setup.profile, scheduling: fairlane.scheduling ?? setup.profile.scheduling };
     const result = resultOf(
       runArm(
-        { kind: 'fairlane', fairlane: { ...fairlane, onWindow: (limit) => sizes.push(limit) } },
+        { kind: 'fairlane', fairlane: { ...fairlane, onLimit: (limit) => sizes.push(limit) } },
         { ...lab, profile },
       ),
       setup.tenants,
@@ -120,19 +121,19 @@ export function variants(
   });
 }
 
-const WINDOWS = [
+const LIMITS = [
   2, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
 ];
 
 /**
  * Requests a second that keep a lane's limits while a flooder offers 1.5 times the capacity: SLO mode ÷ the best of all
- * fixed windows. TTFT counts from the release: the queue's length under overload is the load's.
+ * fixed concurrency limits. TTFT counts from the release: the queue's length under overload is the load's.
  */
 export function sloGoodput(
   profile: EngineProfile,
   limits: { readonly ttftMs: number; readonly itlMs: number },
   { seed, durationMs }: { readonly seed: number; readonly durationMs: number },
-): { readonly ratio: number; readonly slo: number; readonly best: number; readonly bestWindow: number } {
+): { readonly ratio: number; readonly slo: number; readonly best: number; readonly bestLimit: number } {
   const tenants = noisyNeighbour(0, 'chat');
   const lab = labOf({ profile, tenants, seed, durationMs }, capacityOf(profile, tenants));
   const goodput = (fairlane: FairlaneOptions): number =>
@@ -142,14 +143,14 @@ export function sloGoodput(
     ).length /
     (durationMs / 1_000);
   let best = 0;
-  let bestWindow = 0;
-  for (const window of WINDOWS) {
-    if (window > profile.maxSequences) break;
-    const found = goodput({ window });
-    if (found > best) [best, bestWindow] = [found, window];
+  let bestLimit = 0;
+  for (const limit of LIMITS) {
+    if (limit > profile.maxSequences) break;
+    const found = goodput({ concurrencyLimit: limit });
+    if (found > best) [best, bestLimit] = [found, limit];
   }
   const slo = goodput({ lanes: [{ ...DEFAULT_LANE, ...limits }] });
-  return { ratio: slo / best, slo, best, bestWindow };
+  return { ratio: slo / best, slo, best, bestLimit };
 }
 
 /** Jain's index over the weighted tokens of `count` tenants, counted while all of them are backlogged. */

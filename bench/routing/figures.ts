@@ -53,7 +53,7 @@ export interface TraceFigures {
   readonly hitVsGreedyOracle: number;
   readonly hitVsLoadOracle: number;
   readonly p90VsRoundRobin: number;
-  /** Of Fairlane as it runs, with its queue and its windows. */
+  /** Of Fairlane as it runs, with its queue and its concurrency limits. */
   readonly wholeHitVsGreedyOracle: number;
   readonly wholeP90VsRoundRobin: number;
 }

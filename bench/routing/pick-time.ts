@@ -11,7 +11,7 @@ const SEED = Uint32Array.from([1, 2, 3, 4, 0x9e3779b9, 0x85ebca77]);
 const ROUNDS = 5;
 const DECISIONS = 4_000;
 const DOCUMENTS = 400;
-const WINDOW = 64;
+const LIMIT = 64;
 const PROMPT_BYTES = 20_000;
 
 const median = (values: readonly number[]): number =>
@@ -52,8 +52,8 @@ export function pickTime(endpoints: number): PickTime {
   const candidates: CandidateState[] = Array.from({ length: endpoints }, (_, i) => {
     const candidate = router.join(`10.0.${i >> 8}.${i & 255}:8000`);
     candidate.flags = 0;
-    candidate.window = WINDOW;
-    candidate.sequences = Math.floor(random() * WINDOW);
+    candidate.window = LIMIT;
+    candidate.sequences = Math.floor(random() * LIMIT);
     candidate.kvCapacityTokens = 432_000;
     candidate.kvTokens = Math.floor(random() * 300_000);
     candidate.prefillTokens = Math.floor(random() * 4_000);
@@ -89,12 +89,12 @@ export function pickTime(endpoints: number): PickTime {
   }
   const withAdapter = requests.map((request) => ({ ...request, adapter: 'adapter-3' }));
   const asks = {
-    room: (candidate: { readonly sequences: number }) => candidate.sequences < WINDOW,
+    room: (candidate: { readonly sequences: number }) => candidate.sequences < LIMIT,
     permits: () => true,
   };
   const pickOf = (list: readonly ChoiceRequest[]) => (i: number) => {
     const candidate = candidates[i % endpoints];
-    if (candidate !== undefined) candidate.sequences = (i * 7) % WINDOW;
+    if (candidate !== undefined) candidate.sequences = (i * 7) % LIMIT;
     const request = list[i % DOCUMENTS];
     if (request !== undefined) router.choose(request, asks, i);
   };

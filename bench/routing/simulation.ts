@@ -1,6 +1,6 @@
 /**
  * Several simulated engines, on a virtual clock: a router says where each request goes, and mostly it goes at once: no queue of
- * Fairlane's, no windows. What is compared then is the choice alone; whole.ts has the queue and the windows too.
+ * Fairlane's, no concurrency limits. What is compared then is the choice alone; whole.ts has the queue and the limits too.
  */
 import { createEventQueue } from '../../src/loadtest/event-queue.ts';
 import { createEngine, type Engine } from '../../src/simulator/engine.ts';

@@ -1,4 +1,4 @@
-/** Fairlane as it runs: its queue, its windows and its choice, on the virtual clock. */
+/** Fairlane as it runs: its queue, its concurrency limits and its choice, on the virtual clock. */
 import { DEFAULT_LANE } from '../../src/config/config.ts';
 import { costOf, DEFAULT_COST } from '../../src/domain/cost.ts';
 import type { ProfileName } from '../../src/domain/routing-profiles.ts';
@@ -13,7 +13,7 @@ import type { Ask } from './traces.ts';
 const POOL = 'main';
 const LIMITS = { weight: 1, maxOutputs: 16, maxQueued: 100_000 };
 const FOREVER_MS = 1e9;
-const MAX_WINDOW = 4_096;
+const MAX_LIMIT = 4_096;
 /** The configuration's defaults. */
 const PREFILL_TOKENS = 2_048;
 const QUANTUM_TOKENS = 64;
@@ -25,7 +25,7 @@ export const wholeFairlane =
     const hasher = createPromptHasher(SEED);
     const urls = engines.map((_, i) => `http://engine-${i}`);
     const addresses = engines.map((_, i) => `engine-${i}`);
-    const endpoints = createPoolEndpoints((initial) => adaptiveLimit({ initial, most: MAX_WINDOW }));
+    const endpoints = createPoolEndpoints((initial) => adaptiveLimit({ initial, most: MAX_LIMIT }));
     endpoints.reconfigure(
       urls.map((url, i) => ({ url, address: addresses[i] ?? '' })),
       {

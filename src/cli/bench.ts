@@ -5,26 +5,19 @@ import type { EndpointConfig } from '../config/config.ts';
 import { didYouMean, quote } from '../config/report.ts';
 import { lookUpKey, readFailure } from '../config/secrets.ts';
 import { endpoint } from '../config/values.ts';
-import {
-  ARMS,
-  type ArmName,
-  type ArmsAsked,
-  type Comparison,
-  compare,
-  comparisonJson,
-  httpArms,
-  httpSchedule,
-  labArms,
-  labSchedule,
-  type Measured,
-  runLabArm,
-  type TargetName,
-} from '../loadtest/compare.ts';
+import { ARMS, type ArmName, type ArmsAsked, httpArms, labArms, type TargetName } from '../loadtest/arms.ts';
+import { type Comparison, compare } from '../loadtest/compare.ts';
+import { comparisonJson } from '../loadtest/comparison-json.ts';
 import { loadScenario } from '../loadtest/fs-scenario.ts';
-import { type Progress, runHttpArms } from '../loadtest/http-load.ts';
+import { type Progress } from '../loadtest/http-arm.ts';
+import { runHttpArms } from '../loadtest/http-load.ts';
+import { runLabArm } from '../loadtest/lab-arm.ts';
+import { type Measured } from '../loadtest/measured.ts';
 import { htmlReport } from '../loadtest/report-html.ts';
 import { shown, textReport } from '../loadtest/report-text.ts';
-import { LONGEST_RUN, runDurationMs, type Scenario, SHORTEST_RUN } from '../loadtest/scenario.ts';
+import { type Scenario } from '../loadtest/scenario.ts';
+import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-schema.ts';
+import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
 import { UserError } from './running.ts';
 import { printError } from './terminal.ts';
 

@@ -8,6 +8,9 @@ export interface Finding {
   readonly text: string;
 }
 
+/** Takes a finding as it is made. */
+export type Tell = (level: Level, text: string) => void;
+
 type Fields = Readonly<Record<string, unknown>>;
 
 const isFields = (value: unknown): value is Fields =>
@@ -39,7 +42,7 @@ function* endpointFindings(where: string, endpoint: Fields): Generator<Finding> 
   const by = textOf(endpoint['by']) ?? '';
   yield found(
     gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
-    `${where}: ${engine === undefined ? '' : `${engine}, `}window ${numberOf(endpoint['window'])} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
+    `${where}: ${engine === undefined ? '' : `${engine}, `}concurrency limit ${numberOf(endpoint['window'])} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
   );
   if (!isFields(endpoint['adapters'])) return;
   const loading = namesOf(endpoint['adapters']['loading']);
@@ -90,7 +93,7 @@ export function* healthFindings(health: unknown): Generator<Finding> {
   for (const [model, { pool, fraction, running }] of rowsOf(shadows)) {
     yield found(
       'ok',
-      `model ${model}, shadow in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
+      `model ${model}, mirror in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
     );
   }
 }

@@ -1,244 +1,18 @@
 import { Command } from 'commander';
-import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
-import type { EngineDriver } from '../engine/driver.ts';
-import { DRIVERS } from '../engine/drivers.ts';
-import type { EngineReport } from '../engine/gauges.ts';
-import { probeCapabilities } from '../engine/http-capabilities.ts';
-import { askGauges } from '../engine/http-gauge-monitor.ts';
-import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
-import { askAsleep, askModels, askText, probeHealth } from '../engine/http-probe.ts';
-import { adapterFindings, healthFindings, type Level } from './doctor-findings.ts';
-import { askServing } from './grpc-health.ts';
+import { checkEngine } from './doctor-engine.ts';
+import { adapterFindings, type Level, type Tell } from './doctor-findings.ts';
+import { checkService } from './doctor-service.ts';
 import { printMarked } from './terminal.ts';
 
-type Tell = (level: Level, text: string) => void;
-
-const SERVICE_TIMEOUT_MS = 2_000;
-/** No engine's health is slower. */
-const HEALTH_TIMEOUT_MS = 5_000;
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
 const coloured = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
-
-/** @returns the models and adapters that it lists; undefined: unknown. */
-async function checkEngine(
-  pool: PoolConfig,
-  endpoint: EndpointConfig,
-  config: Config,
-  tell: Tell,
-): Promise<readonly string[] | undefined> {
-  const where = `pool ${pool.name}, ${endpoint.url}`;
-  const timeoutMs = Math.max(pool.health.timeoutMs, HEALTH_TIMEOUT_MS);
-  const identity: Identity =
-    pool.engine === 'auto'
-      ? await identifyEngine(endpoint, pool.gauges.path, timeoutMs)
-      : { engine: pool.engine, by: 'the configuration' };
-  const adapter = identity.engine === undefined ? undefined : DRIVERS[identity.engine];
-  const health = await probeHealth(endpoint, pool.health.path, timeoutMs, adapter?.health);
-  if (health.state !== 'healthy') {
-    tell(
-      health.state === 'loading' ? 'warning' : 'problem',
-      health.state === 'loading'
-        ? `${where}: ${health.detail}; ask again when it is ready`
-        : `${where}: ${health.detail}; is the engine running, and is the path right (pools.${pool.name}.health.path)?`,
-    );
-    return undefined;
-  }
-  tell('ok', `${where}: ${health.detail}`);
-  if (adapter === undefined) {
-    tell(
-      'warning',
-      `${where}: which engine it is cannot be seen (${identity.by}); set pools.${pool.name}.engine`,
-    );
-  } else tell('ok', `${where}: ${adapter.title}, by ${identity.by}`);
-  const sleep = adapter?.health.sleep;
-  if (sleep !== undefined && (await askAsleep(endpoint, sleep, timeoutMs)) === 'asleep') {
-    tell(
-      sleep.wakesByRequest ? 'ok' : 'problem',
-      `${where}: it sleeps; ${sleep.wakesByRequest ? 'a request wakes it' : 'a request would hang: wake it'}`,
-    );
-  }
-
-  const models = await askModels(endpoint, pool.health.timeoutMs);
-  const wanted = [...config.models.values()]
-    .filter((model) => model.pool === pool.name || model.mirror?.pool === pool.name)
-    .map(({ name }) => name);
-  const missing = wanted.filter((name) => models?.includes(name) === false);
-  if (models === undefined) {
-    tell(pool.discoverModels ? 'problem' : 'warning', `${where}: does not list its models at /v1/models`);
-  } else if (missing.length > 0) {
-    tell(
-      'problem',
-      `${where}: does not serve ${missing.join(', ')}, which the configuration names; it serves ${models.join(', ')}`,
-    );
-  } else tell('ok', `${where}: serves ${models.join(', ')}`);
-
-  if (pool.adaptersPerEndpoint !== undefined && adapter !== undefined && adapter.lora.load === undefined) {
-    tell(
-      'problem',
-      `${where}: Fairlane loads no adapters into ${adapter.title}; remove pools.${pool.name}.adaptersPerEndpoint`,
-    );
-  }
-
-  const page = adapter === undefined ? undefined : await askServerInfo(endpoint, adapter, timeoutMs);
-  checkSequences(pool, endpoint, adapter?.info?.maxSequences(page), tell);
-  const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
-  if (
-    gauges.kind === 'unusable' &&
-    [...config.models.values()].some((one) => one.mirror?.pool === pool.name)
-  ) {
-    tell(
-      'problem',
-      `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
-    );
-    return models;
-  }
-  if (gauges.kind === 'unusable') {
-    const auto = pool.concurrencyLimit === 'auto';
-    tell(
-      auto ? 'warning' : 'ok',
-      `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or windowPerEndpoint to what the engine runs at once' : ''}`,
-    );
-    return models;
-  }
-  const { gauges: now } = gauges.report;
-  tell('ok', `${where}: ${reportText(gauges.report, adapter?.info?.kvCapacityTokens?.(page))}`);
-  if (now.waiting > 0) {
-    tell(
-      'warning',
-      `${where}: requests wait in the engine; another client uses it, or windowPerEndpoint is too large`,
-    );
-  }
-  await checkHelp(pool, endpoint, DRIVERS[gauges.report.kind], models?.[0], tell);
-  return models;
-}
-
-/** @param ofPage KV cache by the engine's own page, in tokens, for when its metrics do not say it. */
-function reportText(
-  { kind, gauges, kvCapacityTokens, prefixCache, loras }: EngineReport,
-  ofPage: number | undefined,
-): string {
-  const capacity = kvCapacityTokens ?? ofPage;
-  const parts = [
-    kind,
-    `${gauges.running} running`,
-    `${gauges.waiting} waiting`,
-    capacity === undefined ? 'KV cache of unknown size' : `KV cache of ${capacity} tokens`,
-  ];
-  if (prefixCache?.kind === 'rate' || (prefixCache?.promptTokens ?? 0) > 0) {
-    parts.push(`${Math.round(100 * hitRateOf(prefixCache))} % of the prompt tokens from its prefix cache`);
-  }
-  if (loras !== undefined) parts.push(`at most ${loras.max} LoRA adapters at once`);
-  return parts.join(', ');
-}
-
-function hitRateOf(cache: EngineReport['prefixCache']): number {
-  if (cache === undefined) return 0;
-  return cache.kind === 'rate' ? cache.hitRate : cache.cachedTokens / cache.promptTokens;
-}
-
-/** Where an engine says how many sequences it runs, a fixed window should be no larger. */
-function checkSequences(
-  { name, concurrencyLimit: windowPerEndpoint }: PoolConfig,
-  endpoint: EndpointConfig,
-  most: number | undefined,
-  tell: Tell,
-): void {
-  if (most === undefined) return;
-  const tooLarge = windowPerEndpoint !== 'auto' && windowPerEndpoint > most;
-  tell(
-    tooLarge ? 'warning' : 'ok',
-    `pool ${name}, ${endpoint.url}: runs ${most} sequences at once${tooLarge ? `, less than pools.${name}.windowPerEndpoint` : ''}`,
-  );
-}
-
-async function checkHelp(
-  pool: PoolConfig,
-  endpoint: EndpointConfig,
-  { kind }: EngineDriver,
-  model: string | undefined,
-  tell: Tell,
-): Promise<void> {
-  const { engineCapabilities: engineHelp } = pool;
-  if ((engineHelp.priority === 'off' && engineHelp.cacheSalt === 'off') || model === undefined) return;
-  const help = await probeCapabilities(endpoint, kind, model, engineHelp);
-  const where = `pool ${pool.name}, ${endpoint.url}`;
-  if (engineHelp.priority === 'auto') {
-    const takes = help.priority !== undefined;
-    tell(takes ? 'ok' : 'warning', `${where}: ${takes ? 'takes' : 'does not take'} priorities`);
-  }
-  if (engineHelp.cacheSalt === 'auto') {
-    tell(
-      help.cacheSalt ? 'ok' : 'warning',
-      `${where}: ${help.cacheSalt ? 'takes' : 'does not take'} a cache salt`,
-    );
-  }
-}
-
-interface ServiceHealth {
-  readonly status?: string;
-  /** `connected` or `away`; absent without Redis. */
-  readonly redis?: string;
-}
-
-/** Whether Envoy could ask it. */
-async function checkGrpc(address: ServiceAddress, tell: Tell): Promise<void> {
-  const host = address.kind === 'tcp' && address.host.includes(':') ? `[${address.host}]` : undefined;
-  const target = address.kind === 'unix' ? `unix:${address.path}` : `${host ?? address.host}:${address.port}`;
-  try {
-    const status = await askServing(target, SERVICE_TIMEOUT_MS);
-    tell(status === 'SERVING' ? 'ok' : 'warning', `gRPC on ${target}: ${status}`);
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    tell(
-      'problem',
-      `gRPC on ${target}: ${why}; was the service started with another service.address, or is the socket another user's?`,
-    );
-  }
-}
-
-/** What a service that runs with this configuration says of itself. */
-async function checkService(
-  { metrics: { host, port }, address }: Config['service'],
-  tell: Tell,
-): Promise<void> {
-  let answer: { readonly status: number; readonly body: string };
-  try {
-    answer = await askText({ url: '', host, port }, '/health', SERVICE_TIMEOUT_MS);
-  } catch {
-    tell('ok', `no service answers on ${host}:${port}: nothing to say of its windows`);
-    return;
-  }
-  let health: ServiceHealth;
-  try {
-    health = JSON.parse(answer.body) as ServiceHealth;
-    if (typeof health !== 'object' || health === null) throw new Error('it is no object');
-  } catch {
-    tell('problem', `${host}:${port} answers, but is no Fairlane: choose another service.metrics`);
-    return;
-  }
-  tell(
-    health.status === 'ok' ? 'ok' : 'warning',
-    `service on ${host}:${port}: ${health.status ?? 'unknown'}`,
-  );
-  await checkGrpc(address, tell);
-  if (health.redis !== undefined) {
-    const isThere = health.redis === 'connected';
-    tell(
-      isThere ? 'ok' : 'warning',
-      isThere
-        ? 'Redis: connected'
-        : 'Redis: away; limits are decided alone with redis.failureShare of each, the service logs why',
-    );
-  }
-  for (const { level, text } of healthFindings(health)) tell(level, text);
-}
 
 /** `fairlane doctor`: what is wrong between the configuration, the engines and a running service. */
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description(
-      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows, drains, adapters, canaries and shadows. Exit code 1 if there is a problem.',
+      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its concurrency limits, drains, adapters, canaries and mirrors.',
     )
     .requiredOption('-c, --config <file>', 'configuration (YAML)')
     .action(async ({ config: path }: { config: string }) => {
@@ -258,7 +32,9 @@ export function doctorCommand(): Command {
       tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];
-        for (const endpoint of pool.endpoints) served.push(await checkEngine(pool, endpoint, config, tell));
+        for (const endpoint of pool.endpoints) {
+          served.push(await checkEngine({ pool, endpoint, config, tell }));
+        }
         for (const { level, text } of adapterFindings(config, pool, served)) tell(level, text);
       }
       await checkService(config.service, tell);

@@ -36,7 +36,9 @@ async function untilEmpty(service: HostPort, url: string): Promise<void> {
   print(`${url} is empty`);
 }
 
-/** `fairlane drain`: takes an endpoint of a running service out of the rotation, without cutting what it has. */
+/**
+ * `fairlane drain`: takes an endpoint of a running service out of the rotation, without cutting what it has.
+ */
 export function drainCommand(): Command {
   return new Command('drain')
     .description(

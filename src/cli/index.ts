@@ -7,6 +7,7 @@ import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
+import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
@@ -20,10 +21,15 @@ const { version } = JSON.parse(readFileSync(new URL('../../package.json', import
   version: string;
 };
 
+const MORE_HELP = `
+Exit codes: 0 if all is well; 1 if a command failed, found a problem or was called wrongly. Each command's help has its own.
+In a clone: npm run --silent fairlane -- COMMAND.`;
+
 const program = new Command('fairlane')
   .description('Shares LLM engines fairly between tenants: an Envoy sidecar for vLLM and its kind.')
   .version(version)
   .showHelpAfterError('(see --help)')
+  .addHelpText('after', MORE_HELP)
   .addCommand(startCommand())
   .addCommand(serveCommand())
   .addCommand(simulateCommand())
@@ -36,7 +42,10 @@ const program = new Command('fairlane')
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 
-for (const command of program.commands) command.copyInheritedSettings(program);
+for (const command of program.commands) {
+  command.copyInheritedSettings(program);
+  for (const one of [command, ...command.commands]) one.addHelpText('after', exitCodesText(one.name()));
+}
 
 const SERVING = new Set(['start', 'serve', 'simulate']);
 program.hook('preAction', (_, action) => {

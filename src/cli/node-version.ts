@@ -1,10 +1,14 @@
 /**
- * Which versions of Node.js serve. In V8 the hash of a string of digits was its number (CVE-2026-21717): whoever knows that writes
- * JSON whose strings all meet in one place of V8's table of strings, and reading it takes the square of their number. 60,000 of
- * them, 600 KB, held the event loop for four seconds. No limit of ours on the size of a body can help there.
+ * Which versions of Node.js serve. In V8 the hash of a string of digits was its number (CVE-2026-21717):
+ * whoever knows that writes JSON whose strings all meet in one place of V8's table of strings, and reading it
+ * takes the square of their number. 60,000 of them, 600 KB, held the event loop for four seconds. No limit of
+ * ours on the size of a body can help there.
  */
 
-/** By release line: the first version whose hashes are seeded. Lines that are not here and older than the newest have none. */
+/**
+ * By release line: the first version whose hashes are seeded. Lines that are not here and older than the
+ * newest have none.
+ */
 const FLOORS: ReadonlyMap<number, readonly [minor: number, patch: number]> = new Map([
   [20, [20, 2]],
   [22, [22, 2]],
@@ -25,7 +29,10 @@ const floorsText = [...FLOORS]
   .concat(`${FIRST_GOOD_LINE} or later`)
   .join(', ');
 
-/** @param version as process.versions.node has it. A preview (`26.0.0-rc.1`) counts as older than what it precedes. */
+/**
+ * @param version as process.versions.node has it. A preview (`26.0.0-rc.1`) counts as older than what it
+ * precedes.
+ */
 export function isSeeded(version: string): boolean {
   const parts = /^(\d+)\.(\d+)\.(\d+)(-.*)?$/.exec(version);
   if (parts === null) return false;
@@ -43,8 +50,9 @@ const ROUNDS = 5;
 const SUSPECT_RATIO = 6;
 
 /**
- * Whether strings that would meet in one place take longer to read than such as do not: for versions below the floor, which a
- * distribution may have mended without another number. Takes some 10 ms, 60 where hashes are predictable.
+ * Whether strings that would meet in one place take longer to read than such as do not: for versions below
+ * the floor, which a distribution may have mended without another number. Takes some 10 ms, 60 where hashes
+ * are predictable.
  *
  * @param now in milliseconds, with a fraction.
  */

@@ -8,9 +8,7 @@ export function ratelimitCommand(): Command {
     .description('The rate limit service (envoy.service.ratelimit.v3).')
     .addCommand(
       new Command('check')
-        .description(
-          'Check rate limit files, or a folder of them, in the language of envoyproxy/ratelimit. Exit code 1 if one is bad.',
-        )
+        .description('Check rate limit files, or a folder of them, in the language of envoyproxy/ratelimit.')
         .argument('<paths...>', 'files or folders')
         .option('--merge-domains', 'a domain may be spread over files', false)
         .action((paths: readonly string[], { mergeDomains }: { mergeDomains: boolean }) => {

@@ -1,4 +1,7 @@
-/** What is asked of an engine, by whom and when. The same seed gives the same requests, in every arm of a comparison. */
+/**
+ * What is asked of an engine, by whom and when. The same seed gives the same requests, in every arm of a
+ * comparison.
+ */
 
 /** A number of tokens. */
 export type Length =
@@ -17,7 +20,10 @@ export type Arrivals =
 export interface TenantLoad {
   readonly name: string;
   readonly weight: number;
-  /** Its latencies are what the scenario is about; the floor serves it first. */
+  /**
+   * A quiet tenant asks for less than its fair share: its latencies are what a scenario is about. The floor
+   * serves it first.
+   */
   readonly quiet: boolean;
   readonly arrivals: Arrivals;
   readonly prompt: Length;

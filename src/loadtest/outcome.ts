@@ -16,7 +16,7 @@ export interface RequestOutcome {
 }
 
 /** What was seen of the engine. */
-interface EngineUse {
+export interface EngineUse {
   /** Part of the time in which a step ran. */
   readonly busy: number;
   /** Mean part of its sequences in use while it was busy. */
@@ -31,10 +31,12 @@ export interface ArmOutcome {
   readonly requests: readonly RequestOutcome[];
   /** Times between two tokens, in ms, by tenant. */
   readonly itl: ReadonlyMap<string, Quantiles>;
-  /** Prompt tokens computed and output tokens made until the end of the arrivals, that were not thrown away. */
+  /**
+   * Prompt tokens computed and output tokens made until the end of the arrivals, that were not thrown away.
+   */
   readonly usefulTokens: number;
   readonly engine?: EngineUse;
-  /** Refusals while a slot was idle: one that the reserve did not hold, and any. */
+  /** Refusals while a slot was idle: one that the headroom did not hold, and any. */
   readonly refusedWhileIdle?: { readonly beyondReserve: number; readonly any: number };
   readonly notes: readonly string[];
 }

@@ -1,4 +1,7 @@
-/** The account of shares on a virtual clock: what the script in limit/redis-allotments.ts does, without Redis. */
+/**
+ * The account of allotments on a virtual clock: what the script in limit/redis-allotments.ts does, without
+ * Redis.
+ */
 import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from '../limit/allotment.ts';
 import type { AllotmentKind } from '../limit/allotments.ts';
 
@@ -24,7 +27,9 @@ export interface VirtualAllotments {
   flush(): void;
 }
 
-/** The fair part of a capacity: max-min over what is wanted; `spare`: and an equal part of what nobody wants. */
+/**
+ * The fair part of a capacity: max-min over what is wanted; `spare`: and an equal part of what nobody wants.
+ */
 function fairPart(
   wants: readonly { readonly name: string; readonly want: number }[],
   { capacity, spare, me, nowMs }: { capacity: number; spare: boolean; me: string; nowMs: number },

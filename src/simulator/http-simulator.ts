@@ -1,40 +1,13 @@
 /** The simulated engine as an HTTP server: `fairlane simulate`, the tests and the benchmarks. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { gzipSync } from 'node:zlib';
-import { createEngine, type EngineGauges } from './engine.ts';
-import { type AdapterSettings, createSimulatedAdapters } from './lora-adapters.ts';
-import {
-  type Job,
-  jsonAnswer,
-  readRequest,
-  SIMULATED_ROUTES,
-  type SimulatedRoute,
-  type StreamWriter,
-  streamWriter,
-} from './openai-front.ts';
+import { createEngine, type Engine, type EngineGauges } from './engine.ts';
+import { HttpAnswer } from './http-answer.ts';
+import type { Fault } from './http-faults.ts';
+import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
+import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
 import type { EngineProfile } from './profile.ts';
-
-/** What an engine can do wrong. For tests; the program never sets one. */
-type Fault =
-  | {
-      readonly kind: 'status';
-      readonly status: number;
-      readonly body?: string;
-      readonly headers?: Readonly<Record<string, string>>;
-    }
-  | { readonly kind: 'hang' }
-  | { readonly kind: 'garbage' }
-  | { readonly kind: 'die-mid-stream'; readonly afterTokens: number }
-  | { readonly kind: 'slow-headers'; readonly ms: number }
-  | { readonly kind: 'gzip' }
-  | { readonly kind: 'unhealthy' }
-  | { readonly kind: 'error-frame' }
-  | { readonly kind: 'no-usage' }
-  | { readonly kind: 'split'; readonly bytes: number }
-  | { readonly kind: 'trailers' }
-  /** Of /metrics. */
-  | { readonly kind: 'gauges'; readonly are: 'absent' | 'zero' | 'frozen' };
+import { metricsPage } from './vllm-metrics.ts';
 
 interface SeenRequest {
   readonly path: string;
@@ -76,20 +49,6 @@ const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const REMEMBERED_REQUESTS = 100;
 const ADAPTER_PATHS = { '/v1/load_lora_adapter': 'load', '/v1/unload_lora_adapter': 'unload' } as const;
 
-interface Running {
-  readonly id: string;
-  readonly job: Job;
-  readonly response: ServerResponse;
-  readonly writer: StreamWriter;
-  readonly write: (text: string) => void;
-  readonly fault: Fault | undefined;
-  readonly createdS: number;
-  choicesLeft: number;
-  tokens: number;
-  cachedTokens: number;
-  begun: boolean;
-}
-
 function readBody(request: IncomingMessage): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
@@ -105,191 +64,214 @@ function readBody(request: IncomingMessage): Promise<string | undefined> {
   });
 }
 
-/** Starts an engine. Rejects when the address is taken. */
-export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
-  const { models } = options;
-  const { kvBlocks, blockTokens } = options.profile;
-  // What fits into no KV cache is refused as too long, not waited for.
-  const maxModelLen = Math.min(options.profile.maxModelLen, kvBlocks * blockTokens);
-  const profile: EngineProfile = { ...options.profile, maxModelLen };
-  const engine = createEngine(profile);
-  const adapters = createSimulatedAdapters(options.adapters ?? { max: 0, loadMs: 0 }, models);
-  const running = new Map<string, Running>();
-  const seen: SeenRequest[] = [];
-  let fault: Fault | undefined;
-  let nextId = 1;
-  let started = 0;
-  let finished = 0;
-  let aborted = 0;
-  let promptTokens = 0;
-  let generationTokens = 0;
-  /** As vLLM says it: at the end of its last planning. What arrived since then is not among those that wait. */
-  let said = engine.gauges();
-  const areGaugesFrozen = (): boolean => fault?.kind === 'gauges' && fault.are === 'frozen';
-  let stepTimer: NodeJS.Timeout | undefined;
-  let closed = false;
+class HttpSimulator implements Simulator {
+  readonly #options: SimulatorOptions;
+  readonly #profile: EngineProfile;
+  readonly #server: Server;
+  /** Kept after the end: its address is where nobody answers then. */
+  #port = 0;
+  readonly #adapters: SimulatedAdapters;
+  #fault: Fault | undefined;
+  readonly #seen: SeenRequest[] = [];
 
-  /** One step after another. A step that the machine ran late is late: nothing is made up for. */
-  const step = (): void => {
-    stepTimer = undefined;
-    if (closed) return;
-    const plan = engine.planStep();
-    if (!areGaugesFrozen()) said = engine.gauges();
-    if (plan === undefined) return;
-    stepTimer = setTimeout(() => {
-      for (const event of engine.finishStep()) onToken(event.id, event.index, event.last, event.cachedTokens);
-      step();
-    }, plan.durationMs);
-  };
-  const wake = (): void => {
-    if (stepTimer === undefined) step();
-  };
+  // The engine, and the answers that it is making.
+  readonly #engine: Engine;
+  #stepTimer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  readonly #running = new Map<string, HttpAnswer>();
+  #nextId = 1;
 
-  const finish = (one: Running): void => {
-    running.delete(one.id);
-    finished += 1;
-    const { response, job } = one;
-    if (one.fault?.kind === 'trailers') response.addTrailers({ 'x-engine': 'simulated' });
-    if (job.stream) {
-      one.write(one.fault?.kind === 'error-frame' ? 'data: [DONE]\n\n' : one.writer.end(one.cachedTokens));
-      response.end();
-      return;
-    }
-    const text = jsonAnswer(one.id, job, one.createdS, one.cachedTokens, one.fault?.kind !== 'no-usage');
-    const bytes = one.fault?.kind === 'gzip' ? gzipSync(text) : Buffer.from(text);
-    response.writeHead(200, {
-      'content-type': 'application/json',
-      ...(one.fault?.kind === 'gzip' && { 'content-encoding': 'gzip' }),
-      ...(one.fault?.kind === 'trailers' ? { trailer: 'x-engine' } : { 'content-length': bytes.length }),
-    });
-    response.end(bytes);
-  };
+  // What it counts, and says.
+  #started = 0;
+  #finished = 0;
+  #aborted = 0;
+  readonly #tokens = { prompt: 0, generation: 0 };
+  /**
+   * As vLLM says it: at the end of its last planning. What arrived since then is not among those that wait.
+   */
+  #said: EngineGauges;
 
-  const onToken = (sequence: string, index: number, last: boolean, cachedTokens: number): void => {
-    const [id = '', choice = '0'] = sequence.split('/');
-    const one = running.get(id);
-    if (one === undefined) return;
-    generationTokens += 1;
-    one.cachedTokens = Math.max(one.cachedTokens, cachedTokens);
-    one.tokens += 1;
-    if (one.job.stream) {
-      if (!one.begun) {
-        one.begun = true;
-        one.write(one.writer.start(one.cachedTokens));
-      }
-      if (one.fault?.kind === 'error-frame' && one.tokens === 2) {
-        one.write(
-          `data: ${JSON.stringify({ error: { message: 'the engine failed', type: 'InternalServerError', code: 500 } })}\n\n`,
+  constructor(options: SimulatorOptions) {
+    const { profile } = options;
+    this.#options = options;
+    // What fits into no KV cache is refused as too long, not waited for.
+    const maxModelLen = Math.min(profile.maxModelLen, profile.kvBlocks * profile.blockTokens);
+    this.#profile = { ...profile, maxModelLen };
+    this.#engine = createEngine(this.#profile);
+    this.#said = this.#engine.gauges();
+    this.#adapters = createSimulatedAdapters(options.adapters ?? { max: 0, loadMs: 0 }, options.models);
+    this.#server = createServer((request, response) => this.#onRequest(request, response));
+    this.#server.keepAliveTimeout = 60_000;
+  }
+
+  get url(): string {
+    const host = this.#host();
+    return `http://${host.includes(':') ? `[${host}]` : host}:${this.#port}`;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Rejects when the address is taken. */
+  listen(): Promise<void> {
+    const host = this.#host();
+    const { port = 0 } = this.#options;
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', (error: NodeJS.ErrnoException) => {
+        reject(
+          error.code === 'EADDRINUSE'
+            ? new Error(`${host}:${port} is in use; choose another --port`)
+            : new Error(`cannot listen on ${host}:${port}: ${error.message}`),
         );
-      }
-      one.write(one.writer.token(Number(choice), index));
-      if (one.fault?.kind === 'die-mid-stream' && one.tokens >= one.fault.afterTokens) {
-        one.response.destroy();
-        return;
-      }
-      if (last) one.write(one.writer.choiceEnd(Number(choice)));
-    }
-    if (!last) return;
-    one.choicesLeft -= 1;
-    if (one.choicesLeft === 0) finish(one);
-  };
+      });
+      this.#server.listen(port, host, () => {
+        this.#port = (this.#server.address() as AddressInfo).port;
+        resolve();
+      });
+    });
+  }
 
-  /** How the bytes of a stream leave, by what is wrong with the engine. */
-  const writerOf = (response: ServerResponse, broken: Fault | undefined): ((text: string) => void) => {
-    if (broken?.kind === 'gzip') {
-      return (text) => void response.write(gzipSync(text));
-    }
-    if (broken?.kind === 'split') {
-      // Each piece is a write of its own, and a TCP segment of its own where the other side reads fast enough.
-      let last = Promise.resolve();
-      const end = response.end.bind(response);
-      response.end = ((...args: []) => {
-        void last.then(() => end(...args));
-        return response;
-      }) as typeof response.end;
-      return (text) => {
-        const bytes = Buffer.from(text);
-        last = last.then(async () => {
-          for (let at = 0; at < bytes.length && !response.destroyed; at += broken.bytes) {
-            response.write(bytes.subarray(at, at + broken.bytes));
-            await new Promise((resolve) => setImmediate(resolve));
-          }
-        });
-      };
-    }
-    return (text) => void response.write(text);
-  };
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#isClosed = true;
+      clearTimeout(this.#stepTimer);
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
 
-  const serve = async (
-    route: SimulatedRoute,
-    request: IncomingMessage,
-    response: ServerResponse,
-  ): Promise<void> => {
+  setFault(fault: Fault | undefined): void {
+    if (this.#options.faults === true) this.#fault = fault;
+  }
+
+  gauges(): EngineGauges {
+    return this.#engine.gauges();
+  }
+
+  stats(): ReturnType<Simulator['stats']> {
+    return { started: this.#started, finished: this.#finished, aborted: this.#aborted };
+  }
+
+  adapters(): ReturnType<Simulator['adapters']> {
+    return { loaded: this.#adapters.names(), ...this.#adapters.stats() };
+  }
+
+  requests(): readonly SeenRequest[] {
+    return this.#seen;
+  }
+
+  #host(): string {
+    return this.#options.host ?? '127.0.0.1';
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const path = request.url?.split('?', 1)[0] ?? '';
+    const requestId = request.headers['x-request-id'];
+    if (typeof requestId === 'string') response.setHeader('x-request-id', requestId);
+    if (request.method === 'GET' && this.#answerGet(path, response)) return;
+    if (request.method === 'POST' && this.#options.adapters !== undefined && path in ADAPTER_PATHS) {
+      const what = ADAPTER_PATHS[path as keyof typeof ADAPTER_PATHS];
+      this.#changeAdapters(what, request, response).catch(() => response.destroy());
+    } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
+      this.#serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
+    } else {
+      response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Not Found"}');
+    }
+  }
+
+  /** @returns false for a path that is not there. */
+  #answerGet(path: string, response: ServerResponse): boolean {
+    const fault = this.#fault;
+    const gauges = fault?.kind === 'gauges' ? fault.are : undefined;
+    if (path === '/health') {
+      response.writeHead(fault?.kind === 'unhealthy' ? 503 : 200).end();
+    } else if (path === '/metrics' && gauges !== 'absent') {
+      const said = gauges === 'zero' ? { ...this.#said, running: 0, waiting: 0, kvUsage: 0 } : this.#said;
+      const page = metricsPage(this.#options.models[0] ?? '', said, this.#tokens, this.#profile);
+      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(page);
+    } else if (path === '/v1/models') {
+      const list = JSON.stringify({ object: 'list', data: this.#modelCards() });
+      response.writeHead(200, { 'content-type': 'application/json' }).end(list);
+    } else return false;
+    return true;
+  }
+
+  /** Models, then adapters, whose parent is the first model. */
+  #modelCards(): readonly object[] {
+    const { models } = this.#options;
+    const card = (id: string, parent: string | null): object => ({
+      id,
+      object: 'model',
+      created: 0,
+      owned_by: 'vllm',
+      root: id,
+      parent,
+      max_model_len: parent === null ? this.#profile.maxModelLen : null,
+    });
+    return [
+      ...models.map((model) => card(model, null)),
+      ...this.#adapters.names().map((name) => card(name, models[0] ?? '')),
+    ];
+  }
+
+  async #serve(route: SimulatedRoute, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const text = await readBody(request);
-    const broken = fault;
-    if (options.faults === true) {
-      let body: unknown = text;
-      try {
-        body = JSON.parse(text ?? '');
-      } catch {
-        // Remembered as it came.
-      }
-      seen.push({ path: route, headers: request.headers, body });
-      if (seen.length > REMEMBERED_REQUESTS) seen.shift();
-    }
+    const fault = this.#fault;
+    this.#remember(route, request, text);
     const json = (status: number, body: string, headers: Readonly<Record<string, string>> = {}): void => {
       response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(body);
     };
-    if (text === undefined)
+    if (text === undefined) {
       return json(413, '{"error":{"message":"too large","type":"BadRequestError","code":413}}');
-    if (broken?.kind === 'hang') return undefined;
-    if (broken?.kind === 'status') return json(broken.status, broken.body ?? '{}', broken.headers);
-    if (broken?.kind === 'garbage')
+    }
+    if (fault?.kind === 'hang') return undefined;
+    if (fault?.kind === 'status') return json(fault.status, fault.body ?? '{}', fault.headers);
+    if (fault?.kind === 'garbage') {
       return void response.writeHead(200).end('\u0000<garbage>{"usage":{"prompt_tokens":"many"}');
-    if (broken?.kind === 'slow-headers') await new Promise((resolve) => setTimeout(resolve, broken.ms));
-    const read = readRequest(route, text, profile, [...models, ...adapters.names()]);
+    }
+    if (fault?.kind === 'slow-headers') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+    const models = [...this.#options.models, ...this.#adapters.names()];
+    const read = readRequest(route, text, this.#profile, models);
     if (read.kind === 'error') return json(read.status, read.body);
+    const answer = new HttpAnswer(String(this.#nextId), read.job, response, fault);
+    this.#nextId += 1;
+    this.#start(answer, response);
+    return undefined;
+  }
 
-    const { job } = read;
-    const id = String(nextId);
-    nextId += 1;
-    const createdS = Math.floor(Date.now() / 1_000);
-    const one: Running = {
-      id,
-      job,
-      response,
-      writer: streamWriter(id, job, createdS, broken?.kind !== 'no-usage'),
-      write: writerOf(response, broken),
-      fault: broken,
-      createdS,
-      choicesLeft: job.choices,
-      tokens: 0,
-      cachedTokens: 0,
-      begun: false,
-    };
-    running.set(id, one);
-    started += 1;
-    promptTokens += job.promptTokens;
+  /** With `faults: true` only. */
+  #remember(path: string, { headers }: IncomingMessage, text: string | undefined): void {
+    if (this.#options.faults !== true) return;
+    let body: unknown = text;
+    try {
+      body = JSON.parse(text ?? '');
+    } catch {
+      // Remembered as it came.
+    }
+    this.#seen.push({ path, headers, body });
+    if (this.#seen.length > REMEMBERED_REQUESTS) this.#seen.shift();
+  }
+
+  /** Gives an answer's sequences to the engine. A client that goes away aborts them. */
+  #start(answer: HttpAnswer, response: ServerResponse): void {
+    const { id, job } = answer;
+    this.#running.set(id, answer);
+    this.#started += 1;
+    this.#tokens.prompt += job.promptTokens;
     response.on('close', () => {
-      if (!running.delete(id)) return;
-      aborted += 1;
-      for (let choice = 0; choice < job.choices; choice += 1) engine.abort(`${id}/${choice}`);
+      if (!this.#running.delete(id)) return;
+      this.#aborted += 1;
+      for (let choice = 0; choice < job.choices; choice += 1) this.#engine.abort(`${id}/${choice}`);
     });
     if (response.destroyed) {
-      running.delete(id);
-      aborted += 1;
-      return undefined;
+      this.#running.delete(id);
+      this.#aborted += 1;
+      return;
     }
-    if (job.stream) {
-      response.writeHead(200, {
-        'content-type': 'text/event-stream; charset=utf-8',
-        ...(broken?.kind === 'gzip' && { 'content-encoding': 'gzip' }),
-        ...(broken?.kind === 'trailers' && { trailer: 'x-engine' }),
-      });
-      response.flushHeaders();
-    }
+    answer.begin();
     for (let choice = 0; choice < job.choices; choice += 1) {
-      engine.add({
+      this.#engine.add({
         id: `${id}/${choice}`,
         prefixHashes: job.prefixHashes,
         promptTokens: job.promptTokens,
@@ -297,115 +279,53 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
         priority: job.priority,
       });
     }
-    wake();
-    return undefined;
-  };
+    if (this.#stepTimer === undefined) this.#step();
+  }
 
-  const changeAdapters = async (
+  /** One step after another. A step that the machine ran late is late: nothing is made up for. */
+  #step(): void {
+    this.#stepTimer = undefined;
+    if (this.#isClosed) return;
+    const plan = this.#engine.planStep();
+    const areFrozen = this.#fault?.kind === 'gauges' && this.#fault.are === 'frozen';
+    if (!areFrozen) this.#said = this.#engine.gauges();
+    if (plan === undefined) return;
+    this.#stepTimer = setTimeout(() => {
+      for (const event of this.#engine.finishStep()) {
+        this.#onToken(event.id, event.index, event.last, event.cachedTokens);
+      }
+      this.#step();
+    }, plan.durationMs);
+  }
+
+  #onToken(sequence: string, index: number, last: boolean, cachedTokens: number): void {
+    const [id = '', choice = '0'] = sequence.split('/');
+    const answer = this.#running.get(id);
+    if (answer === undefined) return;
+    this.#tokens.generation += 1;
+    if (!answer.token(Number(choice), index, last, cachedTokens)) return;
+    this.#running.delete(id);
+    this.#finished += 1;
+    answer.end();
+  }
+
+  async #changeAdapters(
     what: 'load' | 'unload',
     request: IncomingMessage,
     response: ServerResponse,
-  ): Promise<void> => {
-    const text = await readBody(request);
-    const { status, body, afterMs, apply } = adapters[what](text ?? '');
+  ): Promise<void> {
+    const text = (await readBody(request)) ?? '';
+    const { status, body, afterMs, apply } =
+      what === 'load' ? this.#adapters.load(text) : this.#adapters.unload(text);
     if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
     apply?.();
     response.writeHead(status, { ...(status !== 200 && { 'content-type': 'application/json' }) }).end(body);
-  };
+  }
+}
 
-  const metrics = (): string => {
-    const isZero = fault?.kind === 'gauges' && fault.are === 'zero';
-    const gauges = isZero ? { ...said, running: 0, waiting: 0, kvUsage: 0 } : said;
-    const label = `{model_name="${models[0] ?? ''}"}`;
-    const series: readonly (readonly [string, string, number])[] = [
-      ['vllm:num_requests_running', 'gauge', gauges.running],
-      ['vllm:num_requests_waiting', 'gauge', gauges.waiting],
-      ['vllm:kv_cache_usage_perc', 'gauge', gauges.kvUsage],
-      ['vllm:prefix_cache_queries_total', 'counter', gauges.prefixQueries],
-      ['vllm:prefix_cache_hits_total', 'counter', gauges.prefixHits],
-      ['vllm:num_preemptions_total', 'counter', gauges.preemptions],
-      ['vllm:prompt_tokens_total', 'counter', promptTokens],
-      ['vllm:generation_tokens_total', 'counter', generationTokens],
-    ];
-    const lines = series.flatMap(([name, type, value]) => [
-      `# TYPE ${name} ${type}`,
-      `${name}${label} ${value}`,
-    ]);
-    lines.push(
-      '# TYPE vllm:cache_config_info gauge',
-      `vllm:cache_config_info{block_size="${profile.blockTokens}",num_gpu_blocks="${profile.kvBlocks}"} 1`,
-    );
-    return `${lines.join('\n')}\n`;
-  };
-
-  const server: Server = createServer((request, response) => {
-    const path = request.url?.split('?', 1)[0] ?? '';
-    const requestId = request.headers['x-request-id'];
-    if (typeof requestId === 'string') response.setHeader('x-request-id', requestId);
-    if (request.method === 'GET' && path === '/health') {
-      response.writeHead(fault?.kind === 'unhealthy' ? 503 : 200).end();
-    } else if (
-      request.method === 'GET' &&
-      path === '/metrics' &&
-      !(fault?.kind === 'gauges' && fault.are === 'absent')
-    ) {
-      response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' }).end(metrics());
-    } else if (request.method === 'GET' && path === '/v1/models') {
-      const card = (id: string, parent: string | null) => ({
-        id,
-        object: 'model',
-        created: 0,
-        owned_by: 'vllm',
-        root: id,
-        parent,
-        max_model_len: parent === null ? profile.maxModelLen : null,
-      });
-      const data = [
-        ...models.map((model) => card(model, null)),
-        ...adapters.names().map((name) => card(name, models[0] ?? '')),
-      ];
-      response
-        .writeHead(200, { 'content-type': 'application/json' })
-        .end(JSON.stringify({ object: 'list', data }));
-    } else if (options.adapters !== undefined && request.method === 'POST' && path in ADAPTER_PATHS) {
-      const what = ADAPTER_PATHS[path as keyof typeof ADAPTER_PATHS];
-      changeAdapters(what, request, response).catch(() => response.destroy());
-    } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
-      serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
-    } else {
-      response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Not Found"}');
-    }
-  });
-  server.keepAliveTimeout = 60_000;
-  const host = options.host ?? '127.0.0.1';
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new Error(`${host}:${options.port ?? 0} is in use; choose another --port`)
-          : new Error(`cannot listen on ${host}:${options.port ?? 0}: ${error.message}`),
-      );
-    });
-    server.listen(options.port ?? 0, host, resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-
-  return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
-    port,
-    gauges: () => engine.gauges(),
-    stats: () => ({ started, finished, aborted }),
-    adapters: () => ({ loaded: adapters.names(), ...adapters.stats() }),
-    requests: () => seen,
-    setFault(next) {
-      if (options.faults === true) fault = next;
-    },
-    close: () =>
-      new Promise((resolve) => {
-        closed = true;
-        clearTimeout(stepTimer);
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+/** Starts an engine. Rejects when the address is taken. */
+export async function startSimulator(options: SimulatorOptions): Promise<Simulator> {
+  const simulator = new HttpSimulator(options);
+  await simulator.listen();
+  return simulator;
 }

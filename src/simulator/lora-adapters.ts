@@ -1,7 +1,10 @@
 /** LoRA adapters of the simulated engine: what vLLM 0.32 answers, without an adapter. */
 
 export interface AdapterSettings {
-  /** Adapters that may be loaded at one time. vLLM has no such limit: going over it is a fault that tests look for. */
+  /**
+   * Adapters that may be loaded at one time. vLLM has no such limit: going over it is a fault that tests look
+   * for.
+   */
   readonly max: number;
   readonly loadMs: number;
   /** Loaded from the start. */

@@ -33,12 +33,14 @@ const schema = z.strictObject({
 });
 
 /**
- * By arithmetic on published figures: NVIDIA's data sheets (H100 SXM: 80 GB, 3.35 TB/s, 989 dense TFLOP/s in 16 bits; H200:
- * 141 GB, 4.8 TB/s, 1,979 in 8 bits) and Meta's model cards of Llama 3 (8B: 32 layers, 70B: 80; both 8 KV heads of 128).
+ * By arithmetic on published figures: NVIDIA's data sheets (H100 SXM: 80 GB, 3.35 TB/s, 989 dense TFLOP/s in
+ * 16 bits; H200: 141 GB, 4.8 TB/s, 1,979 in 8 bits) and Meta's model cards of Llama 3 (8B: 32 layers, 70B:
+ * 80; both 8 KV heads of 128).
  *
- * - A step reads the weights once: 8B in 16 bits are 16 GB, 5 ms on an H100; 70B in 8 bits are 70 GB, 15 ms on an H200.
- *   The rest of stepBaseMs is scheduling and launches.
- * - Prefill computes 2 · parameters FLOP a token, at about 40 % of the peak: 16 GFLOP at 400 TFLOP/s, 140 at 800.
+ * - A step reads the weights once: 8B in 16 bits are 16 GB, 5 ms on an H100; 70B in 8 bits are 70 GB, 15 ms
+ *   on an H200. The rest of stepBaseMs is scheduling and launches.
+ * - Prefill computes 2 · parameters FLOP a token, at about 40 % of the peak: 16 GFLOP at 400 TFLOP/s, 140 at
+ *   800.
  * - A decoding sequence reads its KV: at 1,000 tokens of context 131 MB for 8B and 328 MB for 70B.
  * - A block of 16 tokens takes 2 MiB (8B) or 5 MiB (70B, KV in 16 bits). Of 90 % of the memory, vLLM's
  *   gpu_memory_utilization, the weights leave 56 GB and 57 GB: 27,000 and 10,500 blocks.

@@ -6,16 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { EndpointConfig } from '../../src/config/config.ts';
-import {
-  type Comparison,
-  compare,
-  comparisonJson,
-  type HttpArmName,
-  httpSchedule,
-  type TargetName,
-} from '../../src/loadtest/compare.ts';
-import { type HttpMeasured, runHttpArms } from '../../src/loadtest/http-load.ts';
+import { type HttpArmName, type TargetName } from '../../src/loadtest/arms.ts';
+import { type Comparison, compare } from '../../src/loadtest/compare.ts';
+import { comparisonJson } from '../../src/loadtest/comparison-json.ts';
+import { type HttpMeasured } from '../../src/loadtest/http-arm.ts';
+import { runHttpArms } from '../../src/loadtest/http-load.ts';
 import { parseScenario, type Scenario } from '../../src/loadtest/scenario.ts';
+import { httpSchedule } from '../../src/loadtest/schedule.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { eventually } from '../support/eventually.ts';

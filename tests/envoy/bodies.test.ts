@@ -1,66 +1,26 @@
 /** What an engine gets of a body, however it was sent: what was understood, and nothing else. */
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
-import { connect as connectHttp2 } from 'node:http2';
-import { type AddressInfo, connect as connectTcp } from 'node:net';
+import type { IncomingHttpHeaders } from 'node:http';
+import { connect as connectTcp } from 'node:net';
 import { text as textOf } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
-import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { answerChat, type ReadyStack, sendOverHttp2, startReadyStack } from '../support/ready-engine.ts';
+import { KEYS, type Stack } from '../support/stack.ts';
 
 const got: { readonly body: string; readonly headers: IncomingHttpHeaders }[] = [];
-let engine: Server;
+let ready: ReadyStack;
 let stack: Stack;
 
 beforeAll(async () => {
-  engine = createServer((request, response) => {
+  ready = await startReadyStack((request, response) => {
     void textOf(request).then((body) => {
       if (request.method === 'POST') got.push({ body, headers: request.headers });
-      const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
-      response.setHeader('content-type', 'application/json');
-      response.end(
-        JSON.stringify({ choices: [{ message: { content: 'x' } }], usage, object: 'list', data: [] }),
-      );
+      answerChat(response);
     });
   });
-  await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
-  const { port } = engine.address() as AddressInfo;
-  stack = await startStack({ engines: [`http://127.0.0.1:${port}`] });
-  await eventually(
-    () => send(stack.url, { key: KEYS.quiet, body: chatBody() }),
-    ({ status }) => status === 200,
-  );
+  stack = ready.stack;
 });
-afterAll(async () => {
-  await stack.close();
-  engine.closeAllConnections();
-  engine.close();
-});
-
-function viaHttp2(body: string, more: Readonly<Record<string, string>> = {}): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const session = connectHttp2(stack.url);
-    session.on('error', reject);
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/v1/chat/completions',
-      authorization: `Bearer ${KEYS.quiet}`,
-      'content-type': 'application/json',
-      ...more,
-    });
-    let status = 0;
-    stream.on('response', (headers) => {
-      status = headers[':status'] ?? 0;
-    });
-    stream.on('error', reject);
-    stream.on('close', () => {
-      session.close();
-      resolve(status);
-    });
-    stream.resume();
-    stream.end(body);
-  });
-}
+afterAll(() => ready.close());
 
 /** As it is on the wire. Gives the status, 0 when the connection was closed without one. */
 function raw(head: string, body: string): Promise<number> {
@@ -86,8 +46,10 @@ const ways: Readonly<Record<string, (body: string) => Promise<number>>> = {
   'with trailers': async (body) =>
     (await send(stack.url, { key: KEYS.quiet, body, trailers: { 'x-after': '1' } })).status,
   'over HTTP/2 with its length': (body) =>
-    viaHttp2(body, { 'content-length': String(Buffer.byteLength(body)) }),
-  'over HTTP/2 without its length': (body) => viaHttp2(body),
+    sendOverHttp2(stack.url, body, {
+      headers: { 'content-length': String(Buffer.byteLength(body)) },
+    }),
+  'over HTTP/2 without its length': (body) => sendOverHttp2(stack.url, body),
 };
 
 const content = 'héllo "wörld" \u{1f600}\n'.repeat(8_000);

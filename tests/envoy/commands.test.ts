@@ -304,7 +304,7 @@ describe('fairlane doctor', () => {
     expect(text).toMatch(
       /^problem .*does not serve demo, embedder, which the configuration names; it serves other$/m,
     );
-    expect(text).toMatch(/^warning .*\/nowhere: 404; the window goes by times to first token/m);
+    expect(text).toMatch(/^warning .*\/nowhere: 404; the concurrency limit goes by times to first token/m);
     expect(text).toMatch(/^problem .*127\.0\.0\.1:9: GET \/health: .*is the engine running/m);
     expect(code).toBe(1);
   });

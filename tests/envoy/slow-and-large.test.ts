@@ -1,12 +1,12 @@
 /** Bodies up to the limit through small buffers, and uploads that do not come. */
-import { createServer, type Server } from 'node:http';
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
-import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { buffer as bytesOf } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { answerChat, type ReadyStack, sendOverHttp2, startReadyStack } from '../support/ready-engine.ts';
+import { KEYS, type Stack } from '../support/stack.ts';
 
 const MAX = 2 * 1024 ** 2;
 
@@ -14,49 +14,33 @@ const MAX = 2 * 1024 ** 2;
 const got: number[] = [];
 /** So many times it breaks off before it answers. */
 let breakOff = 0;
-let engine: Server;
+let ready: ReadyStack;
 let stack: Stack;
 
 beforeAll(async () => {
-  engine = createServer((request, response) => {
-    void bytesOf(request)
-      .then((body) => {
-        if (request.method === 'POST') got.push(body.length);
-        if (request.method === 'POST' && breakOff > 0) {
-          breakOff -= 1;
-          response.socket?.destroy();
-          return;
-        }
-        const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
-        response.setHeader('content-type', 'application/json');
-        response.end(
-          JSON.stringify({ choices: [{ message: { content: 'x' } }], usage, object: 'list', data: [] }),
-        );
-      })
-      .catch(() => undefined);
-  });
-  await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
-  const { port } = engine.address() as AddressInfo;
-  stack = await startStack({
-    engines: [`http://127.0.0.1:${port}`],
-    change: (config) => {
+  ready = await startReadyStack(
+    (request, response) => {
+      void bytesOf(request)
+        .then((body) => {
+          if (request.method === 'POST') got.push(body.length);
+          if (request.method === 'POST' && breakOff > 0) {
+            breakOff -= 1;
+            response.socket?.destroy();
+          } else answerChat(response);
+        })
+        .catch(() => undefined);
+    },
+    (config) => {
       config['envoy'].maxBodySize = '2MiB';
       config['envoy'].connectionBufferSize = '64KiB';
       config['envoy'].uploads = { minRate: '1GiB', grace: '1s' };
       config['queue'].maxWait = '1s';
       config['tenants'].noisy.limits = { maxHeldSize: '4MiB', maxConcurrent: 2, maxQueued: 3 };
     },
-  });
-  await eventually(
-    () => send(stack.url, { key: KEYS.quiet, body: chatBody() }),
-    ({ status }) => status === 200,
   );
+  stack = ready.stack;
 });
-afterAll(async () => {
-  await stack.close();
-  engine.closeAllConnections();
-  engine.close();
-});
+afterAll(() => ready.close());
 
 /** Of exactly so many bytes. */
 function bodyOf(bytes: number, more: object = {}): string {
@@ -64,31 +48,8 @@ function bodyOf(bytes: number, more: object = {}): string {
   return chatBody({ ...more, messages: [{ role: 'user', content: 'a'.repeat(bytes - empty.length) }] });
 }
 
-function viaHttp2(body: string, more: Readonly<Record<string, string>> = {}): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const session = connectHttp2(stack.url);
-    session.on('error', reject);
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': '/v1/chat/completions',
-      authorization: `Bearer ${KEYS.quiet}`,
-      'content-type': 'application/json',
-      ...more,
-    });
-    let status = 0;
-    stream.on('response', (headers) => {
-      status = headers[':status'] ?? 0;
-    });
-    // Refused before all of it was sent.
-    stream.on('error', () => undefined);
-    stream.on('close', () => {
-      session.close();
-      resolve(status);
-    });
-    stream.resume();
-    stream.end(body);
-  });
-}
+const viaHttp2 = (body: string, headers: Readonly<Record<string, string>> = {}): Promise<number> =>
+  sendOverHttp2(stack.url, body, { headers, mayBreak: true });
 
 const chunked = { 'transfer-encoding': 'chunked' };
 const ways: Readonly<Record<string, (body: string) => Promise<number>>> = {

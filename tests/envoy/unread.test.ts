@@ -1,17 +1,17 @@
 /** Answers that are not read are given up in the end; what flows or waits is not. */
-import { createServer, type Server, type ServerResponse } from 'node:http';
-import { type AddressInfo } from 'node:net';
+import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatBody, eventsOf, openStream, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { GreedyClient } from '../support/greedy.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { answerChat, envoyStat, type ReadyStack, startReadyStack } from '../support/ready-engine.ts';
+import { KEYS, type Stack } from '../support/stack.ts';
 
 const IDLE_MS = 1_000;
 /** Into Envoy’s buffer of a stream, and no further: what does not fit has not ended. */
 const FITS = 60_000;
 
-let engine: Server;
+let ready: ReadyStack;
 let stack: Stack;
 const held: ServerResponse[] = [];
 
@@ -19,54 +19,37 @@ const event = (content: string): string =>
   `data: ${JSON.stringify({ choices: [{ index: 0, delta: { content } }] })}\n\n`;
 
 beforeAll(async () => {
-  engine = createServer((request, response) => {
-    let body = '';
-    request.setEncoding('utf8').on('data', (part: string) => {
-      body += part;
-    });
-    request.on('end', () => {
-      const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
-      if (body.includes('"hold"')) held.push(response);
-      else if (body.includes('"stream":true')) {
-        response.setHeader('content-type', 'text/event-stream');
-        response.write(event('a'));
-        setTimeout(() => response.write(event('b')), 3 * IDLE_MS);
-        setTimeout(() => response.end(`${event('c')}data: [DONE]\n\n`), 5 * IDLE_MS);
-      } else {
-        response.setHeader('content-type', 'application/json');
-        const data = body.includes('"large"') ? ['x'.repeat(FITS)] : [];
-        response.end(
-          JSON.stringify({ choices: [{ message: { content: 'x' } }], usage, object: 'list', data }),
-        );
-      }
-    });
-  });
-  await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
-  stack = await startStack({
-    engines: [`http://127.0.0.1:${(engine.address() as AddressInfo).port}`],
-    change: (config) => {
+  ready = await startReadyStack(
+    (request, response) => {
+      let body = '';
+      request.setEncoding('utf8').on('data', (part: string) => {
+        body += part;
+      });
+      request.on('end', () => {
+        if (body.includes('"hold"')) held.push(response);
+        else if (body.includes('"stream":true')) {
+          response.setHeader('content-type', 'text/event-stream');
+          response.write(event('a'));
+          setTimeout(() => response.write(event('b')), 3 * IDLE_MS);
+          setTimeout(() => response.end(`${event('c')}data: [DONE]\n\n`), 5 * IDLE_MS);
+        } else {
+          answerChat(response, body.includes('"large"') ? ['x'.repeat(FITS)] : []);
+        }
+      });
+    },
+    (config) => {
       config['envoy'].idleTimeout = `${IDLE_MS}ms`;
       config['pools'].main.windowPerEndpoint = 100;
       config['models'].large = { pool: 'main' };
       config['queue'].maxWait = '10s';
       config['tenants'].noisy.limits = { maxConcurrent: 1 };
     },
-  });
-  await eventually(
-    () => send(stack.url, { key: KEYS.quiet, body: chatBody() }),
-    ({ status }) => status === 200,
   );
+  stack = ready.stack;
 });
-afterAll(async () => {
-  await stack.close();
-  engine.closeAllConnections();
-  engine.close();
-});
+afterAll(() => ready.close());
 
-async function stat(name: string): Promise<number> {
-  const response = await fetch(`${stack.adminUrl}/stats?filter=^${name.replaceAll('.', '\\.')}$`);
-  return Number(/: (\d+)/.exec(await response.text())?.[1] ?? Number.NaN);
-}
+const stat = (name: string): Promise<number> => envoyStat(stack, name);
 
 describe.each(['http1', 'http2'] as const)('ended answers that nobody reads, over %s', (version) => {
   it('are given up with their connections', async () => {

@@ -1,51 +1,34 @@
 /** What those cost who have no key, or send nothing but trouble: what Envoy itself bounds. Others are served meanwhile. */
-import { createServer, type Server } from 'node:http';
 import { connect as connectHttp2, constants } from 'node:http2';
-import { type AddressInfo, connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTcp, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { answerChat, envoyStat, type ReadyStack, startReadyStack } from '../support/ready-engine.ts';
+import { KEYS, type Stack } from '../support/stack.ts';
 
 const MAX_CONNECTIONS = 100;
 
-let engine: Server;
+let ready: ReadyStack;
 let stack: Stack;
 
 beforeAll(async () => {
-  engine = createServer((request, response) => {
-    request.resume();
-    const usage = { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 };
-    response.setHeader('content-type', 'application/json');
-    response.end(
-      JSON.stringify({ choices: [{ message: { content: 'x' } }], usage, object: 'list', data: [] }),
-    );
-  });
-  await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
-  stack = await startStack({
-    engines: [`http://127.0.0.1:${(engine.address() as AddressInfo).port}`],
-    change: (config) => {
+  ready = await startReadyStack(
+    (request, response) => {
+      request.resume();
+      answerChat(response);
+    },
+    (config) => {
       config['envoy'].maxConnections = MAX_CONNECTIONS;
       config['envoy'].idleTimeout = '1s';
       config['envoy'].failureMode = 'closed';
     },
-  });
-  await eventually(
-    () => send(stack.url, { key: KEYS.quiet, body: chatBody() }),
-    ({ status }) => status === 200,
   );
+  stack = ready.stack;
 });
-afterAll(async () => {
-  await stack.close();
-  engine.closeAllConnections();
-  engine.close();
-});
+afterAll(() => ready.close());
 
-/** One of Envoy's counters or gauges. */
-async function stat(name: string): Promise<number> {
-  const response = await fetch(`${stack.adminUrl}/stats?filter=^${name.replaceAll('.', '\\.')}$`);
-  return Number(/: (\d+)/.exec(await response.text())?.[1] ?? Number.NaN);
-}
+const stat = (name: string): Promise<number> => envoyStat(stack, name);
 const streams = (): Promise<number> => stat('http.fairlane.ext_proc.streams_started');
 
 const served = (): Promise<number> =>

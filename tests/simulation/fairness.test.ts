@@ -1,8 +1,8 @@
 /** Claims of the README on a virtual clock, in small: `npm run bench:fairness` has the figures. */
 import { describe, expect, it } from 'vitest';
+import { aimdLimit, gradientLimit } from '../../bench/concurrency-limits.ts';
 import { noisyNeighbour, profileOf } from '../../bench/fairness/loads.ts';
 import { compare, jainOf, sloGoodput, variants } from '../../bench/fairness/simulated.ts';
-import { aimdWindow, gradientWindow } from '../../bench/windows.ts';
 
 const setup = {
   profile: profileOf('8b', 64),
@@ -34,8 +34,8 @@ describe('beside a flooder that offers 1.5 times the capacity', () => {
 it('windows by the engine’s gauges are better than by AIMD or a gradient of TTFT', () => {
   const [gauges, aimd, gradient] = variants(setup, {
     gauges: {},
-    aimd: { makeWindow: aimdWindow },
-    gradient: { makeWindow: gradientWindow },
+    aimd: { makeLimit: aimdLimit },
+    gradient: { makeLimit: gradientLimit },
   });
   expect(gauges?.vsFloor).toBeLessThan(aimd?.vsFloor ?? 0);
   expect(gauges?.vsFloor).toBeLessThan(gradient?.vsFloor ?? 0);

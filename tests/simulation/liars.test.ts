@@ -5,7 +5,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { allRequests, type TenantLoad } from '../../src/loadtest/load.ts';
 import { quantileOf } from '../../src/loadtest/outcome.ts';
-import { type Arm, type FairlaneOptions, runArm } from '../../src/loadtest/virtual-lab.ts';
+import type { FairlaneOptions } from '../../src/loadtest/virtual-fairlane.ts';
+import { type Arm, runArm } from '../../src/loadtest/virtual-lab.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 
 const profile = parseProfile('8b', { maxSequences: 32 });
@@ -102,7 +103,7 @@ describe('a quiet tenant is answered as quickly', () => {
     [
       'answers that do not end, in an engine of known size',
       { output: { kind: 'uniform', from: 1_000, to: 3_000 } },
-      { window: 32, reserve: 4 },
+      { concurrencyLimit: 32, headroom: 4 },
     ],
   ])('beside %s as with a perfect scheduler, within half as much again', (_, liar, fairlane) => {
     const tenants = [quiet, { ...honest, name: 'liar', ...liar }];

@@ -3,7 +3,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { capacityOf, HOP_MS, noisyNeighbour, profileOf } from '../../bench/fairness/loads.ts';
 import { allRequests, type Request } from '../../src/loadtest/load.ts';
 import { type ArmOutcome, quantileOf } from '../../src/loadtest/outcome.ts';
-import { type Replicas, runArm } from '../../src/loadtest/virtual-lab.ts';
+import { runArm } from '../../src/loadtest/virtual-lab.ts';
+import type { Replicas } from '../../src/loadtest/virtual-replicas.ts';
 
 const profile = profileOf('8b', 64);
 const tenants = noisyNeighbour(1, 'chat');
@@ -23,18 +24,21 @@ interface Result {
   readonly windows: readonly { readonly nowMs: number; readonly list: readonly number[] }[];
 }
 
-function run(replicas: Omit<Replicas, 'onShares'> | undefined, seeds: readonly number[] = SEEDS): Result {
+function run(replicas: Omit<Replicas, 'onAllotments'> | undefined, seeds: readonly number[] = SEEDS): Result {
   const ttfts: number[] = [];
   const inFlight: number[] = [];
   const windows: { nowMs: number; list: number[] }[] = [];
   let tokens = 0;
   for (const seed of seeds) {
-    const onShares: Replicas['onShares'] = (list, nowMs) => {
-      windows.push({ nowMs, list: list.map(({ window }) => window) });
+    const onAllotments: Replicas['onAllotments'] = (list, nowMs) => {
+      windows.push({ nowMs, list: list.map(({ concurrencyLimit }) => concurrencyLimit) });
       if (nowMs >= WARM_MS) inFlight.push(list.reduce((sum, one) => sum + one.inFlight, 0));
     };
     const outcome: ArmOutcome = runArm(
-      { kind: 'fairlane', fairlane: replicas === undefined ? {} : { replicas: { ...replicas, onShares } } },
+      {
+        kind: 'fairlane',
+        fairlane: replicas === undefined ? {} : { replicas: { ...replicas, onAllotments } },
+      },
       {
         profile,
         tenants,

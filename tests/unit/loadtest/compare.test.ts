@@ -1,35 +1,15 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import {
-  ARMS,
-  type Comparison,
-  compare,
-  comparisonJson,
-  httpArms,
-  httpSchedule,
-  labArms,
-  labSchedule,
-  lateness,
-  type Measured,
-  runLabArm,
-  type Saturation,
-  saturationOf,
-  type TargetName,
-} from '../../../src/loadtest/compare.ts';
+import { ARMS } from '../../../src/loadtest/arms.ts';
+import { type Comparison, compare } from '../../../src/loadtest/compare.ts';
+import { comparisonJson } from '../../../src/loadtest/comparison-json.ts';
+import { runLabArm } from '../../../src/loadtest/lab-arm.ts';
+import { lateness, type Measured, type Saturation, saturationOf } from '../../../src/loadtest/measured.ts';
 import { createQuantiles, type RequestOutcome } from '../../../src/loadtest/outcome.ts';
 import { htmlReport } from '../../../src/loadtest/report-html.ts';
 import { textReport } from '../../../src/loadtest/report-text.ts';
-import { parseScenario, type Scenario } from '../../../src/loadtest/scenario.ts';
-
-const scenarioOf = (text: string): Scenario => {
-  const parsed = parseScenario({ text, file: 's.yaml', readFile: () => '' });
-  if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
-  return parsed.scenario;
-};
-const NOISY = scenarioOf(readFileSync('scenarios/noisy-neighbour.yaml', 'utf8'));
-const HTTP = scenarioOf(readFileSync('scenarios/http.yaml', 'utf8'));
-const lonely = (settings: string): Scenario =>
-  scenarioOf(`name: x\ntenants: { alice: { prompt: 100, output: 10, ${settings} } }`);
+import type { Scenario } from '../../../src/loadtest/scenario.ts';
+import { labSchedule } from '../../../src/loadtest/schedule.ts';
+import { HTTP, lonely, NOISY } from '../../support/scenarios.ts';
 
 const inLab = (scenario: Scenario): Comparison => {
   const schedule = labSchedule(scenario);
@@ -79,99 +59,6 @@ const madeUp = (arms: readonly Measured[], remarks: readonly string[] = []): Com
     targets: new Map([['direct', 'http://127.0.0.1:8000']]),
     interrupted: false,
   });
-
-describe('a schedule', () => {
-  it('is the same for the same seed, another for another, and in the order of arrival', () => {
-    const short = { ...NOISY, durationMs: 5_000 };
-    const first = labSchedule(short);
-    expect(labSchedule(short)).toEqual(first);
-    expect(labSchedule({ ...short, seed: 2 })).not.toEqual(first);
-    if (first.kind === 'bad') throw new Error(first.problem);
-    const times = first.requests.map(({ atMs }) => atMs);
-    expect(times).toEqual([...times].sort((a, b) => a - b));
-  });
-
-  it('gives 1.5 times the capacity, which the bucket is 0.8 times of', () => {
-    const schedule = labSchedule(NOISY);
-    if (schedule.kind === 'bad') throw new Error(schedule.problem);
-    const noisy = schedule.requests.filter(({ tenant }) => tenant === 'noisy').length / 60;
-    const capacity = (schedule.bucketPerSecond ?? 0) / NOISY.bucket;
-    expect(noisy / capacity).toBeGreaterThan(1.3);
-    expect(noisy / capacity).toBeLessThan(1.7);
-  });
-
-  it('of a real target refuses timesCapacity and says what to write', () => {
-    expect(httpSchedule(NOISY)).toEqual({
-      kind: 'bad',
-      problem: expect.stringContaining('tenant noisy: timesCapacity'),
-    });
-    expect(httpSchedule(NOISY)).toMatchObject({ problem: expect.stringContaining('perSecond') });
-    expect(httpSchedule(HTTP)).toMatchObject({ kind: 'ok', bucketPerSecond: 8 });
-  });
-
-  it.each([
-    ['too many requests', lonely('arrivals: { perSecond: 100000 }'), 'more than 1000000 requests'],
-    ['none', { ...lonely('arrivals: { trace: [500] }'), durationMs: 100 }, 'no request arrives'],
-    [
-      'one that the engine cannot hold',
-      { ...lonely('arrivals: { perSecond: 1 }'), engine: { ...NOISY.engine, maxModelLen: 50 } },
-      'can ask for 110 tokens, prompt and output, and the engine holds 50',
-    ],
-  ])('refuses %s', (_, scenario, problem) => {
-    expect(labSchedule(scenario)).toEqual({ kind: 'bad', problem: expect.stringContaining(problem) });
-  });
-});
-
-describe('the arms', () => {
-  const targets = (...names: TargetName[]): ReadonlySet<TargetName> => new Set(names);
-
-  it('of the lab are all five in a comparison, and fairlane alone without', () => {
-    expect(labArms(NOISY, { compare: true })).toEqual({ kind: 'ok', arms: ARMS, skipped: [] });
-    expect(labArms(NOISY, { compare: false })).toMatchObject({ arms: ['fairlane'] });
-    expect(labArms(NOISY, { compare: true, arms: ['floor', 'direct'] })).toMatchObject({
-      arms: ['direct', 'floor'],
-    });
-  });
-
-  it('leave out solo where nobody is quiet, and say so', () => {
-    const scenario = lonely('arrivals: { perSecond: 1 }');
-    expect(labArms(scenario, { compare: true })).toMatchObject({
-      arms: ['direct', 'request-bucket', 'fairlane', 'floor'],
-      skipped: ['The arm solo was left out: no tenant of the scenario is quiet.'],
-    });
-  });
-
-  it('over HTTP are those that have a target', () => {
-    expect(httpArms(HTTP, { compare: true }, targets('direct', 'fairlane'))).toMatchObject({
-      arms: ['solo', 'direct', 'request-bucket', 'fairlane'],
-      skipped: [],
-    });
-    expect(httpArms(HTTP, { compare: true }, targets('direct'))).toMatchObject({
-      arms: ['solo', 'direct', 'request-bucket'],
-      skipped: ['The arm fairlane was left out: it needs --target fairlane=URL.'],
-    });
-    expect(httpArms(HTTP, { compare: false }, targets('target'))).toMatchObject({ arms: ['target'] });
-    expect(httpArms(HTTP, { compare: false }, targets('direct', 'fairlane'))).toMatchObject({
-      arms: ['direct', 'fairlane'],
-    });
-  });
-
-  it.each([
-    [{ compare: true }, targets('target'), '--target direct=URL'],
-    [{ compare: false, arms: ['floor'] }, targets('direct'), 'there is none of a real engine'],
-    [{ compare: false, arms: ['fairlane'] }, targets('direct'), 'it needs --target fairlane=URL'],
-  ] as const)('over HTTP refuse %j with too little', (asked, given, problem) => {
-    expect(httpArms(HTTP, asked, given)).toEqual({ kind: 'bad', problem: expect.stringContaining(problem) });
-  });
-
-  it('over HTTP have no bucket without its rate', () => {
-    const { bucketPerSecond: _, ...without } = HTTP;
-    expect(httpArms(without, { compare: false, arms: ['request-bucket'] }, targets('direct'))).toEqual({
-      kind: 'bad',
-      problem: expect.stringContaining('needs bucketPerSecond'),
-    });
-  });
-});
 
 describe('a comparison in the lab', () => {
   const comparison = inLab({ ...NOISY, durationMs: 20_000 });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { promptOf } from '../../../src/loadtest/http-load.ts';
 import type { Request, TenantLoad } from '../../../src/loadtest/load.ts';
+import { promptOf } from '../../../src/loadtest/prompt.ts';
 
 const tenant = (sharedPrefix: number): TenantLoad => ({
   name: 'alice',

@@ -1,12 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import {
-  fineDurationMs,
-  type ParsedScenario,
-  parseScenario,
-  type Scenario,
-} from '../../../src/loadtest/scenario.ts';
+import { type ParsedScenario, parseScenario, type Scenario } from '../../../src/loadtest/scenario.ts';
+import { fineDurationMs } from '../../../src/loadtest/scenario-schema.ts';
 
 type Settings = Record<string, unknown>;
 

@@ -1,0 +1,165 @@
+/**
+ * `npm run bench:cpu -- --against PATH`: CPU of the service a request, of this checkout against another one, both built.
+ * One run, the two in turn, a driver that plays Envoy; read the ratios. `--rounds N`, `--requests N` a round and kind;
+ * `--json` prints one object.
+ */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { answerBody, answerHeaders, CHAT_HEADERS, requestBody } from './ext-proc-client.ts';
+import { Checkout, type Exchange } from './service-cpu/checkout.ts';
+
+const { values } = parseArgs({
+  options: {
+    against: { type: 'string' },
+    rounds: { type: 'string', default: '7' },
+    requests: { type: 'string', default: '2000' },
+    json: { type: 'boolean', default: false },
+  },
+});
+const { against } = values;
+const rounds = Number(values.rounds);
+const requests = Number(values.requests);
+if (against === undefined || !(rounds >= 1) || !(requests >= 1)) {
+  console.error('usage: npm run bench:cpu -- --against PATH [--rounds N] [--requests N] [--json]');
+  process.exit(2);
+}
+
+const CHUNKS = 20;
+const THIS = fileURLToPath(new URL('..', import.meta.url));
+
+const say = (text: string): void => console.error(text);
+const median = (list: readonly number[]): number => {
+  const sorted = [...list].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const [low = Number.NaN, high = low] = sorted.slice(
+    sorted.length % 2 === 0 ? middle - 1 : middle,
+    middle + 1,
+  );
+  return (low + high) / 2;
+};
+const rounded = (value: number): number => Number(value.toPrecision(3));
+
+const chat = (stream: boolean): object =>
+  requestBody(
+    JSON.stringify({
+      model: 'm',
+      max_tokens: 100,
+      temperature: 0.7,
+      ...(stream && { stream: true, stream_options: { include_usage: true } }),
+      messages: [
+        { role: 'system', content: 'You are helpful.' },
+        { role: 'user', content: 'word '.repeat(80) },
+      ],
+    }),
+  );
+const usage = { prompt_tokens: 110, completion_tokens: CHUNKS, total_tokens: 110 + CHUNKS };
+const event = (choices: readonly object[], more: object = {}): string =>
+  `data: ${JSON.stringify({
+    id: 'chatcmpl-0f3b1c5e8d7a4b6c9e2f1a0b3c4d5e6f',
+    object: 'chat.completion.chunk',
+    created: 1_770_000_000,
+    model: 'm',
+    choices,
+    ...more,
+  })}\n\n`;
+const token = event([{ index: 0, delta: { content: ' world' }, logprobs: null, finish_reason: null }]);
+const END = `${event([{ index: 0, delta: {}, logprobs: null, finish_reason: 'stop' }])}${event([], { usage })}data: [DONE]\n\n`;
+
+const EXCHANGES: Readonly<Record<'whole' | 'streamed', Exchange>> = {
+  whole: [
+    CHAT_HEADERS,
+    chat(false),
+    answerHeaders('application/json'),
+    answerBody(
+      JSON.stringify({
+        id: 'chatcmpl-1',
+        object: 'chat.completion',
+        created: 1_770_000_000,
+        model: 'm',
+        choices: [
+          {
+            index: 0,
+            message: { role: 'assistant', content: 'word '.repeat(CHUNKS) },
+            finish_reason: 'stop',
+          },
+        ],
+        usage,
+      }),
+      true,
+    ),
+  ],
+  streamed: [
+    CHAT_HEADERS,
+    chat(true),
+    answerHeaders('text/event-stream; charset=utf-8'),
+    ...Array.from({ length: CHUNKS }, () => answerBody(token, false)),
+    answerBody(END, true),
+  ],
+};
+const KINDS = ['whole', 'streamed'] as const;
+const TITLES = { whole: 'answer in one piece', streamed: `streamed answer, ${CHUNKS} tokens` };
+
+// Says that it is healthy, and gives no gauges: the concurrency limit is fixed.
+const engine = createServer((_, response) => response.end('{}'));
+await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
+const engineUrl = `http://127.0.0.1:${(engine.address() as AddressInfo).port}`;
+
+const started: Checkout[] = [];
+try {
+  const start = async (root: string): Promise<Checkout> => {
+    const checkout = await Checkout.start(root, engineUrl);
+    started.push(checkout);
+    return checkout;
+  };
+  const ours = await start(THIS);
+  const other = await start(against);
+  say('warming up');
+  for (const checkout of [ours, other]) {
+    for (const kind of KINDS) await checkout.run(EXCHANGES[kind], requests);
+  }
+  const seen = { whole: [] as [number, number][], streamed: [] as [number, number][] };
+  for (let round = 0; round < rounds; round += 1) {
+    say(`round ${round + 1} of ${rounds}`);
+    for (const kind of KINDS) {
+      const exchange = EXCHANGES[kind];
+      // Who is first changes: a machine that gets slower or faster then favours nobody.
+      const first = round % 2 === 0 ? ours : other;
+      const firstUs = await first.measure(exchange, requests);
+      const secondUs = await (first === ours ? other : ours).measure(exchange, requests);
+      seen[kind].push(first === ours ? [firstUs, secondUs] : [secondUs, firstUs]);
+    }
+  }
+  const figures = Object.fromEntries(
+    KINDS.map((kind) => {
+      const ratios = seen[kind].map(([mine, theirs]) => mine / theirs);
+      return [
+        kind,
+        {
+          us: rounded(median(seen[kind].map(([mine]) => mine))),
+          other_us: rounded(median(seen[kind].map(([, theirs]) => theirs))),
+          ratio: rounded(median(ratios)),
+          ratio_range: [rounded(Math.min(...ratios)), rounded(Math.max(...ratios))],
+        },
+      ] as const;
+    }),
+  );
+  if (values.json) console.log(JSON.stringify(figures));
+  else {
+    console.log(
+      `\nCPU of the service a request, in µs; this checkout ÷ ${against}, median (range of ${rounds} rounds)`,
+    );
+    for (const kind of KINDS) {
+      const row = figures[kind];
+      if (row === undefined) continue;
+      const ratio = `${row.ratio} (${row.ratio_range.join('–')})`;
+      console.log(
+        `${TITLES[kind].padEnd(30)} ${String(row.us).padStart(8)} ÷ ${String(row.other_us).padEnd(8)} ${ratio}`,
+      );
+    }
+  }
+} finally {
+  for (const checkout of started) await checkout.close();
+  engine.close();
+}

@@ -1,0 +1,171 @@
+/** Requests to the simulated engine's API, read as generously as vLLM does. */
+import { createHash } from 'node:crypto';
+import type { EngineProfile } from './profile.ts';
+
+export type SimulatedRoute =
+  | '/v1/chat/completions'
+  | '/v1/completions'
+  | '/v1/embeddings'
+  | '/v1/responses'
+  | '/v1/messages';
+
+export const SIMULATED_ROUTES: readonly string[] = [
+  '/v1/chat/completions',
+  '/v1/completions',
+  '/v1/embeddings',
+  '/v1/responses',
+  '/v1/messages',
+] satisfies readonly SimulatedRoute[];
+
+export interface Job {
+  readonly route: SimulatedRoute;
+  readonly model: string;
+  readonly stream: boolean;
+  readonly includeUsage: boolean;
+  readonly continuousUsage: boolean;
+  readonly choices: number;
+  readonly promptTokens: number;
+  readonly prefixHashes: readonly string[];
+  readonly outputTokens: number;
+  /** The output ends because the cap was reached, not by itself. */
+  readonly capped: boolean;
+  readonly priority: number;
+  /** Number of inputs of an embeddings request. */
+  readonly inputs: number;
+}
+
+export type FrontResult =
+  | { readonly kind: 'job'; readonly job: Job }
+  | { readonly kind: 'error'; readonly status: number; readonly body: string };
+
+type Body = Readonly<Record<string, unknown>>;
+
+const BYTES_PER_TOKEN = 4;
+const TEMPLATE_TOKENS = 8;
+const DEFAULT_COMPLETION_TOKENS = 16;
+const NATURAL_STOP = { least: 32, most: 256 };
+
+const error = (status: number, type: string, message: string, param: string | null = null): FrontResult => ({
+  kind: 'error',
+  status,
+  body: JSON.stringify({ error: { message, type, param, code: status } }),
+});
+const anthropicError = (status: number, type: string, message: string): FrontResult => ({
+  kind: 'error',
+  status,
+  body: JSON.stringify({ type: 'error', error: { type, message } }),
+});
+
+/** Every string that is part of the prompt, in order. */
+function promptText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'number') return 'tok ';
+  if (Array.isArray(value)) return value.map(promptText).join('\n');
+  if (typeof value === 'object' && value !== null) {
+    const { role, content, text, input } = value as Body;
+    return [role, content, text, input]
+      .filter((part) => part !== undefined && part !== null)
+      .map(promptText)
+      .join('\n');
+  }
+  return '';
+}
+
+const wholeNumber = (value: unknown): number | undefined => {
+  const number = typeof value === 'string' ? Number(value) : value;
+  return typeof number === 'number' && Number.isInteger(number) ? number : undefined;
+};
+
+/** Reads a request. Numbers in strings and `"stream": "yes"` are accepted, as vLLM does. */
+export function readRequest(
+  route: SimulatedRoute,
+  text: string,
+  profile: EngineProfile,
+  models: readonly string[],
+): FrontResult {
+  const isMessages = route === '/v1/messages';
+  const bad = (message: string, param: string | null = null): FrontResult =>
+    isMessages
+      ? anthropicError(400, 'invalid_request_error', message)
+      : error(400, 'BadRequestError', message, param);
+  let body: Body;
+  try {
+    const parsed: unknown = JSON.parse(text);
+    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
+      return bad('The body is not an object.');
+    body = parsed as Body;
+  } catch {
+    return bad('The body is not JSON.');
+  }
+  const model = typeof body['model'] === 'string' && body['model'] !== '' ? body['model'] : (models[0] ?? '');
+  if (!models.includes(model)) {
+    const message = `The model \`${model}\` does not exist.`;
+    return isMessages
+      ? anthropicError(404, 'not_found_error', message)
+      : error(404, 'NotFoundError', message, 'model');
+  }
+  const prompt = body['messages'] ?? body['prompt'] ?? body['input'];
+  if (prompt === undefined || prompt === null) return bad('There is no prompt.');
+  const salt = typeof body['cache_salt'] === 'string' ? body['cache_salt'] : '';
+  const promptString = promptText(
+    [body['system'], body['instructions'], prompt].filter((part) => part !== undefined),
+  );
+  const bytes = Buffer.from(promptString, 'utf8');
+  const promptTokens = Math.ceil(bytes.length / BYTES_PER_TOKEN) + TEMPLATE_TOKENS;
+
+  const capacity = Math.min(profile.maxModelLen, (profile.kvBlocks - 1) * profile.blockTokens);
+  const isEmbeddings = route === '/v1/embeddings';
+  const asked = wholeNumber(body['max_completion_tokens'] ?? body['max_tokens'] ?? body['max_output_tokens']);
+  if (asked !== undefined && (asked < 1 || asked > profile.maxModelLen)) {
+    return bad(`max_tokens must be between 1 and ${profile.maxModelLen}, got ${asked}.`, 'max_tokens');
+  }
+  if (promptTokens + 1 > capacity) {
+    return bad(
+      `The maximum context length is ${capacity} tokens, the prompt has ${promptTokens}.`,
+      'messages',
+    );
+  }
+  const digest = createHash('sha256').update(bytes).digest();
+  const natural =
+    NATURAL_STOP.least + (digest.readUInt32BE(0) % (NATURAL_STOP.most - NATURAL_STOP.least + 1));
+  const cap = Math.min(
+    asked ?? (route === '/v1/completions' ? DEFAULT_COMPLETION_TOKENS : capacity),
+    capacity - promptTokens,
+  );
+  const outputTokens = isEmbeddings ? 1 : body['ignore_eos'] === true ? cap : Math.min(cap, natural);
+
+  const streamOptions = body['stream_options'] as Body | null | undefined;
+  const choices = isEmbeddings ? 1 : Math.min(16, Math.max(1, wholeNumber(body['n']) ?? 1));
+  return {
+    kind: 'job',
+    job: {
+      route,
+      model,
+      stream: !isEmbeddings && ['true', 'yes', '1'].includes(String(body['stream'])),
+      includeUsage: streamOptions?.['include_usage'] === true,
+      continuousUsage: streamOptions?.['continuous_usage_stats'] === true,
+      choices,
+      promptTokens,
+      prefixHashes: hashesOf(bytes, profile.blockTokens, salt),
+      outputTokens,
+      capped: outputTokens === cap,
+      priority: wholeNumber(body['priority']) ?? 0,
+      inputs: isEmbeddings && Array.isArray(prompt) ? prompt.length : 1,
+    },
+  };
+}
+
+/** A chain: the hash of a block covers everything before it, and the salt. */
+function hashesOf(bytes: Uint8Array, blockTokens: number, salt: string): readonly string[] {
+  const size = blockTokens * BYTES_PER_TOKEN;
+  const hashes: string[] = [];
+  let previous = salt;
+  for (let at = 0; at + size <= bytes.length; at += size) {
+    previous = createHash('md5')
+      .update(previous)
+      .update(bytes.subarray(at, at + size))
+      .digest('base64');
+    hashes.push(previous);
+  }
+  return hashes;
+}
