@@ -23,22 +23,30 @@ const EXAMPLE_ENV = {
 
 const REFERENCE = 'docs/reference';
 
+/** Where each document is, by its name. */
+function documents(): ReadonlyMap<string, string> {
+  const paths = readdirSync('docs', { recursive: true, encoding: 'utf8' });
+  return new Map(
+    paths.filter((path) => path.endsWith('.md')).map((path) => [basename(path), join('docs', path)]),
+  );
+}
+
 /**
- * Descriptions in the code link to documents by their names alone; here they get the way from docs/reference.
+ * Descriptions in the code name a document as `docs/NAME.md`, or link to `NAME.md`, wherever in docs/ it is.
  *
+ * @returns the text with the document's path, and with links that work from docs/reference.
  * @throws when no document has the name.
  */
-function linked(text: string): string {
-  const documents = new Map(
-    readdirSync('docs', { recursive: true, encoding: 'utf8' })
-      .filter((path) => path.endsWith('.md'))
-      .map((path) => [basename(path), relative(REFERENCE, join('docs', path))]),
-  );
-  return text.replaceAll(/\]\(([a-z-]+\.md)/g, (_, name: string) => {
-    const path = documents.get(name);
-    if (path === undefined) throw new UserError(`a description links to ${name}, which is nowhere in docs/`);
-    return `](${path}`;
-  });
+function located(text: string): string {
+  const known = documents();
+  const pathOf = (name: string): string => {
+    const path = known.get(name);
+    if (path === undefined) throw new UserError(`a description names ${name}, which is nowhere in docs/`);
+    return path;
+  };
+  return text
+    .replaceAll(/\bdocs\/([a-z-]+\.md)/g, (_, name: string) => pathOf(name))
+    .replaceAll(/\]\(([a-z-]+\.md)/g, (_, name: string) => `](${relative(REFERENCE, pathOf(name))}`);
 }
 
 async function generated(program: Command): Promise<ReadonlyMap<string, string>> {
@@ -55,10 +63,10 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
   });
   const files = new Map([
     [`${REFERENCE}/commands.md`, commandsReference(program)],
-    [`${REFERENCE}/config.md`, linked(configReference())],
-    [`${REFERENCE}/config.schema.json`, `${JSON.stringify(configJsonSchema(), null, 2)}\n`],
-    [`${REFERENCE}/engines.md`, linked(engineReference())],
-    [`${REFERENCE}/metrics.md`, linked(metricsReference(rows))],
+    [`${REFERENCE}/config.md`, located(configReference())],
+    ['docs/config.schema.json', located(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)],
+    [`${REFERENCE}/engines.md`, located(engineReference())],
+    [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {
     const { config } = loadOrThrow(`examples/${example}.yaml`, EXAMPLE_ENV);

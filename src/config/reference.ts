@@ -1,4 +1,4 @@
-/** docs/reference/config.md and docs/reference/config.schema.json, from the schema. */
+/** docs/config.md and docs/config.schema.json, from the schema. */
 import { type SchemaNode, SECTION, writtenSchema } from './schema.ts';
 
 /** JSON Schema of the configuration file, for editors. */
@@ -48,7 +48,7 @@ names, changes; a file with a problem changes nothing. \`listen\`, \`envoy.*\`, 
 \`rateLimit.snapshot\` take effect with a restart.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
-have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/reference/config.schema.json\`; for a start
+have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/config.schema.json\`; for a start
 there are \`examples/\`.
 
 ${sections.join('\n')}`;

@@ -41,7 +41,10 @@ const CREDENTIALS = { username: 'fairlane', password: 'env:REDIS_PASSWORD' };
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** The users of docs/how-to/redis.md as a server's configuration has them: for one server, and for a cluster's. */
-const [ACL = '', CLUSTER_ACL = ''] = readFileSync(new URL('../../docs/how-to/redis.md', import.meta.url), 'utf8')
+const [ACL = '', CLUSTER_ACL = ''] = readFileSync(
+  new URL('../../docs/how-to/redis.md', import.meta.url),
+  'utf8',
+)
   .split('\n')
   .filter((line) => line.startsWith('ACL SETUSER '))
   .map((line) => line.replace('ACL SETUSER', 'user').replace('PASSWORD', PASSWORD));
