@@ -35,18 +35,21 @@ async function serves(command: string): Promise<string> {
     });
   }
   const exited = new Promise((resolve) => shell.once('close', resolve));
-  await eventually(
-    () => output,
-    (text) => text.includes('Ctrl-C drains and stops.'),
-    60_000,
-  );
-  process.kill(-(shell.pid ?? 0), 'SIGINT');
+  try {
+    await eventually(
+      () => output,
+      (text) => text.includes('Ctrl-C drains and stops.') || shell.exitCode !== null,
+      60_000,
+    );
+  } finally {
+    if (shell.exitCode === null) process.kill(-(shell.pid ?? 0), 'SIGINT');
+  }
   await exited;
   return output;
 }
 
-/** The documents say `fairlane …` as an installed program; here it is the clone's. */
-const fromClone = (command: string): string => command.replace(/^fairlane /, 'npm run --silent fairlane -- ');
+/** The documents say `fairlane …` as an installed program; here it is what `npm start` has built before. */
+const built = (command: string): string => command.replace(/^fairlane /, 'node dist/cli/index.js ');
 
 describe('the README', () => {
   it('has no command that is not run here or by .ci/run', async () => {
@@ -56,11 +59,9 @@ describe('the README', () => {
         // npm ci has been run: this very test stands on it.
         expect(await serves('npm start')).toContain('fairlane: stopped');
       } else if (command.startsWith('fairlane start --config ')) {
-        expect(await serves(`npm start -- ${command.slice('fairlane start '.length)}`)).toContain(
-          'fairlane: stopped',
-        );
+        expect(await serves(built(command))).toContain('fairlane: stopped');
       } else if (command.startsWith('fairlane ')) {
-        expect(execFileSync('sh', ['-c', fromClone(command)], { env, encoding: 'utf8' })).not.toBe('');
+        expect(execFileSync('sh', ['-c', built(command)], { env, encoding: 'utf8' })).not.toBe('');
       } else if (command.startsWith('export ')) {
         for (const pair of command.slice('export '.length).split(' ')) {
           const [name = '', value] = pair.split('=');
@@ -78,7 +79,11 @@ describe('the README', () => {
     expect(left).toEqual([]);
     // The one line that says how to run it from a clone.
     expect(readme).toContain('`npm run --silent fairlane -- …` is `fairlane …`');
-  });
+    const version = execFileSync('npm', ['run', '--silent', 'fairlane', '--', '--version'], {
+      encoding: 'utf8',
+    });
+    expect(version).toMatch(/^\d+\.\d+\.\d+\n$/);
+  }, 180_000);
 
   it('shows configurations that are accepted', () => {
     const [own = '', tiers = ''] = blocks('yaml');
