@@ -52,7 +52,7 @@ async function serves(command: string): Promise<string> {
 const built = (command: string): string => command.replace(/^fairlane /, 'node dist/cli/index.js ');
 
 describe('the README', () => {
-  it('has no command that is not run here or by .ci/run', async () => {
+  it('has no command that is not run here or by .ci/run', { timeout: 180_000 }, async () => {
     const left: string[] = [];
     for (const command of commands) {
       if (command === 'npm ci && npm start') {
@@ -83,7 +83,7 @@ describe('the README', () => {
       encoding: 'utf8',
     });
     expect(version).toMatch(/^\d+\.\d+\.\d+\n$/);
-  }, 180_000);
+  });
 
   it('shows configurations that are accepted', () => {
     const [own = '', tiers = ''] = blocks('yaml');
