@@ -1,5 +1,5 @@
 /**
- * The architecture rules (docs/architecture.md has the floors as a picture).
+ * The architecture rules (docs/explanation/architecture.md has the floors as a picture).
  *
  * - A folder imports only from folders on lower floors, and there are no cycles of files or folders.
  * - A file whose name begins with a technology does I/O; every other file in src/ is pure.

@@ -1,11 +1,12 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative } from 'node:path';
 import { Command } from 'commander';
 import { configJsonSchema, configReference } from '../config/reference.ts';
 import { engineReference } from '../engine/reference.ts';
 import { createMetrics } from '../telemetry/prom-metrics.ts';
 import { metricsReference } from '../telemetry/reference.ts';
 import { envoyConfigText } from './envoy-config.ts';
+import { commandsReference } from './reference.ts';
 import { loadOrThrow, UserError } from './running.ts';
 import { print } from './terminal.ts';
 
@@ -20,7 +21,35 @@ const EXAMPLE_ENV = {
   XDG_RUNTIME_DIR: '/run/user/1000',
 };
 
-async function generated(): Promise<ReadonlyMap<string, string>> {
+const REFERENCE = 'docs/reference';
+
+/** Where each document is, by its name. */
+function documents(): ReadonlyMap<string, string> {
+  const paths = readdirSync('docs', { recursive: true, encoding: 'utf8' });
+  return new Map(
+    paths.filter((path) => path.endsWith('.md')).map((path) => [basename(path), join('docs', path)]),
+  );
+}
+
+/**
+ * Descriptions in the code name a document as `docs/NAME.md`, or link to `NAME.md`, wherever in docs/ it is.
+ *
+ * @returns the text with the document's path, and with links that work from docs/reference.
+ * @throws when no document has the name.
+ */
+function located(text: string): string {
+  const known = documents();
+  const pathOf = (name: string): string => {
+    const path = known.get(name);
+    if (path === undefined) throw new UserError(`a description names ${name}, which is nowhere in docs/`);
+    return path;
+  };
+  return text
+    .replaceAll(/\bdocs\/([a-z-]+\.md)/g, (_, name: string) => pathOf(name))
+    .replaceAll(/\]\(([a-z-]+\.md)/g, (_, name: string) => `](${relative(REFERENCE, pathOf(name))}`);
+}
+
+async function generated(program: Command): Promise<ReadonlyMap<string, string>> {
   const metrics = createMetrics({
     occupancy: () => [],
     pools: () => [],
@@ -33,10 +62,11 @@ async function generated(): Promise<ReadonlyMap<string, string>> {
     return { name: metric.name, help: metric.help, type: String(metric.type), labels: labelNames ?? [] };
   });
   const files = new Map([
-    ['docs/config.md', configReference()],
-    ['docs/config.schema.json', `${JSON.stringify(configJsonSchema(), null, 2)}\n`],
-    ['docs/engines.md', engineReference()],
-    ['docs/metrics.md', metricsReference(rows)],
+    [`${REFERENCE}/commands.md`, commandsReference(program)],
+    [`${REFERENCE}/config.md`, located(configReference())],
+    ['docs/config.schema.json', located(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)],
+    [`${REFERENCE}/engines.md`, located(engineReference())],
+    [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {
     const { config } = loadOrThrow(`examples/${example}.yaml`, EXAMPLE_ENV);
@@ -55,9 +85,9 @@ export function docsCommand(): Command {
   return new Command('docs')
     .description('Write the generated files of docs/ and envoy/ (run it in the project folder).')
     .option('--check', 'write nothing; fail if a file is not up to date')
-    .action(async ({ check }: { check?: boolean }) => {
+    .action(async ({ check }: { check?: boolean }, command: Command) => {
       const stale: string[] = [];
-      for (const [path, text] of await generated()) {
+      for (const [path, text] of await generated(command.parent ?? command)) {
         let current = '';
         try {
           current = readFileSync(path, 'utf8');

@@ -1,4 +1,4 @@
-/** docs/metrics.md, from the metrics that are registered. */
+/** docs/reference/metrics.md, from the metrics that are registered. */
 export interface MetricRow {
   readonly name: string;
   readonly help: string;

@@ -1,6 +1,6 @@
 /**
  * What is known of each engine, held to its answers: recorded ones in tests/fixtures/engines, and a real engine's where
- * that is asked for (docs/testing.md).
+ * that is asked for (docs/how-to/testing.md).
  */
 
 import { describe, expect, it } from 'vitest';

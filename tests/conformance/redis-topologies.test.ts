@@ -1,5 +1,5 @@
 /**
- * Every kind of Redis that docs/redis.md promises, with real servers and set up as a configuration file would: passwords and
+ * Every kind of Redis that docs/how-to/redis.md promises, with real servers and set up as a configuration file would: passwords and
  * the ACLs of that page, TLS, sentinels, a cluster; Redis and Valkey.
  */
 import { readdirSync, readFileSync } from 'node:fs';
@@ -40,8 +40,11 @@ const CREDENTIALS = { username: 'fairlane', password: 'env:REDIS_PASSWORD' };
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** The users of docs/redis.md as a server's configuration has them: for one server, and for a cluster's. */
-const [ACL = '', CLUSTER_ACL = ''] = readFileSync(new URL('../../docs/redis.md', import.meta.url), 'utf8')
+/** The users of docs/how-to/redis.md as a server's configuration has them: for one server, and for a cluster's. */
+const [ACL = '', CLUSTER_ACL = ''] = readFileSync(
+  new URL('../../docs/how-to/redis.md', import.meta.url),
+  'utf8',
+)
   .split('\n')
   .filter((line) => line.startsWith('ACL SETUSER '))
   .map((line) => line.replace('ACL SETUSER', 'user').replace('PASSWORD', PASSWORD));
@@ -217,7 +220,7 @@ describe.each([
       expect(await other.remaining('k', 10)).toBe(10);
     });
 
-    it('needs to allow what docs/redis.md says, and nothing else', async () => {
+    it('needs to allow what docs/how-to/redis.md says, and nothing else', async () => {
       const { port, client } = await world().servers.start({ settings: [ACL] });
       const one = await connected({
         url: `redis://fairlane@127.0.0.1:${port}`,
@@ -508,7 +511,7 @@ describe.each([
       expect(one.slowestMs()).toBeLessThan(WAIT_MS + SLACK_MS);
     });
 
-    it('needs to allow what docs/redis.md says', async () => {
+    it('needs to allow what docs/how-to/redis.md says', async () => {
       for (const { client } of [...cluster.primaries.slice(0, -1), cluster.replica]) {
         expect(await client.call('ACL', 'LOG')).toEqual([]);
       }

@@ -1,4 +1,4 @@
-/** Adapters of a real vLLM, through the real Envoy: where that is asked for (docs/testing.md). */
+/** Adapters of a real vLLM, through the real Envoy: where that is asked for (docs/how-to/testing.md). */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

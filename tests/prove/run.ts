@@ -1,6 +1,6 @@
 /**
  * `npm run prove` runs every proof, `npm run prove -- NAME … [OPTIONS]` some, `npm run prove -- --list` names them. A proof is a program
- * in this folder: it prints its figures, and ends with 0 when they are what docs/proofs.md claims.
+ * in this folder: it prints its figures, and ends with 0 when they are what docs/explanation/proofs.md claims.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';

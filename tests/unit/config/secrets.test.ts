@@ -216,8 +216,8 @@ describe('redis', () => {
     );
   });
 
-  it('is written as docs/redis.md shows it', () => {
-    const text = readFileSync(new URL('../../../docs/redis.md', import.meta.url), 'utf8');
+  it('is written as docs/how-to/redis.md shows it', () => {
+    const text = readFileSync(new URL('../../../docs/how-to/redis.md', import.meta.url), 'utf8');
     const blocks = [...text.matchAll(/^```yaml\n(.+?)^```/gms)].map(([, block = '']) => block);
     expect(blocks.length).toBe(4);
     for (const block of blocks) {
