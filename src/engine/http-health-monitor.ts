@@ -71,7 +71,8 @@ export function startHealthMonitor({
     loadingIntervalMs: LOADING_INTERVAL_MS,
     loadTimeoutMs: LOAD_TIMEOUT_MS,
   };
-  let stopped = false;
+  const stopping = new AbortController();
+  const { signal } = stopping;
   const timers = new Map<string, NodeJS.Timeout>();
   const running = new Set<string>();
 
@@ -97,24 +98,24 @@ export function startHealthMonitor({
       untilEngine = PROBES_PER_ENGINE_QUESTION;
       const found: Identity =
         pool.engine === 'auto'
-          ? await identifyEngine(endpoint, pool.gauges.path, health.timeoutMs)
+          ? await identifyEngine(endpoint, pool.gauges.path, health.timeoutMs, signal)
           : { engine: pool.engine, by: 'the configuration' };
       const isNews = identity === undefined || found.engine !== undefined;
       identity = found;
-      if (isNews && !stopped) onEngine(endpoint, found);
+      if (isNews && !signal.aborted) onEngine(endpoint, found);
     };
 
     const ask = async (): Promise<ProbeResult> => {
       const known = adapter()?.health;
       const leastMs = identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
       const timeoutMs = Math.max(health.timeoutMs, leastMs);
-      const result = await probeHealth(endpoint, health.path, timeoutMs, known, wasHealthy);
+      const result = await probeHealth(endpoint, health.path, timeoutMs, known, wasHealthy, signal);
       wasHealthy = result.answered && (wasHealthy || result.state === 'healthy');
       if (result.state !== 'healthy') return result;
       await identify();
       const sleep = adapter()?.health.sleep;
       if (sleep === undefined || sleep.wakesByRequest || cannotSleep) return result;
-      const answer = await askAsleep(endpoint, sleep, health.timeoutMs);
+      const answer = await askAsleep(endpoint, sleep, health.timeoutMs, signal);
       cannotSleep = answer === 'cannot';
       return answer === 'asleep'
         ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` }
@@ -122,7 +123,7 @@ export function startHealthMonitor({
     };
 
     const probe = async (): Promise<void> => {
-      if (stopped || running.has(endpoint.url)) return;
+      if (signal.aborted || running.has(endpoint.url)) return;
       running.add(endpoint.url);
       const result = await ask();
       probedMs = now();
@@ -135,7 +136,7 @@ export function startHealthMonitor({
         untilEngine = 0;
         cannotSleep = false;
       }
-      if (stopped) return;
+      if (signal.aborted) return;
       if (before.kind === 'unknown' || isInRotation(before) !== isHealthy) {
         if (before.kind === 'loading') onLoaded(endpoint);
         onHealth(endpoint, isHealthy, result.detail);
@@ -143,8 +144,8 @@ export function startHealthMonitor({
       }
       if (pool.discoverModels && isHealthy) {
         if (untilModels <= 0) {
-          const models = await askModels(endpoint, health.timeoutMs);
-          if (stopped) return;
+          const models = await askModels(endpoint, health.timeoutMs, signal);
+          if (signal.aborted) return;
           if (models !== undefined) {
             onModels(models);
             untilModels = PROBES_PER_MODEL_QUESTION;
@@ -159,7 +160,7 @@ export function startHealthMonitor({
     return {
       first: probe(),
       probeNow() {
-        if (stopped || running.has(endpoint.url)) return;
+        if (signal.aborted || running.has(endpoint.url)) return;
         clearTimeout(timers.get(endpoint.url));
         const waitMs = Math.max(0, probedMs + HURRY_GAP_MS - now());
         timers.set(endpoint.url, setTimeout(probeAgain, waitMs).unref());
@@ -176,7 +177,7 @@ export function startHealthMonitor({
     },
     describe: (url) => watched.find(({ endpoint }) => endpoint.url === url)?.describe(),
     stop() {
-      stopped = true;
+      stopping.abort();
       for (const timer of timers.values()) clearTimeout(timer);
     },
   };
