@@ -46,13 +46,9 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
   try {
     return await open(initial, log, shutdown);
   } catch (error) {
-    const left: unknown = await shutdown.undo().catch((problem: unknown) => problem);
-    if (left === undefined) throw error;
-    throw new AggregateError([error, left], `${textOf(error)} (${textOf(left)})`, { cause: error });
+    return await shutdown.fail(error);
   }
 }
-
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function open(initial: Config, log: Log, shutdown: Shutdown): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.

@@ -11,7 +11,7 @@ export interface Opened {
 
 export class Shutdown {
   readonly #opened: Opened[] = [];
-  /** Set from the first `close` or `undo` on. */
+  /** Set from the first `close` or `fail` on. */
   #ended: Promise<void> | undefined;
 
   /** Notes a step, before or as soon as it is open: a step that fails half-way is undone too. */
@@ -30,10 +30,17 @@ export class Shutdown {
     return this.#ended;
   }
 
-  /** Takes back a start that failed. Like `close` otherwise. */
-  undo(): Promise<void> {
+  /**
+   * Takes back a start that failed.
+   *
+   * @param reason why it failed.
+   * @throws the reason; an AggregateError where steps could not be taken back.
+   */
+  async fail(reason: unknown): Promise<never> {
     this.#ended ??= this.#end(({ close, undo = close }) => undo?.());
-    return this.#ended;
+    const left: unknown = await this.#ended.catch((problem: unknown) => problem);
+    if (left === undefined) throw reason;
+    throw new AggregateError([reason, left], `${textOf(reason)} (${textOf(left)})`, { cause: reason });
   }
 
   async #end(stop: (step: Opened) => Promise<void> | void): Promise<void> {
@@ -42,11 +49,12 @@ export class Shutdown {
       try {
         await stop(step);
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error);
-        problems.push(new Error(`${step.name}: ${reason}`, { cause: error }));
+        problems.push(new Error(`${step.name}: ${textOf(error)}`, { cause: error }));
       }
     }
     if (problems.length === 0) return;
     throw new AggregateError(problems, `not closed: ${problems.map(({ message }) => message).join('; ')}`);
   }
 }
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
