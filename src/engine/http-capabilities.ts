@@ -26,16 +26,16 @@ async function tryField(
 
 async function askPriority(
   endpoint: EndpointConfig,
-  adapter: EngineDriver,
+  driver: EngineDriver,
   model: string,
   stopped?: AbortSignal,
 ): Promise<PriorityValues | undefined> {
-  const { priority } = adapter;
+  const { priority } = driver;
   if (priority === undefined) return undefined;
   const { field, found } = priority;
   return found.by === 'trial'
     ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }, stopped))
-    : found.valuesOf(await askServerInfo(endpoint, adapter, TIMEOUT_MS, stopped));
+    : found.valuesOf(await askServerInfo(endpoint, driver, TIMEOUT_MS, stopped));
 }
 
 /** @param model one that the endpoint serves. */
@@ -46,10 +46,10 @@ export async function probeCapabilities(
   wanted: PoolConfig['engineCapabilities'],
   stopped?: AbortSignal,
 ): Promise<EngineCapabilities> {
-  const adapter = DRIVERS[kind];
-  const { cacheSalt } = adapter;
+  const driver = DRIVERS[kind];
+  const { cacheSalt } = driver;
   return {
-    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model, stopped),
+    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, driver, model, stopped),
     cacheSalt:
       wanted.cacheSalt === 'auto' &&
       cacheSalt !== undefined &&
