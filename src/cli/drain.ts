@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import type { DrainAnswer, HealthReport } from '../admin/http-admin-server.ts';
+import type { DrainAnswer } from '../admin/commands.ts';
+import type { HealthReport } from '../admin/health.ts';
 import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
 import { ask, command, commandAddress } from './commands.ts';

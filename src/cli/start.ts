@@ -7,14 +7,17 @@ import { Command } from 'commander';
 import type { AdminAddress, Config, HostPort } from '../config/config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickstart.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
-import { type RunningEnvoy, startEnvoy } from '../envoy/process-envoy.ts';
+import { startEnvoy } from '../envoy/process-envoy.ts';
 import { findEnvoy } from '../envoy/process-find-envoy.ts';
+import { type Opened, Shutdown } from '../service/shutdown.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
-import { loadOrThrow, type RunningService, runService, stopSignal } from './running.ts';
+import { loadOrThrow, runService, stopSignal } from './running.ts';
 import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
+/** Envoy has no streams any more when it is asked to end. */
+const ENVOY_STOP_MS = 1_000;
 
 const urlOf = ({ host, port }: HostPort): string => {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
@@ -82,6 +85,83 @@ function banner(config: Config, metricsPort: number, demo: boolean): string {
   return lines.join('\n');
 }
 
+interface StartOptions {
+  readonly config?: string;
+  readonly envoyConcurrency?: number;
+}
+
+/** What is running: closed in reverse order, or at once when somebody does not want to wait. */
+class Running {
+  readonly shutdown = new Shutdown();
+  readonly #kills: (() => void)[] = [];
+
+  /** @param kill ends it without waiting. */
+  opened(step: Opened & { readonly kill: () => void }): void {
+    this.shutdown.opened(step);
+    this.#kills.push(step.kill);
+  }
+
+  kill(): void {
+    for (const kill of this.#kills.toReversed()) kill();
+  }
+}
+
+/** Starts the simulator of the demo, in a folder of its own: two demos do not share a socket. */
+async function startDemo(running: Running, env: NodeJS.ProcessEnv): Promise<RunningSimulator> {
+  const simulator = await startSimulatorProcess({ profile: 'quickstart', model: 'demo' });
+  const kill = (): void => simulator.kill();
+  running.opened({ name: 'simulator', close: () => simulator.stop(), undo: kill, kill });
+  const directory = mkdtempSync(join(tmpdir(), 'fairlane-'));
+  const remove = (): void => rmSync(directory, { recursive: true, force: true });
+  running.opened({ name: 'folder', close: remove, kill: remove });
+  env[QUICKSTART_ENGINE_VARIABLE] = simulator.url;
+  env['XDG_RUNTIME_DIR'] = directory;
+  return simulator;
+}
+
+/** Runs until a signal, or until one of the processes ends by itself. */
+async function run(options: StartOptions, running: Running, stopped: Promise<unknown>): Promise<void> {
+  const isDemo = options.config === undefined;
+  const path = options.config ?? fileURLToPath(QUICKSTART_CONFIG);
+  const env = { ...process.env };
+  const simulator = isDemo ? await startDemo(running, env) : undefined;
+  const loaded = loadOrThrow(path, env);
+  if (loaded.config.picker !== undefined) {
+    throw new Error('mode: endpoint-picker is for a gateway that runs already; use `fairlane serve`');
+  }
+  const config = isDemo ? await onFreePorts(loaded.config) : loaded.config;
+  const binary = await findEnvoy({ env: process.env, onProgress: say });
+  say(binary.description);
+  const { service, stopWatching } = await runService(path, { ...loaded, config }, env);
+  running.opened({ name: 'service', close: () => service.drain(), kill: () => undefined });
+  running.opened({ name: 'configuration', close: stopWatching, kill: () => undefined });
+  const envoy = await startEnvoy({
+    envoy: binary,
+    bootstrap: bootstrapOf(config),
+    directory: config.envoy.directory,
+    admin: config.envoy.admin,
+    ...(options.envoyConcurrency !== undefined && { concurrency: options.envoyConcurrency }),
+    onLog: (line) => printError(line),
+  });
+  const kill = (): void => envoy.kill();
+  running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
+  print(banner(config, service.metricsPort, isDemo));
+
+  const died = await Promise.race([
+    stopped.then(() => undefined),
+    envoy.exited.then(({ code, signal }) => `Envoy ended by itself (${signal ?? `exit code ${code}`})`),
+    ...(simulator === undefined ? [] : [simulator.exited.then(() => 'the simulator ended by itself')]),
+  ]);
+  if (died !== undefined) throw new Error(died);
+
+  say('draining; Ctrl-C again stops at once');
+  stopWatching();
+  await envoy.drainListeners();
+  await service.idle();
+  // Before Envoy: it goes on without the service, while its own streams would be torn by its end.
+  await service.drain();
+}
+
 /** `fairlane start`: Envoy, the service and, without a configuration, the engine simulator. */
 export function startCommand(): Command {
   return new Command('start')
@@ -90,70 +170,19 @@ export function startCommand(): Command {
     )
     .option('-c, --config <file>', 'configuration (YAML); default: a demo with the tenants quiet and noisy')
     .option('--envoy-concurrency <threads>', "Envoy's worker threads (default: one per core)", Number)
-    .action(async (options: { config?: string; envoyConcurrency?: number }) => {
-      const demo = options.config === undefined;
-      const path = options.config ?? fileURLToPath(QUICKSTART_CONFIG);
-      const env = { ...process.env };
-      let simulator: RunningSimulator | undefined;
-      let running: RunningService | undefined;
-      let envoy: RunningEnvoy | undefined;
-      /** Of the demo: its own, so that two of them do not share a socket. */
-      let directory: string | undefined;
-
-      const killAll = (): void => {
-        envoy?.kill();
-        simulator?.kill();
-        if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
-      };
+    .action(async (options: StartOptions) => {
+      const running = new Running();
       const stopped = stopSignal(() => {
-        killAll();
+        running.kill();
         process.exit(130);
       });
-
       try {
-        if (demo) {
-          simulator = await startSimulatorProcess({ profile: 'quickstart', model: 'demo' });
-          env[QUICKSTART_ENGINE_VARIABLE] = simulator.url;
-          directory = mkdtempSync(join(tmpdir(), 'fairlane-'));
-          env['XDG_RUNTIME_DIR'] = directory;
-        }
-        const loaded = loadOrThrow(path, env);
-        if (loaded.config.picker !== undefined) {
-          throw new Error('mode: endpoint-picker is for a gateway that runs already; use `fairlane serve`');
-        }
-        const config = demo ? await onFreePorts(loaded.config) : loaded.config;
-        const binary = await findEnvoy({ env: process.env, onProgress: say });
-        say(binary.description);
-        running = await runService(path, { ...loaded, config }, env);
-        envoy = await startEnvoy({
-          envoy: binary,
-          bootstrap: bootstrapOf(config),
-          directory: config.envoy.directory,
-          admin: config.envoy.admin,
-          ...(options.envoyConcurrency !== undefined && { concurrency: options.envoyConcurrency }),
-          onLog: (line) => printError(line),
-        });
-        print(banner(config, running.service.metricsPort, demo));
-
-        const died = await Promise.race([
-          stopped.then(() => undefined),
-          envoy.exited.then(({ code, signal }) => `Envoy ended by itself (${signal ?? `exit code ${code}`})`),
-          ...(simulator === undefined ? [] : [simulator.exited.then(() => 'the simulator ended by itself')]),
-        ]);
-        if (died !== undefined) throw new Error(died);
-
-        say('draining; Ctrl-C again stops at once');
-        running.stopWatching();
-        await envoy.drainListeners();
-        await running.service.idle();
-        // The service first: Envoy goes on without it, while its own streams would be torn by Envoy's end.
-        await running.service.drain();
-        await envoy.stop(1_000);
-        await simulator?.stop();
-        say('stopped');
-      } finally {
-        killAll();
+        await run(options, running, stopped);
+      } catch (error) {
+        await running.shutdown.fail(error);
       }
+      await running.shutdown.close();
+      say('stopped');
       process.exit(0);
     });
 }

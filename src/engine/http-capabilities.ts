@@ -10,10 +10,15 @@ const TIMEOUT_MS = 10_000;
 const SALT = 'fairlane-probe';
 
 /** The status of a one-token completion with this field; 0 without an answer. */
-async function tryField(endpoint: EndpointConfig, model: string, field: object): Promise<number> {
+async function tryField(
+  endpoint: EndpointConfig,
+  model: string,
+  field: object,
+  stopped?: AbortSignal,
+): Promise<number> {
   const body = { model, prompt: 'a', max_tokens: 1, ...field };
   try {
-    return (await askText(endpoint, '/v1/completions', TIMEOUT_MS, body)).status;
+    return (await askText(endpoint, '/v1/completions', TIMEOUT_MS, body, stopped)).status;
   } catch {
     return 0;
   }
@@ -21,15 +26,16 @@ async function tryField(endpoint: EndpointConfig, model: string, field: object):
 
 async function askPriority(
   endpoint: EndpointConfig,
-  adapter: EngineDriver,
+  driver: EngineDriver,
   model: string,
+  stopped?: AbortSignal,
 ): Promise<PriorityValues | undefined> {
-  const { priority } = adapter;
+  const { priority } = driver;
   if (priority === undefined) return undefined;
   const { field, found } = priority;
   return found.by === 'trial'
-    ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }))
-    : found.valuesOf(await askServerInfo(endpoint, adapter, TIMEOUT_MS));
+    ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }, stopped))
+    : found.valuesOf(await askServerInfo(endpoint, driver, TIMEOUT_MS, stopped));
 }
 
 /** @param model one that the endpoint serves. */
@@ -38,14 +44,15 @@ export async function probeCapabilities(
   kind: EngineKind,
   model: string,
   wanted: PoolConfig['engineCapabilities'],
+  stopped?: AbortSignal,
 ): Promise<EngineCapabilities> {
-  const adapter = DRIVERS[kind];
-  const { cacheSalt } = adapter;
+  const driver = DRIVERS[kind];
+  const { cacheSalt } = driver;
   return {
-    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model),
+    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, driver, model, stopped),
     cacheSalt:
       wanted.cacheSalt === 'auto' &&
       cacheSalt !== undefined &&
-      (await tryField(endpoint, model, { [cacheSalt.field]: SALT })) === 200,
+      (await tryField(endpoint, model, { [cacheSalt.field]: SALT }, stopped)) === 200,
   };
 }

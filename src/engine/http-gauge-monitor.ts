@@ -28,9 +28,10 @@ export async function askGauges(
   endpoint: EndpointConfig,
   path: string,
   engine: PoolConfig['engine'],
+  stopped?: AbortSignal,
 ): Promise<GaugesResult> {
   try {
-    const { status, body } = await askText(endpoint, path, MAX_AGE_MS);
+    const { status, body } = await askText(endpoint, path, MAX_AGE_MS, undefined, stopped);
     if (status !== 200) return { kind: 'unusable', detail: `GET ${path}: ${status}` };
     return readGauges(body, engine === 'auto' ? undefined : engine);
   } catch (error) {
@@ -47,12 +48,13 @@ export function startGaugeMonitor({
   onReport,
   onUnusable,
 }: GaugeMonitorOptions): GaugeMonitor {
-  let stopped = false;
+  const stopping = new AbortController();
+  const { signal } = stopping;
   const timers = new Map<string, NodeJS.Timeout>();
   const watch = (endpoint: EndpointConfig): void => {
     const read = async (): Promise<void> => {
-      const result = await askGauges(endpoint, pool.gauges.path, pool.engine);
-      if (stopped) return;
+      const result = await askGauges(endpoint, pool.gauges.path, pool.engine, signal);
+      if (signal.aborted) return;
       if (result.kind === 'report') onReport(endpoint, result.report);
       else onUnusable(endpoint, result.detail);
       const { intervalMs } = pool.gauges;
@@ -66,7 +68,7 @@ export function startGaugeMonitor({
   for (const endpoint of pool.endpoints) watch(endpoint);
   return {
     stop() {
-      stopped = true;
+      stopping.abort();
       for (const timer of timers.values()) clearTimeout(timer);
     },
   };

@@ -6,6 +6,7 @@ import {
   type Evidence,
   isInRotation,
   nextProbeMs,
+  type Readiness,
   type ReadinessConfig,
   unknownReadiness,
 } from '../pool/health/readiness.ts';
@@ -55,129 +56,167 @@ function evidenceOf({ state, refused, detail }: ProbeResult): Evidence {
   return { kind: state, detail };
 }
 
-export function startHealthMonitor({
-  pool,
-  now,
-  onHealth,
-  onLoaded,
-  onModels,
-  onEngine,
-}: HealthMonitorOptions): HealthMonitor {
-  const { health } = pool;
-  const readinessConfig: ReadinessConfig = {
-    unhealthyAfter: health.unhealthyAfter,
-    healthyAfter: health.healthyAfter,
-    intervalMs: health.intervalMs,
-    loadingIntervalMs: LOADING_INTERVAL_MS,
-    loadTimeoutMs: LOAD_TIMEOUT_MS,
-  };
-  let stopped = false;
-  const timers = new Map<string, NodeJS.Timeout>();
-  const running = new Set<string>();
+/** The probes of one endpoint, one after another. */
+class EndpointProbe {
+  readonly endpoint: EndpointConfig;
+  /** Resolves when it has been probed once. */
+  readonly first: Promise<void>;
+  readonly #options: HealthMonitorOptions;
+  readonly #stopped: AbortSignal;
 
-  const watch = (
-    endpoint: EndpointConfig,
-  ): { first: Promise<void>; probeNow: () => void; describe: () => string } => {
-    let state = unknownReadiness(now());
-    let probedMs = Number.NEGATIVE_INFINITY;
-    let untilModels = 0;
-    let untilEngine = 0;
-    let identity: Identity | undefined;
-    let wasHealthy = false;
-    let cannotSleep = false;
-    const adapter = (): EngineDriver | undefined =>
-      identity?.engine === undefined ? undefined : DRIVERS[identity.engine];
+  // What it is.
+  #readiness: Readiness;
+  #identity: Identity | undefined;
+  /** It has been healthy since something began to listen there. */
+  #wasHealthy = false;
+  /** It has no page that tells whether it sleeps. */
+  #cannotSleep = false;
 
-    const identify = async (): Promise<void> => {
-      if (identity?.engine !== undefined) return;
-      if (untilEngine > 0) {
-        untilEngine -= 1;
-        return;
+  // When what is asked.
+  #isProbing = false;
+  #probedMs = Number.NEGATIVE_INFINITY;
+  /** Probes until the next question of its models, and of which engine it is. */
+  #untilModels = 0;
+  #untilEngine = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(endpoint: EndpointConfig, options: HealthMonitorOptions, stopped: AbortSignal) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#stopped = stopped;
+    this.#readiness = unknownReadiness(options.now());
+    this.first = this.#probe();
+  }
+
+  describe(): string {
+    return describeReadiness(this.#readiness, this.#options.now());
+  }
+
+  probeSoon(): void {
+    if (this.#stopped.aborted || this.#isProbing) return;
+    this.#schedule(Math.max(0, this.#probedMs + HURRY_GAP_MS - this.#options.now()));
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  get #driver(): EngineDriver | undefined {
+    return this.#identity?.engine === undefined ? undefined : DRIVERS[this.#identity.engine];
+  }
+
+  #schedule(waitMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#probe(), waitMs).unref();
+  }
+
+  async #probe(): Promise<void> {
+    if (this.#stopped.aborted || this.#isProbing) return;
+    this.#isProbing = true;
+    const result = await this.#ask();
+    const before = this.#take(result);
+    if (this.#stopped.aborted) return;
+    this.#tell(before, result.detail);
+    if (this.#options.pool.discoverModels && isInRotation(this.#readiness)) await this.#askModels();
+    if (this.#stopped.aborted) return;
+    this.#isProbing = false;
+    this.#schedule(nextProbeMs(this.#readiness, readinessConfigOf(this.#options.pool)));
+  }
+
+  async #ask(): Promise<ProbeResult> {
+    const { health } = this.#options.pool;
+    const known = this.#driver?.health;
+    const leastMs = this.#identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
+    const timeoutMs = Math.max(health.timeoutMs, leastMs);
+    const { endpoint } = this;
+    const stopped = this.#stopped;
+    const result = await probeHealth(endpoint, health.path, timeoutMs, known, this.#wasHealthy, stopped);
+    this.#wasHealthy = result.answered && (this.#wasHealthy || result.state === 'healthy');
+    if (result.state !== 'healthy') return result;
+    await this.#identify();
+    const sleep = this.#driver?.health.sleep;
+    if (sleep === undefined || sleep.wakesByRequest || this.#cannotSleep) return result;
+    const answer = await askAsleep(endpoint, sleep, health.timeoutMs, stopped);
+    this.#cannotSleep = answer === 'cannot';
+    return answer === 'asleep' ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` } : result;
+  }
+
+  async #identify(): Promise<void> {
+    if (this.#identity?.engine !== undefined) return;
+    if (this.#untilEngine > 0) {
+      this.#untilEngine -= 1;
+      return;
+    }
+    this.#untilEngine = PROBES_PER_ENGINE_QUESTION;
+    const { pool, onEngine } = this.#options;
+    const found: Identity =
+      pool.engine === 'auto'
+        ? await identifyEngine(this.endpoint, pool.gauges.path, pool.health.timeoutMs, this.#stopped)
+        : { engine: pool.engine, by: 'the configuration' };
+    const isNews = this.#identity === undefined || found.engine !== undefined;
+    this.#identity = found;
+    if (isNews && !this.#stopped.aborted) onEngine(this.endpoint, found);
+  }
+
+  /** @returns what it was before. */
+  #take(result: ProbeResult): Readiness {
+    const before = this.#readiness;
+    this.#probedMs = this.#options.now();
+    const config = readinessConfigOf(this.#options.pool);
+    this.#readiness = afterEvidence(before, evidenceOf(result), config, this.#probedMs);
+    if (!isInRotation(this.#readiness) && result.state !== 'healthy' && result.state !== 'asleep') {
+      // What comes back may be another engine.
+      this.#identity = undefined;
+      this.#untilEngine = 0;
+      this.#cannotSleep = false;
+    }
+    return before;
+  }
+
+  #tell(before: Readiness, detail: string): void {
+    const isHealthy = isInRotation(this.#readiness);
+    if (before.kind !== 'unknown' && isInRotation(before) === isHealthy) return;
+    if (before.kind === 'loading') this.#options.onLoaded(this.endpoint);
+    this.#options.onHealth(this.endpoint, isHealthy, detail);
+    this.#untilModels = 0;
+  }
+
+  async #askModels(): Promise<void> {
+    if (this.#untilModels <= 0) {
+      const { pool, onModels } = this.#options;
+      const models = await askModels(this.endpoint, pool.health.timeoutMs, this.#stopped);
+      if (this.#stopped.aborted) return;
+      if (models !== undefined) {
+        onModels(models);
+        this.#untilModels = PROBES_PER_MODEL_QUESTION;
       }
-      untilEngine = PROBES_PER_ENGINE_QUESTION;
-      const found: Identity =
-        pool.engine === 'auto'
-          ? await identifyEngine(endpoint, pool.gauges.path, health.timeoutMs)
-          : { engine: pool.engine, by: 'the configuration' };
-      const isNews = identity === undefined || found.engine !== undefined;
-      identity = found;
-      if (isNews && !stopped) onEngine(endpoint, found);
-    };
+    }
+    this.#untilModels -= 1;
+  }
+}
 
-    const ask = async (): Promise<ProbeResult> => {
-      const known = adapter()?.health;
-      const leastMs = identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
-      const timeoutMs = Math.max(health.timeoutMs, leastMs);
-      const result = await probeHealth(endpoint, health.path, timeoutMs, known, wasHealthy);
-      wasHealthy = result.answered && (wasHealthy || result.state === 'healthy');
-      if (result.state !== 'healthy') return result;
-      await identify();
-      const sleep = adapter()?.health.sleep;
-      if (sleep === undefined || sleep.wakesByRequest || cannotSleep) return result;
-      const answer = await askAsleep(endpoint, sleep, health.timeoutMs);
-      cannotSleep = answer === 'cannot';
-      return answer === 'asleep'
-        ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` }
-        : result;
-    };
+const readinessConfigOf = ({ health }: PoolConfig): ReadinessConfig => ({
+  unhealthyAfter: health.unhealthyAfter,
+  healthyAfter: health.healthyAfter,
+  intervalMs: health.intervalMs,
+  loadingIntervalMs: LOADING_INTERVAL_MS,
+  loadTimeoutMs: LOAD_TIMEOUT_MS,
+});
 
-    const probe = async (): Promise<void> => {
-      if (stopped || running.has(endpoint.url)) return;
-      running.add(endpoint.url);
-      const result = await ask();
-      probedMs = now();
-      const before = state;
-      state = afterEvidence(state, evidenceOf(result), readinessConfig, probedMs);
-      const isHealthy = isInRotation(state);
-      if (!isHealthy && result.state !== 'healthy' && result.state !== 'asleep') {
-        // What comes back may be another engine.
-        identity = undefined;
-        untilEngine = 0;
-        cannotSleep = false;
-      }
-      if (stopped) return;
-      if (before.kind === 'unknown' || isInRotation(before) !== isHealthy) {
-        if (before.kind === 'loading') onLoaded(endpoint);
-        onHealth(endpoint, isHealthy, result.detail);
-        untilModels = 0;
-      }
-      if (pool.discoverModels && isHealthy) {
-        if (untilModels <= 0) {
-          const models = await askModels(endpoint, health.timeoutMs);
-          if (stopped) return;
-          if (models !== undefined) {
-            onModels(models);
-            untilModels = PROBES_PER_MODEL_QUESTION;
-          }
-        }
-        untilModels -= 1;
-      }
-      running.delete(endpoint.url);
-      timers.set(endpoint.url, setTimeout(probeAgain, nextProbeMs(state, readinessConfig)).unref());
-    };
-    const probeAgain = (): void => void probe();
-    return {
-      first: probe(),
-      probeNow() {
-        if (stopped || running.has(endpoint.url)) return;
-        clearTimeout(timers.get(endpoint.url));
-        const waitMs = Math.max(0, probedMs + HURRY_GAP_MS - now());
-        timers.set(endpoint.url, setTimeout(probeAgain, waitMs).unref());
-      },
-      describe: () => describeReadiness(state, now()),
-    };
-  };
-
-  const watched = pool.endpoints.map((endpoint) => ({ endpoint, ...watch(endpoint) }));
+export function startHealthMonitor(options: HealthMonitorOptions): HealthMonitor {
+  const stopping = new AbortController();
+  const probes = options.pool.endpoints.map(
+    (endpoint) => new EndpointProbe(endpoint, options, stopping.signal),
+  );
   return {
-    firstRound: Promise.all(watched.map(({ first }) => first)).then(() => undefined),
+    firstRound: Promise.all(probes.map(({ first }) => first)).then(() => undefined),
     hurry(url) {
-      for (const { endpoint, probeNow } of watched) if (endpoint.url === url) probeNow();
+      for (const probe of probes) if (probe.endpoint.url === url) probe.probeSoon();
     },
-    describe: (url) => watched.find(({ endpoint }) => endpoint.url === url)?.describe(),
+    describe: (url) => probes.find(({ endpoint }) => endpoint.url === url)?.describe(),
     stop() {
-      stopped = true;
-      for (const timer of timers.values()) clearTimeout(timer);
+      stopping.abort();
+      for (const probe of probes) probe.stop();
     },
   };
 }

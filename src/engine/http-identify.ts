@@ -13,8 +13,13 @@ export interface Identity {
 }
 
 /** The JSON of a page; undefined when there is none. Rejects when there is no answer at all. */
-async function askJson(endpoint: EndpointConfig, path: string, timeoutMs: number): Promise<unknown> {
-  const { status, body } = await askText(endpoint, path, timeoutMs);
+async function askJson(
+  endpoint: EndpointConfig,
+  path: string,
+  timeoutMs: number,
+  stopped?: AbortSignal,
+): Promise<unknown> {
+  const { status, body } = await askText(endpoint, path, timeoutMs, undefined, stopped);
   if (status !== 200) return undefined;
   try {
     return JSON.parse(body) as unknown;
@@ -28,15 +33,16 @@ export async function identifyEngine(
   endpoint: EndpointConfig,
   metricsPath: string,
   timeoutMs: number,
+  stopped?: AbortSignal,
 ): Promise<Identity> {
   const until = performance.now() + timeoutMs;
   const left = (): number => Math.max(1, Math.ceil(until - performance.now()));
   try {
-    const { status, body } = await askText(endpoint, metricsPath, left());
+    const { status, body } = await askText(endpoint, metricsPath, left(), undefined, stopped);
     const metrics = status === 200 ? readGauges(body) : undefined;
     if (metrics?.kind === 'report') return { engine: metrics.report.kind, by: metricsPath };
     for (const path of IDENTIFYING_PATHS) {
-      const engine = recognise(path, await askJson(endpoint, path, left()));
+      const engine = recognise(path, await askJson(endpoint, path, left(), stopped));
       if (engine !== undefined) return { engine, by: path };
     }
     return { engine: undefined, by: `neither ${metricsPath} nor ${IDENTIFYING_PATHS.join(', ')} tells` };
@@ -50,10 +56,11 @@ export async function askServerInfo(
   endpoint: EndpointConfig,
   { info }: EngineDriver,
   timeoutMs: number,
+  stopped?: AbortSignal,
 ): Promise<unknown> {
   for (const path of info?.paths ?? []) {
     try {
-      const page = await askJson(endpoint, path, timeoutMs);
+      const page = await askJson(endpoint, path, timeoutMs, stopped);
       if (info?.isOwn(page) === true) return page;
     } catch {
       // The next path, or none.

@@ -1,4 +1,5 @@
 /** Asks an endpoint how it is, and which models it serves. */
+import { setMaxListeners } from 'node:events';
 import { Agent, request } from 'node:http';
 import type { EndpointConfig } from '../config/config.ts';
 import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './driver.ts';
@@ -19,7 +20,11 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /** A connection per probe: one that is kept could stay open to a process that no longer takes new ones. */
 const agent = new Agent({ keepAlive: false });
 
-/** GET, or POST of a JSON body; rejects on timeout, on a connection failure and on an answer over 4 MiB. */
+/**
+ * GET, or POST of a JSON body; rejects on timeout, on a connection failure and on an answer over 4 MiB.
+ *
+ * @param stopped ends the question and its connection. Neither this nor the timeout keeps the process alive.
+ */
 export function askText(
   endpoint: EndpointConfig,
   path: string,
@@ -34,10 +39,6 @@ export function askText(
         port: endpoint.port,
         path,
         agent,
-        signal:
-          stopped === undefined
-            ? AbortSignal.timeout(timeoutMs)
-            : AbortSignal.any([stopped, AbortSignal.timeout(timeoutMs)]),
         ...(json !== undefined && { method: 'POST', headers: { 'content-type': 'application/json' } }),
       },
       (incoming) => {
@@ -54,14 +55,25 @@ export function askText(
         incoming.on('error', reject);
       },
     );
-    outgoing.on('error', (error) =>
-      reject(
-        error.name === 'TimeoutError' || error.name === 'AbortError'
-          ? new Error(`no answer in ${timeoutMs} ms`)
-          : error,
-      ),
-    );
-    outgoing.end(json === undefined ? undefined : JSON.stringify(json));
+    const giveUp = (reason: string): void => {
+      const error = new Error(reason);
+      reject(error);
+      outgoing.destroy(error);
+    };
+    const timer = setTimeout(() => giveUp(`no answer in ${timeoutMs} ms`), timeoutMs).unref();
+    const stop = (): void => giveUp('not asked any more');
+    if (stopped !== undefined) {
+      // A signal is for every endpoint of a pool. AbortSignal.any would remember each question for as long as it lives.
+      setMaxListeners(0, stopped);
+      stopped.addEventListener('abort', stop, { once: true });
+    }
+    outgoing.on('error', reject);
+    outgoing.once('close', () => {
+      clearTimeout(timer);
+      stopped?.removeEventListener('abort', stop);
+    });
+    if (stopped?.aborted === true) stop();
+    else outgoing.end(json === undefined ? undefined : JSON.stringify(json));
   });
 }
 
@@ -79,9 +91,10 @@ export async function probeHealth(
   timeoutMs: number,
   health?: EngineHealth,
   wasHealthy = false,
+  stopped?: AbortSignal,
 ): Promise<ProbeResult> {
   try {
-    const answer = await askText(endpoint, path, timeoutMs);
+    const answer = await askText(endpoint, path, timeoutMs, undefined, stopped);
     const state =
       health === undefined ? stateByStatus(answer, wasHealthy) : health.stateOf(answer, wasHealthy);
     const detail = `GET ${path}: ${answer.status}${state === 'loading' ? ', loading' : ''}`;
@@ -97,9 +110,10 @@ export async function askAsleep(
   endpoint: EndpointConfig,
   sleep: EngineSleep,
   timeoutMs: number,
+  stopped?: AbortSignal,
 ): Promise<'asleep' | 'awake' | 'cannot' | undefined> {
   try {
-    const { status, body } = await askText(endpoint, sleep.path, timeoutMs);
+    const { status, body } = await askText(endpoint, sleep.path, timeoutMs, undefined, stopped);
     if (status === 404) return 'cannot';
     return status === 200 ? (sleep.isAsleep(JSON.parse(body)) ? 'asleep' : 'awake') : undefined;
   } catch {
@@ -111,9 +125,10 @@ export async function askAsleep(
 export async function askModels(
   endpoint: EndpointConfig,
   timeoutMs: number,
+  stopped?: AbortSignal,
 ): Promise<readonly string[] | undefined> {
   try {
-    const { status, body } = await askText(endpoint, '/v1/models', timeoutMs);
+    const { status, body } = await askText(endpoint, '/v1/models', timeoutMs, undefined, stopped);
     if (status !== 200) return undefined;
     const answer: unknown = JSON.parse(body);
     const list = (answer as { readonly data?: unknown } | null)?.data;

@@ -140,11 +140,12 @@ export function replaceOwnFile(path: string, text: string): void {
   const temporary = `${path}.new`;
   // What a crash left. A name that is taken again then is an error: a file or link that somebody put there is not written to.
   rmSync(temporary, { force: true });
-  writeFileSync(temporary, text, { mode: FILE_MODE, flag: 'wx' });
   try {
+    writeFileSync(temporary, text, { mode: FILE_MODE, flag: 'wx' });
     renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    // What could not be written whole, as on a full disk. What somebody else put there is not ours to remove.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') rmSync(temporary, { force: true });
     throw error;
   }
 }

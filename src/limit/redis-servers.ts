@@ -66,6 +66,8 @@ const BOUNDED = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 1_000,
+  // Nothing is awaited any more by then. ioredis waits as long for a socket that is closed already.
+  disconnectTimeout: 100,
   sentinelCommandTimeout: 1_000,
   maxLoadingRetryTime: 500,
   disableClientInfo: true,

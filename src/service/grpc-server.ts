@@ -27,17 +27,17 @@ const HEALTH_SERVICES = [
 /** Room around the largest body for the rest of its message. */
 const MESSAGE_OVERHEAD_BYTES = 1024 * 1024;
 
-/** Removes a socket that a dead process left; refuses to take one that is in use. */
-async function clearStaleSocket(path: string): Promise<void> {
+/** @throws when something is at the path that is no socket, or another process serves it. @returns whether a socket is. */
+async function isLeftSocket(path: string): Promise<boolean> {
   let isSocket: boolean;
   try {
     isSocket = lstatSync(path).isSocket();
   } catch {
-    return;
+    return false;
   }
   if (!isSocket)
     throw new Error(`service.address: ${path} exists and is no socket; remove it or choose another path`);
-  const inUse = await new Promise<boolean>((resolve) => {
+  const isServed = await new Promise<boolean>((resolve) => {
     const probe = connect(path);
     probe.once('connect', () => {
       probe.destroy();
@@ -45,11 +45,20 @@ async function clearStaleSocket(path: string): Promise<void> {
     });
     probe.once('error', () => resolve(false));
   });
-  if (inUse)
+  if (isServed)
     throw new Error(
       `service.address: another process serves ${path}; stop it or choose another envoy.directory`,
     );
-  unlinkSync(path);
+  return true;
+}
+
+/**
+ * Looks whether a Unix socket can be had, and changes nothing. Of a TCP port only binding tells.
+ *
+ * @throws when it cannot.
+ */
+export async function requireFreeAddress(address: ServiceAddress): Promise<void> {
+  if (address.kind === 'unix') await isLeftSocket(address.path);
 }
 
 /**
@@ -87,7 +96,8 @@ export async function startGrpcServer(
   const health = createHealth(HEALTH_SERVICES);
   if (address.kind === 'unix') {
     requireSafeSocket(address.path);
-    await clearStaleSocket(address.path);
+    // One that a dead process left.
+    if (await isLeftSocket(address.path)) unlinkSync(address.path);
   }
   const start = (): Promise<Http2GrpcServer> =>
     startHttp2GrpcServer({

@@ -94,6 +94,20 @@ describe('the dynamic files', () => {
     }
   });
 
+  it('leave no temporary file where there is no room for one', () => {
+    const path = join(folder, 'large.json');
+    const module = new URL('../../src/files/fs-own.ts', import.meta.url).href;
+    const script = `import(process.argv[1]).then(({ replaceOwnFile }) => {
+      try { replaceOwnFile(process.argv[2], 'x'.repeat(5_000_000)); } catch ({ code }) { console.log(code); }
+    });`;
+    // Beyond the largest file that a process may write, as on a full disk, the rest of a write is refused.
+    const limited = `trap '' XFSZ; ulimit -f 4096; exec "$@"`;
+    const node = [process.execPath, '--import', 'tsx', '--eval', script, module, path];
+    const { stdout, stderr } = spawnSync('sh', ['-c', limited, 'sh', ...node], { encoding: 'utf8' });
+    expect([stdout, stderr]).toEqual(['EFBIG\n', '']);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('are not written through a link, or below a folder that others may write to', () => {
     const real = join(folder, 'real');
     mkdirSync(real, { mode: 0o700 });

@@ -9,7 +9,7 @@ import { stringify } from 'yaml';
 import { parseConfig } from '../../src/config/load.ts';
 import { keySlot } from '../../src/limit/key-slot.ts';
 import type { RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
-import { openRedis } from '../../src/service/service.ts';
+import { openRedis } from '../../src/service/redis-runtime.ts';
 import type { ServiceEvent } from '../../src/telemetry/telemetry.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';

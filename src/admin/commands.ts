@@ -1,0 +1,18 @@
+/** What may be commanded over the metrics port, and how it is answered. */
+
+/** What a drain was answered. */
+export type DrainAnswer =
+  | { readonly kind: 'draining'; readonly last: boolean }
+  | { readonly kind: 'undone' }
+  /** The configuration wants it drained. */
+  | { readonly kind: 'still' }
+  | { readonly kind: 'unknown' };
+
+/** What commands are answered by. Bodies are JSON. */
+export interface Commands {
+  drain(endpoint: string, undo: boolean): DrainAnswer;
+  /** @param question as it came. */
+  explain(question: unknown): { readonly status: number; readonly answer: unknown };
+  /** Of a question. */
+  readonly maxBodyBytes: number;
+}

@@ -1,0 +1,54 @@
+/** What `GET /health` answers, as JSON. Its names are for others to rely on. */
+
+export interface HealthReport {
+  readonly status: 'ok' | 'draining';
+  /** Only where one is configured. */
+  readonly redis?: 'connected' | 'away';
+  readonly pools: Readonly<Record<string, PoolHealth>>;
+  /** By model: its canary. Only where one is configured. */
+  readonly canaries?: Readonly<Record<string, CanaryHealth>>;
+  /** By model: the pool that gets copies. Only where one is configured. */
+  readonly shadows?: Readonly<Record<string, MirrorHealth>>;
+}
+
+export interface PoolHealth {
+  readonly healthy: number;
+  readonly endpoints: number;
+  /** By endpoint: those that get no new requests. */
+  readonly draining?: Readonly<Record<string, { readonly empty: boolean; readonly inFlight: number }>>;
+  /** By endpoint. */
+  readonly windows: Readonly<Record<string, EndpointHealth>>;
+}
+
+export interface EndpointHealth {
+  /** Its concurrency limit, in sequences. */
+  readonly window: number;
+  /** What the limit goes by. */
+  readonly by: string;
+  /** What its probes say. */
+  readonly state: string;
+  readonly engine?: string;
+  /** Why its gauges cannot be used. */
+  readonly gauges?: string;
+  /** Only while requests are kept away because others failed there. */
+  readonly ejected?: boolean;
+  /** Models that are broken there. */
+  readonly broken?: readonly string[];
+  /** LoRA adapters, where the pool has any. */
+  readonly adapters?: { readonly loaded: readonly string[]; readonly loading?: readonly string[] };
+}
+
+export interface CanaryHealth {
+  readonly model: string;
+  /** Part of the requests that it has now, 0 to 1. */
+  readonly weight: number;
+  readonly rolledBack?: { readonly gate: string; readonly detail: string };
+}
+
+export interface MirrorHealth {
+  readonly pool: string;
+  /** Part of the requests, 0 to 1. */
+  readonly fraction: number;
+  /** Copies that are thought to run. */
+  readonly running: number;
+}

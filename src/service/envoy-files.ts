@@ -1,0 +1,53 @@
+/** The files that Envoy watches, in the folder that it was started with. A gateway that asks for endpoints has its own. */
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import type { Config } from '../config/config.ts';
+import { dynamicFilesOf } from '../envoy/dynamic-files.ts';
+import { writeDynamicFiles } from '../envoy/fs-dynamic-files.ts';
+
+/** What was not there before the first write. */
+interface Created {
+  readonly files: readonly string[];
+  /** The innermost first. */
+  readonly folders: readonly string[];
+}
+
+export class EnvoyFiles {
+  readonly #directory: string;
+  readonly #isWritten: boolean;
+  #created: Created | undefined;
+
+  /** @param initial the configuration that Envoy is started with. */
+  constructor(initial: Config) {
+    this.#directory = initial.envoy.directory;
+    this.#isWritten = initial.picker === undefined;
+  }
+
+  /** @param addresses IP address of each endpoint's URL. @throws when the folder cannot be used. */
+  write(config: Config, addresses: ReadonlyMap<string, string>): void {
+    if (!this.#isWritten) return;
+    const directory = this.#directory;
+    const files = dynamicFilesOf({ ...config, envoy: { ...config.envoy, directory } }, addresses);
+    this.#created ??= absentOf(resolve(directory), files.keys());
+    writeDynamicFiles(directory, files);
+  }
+
+  /** Removes what the first write created: a start that failed is not to leave keys behind. */
+  removeCreated(): void {
+    for (const path of this.#created?.files ?? []) rmSync(path, { force: true });
+    for (const path of this.#created?.folders ?? []) {
+      try {
+        rmdirSync(path);
+      } catch {
+        // It was not created, or somebody has put something into it.
+      }
+    }
+  }
+}
+
+function absentOf(directory: string, names: Iterable<string>): Created {
+  const files = [...names].map((name) => join(directory, name)).filter((path) => !existsSync(path));
+  const folders: string[] = [];
+  for (let folder = directory; !existsSync(folder); folder = dirname(folder)) folders.push(folder);
+  return { files, folders };
+}

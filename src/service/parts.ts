@@ -1,0 +1,241 @@
+/** Which parts a service has, and what they know of each other. Nothing is open yet but the connection to Redis. */
+import { performance } from 'node:perf_hooks';
+import { isDeepStrictEqual } from 'node:util';
+import type { HealthReport } from '../admin/health.ts';
+import { explainRequest, questionOf } from '../admission/explain.ts';
+import type { LifecycleContext } from '../admission/request-lifecycle.ts';
+import { createSlowReaders } from '../admission/slow-readers.ts';
+import type { Config } from '../config/config.ts';
+import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
+import type { ExtProcService } from '../ext-proc/grpc-ext-proc.ts';
+import type { GrpcService } from '../grpc/service.ts';
+import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
+import type { LimitStore } from '../limit/store.ts';
+import { type CountedHit, decide } from '../rate-limit-service/decide.ts';
+import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
+import { createMirrors, type Mirrors } from '../rollout/mirrors.ts';
+import { createRollouts, type Rollouts } from '../rollout/rollouts.ts';
+import { type Catalog, createCatalog } from '../routing/model-catalog.ts';
+import type { Log } from '../telemetry/pino-log.ts';
+import { createMetrics, type Metrics } from '../telemetry/prom-metrics.ts';
+import { Paces } from '../usage/abandoned.ts';
+import { createOccupancy } from '../usage/occupancy.ts';
+import { createPredictor } from '../usage/predictor.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
+import { EnvoyFiles } from './envoy-files.ts';
+import { healthReport } from './health-report.ts';
+import { LimitFiles } from './limit-files.ts';
+import { metricsSource } from './metrics-source.ts';
+import type { Tell } from './pool-context.ts';
+import { PoolSet, type ResolvedAddresses } from './pool-set.ts';
+import { RedisRuntime } from './redis-runtime.ts';
+import { Reloader, type ReloadSteps } from './reloader.ts';
+import { createRequestContext } from './request-context.ts';
+import { createRequestEdge } from './request-edge.ts';
+import { createScheduling, type Scheduling } from './scheduling.ts';
+import type { Shutdown } from './shutdown.ts';
+
+export class Parts {
+  readonly #initial: Config;
+  readonly #log: Log;
+
+  // Limits.
+  readonly memory: MemoryStore;
+  /** As at the start: a new Redis is for a restart. */
+  readonly redis: RedisRuntime | undefined;
+  /** Where levels are: in Redis, or here. */
+  readonly #store: LimitStore;
+  readonly limits: LimitFiles;
+  readonly scheduling: Scheduling;
+
+  // Models, and the pools that serve them.
+  readonly #catalog: Catalog;
+  readonly #rollouts: Rollouts;
+  readonly #mirrors: Mirrors;
+  readonly files: EnvoyFiles;
+  readonly pools: PoolSet;
+
+  // What is known of requests.
+  readonly #occupancy = createOccupancy();
+  readonly #paces = new Paces();
+  readonly #slowReaders = createSlowReaders();
+
+  // What is served.
+  readonly metrics: Metrics;
+  readonly #context: LifecycleContext;
+  readonly requests: ExtProcService;
+  readonly rateLimit: GrpcService;
+
+  readonly reloader: Reloader<ResolvedAddresses>;
+  #isDraining = false;
+
+  /** @param shutdown is told of the connection to Redis. */
+  constructor(initial: Config, log: Log, shutdown: Shutdown) {
+    const { tell } = this;
+    this.#initial = initial;
+    this.#log = log;
+    this.reloader = new Reloader(initial, this.#reloadSteps(), tell);
+    this.memory = createMemoryStore();
+    this.redis = this.#openRedis(shutdown);
+    this.#store = this.redis?.store ?? this.memory;
+    this.limits = new LimitFiles(tell);
+    const allotments = this.redis?.allotments;
+    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
+    this.#catalog = createCatalog(initial);
+    this.#rollouts = createRollouts(initial.models.values(), (rollout, { gate, detail }) =>
+      tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
+    );
+    this.#mirrors = createMirrors(initial.models.values(), {
+      poolOf: (name) => this.pools.mirrorView(name),
+      onDrawn: (model, decision) => this.metrics.shadowDrawn(model, decision),
+    });
+    this.files = new EnvoyFiles(initial);
+    this.pools = this.#createPools();
+    this.metrics = this.#createMetrics();
+    this.#context = this.#createContext();
+    this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
+    this.rateLimit = this.#createRateLimit();
+  }
+
+  /** Monotonic milliseconds. */
+  readonly now = (): number => performance.now();
+
+  readonly tell: Tell = (event, isNews = true) => {
+    if (isNews) this.#log.event(event);
+    this.metrics.event(event);
+  };
+
+  /** From now on new streams are turned away, and `/health` says so. */
+  beginDraining(): void {
+    this.#isDraining = true;
+  }
+
+  health(): HealthReport {
+    return healthReport({
+      isDraining: this.#isDraining,
+      isRedisConnected: this.redis?.isConnected(),
+      pools: this.pools.facts(),
+      canaries: this.#rollouts.list(),
+      mirrors: this.#mirrors.list(this.now()),
+    });
+  }
+
+  /** Answers a question of what would become of a request. @param question as it came. */
+  explain(question: unknown): { readonly status: number; readonly answer: unknown } {
+    const read = questionOf(question);
+    if (read.kind === 'bad') return { status: 400, answer: { error: read.problem } };
+    return { status: 200, answer: explainRequest(this.#context, read.question, this.now()) };
+  }
+
+  readonly #config = (): Config => this.reloader.config;
+
+  readonly #record = (usage: UsageRecord): void => {
+    this.#log.requestEnded(usage);
+    this.metrics.requestEnded(usage);
+    if (usage.model !== undefined && usage.outcome === 'completed') {
+      this.#mirrors.learn(usage.model, usage.durationMs - usage.queueMs, usage.completionTokens);
+    }
+  };
+
+  readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
+
+  #reloadSteps(): ReloadSteps<ResolvedAddresses> {
+    return {
+      resolve: (config) => this.pools.resolve(config),
+      // It is what can fail, and Envoy learns of an endpoint before it is probed, and so before it is picked.
+      prepare: (next, addresses) => this.files.write(next, addresses),
+      apply: (next, addresses, before) => {
+        this.scheduling.tenants.reconfigure(next);
+        this.#catalog.reconfigure(next);
+        this.#rollouts.reconfigure(next.models.values());
+        this.#mirrors.reconfigure(next.models.values());
+        this.scheduling.dispatcher.reconfigure(next.queue, this.now());
+        this.#log.setLevel(next.log.level);
+        if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
+        this.pools.apply(next, addresses);
+      },
+    };
+  }
+
+  #openRedis(shutdown: Shutdown): RedisRuntime | undefined {
+    const { redis: config } = this.#initial;
+    if (config === undefined) return undefined;
+    const redis = new RedisRuntime(config, this.now, this.tell);
+    shutdown.opened({ name: 'Redis', close: () => redis.close() });
+    return redis;
+  }
+
+  #createPools(): PoolSet {
+    const { dispatcher, quarantine, sharedLimitsOf } = this.scheduling;
+    return new PoolSet({
+      config: this.#config,
+      now: this.now,
+      tell: this.tell,
+      dispatcher,
+      catalog: this.#catalog,
+      quarantine,
+      sharedLimitsOf,
+      watchNames: createEndpointResolver,
+      writeFiles: (config, addresses) => this.files.write(config, addresses),
+      onAddresses: (addresses) => this.#paces.keep(addresses),
+      slowReaders: this.#slowReaders,
+    });
+  }
+
+  #createMetrics(): Metrics {
+    const { redis, now } = this;
+    const metrics = createMetrics(
+      metricsSource({
+        pools: this.pools,
+        dispatcher: this.scheduling.dispatcher,
+        occupancy: this.#occupancy,
+        rollouts: this.#rollouts,
+        openStreams: () => this.requests.open(),
+        now,
+      }),
+    );
+    if (redis !== undefined) {
+      metrics.watchRedis(() => redis.store.status());
+      metrics.watchShares((kind) => redis.allotments.totals(kind, now()));
+    }
+    return metrics;
+  }
+
+  #createContext(): LifecycleContext {
+    const { tenants, dispatcher, quarantine } = this.scheduling;
+    return createRequestContext({
+      config: this.#config,
+      tenants,
+      catalog: this.#catalog,
+      rollouts: this.#rollouts,
+      mirrors: this.#mirrors,
+      dispatcher,
+      predictor: this.redis?.predictor ?? createPredictor(),
+      occupancy: this.#occupancy,
+      paces: this.#paces,
+      quarantine,
+      pools: this.pools,
+      record: this.#record,
+      now: this.now,
+      tell: this.tell,
+    });
+  }
+
+  #createRateLimit(): GrpcService {
+    const store = this.#store;
+    return createRateLimitGrpcService({
+      decide: (call) =>
+        decide(
+          call,
+          {
+            domains: this.limits.domains,
+            store,
+            shadow: this.#config().rateLimit.shadow,
+            onHit: this.#onHit,
+          },
+          this.now(),
+        ),
+      onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
+    });
+  }
+}

@@ -1,0 +1,102 @@
+/** Which engine runs on each endpoint of a pool, and how much each of them holds. */
+import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import { kvTokensIn } from '../domain/kv-size.ts';
+import { createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
+import type { EngineKind } from '../engine/driver.ts';
+import { DRIVERS } from '../engine/drivers.ts';
+import { askServerInfo } from '../engine/http-identify.ts';
+import type { PoolEndpoints } from '../pool/pool-endpoints.ts';
+
+export class PoolEngines {
+  readonly #endpoints: PoolEndpoints;
+  /** By endpoint, while it is healthy and known. */
+  readonly #kinds = new Map<string, EngineKind>();
+  readonly #capacities = createCapacities();
+  /** What its endpoints were when one was identified last. */
+  #lastKind: EngineKind | undefined;
+
+  constructor(endpoints: PoolEndpoints) {
+    this.#endpoints = endpoints;
+  }
+
+  get lastKind(): EngineKind | undefined {
+    return this.#lastKind;
+  }
+
+  kindOf(url: string): EngineKind | undefined {
+    return this.#kinds.get(url);
+  }
+
+  /** One kind for all: a request is written before its endpoint is known, and kinds name adapters differently. */
+  kindForAdapters(url: string): EngineKind | undefined {
+    const kind = this.#kinds.get(url);
+    return new Set(this.#kinds.values()).size === 1 ? kind : undefined;
+  }
+
+  /** Takes over how large the KV cache is where no engine says so. Endpoints that are gone are forgotten. */
+  reconfigure({ endpoints, kvCache }: PoolConfig): void {
+    const urls = endpoints.map(({ url }) => url);
+    this.#capacities.configured(kvCache && kvTokensIn(kvCache.memoryBytes, kvCache.shape));
+    this.#capacities.keep(urls);
+    for (const url of urls) this.#passOn(url);
+  }
+
+  /** An endpoint that stays has the same engine until somebody says otherwise: an adapter may have to be loaded now. */
+  keep(urls: readonly string[]): void {
+    for (const url of this.#kinds.keys()) if (!urls.includes(url)) this.#kinds.delete(url);
+  }
+
+  /**
+   * Notes what an endpoint is, and asks its own page for its size.
+   *
+   * @param kind undefined: none that is known.
+   * @param timeoutMs for the page.
+   */
+  identified(
+    endpoint: EndpointConfig,
+    kind: EngineKind | undefined,
+    timeoutMs: number,
+    stopped: AbortSignal,
+  ): void {
+    if (kind === undefined) this.#kinds.delete(endpoint.url);
+    else {
+      this.#kinds.set(endpoint.url, kind);
+      this.#lastKind = kind;
+    }
+    void this.#askSize(endpoint, kind, timeoutMs, stopped);
+  }
+
+  /** What comes back there may be another engine. */
+  gone(url: string): void {
+    this.#kinds.delete(url);
+  }
+
+  /** @param kvTokens that the engine's gauges say it holds; undefined: they do not say. */
+  saidByGauges(url: string, kvTokens: number | undefined): void {
+    this.#capacities.saidGauges(url, kvTokens);
+    this.#passOn(url);
+  }
+
+  async #askSize(
+    endpoint: EndpointConfig,
+    kind: EngineKind | undefined,
+    timeoutMs: number,
+    stopped: AbortSignal,
+  ): Promise<void> {
+    const driver = kind && DRIVERS[kind];
+    const facts =
+      driver === undefined
+        ? NO_FACTS
+        : factsOf(driver, await askServerInfo(endpoint, driver, timeoutMs, stopped));
+    // Meanwhile it may have gone, and another may have come.
+    if (stopped.aborted || this.#kinds.get(endpoint.url) !== kind) return;
+    this.#capacities.saidPage(endpoint.url, facts);
+    this.#passOn(endpoint.url);
+    this.#endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
+  }
+
+  #passOn(url: string): void {
+    const kv = this.#capacities.kvOf(url);
+    this.#endpoints.setCapacity(url, kv?.tokens, kv?.isDivided);
+  }
+}

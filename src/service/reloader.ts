@@ -1,0 +1,71 @@
+/** Owns the configuration in use, and takes over new ones: one after another, each whole or not at all. */
+import { restartNeeded } from '../config/changes.ts';
+import type { Config } from '../config/config.ts';
+import type { ServiceEvent } from '../telemetry/telemetry.ts';
+
+/** How a configuration is taken over. `Addresses`: what its names stand for. */
+export interface ReloadSteps<Addresses> {
+  /** Looks up the names of a configuration, and watches those from now on. Never rejects. */
+  resolve(config: Config): Promise<Addresses>;
+  /** Does what may fail, before anything else sees the configuration. @throws what keeps it from being taken over. */
+  prepare(next: Config, addresses: Addresses): void;
+  /** Tells everybody. The reloader has the new configuration already. */
+  apply(next: Config, addresses: Addresses, before: Config): void;
+}
+
+export class Reloader<Addresses> {
+  readonly #initial: Config;
+  readonly #steps: ReloadSteps<Addresses>;
+  readonly #tell: (event: ServiceEvent) => void;
+  #config: Config;
+  /** The last reload that was asked for: each sees what the one before it left. */
+  #last: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(initial: Config, steps: ReloadSteps<Addresses>, tell: (event: ServiceEvent) => void) {
+    this.#initial = initial;
+    this.#config = initial;
+    this.#steps = steps;
+    this.#tell = tell;
+  }
+
+  /** In use now. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  /** Resolves when it has been taken over or refused. @param warnings of its text, to be told. */
+  reload(next: Config, warnings: readonly string[]): Promise<void> {
+    const reload = this.#last.then(() => this.#takeOver(next, warnings));
+    // One that fails by a bug keeps no later one from being tried.
+    this.#last = reload.catch(() => undefined);
+    return reload;
+  }
+
+  refuse(problems: readonly string[]): void {
+    this.#tell({ kind: 'config-refused', problems });
+  }
+
+  /** Takes over none any more, also not the one that is being looked up. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #takeOver(next: Config, warnings: readonly string[]): Promise<void> {
+    if (this.#isClosed) return;
+    const addresses = await this.#steps.resolve(next);
+    if (this.#isClosed) return;
+    try {
+      this.#steps.prepare(next, addresses);
+    } catch (error) {
+      this.refuse([error instanceof Error ? error.message : String(error)]);
+      // The names of the one in use are to be watched again.
+      await this.#steps.resolve(this.#config);
+      return;
+    }
+    const before = this.#config;
+    this.#config = next;
+    this.#steps.apply(next, addresses, before);
+    this.#tell({ kind: 'config-reloaded', warnings, restart: restartNeeded(this.#initial, next) });
+  }
+}

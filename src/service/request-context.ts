@@ -1,0 +1,64 @@
+/** What every request is handled with. */
+import { randomFillSync } from 'node:crypto';
+import { BodyQueue } from '../admission/body-queue.ts';
+import { Holdings } from '../admission/holdings.ts';
+import type { LifecycleContext } from '../admission/request-lifecycle.ts';
+import { NO_CAPABILITIES } from '../engine/capabilities.ts';
+import { DRIVERS } from '../engine/drivers.ts';
+import { textOf } from '../ext-proc/grpc-ext-proc.ts';
+import type { Mirrors } from '../rollout/mirrors.ts';
+import { createPromptHasher } from '../routing/prompt-hash.ts';
+import type { ServiceEvent } from '../telemetry/telemetry.ts';
+import type { PoolSet } from './pool-set.ts';
+
+export interface RequestParts
+  extends Pick<
+    LifecycleContext,
+    | 'config'
+    | 'tenants'
+    | 'catalog'
+    | 'rollouts'
+    | 'dispatcher'
+    | 'predictor'
+    | 'occupancy'
+    | 'paces'
+    | 'quarantine'
+    | 'record'
+    | 'now'
+  > {
+  readonly pools: PoolSet;
+  readonly mirrors: Mirrors;
+  readonly tell: (event: ServiceEvent) => void;
+}
+
+export function createRequestContext(parts: RequestParts): LifecycleContext {
+  const { config, tenants, catalog, rollouts, dispatcher, predictor, occupancy, paces, quarantine } = parts;
+  const { pools, mirrors, record, now, tell } = parts;
+  const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
+  const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
+  return {
+    config,
+    tenants,
+    catalog,
+    rollouts,
+    dispatcher,
+    predictor,
+    bodies: new BodyQueue({ now, later: setImmediate, onBug: (error) => onBug(textOf(error)) }),
+    occupancy,
+    holdings: new Holdings((error) => onBug(textOf(error))),
+    paces,
+    quarantine,
+    capabilitiesOf: (pool) => pools.get(pool)?.capabilities.common ?? NO_CAPABILITIES,
+    routingInputsOf: (pool) => pools.get(pool)?.routingInputs,
+    hashPrompt: (_pool, source) => hasher.hash(source),
+    mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),
+    adapterName(pool, { base, name }) {
+      const kind = pools.get(pool)?.engines.lastKind;
+      return kind === undefined ? undefined : DRIVERS[kind].lora.modelOf?.(base, name);
+    },
+    startedS: Math.floor(Date.now() / 1_000),
+    record,
+    now,
+    onBug,
+  };
+}

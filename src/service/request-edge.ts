@@ -1,0 +1,42 @@
+/** How requests come in: from Envoy as its sidecar, or from a gateway that asks for an endpoint. */
+import { errorResponse } from '../admission/answers.ts';
+import { noEndpointReady } from '../admission/refusals.ts';
+import { createRequestLifecycle, type LifecycleContext } from '../admission/request-lifecycle.ts';
+import type { Config } from '../config/config.ts';
+import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts';
+import { createExtProcService, type ExtProcOptions, type ExtProcService } from '../ext-proc/grpc-ext-proc.ts';
+import { bodyTooLarge, draining } from '../openai/error-body.ts';
+import type { ServiceEvent } from '../telemetry/telemetry.ts';
+import type { PoolSet } from './pool-set.ts';
+
+/** @param initial the configuration of the start: who asks is wired by hand. */
+export function createRequestEdge(
+  { picker, envoy: { maxBodyBytes } }: Config,
+  context: LifecycleContext,
+  pools: PoolSet,
+  isDraining: () => boolean,
+  tell: (event: ServiceEvent) => void,
+): ExtProcService {
+  const { tenants, now } = context;
+  const options: ExtProcOptions = {
+    createLife: (edge) => createRequestLifecycle(context, edge),
+    now,
+    draining: isDraining,
+    onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),
+    onStreamError: (detail) => tell({ kind: 'stream-failed', detail }),
+  };
+  if (picker === undefined) return createExtProcService(options);
+  return createEndpointPickerService({
+    ...options,
+    fairnessHeader: picker.fairnessHeader,
+    tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
+    pickAny: (subset) => [...pools.all()].flatMap(({ endpoints }) => endpoints.addresses(subset)),
+    maxBodyBytes,
+    later: setImmediate,
+    answers: {
+      noEndpoint: errorResponse(undefined, noEndpointReady(), []),
+      draining: errorResponse(undefined, draining(), []),
+      bodyTooLarge: errorResponse(undefined, bodyTooLarge(maxBodyBytes), []),
+    },
+  });
+}

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import type { Config } from '../../../src/config/config.ts';
+import { Reloader } from '../../../src/service/reloader.ts';
+import type { ServiceEvent } from '../../../src/telemetry/telemetry.ts';
+import { configOf, minimal } from '../config/parse.ts';
+
+const configWith = (key: string): Config => configOf({ ...minimal(), tenants: { alice: { keys: [key] } } });
+const [first, second, third] = [configWith('first'), configWith('second'), configWith('third')];
+const nameOf = (config: Config): string => config.tenants.get('alice')?.keys[0] ?? '';
+
+function world() {
+  const done: string[] = [];
+  const events: ServiceEvent[] = [];
+  const failing = { prepare: '', apply: '' };
+  const reloader = new Reloader<string>(
+    first,
+    {
+      async resolve(config) {
+        done.push(`resolve ${nameOf(config)}`);
+        await Promise.resolve();
+        return `addresses of ${nameOf(config)}`;
+      },
+      prepare(next, addresses) {
+        if (failing.prepare === nameOf(next)) throw new Error('no right to write');
+        done.push(`prepare ${nameOf(next)} at ${addresses}`);
+      },
+      apply(next, _addresses, before) {
+        if (failing.apply === nameOf(next)) throw new Error('a bug');
+        done.push(`apply ${nameOf(next)} after ${nameOf(before)}, in use: ${nameOf(reloader.config)}`);
+      },
+    },
+    (event) => events.push(event),
+  );
+  return { reloader, done, events, failing };
+}
+
+const PREPARED = ['resolve second', 'prepare second at addresses of second'];
+
+describe('a reload', () => {
+  it('looks up names, does what may fail, and then tells everybody of a configuration that is in use', async () => {
+    const { reloader, done, events } = world();
+    await reloader.reload(second, ['a warning']);
+    expect(done).toEqual([...PREPARED, 'apply second after first, in use: second']);
+    expect(events).toEqual([{ kind: 'config-reloaded', warnings: ['a warning'], restart: [] }]);
+  });
+
+  it('comes after the one before it, and sees what that left', async () => {
+    const { reloader, done } = world();
+    await Promise.all([reloader.reload(second, []), reloader.reload(third, [])]);
+    expect(done).toEqual([
+      ...PREPARED,
+      'apply second after first, in use: second',
+      'resolve third',
+      'prepare third at addresses of third',
+      'apply third after second, in use: third',
+    ]);
+  });
+
+  it('that cannot be prepared changes nothing, and the names in use are watched again', async () => {
+    const { reloader, done, events, failing } = world();
+    failing.prepare = 'second';
+    await reloader.reload(second, []);
+    expect(done).toEqual(['resolve second', 'resolve first']);
+    expect(reloader.config).toBe(first);
+    expect(events).toEqual([{ kind: 'config-refused', problems: ['no right to write'] }]);
+  });
+
+  it('that fails by a bug keeps no later one from being tried', async () => {
+    const { reloader, failing } = world();
+    failing.apply = 'second';
+    await expect(reloader.reload(second, [])).rejects.toThrow('a bug');
+    await reloader.reload(third, []);
+    expect(reloader.config).toBe(third);
+  });
+
+  it('that is being looked up at the end is not taken over, nor is any after it', async () => {
+    const { reloader, done } = world();
+    const reload = reloader.reload(second, []);
+    await Promise.resolve();
+    reloader.close();
+    await reload;
+    await reloader.reload(third, []);
+    expect(done).toEqual(['resolve second']);
+    expect(reloader.config).toBe(first);
+  });
+});
