@@ -4,7 +4,8 @@ import { DEFAULT_LANE as LANE, type LoraAdapterConfig } from '../../../src/confi
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import type { Release } from '../../../src/queue/types.ts';
 
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;
 

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import { type Offer, type Release, type Ticket } from '../../../src/queue/types.ts';
 
 const settings = {
   maxWaitMs: 1_000,
