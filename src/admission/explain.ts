@@ -6,7 +6,8 @@
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
-import type { BucketView, Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { BucketView } from '../tenant/bucket.ts';
+import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
