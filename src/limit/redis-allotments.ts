@@ -141,8 +141,8 @@ function readAnswer(reply: unknown): AllotmentAnswer | undefined {
   return { held, fair, capacity, others: { count, inUse, held: heldByOthers } };
 }
 
-/** @param replica its name: of no other one and of no earlier run. */
-export async function callShares(
+/** Makes one call. @param replica its name: of no other one and of no earlier run. */
+export async function askAccount(
   scripts: RedisScripts,
   replica: string,
   key: string,
@@ -181,7 +181,7 @@ export function createRedisAllotments({
     maxWaitMs,
     isUp,
     send(key, kind, sent, done) {
-      const call = callShares(scripts, replica, key, kind, sent)
+      const call = askAccount(scripts, replica, key, kind, sent)
         .catch(() => undefined)
         .then((answer) => done(answer, now()))
         .finally(() => underWay.delete(call));

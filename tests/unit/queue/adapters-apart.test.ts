@@ -17,7 +17,7 @@ interface Asked {
 }
 
 /** The second endpoint is kept for slow clients. */
-function setup(window = 4, reserve = 0) {
+function setup(window = 4, headroom = 0) {
   const loads: string[] = [];
   const adapters = createPoolAdapters({
     load: (endpoint, { name }) => loads.push(`${endpoint} ${name}`),
@@ -29,7 +29,7 @@ function setup(window = 4, reserve = 0) {
     {
       concurrencyLimit: window,
       prefillTokens: 1_000_000,
-      headroom: reserve,
+      headroom,
       slowStartMs: 0,
       routing: { profile: 'slow-client-isolation' },
     },

@@ -267,8 +267,8 @@ describe('a request whose adapter is not loaded', () => {
     const limits = { maxQueued: 5 };
     const { offer } = setup({ limits });
     offer('a', 0);
-    const parked = offer('a', 0, 'x');
-    if (parked.kind === 'queued') parked.ticket.cancel();
+    const waiting = offer('a', 0, 'x');
+    if (waiting.kind === 'queued') waiting.ticket.cancel();
     limits.maxQueued = 0;
     expect(offer('a', 1).kind).toBe('released');
   });
@@ -541,7 +541,7 @@ describe('whatever happens', () => {
     );
   });
 
-  it('two tenants that always have requests get the same, to within a request, whatever of theirs is parked', () => {
+  it('two tenants that always have requests get the same, to within a request, whatever of theirs waits for an adapter', () => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ adapter: fc.constantFrom(undefined, ...ADAPTERS), wait: fc.nat(3) }), {
