@@ -209,7 +209,11 @@ class LeaseStore implements RedisLeaseStore {
     this.isClosed = true;
     clearInterval(this.ticks);
     const nowMs = this.now();
-    const last = Array.from(this.keys.values(), (key) => key.giveBack(nowMs));
+    const last: Promise<void>[] = [];
+    for (const key of this.keys.values()) {
+      const told = key.giveBack(nowMs);
+      if (told !== undefined) last.push(told);
+    }
     let timer: NodeJS.Timeout | undefined;
     const enough = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_MS);

@@ -28,7 +28,7 @@ const written = (value: string | number | boolean | undefined): string | number 
   return typeof value === 'boolean' ? Number(value) : value;
 };
 
-export interface ScriptText {
+interface ScriptText {
   readonly text: string;
   readonly sha: string;
 }

@@ -19,18 +19,21 @@
  *   nothing eligible waits while another slot than its is free, and nothing is refused that could go at once.
  * - A lane above its weight's part gets nothing while one below it has requests waiting that fit.
  * - Nothing waits longer than maxWaitMs, and nothing for a model that is broken on every endpoint.
- * - `offer` and `explain` decide by the same functions, those under "What becomes of a request", which change nothing.
+ * - `offer` and `explain` decide by the same functions (arrival-decision.ts).
  *
  * With other replicas, a tenant's cap and the endpoints' limits are allotments that are asked for when they are needed.
  * Requests that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
+ *
+ * Over 400 lines: each event that may let a request go is a method here, so that there is one writer.
  */
 import type { Limits } from '../config/config.ts';
-import type { Claim, Demand, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { Demand, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import { ArrivalDecision, type Place } from './arrival-decision.ts';
 import type { Lane } from './lanes.ts';
 import { PoolQueue, type QueuedRequest } from './pool-queue.ts';
 import { PoolRelease, type ReleaseOwner } from './release.ts';
 import { clampRetryAfterMs, MAX_RETRY_AFTER_MS, MIN_RETRY_AFTER_MS } from './retry-after.ts';
-import { NO_LOAD, TenantConcurrency, type TenantLoad } from './tenant-load.ts';
+import { NO_LOAD, TenantConcurrency } from './tenant-load.ts';
 import type {
   Dispatcher,
   ExpiryReason,
@@ -45,21 +48,16 @@ import type {
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
 
-/** Where a request would wait. */
-type Place =
-  | 'queue'
-  /** Beyond its tenant's maxQueued, for what other replicas are about to give. */
-  | 'overflow'
-  | 'none';
-
 class QueueDispatcher implements Dispatcher, ReleaseOwner {
   private settings: QueueSettings;
   private readonly tenants: TenantConcurrency;
+  private readonly arrivals: ArrivalDecision;
   private readonly pools = new Map<string, PoolQueue>();
 
   constructor(settings: QueueSettings, tenants: TenantConcurrency) {
     this.settings = settings;
     this.tenants = tenants;
+    this.arrivals = new ArrivalDecision(tenants);
   }
 
   // ---- Offer.
@@ -67,7 +65,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
   offer(waiting: Waiting, nowMs: number): Offer {
     const { tenant, demand } = waiting;
     const pool = this.pools.get(waiting.pool);
-    const unservedMs = pool === undefined ? MIN_RETRY_AFTER_MS : this.unservedMs(pool, tenant, demand, nowMs);
+    const unservedMs =
+      pool === undefined ? MIN_RETRY_AFTER_MS : this.arrivals.unservedMs(pool, tenant, demand, nowMs);
     if (pool === undefined || unservedMs !== undefined) {
       return { kind: 'refused', reason: 'no-endpoint', retryAfterMs: unservedMs ?? MIN_RETRY_AFTER_MS };
     }
@@ -77,8 +76,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     pool.fairShare.arrived(tenant, this.tenants.weightOf(tenant), nowMs);
     if (belowFairShare) pool.headroom.arrived(tenant, nowMs);
     let isForAdapter = false;
-    if (this.mayGo(pool, tenant, load, belowFairShare, nowMs)) {
-      const claim = this.claimOf(pool, tenant, belowFairShare, nowMs);
+    if (this.arrivals.mayGo(pool, tenant, load, belowFairShare, nowMs)) {
+      const claim = this.arrivals.claimOf(pool, tenant, belowFairShare, nowMs);
       const got = pool.endpoints.acquire(demand, claim, nowMs);
       if (got?.kind === 'refused') {
         pool.forgetIfAbsent(tenant, load);
@@ -90,7 +89,7 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
       }
       isForAdapter = got?.kind === 'later';
     }
-    const place = this.placeFor(pool, tenant, nowMs);
+    const place = this.arrivals.placeFor(pool, tenant, nowMs);
     const refusal = this.queueRefusal(pool, place, waiting.bytes);
     if (refusal !== undefined) {
       const { adapter } = demand;
@@ -116,8 +115,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     if (pool === undefined) return undefined;
     const load = pool.knownLoadOf(tenant) ?? NO_LOAD;
     const belowFairShare = pool.isBelowFairShare(tenant, load, demand.sequences, nowMs);
-    const mayGo = this.mayGo(pool, tenant, load, belowFairShare, nowMs);
-    const claim = this.claimOf(pool, tenant, belowFairShare, nowMs);
+    const mayGo = this.arrivals.mayGo(pool, tenant, load, belowFairShare, nowMs);
+    const claim = this.arrivals.claimOf(pool, tenant, belowFairShare, nowMs);
     const choice = pool.endpoints.explain(demand, claim, nowMs);
     const refusal = this.refusalOf(pool, { tenant, demand, bytes }, nowMs, {
       belowFairShare,
@@ -144,62 +143,13 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     nowMs: number,
     found: { readonly belowFairShare: boolean; readonly mayGo: boolean; readonly goes: boolean },
   ): RefusalReason | undefined {
-    if (this.unservedMs(pool, tenant, demand, nowMs) !== undefined) return 'no-endpoint';
+    if (this.arrivals.unservedMs(pool, tenant, demand, nowMs) !== undefined) return 'no-endpoint';
     if (found.mayGo && pool.endpoints.lacksAdapter(demand)) return 'no-endpoint';
     if (found.goes) return undefined;
-    return this.queueRefusal(pool, this.placeFor(pool, tenant, nowMs, found.belowFairShare), bytes);
+    return this.queueRefusal(pool, this.arrivals.placeFor(pool, tenant, nowMs, found.belowFairShare), bytes);
   }
 
-  // ---- What becomes of a request that comes now: shared by `offer` and `explain`, and changing nothing.
-
-  /** No endpoint may take it, now or after a wait: how long until that may change. Undefined: one may. */
-  private unservedMs(pool: PoolQueue, tenant: string, demand: Demand, nowMs: number): number | undefined {
-    if (!pool.endpoints.canServe(demand.within)) return MIN_RETRY_AFTER_MS;
-    const brokenMs = pool.endpoints.brokenMs(demand, tenant, nowMs);
-    return brokenMs === undefined ? undefined : clampRetryAfterMs(brokenMs);
-  }
-
-  /** Whether it may look for a slot at once: nobody waits before it. */
-  private mayGo(
-    pool: PoolQueue,
-    tenant: string,
-    load: Readonly<TenantLoad>,
-    belowFairShare: boolean,
-    nowMs: number,
-  ): boolean {
-    return !this.tenants.isAtCap(tenant, nowMs) && pool.isNext(load, belowFairShare);
-  }
-
-  private claimOf(pool: PoolQueue, tenant: string, belowFairShare: boolean, nowMs: number): Claim {
-    return { belowFairShare, headroom: belowFairShare ? 0 : pool.slotsKept(nowMs), tenant };
-  }
-
-  /**
-   * Where a request would wait that has found no slot. One that is idle and no headroom is about to be given away: nobody is
-   * refused meanwhile, within reason. Asked for every request: the slots are only looked at when the queue is long.
-   *
-   * @param isArriving a request below its fair share that has not been noted as arrived.
-   */
-  private placeFor(pool: PoolQueue, tenant: string, nowMs: number, isArriving = false): Place {
-    const queued = pool.knownLoadOf(tenant)?.queued ?? 0;
-    const maxQueued = this.tenants.maxQueuedOf(tenant);
-    if (queued < maxQueued) return 'queue';
-    const limit = pool.endpoints.concurrencyLimit(nowMs);
-    const isIdle = pool.endpoints.inFlight() < limit - pool.slotsKept(nowMs, isArriving);
-    if (isIdle && queued < 2 * maxQueued) return 'queue';
-    return queued < maxQueued + this.comingFor(pool, tenant, nowMs) ? 'overflow' : 'none';
-  }
-
-  /** Requests of the tenant that may go when other replicas have answered. */
-  private comingFor({ endpoints }: PoolQueue, tenant: string, nowMs: number): number {
-    const cap = this.tenants.comingOf(tenant, nowMs);
-    const slots = endpoints.coming(nowMs);
-    if (cap === 0 && slots === 0) return 0;
-    const byCap = this.tenants.capOf(tenant, nowMs) + cap - this.tenants.inFlightOf(tenant);
-    return Math.max(0, Math.min(byCap, endpoints.concurrencyLimit(nowMs) + slots - endpoints.inFlight()));
-  }
-
-  /** Why it may not wait. */
+  /** Why a request may not wait at its place. */
   private queueRefusal(pool: PoolQueue, place: Place, bytes = 0): RefusalReason | undefined {
     if (place === 'none') return 'tenant-queue-full';
     const { maxQueued, maxQueuedBytes = Number.POSITIVE_INFINITY } = this.settings;
@@ -257,7 +207,7 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     nowMs: number,
   ): boolean {
     const { demand, tenant } = request.waiting;
-    const claim = this.claimOf(pool, tenant, belowFairShare, nowMs);
+    const claim = this.arrivals.claimOf(pool, tenant, belowFairShare, nowMs);
     const got = pool.endpoints.acquire(demand, claim, nowMs);
     if (got?.kind === 'later') {
       pool.setAside(demand.adapter ?? '', request);
@@ -404,7 +354,10 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
       const { tenant } = request.waiting;
       const beyond = (pool.knownLoadOf(tenant)?.queued ?? 0) - this.tenants.maxQueuedOf(tenant);
       if (beyond <= 0) pool.leaveOverflow(request);
-      else if (nowMs - request.sinceMs >= COMING_MS || beyond > this.comingFor(pool, tenant, nowMs)) {
+      else if (
+        nowMs - request.sinceMs >= COMING_MS ||
+        beyond > this.arrivals.comingFor(pool, tenant, nowMs)
+      ) {
         this.expire(pool, request, 'queue-full', nowMs);
       }
     }
@@ -441,7 +394,7 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
   isFullFor(tenant: string, nowMs: number): boolean {
     if (this.tenants.maxQueuedOf(tenant) === 0 || this.pools.size === 0) return false;
     for (const pool of this.pools.values()) {
-      if (this.placeFor(pool, tenant, nowMs) !== 'none') return false;
+      if (this.arrivals.placeFor(pool, tenant, nowMs) !== 'none') return false;
     }
     return true;
   }
