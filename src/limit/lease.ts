@@ -221,7 +221,7 @@ export const isLow = (holding: Holding, nowMs: number): boolean =>
 /**
  * What to send to the server.
  *
- * @param exact demands go with it, and are decided on all there is: the lease is given back, and nothing is granted from it
+ * @param exact hits go with it, and are decided on all there is: the lease is given back, and nothing is granted from it
  *   until the answer is there.
  */
 export function ask(holding: Holding, exact: boolean, nowMs: number): Ask {
@@ -240,7 +240,7 @@ export function ask(holding: Holding, exact: boolean, nowMs: number): Ask {
 }
 
 /**
- * @param charged what the answer charged for demands that nobody has decided meanwhile
+ * @param charged what the answer charged for hits that nobody has decided meanwhile
  * @param granted of these, each that was granted
  */
 export function answered(
@@ -268,7 +268,7 @@ export function answered(
   bringTo(holding, nowMs);
 }
 
-/** The outcome of a demand that the server decided, with `level` tokens beside the leases of others after it. */
+/** The outcome of hits that the server decided, with `level` tokens beside the leases of others after it. */
 export const takenAt = (limit: StoredLimit, granted: boolean, hits: number, level: number): Taken =>
   takenOf(limit, granted, hits, level);
 
