@@ -3,7 +3,8 @@ import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/c
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import { fixedLimit } from '../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Release } from '../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../src/queue/dispatcher.ts';
+import type { Release } from '../../src/queue/types.ts';
 import { createTenantDirectory } from '../../src/tenant/directory.ts';
 
 const ROUNDS = 9;

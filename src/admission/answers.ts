@@ -2,7 +2,8 @@
 import type { ApiError } from '../domain/api-error.ts';
 import type { RouteName } from '../domain/routes.ts';
 import { errorBody } from '../openai/error-body.ts';
-import type { BucketView, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { BucketView } from '../tenant/bucket.ts';
+import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
 
 /** OpenAI's notation: `17ms`, `1.5s`, `6m0s`. */

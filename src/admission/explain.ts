@@ -3,10 +3,11 @@
  * would be done, not what somebody thought would be.
  */
 
-import type { Dispatcher, Offer, QueueReport } from '../queue/dispatcher.ts';
+import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
-import type { BucketView, Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { BucketView } from '../tenant/bucket.ts';
+import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
@@ -116,7 +117,10 @@ export function explainRequest(context: LifecycleContext, question: Question, no
       },
     },
     dispatcher: {
-      ...context.dispatcher,
+      canServe: (pool, within) => context.dispatcher.canServe(pool, within),
+      isFullFor: (tenant, atMs) => context.dispatcher.isFullFor(tenant, atMs),
+      retryAfterMs: (pool) => context.dispatcher.retryAfterMs(pool),
+      explain: (waiting, atMs) => context.dispatcher.explain(waiting, atMs),
       offer(waiting) {
         const queue = context.dispatcher.explain(waiting, nowMs);
         if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);

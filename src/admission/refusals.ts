@@ -3,7 +3,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import { adapterUnavailable, invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
-import type { Offer } from '../queue/dispatcher.ts';
+import type { Offer } from '../queue/types.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({

@@ -47,8 +47,8 @@ import {
   withPriority,
 } from '../openai/request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
-import type { Dispatcher, Offer, Release, Ticket } from '../queue/dispatcher.ts';
 import { laneFor } from '../queue/lane-rules.ts';
+import type { Dispatcher, Offer, Release, Ticket } from '../queue/types.ts';
 import type { CanaryAssignment, Rollouts } from '../rollout/rollouts.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
@@ -75,7 +75,7 @@ export interface LifecycleContext {
   readonly tenants: TenantDirectory;
   readonly catalog: Catalog;
   readonly rollouts: Rollouts;
-  readonly dispatcher: Dispatcher;
+  readonly dispatcher: Pick<Dispatcher, 'offer' | 'explain' | 'canServe' | 'isFullFor' | 'retryAfterMs'>;
   readonly predictor: Predictor;
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;

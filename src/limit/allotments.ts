@@ -1,23 +1,17 @@
 /**
- * The shares that this replica holds of capacities, each under its key: when what is said to the others, and what applies
- * meanwhile. Nothing waits: an owner asks what applies now, and is told when that has changed.
+ * The allotments (allotment.ts) that this replica holds of capacities, each under its key: when what is said to the others,
+ * and what applies meanwhile. Nothing waits: an owner asks what applies now, and is told when that has changed.
  *
- * Only keys that are in use, or were a moment ago, cost anything.
+ * Life of an allotment: `hold`, asleep; active from the first use or want; back to sleep, and `ended`, once nothing is used
+ * and it was given back. Only active keys, and those that are held, cost anything.
  */
 import {
   type AllotmentAnswer,
   type AllotmentRequest,
-  type AllotmentState,
+  AllotmentState,
+  type AllotmentUse,
   aloneOf,
-  answered,
-  ask,
-  askAtMs,
-  comingOf,
-  createAllotmentState,
-  isSilent,
-  limitOf,
   type Others,
-  othersOf,
   wholeOf,
 } from './allotment.ts';
 
@@ -30,11 +24,11 @@ export interface AllotmentOwner {
   inUse(): number;
   /** What is in use and what would be if it might. */
   claimed(nowMs: number): number;
-  /** What should be held, to have some at hand: at least what is claimed. With 0 the share is given back. */
+  /** What should be held, to have some at hand: at least what is claimed. With 0 the allotment is given back. */
   want(nowMs: number): number;
   /** More or less may be used than before. Never called from within a call of the owner's. */
   changed(nowMs: number): void;
-  /** The share has been given back: it can be forgotten. */
+  /** The allotment has been given back: it can be forgotten. */
   ended?(): void;
 }
 
@@ -80,81 +74,105 @@ export interface Allotments {
   tick(nowMs: number): void;
   /** Keys that `tick` is needed for. */
   active(): number;
-  /** Gives all shares back: nothing is used any more. */
+  /** Gives all allotments back: nothing is used any more. */
   close(nowMs: number): void;
   /** Over the active keys of a kind: what there is, and what may be in use here. */
   totals(kind: AllotmentKind, nowMs: number): { readonly capacity: number; readonly held: number };
 }
 
-interface Entry {
-  readonly key: string;
-  readonly kind: AllotmentKind;
-  owner: AllotmentOwner;
-  share: AllotmentState;
-  /** What the owner knows: it is told of changes. */
-  limit: number;
-  isComing: boolean;
-  wasUp: boolean;
-  /** Until then there is nothing to do, unless something moves. */
-  dueMs: number;
-}
-
 /** How often Redis is looked for while it is away. */
 const AWAY_MS = 100;
 
-export function createAllotments({
-  failureShare,
-  maxWaitMs,
-  isUp,
-  send,
-  onActive,
-}: AllotmentsOptions): Allotments {
-  const entries = new Map<string, Entry>();
-  const active = new Set<Entry>();
-  let calls = 0;
-  let isClosed = false;
+const NOTHING: AllotmentUse = { capacity: 0, inUse: 0, claimed: 0, want: 0 };
 
-  const isHeard = ({ key, share }: Entry, nowMs: number): boolean =>
-    isUp(key) && !isSilent(share, maxWaitMs, nowMs);
-  const limitNow = (entry: Entry, nowMs: number): number => {
-    const alone = isHeard(entry, nowMs) ? undefined : aloneOf(entry.owner.capacity(nowMs), failureShare);
-    return limitOf(entry.share, alone, nowMs);
-  };
-  const comingNow = (entry: Entry, nowMs: number): number =>
-    !isClosed && isHeard(entry, nowMs) ? comingOf(entry.share, entry.owner.capacity(nowMs), nowMs) : 0;
+/** An allotment under its key. */
+class HeldAllotment implements Allotment {
+  readonly key: string;
+  readonly kind: AllotmentKind;
+  owner: AllotmentOwner;
+  private readonly table: AllotmentTable;
+  private state = new AllotmentState();
 
-  const rest = (entry: Entry): void => {
-    if (!active.delete(entry)) return;
-    if (entries.get(entry.key) === entry) entries.delete(entry.key);
-    entry.share = createAllotmentState();
-    entry.limit = 0;
-    entry.isComing = false;
-    entry.owner.ended?.();
-  };
+  // What the owner knows: it is told of changes.
+  private knownLimit = 0;
+  private isComing = false;
 
-  const tell = (entry: Entry, nowMs: number): void => {
-    const limit = limitNow(entry, nowMs);
-    const isComing = comingNow(entry, nowMs) > 0;
-    if (limit === entry.limit && isComing === entry.isComing) return;
-    entry.limit = limit;
-    entry.isComing = isComing;
-    entry.owner.changed(nowMs);
-  };
+  // When there is something to do.
+  private wasUp = true;
+  /** Until then there is nothing, unless something changes. */
+  private dueMs = 0;
 
-  const call = (entry: Entry, sent: AllotmentRequest): void => {
-    const { share } = entry;
-    send(entry.key, entry.kind, sent, (answer, nowMs) => {
-      if (share.sent !== sent || isClosed) return;
-      answered(share, answer, nowMs);
-      step(entry, nowMs);
-      if (active.has(entry)) tell(entry, nowMs);
-    });
-  };
+  constructor(table: AllotmentTable, key: string, kind: AllotmentKind, owner: AllotmentOwner) {
+    this.table = table;
+    this.key = key;
+    this.kind = kind;
+    this.owner = owner;
+  }
+
+  limit(nowMs: number): number {
+    const { failureShare } = this.table.options;
+    const alone = this.isHeard(nowMs) ? undefined : aloneOf(this.owner.capacity(nowMs), failureShare);
+    return this.state.limit(alone, nowMs);
+  }
+
+  coming(nowMs: number): number {
+    const isAnswered = !this.table.isClosed && this.isHeard(nowMs);
+    return isAnswered ? this.state.coming(this.owner.capacity(nowMs), nowMs) : 0;
+  }
+
+  fair(): number {
+    return this.state.fairPart();
+  }
+
+  capacity(): number {
+    return this.state.largestCapacity();
+  }
+
+  others(nowMs: number): Others | undefined {
+    return this.state.othersAt(nowMs);
+  }
+
+  inUse(nowMs: number): number | undefined {
+    const inUse = this.owner.inUse();
+    const others = this.state.othersAt(nowMs);
+    if (others !== undefined) return inUse + others.inUse;
+    return this.isHeard(nowMs) ? undefined : wholeOf(inUse, this.table.options.failureShare);
+  }
+
+  moved(nowMs: number): void {
+    this.step(nowMs);
+  }
+
+  tick(nowMs: number): void {
+    const isUp = this.table.isUp(this);
+    const hasTurned = isUp !== this.wasUp;
+    this.wasUp = isUp;
+    if (!hasTurned && nowMs < this.dueMs) return;
+    this.step(nowMs);
+    if (this.table.isActive(this)) this.tell(nowMs);
+  }
+
+  giveBack(number: number, nowMs: number): void {
+    this.send(this.state.ask(NOTHING, 0, number, nowMs));
+  }
+
+  /** Forgets everything, as nothing is used and nothing is held. */
+  rest(): void {
+    this.state = new AllotmentState();
+    this.knownLimit = 0;
+    this.isComing = false;
+    this.owner.ended?.();
+  }
+
+  /** Whether the account answers. */
+  private isHeard(nowMs: number): boolean {
+    return this.table.isUp(this) && !this.state.isSilent(this.table.options.maxWaitMs, nowMs);
+  }
 
   /** Asks if it is time, and notes when it is time again. */
-  function step(entry: Entry, nowMs: number): void {
-    if (isClosed) return;
-    const { share, owner } = entry;
+  private step(nowMs: number): void {
+    const { table, state, owner } = this;
+    if (table.isClosed) return;
     const use = {
       capacity: owner.capacity(nowMs),
       inUse: owner.inUse(),
@@ -162,91 +180,128 @@ export function createAllotments({
       want: owner.want(nowMs),
     };
     const isIdle = use.want === 0 && use.inUse === 0;
-    if (!isIdle && !active.has(entry)) {
-      active.add(entry);
-      if (active.size === 1) onActive();
-    }
-    if (!active.has(entry)) return;
-    const endsMs = nowMs < share.endsMs ? share.endsMs : Number.POSITIVE_INFINITY;
-    if (share.sent !== undefined) {
-      const lateMs = share.sent.atMs + maxWaitMs;
-      entry.dueMs = nowMs < lateMs ? Math.min(lateMs, endsMs) : endsMs;
+    if (!isIdle) table.activate(this);
+    if (!table.isActive(this)) return;
+    const endsMs = state.endsAtMs(nowMs) ?? Number.POSITIVE_INFINITY;
+    const asking = state.asking();
+    if (asking !== undefined) {
+      const lateMs = asking.atMs + table.options.maxWaitMs;
+      this.dueMs = nowMs < lateMs ? Math.min(lateMs, endsMs) : endsMs;
       return;
     }
-    const limit = limitNow(entry, nowMs);
-    const atMs = askAtMs(share, use, limit, nowMs);
-    const isAway = !isUp(entry.key);
+    const limit = this.limit(nowMs);
+    const atMs = state.askAtMs(use, limit, nowMs);
+    const isAway = !table.isUp(this);
     if (atMs === undefined || (isIdle && isAway)) {
-      if (isIdle) rest(entry);
+      if (isIdle) table.rest(this);
       return;
     }
     if (nowMs >= atMs && !isAway) {
-      calls += 1;
-      const sent = ask(share, use, limit, calls, nowMs);
-      entry.dueMs = Math.min(nowMs + maxWaitMs, endsMs);
-      call(entry, sent);
-    } else entry.dueMs = Math.min(isAway ? nowMs + AWAY_MS : atMs, endsMs);
+      const sent = state.ask(use, limit, table.nextCall(), nowMs);
+      this.dueMs = Math.min(nowMs + table.options.maxWaitMs, endsMs);
+      this.send(sent);
+    } else this.dueMs = Math.min(isAway ? nowMs + AWAY_MS : atMs, endsMs);
   }
 
-  return {
-    hold(key, kind, owner) {
-      const found = entries.get(key);
-      const entry: Entry = found ?? {
-        key,
-        kind,
-        owner,
-        share: createAllotmentState(),
-        limit: 0,
-        isComing: false,
-        wasUp: true,
-        dueMs: 0,
-      };
-      entry.owner = owner;
-      entries.set(key, entry);
-      return {
-        limit: (nowMs) => limitNow(entry, nowMs),
-        coming: (nowMs) => comingNow(entry, nowMs),
-        fair: () => entry.share.fair,
-        capacity: () => entry.share.capacity,
-        others: (nowMs) => othersOf(entry.share, nowMs),
-        inUse(nowMs) {
-          const inUse = entry.owner.inUse();
-          const others = othersOf(entry.share, nowMs);
-          if (others !== undefined) return inUse + others.inUse;
-          return isHeard(entry, nowMs) ? undefined : wholeOf(inUse, failureShare);
-        },
-        moved: (nowMs) => step(entry, nowMs),
-      };
-    },
-    tick(nowMs) {
-      for (const entry of active) {
-        const hasTurned = isUp(entry.key) !== entry.wasUp;
-        entry.wasUp = isUp(entry.key);
-        if (!hasTurned && nowMs < entry.dueMs) continue;
-        step(entry, nowMs);
-        if (active.has(entry)) tell(entry, nowMs);
-      }
-    },
-    active: () => active.size,
-    close(nowMs) {
-      if (isClosed) return;
-      isClosed = true;
-      for (const entry of active) {
-        if (!isUp(entry.key)) continue;
-        calls += 1;
-        call(entry, ask(entry.share, { capacity: 0, inUse: 0, claimed: 0, want: 0 }, 0, calls, nowMs));
-      }
-      active.clear();
-    },
-    totals(kind, nowMs) {
-      let capacity = 0;
-      let held = 0;
-      for (const entry of active) {
-        if (entry.kind !== kind) continue;
-        capacity += entry.owner.capacity(nowMs);
-        held += Math.min(entry.owner.capacity(nowMs), limitNow(entry, nowMs));
-      }
-      return { capacity, held };
-    },
-  };
+  private send(sent: AllotmentRequest): void {
+    const { table, state } = this;
+    table.options.send(this.key, this.kind, sent, (answer, nowMs) => {
+      if (state.asking() !== sent || table.isClosed) return;
+      state.answered(answer, nowMs);
+      this.step(nowMs);
+      if (table.isActive(this)) this.tell(nowMs);
+    });
+  }
+
+  private tell(nowMs: number): void {
+    const limit = this.limit(nowMs);
+    const isComing = this.coming(nowMs) > 0;
+    if (limit === this.knownLimit && isComing === this.isComing) return;
+    this.knownLimit = limit;
+    this.isComing = isComing;
+    this.owner.changed(nowMs);
+  }
 }
+
+class AllotmentTable implements Allotments {
+  readonly options: AllotmentsOptions;
+  private readonly held = new Map<string, HeldAllotment>();
+  /** Those that `tick` is needed for. */
+  private readonly awake = new Set<HeldAllotment>();
+  private calls = 0;
+  isClosed = false;
+
+  constructor(options: AllotmentsOptions) {
+    this.options = options;
+  }
+
+  hold(key: string, kind: AllotmentKind, owner: AllotmentOwner): Allotment {
+    const known = this.held.get(key);
+    if (known !== undefined) {
+      known.owner = owner;
+      return known;
+    }
+    const allotment = new HeldAllotment(this, key, kind, owner);
+    this.held.set(key, allotment);
+    return allotment;
+  }
+
+  tick(nowMs: number): void {
+    for (const allotment of this.awake) allotment.tick(nowMs);
+  }
+
+  active(): number {
+    return this.awake.size;
+  }
+
+  close(nowMs: number): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    for (const allotment of this.awake) {
+      if (this.isUp(allotment)) allotment.giveBack(this.nextCall(), nowMs);
+    }
+    this.awake.clear();
+  }
+
+  totals(kind: AllotmentKind, nowMs: number): { readonly capacity: number; readonly held: number } {
+    let capacity = 0;
+    let held = 0;
+    for (const allotment of this.awake) {
+      if (allotment.kind !== kind) continue;
+      const all = allotment.owner.capacity(nowMs);
+      capacity += all;
+      held += Math.min(all, allotment.limit(nowMs));
+    }
+    return { capacity, held };
+  }
+
+  // ---- For the allotments.
+
+  isUp({ key }: HeldAllotment): boolean {
+    return this.options.isUp(key);
+  }
+
+  isActive(allotment: HeldAllotment): boolean {
+    return this.awake.has(allotment);
+  }
+
+  activate(allotment: HeldAllotment): void {
+    if (this.awake.has(allotment)) return;
+    this.awake.add(allotment);
+    if (this.awake.size === 1) this.options.onActive();
+  }
+
+  rest(allotment: HeldAllotment): void {
+    if (!this.awake.delete(allotment)) return;
+    if (this.held.get(allotment.key) === allotment) this.held.delete(allotment.key);
+    allotment.rest();
+  }
+
+  /** Higher than any before. */
+  nextCall(): number {
+    this.calls += 1;
+    return this.calls;
+  }
+}
+
+export const createAllotments = (options: AllotmentsOptions): Allotments => new AllotmentTable(options);

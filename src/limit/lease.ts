@@ -16,7 +16,7 @@ export const REPORT_MS = 400;
 /** Longer than any bucket takes to fill, and few enough milliseconds for Redis. */
 const KEEP_MS = 2 ** 50;
 /** Of the bucket, the most that one replica leases. */
-const LEASE_SHARE = 0.02;
+const LEASE_PART = 0.02;
 /** A lease below this part of its size is renewed ahead. */
 const LOW = 0.25;
 /** A bucket found empty is asked again when a token is there, within these bounds: others may give back. */
@@ -106,7 +106,7 @@ export const createHolding = (limit: StoredLimit, nowMs: number): Holding => ({
 
 /** Tokens to lease, given those used lately: none for a key that is hardly used, so that it is decided exactly. */
 export const leaseSize = (recent: number, amount: number): number =>
-  Math.max(0, Math.floor(Math.min(recent, LEASE_SHARE * amount) + TOLERANCE));
+  Math.max(0, Math.floor(Math.min(recent, LEASE_PART * amount) + TOLERANCE));
 
 /** When a bucket with less than a token is asked again. */
 export function askAgainMs(level: number, { amount, unitMs }: StoredLimit): number {
@@ -120,7 +120,7 @@ const recentAt = (holding: Holding, nowMs: number): number =>
 
 /** What no lease would cover calls for none. */
 function remember(holding: Holding, hits: number, nowMs: number): void {
-  if (hits > LEASE_SHARE * holding.amount) return;
+  if (hits > LEASE_PART * holding.amount) return;
   holding.recent = recentAt(holding, nowMs) + hits;
   holding.recentAtMs = nowMs;
 }
@@ -221,7 +221,7 @@ export const isLow = (holding: Holding, nowMs: number): boolean =>
 /**
  * What to send to the server.
  *
- * @param exact demands go with it, and are decided on all there is: the lease is given back, and nothing is granted from it
+ * @param exact hits go with it, and are decided on all there is: the lease is given back, and nothing is granted from it
  *   until the answer is there.
  */
 export function ask(holding: Holding, exact: boolean, nowMs: number): Ask {
@@ -240,7 +240,7 @@ export function ask(holding: Holding, exact: boolean, nowMs: number): Ask {
 }
 
 /**
- * @param charged what the answer charged for demands that nobody has decided meanwhile
+ * @param charged what the answer charged for hits that nobody has decided meanwhile
  * @param granted of these, each that was granted
  */
 export function answered(
@@ -268,15 +268,15 @@ export function answered(
   bringTo(holding, nowMs);
 }
 
-/** The outcome of a demand that the server decided, with `level` tokens beside the leases of others after it. */
+/** The outcome of hits that the server decided, with `level` tokens beside the leases of others after it. */
 export const takenAt = (limit: StoredLimit, granted: boolean, hits: number, level: number): Taken =>
   takenOf(limit, granted, hits, level);
 
-/** A replica's part of a limit: `share` of its rate, and of its amount at least the one token that a request needs. */
-export function shareOf({ amount, unitMs }: StoredLimit, share: number): StoredLimit {
-  const part = amount * share;
-  if (part >= 1 || part <= 0) return { amount: part, unitMs };
-  return { amount: Math.min(1, amount), unitMs: (unitMs * Math.min(1, amount)) / part };
+/** A replica's part of a limit: `part` of its rate, and of its amount at least the one token that a request needs. */
+export function partOfLimit({ amount, unitMs }: StoredLimit, part: number): StoredLimit {
+  const tokens = amount * part;
+  if (tokens >= 1 || tokens <= 0) return { amount: tokens, unitMs };
+  return { amount: Math.min(1, amount), unitMs: (unitMs * Math.min(1, amount)) / tokens };
 }
 
 function refillAlone(bucket: Bucket, nowMs: number): void {
@@ -287,36 +287,36 @@ function refillAlone(bucket: Bucket, nowMs: number): void {
 }
 
 /**
- * Decides without the server, on `share` of the limit. An outage begins with `share` of what was left, and what an earlier
+ * Decides without the server, on `part` of the limit. An outage begins with `part` of what was left, and what an earlier
  * one has spent is not there again before it has been refilled.
  */
 export function decideAlone(
   holding: Holding,
-  share: number,
+  part: number,
   hits: number,
   mode: TakeMode,
   nowMs: number,
 ): Taken {
-  const part = shareOf(holding, share);
-  holding.alone ??= { ...part, level: part.amount, atMs: nowMs };
+  const limit = partOfLimit(holding, part);
+  holding.alone ??= { ...limit, level: limit.amount, atMs: nowMs };
   const bucket = holding.alone;
   refillAlone(bucket, nowMs);
-  bucket.amount = part.amount;
-  bucket.unitMs = part.unitMs;
-  bucket.level = Math.min(part.amount, bucket.level);
+  bucket.amount = limit.amount;
+  bucket.unitMs = limit.unitMs;
+  bucket.level = Math.min(limit.amount, bucket.level);
   if (!holding.isAlone) {
     holding.isAlone = true;
     if (holding.level !== undefined && holding.amount > 0) {
       const total = holding.level + holding.left;
-      bucket.level = Math.min(bucket.level, (total * part.amount) / holding.amount);
+      bucket.level = Math.min(bucket.level, (total * limit.amount) / holding.amount);
     }
   }
   const { maxDebt } = holding;
   // What the whole bucket could give, and this part of it never can, goes when the part is full, and is paid off then.
-  const isWhole = mode === 'take' && hits > part.amount && hits <= holding.amount;
-  let taken = apply(bucket, { ...part, maxDebt }, isWhole ? part.amount : hits, mode);
+  const isWhole = mode === 'take' && hits > limit.amount && hits <= holding.amount;
+  let taken = apply(bucket, { ...limit, maxDebt }, isWhole ? limit.amount : hits, mode);
   if (isWhole && taken.granted) {
-    apply(bucket, { ...part, maxDebt }, hits - part.amount, 'report');
+    apply(bucket, { ...limit, maxDebt }, hits - limit.amount, 'report');
     taken = { ...taken, level: bucket.level };
   }
   if (hits < 0 || mode !== 'take' || taken.granted) {

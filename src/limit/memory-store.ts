@@ -16,7 +16,7 @@ export type StoredBucket = readonly [
 ];
 
 export interface MemoryStore extends LimitStore {
-  take(demands: readonly BucketRequest[], nowMs: number): readonly Taken[];
+  take(requests: readonly BucketRequest[], nowMs: number): readonly Taken[];
   /** Buckets that are not known to be full. */
   size(): number;
   /** Those that are not full. */
@@ -34,7 +34,7 @@ interface Bucket {
   readonly key: string;
 }
 
-/** Buckets looked at for each demand, to forget those that are full: twice as many as can be added. */
+/** Buckets looked at for each request, to forget those that are full: twice as many as can be added. */
 const SWEPT = 2;
 /** The refill is a product of floats. */
 const TOLERANCE = 1e-6;
@@ -98,9 +98,9 @@ export function createMemoryStore(): MemoryStore {
   };
 
   return {
-    take(demands, atMs) {
+    take(requests, atMs) {
       const nowMs = clock(atMs);
-      return demands.map(({ key, limit, hits, mode = 'take' }) => {
+      return requests.map(({ key, limit, hits, mode = 'take' }) => {
         forgetFull(nowMs);
         let bucket = buckets.get(key);
         if (bucket === undefined) {

@@ -1,13 +1,13 @@
 /**
- * The account of shares (shares.ts) in Redis: what `N` replicas hold of a capacity, one hash for each. It expires by itself,
- * and so does the share of a replica that died.
+ * The account of allotments (allotments.ts) in Redis: what replicas hold of a capacity, one hash for each. It expires by
+ * itself, and so does the allotment of a replica that died.
  */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from './allotment.ts';
 import { type AllotmentKind, type Allotments, createAllotments } from './allotments.ts';
-import { idOf } from './redis-lease-store.ts';
-import { type RedisScripts, redisScript } from './redis-scripts.ts';
+import { idOf } from './key-id.ts';
+import { RedisScript, type RedisScripts } from './redis-scripts.ts';
 
 export interface RedisAllotmentsOptions {
   readonly scripts: RedisScripts;
@@ -34,16 +34,26 @@ export interface RedisAllotments extends Omit<Allotments, 'tick' | 'close'> {
 
 /**
  * KEYS[1]: a hash of `<replica>` = held : inUse : want : capacity : ends : number, and `!`, until when nobody gets more.
- * ARGV: replica, number, keep, claimed, want, capacity, life, whether to divide what nobody wants, settling time.
  *
  * Fair parts are max-min: the smallest wants first, each at most an equal part of what is left. With less than one for
  * each, who goes without changes every second. What nobody wants is divided equally too where that is asked for, and one
  * part is left for a replica that begins: it does not have to wait for the others then.
  */
-const SCRIPT = redisScript(`
-local me, number = ARGV[1], tonumber(ARGV[2])
-local keep, claimed, want, mySize = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local lifeMs, divides, settleMs = tonumber(ARGV[7]), ARGV[8] == '1', tonumber(ARGV[9])
+const SCRIPT = new RedisScript(
+  {
+    replica: 'text',
+    number: 'number',
+    keep: 'number',
+    claimed: 'number',
+    want: 'number',
+    mySize: 'number',
+    lifeMs: 'number',
+    /** What nobody wants is divided too. */
+    divides: 'flag',
+    settleMs: 'number',
+  },
+  `
+local me = replica
 local function text(value) return string.format('%.0f', value) end
 
 local time = redis.call('TIME')
@@ -115,7 +125,8 @@ if frozen then
 end
 if #ended > 0 then redis.call('HDEL', KEYS[1], unpack(ended)) end
 return { held, fair, capacity, count, othersUse, othersHeld }
-`);
+`,
+);
 
 const TICK_MS = 10;
 const CLOSE_MS = 500;
@@ -130,16 +141,25 @@ function readAnswer(reply: unknown): AllotmentAnswer | undefined {
   return { held, fair, capacity, others: { count, inUse, held: heldByOthers } };
 }
 
-/** @param replica its name: of no other one and of no earlier run. */
-export async function callShares(
+/** Makes one call. @param replica its name: of no other one and of no earlier run. */
+export async function askAccount(
   scripts: RedisScripts,
   replica: string,
   key: string,
   kind: AllotmentKind,
   { number, keep, claimed, want, capacity }: AllotmentRequest,
 ): Promise<AllotmentAnswer | undefined> {
-  const divides = kind === 'window' ? 1 : 0;
-  const args = [replica, number, keep, claimed, want, capacity, ALLOTMENT_MS, divides, SETTLE_MS];
+  const args = SCRIPT.argumentsOf({
+    replica,
+    number,
+    keep,
+    claimed,
+    want,
+    mySize: capacity,
+    lifeMs: ALLOTMENT_MS,
+    divides: kind === 'window',
+    settleMs: SETTLE_MS,
+  });
   return readAnswer(await scripts.run(SCRIPT, key, args));
 }
 
@@ -156,12 +176,12 @@ export function createRedisAllotments({
   let ticks: NodeJS.Timeout | undefined;
   const underWay = new Set<Promise<void>>();
 
-  const shares = createAllotments({
+  const allotments = createAllotments({
     failureShare,
     maxWaitMs,
     isUp,
     send(key, kind, sent, done) {
-      const call = callShares(scripts, replica, key, kind, sent)
+      const call = askAccount(scripts, replica, key, kind, sent)
         .catch(() => undefined)
         .then((answer) => done(answer, now()))
         .finally(() => underWay.delete(call));
@@ -169,8 +189,8 @@ export function createRedisAllotments({
     },
     onActive() {
       ticks ??= setInterval(() => {
-        shares.tick(now());
-        if (shares.active() > 0) return;
+        allotments.tick(now());
+        if (allotments.active() > 0) return;
         clearInterval(ticks);
         ticks = undefined;
       }, TICK_MS).unref();
@@ -178,15 +198,15 @@ export function createRedisAllotments({
   });
 
   return {
-    hold: (key, kind, owner) => shares.hold(key, kind, owner),
-    active: () => shares.active(),
-    totals: (kind, nowMs) => shares.totals(kind, nowMs),
+    hold: (key, kind, owner) => allotments.hold(key, kind, owner),
+    active: () => allotments.active(),
+    totals: (kind, nowMs) => allotments.totals(kind, nowMs),
     keyOfTenant: (tenant) => `${keyPrefix}{${idOf(`c:${tenant}`)}}`,
     keyOfEndpoint: (pool, url) => `${keyPrefix}{${idOf(`w:${pool}:${url}`)}}`,
     async close() {
       clearInterval(ticks);
       ticks = undefined;
-      shares.close(now());
+      allotments.close(now());
       let timer: NodeJS.Timeout | undefined;
       const enough = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, CLOSE_MS);

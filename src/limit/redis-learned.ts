@@ -2,8 +2,8 @@
  * What replicas learn of requests, together, in Redis: one small hash for each row of the predictor, which expires a month
  * after its last use. Nothing waits for it.
  */
-import { idOf } from './redis-lease-store.ts';
-import { type RedisScripts, redisScript } from './redis-scripts.ts';
+import { idOf } from './key-id.ts';
+import { RedisScript, type RedisScripts } from './redis-scripts.ts';
 
 /** What was learned of a row, as the predictor gives it out. */
 interface Change {
@@ -33,18 +33,25 @@ export interface RedisLearned {
 }
 
 /**
- * KEYS[1]: a hash of sums by their place, 1 to n. ARGV: what is left of them after the samples of the change, the time
- * after which they are forgotten, n, and n sums. Sums that are none count as 0.
+ * KEYS[1]: a hash of sums by their place, 1 to `count`. The rest of the arguments: as many sums of the change. Sums that are
+ * none count as 0.
  */
-const SCRIPT = redisScript(`
-local fade, lifeMs, count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+const SCRIPT = new RedisScript(
+  {
+    /** What is left of the sums after the samples of the change. */
+    fade: 'number',
+    /** Time after which they are forgotten. */
+    lifeMs: 'text',
+    count: 'number',
+  },
+  `
 local sums, known, changed = {}, {}, false
 local stored = redis.call('HGETALL', KEYS[1])
 for i = 1, #stored, 2 do known[stored[i]] = tonumber(stored[i + 1]) end
 for i = 1, count do
   local sum = known[tostring(i)]
   if sum == nil or sum ~= sum or sum < 0 or sum > 1e15 then sum = 0 end
-  local more = tonumber(ARGV[3 + i])
+  local more = tonumber(ARGV[rest + i - 1])
   if fade < 1 then sum, changed = sum * fade + more, true end
   sums[i] = string.format('%.17g', sum)
 end
@@ -53,7 +60,8 @@ if changed then
 end
 redis.call('PEXPIRE', KEYS[1], lifeMs)
 return sums
-`);
+`,
+);
 
 const ROUND_MS = 500;
 /** Rows told in a round: two rounds a second. */
@@ -86,7 +94,11 @@ export function startRedisLearned<C extends Change>({
     }
     const { samples, sums } = change;
     try {
-      const reply = await scripts.run(SCRIPT, key, [decay ** samples, KEEP_MS, sums.length, ...sums]);
+      const args = SCRIPT.argumentsOf(
+        { fade: decay ** samples, lifeMs: String(KEEP_MS), count: sums.length },
+        sums,
+      );
+      const reply = await scripts.run(SCRIPT, key, args);
       const all = readSums(reply);
       if (all !== undefined) rows.merge(change, all);
     } catch {

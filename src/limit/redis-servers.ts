@@ -4,6 +4,7 @@
  */
 import { Cluster, type ClusterNode, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import { keySlot, SLOTS } from './key-slot.ts';
+import { ProbeKeys } from './probe-keys.ts';
 import { createRedisScripts, type RedisScripts, redisErrorText } from './redis-scripts.ts';
 
 /** One Redis, one behind sentinels (`options.sentinels` and `options.name`), or a cluster. TLS and AUTH are options of ioredis. */
@@ -54,8 +55,6 @@ const DEAD_MS = 1_000;
 const RECONNECT_MS = 1_000;
 /** A cluster answers a key of a server that is away with a new connection each time. */
 const PROBE_AGAIN_MS = 500;
-/** So many names hit every slot. */
-const PROBE_KEYS = 300_000;
 
 /**
  * A command fails rather than waits. Dead sockets are found here: a timer of ioredis's `socketTimeout` outlives its
@@ -100,18 +99,30 @@ function connect(target: string | RedisTarget): Redis | Cluster {
   return 'url' in target ? new Redis(target.url, options) : new Redis(options);
 }
 
-interface Server {
+/** What is known of one server. `ConnectedServers` alone writes it. */
+class Server {
   /** `host:port`; empty where there is only one, and while no server of a cluster is known. */
   readonly name: string;
   probeKey: string;
-  state: 'starting' | 'connected' | 'lost';
+  state: 'starting' | 'connected' | 'lost' = 'starting';
   /** Since when a decision was not answered in time and nothing else was either. */
-  slowSinceMs: number | undefined;
+  slowSinceMs: number | undefined = undefined;
   heardMs: number;
-  isProbing: boolean;
-  probeAtMs: number;
+  isProbing = false;
+  probeAtMs = 0;
   /** What the socket said last. */
-  error: string;
+  error = '';
+
+  constructor(name: string, probeKey: string, nowMs: number) {
+    this.name = name;
+    this.probeKey = probeKey;
+    this.heardMs = nowMs;
+  }
+
+  /** What the socket said is more than that there is none. */
+  reasonOr(otherwise: string): string {
+    return this.error === '' ? otherwise : this.error;
+  }
 }
 
 const nameOf = ({ options }: Redis): string => `${options.host}:${options.port}`;
@@ -123,115 +134,196 @@ function textOf(error: unknown): string {
   return inner instanceof Error ? `no node answers: ${redisErrorText(inner)}` : redisErrorText(error);
 }
 
-/** Reconnects for ever. */
-export function createRedisServers(options: RedisServersOptions): RedisServers {
-  const { keyPrefix, onEvent, now } = options;
-  const client = connect(options.target);
-  const scripts = createRedisScripts(client);
+class ConnectedServers implements RedisServers {
+  readonly scripts: RedisScripts;
+  private readonly options: RedisServersOptions;
+  private readonly client: Redis | Cluster;
+  private readonly probeKeys: ProbeKeys;
 
-  const createServer = (name: string, probeKey: string): Server => ({
-    name,
-    probeKey,
-    state: 'starting',
-    slowSinceMs: undefined,
-    heardMs: now(),
-    isProbing: false,
-    probeAtMs: 0,
-    error: '',
-  });
-  const first = createServer('', `${keyPrefix}probe`);
-  let servers: ReadonlyMap<string, Server> = new Map([[first.name, first]]);
+  // The servers.
+  /** By name. */
+  private servers: ReadonlyMap<string, Server>;
   /** By place. */
-  let owners: readonly (Server | undefined)[] = client instanceof Redis ? [first] : [];
-  let said: RedisEvent['kind'] | undefined;
-  let isClosed = false;
-  let reconnectAtMs = 0;
+  private owners: readonly (Server | undefined)[];
 
-  const lost = (server: Server, reason: string): void => {
-    if (isClosed || server.state === 'lost') return;
+  // The connection.
+  /** What `onEvent` was told last. */
+  private said: RedisEvent['kind'] | undefined = undefined;
+  private reconnectAtMs = 0;
+  private isClosed = false;
+
+  constructor(options: RedisServersOptions) {
+    this.options = options;
+    this.client = connect(options.target);
+    this.scripts = createRedisScripts(this.client);
+    this.probeKeys = new ProbeKeys(options.keyPrefix);
+    const first = new Server('', `${options.keyPrefix}probe`, options.now());
+    this.servers = new Map([[first.name, first]]);
+    this.owners = this.client instanceof Redis ? [first] : [];
+    this.listen(first);
+    if (this.client instanceof Cluster) this.listenToCluster(this.client);
+  }
+
+  placeOf(redisKey: string): number {
+    return this.client instanceof Redis ? 0 : keySlot(redisKey);
+  }
+
+  isUp(place: number): boolean {
+    const server = this.owners[place];
+    return server?.state === 'connected' && server.slowSinceMs === undefined;
+  }
+
+  isConnected(): boolean {
+    return this.said === 'connected';
+  }
+
+  answered(place: number): void {
+    const server = this.owners[place];
+    if (server !== undefined) this.alive(server);
+  }
+
+  failed(place: number, error: unknown): boolean {
+    const server = this.owners[place];
+    if (server === undefined) return isReply(error);
+    if (isReply(error)) {
+      server.heardMs = this.options.now();
+      void this.probe(server);
+      return true;
+    }
+    this.lost(server, server.reasonOr(redisErrorText(error)));
+    return false;
+  }
+
+  late(place: number): void {
+    const server = this.owners[place];
+    if (server !== undefined) server.slowSinceMs ??= this.options.now();
+  }
+
+  tick(nowMs: number): void {
+    for (const server of this.servers.values()) {
+      const { slowSinceMs } = server;
+      if (server.state === 'connected' && slowSinceMs === undefined) continue;
+      if (slowSinceMs !== undefined && nowMs - slowSinceMs >= LOST_MS) {
+        this.lost(server, `no answer for ${LOST_MS} ms`);
+      }
+      if (nowMs - Math.max(server.heardMs, slowSinceMs ?? 0) >= DEAD_MS) {
+        this.lost(server, server.reasonOr(`no answer for ${DEAD_MS} ms`));
+        server.heardMs = nowMs;
+        this.giveUp(server);
+      }
+      if (this.client.status === 'ready' && nowMs >= server.probeAtMs) void this.probe(server);
+    }
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.client.disconnect();
+  }
+
+  // ---- What is said of it.
+
+  private lost(server: Server, reason: string): void {
+    if (this.isClosed || server.state === 'lost') return;
     server.state = 'lost';
-    if (said === 'lost') return;
-    said = 'lost';
-    onEvent({ kind: 'lost', reason: server.name === '' ? reason : `${server.name}: ${reason}` });
-  };
-  const sayConnected = (): void => {
-    if (isClosed || said === 'connected') return;
-    if ([...servers.values()].some(({ state }) => state !== 'connected')) return;
-    said = 'connected';
-    onEvent({ kind: 'connected' });
-  };
-  const alive = (server: Server): void => {
-    server.heardMs = now();
+    if (this.said === 'lost') return;
+    this.said = 'lost';
+    this.options.onEvent({
+      kind: 'lost',
+      reason: server.name === '' ? reason : `${server.name}: ${reason}`,
+    });
+  }
+
+  private alive(server: Server): void {
+    server.heardMs = this.options.now();
     server.slowSinceMs = undefined;
-    if (server.state === 'connected' || isClosed) return;
+    if (server.state === 'connected' || this.isClosed) return;
     server.state = 'connected';
     server.error = '';
-    sayConnected();
-  };
+    this.sayConnected();
+  }
 
-  const probe = async (server: Server): Promise<void> => {
-    if (server.isProbing || isClosed) return;
+  private sayConnected(): void {
+    if (this.isClosed || this.said === 'connected') return;
+    for (const { state } of this.servers.values()) if (state !== 'connected') return;
+    this.said = 'connected';
+    this.options.onEvent({ kind: 'connected' });
+  }
+
+  private async probe(server: Server): Promise<void> {
+    if (server.isProbing || this.isClosed) return;
     server.isProbing = true;
+    const { now } = this.options;
     try {
-      await options.probe(server.probeKey);
-      alive(server);
+      await this.options.probe(server.probeKey);
+      this.alive(server);
     } catch (error) {
       const text = redisErrorText(error);
       if (isReply(error)) server.heardMs = now();
       // The name of a primary may lead to another server by now.
-      if (text.startsWith('READONLY') && client instanceof Redis && now() >= reconnectAtMs) {
-        reconnectAtMs = now() + RECONNECT_MS;
-        client.disconnect(true);
+      if (text.startsWith('READONLY') && this.client instanceof Redis && now() >= this.reconnectAtMs) {
+        this.reconnectAtMs = now() + RECONNECT_MS;
+        this.client.disconnect(true);
       }
-      // What the socket said is more than that there is none.
-      lost(server, isReply(error) || server.error === '' ? text : server.error);
-      if (client instanceof Cluster) server.probeAtMs = now() + PROBE_AGAIN_MS;
+      this.lost(server, isReply(error) ? text : server.reasonOr(text));
+      if (this.client instanceof Cluster) server.probeAtMs = now() + PROBE_AGAIN_MS;
     } finally {
       server.isProbing = false;
     }
-  };
+  }
 
-  const heard = (): void => {
-    for (const server of servers.values()) server.heardMs = now();
-  };
-  client.on('connect', heard);
-  client.on('ready', () => {
-    heard();
-    for (const server of servers.values()) void probe(server);
-  });
-  client.on('error', (error: unknown) => {
-    const text = textOf(error);
-    // Each has said why before.
-    if (text.startsWith('All sentinels are unreachable')) return;
-    for (const server of servers.values()) server.error = text;
-  });
-  client.on('sentinelError', (error: unknown) => {
-    first.error = redisErrorText(error);
-  });
-  client.on('close', () => {
-    for (const server of servers.values()) {
-      lost(server, server.error === '' ? 'connection closed' : server.error);
-    }
-  });
+  private giveUp({ name }: Server): void {
+    const nodes = this.client instanceof Redis ? [this.client] : this.client.nodes('all');
+    // FIN alone would wait for a peer that is gone.
+    for (const node of nodes) if (name === '' || nameOf(node) === name) node.stream?.destroy();
+  }
 
-  /** For each slot, the number of a name that falls into it. */
-  const probeNumbers = new Map<number, number>();
-  let namesTried = 0;
-  const probeKeyIn = (slots: ReadonlySet<number>): string | undefined => {
-    const keyOf = (number: number): string => `${keyPrefix}{probe${number}}`;
-    for (const [slot, number] of probeNumbers) if (slots.has(slot)) return keyOf(number);
-    while (namesTried < PROBE_KEYS) {
-      const number = namesTried;
-      namesTried += 1;
-      const slot = keySlot(keyOf(number));
-      if (!probeNumbers.has(slot)) probeNumbers.set(slot, number);
-      if (slots.has(slot)) return keyOf(number);
-    }
-    return undefined;
-  };
+  // ---- What the client says.
+
+  private heard(): void {
+    for (const server of this.servers.values()) server.heardMs = this.options.now();
+  }
+
+  private listen(first: Server): void {
+    const { client } = this;
+    client.on('connect', () => this.heard());
+    client.on('ready', () => {
+      this.heard();
+      for (const server of this.servers.values()) void this.probe(server);
+    });
+    client.on('error', (error: unknown) => {
+      const text = textOf(error);
+      // Each has said why before.
+      if (text.startsWith('All sentinels are unreachable')) return;
+      for (const server of this.servers.values()) server.error = text;
+    });
+    client.on('sentinelError', (error: unknown) => {
+      first.error = redisErrorText(error);
+    });
+    client.on('close', () => {
+      for (const server of this.servers.values()) this.lost(server, server.reasonOr('connection closed'));
+    });
+  }
+
+  private listenToCluster(cluster: Cluster): void {
+    cluster.on('refresh', () => this.readSlots(cluster));
+    cluster.on('+node', (node: Redis) => {
+      node.on('connect', () => {
+        const server = this.servers.get(nameOf(node));
+        if (server !== undefined) server.heardMs = this.options.now();
+      });
+    });
+    cluster.on('-node', (node: Redis) => {
+      const server = this.servers.get(nameOf(node));
+      if (server !== undefined) this.lost(server, server.reasonOr('connection closed'));
+    });
+    cluster.on('node error', (error: unknown, name: string) => {
+      const server = this.servers.get(name) ?? this.servers.get('');
+      if (server !== undefined) server.error = redisErrorText(error);
+    });
+  }
 
   /** Which server has which slot, as the cluster says it now. */
-  const readSlots = (cluster: Cluster): void => {
+  private readSlots(cluster: Cluster): void {
     const slotsOf = new Map<string, Set<number>>();
     cluster.slots.forEach(([name], slot) => {
       if (name === undefined) return;
@@ -240,94 +332,26 @@ export function createRedisServers(options: RedisServersOptions): RedisServers {
       else slots.add(slot);
     });
     const next = new Map<string, Server>();
-    const owning: (Server | undefined)[] = Array.from({ length: SLOTS });
+    const owners: (Server | undefined)[] = Array.from({ length: SLOTS });
     for (const [name, slots] of slotsOf) {
-      const old = servers.get(name);
-      const probeKey =
-        old !== undefined && slots.has(keySlot(old.probeKey)) ? old.probeKey : probeKeyIn(slots);
+      const old = this.servers.get(name);
+      const isStillThere = old !== undefined && slots.has(keySlot(old.probeKey));
+      const probeKey = isStillThere ? old.probeKey : this.probeKeys.keyIn(slots);
       // Where no name leads, no key of this prefix does.
       if (probeKey === undefined) continue;
-      const server = old ?? createServer(name, probeKey);
+      const server = old ?? new Server(name, probeKey, this.options.now());
       server.probeKey = probeKey;
       next.set(name, server);
-      for (const slot of slots) owning[slot] = server;
+      for (const slot of slots) owners[slot] = server;
     }
-    servers = next;
-    owners = owning;
+    this.servers = next;
+    this.owners = owners;
     if (cluster.status !== 'ready') return;
-    for (const server of servers.values()) if (server.state === 'starting') void probe(server);
-    if (servers.size > 0) sayConnected();
-  };
-  if (client instanceof Cluster) {
-    client.on('refresh', () => readSlots(client));
-    client.on('+node', (node: Redis) => {
-      node.on('connect', () => {
-        const server = servers.get(nameOf(node));
-        if (server !== undefined) server.heardMs = now();
-      });
-    });
-    client.on('-node', (node: Redis) => {
-      const server = servers.get(nameOf(node));
-      if (server === undefined) return;
-      lost(server, server.error === '' ? 'connection closed' : server.error);
-    });
-    client.on('node error', (error: unknown, name: string) => {
-      const server = servers.get(name) ?? servers.get('');
-      if (server !== undefined) server.error = redisErrorText(error);
-    });
+    for (const server of this.servers.values()) if (server.state === 'starting') void this.probe(server);
+    if (this.servers.size > 0) this.sayConnected();
   }
-
-  const giveUp = ({ name }: Server): void => {
-    const nodes = client instanceof Redis ? [client] : client.nodes('all');
-    // FIN alone would wait for a peer that is gone.
-    for (const node of nodes) if (name === '' || nameOf(node) === name) node.stream?.destroy();
-  };
-
-  return {
-    scripts,
-    placeOf: (redisKey) => (client instanceof Redis ? 0 : keySlot(redisKey)),
-    isUp(place) {
-      const server = owners[place];
-      return server?.state === 'connected' && server.slowSinceMs === undefined;
-    },
-    isConnected: () => said === 'connected',
-    answered(place) {
-      const server = owners[place];
-      if (server !== undefined) alive(server);
-    },
-    failed(place, error) {
-      const server = owners[place];
-      if (server === undefined) return isReply(error);
-      if (isReply(error)) {
-        server.heardMs = now();
-        void probe(server);
-        return true;
-      }
-      lost(server, server.error === '' ? redisErrorText(error) : server.error);
-      return false;
-    },
-    late(place) {
-      const server = owners[place];
-      if (server !== undefined) server.slowSinceMs ??= now();
-    },
-    tick(nowMs) {
-      for (const server of servers.values()) {
-        const { slowSinceMs } = server;
-        if (server.state === 'connected' && slowSinceMs === undefined) continue;
-        if (slowSinceMs !== undefined && nowMs - slowSinceMs >= LOST_MS) {
-          lost(server, `no answer for ${LOST_MS} ms`);
-        }
-        if (nowMs - Math.max(server.heardMs, slowSinceMs ?? 0) >= DEAD_MS) {
-          lost(server, server.error === '' ? `no answer for ${DEAD_MS} ms` : server.error);
-          server.heardMs = nowMs;
-          giveUp(server);
-        }
-        if (client.status === 'ready' && nowMs >= server.probeAtMs) void probe(server);
-      }
-    },
-    close() {
-      isClosed = true;
-      client.disconnect();
-    },
-  };
 }
+
+/** Reconnects for ever. */
+export const createRedisServers = (options: RedisServersOptions): RedisServers =>
+  new ConnectedServers(options);

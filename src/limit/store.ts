@@ -46,7 +46,7 @@ export interface BucketRequest {
 }
 
 export interface LimitStore {
-  /** In the order of the demands. A promise only when others have to be asked; it never rejects and is bounded in time. */
-  take(demands: readonly BucketRequest[], nowMs: number): readonly Taken[] | Promise<readonly Taken[]>;
+  /** In the order of the requests. A promise only when others have to be asked; it never rejects and is bounded in time. */
+  take(requests: readonly BucketRequest[], nowMs: number): readonly Taken[] | Promise<readonly Taken[]>;
   close(): Promise<void>;
 }

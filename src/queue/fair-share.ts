@@ -1,178 +1,122 @@
 /**
- * Who is quiet, and how many slots to keep free for them.
+ * Who is below its fair share: such a tenant need not wait for its turn. Its request passes the queue and may take a slot of
+ * the headroom (headroom.ts). In prose it is a "quiet tenant".
  *
- * A tenant is below its fair share while it holds no more slots, and has lately been served no more weighted tokens, than
- * its weight gives it among the tenants that are active. Such a tenant need not wait for its turn: it may pass the queue
- * and take a slot of the reserve.
+ * Unit of fairness: the tenant; both slots (sequences in flight) and service (weighted tokens, fading: fading-sum.ts).
+ * Formula: with p = weight ÷ weights of all tenants that are active,
  *
- * The reserve is a base stock: a quiet request takes a free slot, and the next request that ends puts it back. With quiet
- * requests arriving λ times a second and τ seconds between two ends, n taken slots have not been put back with
- * probability about (λτ)ⁿ, the stationary tail of an M/M/1 queue (Kleinrock, Queueing Systems I, 3.2). So
- * ln(p)/ln(λτ) slots, rounded up, leave a share p of the quiet requests without one.
+ *     below  ⇔  slots ≤ max(1, p · concurrency limit)  and  served ≤ p · served to all  and  another tenant is active
  *
- * Invariants: the cost of a call does not grow with idle tenants; without quiet arrivals for ACTIVE_MS the reserve is 0.
+ * where `slots` counts the request that asks. It is generalised processor sharing's share of each of the two resources
+ * (A. Parekh and R. Gallager, "A Generalized Processor Sharing Approach to Flow Control in Integrated Services Networks",
+ * IEEE/ACM Transactions on Networking 1(3), 1993, section II), looked at when a request arrives. Another rule is another
+ * `isBelowFairShare`: nothing else in src/ decides it.
+ *
+ * Invariants: the cost of a call does not grow with idle tenants; `isBelow` changes nothing, so what is explained is what
+ * an offer then meets.
  */
+import { FadingSum } from './fading-sum.ts';
 
 /** A tenant counts as active for so long after its last request. */
-const ACTIVE_MS = 30_000;
-/** Half-life of what is remembered of a tenant's service and of the rates. */
-const HALF_LIFE_MS = 10_000;
-/** Share of quiet requests that may find no free slot. */
-const MISS_PROBABILITY = 0.01;
-/** Largest part of the window that is kept free; one slot always may be, of a window that is not tiny. */
-const MAX_RESERVED_PART = 1 / 16;
-const MIN_WINDOW = 4;
+export const ACTIVE_MS = 30_000;
 
-interface Active {
+/** How a tenant stands among those that are active, itself included, if a request of it arrives. */
+interface Standing {
+  /** Its part of the weights, more than 0, at most 1. */
+  readonly part: number;
+  /** Other tenants that are active. */
+  readonly others: number;
+  /** Sequences that it would hold, those of the request included. */
+  readonly slots: number;
+  /** Sequences that the pool may have in flight. */
+  readonly concurrencyLimit: number;
+  /** Weighted tokens, fading. */
+  readonly served: number;
+  readonly servedToAll: number;
+}
+
+/** The rule. One slot is always within the share; a tenant that is alone has nobody to be protected from. */
+function isBelowFairShare({ part, others, slots, concurrencyLimit, served, servedToAll }: Standing): boolean {
+  return others > 0 && slots <= Math.max(1, concurrencyLimit * part) && served <= servedToAll * part;
+}
+
+/** A tenant that has lately sent a request. */
+class ActiveTenant {
   weight: number;
   lastMs: number;
-  /** Weighted tokens, fading; as of servedAtMs. */
-  served: number;
-  servedAtMs: number;
+  readonly served: FadingSum;
+
+  constructor(weight: number, nowMs: number) {
+    this.weight = weight;
+    this.lastMs = nowMs;
+    this.served = new FadingSum(nowMs);
+  }
 }
 
-export interface FairShare {
-  /** A request arrived: its tenant is active from now on. */
-  arrived(tenant: string, weight: number, nowMs: number): void;
-  /** Adds to (negative: corrects) what the tenant has been served. */
-  served(tenant: string, cost: number, nowMs: number): void;
-  /**
-   * True if the tenant would hold at most its share of `window` with `slots`, and has not been served more. False while it
-   * is the only one that is active: there is nobody to be protected from.
-   */
-  isBelow(tenant: string, slots: number, window: number, nowMs: number): boolean;
-  /** The same if a request of it arrived now. Changes nothing. */
-  wouldBeBelow(tenant: string, weight: number, slots: number, window: number, nowMs: number): boolean;
-  /** A request of a tenant below its share, with nothing else waiting, arrived while others were. */
-  quietArrived(tenant: string, nowMs: number): void;
-  /** The tenant has requests waiting for their turn: nothing is kept free for it. */
-  backlogged(tenant: string): void;
-  slotFreed(nowMs: number): void;
-  /**
-   * Slots to keep free of a window.
-   *
-   * @param configured so many while anybody quiet is active, or `auto`.
-   */
-  reserve(window: number, configured: number | 'auto', nowMs: number): number;
-}
-
-const fade = (value: number, fromMs: number, toMs: number): number =>
-  toMs <= fromMs ? value : value * 2 ** ((fromMs - toMs) / HALF_LIFE_MS);
-
-/** Events a millisecond, fading. */
-function createRate() {
-  let count = 0;
-  let atMs = 0;
-  let sinceMs: number | undefined;
-  return {
-    add(nowMs: number): void {
-      sinceMs ??= nowMs;
-      count = fade(count, atMs, nowMs) + 1;
-      atMs = Math.max(atMs, nowMs);
-    },
-    /** Unbiased also while young: a fading count of a constant rate r is r · (1 - 2^(-t/h)) · h / ln 2. */
-    perMs(nowMs: number): number {
-      if (sinceMs === undefined) return 0;
-      const seen = 1 - 2 ** (-Math.max(1, nowMs - sinceMs) / HALF_LIFE_MS);
-      return (fade(count, atMs, nowMs) * Math.LN2) / (HALF_LIFE_MS * seen);
-    },
-  };
-}
-
-export function createFairShare(): FairShare {
+/** The tenants that are active in one pool, and what they were served. */
+export class FairShare {
   /** In the order of their last activity. */
-  const active = new Map<string, Active>();
-  const quiet = new Map<string, number>();
-  let weights = 0;
-  let total = 0;
-  let totalAtMs = 0;
-  let quietRate = createRate();
-  const freedRate = createRate();
+  private readonly active = new Map<string, ActiveTenant>();
+  /** Of all that are in `active`. */
+  private weights = 0;
+  private readonly servedToAll = new FadingSum(0);
 
-  const forgetIdle = (nowMs: number): void => {
-    for (const [tenant, one] of active) {
+  /** Notes a request: its tenant is active from now on. */
+  arrived(tenant: string, weight: number, nowMs: number): void {
+    this.forgetIdle(nowMs);
+    const known = this.active.get(tenant);
+    if (known === undefined) {
+      this.active.set(tenant, new ActiveTenant(weight, nowMs));
+      this.weights += weight;
+      return;
+    }
+    this.active.delete(tenant);
+    this.weights += weight - known.weight;
+    known.weight = weight;
+    known.lastMs = nowMs;
+    this.active.set(tenant, known);
+  }
+
+  /** Adds to (negative: corrects) what the tenant has been served, in weighted tokens. */
+  served(tenant: string, cost: number, nowMs: number): void {
+    this.servedToAll.add(cost, nowMs);
+    this.active.get(tenant)?.served.add(cost, nowMs);
+  }
+
+  /**
+   * Says whether a request of the tenant that arrives now finds it below its fair share. Changes nothing.
+   *
+   * @param slots sequences that the tenant would hold then.
+   */
+  isBelow(tenant: string, weight: number, slots: number, concurrencyLimit: number, nowMs: number): boolean {
+    let { weights } = this;
+    let others = this.active.size;
+    for (const one of this.active.values()) {
       if (nowMs - one.lastMs < ACTIVE_MS) break;
-      active.delete(tenant);
       weights -= one.weight;
+      others -= 1;
     }
-    if (active.size === 0) weights = 0;
-    for (const [tenant, lastMs] of quiet) {
-      if (nowMs - lastMs < ACTIVE_MS) break;
-      quiet.delete(tenant);
-      if (quiet.size === 0) quietRate = createRate();
-    }
-  };
-  const totalAt = (nowMs: number): number => {
-    total = fade(total, totalAtMs, nowMs);
-    totalAtMs = Math.max(totalAtMs, nowMs);
-    return total;
-  };
-  const servedAt = (one: Active, nowMs: number): number => {
-    one.served = fade(one.served, one.servedAtMs, nowMs);
-    one.servedAtMs = Math.max(one.servedAtMs, nowMs);
-    return one.served;
-  };
+    if (others === 0) weights = 0;
+    const one = this.active.get(tenant);
+    const known = one !== undefined && nowMs - one.lastMs < ACTIVE_MS ? one : undefined;
+    if (known !== undefined) others -= 1;
+    weights += known === undefined ? weight : weight - known.weight;
+    return isBelowFairShare({
+      part: weight / weights,
+      others,
+      slots,
+      concurrencyLimit,
+      served: known?.served.at(nowMs) ?? 0,
+      servedToAll: this.servedToAll.at(nowMs),
+    });
+  }
 
-  return {
-    arrived(tenant, weight, nowMs) {
-      forgetIdle(nowMs);
-      const known = active.get(tenant);
-      if (known === undefined) {
-        active.set(tenant, { weight, lastMs: nowMs, served: 0, servedAtMs: nowMs });
-        weights += weight;
-        return;
-      }
-      active.delete(tenant);
-      weights += weight - known.weight;
-      known.weight = weight;
-      known.lastMs = nowMs;
-      active.set(tenant, known);
-    },
-    served(tenant, cost, nowMs) {
-      total = Math.max(0, totalAt(nowMs) + cost);
-      const one = active.get(tenant);
-      if (one !== undefined) one.served = Math.max(0, servedAt(one, nowMs) + cost);
-    },
-    isBelow(tenant, slots, window, nowMs) {
-      const one = active.get(tenant);
-      if (one === undefined || active.size === 1) return false;
-      const part = one.weight / weights;
-      return slots <= Math.max(1, window * part) && servedAt(one, nowMs) <= totalAt(nowMs) * part;
-    },
-    wouldBeBelow(tenant, weight, slots, window, nowMs) {
-      let others = 0;
-      for (const [name, one] of active) {
-        if (name !== tenant && nowMs - one.lastMs < ACTIVE_MS) others += one.weight;
-      }
-      const one = active.get(tenant);
-      const known = one !== undefined && nowMs - one.lastMs < ACTIVE_MS ? one : undefined;
-      const part = weight / (others + weight);
-      const served = known === undefined ? 0 : fade(known.served, known.servedAtMs, nowMs);
-      return (
-        others > 0 && slots <= Math.max(1, window * part) && served <= fade(total, totalAtMs, nowMs) * part
-      );
-    },
-    quietArrived(tenant, nowMs) {
-      quiet.delete(tenant);
-      quiet.set(tenant, nowMs);
-      quietRate.add(nowMs);
-    },
-    backlogged(tenant) {
-      if (quiet.delete(tenant) && quiet.size === 0) quietRate = createRate();
-    },
-    slotFreed(nowMs) {
-      freedRate.add(nowMs);
-    },
-    reserve(window, configured, nowMs) {
-      forgetIdle(nowMs);
-      if (quiet.size === 0) return 0;
-      if (configured !== 'auto') return Math.min(configured, window - 1);
-      if (window < MIN_WINDOW) return 0;
-      const most = Math.max(1, Math.floor(window * MAX_RESERVED_PART));
-      const freed = freedRate.perMs(nowMs);
-      const load = freed === 0 ? 0 : quietRate.perMs(nowMs) / freed;
-      if (load >= 1) return most;
-      return Math.min(most, Math.max(1, Math.ceil(Math.log(MISS_PROBABILITY) / Math.log(load))));
-    },
-  };
+  private forgetIdle(nowMs: number): void {
+    for (const [tenant, one] of this.active) {
+      if (nowMs - one.lastMs < ACTIVE_MS) break;
+      this.active.delete(tenant);
+      this.weights -= one.weight;
+    }
+    if (this.active.size === 0) this.weights = 0;
+  }
 }

@@ -1,6 +1,9 @@
-/** A tenant's maxConcurrent, divided among the replicas that have requests of it. A tenant without any costs nothing. */
-import type { Allotment, Allotments } from '../limit/allotments.ts';
-import type { TenantCaps } from './dispatcher.ts';
+/**
+ * A tenant's maxConcurrent, divided among the replicas that have requests of it: one allotment (limit/allotments.ts) for each
+ * tenant. A tenant without requests costs nothing.
+ */
+import type { Allotment, AllotmentOwner, Allotments } from '../limit/allotments.ts';
+import type { TenantCaps } from './types.ts';
 
 export interface TenantCapsOptions {
   readonly shares: Pick<Allotments, 'hold'>;
@@ -15,31 +18,47 @@ export interface TenantCapsOptions {
 /** So much more is held than is claimed, so that few requests have to wait for an answer. */
 const SPARE_PART = 1 / 4;
 
-export function createTenantCaps(options: TenantCapsOptions): TenantCaps {
-  const { shares, keyOf, maxConcurrentOf, inFlightOf, queuedOf, changed } = options;
-  const held = new Map<string, Allotment>();
+class AllottedCaps implements TenantCaps {
+  private readonly options: TenantCapsOptions;
+  private readonly held = new Map<string, Allotment>();
 
-  const claimedOf = (tenant: string): number => inFlightOf(tenant) + queuedOf(tenant);
+  constructor(options: TenantCapsOptions) {
+    this.options = options;
+  }
 
-  const shareOf = (tenant: string): Allotment => {
-    let share = held.get(tenant);
-    if (share === undefined) {
-      share = shares.hold(keyOf(tenant), 'concurrency', {
-        capacity: () => Math.max(maxConcurrentOf(tenant), 0),
-        inUse: () => inFlightOf(tenant),
-        claimed: () => claimedOf(tenant),
-        want: () => Math.floor(claimedOf(tenant) * (1 + SPARE_PART)),
-        changed: (nowMs) => changed(tenant, nowMs),
-        ended: () => held.delete(tenant),
-      });
-      held.set(tenant, share);
-    }
-    return share;
-  };
+  limit(tenant: string, nowMs: number): number {
+    return this.allotmentOf(tenant).limit(nowMs);
+  }
 
-  return {
-    limit: (tenant, nowMs) => shareOf(tenant).limit(nowMs),
-    coming: (tenant, nowMs) => shareOf(tenant).coming(nowMs),
-    moved: (tenant, nowMs) => shareOf(tenant).moved(nowMs),
-  };
+  coming(tenant: string, nowMs: number): number {
+    return this.allotmentOf(tenant).coming(nowMs);
+  }
+
+  usageChanged(tenant: string, nowMs: number): void {
+    this.allotmentOf(tenant).moved(nowMs);
+  }
+
+  private allotmentOf(tenant: string): Allotment {
+    const known = this.held.get(tenant);
+    if (known !== undefined) return known;
+    const { shares: allotments, keyOf } = this.options;
+    const allotment = allotments.hold(keyOf(tenant), 'concurrency', this.ownerOf(tenant));
+    this.held.set(tenant, allotment);
+    return allotment;
+  }
+
+  private ownerOf(tenant: string): AllotmentOwner {
+    const { maxConcurrentOf, inFlightOf, queuedOf, changed } = this.options;
+    const claimed = (): number => inFlightOf(tenant) + queuedOf(tenant);
+    return {
+      capacity: () => Math.max(maxConcurrentOf(tenant), 0),
+      inUse: () => inFlightOf(tenant),
+      claimed,
+      want: () => Math.floor(claimed() * (1 + SPARE_PART)),
+      changed: (nowMs) => changed(tenant, nowMs),
+      ended: () => this.held.delete(tenant),
+    };
+  }
 }
+
+export const createTenantCaps = (options: TenantCapsOptions): TenantCaps => new AllottedCaps(options);

@@ -3,7 +3,7 @@
  * worse.
  *
  * Split: a hash of the key (tenant or session) with the rollout's salt, compared with the weight. The same key always has the
- * same arm, a larger weight keeps every key that the canary had, and another salt draws anew. With few tenants the shares are
+ * same arm, a larger weight keeps every key that the canary had, and another salt draws anew. With few tenants the parts are
  * uneven: then the key should be the session.
  *
  * Gates: failures, and answers whose first token came late: later than `slowFactor` times the `slowQuantile` of the stable arm's
@@ -20,6 +20,7 @@
  * After a rollback everything is stable until the configuration changes.
  */
 import { createSequentialTest, type SequentialTest } from './sequential.ts';
+import { SlowThreshold } from './slow-threshold.ts';
 
 export interface CanaryConfig {
   /** Another one is another draw. */
@@ -53,7 +54,7 @@ export interface RolledBack {
 }
 
 export interface Canary {
-  /** Where the request goes. Called once for each: the arms' shares are counted by it. */
+  /** Where the request goes. Called once for each: what each arm gets is counted by it. */
   assign(key: string): Arm;
   /** The same, for a request that does not come. */
   wouldAssign(key: string): Arm;
@@ -84,151 +85,116 @@ export function positionOf(salt: string, key: string): number {
   return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32;
 }
 
-/** Requests by which the arms' shares are known; before them, the configured weight counts for some. */
-const SHARE_REQUESTS = 1_000;
+/** Requests by which the arms' parts of the traffic are known; before them, the configured weight counts for some. */
+const COUNTED_REQUESTS = 1_000;
 const WEIGHT_COUNTS_FOR = 20;
-/** Prompts of up to 64 tokens, and each class four times as long. */
-const SMALLEST_CLASS = 64;
-const CLASSES = 8;
-const CLASS_STEP = 4;
-/** Times of the stable arm that are kept for each class, and how many there have to be. */
-const KEPT = 256;
-const ENOUGH = 32;
-/** The quantile is taken anew after so many. */
-const RENEW_AFTER = 16;
-
-const classOf = (promptTokens: number): number => {
-  let limit = SMALLEST_CLASS;
-  for (let at = 0; at < CLASSES - 1; at += 1) {
-    if (promptTokens <= limit) return at;
-    limit *= CLASS_STEP;
-  }
-  return CLASSES - 1;
-};
-
-interface SizeClass {
-  /** A ring. */
-  readonly times: Float64Array;
-  seen: number;
-  slowAfterMs: number | undefined;
-}
-
-interface State {
-  config: CanaryConfig;
-  requests: number;
-  ofCanary: number;
-  /** Of the canary. */
-  readonly samples: Record<Gate, number>;
-  readonly tests: Readonly<Record<Gate, SequentialTest>>;
-  readonly classes: readonly SizeClass[];
-  rolledBack: RolledBack | undefined;
-}
 
 /** Of the chance to be wrong, what each gate has: failures have to be seen soonest. */
 const PART_OF: Readonly<Record<Gate, number>> = { failures: 0.7, ttft: 0.3 };
 
-function begin(config: CanaryConfig): State {
-  const testOf = (gate: Gate): SequentialTest => createSequentialTest(PART_OF[gate] * config.falseRollback);
-  return {
-    config,
-    requests: 0,
-    ofCanary: 0,
-    samples: { failures: 0, ttft: 0 },
-    tests: { failures: testOf('failures'), ttft: testOf('ttft') },
-    classes: Array.from({ length: CLASSES }, () => ({
-      times: new Float64Array(KEPT),
-      seen: 0,
-      slowAfterMs: undefined,
-    })),
-    rolledBack: undefined,
-  };
+/** What a rollout has seen. A new rollout begins with a new one. */
+class Evidence {
+  /** Of both arms, and of the canary: counted lately. */
+  requests = 0;
+  ofCanary = 0;
+  /** Outcomes of the canary. */
+  readonly samples: Record<Gate, number> = { failures: 0, ttft: 0 };
+  readonly tests: Readonly<Record<Gate, SequentialTest>>;
+  readonly threshold: SlowThreshold;
+  rolledBack: RolledBack | undefined = undefined;
+
+  constructor(config: CanaryConfig) {
+    const testOf = (gate: Gate): SequentialTest => createSequentialTest(PART_OF[gate] * config.falseRollback);
+    this.tests = { failures: testOf('failures'), ttft: testOf('ttft') };
+    this.threshold = new SlowThreshold(config);
+  }
 }
 
-export function createCanary(initial: CanaryConfig): Canary {
-  let state = begin(initial);
+/** Life: running, then rolled back, for ever; `reconfigure` may begin it anew. */
+class RunningCanary implements Canary {
+  private config: CanaryConfig;
+  private evidence: Evidence;
 
-  const shareNow = (): number => {
-    const { requests, ofCanary, config } = state;
-    return (ofCanary + config.weight * WEIGHT_COUNTS_FOR) / (requests + WEIGHT_COUNTS_FOR);
-  };
+  constructor(config: CanaryConfig) {
+    this.config = config;
+    this.evidence = new Evidence(config);
+  }
 
-  const judge = (
-    gate: Gate,
-    arm: Arm,
-    isBad: boolean,
-    words: () => string,
-    nowMs: number,
-  ): RolledBack | undefined => {
+  wouldAssign(key: string): Arm {
+    const { salt, weight } = this.config;
+    return this.evidence.rolledBack === undefined && positionOf(salt, key) < weight ? 'canary' : 'stable';
+  }
+
+  assign(key: string): Arm {
+    const { evidence } = this;
+    if (evidence.rolledBack !== undefined) return 'stable';
+    const arm = this.wouldAssign(key);
+    if (evidence.requests >= COUNTED_REQUESTS) {
+      evidence.requests /= 2;
+      evidence.ofCanary /= 2;
+    }
+    evidence.requests += 1;
+    if (arm === 'canary') evidence.ofCanary += 1;
+    return arm;
+  }
+
+  ended(arm: Arm, failed: boolean, nowMs: number): RolledBack | undefined {
+    if (this.evidence.rolledBack !== undefined || !this.proves('failures', arm, failed)) return undefined;
+    return this.rollBack('failures', 'failed requests', nowMs);
+  }
+
+  firstToken(arm: Arm, promptTokens: number, ttftMs: number, nowMs: number): RolledBack | undefined {
+    const { threshold, rolledBack } = this.evidence;
+    if (rolledBack !== undefined) return undefined;
+    const slowAfterMs = threshold.slowAfterMs(promptTokens);
+    if (arm === 'stable') threshold.learn(promptTokens, ttftMs);
+    if (slowAfterMs === undefined || !this.proves('ttft', arm, ttftMs > slowAfterMs)) return undefined;
+    return this.rollBack('ttft', `first tokens after more than ${Math.round(slowAfterMs)} ms`, nowMs);
+  }
+
+  slowAfterMs(promptTokens: number): number | undefined {
+    return this.evidence.threshold.slowAfterMs(promptTokens);
+  }
+
+  rolledBack(): RolledBack | undefined {
+    return this.evidence.rolledBack;
+  }
+
+  reconfigure(next: CanaryConfig): void {
+    const { config, evidence } = this;
+    const changed = (Object.keys(next) as (keyof CanaryConfig)[]).filter((key) => next[key] !== config[key]);
+    if (changed.length === 0) return;
+    this.config = next;
+    if (evidence.rolledBack !== undefined || changed.some((key) => key !== 'weight')) {
+      this.evidence = new Evidence(next);
+      return;
+    }
+    // The parts change at once, and so do the odds of an event.
+    evidence.requests = 0;
+    evidence.ofCanary = 0;
+  }
+
+  /** The canary's part of the traffic, as counted. */
+  private partNow(): number {
+    const { requests, ofCanary } = this.evidence;
+    return (ofCanary + this.config.weight * WEIGHT_COUNTS_FOR) / (requests + WEIGHT_COUNTS_FOR);
+  }
+
+  /** Whether the outcome proves the canary worse, on enough samples. */
+  private proves(gate: Gate, arm: Arm, isBad: boolean): boolean {
+    const { samples, tests } = this.evidence;
     const isCanary = arm === 'canary';
-    if (isCanary) state.samples[gate] += 1;
-    const test = state.tests[gate];
-    if (!test.outcome(isCanary, isBad, shareNow())) return undefined;
-    if (state.samples[gate] < state.config.minSamples) return undefined;
-    const detail = `${words()}: ${Math.round(test.ratio())} times as likely of a worse canary as of an equal one`;
-    state.rolledBack = { gate, atMs: nowMs, detail };
-    return state.rolledBack;
-  };
+    if (isCanary) samples[gate] += 1;
+    return tests[gate].outcome(isCanary, isBad, this.partNow()) && samples[gate] >= this.config.minSamples;
+  }
 
-  const learn = (size: SizeClass, ttftMs: number): void => {
-    size.times[size.seen % KEPT] = ttftMs;
-    size.seen += 1;
-    if (size.seen < ENOUGH || size.seen % RENEW_AFTER !== 0) return;
-    const sorted = size.times.slice(0, Math.min(KEPT, size.seen)).sort();
-    const { slowQuantile, slowFactor } = state.config;
-    const at = Math.min(sorted.length - 1, Math.floor(slowQuantile * sorted.length));
-    size.slowAfterMs = slowFactor * (sorted[at] ?? Number.POSITIVE_INFINITY);
-  };
-
-  const armOf = (key: string): Arm =>
-    state.rolledBack === undefined && positionOf(state.config.salt, key) < state.config.weight
-      ? 'canary'
-      : 'stable';
-
-  const sizeOf = (promptTokens: number): SizeClass | undefined => state.classes[classOf(promptTokens)];
-
-  return {
-    wouldAssign: armOf,
-    assign(key) {
-      if (state.rolledBack !== undefined) return 'stable';
-      const arm = armOf(key);
-      if (state.requests >= SHARE_REQUESTS) {
-        state.requests /= 2;
-        state.ofCanary /= 2;
-      }
-      state.requests += 1;
-      if (arm === 'canary') state.ofCanary += 1;
-      return arm;
-    },
-    ended(arm, failed, nowMs) {
-      if (state.rolledBack !== undefined) return undefined;
-      return judge('failures', arm, failed, () => 'failed requests', nowMs);
-    },
-    firstToken(arm, promptTokens, ttftMs, nowMs) {
-      if (state.rolledBack !== undefined) return undefined;
-      const size = sizeOf(promptTokens);
-      if (size === undefined) return undefined;
-      const { slowAfterMs } = size;
-      if (arm === 'stable') learn(size, ttftMs);
-      if (slowAfterMs === undefined) return undefined;
-      const words = (): string => `first tokens after more than ${Math.round(slowAfterMs)} ms`;
-      return judge('ttft', arm, ttftMs > slowAfterMs, words, nowMs);
-    },
-    slowAfterMs: (promptTokens) => sizeOf(promptTokens)?.slowAfterMs,
-    rolledBack: () => state.rolledBack,
-    reconfigure(next) {
-      const { config } = state;
-      const changed = (Object.keys(next) as (keyof CanaryConfig)[]).filter(
-        (key) => next[key] !== config[key],
-      );
-      if (changed.length === 0) return;
-      if (state.rolledBack !== undefined || changed.some((key) => key !== 'weight')) {
-        state = begin(next);
-        return;
-      }
-      state.config = next;
-      // The shares change at once, and so do the odds of an event.
-      state.requests = 0;
-      state.ofCanary = 0;
-    },
-  };
+  private rollBack(gate: Gate, what: string, nowMs: number): RolledBack {
+    const { evidence } = this;
+    const ratio = Math.round(evidence.tests[gate].ratio());
+    const detail = `${what}: ${ratio} times as likely of a worse canary as of an equal one`;
+    evidence.rolledBack = { gate, atMs: nowMs, detail };
+    return evidence.rolledBack;
+  }
 }
+
+export const createCanary = (config: CanaryConfig): Canary => new RunningCanary(config);

@@ -1,10 +1,10 @@
 /**
- * Which requests are copied to a shadow pool. A decision only: Envoy sends the copy, drops its answer and tells nobody of its
+ * Which requests are copied to a mirror pool. A decision only: Envoy sends the copy, drops its answer and tells nobody of its
  * end. So a copy counts as running until it could have ended: when the caller knows, or after `maxDurationMs` at the latest, which
  * Envoy's cluster must enforce (`max_stream_duration`).
  *
  * Invariants: at most `maxConcurrent` copies run, at most `burst + perSecond · t` begin in any time t, and none begins while the
- * shadow pool is unwell, unknown or has requests waiting. Memory: one number for each copy that runs.
+ * mirror pool is unwell, unknown or has requests waiting. Memory: one number for each copy that runs.
  */
 export interface MirrorLimits {
   /** Part of the requests, 0 to 1. */
@@ -15,14 +15,14 @@ export interface MirrorLimits {
   readonly maxDurationMs: number;
 }
 
-/** The shadow pool as its endpoints report it. */
+/** The mirror pool as its endpoints report it. */
 export interface MirrorPool {
   readonly healthy: number;
   /** Sequences that its endpoints run, as their gauges say; undefined: they do not say. */
   readonly running: number | undefined;
   readonly waiting: number | undefined;
   /** Sequences that it may run. */
-  readonly window: number;
+  readonly concurrencyLimit: number;
 }
 
 export type MirrorDecision =
@@ -48,47 +48,61 @@ export interface Mirror {
 /** Answers take longer than expected: so many times as long. */
 const PATIENCE = 2;
 
-export function createMirror(initial: MirrorLimits): Mirror {
-  let config = initial;
-  let tokens = config.burst;
-  let filledMs = Number.NEGATIVE_INFINITY;
-  let endsMs: number[] = [];
+type SkipReason = Extract<MirrorDecision, { kind: 'skip' }>['reason'];
+const COPY: MirrorDecision = { kind: 'copy' };
+const skip = (reason: SkipReason): MirrorDecision => ({ kind: 'skip', reason });
 
-  const fill = (nowMs: number): void => {
-    if (nowMs <= filledMs) return;
-    const more = filledMs === Number.NEGATIVE_INFINITY ? 0 : ((nowMs - filledMs) / 1_000) * config.perSecond;
-    tokens = Math.min(config.burst, tokens + more);
-    filledMs = nowMs;
-  };
-  const running = (nowMs: number): number => {
-    endsMs = endsMs.filter((endMs) => endMs > nowMs);
-    return endsMs.length;
-  };
-  const skip = (reason: Extract<MirrorDecision, { kind: 'skip' }>['reason']): MirrorDecision => ({
-    kind: 'skip',
-    reason,
-  });
+class BoundedMirror implements Mirror {
+  private config: MirrorLimits;
 
-  return {
-    decide(draw, poolNow, expectedMs, nowMs) {
-      if (draw >= config.fraction) return skip('not-drawn');
-      const pool = poolNow();
-      if (pool.healthy <= 0) return skip('unhealthy');
-      if (pool.running === undefined || pool.waiting === undefined) return skip('unknown');
-      const count = running(nowMs);
-      // Its gauges are a moment old: what has begun since is not in them.
-      if (pool.waiting > 0 || Math.max(pool.running, count) >= pool.window) return skip('behind');
-      if (count >= config.maxConcurrent) return skip('too-many');
-      fill(nowMs);
-      if (tokens < 1) return skip('too-fast');
-      tokens -= 1;
-      endsMs.push(nowMs + Math.min(config.maxDurationMs, Math.max(0, PATIENCE * expectedMs)));
-      return { kind: 'copy' };
-    },
-    running,
-    reconfigure(next) {
-      config = next;
-      tokens = Math.min(tokens, next.burst);
-    },
-  };
+  // A token bucket of copies that may begin.
+  private tokens: number;
+  /** Undefined: never yet. */
+  private filledMs: number | undefined = undefined;
+
+  /** When each copy that runs counts as ended. */
+  private endsMs: number[] = [];
+
+  constructor(config: MirrorLimits) {
+    this.config = config;
+    this.tokens = config.burst;
+  }
+
+  decide(draw: number, poolNow: () => MirrorPool, expectedMs: number, nowMs: number): MirrorDecision {
+    const { fraction, maxConcurrent, maxDurationMs } = this.config;
+    if (draw >= fraction) return skip('not-drawn');
+    const pool = poolNow();
+    if (pool.healthy <= 0) return skip('unhealthy');
+    if (pool.running === undefined || pool.waiting === undefined) return skip('unknown');
+    const count = this.running(nowMs);
+    // Its gauges are a moment old: what has begun since is not in them.
+    if (pool.waiting > 0 || Math.max(pool.running, count) >= pool.concurrencyLimit) return skip('behind');
+    if (count >= maxConcurrent) return skip('too-many');
+    this.fill(nowMs);
+    if (this.tokens < 1) return skip('too-fast');
+    this.tokens -= 1;
+    this.endsMs.push(nowMs + Math.min(maxDurationMs, Math.max(0, PATIENCE * expectedMs)));
+    return COPY;
+  }
+
+  running(nowMs: number): number {
+    this.endsMs = this.endsMs.filter((endMs) => endMs > nowMs);
+    return this.endsMs.length;
+  }
+
+  reconfigure(config: MirrorLimits): void {
+    this.config = config;
+    this.tokens = Math.min(this.tokens, config.burst);
+  }
+
+  private fill(nowMs: number): void {
+    const { perSecond, burst } = this.config;
+    const { filledMs } = this;
+    if (filledMs !== undefined && nowMs <= filledMs) return;
+    const more = filledMs === undefined ? 0 : ((nowMs - filledMs) / 1_000) * perSecond;
+    this.tokens = Math.min(burst, this.tokens + more);
+    this.filledMs = nowMs;
+  }
 }
+
+export const createMirror = (config: MirrorLimits): Mirror => new BoundedMirror(config);

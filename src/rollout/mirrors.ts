@@ -1,9 +1,9 @@
 /**
- * The shadows that run: one for each model with one. A request that is sent on asks whether a pool gets a copy. What a copy does
+ * The mirrors that run: one for each model with one. A request that is sent on asks whether a pool gets a copy. What a copy does
  * there is seen by nobody, so what is known of the pool is what its engines say of themselves.
  */
 import type { MirrorConfig } from '../config/config.ts';
-import { createMirror, type Mirror, type MirrorDecision } from './mirror.ts';
+import { createMirror, type Mirror, type MirrorDecision, type MirrorPool } from './mirror.ts';
 
 /** The engines of a pool, as probes and their gauges show them. */
 export interface MirrorEndpoint {
@@ -19,7 +19,7 @@ export interface MirrorPoolView {
   readonly windowPerEndpoint: number | 'auto';
 }
 
-interface ShadowState {
+interface MirrorState {
   readonly model: string;
   readonly pool: string;
   readonly fraction: number;
@@ -46,14 +46,14 @@ export interface Mirrors {
   /** A request of the model took so long from its release to its end. */
   learn(model: string, ms: number, outputTokens: number): void;
   reconfigure(models: Models): void;
-  list(nowMs: number): readonly ShadowState[];
+  list(nowMs: number): readonly MirrorState[];
 }
 
 type Models = Iterable<{ readonly name: string; readonly shadow?: MirrorConfig }>;
 
 interface Running {
   readonly config: MirrorConfig;
-  readonly shadow: Mirror;
+  readonly mirror: Mirror;
   /** Of whole requests, the prompt included. */
   msPerToken: number;
 }
@@ -80,27 +80,27 @@ const sumOf = (endpoints: readonly MirrorEndpoint[], value: 'running' | 'waiting
 };
 
 export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptions): Mirrors {
-  let shadows = new Map<string, Running>();
+  let mirrors = new Map<string, Running>();
 
   const apply = (models: Models): void => {
     const kept = new Map<string, Running>();
     for (const { name, shadow: config } of models) {
       if (config === undefined) continue;
-      const known = shadows.get(name);
+      const known = mirrors.get(name);
       // What was sent to another pool says nothing of this one.
       if (known === undefined || known.config.pool !== config.pool) {
         const msPerToken = known?.msPerToken ?? INITIAL_MS_PER_TOKEN;
-        kept.set(name, { config, shadow: createMirror(boundsOf(config)), msPerToken });
+        kept.set(name, { config, mirror: createMirror(boundsOf(config)), msPerToken });
       } else {
-        known.shadow.reconfigure(boundsOf(config));
+        known.mirror.reconfigure(boundsOf(config));
         kept.set(name, { ...known, config });
       }
     }
-    shadows = kept;
+    mirrors = kept;
   };
   apply(initial);
 
-  const stateOf = (pool: string) => {
+  const poolNow = (pool: string): MirrorPool => {
     const view = poolOf(pool);
     const endpoints = view?.endpoints ?? [];
     const size = view?.windowPerEndpoint ?? 'auto';
@@ -108,17 +108,17 @@ export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptio
       healthy: endpoints.every(({ open }) => open) ? endpoints.length : 0,
       running: sumOf(endpoints, 'running'),
       waiting: sumOf(endpoints, 'waiting'),
-      window: size === 'auto' ? Number.POSITIVE_INFINITY : size * endpoints.length,
+      concurrencyLimit: size === 'auto' ? Number.POSITIVE_INFINITY : size * endpoints.length,
     };
   };
 
   return {
     poolFor(model, draw, outputTokens, nowMs) {
-      const running = shadows.get(model);
+      const running = mirrors.get(model);
       if (running === undefined) return undefined;
-      const { config, shadow, msPerToken } = running;
+      const { config, mirror, msPerToken } = running;
       const expectedMs = msPerToken * Math.max(1, outputTokens);
-      const decision = shadow.decide(draw(), () => stateOf(config.pool), expectedMs, nowMs);
+      const decision = mirror.decide(draw(), () => poolNow(config.pool), expectedMs, nowMs);
       if (decision.kind === 'copy') {
         onDrawn(model, 'copy');
         return config.pool;
@@ -127,17 +127,17 @@ export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptio
       return undefined;
     },
     learn(model, ms, outputTokens) {
-      const running = shadows.get(model);
+      const running = mirrors.get(model);
       if (running === undefined) return;
       running.msPerToken += SMOOTHING * (ms / Math.max(1, outputTokens) - running.msPerToken);
     },
     reconfigure: apply,
     list: (nowMs) =>
-      [...shadows].map(([model, { config, shadow }]) => ({
+      [...mirrors].map(([model, { config, mirror }]) => ({
         model,
         pool: config.pool,
         fraction: config.fraction,
-        running: shadow.running(nowMs),
+        running: mirror.running(nowMs),
       })),
   };
 }

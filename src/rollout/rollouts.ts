@@ -1,6 +1,6 @@
 /**
- * The rollouts that run: one for each model with a canary. A request of a model with one has a trial, which says which version
- * serves it, and is told how that went.
+ * The rollouts that run: one for each model with a canary. A request of a model with one is assigned to a version: the
+ * assignment says which, and is told how that went.
  *
  * Another setting than the weight, or any after a rollback, begins a new rollout: what was begun under the old one tells the new
  * one nothing.
@@ -53,6 +53,36 @@ type OnRollback = (rollout: { readonly model: string; readonly canary: string },
 interface Rollout {
   readonly config: RolloutConfig;
   readonly canary: Canary;
+  readonly onRollback: (why: RolledBack) => void;
+}
+
+/** A request of a model with a canary: one for each. */
+class AssignedRequest implements CanaryAssignment {
+  readonly model: string;
+  private readonly arm: 'stable' | 'canary';
+  private readonly rollout: Rollout;
+
+  constructor(model: string, arm: 'stable' | 'canary', rollout: Rollout) {
+    this.model = model;
+    this.arm = arm;
+    this.rollout = rollout;
+  }
+
+  ended(failed: boolean, nowMs: number): void {
+    this.note(this.rollout.canary.ended(this.arm, failed, nowMs));
+  }
+
+  firstToken(promptTokens: number, ttftMs: number, nowMs: number): void {
+    this.note(this.rollout.canary.firstToken(this.arm, promptTokens, ttftMs, nowMs));
+  }
+
+  slowAfterMs(promptTokens: number): number | undefined {
+    return this.rollout.canary.slowAfterMs(promptTokens);
+  }
+
+  private note(why: RolledBack | undefined): void {
+    if (why !== undefined) this.rollout.onRollback(why);
+  }
 }
 
 /** More of a client's header tells sessions apart no better. */
@@ -67,14 +97,21 @@ const keyOf = ({ by, sessionHeader }: RolloutConfig, { tenant, header }: Asker):
 const saltOf = (model: string, { model: canary, by, sessionHeader, salt }: RolloutConfig): string =>
   [model, canary, by, sessionHeader, salt].join('\0');
 
-const begin = (model: string, config: RolloutConfig): Rollout => ({
-  config,
-  canary: createCanary({ ...DEFAULT_CANARY, salt: saltOf(model, config), weight: config.weight }),
-});
-
 export function createRollouts(initial: Models, onRollback: OnRollback): Rollouts {
   let rollouts = new Map<string, Rollout>();
 
+  const begin = (model: string, config: RolloutConfig): Rollout => {
+    const { weight } = config;
+    const canary = createCanary({ ...DEFAULT_CANARY, salt: saltOf(model, config), weight });
+    return {
+      config,
+      canary,
+      onRollback(why) {
+        // One that has been replaced has nothing to roll back.
+        if (rollouts.get(model)?.canary === canary) onRollback({ model, canary: config.model }, why);
+      },
+    };
+  };
   const next = (model: string, config: RolloutConfig): Rollout => {
     const known = rollouts.get(model);
     if (known === undefined || saltOf(model, known.config) !== saltOf(model, config))
@@ -86,7 +123,7 @@ export function createRollouts(initial: Models, onRollback: OnRollback): Rollout
       salt: saltOf(model, config),
       weight: config.weight,
     });
-    return { config, canary: known.canary };
+    return { ...known, config };
   };
   const apply = (models: Models): void => {
     const kept = new Map<string, Rollout>();
@@ -102,18 +139,7 @@ export function createRollouts(initial: Models, onRollback: OnRollback): Rollout
       const { canary, config } = rollout;
       if (canary.rolledBack() !== undefined) return undefined;
       const arm = canary.assign(keyOf(config, asker));
-      const note = (why: RolledBack | undefined): void => {
-        // One that has been replaced has nothing to roll back.
-        if (why === undefined || rollouts.get(model)?.canary !== canary) return;
-        onRollback({ model, canary: config.model }, why);
-      };
-      return {
-        model: arm === 'canary' ? config.model : model,
-        ended: (failed, nowMs) => note(canary.ended(arm, failed, nowMs)),
-        firstToken: (promptTokens, ttftMs, nowMs) =>
-          note(canary.firstToken(arm, promptTokens, ttftMs, nowMs)),
-        slowAfterMs: (promptTokens) => canary.slowAfterMs(promptTokens),
-      };
+      return new AssignedRequest(arm === 'canary' ? config.model : model, arm, rollout);
     },
     wouldServe(model, asker, usable) {
       const rollout = rollouts.get(model);

@@ -1,9 +1,9 @@
 /**
  * Is the canary worse? A sequential test of whether bad outcomes (failures, slow answers) are the canary's more often than its
- * share of the traffic.
+ * part of the traffic.
  *
  * If the arms are alike, whose an outcome is does not depend on whether it is bad: it is the canary's with probability s, its
- * share. Against an alternative with bad outcomes at rates c (canary) and b (stable), and m = s·c + (1 − s)·b, an outcome's
+ * part. Against an alternative with bad outcomes at rates c (canary) and b (stable), and m = s·c + (1 − s)·b, an outcome's
  * ratio is c/m or b/m if it is bad and (1 − c)/(1 − m) or (1 − b)/(1 − m) if it is not, for the canary's and the stable arm's. Over
  * the arms its mean is 1 for a bad and for a good outcome, so the product is a martingale whatever the rate of bad outcomes is and
  * however it changes: what befalls both arms (a burst of load, an outage) proves nothing.
@@ -20,9 +20,9 @@ export interface SequentialTest {
   /**
    * True from the outcome on that proves the canary worse.
    *
-   * @param share the canary's part of the traffic, over 0 and under 1, known before the outcome.
+   * @param part the canary's part of the traffic, over 0 and under 1, known before the outcome.
    */
-  outcome(isCanary: boolean, isBad: boolean, share: number): boolean;
+  outcome(isCanary: boolean, isBad: boolean, part: number): boolean;
   /** How many times as likely a worse canary makes what was seen than an equal one. */
   ratio(): number;
 }
@@ -36,47 +36,58 @@ const ALTERNATIVES: readonly { readonly weight: number; readonly rate: (stable: 
 const CHANGE_EXPONENT = 1.3;
 /** The sum of k^-1.3 over all k. */
 const CHANGE_TOTAL = 3.9319;
-const MIN_SHARE = 1e-4;
+const MIN_PART = 1e-4;
 /** The stable arm's rate is taken to be within these. */
 const MIN_RATE = 0.005;
 const MAX_RATE = 0.8;
 /** Outcomes of the stable arm by which its rate is learned. */
 const RATE_OUTCOMES = 200;
 
-/** @param alpha probability of ever calling a canary worse that is not. */
-export function createSequentialTest(alpha: number): SequentialTest {
+class MixtureTest implements SequentialTest {
+  private readonly alpha: number;
   /** For each alternative: the changes so far, each with its weight and its ratio. */
-  const sums = ALTERNATIVES.map(() => 0);
-  let changes = 0;
-  let unspent = 1;
-  let stableRate = MIN_RATE;
-  let proven = false;
+  private readonly sums = ALTERNATIVES.map(() => 0);
+  private changes = 0;
+  /** Weight of the changes that have not begun. */
+  private unspent = 1;
+  private stableRate = MIN_RATE;
+  private isProven = false;
 
-  const ratio = (): number =>
-    unspent + ALTERNATIVES.reduce((sum, { weight }, i) => sum + weight * (sums[i] ?? 0), 0);
+  constructor(alpha: number) {
+    this.alpha = alpha;
+  }
 
-  return {
-    outcome(isCanary, isBad, share) {
-      if (proven) return true;
-      if (isBad) {
-        changes += 1;
-        const weight = changes ** -CHANGE_EXPONENT / CHANGE_TOTAL;
-        unspent -= weight;
-        for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? 0) + weight;
-      }
-      const s = Math.min(1 - MIN_SHARE, Math.max(MIN_SHARE, share));
-      const b = Math.min(MAX_RATE, Math.max(MIN_RATE, stableRate));
-      ALTERNATIVES.forEach(({ rate }, i) => {
-        const c = rate(b);
-        const m = s * c + (1 - s) * b;
-        const own = isCanary ? c : b;
-        sums[i] = (sums[i] ?? 0) * (isBad ? own / m : (1 - own) / (1 - m));
-      });
-      // Learned after it was used: the ratio may only know what came before.
-      if (!isCanary) stableRate += ((isBad ? 1 : 0) - stableRate) / RATE_OUTCOMES;
-      proven = ratio() >= 1 / alpha;
-      return proven;
-    },
-    ratio,
-  };
+  outcome(isCanary: boolean, isBad: boolean, part: number): boolean {
+    if (this.isProven) return true;
+    const { sums } = this;
+    if (isBad) this.beginChange();
+    const s = Math.min(1 - MIN_PART, Math.max(MIN_PART, part));
+    const b = Math.min(MAX_RATE, Math.max(MIN_RATE, this.stableRate));
+    ALTERNATIVES.forEach(({ rate }, i) => {
+      const c = rate(b);
+      const m = s * c + (1 - s) * b;
+      const own = isCanary ? c : b;
+      sums[i] = (sums[i] ?? 0) * (isBad ? own / m : (1 - own) / (1 - m));
+    });
+    // Learned after it was used: the ratio may only know what came before.
+    if (!isCanary) this.stableRate += ((isBad ? 1 : 0) - this.stableRate) / RATE_OUTCOMES;
+    this.isProven = this.ratio() >= 1 / this.alpha;
+    return this.isProven;
+  }
+
+  ratio(): number {
+    return this.unspent + ALTERNATIVES.reduce((sum, { weight }, i) => sum + weight * (this.sums[i] ?? 0), 0);
+  }
+
+  /** The canary may have become worse at this outcome. */
+  private beginChange(): void {
+    const { sums } = this;
+    this.changes += 1;
+    const weight = this.changes ** -CHANGE_EXPONENT / CHANGE_TOTAL;
+    this.unspent -= weight;
+    for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? 0) + weight;
+  }
 }
+
+/** @param alpha probability of ever calling a canary worse that is not. */
+export const createSequentialTest = (alpha: number): SequentialTest => new MixtureTest(alpha);

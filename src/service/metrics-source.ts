@@ -1,5 +1,5 @@
 /** What gauges read when they are scraped. */
-import type { Dispatcher } from '../queue/dispatcher.ts';
+import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
 import type { Occupancy } from '../usage/occupancy.ts';

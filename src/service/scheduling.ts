@@ -4,8 +4,9 @@ import type { Config } from '../config/config.ts';
 import type { RedisAllotments } from '../limit/redis-allotments.ts';
 import type { LimitStore } from '../limit/store.ts';
 import type { SharedLimits } from '../pool/pool-endpoints.ts';
-import { createDispatcher, type Dispatcher } from '../queue/dispatcher.ts';
+import { createDispatcher } from '../queue/dispatcher.ts';
 import { createTenantCaps } from '../queue/tenant-caps.ts';
+import { type Dispatcher } from '../queue/types.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { createTenantDirectory, type TenantDirectory } from '../tenant/directory.ts';
 

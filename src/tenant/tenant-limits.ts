@@ -7,7 +7,8 @@
  * is granted.
  */
 import type { Limits } from '../config/config.ts';
-import type { BucketRequest, LimitStore, StoredLimit, Taken } from '../limit/store.ts';
+import type { BucketRequest, LimitStore, Taken } from '../limit/store.ts';
+import { Bucket, type BucketView } from './bucket.ts';
 
 export interface Reservation {
   /** Tokens reserved. */
@@ -30,13 +31,6 @@ export type ReservationResult =
   /** The month's tokens are used up. */
   | { readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number };
 
-/** The state of one bucket, as response headers show it. */
-export interface BucketView {
-  readonly limit: number;
-  readonly remaining: number;
-  readonly resetMs: number;
-}
-
 export interface TenantLimits {
   /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest>;
@@ -58,205 +52,198 @@ export interface TenantLimitsOptions {
   readonly unixMs: () => number;
 }
 
-interface Bucket {
-  readonly key: string;
-  /** As clients are told. */
-  shown: number;
-  stored: StoredLimit;
-  /** When a month ends, in Unix time. */
-  readonly endsMs?: number;
-  seen: { readonly level: number; readonly atMs: number } | undefined;
-  /** Not configured any more: what was taken from it is nobody's. */
-  isGone: boolean;
+/** Tokens that a request has reserved. Life: open, then settled, once. */
+class TokenReservation implements Reservation {
+  readonly tokens: number;
+  private readonly limits: StoredTenantLimits;
+  private readonly buckets: readonly Bucket[];
+  private isOpen = true;
+  /** Tokens taken so far. */
+  private held: number;
+
+  constructor(limits: StoredTenantLimits, buckets: readonly Bucket[], tokens: number) {
+    this.limits = limits;
+    this.buckets = buckets;
+    this.tokens = tokens;
+    this.held = tokens;
+    limits.reserved(tokens);
+  }
+
+  charge(usedTokens: number, nowMs: number): void {
+    if (!this.isOpen || usedTokens <= this.held) return;
+    this.limits.correct(this.buckets, usedTokens - this.held, nowMs);
+    this.limits.reserved(usedTokens - this.held);
+    this.held = usedTokens;
+  }
+
+  settle(usedTokens: number, nowMs: number): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    this.limits.reserved(-this.held);
+    this.limits.correct(this.buckets, usedTokens - this.held, nowMs);
+  }
 }
 
-const MS_PER_MINUTE = 60_000;
-/** Whatever is used is paid for. */
-const MAX_DEBT = Number.MAX_SAFE_INTEGER;
-/** A month's tokens do not come back: less than 0.0001 % of them in a month. */
-const NO_REFILL_MS = Number.MAX_SAFE_INTEGER;
-/** A month and some. */
-const KEEP_MONTH_MS = 40 * 24 * 3_600_000;
-const TOLERANCE = 1e-6;
+class StoredTenantLimits implements TenantLimits {
+  private readonly tenant: string;
+  private readonly store: LimitStore;
+  private readonly unixMs: () => number;
 
-/** Time until `level` has become `wanted`. */
-const msUntil = (wanted: number, level: number, { amount, unitMs }: StoredLimit): number =>
-  Math.max(0, Math.ceil(((wanted - level) * unitMs) / amount));
+  // What is configured.
+  private requestBucket: Bucket | undefined = undefined;
+  private tokenBucket: Bucket | undefined = undefined;
+  private tokensPerMonth: number | undefined = undefined;
+  /** Of the month that was looked at last. */
+  private monthBucket: Bucket | undefined = undefined;
 
-const levelAt = ({ seen, stored }: Bucket, nowMs: number): number =>
-  seen === undefined
-    ? stored.amount
-    : Math.min(stored.amount, seen.level + (Math.max(0, nowMs - seen.atMs) * stored.amount) / stored.unitMs);
+  /** Tokens reserved and not settled. */
+  private open = 0;
 
-export function createTenantLimits({ tenant, limits, store, unixMs }: TenantLimitsOptions): TenantLimits {
-  let requestBucket: Bucket | undefined;
-  let tokenBucket: Bucket | undefined;
-  let monthBucket: Bucket | undefined;
-  let tokensPerMonth: number | undefined;
-  let outstanding = 0;
+  constructor({ tenant, limits, store, unixMs }: TenantLimitsOptions) {
+    this.tenant = tenant;
+    this.store = store;
+    this.unixMs = unixMs;
+    this.reconfigure(limits);
+  }
 
-  const configure = (
+  takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest> {
+    const bucket = this.requestBucket;
+    if (bucket === undefined) return { kind: 'taken' };
+    const taken = this.takeFrom([bucket], 1, 'take', nowMs);
+    const outcome = ([one]: readonly Taken[]): TakeRequest =>
+      one?.granted === true
+        ? { kind: 'taken' }
+        : { kind: 'short', retryAfterMs: bucket.msUntil(1, one?.level ?? 0), limit: bucket.shown };
+    return 'then' in taken ? taken.then(outcome) : outcome(taken);
+  }
+
+  reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult> {
+    const { tokenBucket } = this;
+    if (tokenBucket !== undefined && tokens > tokenBucket.stored.amount) {
+      return { kind: 'never', limit: tokenBucket.stored.amount };
+    }
+    const buckets = [tokenBucket, this.monthNow()].filter((bucket) => bucket !== undefined);
+    if (tokens === 0 || buckets.length === 0) {
+      return { kind: 'reserved', reservation: new TokenReservation(this, buckets, tokens) };
+    }
+    const taken = this.takeFrom(buckets, tokens, 'take', nowMs);
+    return 'then' in taken
+      ? taken.then((all) => this.outcomeOf(buckets, all, tokens, nowMs))
+      : this.outcomeOf(buckets, taken, tokens, nowMs);
+  }
+
+  outstanding(): number {
+    return this.open;
+  }
+
+  requests(nowMs: number): BucketView | undefined {
+    return this.view(this.requestBucket, nowMs);
+  }
+
+  tokens(nowMs: number): BucketView | undefined {
+    return this.view(this.tokenBucket, nowMs);
+  }
+
+  month(nowMs: number): BucketView | undefined {
+    return this.view(this.monthNow(), nowMs);
+  }
+
+  reconfigure(next: Limits): void {
+    const { requestsPerMinute, requestBurst, tokensPerMinute, tokenBurst, tokensPerMonth } = next;
+    this.requestBucket = this.configured(this.requestBucket, 'requests', requestsPerMinute, requestBurst);
+    this.tokenBucket = this.configured(this.tokenBucket, 'tokens', tokensPerMinute, tokenBurst);
+    if (tokensPerMonth !== this.tokensPerMonth && this.monthBucket !== undefined) {
+      this.monthBucket.isGone = tokensPerMonth === undefined;
+      this.monthBucket = undefined;
+    }
+    this.tokensPerMonth = tokensPerMonth;
+  }
+
+  // ---- For its reservations.
+
+  /** Counts what is outstanding. */
+  reserved(more: number): void {
+    this.open += more;
+  }
+
+  /** Takes what was used more (or, negative, gives back what was used less) than was taken. Nobody waits for it. */
+  correct(buckets: readonly Bucket[], tokens: number, nowMs: number): void {
+    const known = buckets.filter(({ isGone }) => !isGone);
+    if (tokens !== 0 && known.length > 0) void this.takeFrom(known, tokens, 'report', nowMs);
+  }
+
+  // ---- Buckets.
+
+  private configured(
     bucket: Bucket | undefined,
     name: string,
     perMinute: number | undefined,
     burst: number | undefined,
-  ): Bucket | undefined => {
+  ): Bucket | undefined {
     if (perMinute === undefined) {
       if (bucket !== undefined) bucket.isGone = true;
       return undefined;
     }
-    const amount = burst ?? perMinute;
-    const stored = { amount, unitMs: (amount * MS_PER_MINUTE) / perMinute, maxDebt: MAX_DEBT };
-    if (bucket === undefined) {
-      return { key: `tenant:${tenant}:${name}`, shown: perMinute, stored, seen: undefined, isGone: false };
-    }
-    if (bucket.stored.amount !== amount || bucket.shown !== perMinute) bucket.seen = undefined;
-    bucket.shown = perMinute;
-    bucket.stored = stored;
+    if (bucket === undefined) return Bucket.perMinute(`tenant:${this.tenant}:${name}`, perMinute, burst);
+    bucket.reconfigure(perMinute, burst);
     return bucket;
-  };
-  const apply = (next: Limits): void => {
-    requestBucket = configure(requestBucket, 'requests', next.requestsPerMinute, next.requestBurst);
-    tokenBucket = configure(tokenBucket, 'tokens', next.tokensPerMinute, next.tokenBurst);
-    if (next.tokensPerMonth !== tokensPerMonth && monthBucket !== undefined) {
-      monthBucket.isGone = next.tokensPerMonth === undefined;
-      monthBucket = undefined;
+  }
+
+  private monthNow(): Bucket | undefined {
+    if (this.tokensPerMonth === undefined) return undefined;
+    const unixMs = this.unixMs();
+    if (this.monthBucket?.endsMs === undefined || unixMs >= this.monthBucket.endsMs) {
+      this.monthBucket = Bucket.ofMonth(`tenant:${this.tenant}:tokens`, this.tokensPerMonth, unixMs);
     }
-    ({ tokensPerMonth } = next);
-  };
-  apply(limits);
+    return this.monthBucket;
+  }
 
-  const monthNow = (): Bucket | undefined => {
-    if (tokensPerMonth === undefined) return undefined;
-    const now = unixMs();
-    if (monthBucket?.endsMs !== undefined && now < monthBucket.endsMs) return monthBucket;
-    const date = new Date(now);
-    const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
-    monthBucket = {
-      key: `tenant:${tenant}:tokens:${year}-${month + 1}`,
-      shown: tokensPerMonth,
-      stored: { amount: tokensPerMonth, unitMs: NO_REFILL_MS, maxDebt: MAX_DEBT, keepMs: KEEP_MONTH_MS },
-      endsMs: Date.UTC(year, month + 1),
-      seen: undefined,
-      isGone: false,
-    };
-    return monthBucket;
-  };
-
-  const note = (buckets: readonly Bucket[], taken: readonly Taken[], nowMs: number): readonly Taken[] => {
-    buckets.forEach((bucket, i) => {
-      const one = taken[i];
-      if (one !== undefined) bucket.seen = { level: one.level, atMs: nowMs };
-    });
-    return taken;
-  };
-  const takeFrom = (
+  private takeFrom(
     buckets: readonly Bucket[],
     hits: number,
     mode: NonNullable<BucketRequest['mode']>,
     nowMs: number,
-  ): readonly Taken[] | Promise<readonly Taken[]> => {
-    const taken = store.take(
+  ): readonly Taken[] | Promise<readonly Taken[]> {
+    const taken = this.store.take(
       buckets.map(({ key, stored }) => ({ key, limit: stored, hits, mode })),
       nowMs,
     );
-    return 'then' in taken ? taken.then((all) => note(buckets, all, nowMs)) : note(buckets, taken, nowMs);
-  };
-  /** What was used more (or, negative, less) than was taken. Nobody waits for it. */
-  const correct = (buckets: readonly Bucket[], tokens: number, nowMs: number): void => {
-    const known = buckets.filter(({ isGone }) => !isGone);
-    if (tokens !== 0 && known.length > 0) void takeFrom(known, tokens, 'report', nowMs);
-  };
-
-  const reservationOf = (buckets: readonly Bucket[], tokens: number): Reservation => {
-    outstanding += tokens;
-    let open = true;
-    let held = tokens;
-    return {
-      tokens,
-      charge(used, at) {
-        if (!open || used <= held) return;
-        correct(buckets, used - held, at);
-        outstanding += used - held;
-        held = used;
-      },
-      settle(used, at) {
-        if (!open) return;
-        open = false;
-        outstanding -= held;
-        correct(buckets, used - held, at);
-      },
+    const note = (all: readonly Taken[]): readonly Taken[] => {
+      all.forEach((one, i) => buckets[i]?.note(one, nowMs));
+      return all;
     };
-  };
+    return 'then' in taken ? taken.then(note) : note(taken);
+  }
 
-  const reserved = (
+  /** Of several buckets, all or none: what the others gave is given back when one refuses. */
+  private outcomeOf(
     buckets: readonly Bucket[],
     taken: readonly Taken[],
     tokens: number,
     nowMs: number,
-  ): ReservationResult => {
+  ): ReservationResult {
     const refusing = buckets.findIndex((_, i) => taken[i]?.granted !== true);
     const bucket = buckets[refusing];
-    if (bucket === undefined) return { kind: 'reserved', reservation: reservationOf(buckets, tokens) };
-    correct(
-      buckets.filter((_, i) => taken[i]?.granted === true),
-      -tokens,
-      nowMs,
-    );
-    const { shown, stored, endsMs } = bucket;
-    if (endsMs !== undefined) {
-      return { kind: 'spent', retryAfterMs: Math.max(0, endsMs - unixMs()), limit: shown };
+    if (bucket === undefined) {
+      return { kind: 'reserved', reservation: new TokenReservation(this, buckets, tokens) };
     }
-    return {
-      kind: 'short',
-      retryAfterMs: msUntil(tokens, taken[refusing]?.level ?? 0, stored),
-      limit: shown,
-    };
-  };
+    const granted = buckets.filter((_, i) => taken[i]?.granted === true);
+    this.correct(granted, -tokens, nowMs);
+    const { shown, endsMs } = bucket;
+    if (endsMs !== undefined) {
+      return { kind: 'spent', retryAfterMs: Math.max(0, endsMs - this.unixMs()), limit: shown };
+    }
+    const level = taken[refusing]?.level ?? 0;
+    return { kind: 'short', retryAfterMs: bucket.msUntil(tokens, level), limit: shown };
+  }
 
   /** What this replica has not seen yet is asked for; an answer that takes its time is for the next look. */
-  const view = (bucket: Bucket | undefined, now: number): BucketView | undefined => {
+  private view(bucket: Bucket | undefined, nowMs: number): BucketView | undefined {
     if (bucket === undefined) return undefined;
-    if (bucket.seen === undefined) void takeFrom([bucket], 0, 'take', now);
-    const level = levelAt(bucket, now);
-    return {
-      limit: bucket.shown,
-      remaining: Math.max(0, Math.floor(level + TOLERANCE)),
-      resetMs:
-        bucket.endsMs === undefined
-          ? msUntil(bucket.stored.amount, level, bucket.stored)
-          : Math.max(0, bucket.endsMs - unixMs()),
-    };
-  };
-
-  return {
-    takeRequest(now) {
-      const bucket = requestBucket;
-      if (bucket === undefined) return { kind: 'taken' };
-      const taken = takeFrom([bucket], 1, 'take', now);
-      const outcome = ([one]: readonly Taken[]): TakeRequest =>
-        one?.granted === true
-          ? { kind: 'taken' }
-          : { kind: 'short', retryAfterMs: msUntil(1, one?.level ?? 0, bucket.stored), limit: bucket.shown };
-      return 'then' in taken ? taken.then(outcome) : outcome(taken);
-    },
-    reserveTokens(tokens, now) {
-      if (tokenBucket !== undefined && tokens > tokenBucket.stored.amount) {
-        return { kind: 'never', limit: tokenBucket.stored.amount };
-      }
-      const buckets = [tokenBucket, monthNow()].filter((bucket) => bucket !== undefined);
-      if (tokens === 0 || buckets.length === 0) {
-        return { kind: 'reserved', reservation: reservationOf(buckets, tokens) };
-      }
-      const taken = takeFrom(buckets, tokens, 'take', now);
-      return 'then' in taken
-        ? taken.then((all) => reserved(buckets, all, tokens, now))
-        : reserved(buckets, taken, tokens, now);
-    },
-    outstanding: () => outstanding,
-    requests: (now) => view(requestBucket, now),
-    tokens: (now) => view(tokenBucket, now),
-    month: (now) => view(monthNow(), now),
-    reconfigure: apply,
-  };
+    if (!bucket.isKnown()) void this.takeFrom([bucket], 0, 'take', nowMs);
+    return bucket.view(nowMs, this.unixMs());
+  }
 }
+
+export const createTenantLimits = (options: TenantLimitsOptions): TenantLimits =>
+  new StoredTenantLimits(options);

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Allotment, AllotmentKind } from '../../src/limit/allotments.ts';
-import { callShares, createRedisAllotments, type RedisAllotments } from '../../src/limit/redis-allotments.ts';
+import { askAccount, createRedisAllotments, type RedisAllotments } from '../../src/limit/redis-allotments.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
 import { createVirtualAllotments } from '../../src/loadtest/virtual-allotments.ts';
 import { eventually } from '../support/eventually.ts';
@@ -16,8 +16,8 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 interface Replica {
   readonly store: RedisLeaseStore;
-  readonly shares: RedisAllotments;
-  readonly share: Allotment;
+  readonly allotments: RedisAllotments;
+  readonly allotment: Allotment;
   inUse: number;
   /** Requests that always want to go. */
   backlog: number;
@@ -59,7 +59,7 @@ function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replic
     failureShare: FAILURE_SHARE,
   });
   let isDead = false;
-  const shares = createRedisAllotments({
+  const allotments = createRedisAllotments({
     scripts: {
       run: (script, redisKey, args) =>
         isDead ? new Promise(() => undefined) : store.scripts.run(script, redisKey, args),
@@ -72,8 +72,8 @@ function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replic
   });
   const one: Replica = {
     store,
-    shares,
-    share: shares.hold(shares.keyOfTenant(tenant), kind, {
+    allotments,
+    allotment: allotments.hold(allotments.keyOfTenant(tenant), kind, {
       capacity: () => CAPACITY,
       inUse: () => one.inUse,
       claimed: () => one.inUse + one.backlog,
@@ -85,11 +85,11 @@ function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replic
     end() {
       if (one.inUse > 0) one.inUse -= 1;
       one.serve();
-      one.share.moved(now());
+      one.allotment.moved(now());
     },
     serve() {
       if (isDead) return;
-      while (one.backlog > 0 && one.inUse < Math.min(CAPACITY, one.share.limit(now()))) {
+      while (one.backlog > 0 && one.inUse < Math.min(CAPACITY, one.allotment.limit(now()))) {
         one.backlog -= 1;
         one.inUse += 1;
       }
@@ -102,7 +102,7 @@ function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replic
     async close() {
       one.inUse = 0;
       one.backlog = 0;
-      await shares.close();
+      await allotments.close();
       await store.close();
     },
   };
@@ -119,7 +119,7 @@ const inUse = (all: readonly Replica[]): number => all.reduce((sum, one) => sum 
 const demand = (one: Replica, count: number): void => {
   one.backlog += count;
   one.serve();
-  one.share.moved(now());
+  one.allotment.moved(now());
 };
 /** Requests end and begin in all of them until it is good; the most that was in use at once. */
 async function work(
@@ -162,7 +162,7 @@ describe('the script', () => {
       const want = claimed + random(3);
       const number = random(20) === 0 ? 1 : i;
       const sent = { capacity: 8 + random(5), inUse: keep, claimed, want, keep, number, atMs: 0 };
-      const answer = await callShares(store.scripts, replica, `${prefix}{x}`, kind, sent);
+      const answer = await askAccount(store.scripts, replica, `${prefix}{x}`, kind, sent);
       // All are within a moment: nothing ends meanwhile.
       expect(Date.now() - startMs).toBeLessThan(900);
       expect(answer).toEqual(model.call('x', kind, replica, sent, startMs));
@@ -173,7 +173,7 @@ describe('the script', () => {
 
   it('passes over what somebody else has written, and forgets it', async () => {
     const one = await startReplica('window');
-    const key = one.shares.keyOfTenant('tenant');
+    const key = one.allotments.keyOfTenant('tenant');
     await redis.client.hset(key, {
       odd: 'of somebody else',
       old: '12:12:12:12:1:1',
@@ -189,9 +189,13 @@ describe('the script', () => {
   });
 
   it('keeps names that are long or odd apart', async () => {
-    const { shares } = await startReplica('window');
+    const { allotments } = await startReplica('window');
     const long = 'x'.repeat(300);
-    const keys = [shares.keyOfTenant(long), shares.keyOfTenant(`${long}y`), shares.keyOfEndpoint('p', long)];
+    const keys = [
+      allotments.keyOfTenant(long),
+      allotments.keyOfTenant(`${long}y`),
+      allotments.keyOfEndpoint('p', long),
+    ];
     expect(new Set(keys).size).toBe(3);
     for (const key of keys) expect(key.length).toBeLessThan(150);
   });
@@ -229,7 +233,7 @@ describe('three replicas', () => {
     );
   });
 
-  it('get the share of one that dies within two seconds, and of one that closes at once', async () => {
+  it('get the allotment of one that dies within two seconds, and of one that closes at once', async () => {
     const [one, dying, closing] = await threeReplicas('window');
     for (const each of [one, dying, closing]) demand(each, 20);
     await work([one, dying, closing], isEqual([one, dying, closing], 4));
@@ -237,7 +241,7 @@ describe('three replicas', () => {
     await work([one, closing], isEqual([one, closing], 6), { withinMs: 2_500 });
     closing.inUse = 0;
     closing.backlog = 0;
-    await closing.shares.close();
+    await closing.allotments.close();
     await work([one], () => one.inUse === CAPACITY, { withinMs: 500 });
     expect(inUse([one, closing])).toBe(CAPACITY);
   });
@@ -249,13 +253,13 @@ describe('three replicas', () => {
     for (const one of all) {
       one.inUse = 0;
       one.backlog = 0;
-      one.share.moved(now());
+      one.allotment.moved(now());
     }
     await eventually(
-      () => all.map(({ shares }) => shares.active()),
+      () => all.map(({ allotments }) => allotments.active()),
       (counts) => counts.every((n) => n === 0),
     );
-    expect(await redis.client.exists(all[0].shares.keyOfTenant('tenant'))).toBe(0);
+    expect(await redis.client.exists(all[0].allotments.keyOfTenant('tenant'))).toBe(0);
     const commands = all.map(({ store }) => store.status().commands);
     await sleep(500);
     expect(all.map(({ store }) => store.status().commands)).toEqual(commands);
@@ -311,7 +315,7 @@ describe('while Redis fails', () => {
 
   it('answers with errors for one key: that one is used in part, the others go on', async () => {
     const broken = await startReplica('window', 'broken');
-    await redis.client.set(broken.shares.keyOfTenant('broken'), 'of somebody else');
+    await redis.client.set(broken.allotments.keyOfTenant('broken'), 'of somebody else');
     demand(broken, 20);
     await eventually(
       () => broken.inUse,
@@ -323,7 +327,7 @@ describe('while Redis fails', () => {
       () => other.inUse,
       (count) => count === CAPACITY,
     );
-    await redis.client.del(broken.shares.keyOfTenant('broken'));
+    await redis.client.del(broken.allotments.keyOfTenant('broken'));
     await eventually(
       () => broken.inUse,
       (count) => count === CAPACITY,

@@ -13,8 +13,8 @@ import {
   isLow,
   LEASE_MS,
   leaseSize,
+  partOfLimit,
   REPORT_MS,
-  shareOf,
 } from '../../../src/limit/lease.ts';
 import type { StoredLimit, TakeMode } from '../../../src/limit/store.ts';
 
@@ -23,8 +23,8 @@ const limit = { amount: 1_000, unitMs: 1_000_000 };
 const modeOf = (hits: number): TakeMode => (hits > 1 ? 'charge' : 'take');
 const decide = (holding: Holding, stored: StoredLimit, hits: number, nowMs: number) =>
   decideBy(holding, stored, hits, modeOf(hits), nowMs);
-const decideAlone = (holding: Holding, share: number, hits: number, nowMs: number) =>
-  decideAloneBy(holding, share, hits, modeOf(hits), nowMs);
+const decideAlone = (holding: Holding, part: number, hits: number, nowMs: number) =>
+  decideAloneBy(holding, part, hits, modeOf(hits), nowMs);
 
 /** A server with one bucket that is never refilled, and one lease. */
 function serve(
@@ -186,13 +186,13 @@ describe('a lease', () => {
 });
 
 describe('a replica without the server', () => {
-  it('has its share of the rate, and at least one token', () => {
-    expect(shareOf({ amount: 100, unitMs: 1_000 }, 0.25)).toEqual({ amount: 25, unitMs: 1_000 });
-    expect(shareOf({ amount: 2, unitMs: 1_000 }, 0.25)).toEqual({ amount: 1, unitMs: 2_000 });
-    expect(shareOf({ amount: 0, unitMs: 1_000 }, 0.25)).toEqual({ amount: 0, unitMs: 1_000 });
+  it('has its part of the rate, and at least one token', () => {
+    expect(partOfLimit({ amount: 100, unitMs: 1_000 }, 0.25)).toEqual({ amount: 25, unitMs: 1_000 });
+    expect(partOfLimit({ amount: 2, unitMs: 1_000 }, 0.25)).toEqual({ amount: 1, unitMs: 2_000 });
+    expect(partOfLimit({ amount: 0, unitMs: 1_000 }, 0.25)).toEqual({ amount: 0, unitMs: 1_000 });
   });
 
-  it('grants at most its share of amount + rate · time, through any number of outages', () => {
+  it('grants at most its part of amount + rate · time, through any number of outages', () => {
     const arbStep = fc.record({
       hits: fc.integer({ min: 0, max: 40 }),
       ms: fc.integer({ min: -500, max: 5_000 }),
@@ -203,7 +203,7 @@ describe('a replica without the server', () => {
         fc.integer({ min: 1, max: 500 }),
         fc.double({ min: 0.01, max: 1, noNaN: true }),
         fc.array(arbStep, { maxLength: 80 }),
-        (amount, share, steps) => {
+        (amount, part, steps) => {
           const of = { amount, unitMs: 60_000 };
           const holding = createHolding(of, 0);
           let now = 0;
@@ -214,8 +214,8 @@ describe('a replica without the server', () => {
             latest = Math.max(latest, now);
             if (isBack)
               serve(holding, ask(holding, true, now), { level: amount, lease: 0, used: holding.used }, now);
-            if (decideAlone(holding, share, hits, now).granted) granted += hits;
-            const most = Math.max(1, share * amount) + (share * amount * latest) / of.unitMs;
+            if (decideAlone(holding, part, hits, now).granted) granted += hits;
+            const most = Math.max(1, part * amount) + (part * amount * latest) / of.unitMs;
             expect(granted).toBeLessThanOrEqual(most + 1e-3);
           }
         },
@@ -223,7 +223,7 @@ describe('a replica without the server', () => {
     );
   });
 
-  it('begins with its share of what was left', () => {
+  it('begins with its part of what was left', () => {
     const holding = createHolding(limit, 0);
     serve(holding, ask(holding, true, 0), { level: 100, lease: 0, used: 0 }, 0);
     expect(decideAlone(holding, 0.5, 51, 0).granted).toBe(false);

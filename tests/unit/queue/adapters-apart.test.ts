@@ -4,7 +4,8 @@ import { DEFAULT_LANE as LANE, type LoraAdapterConfig } from '../../../src/confi
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import type { Release } from '../../../src/queue/types.ts';
 
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;
 
@@ -16,7 +17,7 @@ interface Asked {
 }
 
 /** The second endpoint is kept for slow clients. */
-function setup(window = 4, reserve = 0) {
+function setup(window = 4, headroom = 0) {
   const loads: string[] = [];
   const adapters = createPoolAdapters({
     load: (endpoint, { name }) => loads.push(`${endpoint} ${name}`),
@@ -28,7 +29,7 @@ function setup(window = 4, reserve = 0) {
     {
       concurrencyLimit: window,
       prefillTokens: 1_000_000,
-      headroom: reserve,
+      headroom,
       slowStartMs: 0,
       routing: { profile: 'slow-client-isolation' },
     },

@@ -5,7 +5,8 @@ import { DEFAULT_LANE as LANE, type Limits, type LoraAdapterConfig } from '../..
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import { type Offer, type Release } from '../../../src/queue/types.ts';
 
 const ADAPTERS = ['x', 'y', 'z'];
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;
@@ -266,8 +267,8 @@ describe('a request whose adapter is not loaded', () => {
     const limits = { maxQueued: 5 };
     const { offer } = setup({ limits });
     offer('a', 0);
-    const parked = offer('a', 0, 'x');
-    if (parked.kind === 'queued') parked.ticket.cancel();
+    const waiting = offer('a', 0, 'x');
+    if (waiting.kind === 'queued') waiting.ticket.cancel();
     limits.maxQueued = 0;
     expect(offer('a', 1).kind).toBe('released');
   });
@@ -317,6 +318,21 @@ describe('a request whose adapter is not loaded', () => {
     released[0]?.release.free(10);
     expect(released.at(-1)).toMatchObject({ adapter: 'given', at: 10 });
     expect(endpoints.inFlight()).toBe(2);
+  });
+
+  it('that nobody can have is explained as it is offered: refused at once, or queued until its turn', () => {
+    const { offer, dispatcher, released, expired } = setup({ window: 1 });
+    const demand = { sequences: 1, promptTokens: 1, totalTokens: 2, streamed: true, model: 'given' };
+    const explain = () =>
+      dispatcher.explain({ tenant: 'a', pool: 'main', demand: { ...demand, adapter: 'given' } }, 1)?.refusal;
+    expect(explain()).toBe('no-endpoint');
+    expect(offer('a', 1, 'given')).toMatchObject({ kind: 'refused', reason: 'no-endpoint' });
+    expect([offer('a', 1).kind, offer('a', 1).kind]).toEqual(['released', 'queued']);
+    expect(explain()).toBeUndefined();
+    expect(offer('a', 1, 'given').kind).toBe('queued');
+    released[0]?.release.free(2);
+    released[1]?.release.free(3);
+    expect(expired.map(({ adapter, reason }) => [adapter, reason])).toEqual([['given', 'no-endpoint']]);
   });
 
   it('leaves the queue with its pool, with a flush, and outlives a new configuration', () => {
@@ -525,7 +541,7 @@ describe('whatever happens', () => {
     );
   });
 
-  it('two tenants that always have requests get the same, to within a request, whatever of theirs is parked', () => {
+  it('two tenants that always have requests get the same, to within a request, whatever of theirs waits for an adapter', () => {
     fc.assert(
       fc.property(
         fc.array(fc.record({ adapter: fc.constantFrom(undefined, ...ADAPTERS), wait: fc.nat(3) }), {

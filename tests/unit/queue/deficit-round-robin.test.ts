@@ -1,20 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  createDeficitRoundRobin,
-  type DeficitRoundRobin,
-  type DrrEntry,
-} from '../../../src/queue/deficit-round-robin.ts';
+import { DeficitRoundRobin } from '../../../src/queue/deficit-round-robin.ts';
+import type { FlowEntry } from '../../../src/queue/flow.ts';
 
 const QUANTUM = 100;
 
-const next = <T>(queue: DeficitRoundRobin<T>, nowMs = 0): DrrEntry<T> | undefined => {
+const next = <T>(queue: DeficitRoundRobin<T>, nowMs = 0): FlowEntry<T> | undefined => {
   const entry = queue.peek(nowMs);
   if (entry !== undefined) queue.take(entry);
   return entry;
 };
-const takeAll = <T>(queue: DeficitRoundRobin<T>): DrrEntry<T>[] => {
-  const taken: DrrEntry<T>[] = [];
+const takeAll = <T>(queue: DeficitRoundRobin<T>): FlowEntry<T>[] => {
+  const taken: FlowEntry<T>[] = [];
   for (let entry = next(queue); entry !== undefined; entry = next(queue)) taken.push(entry);
   return taken;
 };
@@ -27,7 +24,7 @@ describe('deficit round robin', () => {
     });
     fc.assert(
       fc.property(fc.array(arbFlow, { minLength: 2, maxLength: 6 }), (flows) => {
-        const queue = createDeficitRoundRobin<number>(QUANTUM);
+        const queue = new DeficitRoundRobin<number>(QUANTUM);
         const left = flows.map((flow) => flow.costs.length);
         const served = flows.map(() => 0);
         const maxCost = Math.max(...flows.flatMap((flow) => flow.costs));
@@ -69,12 +66,12 @@ describe('deficit round robin', () => {
     );
     fc.assert(
       fc.property(fc.array(arbStep, { maxLength: 120 }), (steps) => {
-        const queue = createDeficitRoundRobin<number>(QUANTUM);
-        const waiting = new Map<number, DrrEntry<number>>();
+        const queue = new DeficitRoundRobin<number>(QUANTUM);
+        const waiting = new Map<number, FlowEntry<number>>();
         const paused = new Set<string>();
         const lastOf = new Map<string, number>();
         let id = 0;
-        const served = (entry: DrrEntry<number>): void => {
+        const served = (entry: FlowEntry<number>): void => {
           expect(waiting.delete(entry.item)).toBe(true);
           expect(entry.item).toBeGreaterThan(lastOf.get(entry.flow) ?? -1);
           lastOf.set(entry.flow, entry.item);
@@ -113,7 +110,7 @@ describe('deficit round robin', () => {
   });
 
   it('gives a returning flow no credit for the time it was away', () => {
-    const queue = createDeficitRoundRobin<string>(QUANTUM);
+    const queue = new DeficitRoundRobin<string>(QUANTUM);
     queue.push('a', 1, 10, 'a0', 0);
     expect(next(queue)?.item).toBe('a0');
     for (let i = 0; i < 50; i += 1) queue.push('b', 1, 100, `b${i}`, 0);
@@ -125,7 +122,7 @@ describe('deficit round robin', () => {
   });
 
   it('makes a flow that cost more than predicted pay before it is served again', () => {
-    const queue = createDeficitRoundRobin<string>(QUANTUM);
+    const queue = new DeficitRoundRobin<string>(QUANTUM);
     queue.charge('liar', 1_000);
     for (let i = 0; i < 20; i += 1) {
       queue.push('liar', 1, 100, 'liar', 0);
@@ -136,13 +133,13 @@ describe('deficit round robin', () => {
   });
 
   it('spends no time on visits that release nothing', () => {
-    const queue = createDeficitRoundRobin<number>(1);
+    const queue = new DeficitRoundRobin<number>(1);
     for (let i = 0; i < 10; i += 1) queue.push(`f${i}`, 1, 1_000_000_000, i, 0);
     expect(takeAll(queue)).toHaveLength(10);
   });
 
   it('shows an entry without taking it, as often as it is asked', () => {
-    const queue = createDeficitRoundRobin<string>(QUANTUM);
+    const queue = new DeficitRoundRobin<string>(QUANTUM);
     queue.push('a', 1, 150, 'a', 0);
     queue.push('b', 1, 50, 'b', 0);
     expect([queue.peek(0)?.item, queue.peek(0)?.item, queue.size()]).toEqual(['b', 'b', 2]);
@@ -150,7 +147,7 @@ describe('deficit round robin', () => {
   });
 
   it('with the order shortest serves the least cost of a flow first, but what is old before', () => {
-    const queue = createDeficitRoundRobin<string>(QUANTUM, { kind: 'shortest', maxAgeMs: 1_000 });
+    const queue = new DeficitRoundRobin<string>(QUANTUM, { kind: 'shortest', maxAgeMs: 1_000 });
     queue.push('a', 1, 900, 'long', 0);
     queue.push('a', 1, 20, 'short', 500);
     queue.push('a', 1, 10, 'shorter', 600);
@@ -168,8 +165,8 @@ describe('deficit round robin', () => {
     );
     fc.assert(
       fc.property(fc.array(arbStep, { maxLength: 200 }), (steps) => {
-        const queue = createDeficitRoundRobin<number>(QUANTUM, { kind: 'shortest', maxAgeMs: 1e9 });
-        const waiting = new Set<DrrEntry<number>>();
+        const queue = new DeficitRoundRobin<number>(QUANTUM, { kind: 'shortest', maxAgeMs: 1e9 });
+        const waiting = new Set<FlowEntry<number>>();
         for (const step of steps) {
           if (step.kind === 'push') waiting.add(queue.push('a', 1, step.cost, step.cost, 0));
           else if (step.kind === 'take') {
@@ -191,7 +188,7 @@ describe('deficit round robin', () => {
 
 describe('an entry that returns', () => {
   it.each(['fcfs', 'shortest'] as const)('(%s) goes to its place by age', (kind) => {
-    const drr = createDeficitRoundRobin<string>(100, kind === 'fcfs' ? { kind } : { kind, maxAgeMs: 0 });
+    const drr = new DeficitRoundRobin<string>(100, kind === 'fcfs' ? { kind } : { kind, maxAgeMs: 0 });
     const first = drr.push('a', 1, 10, 'first', 1);
     const second = drr.push('a', 1, 10, 'second', 2);
     drr.push('a', 1, 10, 'third', 3);
@@ -205,7 +202,7 @@ describe('an entry that returns', () => {
     expect(order).toEqual(['first', 'second', 'third', 'last']);
   });
   it('to an empty flow enters the round, and pays as any other', () => {
-    const drr = createDeficitRoundRobin<string>(100);
+    const drr = new DeficitRoundRobin<string>(100);
     const alone = drr.push('a', 1, 100, 'alone', 1);
     drr.remove(alone);
     expect(drr.peek(2)).toBeUndefined();

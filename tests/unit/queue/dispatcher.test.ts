@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Offer, type Release, type Ticket } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import { type Offer, type Release, type Ticket } from '../../../src/queue/types.ts';
 
 const settings = {
   maxWaitMs: 1_000,
@@ -16,7 +17,7 @@ function setup(
   options: {
     window?: number;
     endpoints?: number;
-    reserve?: number | 'auto';
+    headroom?: number | 'auto';
     /** First tokens come at once, or when the test says. */
     prefillsEnd?: 'later';
     queue?: Partial<typeof settings>;
@@ -30,7 +31,7 @@ function setup(
     {
       concurrencyLimit: options.window ?? 2,
       prefillTokens: 1_000,
-      headroom: options.reserve ?? 0,
+      headroom: options.headroom ?? 0,
       slowStartMs: 0,
     },
   );
@@ -296,8 +297,8 @@ describe('the dispatcher', () => {
     );
   });
 
-  it('lets a quiet request pass the queue into the slot that is kept for it, and refills the reserve first', () => {
-    const { offer, released, dispatcher } = setup({ window: 4, reserve: 1, queue: { maxQueued: 100 } });
+  it('lets a quiet request pass the queue into the slot that is kept for it, and refills the headroom first', () => {
+    const { offer, released, dispatcher } = setup({ window: 4, headroom: 1, queue: { maxQueued: 100 } });
     const names = (): string[] => released.map(({ tenant }) => tenant);
     offer('noisy', 0, 1_000);
     released.pop()?.release.free(0);
@@ -306,7 +307,7 @@ describe('the dispatcher', () => {
     expect(names()).toEqual(['quiet', 'noisy', 'noisy']);
     expect(dispatcher.reserveOf('main', 10)).toBe(1);
     expect(offer('quiet', 20).kind).toBe('released');
-    // Full: the next end puts the reserve back, the one after that is for whoever waits.
+    // Full: the next end puts the headroom back, the one after that is for whoever waits.
     released[1]?.release.free(30);
     expect(names()).toEqual(['quiet', 'noisy', 'noisy', 'quiet']);
     released[2]?.release.free(40);
@@ -314,13 +315,13 @@ describe('the dispatcher', () => {
   });
 
   it('keeps nothing free for tenants that have gone, or that have a queue of their own', () => {
-    const { offer, released, dispatcher } = setup({ window: 8, reserve: 2 });
+    const { offer, released, dispatcher } = setup({ window: 8, headroom: 2 });
     offer('quiet', 0);
     for (let i = 0; i < 3; i += 1) offer('noisy', 1);
     expect(dispatcher.reserveOf('main', 1_000)).toBe(2);
     expect(dispatcher.reserveOf('main', 31_000)).toBe(0);
     for (const { release } of released) release.free(31_000);
-    const both = setup({ window: 4, reserve: 1, queue: { maxQueued: 100 } });
+    const both = setup({ window: 4, headroom: 1, queue: { maxQueued: 100 } });
     for (let i = 0; i < 7; i += 1) {
       both.offer('a', 0);
       both.offer('b', 0);

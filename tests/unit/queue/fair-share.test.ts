@@ -1,87 +1,77 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createFairShare } from '../../../src/queue/fair-share.ts';
+import { FairShare } from '../../../src/queue/fair-share.ts';
 
 describe('the fair share', () => {
   it('of slots follows the weights of the tenants that are active', () => {
-    const share = createFairShare();
-    share.arrived('a', 1, 0);
-    expect(share.isBelow('a', 1, 64, 0)).toBe(false);
-    share.arrived('b', 3, 0);
-    expect([share.isBelow('a', 16, 64, 0), share.isBelow('a', 17, 64, 0)]).toEqual([true, false]);
-    expect(share.isBelow('b', 48, 64, 0)).toBe(true);
+    const fairShare = new FairShare();
+    fairShare.arrived('a', 1, 0);
+    expect(fairShare.isBelow('a', 1, 1, 64, 0)).toBe(false);
+    fairShare.arrived('b', 3, 0);
+    expect([fairShare.isBelow('a', 1, 16, 64, 0), fairShare.isBelow('a', 1, 17, 64, 0)]).toEqual([
+      true,
+      false,
+    ]);
+    expect(fairShare.isBelow('b', 3, 48, 64, 0)).toBe(true);
     // 30 s without b: its weight counts no more.
-    share.arrived('a', 1, 31_000);
-    share.arrived('c', 1, 31_000);
-    expect([share.isBelow('a', 32, 64, 31_000), share.isBelow('a', 33, 64, 31_000)]).toEqual([true, false]);
+    fairShare.arrived('a', 1, 31_000);
+    fairShare.arrived('c', 1, 31_000);
+    expect([fairShare.isBelow('a', 1, 32, 64, 31_000), fairShare.isBelow('a', 1, 33, 64, 31_000)]).toEqual([
+      true,
+      false,
+    ]);
   });
 
   it('of service is lost by who has lately been served more than its part, and regained', () => {
-    const share = createFairShare();
-    for (const tenant of ['a', 'b']) share.arrived(tenant, 1, 0);
-    share.served('a', 900, 0);
-    share.served('b', 100, 0);
-    expect([share.isBelow('a', 1, 64, 0), share.isBelow('b', 1, 64, 0)]).toEqual([false, true]);
-    share.served('a', -850, 0);
-    expect(share.isBelow('a', 1, 64, 0)).toBe(true);
-    share.served('a', 950, 0);
+    const fairShare = new FairShare();
+    for (const tenant of ['a', 'b']) fairShare.arrived(tenant, 1, 0);
+    fairShare.served('a', 900, 0);
+    fairShare.served('b', 100, 0);
+    expect([fairShare.isBelow('a', 1, 1, 64, 0), fairShare.isBelow('b', 1, 1, 64, 0)]).toEqual([false, true]);
+    fairShare.served('a', -850, 0);
+    expect(fairShare.isBelow('a', 1, 1, 64, 0)).toBe(true);
+    fairShare.served('a', 950, 0);
     for (let s = 1; s <= 60; s += 1) {
-      for (const tenant of ['a', 'b']) share.arrived(tenant, 1, s * 1_000);
-      share.served('b', 50, s * 1_000);
+      for (const tenant of ['a', 'b']) fairShare.arrived(tenant, 1, s * 1_000);
+      fairShare.served('b', 50, s * 1_000);
     }
-    expect(share.isBelow('a', 1, 64, 60_000)).toBe(true);
+    expect(fairShare.isBelow('a', 1, 1, 64, 60_000)).toBe(true);
   });
 
   it('is nobody’s who never asked', () => {
-    expect(createFairShare().isBelow('a', 1, 64, 0)).toBe(false);
+    expect(new FairShare().isBelow('a', 1, 1, 64, 0)).toBe(false);
   });
 
   it('lets every tenant have one slot, however many there are', () => {
-    const share = createFairShare();
-    for (let i = 0; i < 1_000; i += 1) share.arrived(`t${i}`, 1, 0);
-    expect(share.isBelow('t5', 1, 8, 0)).toBe(true);
-    expect(share.isBelow('t5', 2, 8, 0)).toBe(false);
-  });
-});
-
-describe('the reserve', () => {
-  const steady = (quietPerSecond: number, endsPerSecond: number) => {
-    const share = createFairShare();
-    share.arrived('quiet', 1, 0);
-    for (let ms = 0; ms < 60_000; ms += 1) {
-      if (ms % (1_000 / endsPerSecond) < 1) share.slotFreed(ms);
-      if (ms % (1_000 / quietPerSecond) < 1) {
-        share.arrived('quiet', 1, ms);
-        share.quietArrived('quiet', ms);
-      }
-    }
-    return share;
-  };
-
-  it('grows with the quiet requests that come while a slot comes free, up to a sixteenth of the window', () => {
-    expect(steady(1, 100).reserve(256, 'auto', 60_000)).toBe(1);
-    expect(steady(1, 20).reserve(256, 'auto', 60_000)).toBe(2);
-    expect(steady(10, 20).reserve(256, 'auto', 60_000)).toBe(7);
-    expect(steady(10, 20).reserve(64, 'auto', 60_000)).toBe(4);
-    expect(steady(20, 10).reserve(64, 'auto', 60_000)).toBe(4);
-    expect(steady(10, 20).reserve(16, 'auto', 60_000)).toBe(1);
-    expect(steady(10, 20).reserve(3, 'auto', 60_000)).toBe(0);
+    const fairShare = new FairShare();
+    for (let i = 0; i < 1_000; i += 1) fairShare.arrived(`t${i}`, 1, 0);
+    expect(fairShare.isBelow('t5', 1, 1, 8, 0)).toBe(true);
+    expect(fairShare.isBelow('t5', 1, 2, 8, 0)).toBe(false);
   });
 
-  it('is what is configured while anybody quiet is active, and leaves a slot to the others', () => {
-    const share = steady(1, 20);
-    expect([0, 5, 64].map((configured) => share.reserve(64, configured, 60_000))).toEqual([0, 5, 63]);
-    expect(share.reserve(64, 5, 95_000)).toBe(0);
-  });
-
-  it('is never idle for ever: nobody quiet for half a minute, no reserve', () => {
-    const share = steady(1, 20);
-    expect(share.reserve(64, 'auto', 88_000)).toBe(2);
-    expect(share.reserve(64, 'auto', 95_000)).toBe(0);
-  });
-
-  it('is nothing for a tenant that has requests waiting for their turn', () => {
-    const share = steady(1, 20);
-    share.backlogged('quiet');
-    expect(share.reserve(64, 'auto', 60_000)).toBe(0);
+  it('is the same for a request before it is noted as after it, however often it is asked', () => {
+    const arbStep = fc.record({
+      tenant: fc.constantFrom('a', 'b', 'c'),
+      weight: fc.integer({ min: 1, max: 4 }),
+      waitMs: fc.constantFrom(0, 10, 3_000, 29_999, 30_000),
+      cost: fc.integer({ min: -500, max: 2_000 }),
+      asks: fc.nat(2),
+    });
+    fc.assert(
+      fc.property(fc.array(arbStep, { maxLength: 60 }), (steps) => {
+        const fairShare = new FairShare();
+        const unasked = new FairShare();
+        let nowMs = 0;
+        for (const { tenant, weight, waitMs, cost, asks } of steps) {
+          nowMs += waitMs;
+          const isBelow = (one: FairShare): boolean => one.isBelow(tenant, weight, 1, 8, nowMs);
+          for (let i = 0; i < asks; i += 1) isBelow(fairShare);
+          const before = isBelow(fairShare);
+          for (const one of [fairShare, unasked]) one.arrived(tenant, weight, nowMs);
+          expect([isBelow(fairShare), isBelow(unasked)]).toEqual([before, before]);
+          for (const one of [fairShare, unasked]) one.served(tenant, cost, nowMs);
+        }
+      }),
+    );
   });
 });

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE, type Limits } from '../../../src/config/config.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Release } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
+import type { Release } from '../../../src/queue/types.ts';
 
 const LIMITS: Limits = { weight: 1, maxOutputs: 16, maxQueued: 100 };
 const FAST = '10.0.0.1:8000';

@@ -5,8 +5,9 @@ import { createAllotments } from '../../../src/limit/allotments.ts';
 import { createVirtualAllotments } from '../../../src/loadtest/virtual-allotments.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { createDispatcher, type Offer, type Release } from '../../../src/queue/dispatcher.ts';
+import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import { createTenantCaps } from '../../../src/queue/tenant-caps.ts';
+import { type Offer, type Release } from '../../../src/queue/types.ts';
 
 const HOP_MS = 1;
 const URL = 'http://10.0.0.1:8000';

@@ -9,14 +9,14 @@ const config: MirrorLimits = {
   burst: 5,
   maxDurationMs: 60_000,
 };
-const idle: MirrorPool = { healthy: 1, running: 0, waiting: 0, window: 8 };
+const idle: MirrorPool = { healthy: 1, running: 0, waiting: 0, concurrencyLimit: 8 };
 const pool = () => idle;
 
 describe('a request', () => {
   it('is copied when it is drawn', () => {
-    const shadow = createMirror(config);
-    expect(shadow.decide(0.49, pool, 100, 0)).toEqual({ kind: 'copy' });
-    expect(shadow.decide(0.5, pool, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
+    const mirror = createMirror(config);
+    expect(mirror.decide(0.49, pool, 100, 0)).toEqual({ kind: 'copy' });
+    expect(mirror.decide(0.5, pool, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
   });
   it.each<[string, Partial<MirrorPool>]>([
     ['unhealthy', { healthy: 0 }],
@@ -37,13 +37,13 @@ describe('a request', () => {
     expect(createMirror(config).decide(0.9, look, 100, 0)).toEqual({ kind: 'skip', reason: 'not-drawn' });
   });
   it('is not copied while as many run as may, until they could have ended', () => {
-    const shadow = createMirror(config);
-    shadow.decide(0, pool, 1_000, 0);
-    shadow.decide(0, pool, 1e9, 0);
-    expect(shadow.decide(0, pool, 100, 1_999)).toEqual({ kind: 'skip', reason: 'too-many' });
-    expect(shadow.decide(0, pool, 1e9, 2_000)).toEqual({ kind: 'copy' });
-    expect(shadow.running(60_000)).toBe(1);
-    expect(shadow.running(62_000)).toBe(0);
+    const mirror = createMirror(config);
+    mirror.decide(0, pool, 1_000, 0);
+    mirror.decide(0, pool, 1e9, 0);
+    expect(mirror.decide(0, pool, 100, 1_999)).toEqual({ kind: 'skip', reason: 'too-many' });
+    expect(mirror.decide(0, pool, 1e9, 2_000)).toEqual({ kind: 'copy' });
+    expect(mirror.running(60_000)).toBe(1);
+    expect(mirror.running(62_000)).toBe(0);
   });
 });
 
@@ -58,14 +58,16 @@ it('never more copies than may run or begin, whatever comes', () => {
       fc.array(arbStep, { maxLength: 300 }),
       fc.integer({ min: 1, max: 50 }),
       (steps, maxConcurrent) => {
-        const shadow = createMirror({ ...config, maxConcurrent });
+        const mirror = createMirror({ ...config, maxConcurrent });
         const begun: number[] = [];
         let nowMs = 0;
         for (const { draw, expectedMs, afterMs } of steps) {
           nowMs += afterMs;
-          if (shadow.decide(draw, () => ({ ...idle, window: 100 }), expectedMs, nowMs).kind === 'copy')
+          if (
+            mirror.decide(draw, () => ({ ...idle, concurrencyLimit: 100 }), expectedMs, nowMs).kind === 'copy'
+          )
             begun.push(nowMs);
-          expect(shadow.running(nowMs)).toBeLessThanOrEqual(maxConcurrent);
+          expect(mirror.running(nowMs)).toBeLessThanOrEqual(maxConcurrent);
         }
         for (const [i, from] of begun.entries()) {
           for (const [j, to] of begun.entries()) {

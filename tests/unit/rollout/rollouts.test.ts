@@ -18,19 +18,19 @@ const asker = (session: string, tenant = 'a') => ({
   tenant,
   header: (name: string) => (name === 'x-session-id' ? session : ''),
 });
-const trialOf = (rollouts: Rollouts, session: string, tenant?: string): CanaryAssignment | undefined =>
+const assignmentOf = (rollouts: Rollouts, session: string, tenant?: string): CanaryAssignment | undefined =>
   rollouts.assign('now', asker(session, tenant), () => true);
 const rollBack = (rollouts: Rollouts): void => {
   for (let i = 0; i < 200; i += 1) {
-    const trial = trialOf(rollouts, `s${i}`);
-    trial?.ended(trial.model === 'next', i);
+    const assignment = assignmentOf(rollouts, `s${i}`);
+    assignment?.ended(assignment.model === 'next', i);
   }
 };
 
 describe('a rollout', () => {
   it('is of its model only, and sends what its canary cannot have to the model itself', () => {
     const rollouts = createRollouts(models({ weight: 1 }), () => undefined);
-    expect(trialOf(rollouts, 'x')?.model).toBe('next');
+    expect(assignmentOf(rollouts, 'x')?.model).toBe('next');
     expect(rollouts.assign('other', asker('x'), () => true)).toBeUndefined();
     expect(rollouts.assign('now', asker('x'), () => false)).toBeUndefined();
   });
@@ -38,15 +38,15 @@ describe('a rollout', () => {
   it('tells sessions of two tenants apart, and does not read more than a part of a huge name', () => {
     const rollouts = createRollouts(models(), () => undefined);
     const arms = (tenant: string) =>
-      Array.from({ length: 64 }, (_, i) => trialOf(rollouts, `s${i}`, tenant)?.model).join();
+      Array.from({ length: 64 }, (_, i) => assignmentOf(rollouts, `s${i}`, tenant)?.model).join();
     expect(arms('a')).not.toBe(arms('b'));
     const huge = 'x'.repeat(1_000_000);
-    expect(trialOf(rollouts, `${huge}1`)?.model).toBe(trialOf(rollouts, `${huge}2`)?.model);
+    expect(assignmentOf(rollouts, `${huge}1`)?.model).toBe(assignmentOf(rollouts, `${huge}2`)?.model);
   });
 
   it('keeps a tenant with one version when it goes by tenants', () => {
     const rollouts = createRollouts(models({ by: 'tenant' }), () => undefined);
-    const arms = new Set(Array.from({ length: 64 }, (_, i) => trialOf(rollouts, `s${i}`)?.model));
+    const arms = new Set(Array.from({ length: 64 }, (_, i) => assignmentOf(rollouts, `s${i}`)?.model));
     expect(arms.size).toBe(1);
   });
 
@@ -60,7 +60,7 @@ describe('a rollout', () => {
     rollBack(rollouts);
     expect(told).toEqual(['now next failures']);
     expect(rollouts.list()).toMatchObject([{ model: 'now', canary: 'next', weight: 0 }]);
-    expect(trialOf(rollouts, 's0')).toBeUndefined();
+    expect(assignmentOf(rollouts, 's0')).toBeUndefined();
   });
 
   it.each([{ weight: 0.6 }, { salt: 'again' }, { model: 'later' }, { by: 'tenant' } as const])(
@@ -70,16 +70,16 @@ describe('a rollout', () => {
       rollBack(rollouts);
       rollouts.reconfigure(models(change));
       expect(rollouts.list()[0]?.rolledBack).toBeUndefined();
-      expect(trialOf(rollouts, 's0')).toBeDefined();
+      expect(assignmentOf(rollouts, 's0')).toBeDefined();
     },
   );
 
   it('is not rolled back by requests that were sent to the version before it', () => {
     const told: unknown[] = [];
     const rollouts = createRollouts(models(), (rollout) => told.push(rollout));
-    const old = Array.from({ length: 200 }, (_, i) => trialOf(rollouts, `s${i}`));
+    const old = Array.from({ length: 200 }, (_, i) => assignmentOf(rollouts, `s${i}`));
     rollouts.reconfigure(models({ model: 'later' }));
-    for (const trial of old) trial?.ended(trial.model === 'next', 1);
+    for (const assignment of old) assignment?.ended(assignment.model === 'next', 1);
     expect(told).toEqual([]);
     expect(rollouts.list()[0]?.rolledBack).toBeUndefined();
   });
