@@ -97,7 +97,7 @@ async function checkEngine(
     const auto = pool.concurrencyLimit === 'auto';
     tell(
       auto ? 'warning' : 'ok',
-      `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or windowPerEndpoint to what the engine runs at once' : ''}`,
+      `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or concurrencyLimit to what the engine runs at once' : ''}`,
     );
     return models;
   }
@@ -106,7 +106,7 @@ async function checkEngine(
   if (now.waiting > 0) {
     tell(
       'warning',
-      `${where}: requests wait in the engine; another client uses it, or windowPerEndpoint is too large`,
+      `${where}: requests wait in the engine; another client uses it, or concurrencyLimit is too large`,
     );
   }
   await checkHelp(pool, endpoint, DRIVERS[gauges.report.kind], models?.[0], tell);
@@ -139,16 +139,16 @@ function hitRateOf(cache: EngineReport['prefixCache']): number {
 
 /** Where an engine says how many sequences it runs, a fixed window should be no larger. */
 function checkSequences(
-  { name, concurrencyLimit: windowPerEndpoint }: PoolConfig,
+  { name, concurrencyLimit }: PoolConfig,
   endpoint: EndpointConfig,
   most: number | undefined,
   tell: Tell,
 ): void {
   if (most === undefined) return;
-  const tooLarge = windowPerEndpoint !== 'auto' && windowPerEndpoint > most;
+  const tooLarge = concurrencyLimit !== 'auto' && concurrencyLimit > most;
   tell(
     tooLarge ? 'warning' : 'ok',
-    `pool ${name}, ${endpoint.url}: runs ${most} sequences at once${tooLarge ? `, less than pools.${name}.windowPerEndpoint` : ''}`,
+    `pool ${name}, ${endpoint.url}: runs ${most} sequences at once${tooLarge ? `, less than pools.${name}.concurrencyLimit` : ''}`,
   );
 }
 
@@ -159,15 +159,19 @@ async function checkHelp(
   model: string | undefined,
   tell: Tell,
 ): Promise<void> {
-  const { engineCapabilities: engineHelp } = pool;
-  if ((engineHelp.priority === 'off' && engineHelp.cacheSalt === 'off') || model === undefined) return;
-  const help = await probeCapabilities(endpoint, kind, model, engineHelp);
+  const { engineCapabilities } = pool;
+  if (
+    (engineCapabilities.priority === 'off' && engineCapabilities.cacheSalt === 'off') ||
+    model === undefined
+  )
+    return;
+  const help = await probeCapabilities(endpoint, kind, model, engineCapabilities);
   const where = `pool ${pool.name}, ${endpoint.url}`;
-  if (engineHelp.priority === 'auto') {
+  if (engineCapabilities.priority === 'auto') {
     const takes = help.priority !== undefined;
     tell(takes ? 'ok' : 'warning', `${where}: ${takes ? 'takes' : 'does not take'} priorities`);
   }
-  if (engineHelp.cacheSalt === 'auto') {
+  if (engineCapabilities.cacheSalt === 'auto') {
     tell(
       help.cacheSalt ? 'ok' : 'warning',
       `${where}: ${help.cacheSalt ? 'takes' : 'does not take'} a cache salt`,

@@ -44,8 +44,8 @@ export function maxOpenOf(limits: Limits, config: Pick<Config, 'pools'>): number
 }
 
 const unlimitedOpen = ({ pools }: Pick<Config, 'pools'>): number =>
-  [...pools.values()].reduce((sum, { endpoints, concurrencyLimit: windowPerEndpoint }) => {
-    const window = windowPerEndpoint === 'auto' ? 0 : windowPerEndpoint;
+  [...pools.values()].reduce((sum, { endpoints, concurrencyLimit }) => {
+    const window = concurrencyLimit === 'auto' ? 0 : concurrencyLimit;
     return sum + endpoints.length * Math.max(UNLIMITED_PER_ENDPOINT, window);
   }, 0);
 

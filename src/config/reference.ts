@@ -1,5 +1,6 @@
 /** docs/config.md and docs/config.schema.json, from the schema. */
-import { type SchemaNode, SECTION, writtenSchema } from './schema.ts';
+import { SECTION } from './schema/dsl.ts';
+import { type SchemaNode, writtenSchema } from './schema/schema.ts';
 
 /** JSON Schema of the configuration file, for editors. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {

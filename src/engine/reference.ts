@@ -118,7 +118,7 @@ Management routes are out of reach because the route table is a list of what is 
 - vLLM under \`--scheduling-policy fcfs\` takes priorities and ignores them: a trial cannot see that.
 - llama.cpp keeps a slot's prefix for whoever comes next: tenants share caches there, and times tell who asked what. It has no salt.
 - llama.cpp and SGLang serve any \`model\`: only the names that are configured or announced reach them.
-- vLLM says nowhere how many sequences it runs, TGI only when it was started with a limit: there, \`windowPerEndpoint: auto\` finds out.
+- vLLM says nowhere how many sequences it runs, TGI only when it was started with a limit: there, \`concurrencyLimit: auto\` finds out.
 - What makes a medium cost more tokens or memory (\`mm_processor_kwargs\`, frames, patches) is the operator's to set, at the engine.
 `;
 }

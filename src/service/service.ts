@@ -892,7 +892,7 @@ export async function startService(initial: Config, log: Log): Promise<Service> 
     decide: (call) =>
       decide(
         call,
-        { domains, store: limitStore, shadow: config.rateLimit.shadow, onHit: metrics.rateLimitHit },
+        { domains, store: limitStore, shadow: config.rateLimit.shadowMode, onHit: metrics.rateLimitHit },
         now(),
       ),
     onError: (detail) => tell({ kind: 'stream-failed', detail }),

@@ -17,8 +17,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { type ConfigWatch, loadConfig, watchConfig } from '../../src/config/fs-config.ts';
 
-const yaml = (windowPerEndpoint: number, key = 'literal-key'): string => `pools:
-  main: { endpoints: ["http://127.0.0.1:8000"], windowPerEndpoint: ${windowPerEndpoint} }
+const yaml = (concurrencyLimit: number, key = 'literal-key'): string => `pools:
+  main: { endpoints: ["http://127.0.0.1:8000"], concurrencyLimit: ${concurrencyLimit} }
 tenants:
   alice: { keys: [${key}] }
 `;

@@ -276,7 +276,7 @@ describe('fairlane doctor', () => {
     });
     const { code, text } = await doctor(
       (config) => {
-        config['pools']['main']['engineHelp'] = { priority: 'auto', cacheSalt: 'auto' };
+        config['pools']['main']['engineCapabilities'] = { priority: 'auto', cacheSalt: 'auto' };
       },
       [engine.url],
     );
@@ -294,7 +294,7 @@ describe('fairlane doctor', () => {
     const { code, text } = await doctor(
       (config) => {
         Object.assign(config['pools']['main'], {
-          windowPerEndpoint: 'auto',
+          concurrencyLimit: 'auto',
           gauges: { path: '/nowhere' },
         });
       },
@@ -318,7 +318,7 @@ describe('fairlane doctor', () => {
     const { code, text } = await doctor(
       (config) => {
         config['pools'].next = { endpoints: [next.url], gauges: { path: '/nowhere' } };
-        config['models'].demo.shadow = { pool: 'next', percent: 1 };
+        config['models'].demo.mirror = { pool: 'next', percent: 1 };
       },
       [engine.url],
     );
