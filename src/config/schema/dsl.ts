@@ -102,13 +102,13 @@ export const listenAddress = (example: string, description: string) =>
     description,
   );
 
-export function word(pattern: RegExp, what: string, description: string) {
+export function word(pattern: RegExp, what: string, description: string, shown = 'string') {
   const error = must(what);
-  return z.string({ error }).regex(pattern, { error }).meta(about(description, 'string'));
+  return z.string({ error }).regex(pattern, { error }).meta(about(description, shown));
 }
 
 export const filePath = (example: string, description: string) =>
-  word(FILE_PATH, `a path, for example ${example}`, description);
+  word(FILE_PATH, `a path, for example ${example}`, description, 'path');
 
 /** Tenants, pools and tiers become headers, metric labels and file names. */
 export const name = (description: string) =>

@@ -47,7 +47,7 @@ const lane = section(
   {
     weight: number(
       [0.01, 1_000],
-      'Weight of the lane while others have requests waiting too: it gets weight ÷ sum of those lanes’ weights of the concurrency limit. What a lane does not use, others borrow until the next release.',
+      'Its part of the concurrency limit while other lanes have requests waiting too: its weight ÷ the sum of these lanes’ weights. What a lane does not use, others borrow until the next release.',
     ).prefault(1),
     when: list(
       condition,

@@ -74,6 +74,8 @@ export interface SchemaNode {
   readonly required?: readonly string[];
   readonly additionalProperties?: SchemaNode | boolean;
   readonly items?: SchemaNode;
+  readonly allOf?: readonly unknown[];
+  readonly deprecated?: boolean;
 }
 
 /** The schema of what users write, before defaults. */
