@@ -1,4 +1,4 @@
-/** What an engine can do for fairness itself. Pure: http-help.ts asks. */
+/** What an engine can do for fairness itself. Pure: http-capabilities.ts asks. */
 import type { PriorityValues } from './driver.ts';
 
 export interface EngineCapabilities {
@@ -11,11 +11,11 @@ export interface EngineCapabilities {
 export const NO_CAPABILITIES: EngineCapabilities = { priority: undefined, cacheSalt: false };
 
 /** What all endpoints of a pool can do: a request is written before its endpoint is known. */
-export function commonCapabilities(helps: readonly EngineCapabilities[]): EngineCapabilities {
-  const [first = NO_CAPABILITIES] = helps;
-  const same = helps.every(({ priority }) => priority?.quiet === first.priority?.quiet);
+export function commonCapabilities(each: readonly EngineCapabilities[]): EngineCapabilities {
+  const [first = NO_CAPABILITIES] = each;
+  const same = each.every(({ priority }) => priority?.quiet === first.priority?.quiet);
   return {
     priority: same ? first.priority : undefined,
-    cacheSalt: helps.length > 0 && helps.every(({ cacheSalt }) => cacheSalt),
+    cacheSalt: each.length > 0 && each.every(({ cacheSalt }) => cacheSalt),
   };
 }

@@ -1,7 +1,8 @@
 /** Finds out what an engine can do for fairness itself, by asking it for one token. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from './capabilities.ts';
-import type { EngineDriver, EngineKind, PriorityValues } from './driver.ts';
+import type { EngineDriver, PriorityValues } from './driver.ts';
 import { DRIVERS } from './drivers.ts';
 import { askServerInfo } from './http-identify.ts';
 import { askText } from './http-probe.ts';
@@ -21,15 +22,15 @@ async function tryField(endpoint: EndpointConfig, model: string, field: object):
 
 async function askPriority(
   endpoint: EndpointConfig,
-  adapter: EngineDriver,
+  driver: EngineDriver,
   model: string,
 ): Promise<PriorityValues | undefined> {
-  const { priority } = adapter;
+  const { priority } = driver;
   if (priority === undefined) return undefined;
   const { field, found } = priority;
-  return found.by === 'trial'
+  return found.by === 'probe'
     ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }))
-    : found.valuesOf(await askServerInfo(endpoint, adapter, TIMEOUT_MS));
+    : found.valuesOf(await askServerInfo(endpoint, driver, TIMEOUT_MS));
 }
 
 /** @param model one that the endpoint serves. */
@@ -39,10 +40,10 @@ export async function probeCapabilities(
   model: string,
   wanted: PoolConfig['engineCapabilities'],
 ): Promise<EngineCapabilities> {
-  const adapter = DRIVERS[kind];
-  const { cacheSalt } = adapter;
+  const driver = DRIVERS[kind];
+  const { cacheSalt } = driver;
   return {
-    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, adapter, model),
+    priority: wanted.priority === 'off' ? undefined : await askPriority(endpoint, driver, model),
     cacheSalt:
       wanted.cacheSalt === 'auto' &&
       cacheSalt !== undefined &&

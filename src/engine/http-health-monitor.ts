@@ -6,6 +6,7 @@ import {
   type Evidence,
   isInRotation,
   nextProbeMs,
+  type Readiness,
   type ReadinessConfig,
   unknownReadiness,
 } from '../pool/health/readiness.ts';
@@ -55,129 +56,158 @@ function evidenceOf({ state, refused, detail }: ProbeResult): Evidence {
   return { kind: state, detail };
 }
 
-export function startHealthMonitor({
-  pool,
-  now,
-  onHealth,
-  onLoaded,
-  onModels,
-  onEngine,
-}: HealthMonitorOptions): HealthMonitor {
-  const { health } = pool;
-  const readinessConfig: ReadinessConfig = {
+/** One endpoint: what its probes have shown, and when the next one is. */
+class ProbedEndpoint {
+  /** Resolves at the end of the first probe. */
+  readonly first: Promise<void>;
+  readonly endpoint: EndpointConfig;
+  readonly #options: HealthMonitorOptions;
+  readonly #config: ReadinessConfig;
+
+  // Readiness, by the evidence of the probes.
+  #readiness: Readiness;
+  /** It has been healthy since something began to listen there. */
+  #wasHealthy = false;
+
+  // Which engine it is.
+  #identity: Identity | undefined;
+  /** Its engine was not started for sleeping. */
+  #cannotSleep = false;
+
+  // Probes until the next question.
+  #untilModels = 0;
+  #untilEngine = 0;
+
+  // The next probe.
+  #isProbing = false;
+  #stopped = false;
+  #probedMs = Number.NEGATIVE_INFINITY;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(endpoint: EndpointConfig, config: ReadinessConfig, options: HealthMonitorOptions) {
+    this.endpoint = endpoint;
+    this.#config = config;
+    this.#options = options;
+    this.#readiness = unknownReadiness(options.now());
+    this.first = this.#probe();
+  }
+
+  /** Probes soon, but HURRY_GAP_MS after the last probe at the earliest. */
+  hurry(): void {
+    if (this.#stopped || this.#isProbing) return;
+    clearTimeout(this.#timer);
+    this.#probeIn(Math.max(0, this.#probedMs + HURRY_GAP_MS - this.#options.now()));
+  }
+
+  describe(): string {
+    return describeReadiness(this.#readiness, this.#options.now());
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  #probeIn(ms: number): void {
+    this.#timer = setTimeout(() => void this.#probe(), ms).unref();
+  }
+
+  async #probe(): Promise<void> {
+    if (this.#stopped || this.#isProbing) return;
+    this.#isProbing = true;
+    const result = await this.#ask();
+    this.#probedMs = this.#options.now();
+    const before = this.#readiness;
+    this.#readiness = afterEvidence(before, evidenceOf(result), this.#config, this.#probedMs);
+    const isHealthy = isInRotation(this.#readiness);
+    if (!isHealthy && result.state !== 'healthy' && result.state !== 'asleep') {
+      // What comes back may be another engine.
+      this.#identity = undefined;
+      this.#untilEngine = 0;
+      this.#cannotSleep = false;
+    }
+    if (this.#stopped) return;
+    if (before.kind === 'unknown' || isInRotation(before) !== isHealthy) {
+      if (before.kind === 'loading') this.#options.onLoaded(this.endpoint);
+      this.#options.onHealth(this.endpoint, isHealthy, result.detail);
+      this.#untilModels = 0;
+    }
+    if (this.#options.pool.discoverModels && isHealthy) await this.#discoverModels();
+    if (this.#stopped) return;
+    this.#isProbing = false;
+    this.#probeIn(nextProbeMs(this.#readiness, this.#config));
+  }
+
+  async #ask(): Promise<ProbeResult> {
+    const { health } = this.#options.pool;
+    const known = this.#driver()?.health;
+    const leastMs = this.#identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
+    const timeoutMs = Math.max(health.timeoutMs, leastMs);
+    const result = await probeHealth(this.endpoint, health.path, timeoutMs, known, this.#wasHealthy);
+    this.#wasHealthy = result.answered && (this.#wasHealthy || result.state === 'healthy');
+    if (result.state !== 'healthy') return result;
+    await this.#identify();
+    const sleep = this.#driver()?.health.sleep;
+    if (sleep === undefined || sleep.wakesByRequest || this.#cannotSleep) return result;
+    const answer = await askAsleep(this.endpoint, sleep, health.timeoutMs);
+    this.#cannotSleep = answer === 'cannot';
+    return answer === 'asleep' ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` } : result;
+  }
+
+  #driver(): EngineDriver | undefined {
+    const engine = this.#identity?.engine;
+    return engine === undefined ? undefined : DRIVERS[engine];
+  }
+
+  async #identify(): Promise<void> {
+    if (this.#identity?.engine !== undefined) return;
+    if (this.#untilEngine > 0) {
+      this.#untilEngine -= 1;
+      return;
+    }
+    this.#untilEngine = PROBES_PER_ENGINE_QUESTION;
+    const { pool, onEngine } = this.#options;
+    const found: Identity =
+      pool.engine === 'auto'
+        ? await identifyEngine(this.endpoint, pool.gauges.path, pool.health.timeoutMs)
+        : { engine: pool.engine, by: 'the configuration' };
+    const isNews = this.#identity === undefined || found.engine !== undefined;
+    this.#identity = found;
+    if (isNews && !this.#stopped) onEngine(this.endpoint, found);
+  }
+
+  async #discoverModels(): Promise<void> {
+    const { pool, onModels } = this.#options;
+    if (this.#untilModels <= 0) {
+      const models = await askModels(this.endpoint, pool.health.timeoutMs);
+      if (this.#stopped) return;
+      if (models !== undefined) {
+        onModels(models);
+        this.#untilModels = PROBES_PER_MODEL_QUESTION;
+      }
+    }
+    this.#untilModels -= 1;
+  }
+}
+
+export function startHealthMonitor(options: HealthMonitorOptions): HealthMonitor {
+  const { endpoints, health } = options.pool;
+  const config: ReadinessConfig = {
     unhealthyAfter: health.unhealthyAfter,
     healthyAfter: health.healthyAfter,
     intervalMs: health.intervalMs,
     loadingIntervalMs: LOADING_INTERVAL_MS,
     loadTimeoutMs: LOAD_TIMEOUT_MS,
   };
-  let stopped = false;
-  const timers = new Map<string, NodeJS.Timeout>();
-  const running = new Set<string>();
-
-  const watch = (
-    endpoint: EndpointConfig,
-  ): { first: Promise<void>; probeNow: () => void; describe: () => string } => {
-    let state = unknownReadiness(now());
-    let probedMs = Number.NEGATIVE_INFINITY;
-    let untilModels = 0;
-    let untilEngine = 0;
-    let identity: Identity | undefined;
-    let wasHealthy = false;
-    let cannotSleep = false;
-    const adapter = (): EngineDriver | undefined =>
-      identity?.engine === undefined ? undefined : DRIVERS[identity.engine];
-
-    const identify = async (): Promise<void> => {
-      if (identity?.engine !== undefined) return;
-      if (untilEngine > 0) {
-        untilEngine -= 1;
-        return;
-      }
-      untilEngine = PROBES_PER_ENGINE_QUESTION;
-      const found: Identity =
-        pool.engine === 'auto'
-          ? await identifyEngine(endpoint, pool.gauges.path, health.timeoutMs)
-          : { engine: pool.engine, by: 'the configuration' };
-      const isNews = identity === undefined || found.engine !== undefined;
-      identity = found;
-      if (isNews && !stopped) onEngine(endpoint, found);
-    };
-
-    const ask = async (): Promise<ProbeResult> => {
-      const known = adapter()?.health;
-      const leastMs = identity === undefined ? LONGEST_TIMEOUT_MS : (known?.leastTimeoutMs ?? 0);
-      const timeoutMs = Math.max(health.timeoutMs, leastMs);
-      const result = await probeHealth(endpoint, health.path, timeoutMs, known, wasHealthy);
-      wasHealthy = result.answered && (wasHealthy || result.state === 'healthy');
-      if (result.state !== 'healthy') return result;
-      await identify();
-      const sleep = adapter()?.health.sleep;
-      if (sleep === undefined || sleep.wakesByRequest || cannotSleep) return result;
-      const answer = await askAsleep(endpoint, sleep, health.timeoutMs);
-      cannotSleep = answer === 'cannot';
-      return answer === 'asleep'
-        ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` }
-        : result;
-    };
-
-    const probe = async (): Promise<void> => {
-      if (stopped || running.has(endpoint.url)) return;
-      running.add(endpoint.url);
-      const result = await ask();
-      probedMs = now();
-      const before = state;
-      state = afterEvidence(state, evidenceOf(result), readinessConfig, probedMs);
-      const isHealthy = isInRotation(state);
-      if (!isHealthy && result.state !== 'healthy' && result.state !== 'asleep') {
-        // What comes back may be another engine.
-        identity = undefined;
-        untilEngine = 0;
-        cannotSleep = false;
-      }
-      if (stopped) return;
-      if (before.kind === 'unknown' || isInRotation(before) !== isHealthy) {
-        if (before.kind === 'loading') onLoaded(endpoint);
-        onHealth(endpoint, isHealthy, result.detail);
-        untilModels = 0;
-      }
-      if (pool.discoverModels && isHealthy) {
-        if (untilModels <= 0) {
-          const models = await askModels(endpoint, health.timeoutMs);
-          if (stopped) return;
-          if (models !== undefined) {
-            onModels(models);
-            untilModels = PROBES_PER_MODEL_QUESTION;
-          }
-        }
-        untilModels -= 1;
-      }
-      running.delete(endpoint.url);
-      timers.set(endpoint.url, setTimeout(probeAgain, nextProbeMs(state, readinessConfig)).unref());
-    };
-    const probeAgain = (): void => void probe();
-    return {
-      first: probe(),
-      probeNow() {
-        if (stopped || running.has(endpoint.url)) return;
-        clearTimeout(timers.get(endpoint.url));
-        const waitMs = Math.max(0, probedMs + HURRY_GAP_MS - now());
-        timers.set(endpoint.url, setTimeout(probeAgain, waitMs).unref());
-      },
-      describe: () => describeReadiness(state, now()),
-    };
-  };
-
-  const watched = pool.endpoints.map((endpoint) => ({ endpoint, ...watch(endpoint) }));
+  const probed = new Map(
+    endpoints.map((endpoint) => [endpoint.url, new ProbedEndpoint(endpoint, config, options)]),
+  );
   return {
-    firstRound: Promise.all(watched.map(({ first }) => first)).then(() => undefined),
-    hurry(url) {
-      for (const { endpoint, probeNow } of watched) if (endpoint.url === url) probeNow();
-    },
-    describe: (url) => watched.find(({ endpoint }) => endpoint.url === url)?.describe(),
+    firstRound: Promise.all([...probed.values()].map(({ first }) => first)).then(() => undefined),
+    hurry: (url) => probed.get(url)?.hurry(),
+    describe: (url) => probed.get(url)?.describe(),
     stop() {
-      stopped = true;
-      for (const timer of timers.values()) clearTimeout(timer);
+      for (const endpoint of probed.values()) endpoint.stop();
     },
   };
 }

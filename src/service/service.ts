@@ -27,11 +27,11 @@ import type {
   RedisConfig,
   ServiceAddress,
 } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import { kvTokensIn } from '../domain/kv-size.ts';
 import { isolatesSlowClients } from '../domain/routing-profiles.ts';
 import { commonCapabilities, type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { type Capacities, createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
-import type { EngineKind } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { type GaugeMonitor, startGaugeMonitor } from '../engine/http-gauge-monitor.ts';
