@@ -1,6 +1,5 @@
 /**
- * CPU per streamed chunk and per request body in src/openai. Run: node --import { policyWith } from '../tests/support/documents.ts';
-import tsx bench/stream-meter.ts
+ * CPU per streamed chunk and per request body in src/openai. Run: node --import tsx bench/stream-meter.ts
  * Read the ratio: a chunk against one JSON.parse of its data, a body against one JSON.parse of its text, both measured
  * in the same run. Below 1 a chunk costs less than parsing it would.
  */
