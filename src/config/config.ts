@@ -145,7 +145,7 @@ export interface MirrorConfig {
   readonly maxDurationMs: number;
 }
 
-interface ModelConfig {
+export interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;
