@@ -39,7 +39,7 @@ function* endpointFindings(where: string, endpoint: Fields): Generator<Finding> 
   const by = textOf(endpoint['by']) ?? '';
   yield found(
     gauges === undefined || by === 'fixed' ? 'ok' : 'warning',
-    `${where}: ${engine === undefined ? '' : `${engine}, `}window ${numberOf(endpoint['window'])} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
+    `${where}: ${engine === undefined ? '' : `${engine}, `}concurrency limit ${numberOf(endpoint['window'])} by ${by}${gauges === undefined ? '' : ` (gauges: ${gauges})`}`,
   );
   if (!isFields(endpoint['adapters'])) return;
   const loading = namesOf(endpoint['adapters']['loading']);
@@ -76,7 +76,7 @@ const isHealthy = (endpoint: unknown): boolean =>
 
 /** @param health the answer of `/health`: of a service that may be another version's, or of somebody else. */
 export function* healthFindings(health: unknown): Generator<Finding> {
-  const { pools, canaries, shadows } = fieldsOf(health);
+  const { pools, canaries, shadows: mirrors } = fieldsOf(health);
   for (const [name, pool] of rowsOf(pools)) yield* poolFindings(name, pool);
   for (const [model, { model: canary, weight, rolledBack }] of rowsOf(canaries)) {
     const where = `model ${model}, canary ${textOf(canary) ?? '?'}`;
@@ -87,10 +87,10 @@ export function* healthFindings(health: unknown): Generator<Finding> {
       );
     } else yield found('ok', `${where}: has ${percent(weight)} of the requests`);
   }
-  for (const [model, { pool, fraction, running }] of rowsOf(shadows)) {
+  for (const [model, { pool, fraction, running }] of rowsOf(mirrors)) {
     yield found(
       'ok',
-      `model ${model}, shadow in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
+      `model ${model}, mirror in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
     );
   }
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { Config, EndpointConfig, PoolConfig, ServiceAddress } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import type { EngineReport } from '../engine/gauges.ts';
@@ -33,8 +34,8 @@ async function checkEngine(
     pool.engine === 'auto'
       ? await identifyEngine(endpoint, pool.gauges.path, timeoutMs)
       : { engine: pool.engine, by: 'the configuration' };
-  const adapter = identity.engine === undefined ? undefined : DRIVERS[identity.engine];
-  const health = await probeHealth(endpoint, pool.health.path, timeoutMs, adapter?.health);
+  const driver = identity.engine === undefined ? undefined : DRIVERS[identity.engine];
+  const health = await probeHealth(endpoint, pool.health.path, timeoutMs, driver?.health);
   if (health.state !== 'healthy') {
     tell(
       health.state === 'loading' ? 'warning' : 'problem',
@@ -45,13 +46,13 @@ async function checkEngine(
     return undefined;
   }
   tell('ok', `${where}: ${health.detail}`);
-  if (adapter === undefined) {
+  if (driver === undefined) {
     tell(
       'warning',
       `${where}: which engine it is cannot be seen (${identity.by}); set pools.${pool.name}.engine`,
     );
-  } else tell('ok', `${where}: ${adapter.title}, by ${identity.by}`);
-  const sleep = adapter?.health.sleep;
+  } else tell('ok', `${where}: ${driver.title}, by ${identity.by}`);
+  const sleep = driver?.health.sleep;
   if (sleep !== undefined && (await askAsleep(endpoint, sleep, timeoutMs)) === 'asleep') {
     tell(
       sleep.wakesByRequest ? 'ok' : 'problem',
@@ -59,6 +60,28 @@ async function checkEngine(
     );
   }
 
+  const models = await checkModels(pool, endpoint, config, tell);
+  if (pool.adaptersPerEndpoint !== undefined && driver !== undefined && driver.lora.load === undefined) {
+    tell(
+      'problem',
+      `${where}: Fairlane loads no adapters into ${driver.title}; remove pools.${pool.name}.adaptersPerEndpoint`,
+    );
+  }
+  const page = driver === undefined ? undefined : await askServerInfo(endpoint, driver, timeoutMs);
+  checkSequences(pool, endpoint, driver?.info?.maxSequences(page), tell);
+  const seen = await checkGauges(pool, endpoint, driver?.info?.kvCapacityTokens?.(page), config, tell);
+  if (seen !== undefined) await checkCapabilities(pool, endpoint, DRIVERS[seen], models?.[0], tell);
+  return models;
+}
+
+/** @returns the models that it lists; undefined: unknown. */
+async function checkModels(
+  pool: PoolConfig,
+  endpoint: EndpointConfig,
+  config: Config,
+  tell: Tell,
+): Promise<readonly string[] | undefined> {
+  const where = `pool ${pool.name}, ${endpoint.url}`;
   const models = await askModels(endpoint, pool.health.timeoutMs);
   const wanted = [...config.models.values()]
     .filter((model) => model.pool === pool.name || model.mirror?.pool === pool.name)
@@ -72,45 +95,46 @@ async function checkEngine(
       `${where}: does not serve ${missing.join(', ')}, which the configuration names; it serves ${models.join(', ')}`,
     );
   } else tell('ok', `${where}: serves ${models.join(', ')}`);
+  return models;
+}
 
-  if (pool.adaptersPerEndpoint !== undefined && adapter !== undefined && adapter.lora.load === undefined) {
-    tell(
-      'problem',
-      `${where}: Fairlane loads no adapters into ${adapter.title}; remove pools.${pool.name}.adaptersPerEndpoint`,
-    );
-  }
-
-  const page = adapter === undefined ? undefined : await askServerInfo(endpoint, adapter, timeoutMs);
-  checkSequences(pool, endpoint, adapter?.info?.maxSequences(page), tell);
+/**
+ * @param kvOfPage KV cache by the engine's own page, in tokens, for when its metrics do not say it.
+ * @returns whose gauges they are; undefined: nothing can be made of them.
+ */
+async function checkGauges(
+  pool: PoolConfig,
+  endpoint: EndpointConfig,
+  kvOfPage: number | undefined,
+  config: Config,
+  tell: Tell,
+): Promise<EngineKind | undefined> {
+  const where = `pool ${pool.name}, ${endpoint.url}`;
   const gauges = await askGauges(endpoint, pool.gauges.path, pool.engine);
-  if (
-    gauges.kind === 'unusable' &&
-    [...config.models.values()].some((one) => one.mirror?.pool === pool.name)
-  ) {
-    tell(
-      'problem',
-      `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
-    );
-    return models;
-  }
   if (gauges.kind === 'unusable') {
-    const auto = pool.concurrencyLimit === 'auto';
-    tell(
-      auto ? 'warning' : 'ok',
-      `${where}: ${gauges.detail}${auto ? '; the window goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or concurrencyLimit to what the engine runs at once' : ''}`,
-    );
-    return models;
+    const getsCopies = [...config.models.values()].some((one) => one.mirror?.pool === pool.name);
+    if (getsCopies) {
+      tell(
+        'problem',
+        `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
+      );
+    } else if (pool.concurrencyLimit === 'auto') {
+      tell(
+        'warning',
+        `${where}: ${gauges.detail}; the concurrency limit goes by times to first token, which is slower and less exact. Set pools.NAME.gauges.path, or concurrencyLimit to what the engine runs at once`,
+      );
+    } else tell('ok', `${where}: ${gauges.detail}`);
+    return undefined;
   }
-  const { gauges: now } = gauges.report;
-  tell('ok', `${where}: ${reportText(gauges.report, adapter?.info?.kvCapacityTokens?.(page))}`);
-  if (now.waiting > 0) {
+  const { report } = gauges;
+  tell('ok', `${where}: ${reportText(report, kvOfPage)}`);
+  if (report.gauges.waiting > 0) {
     tell(
       'warning',
       `${where}: requests wait in the engine; another client uses it, or concurrencyLimit is too large`,
     );
   }
-  await checkHelp(pool, endpoint, DRIVERS[gauges.report.kind], models?.[0], tell);
-  return models;
+  return report.kind;
 }
 
 /** @param ofPage KV cache by the engine's own page, in tokens, for when its metrics do not say it. */
@@ -137,7 +161,7 @@ function hitRateOf(cache: EngineReport['prefixCache']): number {
   return cache.kind === 'rate' ? cache.hitRate : cache.cachedTokens / cache.promptTokens;
 }
 
-/** Where an engine says how many sequences it runs, a fixed window should be no larger. */
+/** Where an engine says how many sequences it runs, a fixed concurrency limit should be no larger. */
 function checkSequences(
   { name, concurrencyLimit }: PoolConfig,
   endpoint: EndpointConfig,
@@ -152,31 +176,22 @@ function checkSequences(
   );
 }
 
-async function checkHelp(
-  pool: PoolConfig,
+async function checkCapabilities(
+  { name, engineCapabilities: wanted }: PoolConfig,
   endpoint: EndpointConfig,
   { kind }: EngineDriver,
   model: string | undefined,
   tell: Tell,
 ): Promise<void> {
-  const { engineCapabilities } = pool;
-  if (
-    (engineCapabilities.priority === 'off' && engineCapabilities.cacheSalt === 'off') ||
-    model === undefined
-  )
-    return;
-  const help = await probeCapabilities(endpoint, kind, model, engineCapabilities);
-  const where = `pool ${pool.name}, ${endpoint.url}`;
-  if (engineCapabilities.priority === 'auto') {
-    const takes = help.priority !== undefined;
-    tell(takes ? 'ok' : 'warning', `${where}: ${takes ? 'takes' : 'does not take'} priorities`);
-  }
-  if (engineCapabilities.cacheSalt === 'auto') {
+  if ((wanted.priority === 'off' && wanted.cacheSalt === 'off') || model === undefined) return;
+  const { priority, cacheSalt } = await probeCapabilities(endpoint, kind, model, wanted);
+  const answer = (isTaken: boolean, what: string): void =>
     tell(
-      help.cacheSalt ? 'ok' : 'warning',
-      `${where}: ${help.cacheSalt ? 'takes' : 'does not take'} a cache salt`,
+      isTaken ? 'ok' : 'warning',
+      `pool ${name}, ${endpoint.url}: ${isTaken ? 'takes' : 'does not take'} ${what}`,
     );
-  }
+  if (wanted.priority === 'auto') answer(priority !== undefined, 'priorities');
+  if (wanted.cacheSalt === 'auto') answer(cacheSalt, 'a cache salt');
 }
 
 interface ServiceHealth {
@@ -210,7 +225,7 @@ async function checkService(
   try {
     answer = await askText({ url: '', host, port }, '/health', SERVICE_TIMEOUT_MS);
   } catch {
-    tell('ok', `no service answers on ${host}:${port}: nothing to say of its windows`);
+    tell('ok', `no service answers on ${host}:${port}: nothing to say of its concurrency limits`);
     return;
   }
   let health: ServiceHealth;
@@ -242,7 +257,7 @@ async function checkService(
 export function doctorCommand(): Command {
   return new Command('doctor')
     .description(
-      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its windows, drains, adapters, canaries and shadows. Exit code 1 if there is a problem.',
+      'Check the configuration, ask every engine for its health, models and gauges, and a running service for its concurrency limits, drains, adapters, canaries and mirrors. Exit code 1 if there is a problem.',
     )
     .requiredOption('-c, --config <file>', 'configuration (YAML)')
     .action(async ({ config: path }: { config: string }) => {

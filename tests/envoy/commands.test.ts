@@ -304,12 +304,12 @@ describe('fairlane doctor', () => {
     expect(text).toMatch(
       /^problem .*does not serve demo, embedder, which the configuration names; it serves other$/m,
     );
-    expect(text).toMatch(/^warning .*\/nowhere: 404; the window goes by times to first token/m);
+    expect(text).toMatch(/^warning .*\/nowhere: 404; the concurrency limit goes by times to first token/m);
     expect(text).toMatch(/^problem .*127\.0\.0\.1:9: GET \/health: .*is the engine running/m);
     expect(code).toBe(1);
   });
 
-  it('looks whether a shadow’s engine can have the copies', async () => {
+  it('looks whether a mirror’s engine can have the copies', async () => {
     const engine = await startSimulator({
       profile: parseProfile('test', {}),
       models: ['demo', 'embedder'],

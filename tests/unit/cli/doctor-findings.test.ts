@@ -9,10 +9,10 @@ const A = 'http://10.0.0.1:8000';
 const B = 'http://10.0.0.2:8000';
 
 describe('what doctor says of a running service', () => {
-  it('is the endpoints that take requests, and each one’s window', () => {
+  it('is the endpoints that take requests, and each one’s concurrency limit', () => {
     expect(of({ pools: { main: { healthy: 1, endpoints: 1, windows: { [A]: healthy } } } })).toEqual([
       'ok pool main: endpoints that take requests: 1 of 1',
-      `ok pool main, ${A}: vllm, window 8 by gauges`,
+      `ok pool main, ${A}: vllm, concurrency limit 8 by gauges`,
     ]);
   });
 
@@ -22,10 +22,10 @@ describe('what doctor says of a running service', () => {
     expect(of({ pools: { main: { healthy: 1, endpoints: 2, windows: { [A]: dead, [B]: bad } } } })).toEqual([
       'problem pool main: endpoints that take requests: 1 of 2',
       `problem pool main, ${A}: dead for 4 s: GET /health: 500`,
-      `ok pool main, ${A}: vllm, window 8 by gauges`,
+      `ok pool main, ${A}: vllm, concurrency limit 8 by gauges`,
       `warning pool main, ${B}: kept out, because requests failed there`,
       `warning pool main, ${B}: legal is broken there: requests of several tenants failed`,
-      `warning pool main, ${B}: vllm, window 8 by ttft (gauges: GET /metrics: 404)`,
+      `warning pool main, ${B}: vllm, concurrency limit 8 by ttft (gauges: GET /metrics: 404)`,
     ]);
   });
 
@@ -53,7 +53,7 @@ describe('what doctor says of a running service', () => {
     );
   });
 
-  it('has canaries, with why one was rolled back, and shadows', () => {
+  it('has canaries, with why one was rolled back, and mirrors', () => {
     expect(
       of({
         canaries: {
@@ -65,7 +65,7 @@ describe('what doctor says of a running service', () => {
     ).toEqual([
       'ok model one, canary one-v2: has 5 % of the requests',
       'warning model two, canary two-v2: rolled back (5 of 9 failed); a change of the canary, its salt for example, tries it again',
-      'ok model one, shadow in pool next: copies 10 % of the requests, 2 copies running',
+      'ok model one, mirror in pool next: copies 10 % of the requests, 2 copies running',
     ]);
   });
 
