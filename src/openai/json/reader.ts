@@ -494,13 +494,13 @@ export class JsonReader {
     const key = this.used;
     this.put(KIND.key | unusual | (name << NAME_SHIFT), start, end, to - from);
     const object = this.open[this.depth - 1] as number;
-    switch (this.keys.add(this.members, object, key, hash, this.tape, bytes, text, from, to)) {
-      case KEY.repeated: {
-        const shown = text.toString('utf8', from, Math.min(to, from + 256)).slice(0, 64);
-        return this.fail(bad(`Duplicate key "${shown.replace(/[\p{C}"]/gu, '')}" in the request body.`));
-      }
-      case KEY.costly:
-        return this.fail(bad('The request body has keys that are costly to tell apart.'));
+    const result = this.keys.add(this.members, object, key, hash, this.tape, bytes, text, from, to);
+    if (result === KEY.repeated) {
+      const shown = text.toString('utf8', from, Math.min(to, from + 256)).slice(0, 64);
+      return this.fail(bad(`Duplicate key "${shown.replace(/[\p{C}"]/gu, '')}" in the request body.`));
+    }
+    if (result === KEY.costly) {
+      return this.fail(bad('The request body has keys that are costly to tell apart.'));
     }
     this.want = WANT.colon;
     return end + 1;
