@@ -5,7 +5,7 @@ import { type KnownName, NAME } from './names.ts';
 
 /** Names under which one engine or another reads the output cap. */
 export const CAP_FIELDS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'] as const;
-export type CapField = (typeof CAP_FIELDS)[number];
+type CapField = (typeof CAP_FIELDS)[number];
 
 interface RouteFields {
   /** Fields whose text becomes prompt. */

@@ -3,7 +3,7 @@ import type { MediumKind } from '../config/config.ts';
 import { NAME } from './names.ts';
 
 /** What a member of a message or part is. */
-export const OTHER = 0;
+const OTHER = 0;
 export const MEDIUM = 1;
 export const TENSOR = 2;
 /** A word of the API, which no template renders, as long as it is a word. */
