@@ -50,7 +50,7 @@ export async function startWithAndWithout(say: (text: string) => void): Promise<
   const path = join(directory, 'fairlane.yaml');
   const yaml = configYaml([engine], { api, admin, metrics }, directory, (config) => {
     // Nothing is computed: nobody waits for a slot, nor for the computation of others' prompts.
-    config['pools']['main']['windowPerEndpoint'] = 1_000;
+    config['pools']['main']['concurrencyLimit'] = 1_000;
     config['pools']['main']['prefillTokens'] = 1_000_000;
     // The upstream has no /health of its own: everything answers 200.
     config['log'] = { level: 'info' };

@@ -44,7 +44,7 @@ export async function queuedMemory(
     pools: {
       main: {
         endpoints: [`http://127.0.0.1:${(engine.address() as AddressInfo).port}`],
-        windowPerEndpoint: 1,
+        concurrencyLimit: 1,
       },
     },
     models: { m: { pool: 'main' } },

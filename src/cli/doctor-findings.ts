@@ -79,7 +79,7 @@ const isHealthy = (endpoint: unknown): boolean =>
 
 /** @param health the answer of `/health`: of a service that may be another version's, or of somebody else. */
 export function* healthFindings(health: unknown): Generator<Finding> {
-  const { pools, canaries, shadows } = fieldsOf(health);
+  const { pools, canaries, shadows: mirrors } = fieldsOf(health);
   for (const [name, pool] of rowsOf(pools)) yield* poolFindings(name, pool);
   for (const [model, { model: canary, weight, rolledBack }] of rowsOf(canaries)) {
     const where = `model ${model}, canary ${textOf(canary) ?? '?'}`;
@@ -90,7 +90,7 @@ export function* healthFindings(health: unknown): Generator<Finding> {
       );
     } else yield found('ok', `${where}: has ${percent(weight)} of the requests`);
   }
-  for (const [model, { pool, fraction, running }] of rowsOf(shadows)) {
+  for (const [model, { pool, fraction, running }] of rowsOf(mirrors)) {
     yield found(
       'ok',
       `model ${model}, mirror in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,

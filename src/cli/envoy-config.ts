@@ -4,7 +4,7 @@ import type { Config } from '../config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf, serviceClusterOf } from '../envoy/bootstrap.ts';
 import { clusterOf } from '../envoy/dynamic-files.ts';
 import type { Json, JsonMap } from '../envoy/envoy-json.ts';
-import { shadowClustersOf } from '../envoy/mirror-clusters.ts';
+import { mirrorClustersOf } from '../envoy/mirror-clusters.ts';
 import { loadOrThrow } from './running.ts';
 
 const PARTS = ['bootstrap', 'http-filters', 'routes', 'clusters'] as const;
@@ -35,7 +35,7 @@ function partOf(config: Config, part: EnvoyConfigPart): Json {
       return [
         serviceClusterOf(config),
         ...[...config.pools.values()].map((pool) => withoutType(clusterOf(config, pool))),
-        ...shadowClustersOf(config).map(withoutType),
+        ...mirrorClustersOf(config).map(withoutType),
       ];
   }
 }

@@ -1,8 +1,10 @@
 /** The configuration as the program uses it, from one that has been checked. */
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
-import { type Endpoints, type KeyEntry, type RedisSecrets, speaksTls } from './checks.ts';
-import type { ChosenEndpoints } from './choice-checks.ts';
+import type { ChosenEndpoints } from './checks/choice.ts';
+import type { Endpoints } from './checks/endpoints.ts';
+import type { KeyEntry } from './checks/keys.ts';
+import { type RedisSecrets, speaksTls } from './checks/redis.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -11,11 +13,11 @@ import {
   type LaneConfig,
   type Limits,
   type MirrorConfig,
+  type PoolConfig,
   type RedisConfig,
-  type TenantConfig,
 } from './config.ts';
 import { heapFor } from './memory-bound.ts';
-import type { WrittenConfig } from './schema.ts';
+import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
@@ -38,151 +40,23 @@ interface Parts {
   readonly poolNames: readonly string[];
 }
 
-export function buildConfig(
-  written: WrittenConfig,
-  { directory: standard, locate, keys, redis, endpoints, drains, chosen, poolNames }: Parts,
-): Config {
-  const directory = written.envoy.directory ?? standard;
-  const { address } = written.service;
-  const mirrorPools = new Set(Object.values(written.models).flatMap(({ shadow }) => shadow?.pool ?? []));
-  const modelPools = new Set([...mirrorPools, ...Object.values(written.models).map(({ pool }) => pool)]);
-  const keysOf = byTenant(keys);
-  const { fairnessHeader, tenant: unnamed } = written.picker;
+export function buildConfig(written: WrittenConfig, parts: Parts): Config {
   const config: Config = {
-    ...(written.mode === 'endpoint-picker' && {
-      picker: { fairnessHeader, ...(unnamed !== undefined && { tenant: unnamed }) },
-    }),
+    ...(written.mode === 'endpoint-picker' && { picker: pickerOf(written) }),
     listen: written.listen,
-    envoy: {
-      admin:
-        'path' in written.envoy.admin && !isAbsolute(written.envoy.admin.path)
-          ? { path: join(directory, written.envoy.admin.path) }
-          : written.envoy.admin,
-      directory,
-      failureMode: written.envoy.failureMode,
-      fallbackPool: written.envoy.fallbackPool ?? poolNames.find((name) => !mirrorPools.has(name)) ?? '',
-      maxBodyBytes: written.envoy.maxBodySize,
-      ...(written.envoy.passHeaders !== undefined && { passHeaders: written.envoy.passHeaders }),
-      ...envoyMemoryOf(written.envoy),
-    },
-    service: {
-      address:
-        address.kind === 'unix' && !isAbsolute(address.path)
-          ? { kind: 'unix', path: join(directory, address.path) }
-          : address,
-      metrics: written.service.metrics,
-      drainTimeoutMs: written.service.drainTimeout,
-      ...(written.service.zone !== undefined && { zone: written.service.zone }),
-    },
-    queue: {
-      maxWaitMs: written.queue.maxWait,
-      maxQueued: written.queue.maxQueued,
-      maxQueuedBytes: written.queue.maxQueuedSize,
-      quantumTokens: written.queue.quantum,
-      lanes: lanesOf(written),
-    },
-    ...(written.redis !== undefined && { redis: redisOf(written.redis, redis) }),
-    rateLimit: {
-      mergeDomains: written.rateLimit.mergeDomains === 'on',
-      shadow: written.rateLimit.shadow === 'on',
-      ...(written.rateLimit.snapshot !== undefined && {
-        snapshot: locate(written.rateLimit.snapshot),
-      }),
-      ...(written.rateLimit.directory !== undefined && {
-        directory: locate(written.rateLimit.directory),
-      }),
-    },
+    envoy: envoyOf(written, parts),
+    service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
+    queue: queueOf(written),
+    ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
+    rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
     fields: written.fields,
     media: written.media,
-    pools: new Map(
-      poolNames.flatMap((name) => {
-        const pool = written.pools[name];
-        if (pool === undefined) return [];
-        const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
-        return [
-          [
-            name,
-            {
-              name,
-              endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
-              drain: drains.get(name) ?? [],
-              routing: pool.routing,
-              choice: choiceOf(pool.choice, chosen.get(name)),
-              ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
-              engine: pool.engine,
-              concurrencyLimit: pool.windowPerEndpoint,
-              ...(pool.adaptersPerEndpoint !== undefined && {
-                adaptersPerEndpoint: pool.adaptersPerEndpoint,
-              }),
-              prefillTokens: pool.prefillTokens,
-              headroom: pool.reserve,
-              gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
-              engineCapabilities: pool.engineHelp,
-              health: {
-                path,
-                intervalMs: interval,
-                timeoutMs: timeout,
-                unhealthyAfter,
-                healthyAfter,
-                slowStartMs: slowStart,
-              },
-              discoverModels: !modelPools.has(name),
-            },
-          ],
-        ];
-      }),
-    ),
-    models: new Map(
-      Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary, shadow }]) => [
-        name,
-        {
-          name,
-          pool,
-          cost: weightsOf(cost ?? written.cost),
-          fallback,
-          ...(canary !== undefined && {
-            canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
-          }),
-          ...(shadow !== undefined && { mirror: mirrorOf(shadow) }),
-        },
-      ]),
-    ),
+    pools: poolsOf(written, parts),
+    models: modelsOf(written),
     aliases: new Map(Object.entries(written.aliases)),
-    adapters: new Map(
-      Object.entries(written.adapters).map(([name, { base, path, tenants }]) => [
-        name,
-        {
-          name,
-          base,
-          ...(path !== undefined && { path }),
-          ...(tenants !== undefined && { tenants: new Set(tenants) }),
-        },
-      ]),
-    ),
-    tenants: new Map(
-      Object.entries(written.tenants).map(([name, tenant]): [string, TenantConfig] => {
-        const { tier, trustGroup } = tenant;
-        const own = (keysOf.get(name) ?? []).flatMap(({ looked }) =>
-          looked.kind === 'ok' ? [looked.value] : [],
-        );
-        return [
-          name,
-          {
-            name,
-            ...(tier === undefined ? {} : { tier }),
-            ...(trustGroup === undefined ? {} : { trustGroup }),
-            keys: own,
-            models: tenant.models === '*' ? '*' : new Set(tenant.models),
-            limits: merge(
-              tier === undefined ? {} : (written.tiers[tier] ?? {}),
-              tenant.limits,
-              written.envoy.maxBodySize,
-            ),
-          },
-        ];
-      }),
-    ),
+    adapters: adaptersOf(written),
+    tenants: tenantsOf(written, parts.keys),
     log: written.log,
   };
   return freeze(withHeap(config));
@@ -193,7 +67,161 @@ const withHeap = (config: Config): Config =>
     ? config
     : { ...config, envoy: { ...config.envoy, maxHeapBytes: heapFor(config) } };
 
-type WrittenMirror = NonNullable<WrittenConfig['models'][string]['shadow']>;
+const pickerOf = ({ picker: { fairnessHeader, tenant } }: WrittenConfig): NonNullable<Config['picker']> => ({
+  fairnessHeader,
+  ...(tenant !== undefined && { tenant }),
+});
+
+/** Pools for copies: they answer no client. */
+const mirrorPoolsOf = ({ models }: WrittenConfig): ReadonlySet<string> =>
+  new Set(Object.values(models).flatMap(({ mirror }) => mirror?.pool ?? []));
+
+/** Without a bound on the heap where none is written: it follows from the rest. */
+function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Parts): Config['envoy'] {
+  const { envoy } = written;
+  const { directory = standard, admin, uploads } = envoy;
+  const mirrorPools = mirrorPoolsOf(written);
+  return {
+    admin: 'path' in admin && !isAbsolute(admin.path) ? { path: join(directory, admin.path) } : admin,
+    directory,
+    failureMode: envoy.failureMode,
+    fallbackPool: envoy.fallbackPool ?? poolNames.find((name) => !mirrorPools.has(name)) ?? '',
+    maxBodyBytes: envoy.maxBodySize,
+    ...(envoy.passHeaders !== undefined && { passHeaders: envoy.passHeaders }),
+    connectionBufferBytes: envoy.connectionBufferSize,
+    maxHeapBytes: envoy.maxHeapSize ?? 0,
+    maxConnections: envoy.maxConnections,
+    idleTimeoutMs: envoy.idleTimeout,
+    uploads: { minBytesPerSecond: uploads.minRate, graceMs: uploads.grace },
+  };
+}
+
+const serviceOf = (
+  { address, metrics, drainTimeout, zone }: WrittenConfig['service'],
+  directory: string,
+): Config['service'] => ({
+  address:
+    address.kind === 'unix' && !isAbsolute(address.path)
+      ? { kind: 'unix', path: join(directory, address.path) }
+      : address,
+  metrics,
+  drainTimeoutMs: drainTimeout,
+  ...(zone !== undefined && { zone }),
+});
+
+const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({
+  maxWaitMs: queue.maxWait,
+  maxQueued: queue.maxQueued,
+  maxQueuedBytes: queue.maxQueuedSize,
+  quantumTokens: queue.quantum,
+  lanes: lanesOf(lanes),
+});
+
+const rateLimitOf = (
+  { mergeDomains, shadowMode, snapshot, directory }: WrittenConfig['rateLimit'],
+  locate: Parts['locate'],
+): Config['rateLimit'] => ({
+  mergeDomains: mergeDomains === 'on',
+  shadowMode: shadowMode === 'on',
+  ...(snapshot !== undefined && { snapshot: locate(snapshot) }),
+  ...(directory !== undefined && { directory: locate(directory) }),
+});
+
+/** In the order of the file. */
+function poolsOf(written: WrittenConfig, parts: Parts): Config['pools'] {
+  const modelPools = new Set([
+    ...mirrorPoolsOf(written),
+    ...Object.values(written.models).map(({ pool }) => pool),
+  ]);
+  return new Map(
+    parts.poolNames.flatMap((name): readonly (readonly [string, PoolConfig])[] => {
+      const pool = written.pools[name];
+      return pool === undefined ? [] : [[name, poolOf(name, pool, !modelPools.has(name), parts)]];
+    }),
+  );
+}
+
+function poolOf(
+  name: string,
+  pool: WrittenPool,
+  discoverModels: boolean,
+  { endpoints, drains, chosen }: Parts,
+): PoolConfig {
+  const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
+  return {
+    name,
+    endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+    drain: drains.get(name) ?? [],
+    routing: pool.routing,
+    choice: choiceOf(pool.choice, chosen.get(name)),
+    ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
+    engine: pool.engine,
+    concurrencyLimit: pool.concurrencyLimit,
+    ...(pool.adaptersPerEndpoint !== undefined && { adaptersPerEndpoint: pool.adaptersPerEndpoint }),
+    prefillTokens: pool.prefillTokens,
+    headroom: pool.headroom,
+    gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
+    engineCapabilities: pool.engineCapabilities,
+    health: {
+      path,
+      intervalMs: interval,
+      timeoutMs: timeout,
+      unhealthyAfter,
+      healthyAfter,
+      slowStartMs: slowStart,
+    },
+    discoverModels,
+  };
+}
+
+const modelsOf = (written: WrittenConfig): Config['models'] =>
+  new Map(
+    Object.entries(written.models).map(([name, { pool, cost, fallback = [], canary, mirror }]) => [
+      name,
+      {
+        name,
+        pool,
+        cost: weightsOf(cost ?? written.cost),
+        fallback,
+        ...(canary !== undefined && {
+          canary: { ...canary, weight: canary.weight / 100, salt: canary.salt ?? '' },
+        }),
+        ...(mirror !== undefined && { mirror: mirrorOf(mirror) }),
+      },
+    ]),
+  );
+
+const adaptersOf = (written: WrittenConfig): Config['adapters'] =>
+  new Map(
+    Object.entries(written.adapters).map(([name, { base, path, tenants }]) => [
+      name,
+      {
+        name,
+        base,
+        ...(path !== undefined && { path }),
+        ...(tenants !== undefined && { tenants: new Set(tenants) }),
+      },
+    ]),
+  );
+
+function tenantsOf({ tenants, tiers, envoy }: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
+  const keysOf = byTenant(keys);
+  return new Map(
+    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits }]) => [
+      name,
+      {
+        name,
+        ...(tier === undefined ? {} : { tier }),
+        ...(trustGroup === undefined ? {} : { trustGroup }),
+        keys: (keysOf.get(name) ?? []).flatMap(({ looked }) => (looked.kind === 'ok' ? [looked.value] : [])),
+        models: models === '*' ? '*' : new Set(models),
+        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, envoy.maxBodySize),
+      },
+    ]),
+  );
+}
+
+type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;
 
 function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
   const { sentinels, sentinelName = '', cluster, username, keyPrefix, maxWait, failureShare } = written;
@@ -265,11 +293,11 @@ const weightsOf = ({ prompt, cachedPrompt, output }: WrittenConfig['cost']): Cos
   output,
 });
 
-function lanesOf({ lanes }: WrittenConfig): ReadonlyMap<string, LaneConfig> {
+function lanesOf(lanes: WrittenConfig['lanes']): ReadonlyMap<string, LaneConfig> {
   const entries = Object.entries(lanes);
   if (entries.length === 0) return new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]);
   return new Map(
-    entries.map(([name, { share: weight, order, maxAge, ttft, itl, stalledAfter, when }]) => [
+    entries.map(([name, { weight, order, maxAge, ttft, itl, stalledAfter, when }]) => [
       name,
       {
         name,
@@ -298,21 +326,6 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
   }
   return owned;
 }
-
-/** @returns without a bound on the heap where none is written: it follows from the rest. */
-const envoyMemoryOf = ({
-  connectionBufferSize,
-  maxHeapSize = 0,
-  maxConnections,
-  idleTimeout,
-  uploads,
-}: WrittenConfig['envoy']) => ({
-  connectionBufferBytes: connectionBufferSize,
-  maxHeapBytes: maxHeapSize,
-  maxConnections,
-  idleTimeoutMs: idleTimeout,
-  uploads: { minBytesPerSecond: uploads.minRate, graceMs: uploads.grace },
-});
 
 type WrittenLimits = WrittenConfig['tiers'][string];
 

@@ -1,8 +1,9 @@
 /**
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
- * schema.ts says how it is written in YAML; load.ts turns one into the other.
+ * schema/ says how it is written in YAML; load.ts turns one into the other.
  */
 import type { CostWeights } from '../domain/cost.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
@@ -22,7 +23,7 @@ export type ServiceAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
 export interface Limits {
-  /** Share of the engine among backlogged tenants, relative to the others'. > 0. */
+  /** Weight in the fair queue among backlogged tenants, relative to the others'. > 0. */
   readonly weight: number;
   /** Refill of the request bucket; absent: unlimited. */
   readonly requestsPerMinute?: number;
@@ -83,14 +84,14 @@ export interface PoolConfig {
   readonly endpoints: readonly EndpointConfig[];
   /** Of those, the URLs of endpoints that get no new requests. */
   readonly drain: readonly string[];
-  /** What all endpoints are; `auto`: each is asked, and may be another one. */
   /** Which endpoint with room gets a request. */
   readonly routing: 'least-loaded' | ProfileName;
   /** What that goes by, but for `least-loaded`. */
   readonly choice: EndpointChoice;
   /** For engines that do not say how many tokens theirs holds. */
   readonly kvCache?: { readonly memoryBytes: number; readonly shape: ModelShape };
-  readonly engine: 'auto' | 'vllm' | 'sglang' | 'llamacpp' | 'tgi';
+  /** What all endpoints are; `auto`: each is asked, and may be another one. */
+  readonly engine: 'auto' | EngineKind;
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly concurrencyLimit: number | 'auto';
   /** Places for adapters on each endpoint; absent: none is loaded. */
@@ -111,7 +112,7 @@ export interface PoolConfig {
     readonly unhealthyAfter: number;
     /** Successful probes in a row before it returns. */
     readonly healthyAfter: number;
-    /** Time in which one that has returned gets back to its whole window. */
+    /** Time in which one that has returned gets back to its whole concurrency limit. */
     readonly slowStartMs: number;
   };
   /** True when no configured model names this pool, not even for copies: its models are asked of its endpoints (`/v1/models`). */
@@ -144,7 +145,7 @@ export interface MirrorConfig {
   readonly maxDurationMs: number;
 }
 
-interface ModelConfig {
+export interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;
@@ -167,16 +168,16 @@ export interface LoraAdapterConfig {
   readonly tenants?: ReadonlySet<string>;
 }
 
-/** A request class: it has a share of the window, and an order. */
+/** A traffic class: it has a weight and an order. */
 export interface LaneConfig {
   readonly name: string;
-  /** Part of the window while other lanes have requests waiting too, relative to theirs. > 0. */
+  /** Its part of the concurrency limit is weight ÷ sum of the weights of lanes with requests waiting. > 0. */
   readonly weight: number;
   /** Inside a tenant's flow. */
   readonly order: 'fcfs' | 'shortest';
   /** With `shortest`: the oldest request goes first from this age on. */
   readonly maxAgeMs: number;
-  /** Limits that the window is kept small enough for: from the release to the first token, and between tokens. */
+  /** Limits that the concurrency limit is kept small enough for: from the release to the first token, and between tokens. */
   readonly ttftMs?: number;
   readonly itlMs?: number;
   /** A stream whose client stopped reading gives its slot back after this, once its engine must be done. */
@@ -303,7 +304,8 @@ export interface Config {
     /** File that keeps the levels over a restart. */
     readonly snapshot?: string;
     readonly mergeDomains: boolean;
-    readonly shadow: boolean;
+    /** Everything is counted, and nothing refused. */
+    readonly shadowMode: boolean;
   };
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;

@@ -91,6 +91,7 @@ export interface WatchOptions {
   readonly env: NodeJS.ProcessEnv;
   /** The version in use; absent: what the files contain now. With it, no change since it was read is missed. */
   readonly version?: string;
+  /** `warnings`: those that were not told of the configuration before; after `reload`, all. */
   readonly onChange: (config: Config, warnings: readonly string[]) => void;
   /** The configuration in use stays. The same problems are told once. */
   readonly onBad: (problems: readonly string[]) => void;
@@ -107,79 +108,118 @@ const SETTLE_MS = 100;
 /** Where the kernel's notifications do not reach (network folders, targets of symlinks) a look finds the change. */
 const LOOK_MS = 1_000;
 
-export function watchConfig({ path, env, version, onChange, onBad }: WatchOptions): ConfigWatch {
-  const first = read(path, env);
-  let files = first.files;
-  let inUse = version ?? (first.loaded.kind === 'ok' ? first.loaded.version : '');
-  let told: string | undefined;
-  let seen = fingerprint(files);
-  let settling: NodeJS.Timeout | undefined;
-  const watchers = new Map<string, FSWatcher>();
+export function watchConfig(options: WatchOptions): ConfigWatch {
+  return new FileWatch(options);
+}
 
-  const look = (): void => {
-    const now = fingerprint(files);
-    if (now === seen) return;
-    seen = now;
-    settle();
-  };
-  const settle = (): void => {
-    clearTimeout(settling);
-    settling = setTimeout(() => {
-      const now = fingerprint(files);
-      if (now === seen) return load(false);
-      seen = now;
-      settle();
+class FileWatch implements ConfigWatch {
+  readonly #options: WatchOptions;
+
+  // What is in use, and what was told of it.
+  #version: string;
+  #toldProblems: string | undefined;
+  #toldWarnings: ReadonlySet<string>;
+
+  // The files as they were last seen.
+  #files: readonly string[];
+  #seen: string;
+
+  // What close() ends.
+  #settling: NodeJS.Timeout | undefined;
+  readonly #looking: NodeJS.Timeout;
+  readonly #watchers = new Map<string, FSWatcher>();
+
+  constructor(options: WatchOptions) {
+    const { path, env, version } = options;
+    this.#options = options;
+    const { loaded, files } = read(path, env);
+    const isRead = loaded.kind === 'ok' && (version === undefined || version === loaded.version);
+    this.#version = version ?? (loaded.kind === 'ok' ? loaded.version : '');
+    this.#toldWarnings = new Set(isRead ? loaded.warnings : []);
+    this.#files = files;
+    this.#seen = fingerprint(files);
+    this.#watchFolders();
+    this.#settle();
+    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+    this.#looking.unref();
+  }
+
+  reload(): void {
+    this.#load(true);
+  }
+
+  close(): void {
+    clearTimeout(this.#settling);
+    clearInterval(this.#looking);
+    for (const [folder, watcher] of this.#watchers) this.#forget(folder, watcher);
+  }
+
+  #look(): void {
+    const now = fingerprint(this.#files);
+    if (now === this.#seen) return;
+    this.#seen = now;
+    this.#settle();
+  }
+
+  #settle(): void {
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => {
+      const now = fingerprint(this.#files);
+      if (now === this.#seen) return this.#load(false);
+      this.#seen = now;
+      this.#settle();
     }, SETTLE_MS);
-    settling.unref();
-  };
-  const load = (forced: boolean): void => {
-    clearTimeout(settling);
-    const { loaded, files: next } = read(path, env);
-    files = next;
-    seen = fingerprint(files);
-    watchFolders();
-    if (loaded.kind === 'bad') {
-      const problems = loaded.problems.join('\n');
-      if (!forced && problems === told) return;
-      told = problems;
-      onBad(loaded.problems);
-    } else if (forced || told !== undefined || loaded.version !== inUse) {
-      told = undefined;
-      inUse = loaded.version;
-      onChange(loaded.config, loaded.warnings);
+    this.#settling.unref();
+  }
+
+  #load(forced: boolean): void {
+    clearTimeout(this.#settling);
+    const { path, env } = this.#options;
+    const { loaded, files } = read(path, env);
+    this.#files = files;
+    this.#seen = fingerprint(files);
+    this.#watchFolders();
+    if (loaded.kind === 'bad') this.#refuse(loaded.problems, forced);
+    else if (forced || this.#toldProblems !== undefined || loaded.version !== this.#version) {
+      this.#takeOver(loaded, forced);
     }
-  };
-  const watchFolders = (): void => {
-    const folders = new Set(files.map((file) => dirname(resolve(file))));
-    for (const [folder, watcher] of watchers) if (!folders.has(folder)) forget(folder, watcher);
+  }
+
+  #refuse(problems: readonly string[], forced: boolean): void {
+    const text = problems.join('\n');
+    if (!forced && text === this.#toldProblems) return;
+    this.#toldProblems = text;
+    this.#options.onBad(problems);
+  }
+
+  /** Warnings of the configuration before are not told again, unless somebody asks. */
+  #takeOver({ config, version, warnings }: Extract<LoadedConfig, { kind: 'ok' }>, forced: boolean): void {
+    const fresh = forced ? warnings : warnings.filter((warning) => !this.#toldWarnings.has(warning));
+    this.#toldProblems = undefined;
+    this.#toldWarnings = new Set(warnings);
+    this.#version = version;
+    this.#options.onChange(config, fresh);
+  }
+
+  #watchFolders(): void {
+    const folders = new Set(this.#files.map((file) => dirname(resolve(file))));
+    for (const [folder, watcher] of this.#watchers) if (!folders.has(folder)) this.#forget(folder, watcher);
     for (const folder of folders) {
-      if (watchers.has(folder)) continue;
+      if (this.#watchers.has(folder)) continue;
       try {
-        const watcher = watch(folder, { persistent: false }, look);
-        watcher.on('error', () => forget(folder, watcher));
-        watchers.set(folder, watcher);
+        const watcher = watch(folder, { persistent: false }, () => this.#look());
+        watcher.on('error', () => this.#forget(folder, watcher));
+        this.#watchers.set(folder, watcher);
       } catch {
         // No such folder, or no more watches: the regular look stays.
       }
     }
-  };
-  const forget = (folder: string, watcher: FSWatcher): void => {
-    watcher.close();
-    watchers.delete(folder);
-  };
+  }
 
-  watchFolders();
-  settle();
-  const looking = setInterval(look, LOOK_MS);
-  looking.unref();
-  return {
-    reload: () => load(true),
-    close() {
-      clearTimeout(settling);
-      clearInterval(looking);
-      for (const [folder, watcher] of watchers) forget(folder, watcher);
-    },
-  };
+  #forget(folder: string, watcher: FSWatcher): void {
+    watcher.close();
+    this.#watchers.delete(folder);
+  }
 }
 
 /** Changes when a file is written, replaced, or reached through another symlink. */

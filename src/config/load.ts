@@ -1,28 +1,23 @@
 /** From the text that users write to the configuration that the program uses, or to everything that is wrong with it. */
 import { dirname, isAbsolute, join } from 'node:path';
 import { buildConfig } from './build.ts';
-import {
-  type Check,
-  checkAddresses,
-  checkBuilt,
-  checkDrains,
-  checkEndpoints,
-  checkKeys,
-  checkRedis,
-  checkReferences,
-  findKeys,
-  findRedisSecrets,
-  isMapping,
-  redisSecretTexts,
-  reportSchema,
-} from './checks.ts';
-import { checkChoice, checkChosenEndpoints } from './choice-checks.ts';
+import { checkAddresses, checkSockets } from './checks/addresses.ts';
+import type { Check } from './checks/check.ts';
+import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
+import { checkEffects } from './checks/effects.ts';
+import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
+import { checkKeys, findKeys } from './checks/keys.ts';
+import { checkMemory } from './checks/memory.ts';
+import { checkMirrors } from './checks/mirrors.ts';
+import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
+import { checkReferences } from './checks/references.ts';
+import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
-import { checkMemory } from './memory-checks.ts';
-import { checkMirrors } from './mirror-checks.ts';
-import { createReport, hiding } from './report.ts';
-import { configSchema } from './schema.ts';
-import { SHORT_KEY } from './secrets.ts';
+import { withCurrentKeys } from './renamed-keys.ts';
+import { createReport, hiding, type ReportContext } from './report.ts';
+import { configSchema } from './schema/schema.ts';
+import { SECRET_REFERENCE, SHORT_KEY } from './secrets.ts';
+import { isMapping } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
@@ -48,28 +43,30 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (text.length > MAX_CONFIG_BYTES) return refuse('is larger than 4 MiB; a configuration is not');
 
   const { source, faults } = readYaml(text);
+  const { value: root, asWritten, tell } = withCurrentKeys(source?.value);
+  const position: ReportContext['position'] = (path, at) =>
+    source?.position(path, at) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
-  const keys = source === undefined ? [] : findKeys(source.value, { env, readFile, locate });
-  const redis = findRedisSecrets(source?.value, { env, readFile, locate });
-  const secrets = [...keys, ...redisSecretTexts(source?.value, redis)].flatMap(
-    ({ text: written, looked }) => [
-      ...(/^(env|file):/.test(written) ? [] : [written]),
-      ...(looked.kind === 'ok' ? [looked.value] : []),
-    ],
-  );
+  const keys = findKeys(root, { env, readFile, locate });
+  const redis = findRedisSecrets(root, { env, readFile, locate });
+  const secrets = [...keys, ...redisSecretTexts(root, redis)].flatMap(({ text: written, looked }) => [
+    ...(SECRET_REFERENCE.test(written) ? [] : [written]),
+    ...(looked.kind === 'ok' ? [looked.value] : []),
+  ]);
   const hide = hiding(secrets, SHORT_KEY);
-  const report = createReport({ file, hide, position: source?.position ?? (() => ({ line: 1, column: 1 })) });
-  for (const { position, path, message } of faults) report.problem(path, message, position);
+  const report = createReport({ file, hide, position, asWritten });
+  for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
-  if (source.value === null || source.value === undefined) {
+  if (root === null || root === undefined) {
     return refuse(`is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml`);
   }
-  if (!isMapping(source.value)) {
+  if (!isMapping(root)) {
     return refuse('is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"');
   }
+  tell(report, (path) => position(asWritten(path), 'key').line);
 
-  const check: Check = { root: source.value, report, hide, env };
-  const checked = configSchema.safeParse(source.value);
+  const check: Check = { root, report, hide, env };
+  const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkMirrors(check);
@@ -90,9 +87,10 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     endpoints,
     drains,
     chosen,
-    poolNames: source.keys(['pools']),
+    poolNames: source.keys(asWritten(['pools'])),
   });
-  checkBuilt(config, checked.data, check);
+  checkSockets(config, check);
+  checkEffects(config, checked.data, check);
   checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
   return { kind: 'ok', config, warnings: report.warnings() };

@@ -7,7 +7,7 @@ import type { Config, Limits } from './config.ts';
 const KiB = 1024;
 const MiB = 1024 ** 2;
 
-/** What `maxConcurrent: unlimited` counts as, for each endpoint, unless its window is larger. */
+/** What `maxConcurrent: unlimited` counts as, for each endpoint, unless its concurrency limit is larger. */
 const UNLIMITED_PER_ENDPOINT = 256;
 /** Exchanges whose end is under way: a client that sends its next request at once is not refused. */
 const ENDING = 8;
@@ -44,9 +44,9 @@ export function maxOpenOf(limits: Limits, config: Pick<Config, 'pools'>): number
 }
 
 const unlimitedOpen = ({ pools }: Pick<Config, 'pools'>): number =>
-  [...pools.values()].reduce((sum, { endpoints, concurrencyLimit: windowPerEndpoint }) => {
-    const window = windowPerEndpoint === 'auto' ? 0 : windowPerEndpoint;
-    return sum + endpoints.length * Math.max(UNLIMITED_PER_ENDPOINT, window);
+  [...pools.values()].reduce((sum, { endpoints, concurrencyLimit }) => {
+    const limit = concurrencyLimit === 'auto' ? 0 : concurrencyLimit;
+    return sum + endpoints.length * Math.max(UNLIMITED_PER_ENDPOINT, limit);
   }, 0);
 
 /** Time that a body of this size may take to come. */

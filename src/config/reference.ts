@@ -1,9 +1,39 @@
 /** docs/config.md and docs/config.schema.json, from the schema. */
-import { type SchemaNode, SECTION, writtenSchema } from './schema.ts';
+import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
+import { SECTION } from './schema/dsl.ts';
+import { type SchemaNode, writtenSchema } from './schema/schema.ts';
 
-/** JSON Schema of the configuration file, for editors. */
+/** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {
-  return { title: 'Fairlane configuration', ...(withoutShown(writtenSchema) as Record<string, unknown>) };
+  const schema = RENAMED_KEYS.reduce((node, key) => withOldName(node, key, 0), writtenSchema);
+  return { title: 'Fairlane configuration', ...(withoutShown(schema) as Record<string, unknown>) };
+}
+
+/** A copy of `node`, which is the mapping at step `i` of `key.within`, that takes the old name too, but not both. */
+function withOldName(node: SchemaNode, key: RenamedKey, i: number): SchemaNode {
+  const { properties = {}, required = [], additionalProperties, allOf = [] } = node;
+  const step = key.within[i];
+  if (step === '*' && typeof additionalProperties === 'object') {
+    return { ...node, additionalProperties: withOldName(additionalProperties, key, i + 1) };
+  }
+  const inner = properties[step ?? key.now];
+  if (inner === undefined) return node;
+  if (step !== undefined) {
+    return { ...node, properties: { ...properties, [step]: withOldName(inner, key, i + 1) } };
+  }
+  const { default: _, ...old } = inner;
+  const description = `Old name of \`${key.now}\`.`;
+  const both = [key.old, key.now];
+  return {
+    ...node,
+    properties: { ...properties, [key.old]: { ...old, description, deprecated: true } },
+    ...(required.includes(key.now) && { required: required.filter((name) => name !== key.now) }),
+    allOf: [
+      ...allOf,
+      { not: { required: both } },
+      ...(required.includes(key.now) ? [{ anyOf: both.map((name) => ({ required: [name] })) }] : []),
+    ],
+  };
 }
 
 /** The column text of the reference is no JSON Schema keyword. */
@@ -45,7 +75,8 @@ export function configReference(): string {
 One YAML file, checked strictly: an unknown key is an error that names the nearest known one. \`fairlane check-config FILE\`
 says everything that is wrong with it, with lines and columns. Fairlane reads the file again when it, or a key file it
 names, changes; a file with a problem changes nothing. \`listen\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\` and
-\`rateLimit.snapshot\` take effect with a restart.
+\`rateLimit.snapshot\` take effect with a restart. A key that was renamed may still be written by its old name, which gives a
+warning.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
 have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/config.schema.json\`; for a start
@@ -68,8 +99,21 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
 function line({ path, node, required }: Row): string {
   const { shown = '', description = '' } = node;
   const [, text = description, standard] = /^(.*?) Default: (.*)\.$/.exec(description) ?? [];
-  const cells = [`\`${path}\``, shown, required ? '**required**' : (standard ?? shownDefault(node)), text];
+  const old = oldName(path);
+  const whole = old === undefined ? text : `${text} Old name: \`${old}\`.`;
+  const cells = [`\`${path}\``, shown, required ? '**required**' : (standard ?? shownDefault(node)), whole];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+}
+
+/** What a key of the reference was called, from the step on that was renamed. */
+function oldName(path: string): string | undefined {
+  const steps = path.split('.');
+  for (const { within, old, now } of RENAMED_KEYS) {
+    const isHere =
+      within.every((step, i) => step === '*' || step === steps[i]) && steps[within.length] === now;
+    if (isHere) return [old, ...steps.slice(within.length + 1)].join('.');
+  }
+  return undefined;
 }
 
 function shownDefault({ default: value }: SchemaNode): string {

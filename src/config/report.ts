@@ -22,18 +22,21 @@ export interface ReportContext {
   readonly file: string;
   readonly hide: (text: string) => string;
   readonly position: (path: Path, at: 'key' | 'value') => Position;
+  /** A path in the keys that the user wrote, where these have another name now. */
+  readonly asWritten?: (path: Path) => Path;
 }
 
-export function createReport({ file, hide, position }: ReportContext): Report {
+export function createReport({ file, hide, position, asWritten = (path) => path }: ReportContext): Report {
   const list = () => {
     const lines = new Map<string, Position>();
     let unkept = 0;
     return {
-      add: (path: Path, message: string, place: Place = 'value'): void => {
+      add: (current: Path, message: string, place: Place = 'value'): void => {
         if (lines.size >= MOST_KEPT) {
           unkept++;
           return;
         }
+        const path = asWritten(current);
         const at = typeof place === 'string' ? position(path, place) : place;
         const where = path.length === 0 ? '' : `${showPath(path, hide)}: `;
         lines.set(`${file}:${at.line}:${at.column}: ${hide(`${where}${message}`)}`, at);
@@ -83,13 +86,21 @@ export function quote(text: string): string {
   return JSON.stringify(cut).replaceAll(/\p{C}/gu, '�');
 }
 
-/** `; did you mean "x"?` where one of the candidates is near. */
-export function didYouMean(word: string, candidates: readonly string[]): string {
+/**
+ * `; did you mean "x"?` where one of the candidates is near.
+ *
+ * @param renamed what an old name, also a candidate, is called now: the new one is named.
+ */
+export function didYouMean(
+  word: string,
+  candidates: readonly string[],
+  renamed: ReadonlyMap<string, string> = new Map(),
+): string {
   if (candidates.length === 0 || word.length > 256) return '';
   const nearest = closest(word, candidates);
   // Two swapped letters count as two.
   const near = word.length < 4 ? 1 : Math.max(2, Math.floor(word.length / 3));
   return distance(word.toLowerCase(), nearest.toLowerCase()) <= near
-    ? `; did you mean ${quote(nearest)}?`
+    ? `; did you mean ${quote(renamed.get(nearest) ?? nearest)}?`
     : '';
 }

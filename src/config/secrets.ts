@@ -16,6 +16,8 @@ export type Looked =
 export const SHORT_KEY = 8;
 /** Envoy compares keys with a header; longer ones come near its limits for headers. */
 const LONGEST_KEY = 512;
+/** A value that is kept elsewhere: in a variable, or in a file. */
+export const SECRET_REFERENCE = /^(env|file):./;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 const bad = (problem: string): Looked => ({ kind: 'bad', problem });

@@ -2,9 +2,8 @@
  * What is known of an engine: data and pure functions, one file for each engine. Whoever asks an engine something or
  * tells it something goes by this; nobody else knows an engine's names.
  */
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { Sample, Samples } from './metrics-text.ts';
-
-export type EngineKind = 'vllm' | 'sglang' | 'llamacpp' | 'tgi' | 'trtllm';
 
 export interface EngineDriver {
   readonly kind: EngineKind;
@@ -136,7 +135,7 @@ interface EnginePriority {
   readonly direction: 'lower-first' | 'higher-first';
   /** How it is found out whether requests with one are taken. */
   readonly found:
-    | { readonly by: 'trial'; valuesOf(status: number): PriorityValues | undefined }
+    | { readonly by: 'probe'; valuesOf(status: number): PriorityValues | undefined }
     | { readonly by: 'info'; valuesOf(info: unknown): PriorityValues | undefined };
 }
 

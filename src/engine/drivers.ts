@@ -1,5 +1,7 @@
 /** The engines that are known. */
-import type { EngineDriver, EngineKind } from './driver.ts';
+
+import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { EngineDriver } from './driver.ts';
 import { LLAMACPP } from './llamacpp.ts';
 import { SGLANG } from './sglang.ts';
 import { TGI } from './tgi.ts';

@@ -34,12 +34,12 @@ function byStatus(status: number): ErrorMeaning {
 }
 
 /**
- * @param adapter of the engine that answered; undefined: it is not known.
+ * @param driver of the engine that answered; undefined: it is not known.
  * @param status of the answer; 200 for an event of a stream.
  * @param body the answer's, or the event's data; undefined is given back when it is no error.
  */
 export function readEngineError(
-  adapter: EngineDriver | undefined,
+  driver: EngineDriver | undefined,
   status: number,
   body: string,
 ): EngineError | undefined {
@@ -60,5 +60,5 @@ export function readEngineError(
     param: textOf(param),
     code: textOf(code),
   };
-  return { ...fields, meaning: adapter?.meaningOf(fields) ?? byStatus(fields.status) };
+  return { ...fields, meaning: driver?.meaningOf(fields) ?? byStatus(fields.status) };
 }

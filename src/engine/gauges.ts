@@ -1,6 +1,8 @@
 /** What an engine says of itself in its metrics, in the words that all engines have in common. */
+
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
-import type { EngineDriver, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
+import type { EngineDriver, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { collectSamples, type Sample, type Samples, sumOf } from './metrics-text.ts';
 
@@ -86,14 +88,14 @@ const isIn = (samples: Samples, { metrics }: EngineDriver): boolean =>
 /** @param expected the engine that it must be; undefined: whichever it is. */
 export function readGauges(text: string, expected?: EngineKind): GaugesResult {
   const samples = collectSamples(text, WANTED);
-  const found = ALL_DRIVERS.find((adapter) => isIn(samples, adapter));
+  const found = ALL_DRIVERS.find((driver) => isIn(samples, driver));
   if (expected !== undefined) {
-    const adapter = DRIVERS[expected];
-    if (isIn(samples, adapter)) return reportOf(adapter, samples);
+    const driver = DRIVERS[expected];
+    if (isIn(samples, driver)) return reportOf(driver, samples);
     return unusable(
       found === undefined
-        ? `no metrics of ${adapter.title}`
-        : `metrics of ${found.title}, not of ${adapter.title}`,
+        ? `no metrics of ${driver.title}`
+        : `metrics of ${found.title}, not of ${driver.title}`,
     );
   }
   return found === undefined

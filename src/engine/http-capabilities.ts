@@ -1,7 +1,8 @@
 /** Finds out what an engine can do for fairness itself, by asking it for one token. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from './capabilities.ts';
-import type { EngineDriver, EngineKind, PriorityValues } from './driver.ts';
+import type { EngineDriver, PriorityValues } from './driver.ts';
 import { DRIVERS } from './drivers.ts';
 import { askServerInfo } from './http-identify.ts';
 import { askText } from './http-probe.ts';
@@ -33,7 +34,7 @@ async function askPriority(
   const { priority } = driver;
   if (priority === undefined) return undefined;
   const { field, found } = priority;
-  return found.by === 'trial'
+  return found.by === 'probe'
     ? found.valuesOf(await tryField(endpoint, model, { [field]: 1 }, stopped))
     : found.valuesOf(await askServerInfo(endpoint, driver, TIMEOUT_MS, stopped));
 }

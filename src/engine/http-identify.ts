@@ -1,6 +1,7 @@
 /** Asks an endpoint which engine it is, and what its engine says of itself. */
 import type { EndpointConfig } from '../config/config.ts';
-import type { EngineDriver, EngineKind } from './driver.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { EngineDriver } from './driver.ts';
 import { readGauges } from './gauges.ts';
 import { askText } from './http-probe.ts';
 import { IDENTIFYING_PATHS, recognise } from './identify.ts';

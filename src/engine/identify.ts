@@ -1,6 +1,7 @@
 /** Which engine an endpoint is, from what it answers. Pure: http-identify.ts asks. */
+
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import { isObject } from '../openai/usage.ts';
-import type { EngineKind } from './driver.ts';
 import { ALL_DRIVERS } from './drivers.ts';
 
 export const MODELS_PATH = '/v1/models';

@@ -4,7 +4,7 @@ import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADE
 import { ATTEMPT_FILTERS } from './attempts.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
-import { shadowClustersOf } from './mirror-clusters.ts';
+import { mirrorClustersOf } from './mirror-clusters.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
@@ -79,7 +79,7 @@ export function dynamicFilesOf(
   files.set(CLUSTERS_FILE, {
     resources: [
       ...[...config.pools.values()].map((pool) => clusterOf(config, pool)),
-      ...shadowClustersOf(config),
+      ...mirrorClustersOf(config),
     ],
   });
   return files;

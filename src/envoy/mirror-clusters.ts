@@ -7,10 +7,10 @@ import { clusterOfMirror } from '../domain/names.ts';
 import { engineProtocol, enginesOf, leastRequest } from './engine-cluster.ts';
 import { duration, type JsonMap, NO_LIMIT, type } from './envoy-json.ts';
 
-function clusterOf(config: Config, pool: string, shadows: readonly MirrorConfig[]): JsonMap {
-  const most = shadows.reduce((sum, { maxConcurrent }) => sum + maxConcurrent, 0);
+function clusterOf(config: Config, pool: string, mirrors: readonly MirrorConfig[]): JsonMap {
+  const most = mirrors.reduce((sum, { maxConcurrent }) => sum + maxConcurrent, 0);
   // Of one pool they are the same.
-  const longestMs = Math.max(...shadows.map(({ maxDurationMs }) => maxDurationMs));
+  const longestMs = Math.max(...mirrors.map(({ maxDurationMs }) => maxDurationMs));
   return {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfMirror(pool),
@@ -32,14 +32,14 @@ function clusterOf(config: Config, pool: string, shadows: readonly MirrorConfig[
   };
 }
 
-/** None where no model has a shadow. */
-export function shadowClustersOf(config: Config): readonly JsonMap[] {
+/** None where no model has a mirror. */
+export function mirrorClustersOf(config: Config): readonly JsonMap[] {
   const byPool = new Map<string, MirrorConfig[]>();
-  for (const { mirror: shadow } of config.models.values()) {
-    if (shadow === undefined) continue;
-    const others = byPool.get(shadow.pool);
-    if (others === undefined) byPool.set(shadow.pool, [shadow]);
-    else others.push(shadow);
+  for (const { mirror } of config.models.values()) {
+    if (mirror === undefined) continue;
+    const others = byPool.get(mirror.pool);
+    if (others === undefined) byPool.set(mirror.pool, [mirror]);
+    else others.push(mirror);
   }
-  return [...byPool].map(([pool, shadows]) => clusterOf(config, pool, shadows));
+  return [...byPool].map(([pool, mirrors]) => clusterOf(config, pool, mirrors));
 }

@@ -98,118 +98,162 @@ function explain(lines: readonly string[]): string {
  * @throws when it ends before, or does not serve within 30 s; the message says why.
  */
 export async function startEnvoy(options: StartEnvoyOptions): Promise<RunningEnvoy> {
-  const { envoy, directory } = options;
+  const { directory, admin: address } = options;
   const bootstrapPath = join(directory, 'bootstrap.json');
   const { bootstrap, listeners, names } = withWatchedListeners(options.bootstrap, directory);
   writeDynamicFile(directory, LISTENERS_FILE, listeners);
   replaceOwnFile(bootstrapPath, JSON.stringify(bootstrap));
-  const command = [
-    ...envoy.command,
-    ...(envoy.mount?.(directory) ?? []),
-    ...['--config-path', bootstrapPath, '--log-level', 'warning', '--disable-hot-restart'],
-    // A warning for each message of an API that Envoy calls work in progress, at every start: api_key_auth is one.
-    ...['--component-log-level', 'misc:error'],
-    // A connection is closed after its next answer, and not at random over the time of the drain.
-    ...['--drain-strategy', 'immediate', '--drain-time-s', String(OPEN_AFTER_DRAIN_S)],
-    ...(options.concurrency === undefined ? [] : ['--concurrency', String(options.concurrency)]),
-  ];
-  const child = spawn('/bin/sh', ['-c', GUARD, 'fairlane-envoy', ...command], {
-    // Its own group: the terminal's Ctrl-C is for this process, which lets running requests finish first.
-    detached: true,
-    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-  });
-  const { stdout, stderr } = child;
-  if (stdout === null || stderr === null) throw new Error('no pipes to Envoy');
+  const envoy = new EnvoyProcess(commandOf(options, bootstrapPath), directory, address, options.onLog);
+  await envoy.started();
+  await envoy.ready(names);
+  return envoy;
+}
 
-  const lastLines: string[] = [];
-  createInterface(stderr).on('line', (line) => {
-    lastLines.push(line);
-    if (lastLines.length > LAST_LINES) lastLines.shift();
-    options.onLog(line);
-  });
-  let ended = false;
-  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.once('exit', (code, signal) => {
-      // The guard reads from this pipe until it is closed, and would keep the child's pipes open.
-      child.stdio[3]?.destroy();
-      setTimeout(() => {
-        ended = true;
-        resolve({ code, signal });
-      }, LAST_LINES_MS);
+const commandOf = (
+  { envoy, directory, concurrency }: StartEnvoyOptions,
+  bootstrapPath: string,
+): readonly string[] => [
+  ...envoy.command,
+  ...(envoy.mount?.(directory) ?? []),
+  ...['--config-path', bootstrapPath, '--log-level', 'warning', '--disable-hot-restart'],
+  // A warning for each message of an API that Envoy calls work in progress, at every start: api_key_auth is one.
+  ...['--component-log-level', 'misc:error'],
+  // A connection is closed after its next answer, and not at random over the time of the drain.
+  ...['--drain-strategy', 'immediate', '--drain-time-s', String(OPEN_AFTER_DRAIN_S)],
+  ...(concurrency === undefined ? [] : ['--concurrency', String(concurrency)]),
+];
+
+const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
+
+class EnvoyProcess implements RunningEnvoy {
+  readonly exited: RunningEnvoy['exited'];
+  /** 0 until it has started, and if it did not. */
+  pid = 0;
+  readonly #directory: string;
+  readonly #address: AdminAddress;
+  readonly #started: Promise<number>;
+  readonly #lastLines: string[] = [];
+  #ended = false;
+
+  constructor(
+    command: readonly string[],
+    directory: string,
+    address: AdminAddress,
+    onLog: (line: string) => void,
+  ) {
+    this.#directory = directory;
+    this.#address = address;
+    const child = spawn('/bin/sh', ['-c', GUARD, 'fairlane-envoy', ...command], {
+      // Its own group: the terminal's Ctrl-C is for this process, which lets running requests finish first.
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     });
-    child.once('error', () => resolve({ code: null, signal: null }));
-  });
-  const pid = await new Promise<number>((resolve) => {
-    createInterface(stdout).once('line', (line) => resolve(Number(line)));
-    void exited.then(() => resolve(0));
-  });
-  const send = (signal: NodeJS.Signals): void => {
-    if (ended || pid === 0) return;
-    try {
-      process.kill(pid, signal);
-    } catch {
-      // Gone in this moment.
-    }
-  };
+    const { stdout, stderr } = child;
+    if (stdout === null || stderr === null) throw new Error('no pipes to Envoy');
+    createInterface(stderr).on('line', (line) => {
+      this.#lastLines.push(line);
+      if (this.#lastLines.length > LAST_LINES) this.#lastLines.shift();
+      onLog(line);
+    });
+    this.exited = new Promise((resolve) => {
+      child.once('exit', (code, signal) => {
+        // The guard reads from this pipe until it is closed, and would keep the child's pipes open.
+        child.stdio[3]?.destroy();
+        setTimeout(() => {
+          this.#ended = true;
+          resolve({ code, signal });
+        }, LAST_LINES_MS);
+      });
+      child.once('error', () => resolve({ code: null, signal: null }));
+    });
+    this.#started = new Promise<number>((resolve) => {
+      createInterface(stdout).once('line', (line) => resolve(Number(line)));
+      void this.exited.then(() => resolve(0));
+    });
+  }
 
-  const listening = async (): Promise<ReadonlySet<string>> => {
-    const { body } = await admin(options.admin, '/listeners?format=json');
+  /** Resolves when it has a process id, or has ended. */
+  async started(): Promise<void> {
+    this.pid = await this.#started;
+  }
+
+  /** Resolves when it serves on all of these listeners. @throws when it ends before, or takes too long. */
+  async ready(listeners: readonly string[]): Promise<void> {
+    const until = Date.now() + READY_MS;
+    for (;;) {
+      if (this.#ended) throw new Error(`Envoy did not start: ${explain(this.#lastLines)}`);
+      if (await this.#serves(listeners)) return;
+      if (Date.now() > until) {
+        this.#send('SIGKILL');
+        throw new Error(`Envoy was not ready in ${READY_MS / 1_000} s: ${explain(this.#lastLines)}`);
+      }
+      await pause();
+    }
+  }
+
+  async drainListeners(): Promise<void> {
+    const drained = Date.now() + DRAIN_MS;
+    try {
+      writeDynamicFile(this.#directory, LISTENERS_FILE, NO_LISTENERS);
+      while ((await this.#listening()).size > 0 && Date.now() < drained) await pause();
+    } catch {
+      // It is gone, and so are its listeners.
+    }
+  }
+
+  async stop(deadlineMs: number): Promise<void> {
+    this.#send('SIGTERM');
+    const timer = setTimeout(() => this.#send('SIGKILL'), deadlineMs);
+    await this.exited;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    this.#send('SIGKILL');
+  }
+
+  /** Whether it is this Envoy that is ready: another one's admin page may answer while this one is about to end. */
+  async #serves(listeners: readonly string[]): Promise<boolean> {
+    try {
+      const { status } = await admin(this.#address, '/ready');
+      if (status !== 200 || this.#hasEnded() || !(await this.#isListening(listeners))) return false;
+      await pause();
+      return !this.#hasEnded();
+    } catch {
+      // Not listening yet.
+      return false;
+    }
+  }
+
+  /** A listener that Envoy cannot have, because its address is taken, does not end it: this does. */
+  async #isListening(listeners: readonly string[]): Promise<boolean> {
+    const active = await this.#listening();
+    if (listeners.every((name) => active.has(name))) return true;
+    const { body } = await admin(this.#address, '/stats?filter=^listener_manager.lds.update_rejected$');
+    if (/: 0\s*$/.test(body)) return false;
+    this.#send('SIGKILL');
+    await this.exited;
+    return false;
+  }
+
+  async #listening(): Promise<ReadonlySet<string>> {
+    const { body } = await admin(this.#address, '/listeners?format=json');
     const { listener_statuses: statuses } = JSON.parse(body) as {
       readonly listener_statuses?: readonly { readonly name: string }[];
     };
     return new Set((statuses ?? []).map(({ name }) => name));
-  };
-  /** A listener that Envoy cannot have, because its address is taken, does not end it. */
-  const isListening = async (): Promise<boolean> => {
-    const active = await listening();
-    if (names.every((name) => active.has(name))) return true;
-    const { body } = await admin(options.admin, '/stats?filter=^listener_manager.lds.update_rejected$');
-    if (/: 0\s*$/.test(body)) return false;
-    send('SIGKILL');
-    await exited;
-    return false;
-  };
-
-  const until = Date.now() + READY_MS;
-  for (;;) {
-    if (ended) throw new Error(`Envoy did not start: ${explain(lastLines)}`);
-    try {
-      const { status } = await admin(options.admin, '/ready');
-      // Another Envoy's admin page may answer here while ours could not bind: ours is about to end then.
-      if (status === 200 && !ended && (await isListening())) {
-        await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
-        if (!ended) break;
-      }
-    } catch {
-      // Not listening yet.
-    }
-    if (Date.now() > until) {
-      send('SIGKILL');
-      throw new Error(`Envoy was not ready in ${READY_MS / 1_000} s: ${explain(lastLines)}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
   }
 
-  return {
-    pid,
-    exited,
-    async drainListeners() {
-      const drained = Date.now() + DRAIN_MS;
-      try {
-        writeDynamicFile(directory, LISTENERS_FILE, NO_LISTENERS);
-        while ((await listening()).size > 0 && Date.now() < drained) {
-          await new Promise((resolve) => setTimeout(resolve, READY_CHECK_MS));
-        }
-      } catch {
-        // It is gone, and so are its listeners.
-      }
-    },
-    async stop(deadlineMs) {
-      send('SIGTERM');
-      const timer = setTimeout(() => send('SIGKILL'), deadlineMs);
-      await exited;
-      clearTimeout(timer);
-    },
-    kill: () => send('SIGKILL'),
-  };
+  #hasEnded(): boolean {
+    return this.#ended;
+  }
+
+  #send(signal: NodeJS.Signals): void {
+    if (this.#ended || this.pid === 0) return;
+    try {
+      process.kill(this.pid, signal);
+    } catch {
+      // Gone in this moment.
+    }
+  }
 }

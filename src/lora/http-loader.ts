@@ -6,7 +6,8 @@
  * and is not listed is done.
  */
 import type { EndpointConfig, LoraAdapterConfig } from '../config/config.ts';
-import type { EngineDriver, EngineKind } from '../engine/driver.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { EngineDriver } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import { askText } from '../engine/http-probe.ts';
 

@@ -11,54 +11,74 @@ const MAX_DECODED_BYTES = 16 * 1024 * 1024;
  * Wraps a meter for a response with this `content-encoding`: gzip, deflate or br. With another encoding, broken data
  * or too much of it, only times and bytes are known. Replaces no bytes, so the inner meter should not either.
  */
-export function createEncodedMeter(inner: ResponseMeter, contentEncoding: string): ResponseMeter {
-  const decode = decoderOf(contentEncoding);
-  let chunks: Uint8Array[] = [];
-  let bytes = 0;
-  let firstMs = 0;
-  let lastMs = 0;
-  let ended = false;
-  let decoded = false;
+export const createEncodedMeter = (inner: ResponseMeter, contentEncoding: string): ResponseMeter =>
+  new EncodedMeter(inner, contentEncoding);
 
-  return {
-    push(chunk, nowMs) {
-      if (chunk.length === 0) return undefined;
-      if (bytes === 0) firstMs = nowMs;
-      lastMs = nowMs;
-      bytes += chunk.length;
-      if (decode === undefined || bytes > MAX_ENCODED_BYTES) chunks = [];
-      else chunks.push(chunk);
-      return undefined;
-    },
-    end() {
-      if (ended) return undefined;
-      ended = true;
-      if (decode === undefined || bytes > MAX_ENCODED_BYTES || bytes === 0) return undefined;
-      const plain = decodeOrNothing(decode, Buffer.concat(chunks));
-      chunks = [];
-      if (plain !== undefined) {
-        decoded = true;
-        inner.push(plain, lastMs);
-        inner.end();
-      }
-      return undefined;
-    },
-    finished: () => false,
-    tokenEvents: () => 0,
-    contentBytes: () => (decoded ? inner.contentBytes() : 0),
+class EncodedMeter implements ResponseMeter {
+  private readonly inner: ResponseMeter;
+  private readonly decode: Decoder | undefined;
 
-    result(): MeterResult {
-      const { firstTokenMs: _first, lastTokenMs: _last, ...result } = inner.result();
-      return {
-        ...result,
-        // The inner meter sees everything at once: its times tell nothing.
-        ...(bytes > 0 && { firstTokenMs: firstMs, lastTokenMs: lastMs }),
-        itl: NO_ITL,
-        finished: decoded ? result.finished : ended,
-        bytes: decoded ? result.bytes : bytes,
-      };
-    },
-  };
+  // What has come, as it came.
+  private chunks: Uint8Array[] = [];
+  private bytes = 0;
+  private firstMs = 0;
+  private lastMs = 0;
+
+  // Its end. `decoded`: the inner meter has seen all of it.
+  private ended = false;
+  private decoded = false;
+
+  constructor(inner: ResponseMeter, contentEncoding: string) {
+    this.inner = inner;
+    this.decode = decoderOf(contentEncoding);
+  }
+
+  push(chunk: Uint8Array, nowMs: number): undefined {
+    if (chunk.length === 0) return;
+    if (this.bytes === 0) this.firstMs = nowMs;
+    this.lastMs = nowMs;
+    this.bytes += chunk.length;
+    if (this.decode === undefined || this.bytes > MAX_ENCODED_BYTES) this.chunks = [];
+    else this.chunks.push(chunk);
+  }
+
+  end(): undefined {
+    if (this.ended) return;
+    this.ended = true;
+    const { decode, bytes, chunks } = this;
+    if (decode === undefined || bytes > MAX_ENCODED_BYTES || bytes === 0) return;
+    const plain = decodeOrNothing(decode, Buffer.concat(chunks));
+    this.chunks = [];
+    if (plain === undefined) return;
+    this.decoded = true;
+    this.inner.push(plain, this.lastMs);
+    this.inner.end();
+  }
+
+  finished(): boolean {
+    return false;
+  }
+
+  tokenEvents(): number {
+    return 0;
+  }
+
+  contentBytes(): number {
+    return this.decoded ? this.inner.contentBytes() : 0;
+  }
+
+  result(): MeterResult {
+    const { bytes, decoded } = this;
+    const { firstTokenMs: _first, lastTokenMs: _last, ...result } = this.inner.result();
+    return {
+      ...result,
+      // The inner meter sees everything at once: its times tell nothing.
+      ...(bytes > 0 && { firstTokenMs: this.firstMs, lastTokenMs: this.lastMs }),
+      itl: NO_ITL,
+      finished: decoded ? result.finished : this.ended,
+      bytes: decoded ? result.bytes : bytes,
+    };
+  }
 }
 
 type Decoder = (data: Buffer) => Buffer;

@@ -2,9 +2,18 @@
 import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import { forbiddenField, invalidRequest, PROMPT_FIELD } from './error-body.ts';
+import { BodyFields, CAP_FIELDS, ROUTE_FIELDS } from './body-fields.ts';
+import { forbiddenField, invalidRequest } from './error-body.ts';
+import {
+  modelOf,
+  optionalBoolean,
+  optionalInteger,
+  outputCap,
+  problemOfPrompt,
+  usageOption,
+} from './field-checks.ts';
 import { type Forbidden, findForbidden, MOST_FORBIDDEN } from './forbidden.ts';
-import { ABSENT, type JsonDocument, KIND, STRIDE } from './json/document.ts';
+import { ABSENT, type JsonDocument, STRIDE } from './json/document.ts';
 import { type Reading, readJson } from './json/reader.ts';
 import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice } from './json/splice.ts';
 import { type KnownName, NAME } from './names.ts';
@@ -51,45 +60,7 @@ export interface RequestChanges {
   readonly priorityFollows?: boolean;
 }
 
-const MODEL_CHARACTERS = 256;
-/** UTF-8 of as many characters. */
-const MODEL_BYTES = 4 * MODEL_CHARACTERS;
 const MAX_CHOICES = 128;
-const MAX_OUTPUT_TOKENS = 2 ** 31;
-
-/** Names under which one engine or another reads the output cap. */
-const CAP_FIELDS = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'] as const;
-type CapField = (typeof CAP_FIELDS)[number];
-
-interface RouteFields {
-  /** Fields whose text becomes prompt. */
-  readonly prompt: readonly KnownName[];
-  /** The API's names of the output cap, the strongest first. */
-  readonly caps: readonly CapField[];
-  /** The name under which every engine reads a cap on this route. */
-  readonly cap: CapField | undefined;
-  /** `stream_options.include_usage` exists on this route. */
-  readonly usageOption: boolean;
-}
-
-const FIELDS: Readonly<Record<EngineRoute, RouteFields>> = {
-  'chat.completions': {
-    prompt: ['messages'],
-    caps: ['max_completion_tokens', 'max_tokens'],
-    cap: 'max_tokens',
-    usageOption: true,
-  },
-  completions: { prompt: ['prompt', 'suffix'], caps: ['max_tokens'], cap: 'max_tokens', usageOption: true },
-  // llama.cpp reads `content` where there is no input.
-  embeddings: { prompt: ['input', 'messages', 'content'], caps: [], cap: undefined, usageOption: false },
-  responses: {
-    prompt: ['input', 'instructions'],
-    caps: ['max_output_tokens'],
-    cap: 'max_output_tokens',
-    usageOption: false,
-  },
-  messages: { prompt: ['messages', 'system'], caps: ['max_tokens'], cap: 'max_tokens', usageOption: false },
-};
 
 /** Templates render these as JSON, so their keys are prompt too; on whichever route an engine reads them. */
 const RENDERED: readonly KnownName[] = [
@@ -115,27 +86,6 @@ const STATE: readonly KnownName[] = ['conversation', 'previous_response_id', 'co
 /** What acts elsewhere, as a field; as tools they have types. */
 const ACTING: readonly KnownName[] = ['mcp_servers', 'web_search_options', 'plugins'];
 
-/** The values of the body's own members, by name. */
-class Fields {
-  readonly document: JsonDocument;
-  private readonly values = new Map<number, number>();
-
-  /** @param skipped keys of members that are left out. */
-  constructor(document: JsonDocument, skipped: ReadonlySet<number>) {
-    this.document = document;
-    const end = document.next(0);
-    for (let key = document.first(0); key < end; key = document.next(key + STRIDE)) {
-      const name = document.name(key);
-      if (name !== 0 && !skipped.has(key)) this.values.set(name, key + STRIDE);
-    }
-  }
-
-  /** Index of the value, ABSENT without one. */
-  at(name: KnownName): number {
-    return this.values.get(NAME[name]) ?? ABSENT;
-  }
-}
-
 /**
  * Reads a request strictly: every field that the service understands has the API's type, or the request is refused.
  * Null counts as absent for optional fields, as OpenAI has it. Other fields pass unread.
@@ -158,7 +108,7 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
   }
 
   const skipped = new Set([...forbidden.keys.values()].flat());
-  const fields = new Fields(document, skipped);
+  const fields = new BodyFields(document, skipped);
   const model = modelOf(fields);
   if (typeof model === 'object') return bad(model);
 
@@ -191,7 +141,7 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
       hasMedia: size.hasMedia,
       maxOutputTokens: embeds ? 0 : cap,
       outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, fields),
-      wantsUsage: FIELDS[route].usageOption ? usage === true : true,
+      wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
       dropped: forbidden.names,
       forbidden: forbidden.keys,
       document,
@@ -209,7 +159,7 @@ export const isUnchanged = (request: ParsedRequest, changes: RequestChanges): bo
 
 function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit[] {
   const { document, route } = request;
-  const fields = new Fields(document, new Set(request.forbidden.get(0)));
+  const fields = new BodyFields(document, new Set(request.forbidden.get(0)));
   const members: string[] = [];
   const cut = keysToCut(request, fields, changes);
   const edits: Edit[] = [];
@@ -225,7 +175,7 @@ function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit
   };
 
   if (changes.model !== undefined) set('model', JSON.stringify(changes.model));
-  const { cap: capField, usageOption: hasUsageOption } = FIELDS[route];
+  const { cap: capField, usageOption: hasUsageOption } = ROUTE_FIELDS[route];
 
   const cap = Math.min(request.maxOutputTokens ?? Infinity, changes.maxOutputTokens ?? Infinity);
   if (capField !== undefined && cap !== Infinity) {
@@ -263,7 +213,11 @@ function membersOf(document: JsonDocument, object: number): number {
 }
 
 /** What is forbidden, and a priority that is ours to set. */
-function keysToCut({ forbidden }: ParsedRequest, fields: Fields, changes: RequestChanges): Forbidden['keys'] {
+function keysToCut(
+  { forbidden }: ParsedRequest,
+  fields: BodyFields,
+  changes: RequestChanges,
+): Forbidden['keys'] {
   const priority = fields.at('priority') - STRIDE;
   const ofBody = forbidden.get(0) ?? [];
   if (changes.priorityFollows !== true || priority < 0 || ofBody.includes(priority)) return forbidden;
@@ -283,142 +237,10 @@ export function withPriority([first, ...rest]: readonly Buffer[], priority: numb
 
 const bad = (error: ApiError): RequestResult => ({ kind: 'bad', error });
 
-// --- types
-
-/** The name, or what is wrong with it. */
-function modelOf(fields: Fields): string | ApiError {
-  const { document } = fields;
-  const at = fields.at('model');
-  const problem = (message: string): ApiError => invalidRequest(message, 'model');
-  if (document.isNothing(at)) return problem('You must provide a model.');
-  if (!document.isString(at)) return problem('The model must be a string.');
-  if (document.more(at) === 0) return problem('The model must not be empty.');
-  const model = document.more(at) > MODEL_BYTES ? '' : document.text(at);
-  if (model === '' || model.length > MODEL_CHARACTERS) {
-    return problem(`The model's name is longer than ${MODEL_CHARACTERS} characters.`);
-  }
-  return /[\p{Cc}\p{Cs}]/u.test(model) ? problem('The model must not contain control characters.') : model;
-}
-
-function problemOfPrompt(route: EngineRoute, fields: Fields): ApiError | undefined {
-  const { document } = fields;
-  const field = PROMPT_FIELD[route];
-  const at = fields.at(field);
-  // vLLM embeds conversations too.
-  if (route === 'embeddings' && document.isNothing(at) && !document.isNothing(fields.at('messages'))) {
-    return problemOfMessages(fields);
-  }
-  if (document.isNothing(at)) return invalidRequest(`Missing required field '${field}'.`, field);
-  if (field === 'messages') return problemOfMessages(fields);
-  if (route === 'responses') {
-    return document.isString(at) || (document.isArray(at) && hasOnly(document, at, KIND.object))
-      ? undefined
-      : invalidRequest(`'${field}' must be a string or an array of objects.`, field);
-  }
-  return isTextOrTokens(document, at, route === 'embeddings')
-    ? undefined
-    : invalidRequest(
-        `'${field}' must be a string, or a non-empty array of strings, of token ids, or of arrays of token ids.`,
-        field,
-      );
-}
-
-function problemOfMessages(fields: Fields): ApiError | undefined {
-  const { document } = fields;
-  const at = fields.at('messages');
-  return document.isArray(at) && !isEmpty(document, at) && hasOnly(document, at, KIND.object)
-    ? undefined
-    : invalidRequest("'messages' must be a non-empty array of objects.", 'messages');
-}
-
-const isEmpty = (document: JsonDocument, array: number): boolean =>
-  document.first(array) === document.next(array);
-
-function hasOnly(document: JsonDocument, array: number, kind: number): boolean {
-  const end = document.next(array);
-  for (let at = document.first(array); at < end; at = document.next(at)) {
-    if (document.kind(at) !== kind) return false;
-  }
-  return true;
-}
-
-/** A non-empty array of whole numbers that are not negative: one run of them. */
-function isTokens(document: JsonDocument, at: number): boolean {
-  if (!document.isArray(at) || isEmpty(document, at)) return false;
-  const first = document.first(at);
-  return document.isNumber(first) && document.isDigits(first) && document.next(first) === document.next(at);
-}
-
-/** `parts`: also objects, as multimodal embedding models take them. */
-function isTextOrTokens(document: JsonDocument, at: number, parts: boolean): boolean {
-  if (document.isString(at)) return true;
-  if (!document.isArray(at) || isEmpty(document, at)) return false;
-  const kind = document.kind(document.first(at));
-  if (kind === KIND.number) return isTokens(document, at);
-  if (kind === KIND.array) {
-    const end = document.next(at);
-    for (let item = document.first(at); item < end; item = document.next(item)) {
-      if (!isTokens(document, item)) return false;
-    }
-    return true;
-  }
-  return (kind === KIND.string || (parts && kind === KIND.object)) && hasOnly(document, at, kind);
-}
-
-function optionalBoolean(document: JsonDocument, at: number, param: string): boolean | undefined | ApiError {
-  if (document.isNothing(at)) return undefined;
-  const kind = document.kind(at);
-  if (kind === KIND.true) return true;
-  return kind === KIND.false ? false : invalidRequest(`'${param}' must be true or false.`, param);
-}
-
-function optionalInteger(
-  fields: Fields,
-  name: KnownName,
-  least: number,
-  most: number,
-): number | undefined | ApiError {
-  const at = fields.at(name);
-  if (fields.document.isNothing(at)) return undefined;
-  const value = fields.document.number(at);
-  return Number.isInteger(value) && value >= least && value <= most
-    ? value
-    : invalidRequest(`'${name}' must be an integer between ${least} and ${most}.`, name);
-}
-
-/** The effective cap. All names are checked: an engine may read one that the API does not have on this route. */
-function outputCap(route: EngineRoute, fields: Fields): number | undefined | ApiError {
-  const { document } = fields;
-  const echo = fields.at('echo');
-  // Scoring a given text: completions with `echo` generate nothing.
-  const least = route === 'completions' && echo >= 0 && document.kind(echo) === KIND.true ? 0 : 1;
-  for (const name of CAP_FIELDS) {
-    const value = optionalInteger(fields, name, least, MAX_OUTPUT_TOKENS);
-    if (typeof value === 'object') return value;
-  }
-  for (const name of FIELDS[route].caps) {
-    const value = document.number(fields.at(name));
-    if (!Number.isNaN(value)) return value;
-  }
-  return undefined;
-}
-
-function usageOption(fields: Fields): boolean | undefined | ApiError {
-  const { document } = fields;
-  const options = fields.at('stream_options');
-  if (document.isNothing(options)) return undefined;
-  if (!document.isObject(options))
-    return invalidRequest("'stream_options' must be an object.", 'stream_options');
-  const read = (name: KnownName): boolean | undefined | ApiError =>
-    optionalBoolean(document, document.get(options, NAME[name]), `stream_options.${name}`);
-  const continuous = read('continuous_usage_stats');
-  return typeof continuous === 'object' ? continuous : read('include_usage');
-}
-
 // --- what acts, or is stored, elsewhere
 
 /** What the engine, or another service, would do or remember for this request beyond answering it. */
-function actingElsewhere(route: EngineRoute, fields: Fields, policy: FieldPolicy): ApiError | undefined {
+function actingElsewhere(route: EngineRoute, fields: BodyFields, policy: FieldPolicy): ApiError | undefined {
   const { document } = fields;
   if (policy.state === 'refuse') {
     const name = STATE.find((one) => !document.isNothing(fields.at(one)));
@@ -434,7 +256,7 @@ function actingElsewhere(route: EngineRoute, fields: Fields, policy: FieldPolicy
 
 // --- size
 
-function promptCount(route: EngineRoute, fields: Fields): number {
+function promptCount(route: EngineRoute, fields: BodyFields): number {
   const { document } = fields;
   const prompt = fields.at('prompt');
   return route === 'completions' && document.isArray(prompt) && !document.isNumber(document.first(prompt))
@@ -445,7 +267,7 @@ function promptCount(route: EngineRoute, fields: Fields): number {
 /** Whoever walks over all of a body also looks for what must not be in it. */
 function promptSize(
   route: EngineRoute,
-  fields: Fields,
+  fields: BodyFields,
   policy: PromptPolicy,
   skipped: ReadonlySet<number>,
 ): ReturnType<PromptWalk['result']> {
@@ -463,7 +285,7 @@ function promptSize(
     }
   }
   lookAtTools(document, fields.at('tools'), walk);
-  for (const name of FIELDS[route].prompt) {
+  for (const name of ROUTE_FIELDS[route].prompt) {
     if (name === 'messages') walk.messages(fields.at(name), name);
     else walk.content(fields.at(name), name);
   }

@@ -18,6 +18,8 @@ export interface EventScan {
   dataStart: number;
   dataEnd: number;
   hints: number;
+  /** Hints of the current line: they count if it is a `data` line. */
+  lineHints: number;
   /** Bytes of the strings that hold text of an answer, an escape as what it stands for. */
   textBytes: number;
   /** The field `error` instead of `data`: how old llama.cpp servers report one. */
@@ -36,6 +38,7 @@ export function createEventScan(): EventScan {
     dataStart: 0,
     dataEnd: 0,
     hints: 0,
+    lineHints: 0,
     textBytes: 0,
     errorLine: false,
     endedByCr: false,
@@ -64,65 +67,19 @@ export function scanEvent(
   scan: EventScan,
 ): number {
   let lineStart = from;
-  let lineHints = 0;
   let hints = 0;
   let dataLines = 0;
   let i = from;
   scan.errorLine = false;
   scan.afterCr = false;
   scan.textBytes = 0;
+  scan.lineHints = 0;
 
   while (i < to) {
     const byte = data[i] as number;
     if (byte === QUOTE) {
-      // At a quote the next letter decides; nearly every key and string is left behind right here.
       if (++i === to) break;
-      switch (data[i] as number) {
-        case 0x75 /* u */:
-          if (isUsage(data, i, to)) lineHints |= HINT_PARSE;
-          break;
-        case 0x65 /* e */:
-          if (isError(data, i, to)) lineHints |= HINT_PARSE;
-          break;
-        case 0x66 /* f */:
-          if (!typed && isFinish(data, i, to)) lineHints |= HINT_PARSE;
-          break;
-        case 0x63 /* c */:
-          // "chatcmpl-…", "created", "content" and "choices" are in every chunk: the third letter tells them apart.
-          if (!typed && i + 2 < to) {
-            const third = data[i + 2];
-            if (third === 0x6f) {
-              if (hasChoices(data, i, to)) lineHints |= HINT_CONTENT;
-            } else if (third === 0x6e) {
-              if (isNullContent(data, i, to)) lineHints |= HINT_PARSE;
-              else i = passText(data, i, to, CONTENT, scan);
-            }
-          }
-          break;
-        case 0x74 /* t */:
-          if (typed) {
-            lineHints |= typeHint(data, i, to);
-            if (data[i + 1] === 0x68) i = passText(data, i, to, THINKING, scan);
-          }
-          if (data[i + 1] === 0x65) i = passText(data, i, to, TEXT, scan);
-          break;
-        case 0x72 /* r */:
-          // "role" is in every chunk.
-          if (!typed && data[i + 1] === 0x65) {
-            const at = passText(data, i, to, REASONING_CONTENT, scan);
-            i = at > i ? at : passText(data, i, to, data[i + 2] === 0x66 ? REFUSAL : REASONING, scan);
-          }
-          break;
-        case 0x61 /* a */:
-          if (!typed) i = passText(data, i, to, ARGUMENTS, scan);
-          break;
-        case 0x64 /* d */:
-          if (typed) i = passText(data, i, to, DELTA_KEY, scan);
-          break;
-        case 0x70 /* p */:
-          if (typed) i = passText(data, i, to, PARTIAL_JSON, scan);
-          break;
-      }
+      i = typed ? typedString(data, i, to, scan) : choicesString(data, i, to, scan);
       continue;
     }
     if (byte > CR || (byte !== LF && byte !== CR)) {
@@ -141,7 +98,7 @@ export function scanEvent(
     }
     if (isData(data, lineStart, i)) {
       dataLines++;
-      hints |= lineHints;
+      hints |= scan.lineHints;
       let start = Math.min(lineStart + 5, i);
       if (start < i && data[start] === 0x20) start++;
       scan.dataStart = start;
@@ -149,13 +106,79 @@ export function scanEvent(
     } else if (data[lineStart] === 0x65 && matches(data, lineStart, i, ERROR_FIELD)) {
       scan.errorLine = true;
     }
-    lineHints = 0;
+    scan.lineHints = 0;
     scan.afterCr = byte === CR && next === to;
     lineStart = next;
     i = next;
   }
   scan.lineEmpty = lineStart >= to;
   return -1;
+}
+
+/**
+ * Looks at the string, or the end of one, whose quote is just before `i`: the first letters decide, and nearly every key and
+ * value is left behind right here. Sets hints of the line. Gives the offset to go on from.
+ *
+ * This one is for chat and completions, the next for events that tell what they are in `"type"`.
+ */
+function choicesString(data: Uint8Array, i: number, to: number, scan: EventScan): number {
+  switch (data[i] as number) {
+    case 0x75 /* u */:
+      if (isUsage(data, i, to)) scan.lineHints |= HINT_PARSE;
+      return i;
+    case 0x65 /* e */:
+      if (isError(data, i, to)) scan.lineHints |= HINT_PARSE;
+      return i;
+    case 0x66 /* f */:
+      if (isFinish(data, i, to)) scan.lineHints |= HINT_PARSE;
+      return i;
+    case 0x63 /* c */:
+      {
+        // "chatcmpl-…", "created", "content" and "choices" are in every chunk: the third letter tells them apart.
+        const third = i + 2 < to ? data[i + 2] : 0;
+        if (third === 0x6f) {
+          if (hasChoices(data, i, to)) scan.lineHints |= HINT_CONTENT;
+        } else if (third === 0x6e) {
+          if (!isNullContent(data, i, to)) return passText(data, i, to, CONTENT, scan);
+          scan.lineHints |= HINT_PARSE;
+        }
+        return i;
+      }
+    case 0x74 /* t */:
+      return data[i + 1] === 0x65 ? passText(data, i, to, TEXT, scan) : i;
+    case 0x72 /* r */:
+      {
+        // "role" is in every chunk.
+        if (data[i + 1] !== 0x65) return i;
+        const at = passText(data, i, to, REASONING_CONTENT, scan);
+        return at > i ? at : passText(data, i, to, data[i + 2] === 0x66 ? REFUSAL : REASONING, scan);
+      }
+    case 0x61 /* a */:
+      return passText(data, i, to, ARGUMENTS, scan);
+    default:
+      return i;
+  }
+}
+
+function typedString(data: Uint8Array, i: number, to: number, scan: EventScan): number {
+  switch (data[i] as number) {
+    case 0x75 /* u */:
+      if (isUsage(data, i, to)) scan.lineHints |= HINT_PARSE;
+      return i;
+    case 0x65 /* e */:
+      if (isError(data, i, to)) scan.lineHints |= HINT_PARSE;
+      return i;
+    case 0x74 /* t */:
+      scan.lineHints |= typeHint(data, i, to);
+      if (data[i + 1] === 0x68) return passText(data, i, to, THINKING, scan);
+      return data[i + 1] === 0x65 ? passText(data, i, to, TEXT, scan) : i;
+    case 0x64 /* d */:
+      return passText(data, i, to, DELTA_KEY, scan);
+    case 0x70 /* p */:
+      return passText(data, i, to, PARTIAL_JSON, scan);
+    default:
+      return i;
+  }
 }
 
 /**

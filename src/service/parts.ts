@@ -230,7 +230,7 @@ export class Parts {
           {
             domains: this.limits.domains,
             store,
-            shadow: this.#config().rateLimit.shadow,
+            shadow: this.#config().rateLimit.shadowMode,
             onHit: this.#onHit,
           },
           this.now(),

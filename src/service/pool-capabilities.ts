@@ -1,7 +1,7 @@
 /** What the engines of a pool can do themselves: each endpoint is asked once it is there, and again when it has been away. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import { commonCapabilities, type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
-import type { EngineKind } from '../engine/driver.ts';
 import { probeCapabilities } from '../engine/http-capabilities.ts';
 import type { PoolContext } from './pool-context.ts';
 

@@ -1,8 +1,8 @@
 /** Which engine runs on each endpoint of a pool, and how much each of them holds. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import { kvTokensIn } from '../domain/kv-size.ts';
 import { createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
-import type { EngineKind } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import { askServerInfo } from '../engine/http-identify.ts';
 import type { PoolEndpoints } from '../pool/pool-endpoints.ts';

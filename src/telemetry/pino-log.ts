@@ -5,7 +5,8 @@
 import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
 import { harmlessJson } from '../domain/harmless.ts';
-import type { Telemetry } from './telemetry.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
+import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 export interface Log extends Telemetry {
   setLevel(level: Config['log']['level']): void;
@@ -25,82 +26,72 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
     },
     { write: (line) => destination.write(harmlessJson(line)) },
   );
-  const round = (ms: number): number => Math.round(ms * 100) / 100;
-
   return {
     setLevel(next) {
       log.level = next;
     },
     requestEnded(record) {
-      const { droppedFields, queueMs, ttftMs, itlMeanMs, itlMaxMs, durationMs, ...rest } = record;
-      log.info(
-        {
-          ...rest,
-          queueMs: round(queueMs),
-          ...(ttftMs !== undefined && { ttftMs: round(ttftMs) }),
-          ...(itlMeanMs !== undefined && { itlMeanMs: round(itlMeanMs) }),
-          ...(itlMaxMs !== undefined && { itlMaxMs: round(itlMaxMs) }),
-          durationMs: round(durationMs),
-          ...(droppedFields.length > 0 && { droppedFields }),
-        },
-        'request',
-      );
+      log.info(fieldsOf(record), 'request');
     },
     event(event) {
       const { kind, ...fields } = event;
-      switch (event.kind) {
-        case 'config-refused':
-        case 'limits-refused':
-        case 'filter-misconfigured':
-        case 'stream-failed':
-          log.error(fields, kind);
-          break;
-        case 'endpoint-health':
-          if (event.healthy) log.info(fields, kind);
-          else log.warn(fields, kind);
-          break;
-        case 'endpoint-drain':
-          if (event.last) log.warn(fields, kind);
-          else log.info(fields, kind);
-          break;
-        case 'endpoint-ejected':
-          if (event.ejected) log.warn(fields, kind);
-          else log.info(fields, kind);
-          break;
-        case 'tenant-limited':
-          if (event.limited) log.warn(fields, kind);
-          else log.info(fields, kind);
-          break;
-        case 'model-broken':
-          if (event.broken) log.warn(fields, kind);
-          else log.info(fields, kind);
-          break;
-        case 'redis':
-          if (event.connected) log.info(fields, kind);
-          else log.warn(fields, kind);
-          break;
-        case 'engine-gauges':
-          if (event.usable) log.info(fields, kind);
-          else log.warn(fields, kind);
-          break;
-        case 'adapter-failed':
-        case 'canary-rolled-back':
-        case 'snapshot-failed':
-        case 'dns-failed':
-          log.warn(fields, kind);
-          break;
-        case 'config-reloaded':
-        case 'limits-loaded':
-        case 'models-discovered':
-        case 'engine-help':
-        case 'adapter-loaded':
-        case 'adapter-unloaded':
-        case 'engine-identified':
-        case 'draining':
-        case 'drained':
-          log.info(fields, kind);
-          break;
-      }
+      log[severityOf(event)](fields, kind);
     },
   };
+}
+
+const round = (ms: number): number => Math.round(ms * 100) / 100;
+
+function fieldsOf(record: UsageRecord): Readonly<Record<string, unknown>> {
+  const { droppedFields, queueMs, ttftMs, itlMeanMs, itlMaxMs, durationMs, ...rest } = record;
+  return {
+    ...rest,
+    queueMs: round(queueMs),
+    ...(ttftMs !== undefined && { ttftMs: round(ttftMs) }),
+    ...(itlMeanMs !== undefined && { itlMeanMs: round(itlMeanMs) }),
+    ...(itlMaxMs !== undefined && { itlMaxMs: round(itlMaxMs) }),
+    durationMs: round(durationMs),
+    ...(droppedFields.length > 0 && { droppedFields }),
+  };
+}
+
+/** What somebody must act on is an error; what is worse than before and may end by itself, a warning. */
+function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
+  const warnIf = (isBad: boolean): 'info' | 'warn' => (isBad ? 'warn' : 'info');
+  switch (event.kind) {
+    case 'config-refused':
+    case 'limits-refused':
+    case 'filter-misconfigured':
+    case 'stream-failed':
+      return 'error';
+    case 'endpoint-health':
+      return warnIf(!event.healthy);
+    case 'endpoint-drain':
+      return warnIf(event.last);
+    case 'endpoint-ejected':
+      return warnIf(event.ejected);
+    case 'tenant-limited':
+      return warnIf(event.limited);
+    case 'model-broken':
+      return warnIf(event.broken);
+    case 'redis':
+      return warnIf(!event.connected);
+    case 'engine-gauges':
+      return warnIf(!event.usable);
+    case 'adapter-failed':
+    case 'canary-rolled-back':
+    case 'snapshot-failed':
+    case 'dns-failed':
+      return 'warn';
+    case 'config-reloaded':
+    case 'limits-loaded':
+    case 'models-discovered':
+    case 'engine-help':
+    case 'adapter-loaded':
+    case 'adapter-unloaded':
+    case 'engine-identified':
+    case 'draining':
+    case 'drained':
+      return 'info';
+  }
 }

@@ -1,6 +1,7 @@
 /** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
 import type { UsageRecord } from '../usage/usage-record.ts';
 
+/** `kind` is the message of the log line, the rest its fields. */
 export type ServiceEvent =
   | {
       readonly kind: 'config-reloaded';
@@ -44,7 +45,7 @@ export type ServiceEvent =
       readonly kind: 'engine-gauges';
       readonly pool: string;
       readonly endpoint: string;
-      /** False: the window goes by the times to first token. */
+      /** False: the concurrency limit goes by the times to first token. */
       readonly usable: boolean;
       readonly detail: string;
     }

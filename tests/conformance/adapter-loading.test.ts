@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { EndpointConfig } from '../../src/config/config.ts';
-import type { EngineKind } from '../../src/engine/driver.ts';
+import type { EngineKind } from '../../src/domain/engine-kinds.ts';
 import { type AdapterMonitor, startAdapterMonitor } from '../../src/lora/http-loader.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';

@@ -17,8 +17,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { type ConfigWatch, loadConfig, watchConfig } from '../../src/config/fs-config.ts';
 
-const yaml = (windowPerEndpoint: number, key = 'literal-key'): string => `pools:
-  main: { endpoints: ["http://127.0.0.1:8000"], windowPerEndpoint: ${windowPerEndpoint} }
+const yaml = (concurrencyLimit: number, key = 'literal-key'): string => `pools:
+  main: { endpoints: ["http://127.0.0.1:8000"], concurrencyLimit: ${concurrencyLimit} }
 tenants:
   alice: { keys: [${key}] }
 `;
@@ -32,13 +32,17 @@ let path = '';
 let watch: ConfigWatch | undefined;
 let changes: Config[] = [];
 let bad: (readonly string[])[] = [];
+let warned: (readonly string[])[] = [];
 
 function start(version?: string): void {
   watch = watchConfig({
     path,
     env: {},
     ...(version === undefined ? {} : { version }),
-    onChange: (config) => changes.push(config),
+    onChange: (config, warnings) => {
+      changes.push(config);
+      warned.push(warnings);
+    },
     onBad: (problems) => bad.push(problems),
   });
 }
@@ -53,6 +57,7 @@ beforeEach(() => {
   writeFileSync(path, yaml(1));
   changes = [];
   bad = [];
+  warned = [];
 });
 afterEach(() => {
   watch?.close();
@@ -174,6 +179,25 @@ describe('a watched configuration', () => {
     await eventually(() => expect(windows()).toEqual([2]));
     writeFileSync(path, yaml(3));
     await eventually(() => expect(windows()).toEqual([2, 3]));
+  });
+
+  it('tells a warning once, however often it is read again, and again when somebody asks or it is another', async () => {
+    const old = (key: string, more = '') =>
+      yaml(1, key).replace('concurrencyLimit', 'windowPerEndpoint') + more;
+    writeFileSync(path, old('a-first-key'));
+    start();
+    for (const n of [2, 3, 4]) {
+      writeFileSync(path, old(`key-number-${n}`));
+      await eventually(() => expect(keys().at(-1)).toBe(`key-number-${n}`));
+    }
+    expect(warned).toEqual([[], [], []]);
+    watch?.reload();
+    expect(warned.at(-1)).toEqual([
+      expect.stringContaining('windowPerEndpoint: is now called concurrencyLimit'),
+    ]);
+    writeFileSync(path, old('key-number-4', 'rateLimit: { shadow: on }\n'));
+    await eventually(() => expect(warned).toHaveLength(5));
+    expect(warned.at(-1)).toEqual([expect.stringContaining('rateLimit.shadow: is now called shadowMode')]);
   });
 
   it('misses no change between loading and watching', async () => {

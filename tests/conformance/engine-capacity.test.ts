@@ -47,7 +47,7 @@ async function sizeOf(url: string, pool: Draft = {}) {
   const text = configYaml([url], { api, admin, metrics }, directory, (config) => {
     config['pools']['main'] = {
       ...config['pools']['main'],
-      windowPerEndpoint: 'auto',
+      concurrencyLimit: 'auto',
       gauges: { interval: '100ms' },
       ...pool,
     };

@@ -6,8 +6,9 @@
 import { describe, expect, it } from 'vitest';
 import { cacheSaltOf } from '../../src/admission/cache-salt.ts';
 import type { TenantConfig } from '../../src/config/config.ts';
+import type { EngineKind } from '../../src/domain/engine-kinds.ts';
 import { ROUTES } from '../../src/domain/routes.ts';
-import type { EngineDriver, EngineKind, ErrorMeaning, LoraLoad } from '../../src/engine/driver.ts';
+import type { EngineDriver, ErrorMeaning, LoraLoad } from '../../src/engine/driver.ts';
 import { ALL_DRIVERS, DRIVERS } from '../../src/engine/drivers.ts';
 import { readEngineError } from '../../src/engine/errors.ts';
 import { type EngineReport, readGauges } from '../../src/engine/gauges.ts';
@@ -146,8 +147,8 @@ const ANSWERED = [
   'without-cap',
 ] as const;
 
-function holdsTo(adapter: EngineDriver, read: () => Answers): void {
-  const expected = EXPECTED[adapter.kind];
+function holdsTo(driver: EngineDriver, read: () => Answers): void {
+  const expected = EXPECTED[driver.kind];
   const answer = (name: string): EngineAnswer => {
     const found = read().get(name);
     if (found === undefined) throw new Error(`no answer ${name}`);
@@ -157,18 +158,18 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
   const metrics = (): EngineAnswer => read().get('metrics-busy') ?? answer('metrics');
 
   it('is recognised by its metrics, its models or its own page, and taken for no other', () => {
-    expect(report(answer('metrics')).kind).toBe(adapter.kind);
+    expect(report(answer('metrics')).kind).toBe(driver.kind);
     const usable = ALL_DRIVERS.filter(
       ({ kind }) => readGauges(answer('metrics').body, kind).kind === 'report',
     );
-    expect(usable).toEqual([adapter]);
+    expect(usable).toEqual([driver]);
     for (const { question, status, body } of read().values()) {
       if (question.method !== 'GET' || status !== 200) continue;
       const seen = recognise(question.path, jsonOf({ question, status, body, type: '' }));
       const isTelling =
-        (question.path === MODELS_PATH && adapter.ownedBy !== undefined) ||
-        adapter.info?.paths.includes(question.path) === true;
-      expect([question.path, seen]).toEqual([question.path, isTelling ? adapter.kind : undefined]);
+        (question.path === MODELS_PATH && driver.ownedBy !== undefined) ||
+        driver.info?.paths.includes(question.path) === true;
+      expect([question.path, seen]).toEqual([question.path, isTelling ? driver.kind : undefined]);
     }
   });
 
@@ -176,7 +177,7 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
     const { gauges, kvCapacityTokens, prefixCache, loras } = report(metrics());
     expect(gauges.running).toBeGreaterThan(0);
     expect(gauges.waiting).toBeGreaterThanOrEqual(0);
-    if (adapter.metrics.kvUsage.length > 0 && adapter.kind !== 'llamacpp') {
+    if (driver.metrics.kvUsage.length > 0 && driver.kind !== 'llamacpp') {
       expect(gauges.kvUsage).toBeGreaterThan(0);
     }
     expect(kvCapacityTokens).toBe(expected.kvCapacityTokens);
@@ -185,24 +186,24 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
   });
 
   it('says how many sequences it runs, where it says it', () => {
-    const { info } = adapter;
+    const { info } = driver;
     const page = [...read().values()].find(({ question }) => info?.paths.includes(question.path));
     expect(page === undefined ? undefined : info?.maxSequences(jsonOf(page))).toBe(expected.maxSequences);
   });
 
   it('is healthy, loading or dead by its own words', () => {
     for (const name of present(['health'])) {
-      expect(adapter.health.stateOf(answer(name), false)).toBe('healthy');
+      expect(driver.health.stateOf(answer(name), false)).toBe('healthy');
     }
     for (const [name, state] of Object.entries(expected.notReady ?? {})) {
       // A tiny model may be loaded before anybody asks.
       if (!read().has(name)) continue;
-      expect([name, adapter.health.stateOf(answer(name), false)]).toEqual([name, state]);
+      expect([name, driver.health.stateOf(answer(name), false)]).toEqual([name, state]);
     }
     const nothing = { status: 503, body: '' };
-    expect(adapter.health.stateOf(nothing, true)).toBe('dead');
+    expect(driver.health.stateOf(nothing, true)).toBe('dead');
     for (const status of [301, 404, 500]) {
-      expect(adapter.health.stateOf({ status, body: '<html>' }, false)).toBe('dead');
+      expect(driver.health.stateOf({ status, body: '<html>' }, false)).toBe('dead');
     }
   });
 
@@ -228,7 +229,7 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
       const cached = metered(answer('cached')).usage?.cachedTokens ?? 0;
       const byAnother = metered(answer('cached-by-another')).usage?.cachedTokens;
       expect(byAnother).toBe(expected.cachedByAnother === 'all' ? cached : 0);
-      expect(adapter.cacheSalt !== undefined).toBe(expected.cachedByAnother === 'none');
+      expect(driver.cacheSalt !== undefined).toBe(expected.cachedByAnother === 'none');
     },
   );
 
@@ -236,19 +237,19 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
     for (const [name, meaning] of Object.entries(expected.errors ?? {})) {
       if (name === 'loading' && !read().has(name)) continue;
       const { status, body } = answer(name);
-      const error = readEngineError(adapter, status, body);
+      const error = readEngineError(driver, status, body);
       expect({ name, meaning: error?.meaning, status: error?.status }).toEqual({ name, meaning, status });
       expect(error?.message).not.toBe('');
     }
     const mistaken = [...read()].filter(
-      ([, { status, body }]) => status === 200 && readEngineError(adapter, status, body) !== undefined,
+      ([, { status, body }]) => status === 200 && readEngineError(driver, status, body) !== undefined,
     );
     expect(mistaken).toEqual([]);
   });
 
   it('lists its adapters as such, and loads them as it is told to', () => {
     for (const name of present(['models', 'models-with-lora'])) {
-      expect(adapter.lora.listed(jsonOf(answer(name)))).toEqual(
+      expect(driver.lora.listed(jsonOf(answer(name)))).toEqual(
         name === 'models-with-lora' ? ['tiny-lora'] : [],
       );
     }
@@ -256,8 +257,8 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
       const { question, status } = answer(name);
       const call =
         name === 'load-lora'
-          ? adapter.lora.load?.('tiny-lora', '/models/tiny-lora')
-          : adapter.lora.unload?.('tiny-lora');
+          ? driver.lora.load?.('tiny-lora', '/models/tiny-lora')
+          : driver.lora.unload?.('tiny-lora');
       expect(status).toBe(200);
       expect(`POST ${question.path}`).toBe(`${call?.method} ${call?.path}`);
       expect(JSON.parse(question.body ?? '')).toEqual(call?.json);
@@ -265,7 +266,7 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
   });
 
   it('sleeps where it can, and says so', () => {
-    const { sleep } = adapter.health;
+    const { sleep } = driver.health;
     for (const { question, body } of read().values()) {
       if (question.path === sleep?.path) {
         const isAsleep = body.includes('"is_sleeping":true');
@@ -276,7 +277,7 @@ function holdsTo(adapter: EngineDriver, read: () => Answers): void {
       expect(report(answer('metrics')).asleep).toBe(false);
       expect(report(answer(name)).asleep).toBe(true);
       // Health says nothing of it.
-      expect(adapter.health.stateOf(answer('health-asleep'), true)).toBe('healthy');
+      expect(driver.health.stateOf(answer('health-asleep'), true)).toBe('healthy');
       expect(jsonOf(answer('is-sleeping-asleep'))).toEqual({ is_sleeping: true });
     }
   });
@@ -328,23 +329,23 @@ describe('errors that no fixture has', () => {
   });
 });
 
-describe.each(ALL_DRIVERS.map((adapter) => [adapter.title, adapter] as const))(
+describe.each(ALL_DRIVERS.map((driver) => [driver.title, driver] as const))(
   'what a tenant sends to %s',
-  (_, adapter) => {
+  (_, driver) => {
     it('has none of the fields and headers by which it could give orders', () => {
-      for (const header of adapter.refused.headers) expect(REQUEST_HEADERS_TO_ENGINES).not.toContain(header);
+      for (const header of driver.refused.headers) expect(REQUEST_HEADERS_TO_ENGINES).not.toContain(header);
     });
 
     it('reaches none of its management routes', () => {
       const allowed = new Set<string>(Object.values(ROUTES).map(({ path }) => path));
-      expect(adapter.managementPaths.filter((path) => allowed.has(path))).toEqual([]);
+      expect(driver.managementPaths.filter((path) => allowed.has(path))).toEqual([]);
     });
 
     it.each([
       ['chat', '/v1/chat/completions', 'chat.completions'],
       ['completions', '/v1/completions', 'completions'],
     ] as const)('is capped, whichever field of %s the engine reads', (api, __, route) => {
-      const fields = Object.fromEntries(adapter.outputCap[api].map((name) => [name, 1_000]));
+      const fields = Object.fromEntries(driver.outputCap[api].map((name) => [name, 1_000]));
       const body = { model: 'm', messages: [{ role: 'user', content: 'x' }], prompt: 'x', ...fields };
       const parsed = parseRequest(route, Buffer.from(JSON.stringify(body)), policyWith());
       if (parsed.kind !== 'ok') throw new Error(parsed.error.message);
@@ -353,12 +354,12 @@ describe.each(ALL_DRIVERS.map((adapter) => [adapter.title, adapter] as const))(
           serialiseRequest(parsed.request, { maxOutputTokens: 7, includeUsage: false }),
         ).toString(),
       ) as Record<string, unknown>;
-      const read = adapter.outputCap[api].map((name) => sent[name]).find((value) => value !== undefined);
+      const read = driver.outputCap[api].map((name) => sent[name]).find((value) => value !== undefined);
       expect(read).toBe(7);
     });
 
     it('carries a cache salt that it takes, where it takes any', () => {
-      const { cacheSalt } = adapter;
+      const { cacheSalt } = driver;
       if (cacheSalt === undefined) return;
       const tenant: TenantConfig = {
         name: '@/\\ ü',

@@ -129,7 +129,7 @@ describe('an adapter', () => {
 
   it('that takes two seconds to load keeps nobody else waiting, of its tenant or another', async () => {
     await start({ adapters: { max: 2, loadMs: 2_000 } }, (config) => {
-      config['pools']['main']['windowPerEndpoint'] = 2;
+      config['pools']['main']['concurrencyLimit'] = 2;
     });
     const began = performance.now();
     const slow = [ask('a'), ask('a'), ask('a', KEYS.noisy)];

@@ -118,7 +118,7 @@ describe('a class-aware pool', () => {
       change: setPool({
         routing: 'class-aware',
         choice: { largeTokens: 2_000 },
-        windowPerEndpoint: 16,
+        concurrencyLimit: 16,
         prefillTokens: 100_000,
         gauges: { interval: '100ms' },
       }),
@@ -177,7 +177,7 @@ describe('a client that stops reading', () => {
         {
           routing: 'slow-client-isolation',
           choice: { slowClients: [kept] },
-          windowPerEndpoint: 32,
+          concurrencyLimit: 32,
         },
         (config) => {
           // It is also what Envoy buffers of an answer.

@@ -276,7 +276,7 @@ describe('fairlane doctor', () => {
     });
     const { code, text } = await doctor(
       (config) => {
-        config['pools']['main']['engineHelp'] = { priority: 'auto', cacheSalt: 'auto' };
+        config['pools']['main']['engineCapabilities'] = { priority: 'auto', cacheSalt: 'auto' };
       },
       [engine.url],
     );
@@ -294,7 +294,7 @@ describe('fairlane doctor', () => {
     const { code, text } = await doctor(
       (config) => {
         Object.assign(config['pools']['main'], {
-          windowPerEndpoint: 'auto',
+          concurrencyLimit: 'auto',
           gauges: { path: '/nowhere' },
         });
       },
@@ -309,7 +309,7 @@ describe('fairlane doctor', () => {
     expect(code).toBe(1);
   });
 
-  it('looks whether a shadow’s engine can have the copies', async () => {
+  it('looks whether a mirror’s engine can have the copies', async () => {
     const engine = await startSimulator({
       profile: parseProfile('test', {}),
       models: ['demo', 'embedder'],
@@ -318,7 +318,7 @@ describe('fairlane doctor', () => {
     const { code, text } = await doctor(
       (config) => {
         config['pools'].next = { endpoints: [next.url], gauges: { path: '/nowhere' } };
-        config['models'].demo.shadow = { pool: 'next', percent: 1 };
+        config['models'].demo.mirror = { pool: 'next', percent: 1 };
       },
       [engine.url],
     );

@@ -284,8 +284,8 @@ describe('headers that the operator names', () => {
     world = await startEdgeWorld('open', (config) => {
       config['envoy']['passHeaders'] = ['x-ours', longest, ...wide];
       config['lanes'] = {
-        urgent: { share: 4, when: [{ header: { name: 'x-class', value: 'urgent' } }] },
-        usual: { share: 1 },
+        urgent: { weight: 4, when: [{ header: { name: 'x-class', value: 'urgent' } }] },
+        usual: { weight: 1 },
       };
     });
   });

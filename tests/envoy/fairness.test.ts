@@ -43,9 +43,9 @@ beforeAll(async () => {
     change(config) {
       config['queue'] = { maxWait: '20s', maxQueued: 200 };
       Object.assign(config['pools']['main'], {
-        windowPerEndpoint: 'auto',
+        concurrencyLimit: 'auto',
         gauges: { interval: '500ms' },
-        engineHelp: { priority: 'auto', cacheSalt: 'auto' },
+        engineCapabilities: { priority: 'auto', cacheSalt: 'auto' },
       });
       config['lanes'] = { all: { stalledAfter: '1s' } };
     },

@@ -23,7 +23,7 @@ describe('two tenants on a pool with two slots', () => {
     stack = await startStack({
       engines: [engine.url],
       change(config) {
-        config['pools']['main']['windowPerEndpoint'] = 2;
+        config['pools']['main']['concurrencyLimit'] = 2;
         config['queue'] = { maxWait: '3s', maxQueued: 20 };
         config['tenants']['noisy']['limits'] = { maxQueued: 12 };
         config['tenants']['capped'] = { keys: ['key-of-the-capped'], limits: { maxConcurrent: 1 } };

@@ -35,15 +35,15 @@ async function reload(change: (config: Draft) => void): Promise<void> {
   const loaded = loadConfig(stack.configPath, process.env);
   if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
   await stack.service().reload(loaded.config, []);
-  const shadow = loaded.config.models.get('demo')?.mirror;
+  const mirror = loaded.config.models.get('demo')?.mirror;
   await eventually(
     () => clusters(),
     (text) =>
-      shadow === undefined
+      mirror === undefined
         ? !text.includes(CLUSTER)
-        : text.includes(`${CLUSTER}::default_priority::max_requests::${shadow.maxConcurrent}\n`),
+        : text.includes(`${CLUSTER}::default_priority::max_requests::${mirror.maxConcurrent}\n`),
   );
-  if (shadow === undefined) return;
+  if (mirror === undefined) return;
   // The first look at its health and gauges.
   await eventually(
     async () => (await health()).pools['next']?.healthy ?? 0,
@@ -51,9 +51,9 @@ async function reload(change: (config: Draft) => void): Promise<void> {
   );
   await sleep(100);
 }
-const shadowed = (shadow: object | undefined): Promise<void> =>
+const mirrored = (mirror: object | undefined): Promise<void> =>
   reload((config) => {
-    config['models'].demo = { pool: 'main', ...(shadow !== undefined && { shadow }) };
+    config['models'].demo = { pool: 'main', ...(mirror !== undefined && { mirror }) };
   });
 
 const clusters = async (): Promise<string> => (await fetch(`${stack.adminUrl}/clusters`)).text();
@@ -101,13 +101,13 @@ beforeAll(async () => {
   stack = await startStack({
     engines: [main.url],
     change(config) {
-      config['pools'].main.windowPerEndpoint = 100;
+      config['pools'].main.concurrencyLimit = 100;
       config['pools'].next = {
         endpoints: [next.url],
         health: { interval: '200ms', timeout: '1s' },
         gauges: { interval: '100ms' },
       };
-      config['models'].demo = { pool: 'main', shadow: UNBOUNDED };
+      config['models'].demo = { pool: 'main', mirror: UNBOUNDED };
     },
   });
 });
@@ -120,7 +120,7 @@ afterEach(() => {
 });
 
 describe('a copy', () => {
-  beforeAll(() => shadowed(UNBOUNDED));
+  beforeAll(() => mirrored(UNBOUNDED));
 
   it('has the body that the engine got, forbidden fields removed, and nothing that names it or the tenant', async () => {
     const text = mark();
@@ -166,7 +166,7 @@ describe('a copy', () => {
     expect(main.stats().aborted).toBe(1);
   });
 
-  it('is made of embeddings too, of models that have a shadow', async () => {
+  it('is made of embeddings too, of models that have a mirror', async () => {
     const text = mark();
     const path = '/v1/embeddings';
     const embed = (model: string) =>
@@ -220,7 +220,7 @@ describe('a copy', () => {
 
 describe('a retry of the original', () => {
   beforeAll(async () => {
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     await reload((config) => {
       config['pools'].main.endpoints = [main.url, spare.url];
     });
@@ -251,7 +251,7 @@ describe('a retry of the original', () => {
 
 describe('the bounds', () => {
   it('keep to the percentage', async () => {
-    await shadowed({ ...UNBOUNDED, percent: 30 });
+    await mirrored({ ...UNBOUNDED, percent: 30 });
     const text = mark();
     const before = await stat('upstream_rq_total');
     for (let i = 0; i < 10; i += 1) expect(statuses(await several(30, saying(text)))).toEqual([200]);
@@ -259,7 +259,7 @@ describe('the bounds', () => {
     const part = ((await stat('upstream_rq_total')) - before) / 300;
     expect(part).toBeGreaterThan(0.18);
     expect(part).toBeLessThan(0.42);
-    await shadowed({ ...UNBOUNDED, percent: 0 });
+    await mirrored({ ...UNBOUNDED, percent: 0 });
     const none = mark();
     await several(20, saying(none));
     await sleep(SETTLED_MS);
@@ -267,7 +267,7 @@ describe('the bounds', () => {
   });
 
   it('keep to perSecond', async () => {
-    await shadowed({ ...UNBOUNDED, perSecond: 0.5 });
+    await mirrored({ ...UNBOUNDED, perSecond: 0.5 });
     const text = mark();
     await several(20, saying(text));
     await sleep(SETTLED_MS);
@@ -279,7 +279,7 @@ describe('the bounds', () => {
 
   it('keep to maxConcurrent in Envoy, also when copies take longer than thought, and end them by maxDuration', async () => {
     next.setFault({ kind: 'hang' });
-    await shadowed({ ...UNBOUNDED, maxConcurrent: 3, maxDuration: '2s' });
+    await mirrored({ ...UNBOUNDED, maxConcurrent: 3, maxDuration: '2s' });
     const overflow = await stat('upstream_rq_active_overflow');
     const ended = await stat('upstream_rq_max_duration_reached');
     let most = 0;
@@ -305,16 +305,16 @@ describe('the bounds', () => {
 
   it.each([
     ['changes them breaks off copies', { ...UNBOUNDED, maxConcurrent: 3 }, 'aborted'],
-    ['removes the shadow breaks off copies', undefined, 'aborted'],
+    ['removes the mirror breaks off copies', undefined, 'aborted'],
     ['changes the percentage lets copies go on', { ...UNBOUNDED, percent: 50 }, 'finished'],
   ] as const)('after a reload: one that %s, and no client’s stream', async (_, after, fate) => {
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     const text = mark();
     const before = next.stats()[fate];
     const body = chatBody({ ...saying(text), stream: true, max_tokens: 1_000, ignore_eos: true });
     const stream = await openStream(stack.url, { key: KEYS.quiet, body });
     await copiesOf(text, 1);
-    await shadowed(after);
+    await mirrored(after);
     expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
     const now = await eventually(
       () => next.stats()[fate],
@@ -326,8 +326,8 @@ describe('the bounds', () => {
   it('keep to maxConcurrent before Envoy does, by how long copies should take', async () => {
     next.setFault({ kind: 'hang' });
     // What the tests before this one have sent counts no more.
-    await shadowed(undefined);
-    await shadowed({ ...UNBOUNDED, maxConcurrent: 2, maxDuration: '1s' });
+    await mirrored(undefined);
+    await mirrored({ ...UNBOUNDED, maxConcurrent: 2, maxDuration: '1s' });
     const text = mark();
     await several(20, { ...saying(text), max_tokens: 60 });
     await sleep(SETTLED_MS);
@@ -338,7 +338,7 @@ describe('the bounds', () => {
   });
 
   it('let nothing through while an endpoint of the pool is unwell', async () => {
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     next.setFault({ kind: 'unhealthy' });
     await eventually(
       async () => (await health()).pools['next']?.healthy,
@@ -353,20 +353,20 @@ describe('the bounds', () => {
   });
 });
 
-describe('a shadow engine that', () => {
+describe('a mirror engine that', () => {
   const MAX_DURATION_MS = 3_000;
   beforeAll(() =>
     reload((config) => {
       config['pools'].next = unwatched(next.url);
-      config['models'].demo.shadow = { ...UNBOUNDED, maxDuration: '3s' };
+      config['models'].demo.mirror = { ...UNBOUNDED, maxDuration: '3s' };
     }),
   );
 
   const plain = async (): Promise<string> => {
-    await shadowed(undefined);
+    await mirrored(undefined);
     const { text } = await ask({ stream: true, max_tokens: 20 });
     await reload((config) => {
-      config['models'].demo.shadow = { ...UNBOUNDED, maxDuration: '3s' };
+      config['models'].demo.mirror = { ...UNBOUNDED, maxDuration: '3s' };
     });
     return eventsOf(text).length.toString();
   };
@@ -416,7 +416,7 @@ describe('a shadow engine that', () => {
 });
 
 describe('a client', () => {
-  beforeAll(() => shadowed({ ...UNBOUNDED, percent: 0 }));
+  beforeAll(() => mirrored({ ...UNBOUNDED, percent: 0 }));
 
   it('that names a cluster itself gets nothing copied', async () => {
     const text = mark();
@@ -508,8 +508,8 @@ describe('a client', () => {
 });
 
 describe('a reload', () => {
-  it('adds a shadow and removes it while streams run, which go on', async () => {
-    await shadowed(undefined);
+  it('adds a mirror and removes it while streams run, which go on', async () => {
+    await mirrored(undefined);
     const long = () =>
       openStream(stack.url, {
         key: KEYS.noisy,
@@ -518,12 +518,12 @@ describe('a reload', () => {
     const first = await long();
     const none = mark();
     await ask(saying(none));
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     const text = mark();
     await ask(saying(text));
     await copiesOf(text, 1);
     const second = await long();
-    await shadowed(undefined);
+    await mirrored(undefined);
     expect((await health()).shadows).toBeUndefined();
     const gone = mark();
     expect((await ask(saying(gone))).status).toBe(200);
@@ -539,7 +539,7 @@ describe('a reload', () => {
 
 describe('nothing is copied, and clients are served,', () => {
   it('while Envoy does not know the cluster yet', async () => {
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     const path = `${stack.config.envoy.directory}/clusters.json`;
     const written = readFileSync(path, 'utf8');
     const { resources } = JSON.parse(written) as { readonly resources: readonly { readonly name: string }[] };
@@ -568,7 +568,7 @@ describe('nothing is copied, and clients are served,', () => {
   });
 
   it('while Fairlane is away', async () => {
-    await shadowed(UNBOUNDED);
+    await mirrored(UNBOUNDED);
     await stack.service().drain();
     const text = mark();
     expect(statuses(await several(5, saying(text)))).toEqual([200]);

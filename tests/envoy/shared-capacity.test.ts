@@ -19,7 +19,7 @@ const startSidecar = (): Promise<Stack> =>
     change: (config) => {
       config['redis'] = { url: redis.url, maxWait: '100ms', failureShare: 0.5 };
       // Nothing kept free for quiet tenants: the window is to be full.
-      Object.assign(config['pools']['main'], { windowPerEndpoint: WINDOW, reserve: 0 });
+      Object.assign(config['pools']['main'], { concurrencyLimit: WINDOW, headroom: 0 });
       config['queue'] = { maxWait: '20s' };
       config['tenants'] = {
         ...config['tenants'],

@@ -40,7 +40,7 @@ async function startWorld(failureMode: 'open' | 'closed', address: 'unix' | 'tcp
   const path = join(directory, 'fairlane.yaml');
   const yaml = configYaml([engine.url], { api, admin, metrics }, directory, (config) => {
     config['envoy']['failureMode'] = failureMode;
-    config['pools']['main']['windowPerEndpoint'] = 40;
+    config['pools']['main']['concurrencyLimit'] = 40;
     if (address === 'tcp') config['service']['address'] = `127.0.0.1:${grpc}`;
   });
   writeFileSync(path, yaml);

@@ -39,7 +39,7 @@ beforeAll(async () => {
     },
     (config) => {
       config['envoy'].idleTimeout = `${IDLE_MS}ms`;
-      config['pools'].main.windowPerEndpoint = 100;
+      config['pools'].main.concurrencyLimit = 100;
       config['models'].large = { pool: 'main' };
       config['queue'].maxWait = '10s';
       config['tenants'].noisy.limits = { maxConcurrent: 1 };

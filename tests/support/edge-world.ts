@@ -45,7 +45,7 @@ export async function startEdgeWorld(
   const yaml = configYaml([engine.url], { api, admin, metrics }, directory, (config) => {
     config['envoy']['failureMode'] = failureMode;
     config['envoy']['fallbackPool'] = 'main';
-    config['pools']['other'] = { endpoints: [other.url], windowPerEndpoint: 8 };
+    config['pools']['other'] = { endpoints: [other.url], concurrencyLimit: 8 };
     config['models'] = { demo: { pool: 'main' }, secret: { pool: 'other' } };
     config['tenants'] = {
       quiet: { keys: [KEYS.quiet], models: ['demo'] },

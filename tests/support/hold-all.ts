@@ -56,7 +56,7 @@ export async function holdAll(options: HoldOptions = {}): Promise<Held> {
     envoy: { admin: `127.0.0.1:${admin}`, directory },
     service: { metrics: `127.0.0.1:${metrics}` },
     // An engine with so many sequences: it takes hours to find that out.
-    pools: { main: { endpoints: [engine.url], windowPerEndpoint: 256 } },
+    pools: { main: { endpoints: [engine.url], concurrencyLimit: 256 } },
     models: { large: { pool: 'main' }, medium: { pool: 'main' }, small: { pool: 'main' } },
     tenants: { greedy: { keys: [GREEDY] }, other: { keys: [OTHER] } },
   };

@@ -134,7 +134,7 @@ export function createWorld(options: WorldOptions = {}): World {
       quantumTokens: 64,
       lanes: options.lanes ?? new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]),
     },
-    rateLimit: { mergeDomains: false, shadow: false },
+    rateLimit: { mergeDomains: false, shadowMode: false },
     cost: DEFAULT_COST,
     fields: { ...FIELDS, ...options.fields },
     media: MEDIA,

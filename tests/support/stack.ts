@@ -59,7 +59,7 @@ export function configYaml(
     pools: {
       main: {
         endpoints: [...engines],
-        windowPerEndpoint: 8,
+        concurrencyLimit: 8,
         health: { interval: '200ms', timeout: '1s', slowStart: '500ms' },
       },
     },

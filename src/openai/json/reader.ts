@@ -8,9 +8,11 @@
  * others; what grows with the number of values has a bound (LIMITS). Nothing is allocated for a value but its place on the tape.
  *
  * This is the hot path, written for the machine: `npm run prove -- bodies` has its time for the worst bodies that a search finds.
+ * It has more than 400 lines because every step reads and writes the same state, which no call passes on.
  */
 import { isUtf8 } from 'node:buffer';
 import { FLAG_NOT_DIGITS, FLAG_UNUSUAL, JsonDocument, KIND, NAME_SHIFT, STRIDE } from './document.ts';
+import { grown, KEY, KeyIndex } from './key-index.ts';
 import { hashOf, type NameTable } from './names.ts';
 import { BACKSLASH, decodeInto, isLow, LOWER_U, lowAt, QUOTE, unitAt } from './text.ts';
 
@@ -90,23 +92,15 @@ const SHORT_NUMBER = 5;
 /** Decoded keys, one at a time. */
 const scratch = Buffer.allocUnsafeSlow(LIMITS.keyBytes + 3);
 const FIRST_TAPE = 1_024;
-const FIRST_KEYS = 64;
+/** In place of what a reader that is done has let go. */
 const NOTHING = new Int32Array(0);
-/** Steps of a look-up for each key, on average, that chance never needs. */
-const PROBES_PER_KEY = 32;
-
-const grown = (array: Int32Array): Int32Array<ArrayBuffer> => {
-  const larger = new Int32Array(2 * array.length);
-  larger.set(array);
-  return larger;
-};
+const NO_KEYS = new KeyIndex();
 
 /** What a pass writes on. Used again by the next body, unless it has grown: making it costs more than reading a small body. */
 interface Workspace {
   readonly tape: Int32Array;
-  readonly table: Int32Array;
-  readonly keys: Int32Array;
   readonly open: Int32Array;
+  readonly keys: KeyIndex;
 }
 
 const MOST_SPARE = 4;
@@ -115,9 +109,8 @@ const spare: Workspace[] = [];
 const takeWorkspace = (): Workspace =>
   spare.pop() ?? {
     tape: new Int32Array(FIRST_TAPE),
-    table: new Int32Array(2 * FIRST_KEYS),
-    keys: new Int32Array(3 * FIRST_KEYS),
     open: new Int32Array(LIMITS.depth),
+    keys: new KeyIndex(),
   };
 
 /** One body being read. A class: a pass stops and goes on, and everything it knows is here. */
@@ -155,16 +148,14 @@ export class JsonReader {
   /** Bytes that its text has less than what is written. */
   private saved = 0;
 
-  // Keys, to find what an object repeats: a table of numbers of keys (from 1), and of each key its index, its object and its hash.
-  private table: Int32Array;
-  private keys: Int32Array;
-  private probes = 0;
+  /** Finds what an object repeats. */
+  private keys: KeyIndex;
 
   /** @param bytes that nobody changes while they are read, or while the document is used. */
   constructor(bytes: Uint8Array, names: NameTable) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     this.names = names;
-    ({ tape: this.tape, table: this.table, keys: this.keys, open: this.open } = takeWorkspace());
+    ({ tape: this.tape, open: this.open, keys: this.keys } = takeWorkspace());
     if (bytes.length === 0) this.done = bad('The request body is empty; it must be a JSON object.');
     else if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
       this.done = bad('The request body starts with a byte order mark; send plain UTF-8.');
@@ -191,16 +182,13 @@ export class JsonReader {
   }
 
   private letGo(): void {
-    const { tape, table, keys, open } = this;
-    const isSmall =
-      tape.length === FIRST_TAPE && table.length === 2 * FIRST_KEYS && keys.length === 3 * FIRST_KEYS;
-    if (isSmall && spare.length < MOST_SPARE) {
-      table.fill(0);
-      spare.push({ tape, table, keys, open });
+    const { tape, open, keys } = this;
+    if (tape.length === FIRST_TAPE && keys.isSmall() && spare.length < MOST_SPARE) {
+      keys.clear();
+      spare.push({ tape, open, keys });
     }
     this.tape = NOTHING;
-    this.table = NOTHING;
-    this.keys = NOTHING;
+    this.keys = NO_KEYS;
   }
 
   /** Reads all of it. */
@@ -505,67 +493,17 @@ export class JsonReader {
     const name = this.names.find(hash, text, from, to);
     const key = this.used;
     this.put(KIND.key | unusual | (name << NAME_SHIFT), start, end, to - from);
-    if (this.isRepeated(key, hash, text, from, to)) {
+    const object = this.open[this.depth - 1] as number;
+    const result = this.keys.add(this.members, object, key, hash, this.tape, bytes, text, from, to);
+    if (result === KEY.repeated) {
       const shown = text.toString('utf8', from, Math.min(to, from + 256)).slice(0, 64);
       return this.fail(bad(`Duplicate key "${shown.replace(/[\p{C}"]/gu, '')}" in the request body.`));
     }
-    if (this.done !== undefined) return -1;
+    if (result === KEY.costly) {
+      return this.fail(bad('The request body has keys that are costly to tell apart.'));
+    }
     this.want = WANT.colon;
     return end + 1;
-  }
-
-  /** Whether the object that is open has this key already. Remembers it otherwise. */
-  private isRepeated(key: number, hash: number, text: Buffer, from: number, to: number): boolean {
-    const object = this.open[this.depth - 1] as number;
-    const mixed = Math.imul(hash ^ Math.imul(object + 1, 0x9e3779b1), 0x85ebca6b);
-    const number = this.members;
-    if (3 * number + 2 >= this.keys.length) this.keys = grown(this.keys);
-    if (2 * number > this.table.length) this.enlargeTable(number);
-    const { table, keys } = this;
-    const mask = table.length - 1;
-    let slot = (mixed ^ (mixed >>> 15)) & mask;
-    for (;;) {
-      const other = table[slot] as number;
-      if (other === 0) break;
-      this.probes += 1;
-      if (keys[3 * other + 2] === mixed && keys[3 * other + 1] === object) {
-        if (this.isSame(keys[3 * other] as number, text, from, to)) return true;
-      }
-      slot = (slot + 1) & mask;
-    }
-    if (this.probes > PROBES_PER_KEY * (number + FIRST_KEYS)) {
-      this.done = bad('The request body has keys that are costly to tell apart.');
-      return false;
-    }
-    table[slot] = number;
-    keys[3 * number] = key;
-    keys[3 * number + 1] = object;
-    keys[3 * number + 2] = mixed;
-    return false;
-  }
-
-  private isSame(key: number, text: Buffer, from: number, to: number): boolean {
-    const { tape, bytes } = this;
-    if (tape[key + 3] !== to - from) return false;
-    const [start, end] = [tape[key + 1] as number, tape[key + 2] as number];
-    if (end - start === to - from) return text.compare(bytes, start, end, from, to) === 0;
-    // Written with escapes; `text` may be in the scratch itself.
-    const other = Buffer.allocUnsafe(to - from + 3);
-    decodeInto(other, 0, bytes, start, end);
-    return text.compare(other, 0, to - from, from, to) === 0;
-  }
-
-  /** @param number of keys that it has to hold: those before it are in it. */
-  private enlargeTable(number: number): void {
-    const table = new Int32Array(2 * this.table.length);
-    const mask = table.length - 1;
-    for (let known = 1; known < number; known += 1) {
-      const mixed = this.keys[3 * known + 2] as number;
-      let slot = (mixed ^ (mixed >>> 15)) & mask;
-      while (table[slot] !== 0) slot = (slot + 1) & mask;
-      table[slot] = known;
-    }
-    this.table = table;
   }
 
   private put(kind: number, start: number, end: number, more: number): void {

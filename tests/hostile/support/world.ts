@@ -88,8 +88,8 @@ function draftOf(
     service: { metrics: `127.0.0.1:${ports.metrics}`, drainTimeout: '1s' },
     queue: { maxWait: '10s' },
     pools: {
-      main: { endpoints: endpoints.map((name) => engine.url(name)), windowPerEndpoint: 64, health },
-      private: { endpoints: [engine.url('private')], windowPerEndpoint: 64, health },
+      main: { endpoints: endpoints.map((name) => engine.url(name)), concurrencyLimit: 64, health },
+      private: { endpoints: [engine.url('private')], concurrencyLimit: 64, health },
     },
     models: { demo: { pool: 'main' }, embedder: { pool: 'main' }, secret: { pool: 'private' } },
     tenants: {

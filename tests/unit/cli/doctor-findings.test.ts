@@ -53,7 +53,7 @@ describe('what doctor says of a running service', () => {
     );
   });
 
-  it('has canaries, with why one was rolled back, and shadows', () => {
+  it('has canaries, with why one was rolled back, and mirrors', () => {
     expect(
       of({
         canaries: {

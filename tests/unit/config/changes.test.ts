@@ -34,7 +34,7 @@ describe('a restart', () => {
 
   it.each([
     ['queue.maxWait', '5s'],
-    ['pools.main.windowPerEndpoint', 5],
+    ['pools.main.concurrencyLimit', 5],
     ['tenants.bob', { keys: ['key-of-bob'] }],
     ['log.level', 'debug'],
   ])('is not needed for %s', (path, value) => {

@@ -34,6 +34,14 @@ describe('check-config', () => {
     );
   });
 
+  it('warns of keys that have another name now, and does not fail', async () => {
+    const { out, err, code } = await run('tests/fixtures/config-before-house/old-names.yaml');
+    expect(err.split('\n')).toHaveLength(6);
+    expect(err).toMatch(/^warning: .*old-names\.yaml:5:5: pools\.main\.windowPerEndpoint: is now called/);
+    expect(out).toMatch(/^OK: /);
+    expect(code).toBeUndefined();
+  });
+
   it('says every problem and fails', async () => {
     const { out, err, code } = await run('examples/existing-vllm.yaml');
     expect(out).toBe('');

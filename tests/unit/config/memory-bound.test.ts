@@ -23,8 +23,8 @@ describe('exchanges that a tenant may have open', () => {
   it('without a limit are 256 in the engines for each endpoint, or its window', () => {
     expect(openOf(minimal())).toBe(256 + 100 + 8);
     expect(openOf(put(minimal(), 'pools.main.endpoints', ['http://a:1', 'http://b:1']))).toBe(512 + 108);
-    expect(openOf(put(minimal(), 'pools.main.windowPerEndpoint', 1_000))).toBe(1_000 + 108);
-    expect(openOf(put(minimal(), 'pools.main.windowPerEndpoint', 4))).toBe(364);
+    expect(openOf(put(minimal(), 'pools.main.concurrencyLimit', 1_000))).toBe(1_000 + 108);
+    expect(openOf(put(minimal(), 'pools.main.concurrencyLimit', 4))).toBe(364);
   });
 });
 

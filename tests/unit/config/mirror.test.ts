@@ -1,22 +1,22 @@
 import { describe, expect, it } from 'vitest';
 import { configOf, full, problemsOf, put, type Settings } from './parse.ts';
 
-const SHADOW = { pool: 'next', percent: 10, maxConcurrent: 4, perSecond: 0.5, maxDuration: '30s' };
-/** A sidecar with models `llama` (which has the shadow) and `org/Model 7B`. */
+const MIRROR = { pool: 'next', percent: 10, maxConcurrent: 4, perSecond: 0.5, maxDuration: '30s' };
+/** A sidecar with models `llama` (which has the mirror) and `org/Model 7B`. */
 const settings = (): Settings => {
   const { pools, models, ...rest } = full();
   return {
     ...rest,
     mode: 'sidecar',
     pools: { ...pools, next: { endpoints: ['http://10.0.0.7:8000'] } },
-    models: { ...models, llama: { ...models.llama, shadow: SHADOW } },
+    models: { ...models, llama: { ...models.llama, mirror: MIRROR } },
   };
 };
-const PATH = 'models.llama.shadow';
+const PATH = 'models.llama.mirror';
 const told = (changed: Settings): readonly string[] =>
   problemsOf(changed).map((problem) => problem.replace(/^\S+ /, ''));
 
-describe('a shadow', () => {
+describe('a mirror', () => {
   it('is taken as it is written', () => {
     const { models, pools } = configOf(settings());
     expect(models.get('llama')?.mirror).toEqual({
@@ -50,7 +50,7 @@ describe('a shadow', () => {
     ['.maxConcurrent', [null, 0, 1.5, -1, 1e300, '8', 'unlimited', true]],
     ['.perSecond', [null, 0, -1, 1e300, '5/s', Number.POSITIVE_INFINITY]],
     ['.maxDuration', [null, 60, '60', '0s', '2h', '-1s', 'x'.repeat(100_000), {}]],
-  ])('models.llama.shadow%s refuses what is hostile, where it stands, in few words', (key, values) => {
+  ])('models.llama.mirror%s refuses what is hostile, where it stands, in few words', (key, values) => {
     for (const value of values) {
       const problems = told(put(settings(), PATH + key, value));
       expect({ value, found: problems.some((one) => one.startsWith(PATH + key)) }).toMatchObject({
@@ -68,7 +68,7 @@ describe('a shadow', () => {
   });
 });
 
-describe('the pool of a shadow', () => {
+describe('the pool of a mirror', () => {
   it.each([
     ['nxt', 'there is no pool "nxt"; did you mean "next"?'],
     ['constructor', 'there is no pool "constructor"'],
@@ -85,7 +85,7 @@ describe('the pool of a shadow', () => {
     ]);
     const first = {
       pools: { next: { endpoints: ['http://a:1'] }, main: { endpoints: ['http://b:1'] } },
-      models: { demo: { pool: 'main', shadow: { pool: 'next', percent: 1 } } },
+      models: { demo: { pool: 'main', mirror: { pool: 'next', percent: 1 } } },
       tenants: { alice: { keys: ['key-of-alice'] } },
     };
     expect(configOf(first).envoy.fallbackPool).toBe('main');
@@ -95,28 +95,28 @@ describe('the pool of a shadow', () => {
     const problems = told({
       pools: { a: { endpoints: ['http://a:1'] }, b: { endpoints: ['http://b:1'] } },
       models: {
-        one: { pool: 'a', shadow: { pool: 'b', percent: 1 } },
-        two: { pool: 'b', shadow: { pool: 'a', percent: 1 } },
+        one: { pool: 'a', mirror: { pool: 'b', percent: 1 } },
+        two: { pool: 'b', mirror: { pool: 'a', percent: 1 } },
       },
       tenants: { alice: { keys: ['key-of-alice'] } },
     });
     expect(problems).toEqual([
-      expect.stringContaining('models.one.shadow.pool: pool "b" serves the model "two"'),
-      expect.stringContaining('models.two.shadow.pool: pool "a" serves the model "one"'),
+      expect.stringContaining('models.one.mirror.pool: pool "b" serves the model "two"'),
+      expect.stringContaining('models.two.mirror.pool: pool "a" serves the model "one"'),
     ]);
     const lone = {
       pools: { a: { endpoints: ['http://a:1'] } },
-      models: { one: { pool: 'a', shadow: { pool: 'a', percent: 1 } } },
+      models: { one: { pool: 'a', mirror: { pool: 'a', percent: 1 } } },
       tenants: { alice: { keys: ['key-of-alice'] } },
     };
     expect(told(lone).join()).toContain('is the model’s own pool');
   });
 
   it('may be another model’s too, with the same maxDuration', () => {
-    const second = (shadow: object) =>
+    const second = (mirror: object) =>
       put(settings(), 'models', {
         ...(settings()['models'] as object),
-        'org/Model 7B': { pool: 'small', shadow },
+        'org/Model 7B': { pool: 'small', mirror },
       });
     expect(told(second({ pool: 'next', percent: 1, maxDuration: '30s' }))).toEqual([]);
     expect(told(second({ pool: 'next', percent: 1, maxDuration: '30000ms' }))).toEqual([]);

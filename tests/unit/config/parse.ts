@@ -53,12 +53,12 @@ export const full = () => ({
       },
       kvCache: { memory: '20GiB', layers: 32, kvHeads: 8, headDim: 128, bytes: 1 },
       engine: 'sglang',
-      windowPerEndpoint: 4,
+      concurrencyLimit: 4,
       adaptersPerEndpoint: 3,
       prefillTokens: 512,
-      reserve: 2,
+      headroom: 2,
       gauges: { path: '/stats', interval: '2s' },
-      engineHelp: { priority: 'auto', cacheSalt: 'auto' },
+      engineCapabilities: { priority: 'auto', cacheSalt: 'auto' },
       health: {
         path: '/ready',
         interval: '3s',
@@ -73,7 +73,7 @@ export const full = () => ({
   cost: { prompt: 2, cachedPrompt: 0, output: 3 },
   lanes: {
     chat: {
-      share: 4,
+      weight: 4,
       when: [{ tiers: ['gold'] }],
       order: 'shortest',
       maxAge: '5s',
@@ -147,7 +147,7 @@ export const full = () => ({
     maxWait: '20ms',
     failureShare: 0.25,
   },
-  rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadow: 'on' },
+  rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadowMode: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
   log: { level: 'warn' },
 });

@@ -6,12 +6,12 @@ describe('a problem', () => {
     const text = `pools:
   main:
     endpoints: [http://127.0.0.1:8000]
-    windowPerEndpont: 8
+    concurrencyLimt: 8
 tenants:
   alice: { keys: [key-of-alice], limits: { wieght: 2 } }
 `;
     expect(problemsOf(text)).toEqual([
-      '/etc/f.yaml:4:5: pools.main.windowPerEndpont: unknown setting; did you mean "windowPerEndpoint"?',
+      '/etc/f.yaml:4:5: pools.main.concurrencyLimt: unknown setting; did you mean "concurrencyLimit"?',
       '/etc/f.yaml:6:44: tenants.alice.limits.wieght: unknown setting; did you mean "weight"?',
     ]);
   });

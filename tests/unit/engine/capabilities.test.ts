@@ -7,11 +7,11 @@ import { VLLM } from '../../../src/engine/vllm.ts';
 
 describe("an engine's help", () => {
   it('is used in the direction that the engine has', () => {
-    const trial = VLLM.priority?.found;
+    const probe = VLLM.priority?.found;
     const info = SGLANG.priority?.found;
-    if (trial?.by !== 'trial' || info?.by !== 'info') throw new Error('vLLM is tried, SGLang asked');
-    expect(trial.valuesOf(200)).toEqual({ quiet: 0, other: 10 });
-    expect([400, 500, 0].map((status) => trial.valuesOf(status))).toEqual([undefined, undefined, undefined]);
+    if (probe?.by !== 'probe' || info?.by !== 'info') throw new Error('vLLM is tried, SGLang asked');
+    expect(probe.valuesOf(200)).toEqual({ quiet: 0, other: 10 });
+    expect([400, 500, 0].map((status) => probe.valuesOf(status))).toEqual([undefined, undefined, undefined]);
     expect(info.valuesOf({ enable_priority_scheduling: true })).toEqual({ quiet: 10, other: 0 });
     expect(
       info.valuesOf({ enable_priority_scheduling: true, schedule_low_priority_values_first: true }),

@@ -65,6 +65,6 @@ describe('an engine’s own page', () => {
     { internal_states: 'many', max_total_num_tokens: Number.NaN },
     { internal_states: [null, 3, {}], max_running_requests: true },
   ])('that is garbage says nothing: %j', (page) => {
-    for (const adapter of ALL_DRIVERS) expect(factsOf(adapter, page)).toEqual(NO_FACTS);
+    for (const driver of ALL_DRIVERS) expect(factsOf(driver, page)).toEqual(NO_FACTS);
   });
 });

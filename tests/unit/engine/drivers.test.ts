@@ -24,7 +24,7 @@ const NONSENSE: readonly unknown[] = [
   [null],
   {},
 ];
-/** The names that adapters read, so that the values are what is wrong. */
+/** The names that drivers read, so that the values are what is wrong. */
 const KEYS = [
   'data',
   'id',
@@ -68,7 +68,7 @@ describe('what an engine answers, of the wrong type', () => {
         }
         for (const path of IDENTIFYING_PATHS) recognise(path, answer);
         const body = JSON.stringify(answer) ?? '';
-        for (const adapter of [undefined, ...ALL_DRIVERS]) readEngineError(adapter, status, body);
+        for (const driver of [undefined, ...ALL_DRIVERS]) readEngineError(driver, status, body);
       }),
     );
   });

@@ -20,7 +20,7 @@ const config: Config = {
       name,
       {
         ...model,
-        shadow: { pool: 'copies', fraction: 1, maxConcurrent: 2, perSecond: 1, maxDurationMs: 1_000 },
+        mirror: { pool: 'copies', fraction: 1, maxConcurrent: 2, perSecond: 1, maxDurationMs: 1_000 },
       },
     ]),
   ),

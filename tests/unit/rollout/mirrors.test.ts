@@ -11,7 +11,7 @@ const always: MirrorConfig = {
 };
 const idle: MirrorEndpoint = { open: true, gauges: { running: 0, waiting: 0 } };
 const models = (mirror: Partial<MirrorConfig> = {}) => [
-  { name: 'demo', shadow: { ...always, ...mirror } },
+  { name: 'demo', mirror: { ...always, ...mirror } },
   { name: 'other' },
 ];
 

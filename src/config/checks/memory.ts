@@ -1,8 +1,9 @@
 /** Bounds on memory that leave room for one request of the largest size. */
-import { at, type Check, entriesAt } from './checks.ts';
-import type { WrittenConfig } from './schema.ts';
-import { sizeBytes } from './values.ts';
-import type { Path } from './yaml-source.ts';
+import type { WrittenConfig } from '../schema/schema.ts';
+import { sizeBytes } from '../values.ts';
+import { at, entriesAt } from '../written-data.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
 
 export function checkMemory(written: WrittenConfig, { root, report }: Check): void {
   const { maxBodySize } = written.envoy;

@@ -2,18 +2,19 @@
  * A pool for copies serves nobody else: whoever got an answer from it would have one that was not meant to be seen, and its
  * engines would be counted on twice.
  */
-import { at, type Check, entriesAt } from './checks.ts';
-import { quote } from './report.ts';
-import { durationMs } from './values.ts';
+import { quote } from '../report.ts';
+import { durationMs } from '../values.ts';
+import { at, entriesAt } from '../written-data.ts';
+import type { Check } from './check.ts';
 
 export function checkMirrors({ root, report, hide }: Check): void {
   const models = entriesAt(root, 'models');
   const isPicker = at(root, 'mode') === 'endpoint-picker';
   const durations = new Map<string, { readonly model: string; readonly ms: number | undefined }>();
   for (const [model, settings] of models) {
-    const shadow = at(settings, 'shadow');
-    if (shadow === undefined) continue;
-    const path = ['models', model, 'shadow'];
+    const mirror = at(settings, 'mirror');
+    if (mirror === undefined) continue;
+    const path = ['models', model, 'mirror'];
     if (isPicker) {
       report.problem(
         path,
@@ -21,7 +22,7 @@ export function checkMirrors({ root, report, hide }: Check): void {
         'key',
       );
     }
-    const pool = at(shadow, 'pool');
+    const pool = at(mirror, 'pool');
     if (typeof pool !== 'string') continue;
     const where = [...path, 'pool'];
     const shown = quote(hide(pool));
@@ -37,7 +38,7 @@ export function checkMirrors({ root, report, hide }: Check): void {
         `pool ${shown} is envoy.fallbackPool, which answers clients; name another one there`,
       );
     }
-    const written = at(shadow, 'maxDuration') ?? '60s';
+    const written = at(mirror, 'maxDuration') ?? '60s';
     const ms = typeof written === 'string' ? durationMs(written) : undefined;
     const first = durations.get(pool);
     if (first === undefined) durations.set(pool, { model, ms });

@@ -1,12 +1,12 @@
 /** What the schema cannot say of `pools.NAME.choice`, `kvCache` and `service.zone`. */
-import { kvTokensIn } from '../domain/kv-size.ts';
-import { isolatesSlowClients, PROFILE_NAMES } from '../domain/routing-profiles.ts';
-import { type Check, type Endpoints, entriesAt, textsAt } from './checks.ts';
-import type { Config } from './config.ts';
-import { didYouMean, quote } from './report.ts';
-import { lookUpEnv } from './secrets.ts';
-import { endpoint } from './values.ts';
-import type { Path } from './yaml-source.ts';
+import { kvTokensIn } from '../../domain/kv-size.ts';
+import { isolatesSlowClients, PROFILE_NAMES } from '../../domain/routing-profiles.ts';
+import type { Config } from '../config.ts';
+import { quote } from '../report.ts';
+import { entriesAt } from '../written-data.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
+import { type Endpoints, ownUrlsAt } from './endpoints.ts';
 
 /** URLs of each pool's endpoints that its `choice` names. */
 export type ChosenEndpoints = ReadonlyMap<
@@ -17,29 +17,14 @@ export type ChosenEndpoints = ReadonlyMap<
   }
 >;
 
-export function checkChosenEndpoints(
-  endpoints: Endpoints,
-  { root, report, hide, env }: Check,
-): ChosenEndpoints {
+export function checkChosenEndpoints(endpoints: Endpoints, check: Check): ChosenEndpoints {
+  const { root, report, hide } = check;
   const found = new Map<string, { slowClients: string[]; zones: Map<string, string[]> }>();
-  for (const [pool, settings] of entriesAt(root, 'pools')) {
+  for (const entry of entriesAt(root, 'pools')) {
+    const [pool, settings] = entry;
     const own = (endpoints.get(pool) ?? []).map(({ url }) => url);
-    /** The pool's endpoints in a list, however they are written, and where each stands. */
-    const urlsAt = (...path: readonly string[]): ReadonlyMap<string, Path> => {
-      const urls = new Map<string, Path>();
-      for (const [i, text] of textsAt(settings, ...path)) {
-        const looked = lookUpEnv(text, env);
-        const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
-        const here = ['pools', pool, ...path, i];
-        if (result.kind === 'bad') report.problem(here, result.problem);
-        else if (own.includes(result.endpoint.url)) urls.set(result.endpoint.url, here);
-        else {
-          const near = didYouMean(result.endpoint.url, own);
-          report.problem(here, `${result.endpoint.url} is no endpoint of pool ${quote(hide(pool))}${near}`);
-        }
-      }
-      return urls;
-    };
+    const urlsAt = (...path: readonly string[]): ReadonlyMap<string, Path> =>
+      ownUrlsAt(entry, path, own, check);
     const slowClients = [...urlsAt('choice', 'slowClients').keys()];
     if (own.length > 0 && slowClients.length === own.length) {
       report.problem(

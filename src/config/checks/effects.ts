@@ -1,0 +1,117 @@
+/** Settings that have no effect, or another one than they seem to have, beside the others. */
+import type { Config, Limits } from '../config.ts';
+import { quote, type Report } from '../report.ts';
+import type { WrittenConfig } from '../schema/schema.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
+
+const BURSTS = [
+  ['requestBurst', 'requestsPerMinute'],
+  ['tokenBurst', 'tokensPerMinute'],
+] as const;
+
+type WrittenLimits = WrittenConfig['tiers'][string];
+
+/** What only the merged configuration shows. */
+export function checkEffects(config: Config, written: WrittenConfig, { report }: Check): void {
+  checkLanes(config, written, report);
+  checkAdapterPlaces(config, report);
+  const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
+  for (const [name, tier] of Object.entries(written.tiers)) {
+    checkLimits(['tiers', name], tier, tier, isForgetful, report);
+  }
+  for (const [name, { limits: own }] of Object.entries(written.tenants)) {
+    const merged = config.tenants.get(name)?.limits;
+    if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
+  }
+}
+
+/**
+ * @param limits what stands at `path`, alone or merged with the tier's.
+ * @param isForgetful nothing is kept over a restart.
+ */
+function checkLimits(
+  path: Path,
+  own: WrittenLimits,
+  limits: WrittenLimits | Limits,
+  isForgetful: boolean,
+  report: Report,
+): void {
+  for (const [burst, rate] of BURSTS) {
+    if (own[burst] === undefined || typeof limits[rate] === 'number') continue;
+    report.warning([...path, burst], `has no effect without ${rate}`, 'key');
+  }
+  if (typeof own.tokensPerMonth === 'number' && isForgetful) {
+    report.warning(
+      [...path, 'tokensPerMonth'],
+      'begins anew at every restart; set redis, or rateLimit.snapshot to a file that stays',
+      'key',
+    );
+  }
+  const { tokensPerMinute, tokenBurst = tokensPerMinute, maxContext } = limits;
+  const says = own.tokensPerMinute ?? own.tokenBurst ?? own.maxContext;
+  if (says === undefined || typeof tokenBurst !== 'number' || typeof maxContext !== 'number') return;
+  if (typeof tokensPerMinute !== 'number' || maxContext <= tokenBurst) return;
+  report.warning(
+    path,
+    `prompts of more than ${tokenBurst} tokens are always refused although maxContext is ${maxContext}; raise tokenBurst or lower maxContext`,
+    'key',
+  );
+}
+
+/** Lanes that no request gets to, and times that nothing can keep. */
+function checkLanes({ pools }: Config, written: WrittenConfig, report: Report): void {
+  const lanes = Object.entries(written.lanes);
+  const catchAll = lanes.findIndex(([, { when }]) => when === undefined);
+  const isAdaptive = [...pools.values()].some(({ concurrencyLimit }) => concurrencyLimit === 'auto');
+  lanes.forEach(([name, { ttft, itl }], i) => {
+    if (catchAll >= 0 && i > catchAll) {
+      const before = lanes[catchAll]?.[0] ?? '';
+      report.warning(
+        ['lanes', name],
+        `is never reached: ${before}, before it, has no when and takes every request`,
+        'key',
+      );
+    }
+    if ((ttft === undefined && itl === undefined) || isAdaptive) return;
+    report.warning(['lanes', name], 'ttft and itl have no effect: no pool has concurrencyLimit: auto', 'key');
+  });
+}
+
+/** Adapters that are to be loaded and have no place, and places that nothing is loaded into. */
+function checkAdapterPlaces({ adapters, models, pools, tenants }: Config, report: Report): void {
+  const loadable = new Set<string>();
+  for (const { name, base, path, tenants: owners } of adapters.values()) {
+    for (const tenant of tenants.values()) {
+      if (owners === undefined || owners.has(tenant.name)) continue;
+      if (tenant.models === '*' || !tenant.models.has(name)) continue;
+      report.warning(
+        ['tenants', tenant.name, 'models'],
+        `names the adapter ${quote(name)}, which is for other tenants; add this one to adapters.${name}.tenants`,
+        'key',
+      );
+    }
+    if (path === undefined) continue;
+    const model = models.get(base);
+    const possible = [...pools.values()].filter((pool) =>
+      model === undefined ? pool.discoverModels : pool.name === model.pool,
+    );
+    for (const pool of possible) loadable.add(pool.name);
+    if (possible.some(({ adaptersPerEndpoint }) => adaptersPerEndpoint !== undefined)) continue;
+    const [first] = possible;
+    const where = model === undefined || first === undefined ? "its base's pool" : `pools.${first.name}`;
+    report.warning(
+      ['adapters', name, 'path'],
+      `is never loaded: ${where} has no adaptersPerEndpoint; set it, or the adapter serves only where an engine has it already`,
+      'key',
+    );
+  }
+  for (const { name, adaptersPerEndpoint } of pools.values()) {
+    if (adaptersPerEndpoint === undefined || loadable.has(name)) continue;
+    report.warning(
+      ['pools', name, 'adaptersPerEndpoint'],
+      'has no effect: no adapter with a path has a base in this pool',
+      'key',
+    );
+  }
+}

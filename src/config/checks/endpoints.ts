@@ -1,0 +1,84 @@
+/** The endpoints of pools, and those of them that other settings name. */
+import type { EndpointConfig } from '../config.ts';
+import { didYouMean, quote } from '../report.ts';
+import { lookUpEnv } from '../secrets.ts';
+import { endpoint } from '../values.ts';
+import { entriesAt, textsAt } from '../written-data.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
+
+/** The endpoints of each pool, as far as they are right. */
+export type Endpoints = ReadonlyMap<string, readonly (EndpointConfig & { readonly path: Path })[]>;
+
+export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
+  const owners = new Map<string, string>();
+  const found = new Map<string, (EndpointConfig & { readonly path: Path })[]>();
+  for (const [pool, settings] of entriesAt(root, 'pools')) {
+    const list: (EndpointConfig & { readonly path: Path })[] = [];
+    found.set(pool, list);
+    for (const [i, text] of textsAt(settings, 'endpoints')) {
+      const path = ['pools', pool, 'endpoints', i];
+      const problem = (message: string): void => {
+        report.problem(path, message);
+      };
+      const looked = lookUpEnv(text, env);
+      const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
+      if (result.kind === 'bad') {
+        problem(
+          looked.kind === 'ok' && text.startsWith('env:')
+            ? `the value of ${text} ${result.problem}`
+            : result.problem,
+        );
+        continue;
+      }
+      const owner = owners.get(result.endpoint.url);
+      owners.set(result.endpoint.url, pool);
+      if (owner !== undefined) {
+        const where = owner === pool ? 'this pool' : `pool ${quote(hide(owner))}`;
+        // Two concurrency limits on one engine would let twice as many requests in as it can run.
+        problem(`${result.endpoint.url} is already an endpoint of ${where}; list it once`);
+      } else list.push({ ...result.endpoint, path });
+    }
+  }
+  return found;
+}
+
+/**
+ * The pool's endpoints in a list of its settings, however they are written, and where each stands. What is none of the
+ * pool's is a problem.
+ */
+export function ownUrlsAt(
+  [pool, settings]: readonly [string, unknown],
+  list: readonly string[],
+  own: readonly string[],
+  { report, hide, env }: Check,
+): ReadonlyMap<string, Path> {
+  const urls = new Map<string, Path>();
+  for (const [i, text] of textsAt(settings, ...list)) {
+    const looked = lookUpEnv(text, env);
+    const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
+    const path = ['pools', pool, ...list, i];
+    if (result.kind === 'bad') report.problem(path, result.problem);
+    else if (own.includes(result.endpoint.url)) urls.set(result.endpoint.url, path);
+    else {
+      const near = didYouMean(result.endpoint.url, own);
+      report.problem(path, `${result.endpoint.url} is no endpoint of pool ${quote(hide(pool))}${near}`);
+    }
+  }
+  return urls;
+}
+
+/** The URLs of each pool's endpoints that are to be drained. */
+export function checkDrains(endpoints: Endpoints, check: Check): ReadonlyMap<string, readonly string[]> {
+  const found = new Map<string, readonly string[]>();
+  for (const entry of entriesAt(check.root, 'pools')) {
+    const [pool] = entry;
+    const own = (endpoints.get(pool) ?? []).map(({ url }) => url);
+    const urls = [...ownUrlsAt(entry, ['drain'], own, check).keys()];
+    if (own.length > 0 && urls.length === own.length) {
+      check.report.warning(['pools', pool, 'drain'], 'leaves no endpoint: every request gets a 503', 'key');
+    }
+    found.set(pool, urls);
+  }
+  return found;
+}

@@ -1,0 +1,172 @@
+/** Names that must be configured elsewhere: pools, tiers, tenants, models, adapters and aliases. */
+import { loadAliases } from '../aliases.ts';
+import { didYouMean, quote } from '../report.ts';
+import { at, entriesAt, isMapping, textsAt } from '../written-data.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
+
+export function checkReferences(check: Check): void {
+  const { root, report, hide } = check;
+  const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);
+  const pools = names('pools');
+  const models = names('models');
+  const adapters = names('adapters');
+  const mustExist: MustExist = (noun, known, path, name) => {
+    if (typeof name !== 'string' || known.includes(name)) return;
+    report.problem(path, missing(noun, known, name, hide));
+  };
+  const named = new Set(
+    entriesAt(root, 'models').flatMap(([, settings]) => [
+      at(settings, 'pool'),
+      at(settings, 'mirror', 'pool'),
+    ]),
+  );
+  const discovering = pools.some((pool) => !named.has(pool));
+
+  mustExist('pool', pools, ['envoy', 'fallbackPool'], at(root, 'envoy', 'fallbackPool'));
+  mustExist('tenant', names('tenants'), ['picker', 'tenant'], at(root, 'picker', 'tenant'));
+  checkModels({ pools, models, adapters }, mustExist, check);
+  checkAliases([...models, ...adapters], discovering, check);
+  checkAdapters(models, discovering, mustExist, check);
+  checkLanes(root, mustExist);
+  checkTenants(names('tiers'), mustExist, check);
+  const usable = [...models, ...adapters, ...names('aliases')];
+  // Without configured models every name comes from an engine, and none can be checked here.
+  if (models.length > 0) checkTenantModels(usable, discovering, check);
+}
+
+/** Pools of models and of their copies, and canaries. */
+function checkModels(
+  known: { readonly [noun in 'pools' | 'models' | 'adapters']: readonly string[] },
+  mustExist: MustExist,
+  { root, report }: Check,
+): void {
+  for (const [model, settings] of entriesAt(root, 'models')) {
+    mustExist('pool', known.pools, ['models', model, 'pool'], at(settings, 'pool'));
+    const canary = at(settings, 'canary', 'model');
+    const path = ['models', model, 'canary', 'model'];
+    if (canary === model) report.problem(path, 'is the model itself; name another version');
+    else if (
+      typeof canary === 'string' &&
+      !known.models.includes(canary) &&
+      known.adapters.includes(canary)
+    ) {
+      report.problem(path, 'is an adapter, and a canary may not be one; name a model');
+    } else mustExist('model', known.models, path, canary);
+    mustExist('pool', known.pools, ['models', model, 'mirror', 'pool'], at(settings, 'mirror', 'pool'));
+  }
+}
+
+/** Keys and tiers. With an endpoint picker the gateway says who a tenant is. */
+function checkTenants(tiers: readonly string[], mustExist: MustExist, { root, report }: Check): void {
+  const isPicker = at(root, 'mode') === 'endpoint-picker';
+  for (const [tenant, settings] of entriesAt(root, 'tenants')) {
+    if (!isPicker && isMapping(settings) && at(settings, 'keys') === undefined) {
+      report.problem(['tenants', tenant, 'keys'], 'is missing; must be a list of 1 to 64 keys');
+    }
+    mustExist('tier', tiers, ['tenants', tenant, 'tier'], at(settings, 'tier'));
+  }
+}
+
+/** @param usable models, adapters and aliases. */
+function checkTenantModels(
+  usable: readonly string[],
+  discovering: boolean,
+  { root, report, hide }: Check,
+): void {
+  for (const [tenant, settings] of entriesAt(root, 'tenants')) {
+    for (const [i, model] of textsAt(settings, 'models')) {
+      if (usable.includes(model) || model === '*') continue;
+      const path = ['tenants', tenant, 'models', i];
+      if (!discovering) report.problem(path, missing('model', usable, model, hide));
+      else {
+        const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
+        report.warning(path, `${message}${didYouMean(model, usable)}`);
+      }
+    }
+  }
+}
+
+/** Aliases and fallbacks. While an engine may announce models, a name that is not configured may be one of its. */
+function checkAliases(models: readonly string[], discovering: boolean, { root, report, hide }: Check): void {
+  const known = new Set(models);
+  const loaded = loadAliases(
+    {
+      aliases: new Map(
+        entriesAt(root, 'aliases').flatMap(([alias, to]) => (typeof to === 'string' ? [[alias, to]] : [])),
+      ),
+      fallbacks: new Map(
+        entriesAt(root, 'models').map(([model, settings]) => [
+          model,
+          textsAt(settings, 'fallback').map(([, name]) => name),
+        ]),
+      ),
+    },
+    (model) => known.has(model) || (discovering ? undefined : false),
+  );
+  if (loaded.kind === 'ok') return;
+  for (const { path, message, unknown = '' } of loaded.problems) {
+    report.problem(path, hide(`${message}${unknown === '' ? '' : didYouMean(unknown, models)}`));
+  }
+}
+
+type MustExist = (noun: string, known: readonly string[], path: Path, name: unknown) => void;
+
+/** A base that is not configured may be one that an engine announces, as long as a pool is asked. */
+function checkAdapters(
+  models: readonly string[],
+  discovering: boolean,
+  mustExist: MustExist,
+  { root, report, hide }: Check,
+): void {
+  const tenants = entriesAt(root, 'tenants').map(([tenant]) => tenant);
+  for (const [adapter, settings] of entriesAt(root, 'adapters')) {
+    const path = ['adapters', adapter];
+    if (models.includes(adapter)) {
+      report.problem(path, "is a model's own name; choose another for the adapter", 'key');
+    }
+    for (const [i, tenant] of textsAt(settings, 'tenants')) {
+      mustExist('tenant', tenants, [...path, 'tenants', i], tenant);
+    }
+    const base = at(settings, 'base');
+    if (typeof base !== 'string' || models.includes(base)) continue;
+    const where = [...path, 'base'];
+    const of = (message: string): void => report.problem(where, message);
+    if (at(root, 'adapters', base) !== undefined) of('is an adapter itself; name the model under both');
+    else if (at(root, 'aliases', base) !== undefined) of('is an alias; name the model that it stands for');
+    else if (!discovering) of(missing('model', models, base, hide));
+    else if (models.length > 0) {
+      const message = `no model ${quote(hide(base))} is configured; the adapter can be used only if an engine announces it`;
+      report.warning(where, `${message}${didYouMean(base, models)}`);
+    }
+  }
+}
+
+/** Tenants and tiers that lanes name. Their models may come from an engine. */
+function checkLanes(root: unknown, mustExist: MustExist): void {
+  for (const [lane, settings] of entriesAt(root, 'lanes')) {
+    const conditions = at(settings, 'when');
+    if (!Array.isArray(conditions)) continue;
+    conditions.forEach((condition: unknown, i) => {
+      for (const [key, noun] of [
+        ['tenants', 'tenant'],
+        ['tiers', 'tier'],
+      ] as const) {
+        const known = entriesAt(root, key).map(([name]) => name);
+        for (const [k, name] of textsAt(condition, key)) {
+          mustExist(noun, known, ['lanes', lane, 'when', i, key, k], name);
+        }
+      }
+    });
+  }
+}
+
+function missing(
+  noun: string,
+  known: readonly string[],
+  name: string,
+  hide: (text: string) => string,
+): string {
+  const near = didYouMean(name, known) || `; add it under ${noun}s, or name one that is there`;
+  return `there is no ${noun} ${quote(hide(name))}${near}`;
+}

@@ -1,0 +1,37 @@
+/** `fields`: what a request’s body may carry. */
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../forbidden-fields.ts';
+import { choice, openList, section, word } from './dsl.ts';
+
+export const fields = section(
+  {
+    onForbidden: choice(
+      ['drop', 'refuse'],
+      'A request that carries a forbidden field goes on without it (`drop`) or is refused with 400 (`refuse`).',
+    ).prefault('drop'),
+    forbidden: openList(
+      word(
+        /^[A-Za-z0-9_.-]{1,128}\*?$/,
+        'a field name of up to 128 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+        'A field.',
+      ),
+      256,
+      'field names',
+      'Request fields that tenants may not set: `a.b` is `b` within `a`, or within every element of it; a trailing `*` matches a prefix. Replaces the built-in list.',
+    ).prefault([...DEFAULT_FORBIDDEN_FIELDS]),
+    tools: openList(
+      word(
+        /^[A-Za-z0-9_.-]{0,64}\*?$/,
+        'a type of tools of up to 64 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+        'A type.',
+      ),
+      64,
+      'types of tools',
+      'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all.',
+    ).prefault([...DEFAULT_TOOLS]),
+    state: choice(
+      ['refuse', 'allow'],
+      'What names something that is stored elsewhere (`conversation`, `previous_response_id`, a stored `prompt`, `item_reference`, `file_id`, `container`): it is a prompt that is not counted, and may be another tenant’s.',
+    ).prefault('refuse'),
+  },
+  'Fields of the request body.',
+).prefault({});

@@ -1,0 +1,95 @@
+/**
+ * How the configuration is written: the keys, their limits and defaults, and what each is for; a section a file.
+ * Everything that is said here reaches the user: as the reference (reference.ts) and as problems (load.ts).
+ */
+import * as z from 'zod';
+import { PICKER } from '../../domain/names.ts';
+import { cost } from './cost.ts';
+import { choice, headerName, listenAddress, name, section } from './dsl.ts';
+import { envoy } from './envoy.ts';
+import { fields } from './fields.ts';
+import { lanes } from './lanes.ts';
+import { media } from './media.ts';
+import { adapters, aliases, models } from './models.ts';
+import { pools } from './pools.ts';
+import { queue } from './queue.ts';
+import { rateLimit } from './rate-limit.ts';
+import { redis } from './redis.ts';
+import { service } from './service.ts';
+import { tenants, tiers } from './tenants.ts';
+
+export const configSchema = section(
+  {
+    mode: choice(
+      ['sidecar', 'endpoint-picker'],
+      'Who asks: `sidecar` an Envoy of Fairlane’s own configuration, `endpoint-picker` a gateway that speaks the Endpoint Picker Protocol. A gateway has its own listeners, keys and routes: then `listen`, `envoy.admin`, `envoy.failureMode` and `keys` mean nothing.',
+    ).prefault('sidecar'),
+    picker: section(
+      {
+        fairnessHeader: headerName(
+          'Request header that names the tenant. The gateway must set or remove it, or clients choose who they are.',
+        ).prefault(PICKER.fairnessId),
+        tenant: name('Tenant of requests whose header names none. Default: they are refused.').optional(),
+      },
+      'For `mode: endpoint-picker`.',
+    ).prefault({}),
+    listen: listenAddress('127.0.0.1:8080', 'Where clients connect: Envoy’s listener.').prefault(
+      '127.0.0.1:8080',
+    ),
+    envoy,
+    service,
+    queue,
+    pools,
+    models,
+    aliases,
+    adapters,
+    cost: cost.prefault({}),
+    lanes,
+    tiers,
+    tenants,
+    redis,
+    rateLimit,
+    fields,
+    media,
+    log: section(
+      {
+        level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
+          'info',
+        ),
+      },
+      'The log.',
+    ).prefault({}),
+  },
+  'Fairlane’s configuration.',
+);
+
+export type WrittenConfig = z.output<typeof configSchema>;
+
+/** What a walk over the schema needs of JSON Schema. */
+export interface SchemaNode {
+  readonly description?: string;
+  readonly shown?: string;
+  readonly default?: unknown;
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly required?: readonly string[];
+  readonly additionalProperties?: SchemaNode | boolean;
+  readonly items?: SchemaNode;
+  readonly allOf?: readonly unknown[];
+  readonly deprecated?: boolean;
+}
+
+/** The schema of what users write, before defaults. */
+export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+
+/** The keys that may stand in the mapping at `path`; none where keys are names. */
+export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
+  let node: SchemaNode | undefined = writtenSchema;
+  for (const step of path) {
+    if (node === undefined) return [];
+    const { properties, additionalProperties, items }: SchemaNode = node;
+    const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
+    if (isSetting) node = properties[step];
+    else node = typeof additionalProperties === 'object' ? additionalProperties : items;
+  }
+  return Object.keys(node?.properties ?? {});
+}

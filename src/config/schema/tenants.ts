@@ -1,0 +1,92 @@
+/** `tiers` and `tenants`: who may send requests, and how many. */
+import * as z from 'zod';
+import { must } from '../values.ts';
+import { about, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
+
+const limits = {
+  weight: number(
+    [0.01, 1_000],
+    'Weight in the fair queue while several tenants have requests waiting, relative to the other tenants’. Default: 1.',
+  ).optional(),
+  requestsPerMinute: limit(10_000_000, 'Requests a minute. Default: unlimited.').optional(),
+  requestBurst: integer(
+    1,
+    10_000_000,
+    'Requests that may come at once after a pause. Default: `requestsPerMinute`.',
+  ).optional(),
+  tokensPerMinute: limit(1_000_000_000, 'Prompt plus output tokens a minute. Default: unlimited.').optional(),
+  tokenBurst: integer(
+    1,
+    1_000_000_000,
+    'Tokens that may be used at once after a pause; a longer prompt never passes. Default: `tokensPerMinute`.',
+  ).optional(),
+  tokensPerMonth: limit(
+    1_000_000_000_000_000,
+    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`. Default: unlimited.',
+  ).optional(),
+  maxConcurrent: limit(
+    100_000,
+    'Requests in the engines at once; more wait in the queue. Default: unlimited.',
+  ).optional(),
+  maxContext: limit(10_000_000, 'Tokens of one request, prompt plus output. Default: unlimited.').optional(),
+  maxOutputs: integer(
+    1,
+    128,
+    'Outputs of one request: choices (`n`) times prompts. Each takes a slot, and a request waits until it has all of its slots. Default: 16.',
+  ).optional(),
+  maxQueued: integer(
+    0,
+    100_000,
+    'Requests waiting in the queue; more are refused with 429, unless a slot is idle at that moment: then up to twice as many wait. Default: 100.',
+  ).optional(),
+  maxHeldSize: size(
+    '1KiB',
+    '1024GiB',
+    '48MiB',
+    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`. More wait for some seconds before they are uploaded, then they are refused with 429. At least `envoy.maxBodySize`. Default: `48MiB`, or six times `envoy.maxBodySize`.',
+  ).optional(),
+};
+
+export const tiers = named(
+  name('Tier name.'),
+  section(limits, 'Limits of each tenant of the tier.'),
+  [0, 256],
+  'tiers',
+  'Named sets of limits.',
+).prefault({});
+
+const tenant = section(
+  {
+    tier: name('Tier whose limits apply.').optional(),
+    keys: list(
+      z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
+      64,
+      'keys',
+      'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` allows.',
+    ).optional(),
+    models: z
+      .union(
+        [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
+        { error: must('a list of model names, or "*" for all') },
+      )
+      .meta(about('Models that the tenant may use.', 'list of models, or `"*"` for all'))
+      .prefault('*'),
+    trustGroup: name(
+      'Tenants of one group may share the engines’ prefix cache. Default: each is alone.',
+    ).optional(),
+    limits: section(
+      limits,
+      'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
+      'the keys of `tiers.NAME`',
+    ).prefault({}),
+  },
+  'A tenant.',
+);
+
+export const tenants = named(
+  name('Tenant name.'),
+  tenant,
+  [1, 10_000],
+  'tenants',
+  'Who may send requests, and how many.',
+);

@@ -1,0 +1,57 @@
+/** Metrics of LoRA adapters: what endpoints have loaded, and what came of telling them to. */
+import { Counter, type Registry } from 'prom-client';
+import { rowGauge } from './prom-row-gauge.ts';
+
+export interface AdapterSource {
+  /** Endpoints of pools that have adapters. */
+  readonly adapters: () => Iterable<{
+    readonly pool: string;
+    readonly endpoint: string;
+    readonly loaded: number;
+    readonly loading: number;
+  }>;
+}
+
+export interface AdapterMetrics {
+  /** Counts what came of a load. */
+  load(pool: string, result: 'loaded' | 'failed'): void;
+  unload(pool: string, result: 'unloaded' | 'failed'): void;
+}
+
+export function adapterMetrics(registry: Registry, source: AdapterSource): AdapterMetrics {
+  const loads = new Counter({
+    name: 'fairlane_adapter_loads_total',
+    help: 'Loads of LoRA adapters that engines were asked for, by result: loaded or failed.',
+    labelNames: ['pool', 'result'],
+    registers: [registry],
+  });
+  const unloads = new Counter({
+    name: 'fairlane_adapter_unloads_total',
+    help: 'LoRA adapters that engines were told to unload, by result: unloaded or failed.',
+    labelNames: ['pool', 'result'],
+    registers: [registry],
+  });
+  const gauge = (name: string, help: string, value: 'loaded' | 'loading'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['pool', 'endpoint'],
+      *rows() {
+        for (const row of source.adapters()) yield [{ pool: row.pool, endpoint: row.endpoint }, row[value]];
+      },
+    });
+  gauge(
+    'fairlane_endpoint_adapters',
+    'LoRA adapters that the endpoint has loaded, also by others; only of pools that have adapters.',
+    'loaded',
+  );
+  gauge(
+    'fairlane_endpoint_adapters_loading',
+    'LoRA adapters that the endpoint is loading, or will be.',
+    'loading',
+  );
+  return {
+    load: (pool, result) => loads.inc({ pool, result }),
+    unload: (pool, result) => unloads.inc({ pool, result }),
+  };
+}

@@ -1,0 +1,117 @@
+/** Metrics of limits: hits of the rate limit service, the Redis that replicas share, and what they divide among them. */
+import { Counter, type Registry } from 'prom-client';
+import { rowGauge } from './prom-row-gauge.ts';
+
+export interface RedisStatus {
+  readonly connected: boolean;
+  readonly leased: number;
+  readonly commands: number;
+}
+
+const SHARED_KINDS = ['concurrency', 'window'] as const;
+
+/** Of a capacity that replicas divide: what there is, and what this one may use. */
+export type SharedTotals = (kind: (typeof SHARED_KINDS)[number]) => {
+  readonly capacity: number;
+  readonly held: number;
+};
+
+/** What the rate limit service counts. */
+export interface RateLimitHit {
+  readonly domain: string;
+  readonly metricKey: string;
+  readonly hits: number;
+  readonly outcome: 'within' | 'over' | 'shadow';
+}
+
+/** Keys with values of requests in them (detailed_metric, value_to_metric) are counted apart up to so many. */
+const MAX_RATE_LIMIT_KEYS = 2_000;
+
+export interface LimitMetrics {
+  hit(hit: RateLimitHit): void;
+  /** Counts a load of the rate limit files. */
+  loaded(result: 'applied' | 'refused'): void;
+  watchRedis(status: () => RedisStatus): void;
+  watchShared(totals: SharedTotals): void;
+}
+
+export function limitMetrics(registry: Registry): LimitMetrics {
+  const hits = new Counter({
+    name: 'fairlane_ratelimit_hits_total',
+    help: 'Hits of the rate limit service by the descriptor that matched (`other` after 2,000 keys), by outcome: within, over, or shadow (over, and let through).',
+    labelNames: ['domain', 'key', 'outcome'],
+    registers: [registry],
+  });
+  const loads = new Counter({
+    name: 'fairlane_ratelimit_reloads_total',
+    help: 'Loads of the rate limit files, by result: applied or refused.',
+    labelNames: ['result'],
+    registers: [registry],
+  });
+  const keys = new Set<string>();
+  let redis: (() => RedisStatus) | undefined;
+  let shared: SharedTotals | undefined;
+  redisGauges(registry, () => redis?.());
+  sharedGauges(registry, () => shared);
+  return {
+    hit({ domain, metricKey, hits: count, outcome }) {
+      const isKnown = keys.has(metricKey) || keys.size < MAX_RATE_LIMIT_KEYS;
+      if (isKnown) keys.add(metricKey);
+      hits.inc({ domain, key: isKnown ? metricKey : 'other', outcome }, count);
+    },
+    loaded: (result) => loads.inc({ result }),
+    watchRedis(status) {
+      redis = status;
+    },
+    watchShared(totals) {
+      shared = totals;
+    },
+  };
+}
+
+/** @param status undefined: there is no Redis. */
+function redisGauges(registry: Registry, status: () => RedisStatus | undefined): void {
+  const gauge = (name: string, help: string, value: (status: RedisStatus) => number): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: [],
+      *rows() {
+        const now = status();
+        if (now !== undefined) yield [{}, value(now)];
+      },
+    });
+  gauge('fairlane_redis_connected', '1 while Redis answers; 0: limits are decided alone.', ({ connected }) =>
+    connected ? 1 : 0,
+  );
+  gauge(
+    'fairlane_redis_leased_tokens',
+    'Tokens in the leases of this replica: what may be granted too much if it died now.',
+    ({ leased }) => leased,
+  );
+  gauge('fairlane_redis_commands', 'Commands sent to Redis since the start.', ({ commands }) => commands);
+}
+
+/** @param totals undefined: nothing is divided. */
+function sharedGauges(registry: Registry, totals: () => SharedTotals | undefined): void {
+  const gauge = (name: string, help: string, value: 'capacity' | 'held'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['kind'],
+      *rows() {
+        const of = totals();
+        if (of !== undefined) for (const kind of SHARED_KINDS) yield [{ kind }, of(kind)[value]];
+      },
+    });
+  gauge(
+    'fairlane_shared_capacity',
+    'What replicas divide among them and this one has requests for. kind is concurrency (maxConcurrent of such tenants) or window (concurrency limits of such endpoints).',
+    'capacity',
+  );
+  gauge(
+    'fairlane_shared_capacity_held',
+    'What this replica may use of fairlane_shared_capacity at the moment.',
+    'held',
+  );
+}

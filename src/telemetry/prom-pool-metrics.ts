@@ -1,0 +1,159 @@
+/** Metrics of pools, their lanes and their endpoints: what is in flight, what may be, and what is well. */
+import { Counter, type Registry } from 'prom-client';
+import { rowGauge } from './prom-row-gauge.ts';
+
+const LIMIT_SOURCES = ['fixed', 'gauges', 'ttft'] as const;
+
+interface EndpointRow {
+  readonly address: string;
+  readonly healthy: boolean;
+  readonly ejected: boolean;
+  /** Models that it gets no requests for. */
+  readonly broken: readonly string[];
+  readonly inFlight: number;
+  readonly window: number;
+  readonly windowSource: (typeof LIMIT_SOURCES)[number];
+  readonly kvTokens: number;
+  readonly kvCapacityTokens: number | undefined;
+  readonly slowClients: number | undefined;
+}
+
+export interface PoolSource {
+  readonly pools: () => Iterable<{
+    readonly pool: string;
+    readonly queued: number;
+    readonly inFlight: number;
+    readonly window: number;
+    readonly reserve: number;
+    readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
+    readonly endpoints: readonly EndpointRow[];
+  }>;
+}
+
+export interface PoolMetrics {
+  /** Counts an endpoint that left the rotation because requests failed there. */
+  ejected(pool: string): void;
+}
+
+export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics {
+  const ejections = new Counter({
+    name: 'fairlane_endpoint_ejections_total',
+    help: 'Times that an endpoint left the rotation because requests failed there.',
+    labelNames: ['pool'],
+    registers: [registry],
+  });
+  poolGauges(registry, source);
+  laneGauges(registry, source);
+  endpointGauges(registry, source);
+  limitSourceGauge(registry, source);
+  return { ejected: (pool) => ejections.inc({ pool }) };
+}
+
+function poolGauges(registry: Registry, source: PoolSource): void {
+  const gauge = (name: string, help: string, value: 'queued' | 'inFlight' | 'window' | 'reserve'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['pool'],
+      *rows() {
+        for (const row of source.pools()) yield [{ pool: row.pool }, row[value]];
+      },
+    });
+  gauge('fairlane_pool_queued', "Requests that wait in the pool's queue.", 'queued');
+  gauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", 'inFlight');
+  gauge(
+    'fairlane_pool_window',
+    'Concurrency limit of the pool: sequences that its healthy endpoints may have in flight. This replica’s part, where replicas share them.',
+    'window',
+  );
+  gauge(
+    'fairlane_pool_reserve',
+    'Headroom: slots of the concurrency limit that are kept free for tenants below their fair share.',
+    'reserve',
+  );
+}
+
+function laneGauges(registry: Registry, source: PoolSource): void {
+  const gauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['pool', 'lane'],
+      *rows() {
+        for (const { pool, lanes } of source.pools()) {
+          for (const row of lanes) yield [{ pool, lane: row.lane }, row[value]];
+        }
+      },
+    });
+  gauge('fairlane_lane_queued', 'Requests that wait for their turn in the lane.', 'queued');
+  gauge('fairlane_lane_in_flight', 'Sequences of the lane that are in the engines.', 'inFlight');
+}
+
+function endpointGauges(registry: Registry, source: PoolSource): void {
+  /** @param value undefined: there is no such series. */
+  const gauge = (name: string, help: string, value: (endpoint: EndpointRow) => number | undefined): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['pool', 'endpoint'],
+      *rows() {
+        for (const { pool, endpoints } of source.pools()) {
+          for (const endpoint of endpoints) {
+            const shown = value(endpoint);
+            if (shown !== undefined) yield [{ pool, endpoint: endpoint.address }, shown];
+          }
+        }
+      },
+    });
+  gauge(
+    'fairlane_endpoint_window',
+    'Concurrency limit of the endpoint: sequences that it may have in flight. This replica’s part, where replicas share it.',
+    ({ window }) => window,
+  );
+  gauge(
+    'fairlane_endpoint_kv_tokens',
+    'KV cache tokens that the requests in flight are thought to need: their prompts and predicted outputs.',
+    ({ kvTokens }) => kvTokens,
+  );
+  gauge(
+    'fairlane_endpoint_kv_capacity_tokens',
+    'Tokens that the KV cache of the engine holds, where it says so.',
+    ({ kvCapacityTokens }) => kvCapacityTokens,
+  );
+  gauge(
+    'fairlane_endpoint_slow_clients',
+    'Requests in flight whose clients were seen to read slowly of late. Only of pools whose routing is not least-loaded.',
+    ({ slowClients }) => slowClients,
+  );
+  gauge('fairlane_endpoint_healthy', '1 while the probes of the endpoint succeed.', ({ healthy }) =>
+    healthy ? 1 : 0,
+  );
+  gauge(
+    'fairlane_endpoint_ejected',
+    '1 while the endpoint gets no requests, or only half-open ones, because others failed there.',
+    ({ ejected }) => (ejected ? 1 : 0),
+  );
+  gauge(
+    'fairlane_endpoint_broken_models',
+    'Models that the endpoint gets no requests for, or only half-open ones, because those of several tenants failed there.',
+    ({ broken }) => broken.length,
+  );
+  gauge('fairlane_endpoint_in_flight', 'Requests that the endpoint serves.', ({ inFlight }) => inFlight);
+}
+
+function limitSourceGauge(registry: Registry, source: PoolSource): void {
+  rowGauge(registry, {
+    name: 'fairlane_endpoint_window_by',
+    help: '1 for what the concurrency limit goes by: fixed (the configuration), gauges (of the engine), or ttft (times to first token, because the gauges are missing, frozen or wrong).',
+    labels: ['pool', 'endpoint', 'by'],
+    *rows() {
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, windowSource } of endpoints) {
+          for (const by of LIMIT_SOURCES) {
+            yield [{ pool, endpoint: address, by }, by === windowSource ? 1 : 0];
+          }
+        }
+      }
+    },
+  });
+}

@@ -1,0 +1,134 @@
+/** Metrics of requests, by tenant and model: how they ended, what they used, how long they took. */
+import { Counter, Histogram, type Registry } from 'prom-client';
+import type { OccupancyRow } from '../usage/occupancy.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
+import { rowGauge } from './prom-row-gauge.ts';
+
+export interface RequestSource {
+  /** Waiting and running requests of every tenant and model that has any. */
+  readonly occupancy: () => Iterable<OccupancyRow>;
+}
+
+export interface RequestMetrics {
+  /** Counts a request that has ended. */
+  ended(record: UsageRecord): void;
+  /** Counts a tenant that was held to one request at a time. */
+  tenantLimited(tenant: string): void;
+}
+
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
+
+const endings = (registers: Registry[]) => ({
+  requests: new Counter({
+    name: 'fairlane_requests_total',
+    help: 'Requests that ended, by outcome: completed, refused, aborted or failed.',
+    labelNames: ['tenant', 'model', 'route', 'outcome'],
+    registers,
+  }),
+  refusals: new Counter({
+    name: 'fairlane_refusals_total',
+    help: 'Requests that Fairlane or Envoy refused, by the error code that the client got.',
+    labelNames: ['tenant', 'model', 'reason'],
+    registers,
+  }),
+  aborts: new Counter({
+    name: 'fairlane_aborts_total',
+    help: 'Requests whose stream ended early, by when: upload, queued, before-first-token or streaming.',
+    labelNames: ['tenant', 'model', 'reason'],
+    registers,
+  }),
+  droppedFields: new Counter({
+    name: 'fairlane_dropped_fields_total',
+    help: 'Request fields that a tenant must not control and that were dropped.',
+    labelNames: ['tenant'],
+    registers,
+  }),
+  passed: new Counter({
+    name: 'fairlane_passed_queue_total',
+    help: 'Requests released ahead of the queue because their tenant was below its fair share.',
+    labelNames: ['tenant'],
+    registers,
+  }),
+  stalled: new Counter({
+    name: 'fairlane_stalled_streams_total',
+    help: 'Streams whose slot went to others before their end, because their client had stopped reading.',
+    labelNames: ['tenant'],
+    registers,
+  }),
+  limitedTenants: new Counter({
+    name: 'fairlane_tenant_limited_total',
+    help: 'Times that a tenant was held to one request at a time because engines died while they had requests of it.',
+    labelNames: ['tenant'],
+    registers,
+  }),
+});
+
+const amounts = (registers: Registry[]) => ({
+  tokens: new Counter({
+    name: 'fairlane_tokens_total',
+    help: 'Tokens used. kind is prompt, completion or cached (a part of prompt); source is engine or estimate.',
+    labelNames: ['tenant', 'model', 'kind', 'source'],
+    registers,
+  }),
+  queueWait: new Histogram({
+    name: 'fairlane_queue_wait_seconds',
+    help: 'Time from joining the queue to the release, of released requests; 0 for those that did not wait.',
+    labelNames: ['tenant', 'model'],
+    buckets: SECONDS,
+    registers,
+  }),
+  ttft: new Histogram({
+    name: 'fairlane_ttft_seconds',
+    help: 'Time to first token of streamed answers, from the arrival of the request: the queue wait is part of it.',
+    labelNames: ['tenant', 'model'],
+    buckets: SECONDS,
+    registers,
+  }),
+  itl: new Histogram({
+    name: 'fairlane_itl_seconds',
+    help: "Mean inter-token time of each streamed answer's tokens.",
+    labelNames: ['tenant', 'model'],
+    buckets: ITL_SECONDS,
+    registers,
+  }),
+});
+
+export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
+  const { requests, refusals, aborts, droppedFields, passed, stalled, limitedTenants } = endings([registry]);
+  const { tokens, queueWait, ttft, itl } = amounts([registry]);
+  const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['tenant', 'model'],
+      *rows() {
+        for (const row of source.occupancy()) yield [{ tenant: row.tenant, model: row.model }, row[value]];
+      },
+    });
+  tenantGauge('fairlane_tenant_queued', 'Requests of the tenant that wait in the queue.', 'queued');
+  tenantGauge('fairlane_tenant_in_flight', 'Requests of the tenant that are in the engines.', 'inFlight');
+
+  return {
+    ended(record) {
+      const { tenant, usageSource } = record;
+      const model = record.model ?? '';
+      requests.inc({ tenant, model, route: record.route, outcome: record.outcome });
+      if (record.outcome === 'refused') refusals.inc({ tenant, model, reason: record.reason ?? '' });
+      if (record.outcome === 'aborted') aborts.inc({ tenant, model, reason: record.reason ?? '' });
+      if (record.quiet) passed.inc({ tenant });
+      if (record.stalled) stalled.inc({ tenant });
+      if (record.droppedFields.length > 0) droppedFields.inc({ tenant }, record.droppedFields.length);
+      if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
+      if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
+      if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
+      if (usageSource === 'none') return;
+      tokens.inc({ tenant, model, kind: 'prompt', source: usageSource }, record.promptTokens);
+      tokens.inc({ tenant, model, kind: 'completion', source: usageSource }, record.completionTokens);
+      if (record.cachedTokens > 0) {
+        tokens.inc({ tenant, model, kind: 'cached', source: usageSource }, record.cachedTokens);
+      }
+    },
+    tenantLimited: (tenant) => limitedTenants.inc({ tenant }),
+  };
+}
