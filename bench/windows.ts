@@ -1,5 +1,5 @@
 /** Two known ways to size a window, to compare ours with. Each follows its paper's rule, with the parameters named there. */
-import type { ConcurrencyLimit, Gauges } from '../src/pool/concurrency-limit/gauges.ts';
+import type { ConcurrencyLimit, Gauges } from '../src/pool/concurrency-limit/concurrency-limit.ts';
 
 const still = {
   source: () => 'ttft' as const,

@@ -1,5 +1,5 @@
 /** What an engine says of itself in its metrics, in the words that all engines have in common. */
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import type { EngineDriver, EngineKind, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { collectSamples, type Sample, type Samples, sumOf } from './metrics-text.ts';

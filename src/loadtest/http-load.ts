@@ -7,7 +7,7 @@ import { performance } from 'node:perf_hooks';
 import type { EndpointConfig } from '../config/config.ts';
 import { readGauges } from '../engine/gauges.ts';
 import { createStreamMeter } from '../openai/stream-meter.ts';
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import {
   type HttpArmName,
   lateness,

@@ -8,7 +8,8 @@
 import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
 import { type Allotments, createAllotments } from '../limit/allotments.ts';
-import { adaptiveLimit, type ConcurrencyLimit, type Gauges } from '../pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit } from '../pool/concurrency-limit/adaptive.ts';
+import { type ConcurrencyLimit, type Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
 import { createDispatcher, type Release } from '../queue/dispatcher.ts';
 import { createEngine } from '../simulator/engine.ts';

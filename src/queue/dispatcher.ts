@@ -21,7 +21,7 @@
  * that will go when the answer is there do not count against maxQueued; those that then cannot are refused.
  */
 import type { LaneConfig, Limits } from '../config/config.ts';
-import type { Claim, Demand, NotServable, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { Claim, Demand, NotServable, PoolEndpoints, Slot } from '../pool/types.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 import {
   createDeficitRoundRobin,

@@ -137,5 +137,7 @@ export interface Scorer {
   readonly name: ScorerName;
   /** False: all endpoints are the same to this request, and none is scored. */
   readonly applies: (asked: ScoringContext) => boolean;
+  /** It scores what the endpoint remembers: not counted above the attraction limit (attraction.ts). Default: false. */
+  readonly remembers?: boolean;
   readonly score: (candidate: Candidate, asked: ScoringContext) => number;
 }

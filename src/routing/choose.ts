@@ -8,12 +8,12 @@
  * better than the best so far: of a thousand in any order about seven. When nothing is chosen, every endpoint that passes
  * the other filters was asked for room.
  *
- * This is the hot path: filters and scorers are called by name in a few passes, so that they are inlined, and nothing is
- * allocated for an endpoint. ALL_FILTERS and ALL_SCORERS are the same functions as lists, for explain.ts; a property test holds the two
- * together. `npm run bench:routing` has the time.
+ * This is the hot path: filters and scorers that most requests need are called by name in a few passes, so that they are
+ * inlined, and nothing is allocated for an endpoint. The others are called from their lists (filters.ts, scorers.ts). explain.ts
+ * goes by the lists alone; a property test holds the two together. `npm run bench:routing` has the time.
  */
 
-import { type ScorerName, type Weights } from '../domain/routing-profiles.ts';
+import type { Weights } from '../domain/routing-profiles.ts';
 import { attractionLimitOf, attracts, prefillScaleOf } from './attraction.ts';
 import {
   type Candidate,
@@ -31,6 +31,7 @@ import { healthy, isHealthy } from './filters/healthy.ts';
 import { isOnItsSide, isolation } from './filters/isolation.ts';
 import { hasRoom, room } from './filters/room.ts';
 import { isInSubset, subset } from './filters/subset.ts';
+import { ALL_FILTERS } from './filters.ts';
 import { adapter as adapterScorer, scoreAdapter } from './scorers/adapter.ts';
 import { kvRoom, scoreKvRoom } from './scorers/kv-room.ts';
 import { load, scoreLoad } from './scorers/load.ts';
@@ -38,12 +39,19 @@ import { matchedTokens, prefix, scorePrefix } from './scorers/prefix.ts';
 import { queue, scoreQueue } from './scorers/queue.ts';
 import { scoreSession, session } from './scorers/session.ts';
 import { scoreSlowClients, slowClients } from './scorers/slow-clients.ts';
-import { scoreZone, zone } from './scorers/zone.ts';
+import { ALL_SCORERS } from './scorers.ts';
 
-/** In the order in which they are asked; the cheap ones first. */
-export const ALL_FILTERS: readonly Filter[] = [healthy, draining, isolation, subset, adapter, breaker, room];
-
-export const ALL_SCORERS: readonly Scorer[] = [
+/** Called by name below. */
+const NAMED_FILTERS: ReadonlySet<Filter> = new Set([
+  healthy,
+  draining,
+  isolation,
+  subset,
+  adapter,
+  breaker,
+  room,
+]);
+const NAMED_SCORERS: ReadonlySet<Scorer> = new Set([
   load,
   queue,
   kvRoom,
@@ -51,11 +59,9 @@ export const ALL_SCORERS: readonly Scorer[] = [
   session,
   adapterScorer,
   slowClients,
-  zone,
-];
-
-/** Scores of what an endpoint remembers: not counted above the attraction limit. */
-export const ATTRACTIONS: ReadonlySet<ScorerName> = new Set(['prefix', 'session', 'adapter']);
+]);
+const OTHER_FILTERS = ALL_FILTERS.filter((filter) => !NAMED_FILTERS.has(filter));
+const OTHER_SCORERS = ALL_SCORERS.filter((scorer) => !NAMED_SCORERS.has(scorer));
 
 /** Endpoints of a choice, with the chosen one. */
 const MOST_ADDRESSES = 4;
@@ -157,6 +163,8 @@ function scoreState(
     const candidate = candidates[at] as Candidate;
     if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, asked)) continue;
     if (!isAnybodys && !(isInSubset(candidate, asked) && takesAdapter(candidate, asked))) continue;
+    if (OTHER_FILTERS.length > 0 && !OTHER_FILTERS.every((filter) => filter.passes(candidate, asked)))
+      continue;
     places[passed] = at;
     slots[passed] = candidate.candidateIndex;
     sums[passed] =
@@ -199,16 +207,19 @@ function scoreMemory(
   }
 }
 
-function scorePlace(
+/** A scorer that is not called by name. */
+function scoreOther(
+  scorer: Scorer,
   candidates: readonly Candidate[],
   asked: ScoringContext,
-  weights: Weights,
+  weight: number,
   passed: number,
-  { places, sums }: Scratch,
+  { places, sums, attractionLimit }: Scratch,
 ): void {
   for (let n = 0; n < passed; n += 1) {
     const candidate = candidates[places[n] as number] as Candidate;
-    sums[n] = (sums[n] as number) + weights.zone * scoreZone(candidate, asked);
+    if (scorer.remembers === true && !attracts(candidate, attractionLimit)) continue;
+    sums[n] = (sums[n] as number) + weight * scorer.score(candidate, asked);
   }
 }
 
@@ -261,7 +272,10 @@ export function choose(
   makeRoom(scratch, candidates.length);
   const passed = scoreState(candidates, asked, weights, turn, scratch);
   scoreMemory(candidates, asked, weights, passed, scratch);
-  if (zone.applies(asked)) scorePlace(candidates, asked, weights, passed, scratch);
+  for (const scorer of OTHER_SCORERS) {
+    if (!scorer.applies(asked)) continue;
+    scoreOther(scorer, candidates, asked, weights[scorer.name], passed, scratch);
+  }
   return select(candidates, asked, passed, scratch);
 }
 

@@ -20,6 +20,7 @@ export const scorePrefix = ({ candidateIndex: slot }: Candidate, asked: ScoringC
 
 export const prefix: Scorer = {
   name: 'prefix',
+  remembers: true,
   applies: ({ request }) => request.prompt !== undefined && request.prompt.blocks.length > 0,
   score: scorePrefix,
 };

@@ -8,6 +8,7 @@ export const scoreSession = (
 
 export const session: Scorer = {
   name: 'session',
+  remembers: true,
   applies: ({ sessionCandidate: sessionSlot }) => sessionSlot >= 0,
   score: scoreSession,
 };

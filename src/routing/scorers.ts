@@ -1,0 +1,30 @@
+/**
+ * All scorers, by name.
+ *
+ * To add one:
+ * 1. its name in domain/routing-profiles.ts, and what it means for the configuration's reference;
+ * 2. a file in scorers/ with a pure function of one endpoint and the request;
+ * 3. a line here.
+ * Its weight is 0 in every profile until profiles.ts gives it another. The choice (choose.ts) calls it from then on; one that
+ * is asked for every request may be called there by name later, which is faster.
+ */
+import type { Scorer } from './candidate.ts';
+import { adapter } from './scorers/adapter.ts';
+import { kvRoom } from './scorers/kv-room.ts';
+import { load } from './scorers/load.ts';
+import { prefix } from './scorers/prefix.ts';
+import { queue } from './scorers/queue.ts';
+import { session } from './scorers/session.ts';
+import { slowClients } from './scorers/slow-clients.ts';
+import { zone } from './scorers/zone.ts';
+
+export const ALL_SCORERS: readonly Scorer[] = [
+  load,
+  queue,
+  kvRoom,
+  prefix,
+  session,
+  adapter,
+  slowClients,
+  zone,
+];
