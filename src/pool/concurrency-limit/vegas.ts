@@ -33,8 +33,9 @@ const MOST_TIMES = 32;
 /** Of what was known, at least so much, ms: or an estimate of 0 would stay. */
 const LEAST_MS_PER_TOKEN = 0.01;
 const LEAST_ITL_MS = 1;
-/** Longer times are no measurement. */
+/** Longer times are no measurement, nor are longer prompts. */
 const MOST_MS = 3_600_000;
+const MOST_TOKENS = 1_000_000_000;
 
 const isTime = (ms: number): boolean => ms >= 0 && ms <= MOST_MS;
 
@@ -71,7 +72,7 @@ export class VegasRule {
 
   /** Learns from a first token, and gives what is beyond a step and the prompt, in ms; undefined: it is no measurement. */
   firstToken(ttftMs: number, promptTokens: number, nowMs: number): number | undefined {
-    if (!isTime(ttftMs) || !(promptTokens >= 0)) return undefined;
+    if (!isTime(ttftMs) || !(promptTokens >= 0 && promptTokens <= MOST_TOKENS)) return undefined;
     const tokens = Math.max(MIN_PROMPT_TOKENS, promptTokens);
     const itlMs = this.#itlMs ?? 0;
     const beyondStepMs = Math.max(0, ttftMs - 2 * itlMs);
