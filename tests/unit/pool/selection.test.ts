@@ -16,10 +16,13 @@ const at = (n: number) => ({
 });
 const ALL = Array.from({ length: COUNT }, (_, n) => at(n));
 
-/** Prompts whose first `shared` of three blocks are the same. */
+const BLOCKS = 60;
+/** Prompts of which a part is the same: none, a third, two thirds, or all. */
 const promptOf = (shared: number): PromptHashes => ({
-  blocks: Uint32Array.from({ length: 12 }, (_, i) => (i < 4 * shared ? 1_000 + i : 77 * shared + i)),
-  bytes: 30_000,
+  blocks: Uint32Array.from({ length: 2 * BLOCKS }, (_, i) =>
+    i < (2 * BLOCKS * shared) / 3 ? 1_000 + i : 77_000 * (shared + 1) + i,
+  ),
+  bytes: 36_000,
   session: shared + 1,
   continues: shared > 0,
 });
@@ -29,14 +32,14 @@ const arbAsk = fc.record({
   tenant: fc.constantFrom('a', 'b', 'c'),
   belowFairShare: fc.boolean(),
   headroom: fc.nat(3),
-  sequences: fc.integer({ min: 1, max: 3 }),
-  promptTokens: fc.constantFrom(10, 600, 3_000, 9_000),
+  sequences: fc.constantFrom(1, 1, 1, 3),
+  promptTokens: fc.constantFrom(10, 600, 9_000, 9_000),
   shared: fc.nat(3),
   slow: fc.boolean(),
   streamed: fc.boolean(),
   model: fc.constantFrom(...MODELS),
-  adapter: fc.constantFrom(undefined, undefined, 'x', 'y', 'z'),
-  within: fc.constantFrom(undefined, undefined, [0, 1], [2]),
+  adapter: fc.constantFrom(undefined, undefined, undefined, 'x', 'y', 'z'),
+  within: fc.constantFrom(undefined, undefined, undefined, [0, 1], [2]),
 });
 type Ask = typeof arbAsk extends fc.Arbitrary<infer T> ? T : never;
 
@@ -65,6 +68,7 @@ const arbStep = fc.oneof(
       status: fc.constantFrom(200, 200, 500, 404),
     }),
   },
+  fc.record({ kind: fc.constant('fail' as const), endpoint: endpointIndex, isOfModel: fc.boolean() }),
   fc.record({ kind: fc.constant('move' as const), slot: fc.nat(20), endpoint: endpointIndex }),
   fc.record({
     kind: fc.constant('loaded' as const),
@@ -75,11 +79,11 @@ const arbStep = fc.oneof(
 type Step = typeof arbStep extends fc.Arbitrary<infer T> ? T : never;
 
 const arbPool = fc.record({
-  concurrencyLimit: fc.constantFrom('auto' as const, 1, 2, 5),
+  concurrencyLimit: fc.constantFrom('auto' as const, 1, 2, 5, 12),
   prefillTokens: fc.constantFrom(500, 4_000, 1_000_000),
   profile: fc.constantFrom(undefined, 'balanced' as const, 'prefix-cache' as const, 'class-aware' as const),
   loadsAdapters: fc.boolean(),
-  steps: fc.array(fc.tuple(fc.constantFrom(0, 1, 40, 300, 6_000, 40_000), arbStep), { maxLength: 60 }),
+  steps: fc.array(fc.tuple(fc.constantFrom(0, 0, 1, 10, 40, 300, 6_000, 40_000), arbStep), { maxLength: 60 }),
 });
 type Pool = typeof arbPool extends fc.Arbitrary<infer T> ? T : never;
 
@@ -163,11 +167,30 @@ class Driven {
         return slot?.firstToken(nowMs);
       case 'move':
         return slot?.moveTo(at(step.endpoint).address);
+      case 'fail':
+        return this.#fail(step, nowMs);
       case 'loaded':
         return this.#adapters.reported(url, [step.adapter], nowMs);
       case 'end':
         slot?.ended({ status: step.status }, nowMs);
         return slot?.free(nowMs);
+    }
+  }
+
+  /** Requests of two tenants fail there, until the endpoint is ejected or the model's circuit opens. */
+  #fail({ endpoint, isOfModel }: Extract<Step, { kind: 'fail' }>, nowMs: number): void {
+    for (let i = 0; i < 16; i += 1) {
+      const demand: Demand = {
+        ...{ sequences: 1, promptTokens: 10, totalTokens: 20, streamed: true, model: 'm' },
+        within: new Set([at(endpoint).address]),
+      };
+      const tenant = i % 4 < 2 ? 'a' : 'b';
+      const claim = { belowFairShare: true, headroom: 0, tenant };
+      const slot = this.endpoints.acquire(demand, claim, nowMs);
+      if (slot?.kind !== 'slot') return;
+      const unknown = { status: 404, errorCode: 'model_not_found' };
+      slot.ended(isOfModel ? unknown : { status: 500 }, nowMs);
+      slot.free(nowMs);
     }
   }
 
@@ -236,5 +259,85 @@ describe('an explanation', () => {
       }),
       { numRuns: 150 },
     );
+  });
+});
+
+const FREE = { kind: 'ask', tenant: 'a', headroom: 0, sequences: 1, slow: false, streamed: true } as const;
+const MORE = { model: 'm', adapter: undefined, within: undefined } as const;
+/** A prompt of 9,000 tokens that is the same for all who ask for it. */
+const LONG: Ask = { ...FREE, ...MORE, belowFairShare: false, promptTokens: 9_000, shared: 3 };
+const SHORT: Ask = { ...LONG, promptTokens: 10, shared: 0 };
+
+describe('an explanation of a request that waits for its cached prompt', () => {
+  const waiting = () => {
+    const driven = new Driven({
+      ...{
+        concurrencyLimit: 12,
+        prefillTokens: 500,
+        profile: 'prefix-cache',
+        loadsAdapters: false,
+        steps: [],
+      },
+    });
+    const [home = ''] = driven.acquire(LONG, 0);
+    driven.apply({ kind: 'token', slot: 0 }, 1_000);
+    driven.apply({ kind: 'end', slot: 0, status: 200 }, 1_000);
+    // Its own tokens are more than what goes beside a prompt of a tenant below its fair share.
+    driven.acquire({ ...LONG, belowFairShare: true, shared: 2 }, 1_000);
+    return { driven, home };
+  };
+
+  it('chooses none, says where the prompt is cached, and does not begin the wait', () => {
+    const { driven, home } = waiting();
+    const ask = { ...LONG, shared: 1 };
+    const report = driven.endpoints.explain(driven.demandOf(ask), claimOf(ask), 1_000);
+    const held = report.endpoints.find(({ address }) => address === home);
+    expect([report.chosen, report.fallbacks]).toEqual([undefined, []]);
+    expect(held?.refusedBy).toEqual(['prompts before it']);
+    expect(
+      report.endpoints.filter(({ address }) => address !== home).map(({ refusedBy }) => refusedBy),
+    ).toEqual(Array.from({ length: COUNT - 1 }, () => [`the prompt is cached at ${home}`]));
+    // Long after the explanation the request still waits, when it asks for the first time.
+    const again = waiting();
+    again.driven.explain(ask, 1_000);
+    expect(again.driven.acquire(ask, 1_100)).toEqual([]);
+    expect(again.driven.acquire(ask, 1_200)).toEqual([]);
+    expect(again.driven.explain(ask, 1_351).length).toBeGreaterThan(0);
+    expect(again.driven.acquire(ask, 1_351)).not.toEqual([]);
+  });
+});
+
+describe('an explanation where an endpoint needs a half-open probe', () => {
+  const ejecting = () => {
+    const driven = new Driven({
+      ...{
+        concurrencyLimit: 12,
+        prefillTokens: 1_000_000,
+        profile: undefined,
+        loadsAdapters: false,
+        steps: [],
+      },
+    });
+    driven.apply({ kind: 'fail', endpoint: 1, isOfModel: false }, 0);
+    expect(driven.endpoints.list(0).map(({ ejected }) => ejected)).toEqual([false, true, false, false]);
+    return driven;
+  };
+
+  it('names it, as the request goes there', () => {
+    const driven = ejecting();
+    expect(driven.explain(SHORT, 4_000)[0]).not.toBe(at(1).address);
+    const explained = driven.explain(SHORT, 5_000);
+    expect(explained[0]).toBe(at(1).address);
+    expect(driven.acquire(SHORT, 5_000)).toEqual(explained);
+  });
+
+  it('leaves the probe to others as long as before, for a tenant below its fair share', () => {
+    const driven = ejecting();
+    const quiet = { ...SHORT, belowFairShare: true };
+    driven.explain(quiet, 5_000);
+    expect(driven.acquire(quiet, 9_000)[0]).not.toBe(at(1).address);
+    expect(driven.acquire(quiet, 10_001)[0]).not.toBe(at(1).address);
+    expect(driven.explain(quiet, 14_000)[0]).toBe(at(1).address);
+    expect(driven.acquire(quiet, 14_000)[0]).toBe(at(1).address);
   });
 });
