@@ -300,10 +300,10 @@ describe('an explanation of a request that waits for its cached prompt', () => {
     // Long after the explanation the request still waits, when it asks for the first time.
     const again = waiting();
     again.driven.explain(ask, 1_000);
-    expect(again.driven.acquire(ask, 1_100)).toEqual([]);
-    expect(again.driven.acquire(ask, 1_200)).toEqual([]);
-    expect(again.driven.explain(ask, 1_351).length).toBeGreaterThan(0);
-    expect(again.driven.acquire(ask, 1_351)).not.toEqual([]);
+    expect(again.driven.acquire(ask, 1_300)).toEqual([]);
+    expect(again.driven.acquire(ask, 1_400)).toEqual([]);
+    expect(again.driven.explain(ask, 1_551).length).toBeGreaterThan(0);
+    expect(again.driven.acquire(ask, 1_551)).not.toEqual([]);
   });
 });
 
