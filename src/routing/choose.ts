@@ -95,13 +95,13 @@ export function askedOf(
   candidates: readonly Candidate[],
   request: ChoiceRequest,
   memory: Memory,
-  asks: EndpointQueries,
+  queries: EndpointQueries,
   isolate: boolean,
 ): ScoringContext {
   const { prompt, promptBytes, promptTokens } = request;
   return {
     request,
-    queries: asks,
+    queries,
     matchedBytes: memory.matchedBytes,
     matchedEverywhere: memory.matchedEverywhere,
     tokensPerByte: promptTokens / Math.max(1, promptBytes, prompt?.bytes ?? 0),
@@ -113,9 +113,9 @@ export function askedOf(
 
 /** Memory of a choice, for the next one. It grows with the pool. */
 export interface Scratch {
-  /** Of the endpoints that pass the cheap filters: places among the candidates, slots, and sums. */
+  /** Of the endpoints that pass the cheap filters: places among the candidates, their indexes, and sums. */
   places: Int32Array;
-  slots: Int32Array;
+  indexes: Int32Array;
   sums: Float64Array;
   /** Sequences ÷ window above which one of them attracts nobody by what it remembers. */
   attractionLimit: number;
@@ -123,7 +123,7 @@ export interface Scratch {
 
 export const newScratch = (): Scratch => ({
   places: new Int32Array(16),
-  slots: new Int32Array(16),
+  indexes: new Int32Array(16),
   sums: new Float64Array(16),
   attractionLimit: 0,
 });
@@ -131,7 +131,7 @@ export const newScratch = (): Scratch => ({
 function makeRoom(scratch: Scratch, count: number): void {
   if (scratch.places.length >= count) return;
   scratch.places = new Int32Array(2 * count);
-  scratch.slots = new Int32Array(2 * count);
+  scratch.indexes = new Int32Array(2 * count);
   scratch.sums = new Float64Array(2 * count);
 }
 
@@ -143,14 +143,14 @@ function makeRoom(scratch: Scratch, count: number): void {
  */
 function scoreState(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
 ): number {
-  const { places, slots, sums } = scratch;
+  const { places, indexes, sums } = scratch;
   const { load: forLoad, queue: forQueue, kvRoom: forRoom, slowClients: forSlow } = weights;
-  const { request } = asked;
+  const { request } = context;
   const isAnybodys = request.subset === undefined && request.adapter === undefined;
   const count = candidates.length;
   let used = 0;
@@ -161,17 +161,17 @@ function scoreState(
     const at = next;
     next = at + 1 === count ? 0 : at + 1;
     const candidate = candidates[at] as Candidate;
-    if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, asked)) continue;
-    if (!isAnybodys && !(isInSubset(candidate, asked) && takesAdapter(candidate, asked))) continue;
-    if (OTHER_FILTERS.length > 0 && !OTHER_FILTERS.every((filter) => filter.passes(candidate, asked)))
+    if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, context)) continue;
+    if (!isAnybodys && !(isInSubset(candidate, context) && takesAdapter(candidate, context))) continue;
+    if (OTHER_FILTERS.length > 0 && !OTHER_FILTERS.every((filter) => filter.passes(candidate, context)))
       continue;
     places[passed] = at;
-    slots[passed] = candidate.candidateIndex;
+    indexes[passed] = candidate.candidateIndex;
     sums[passed] =
       forLoad * scoreLoad(candidate) +
-      forQueue * scoreQueue(candidate, asked) +
-      forRoom * scoreKvRoom(candidate, asked) +
-      forSlow * scoreSlowClients(candidate, asked);
+      forQueue * scoreQueue(candidate, context) +
+      forRoom * scoreKvRoom(candidate, context) +
+      forSlow * scoreSlowClients(candidate, context);
     passed += 1;
     used += candidate.sequences + candidate.waiting;
     size += candidate.window * candidate.startWeight;
@@ -183,26 +183,26 @@ function scoreState(
 /** What it remembers. */
 function scoreMemory(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   passed: number,
-  { places, slots, sums, attractionLimit }: Scratch,
+  { places, indexes, sums, attractionLimit }: Scratch,
 ): void {
-  const hasPrefix = prefix.applies(asked);
-  const hasSession = session.applies(asked);
-  const hasAdapter = adapterScorer.applies(asked);
+  const hasPrefix = prefix.applies(context);
+  const hasSession = session.applies(context);
+  const hasAdapter = adapterScorer.applies(context);
   if (!hasPrefix && !hasSession && !hasAdapter) return;
-  const { matchedBytes, sessionCandidate: sessionSlot } = asked;
+  const { matchedBytes, sessionCandidate } = context;
   for (let n = 0; n < passed; n += 1) {
-    const slot = slots[n] as number;
+    const index = indexes[n] as number;
     // Most endpoints remember nothing of it.
-    if (matchedBytes[slot] === 0 && slot !== sessionSlot && !hasAdapter) continue;
+    if (matchedBytes[index] === 0 && index !== sessionCandidate && !hasAdapter) continue;
     const candidate = candidates[places[n] as number] as Candidate;
     if (!attracts(candidate, attractionLimit)) continue;
     let sum = sums[n] as number;
-    if (hasPrefix) sum += weights.prefix * scorePrefix(candidate, asked);
-    if (hasSession) sum += weights.session * scoreSession(candidate, asked);
-    if (hasAdapter) sum += weights.adapter * scoreAdapter(candidate, asked);
+    if (hasPrefix) sum += weights.prefix * scorePrefix(candidate, context);
+    if (hasSession) sum += weights.session * scoreSession(candidate, context);
+    if (hasAdapter) sum += weights.adapter * scoreAdapter(candidate, context);
     sums[n] = sum;
   }
 }
@@ -211,7 +211,7 @@ function scoreMemory(
 function scoreOther(
   scorer: Scorer,
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weight: number,
   passed: number,
   { places, sums, attractionLimit }: Scratch,
@@ -219,14 +219,14 @@ function scoreOther(
   for (let n = 0; n < passed; n += 1) {
     const candidate = candidates[places[n] as number] as Candidate;
     if (scorer.remembers === true && !attracts(candidate, attractionLimit)) continue;
-    sums[n] = (sums[n] as number) + weight * scorer.score(candidate, asked);
+    sums[n] = (sums[n] as number) + weight * scorer.score(candidate, context);
   }
 }
 
 /** The best with room, and the best whatever their room. */
 function select(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   passed: number,
   { places, sums }: Scratch,
 ): RoutingDecision | undefined {
@@ -242,9 +242,9 @@ function select(
     const mayBeBest =
       sum > bestSum || (sum === bestSum && best !== undefined && candidate.sequences < best.sequences);
     const mayBeNamed = top.length < MOST_ADDRESSES || sum > leastSum;
-    if (!(mayBeBest || mayBeNamed) || !isPermitted(candidate, asked)) continue;
+    if (!(mayBeBest || mayBeNamed) || !isPermitted(candidate, context)) continue;
     if (mayBeNamed) leastSum = insert(top, topSums, candidate, sum);
-    if (mayBeBest && hasRoom(candidate, asked)) {
+    if (mayBeBest && hasRoom(candidate, context)) {
       best = candidate;
       bestSum = sum;
     }
@@ -254,29 +254,29 @@ function select(
   for (const other of top) {
     if (other !== best && fallbacks.length < MOST_ADDRESSES - 1) fallbacks.push(other);
   }
-  return { candidate: best, fallbacks, matchedTokens: Math.floor(matchedTokens(best, asked)) };
+  return { candidate: best, fallbacks, matchedTokens: Math.floor(matchedTokens(best, context)) };
 }
 
 /**
  * @param turn where ties begin: any whole number, not negative; one more than the place of the last choice goes round.
- * @param scratch what asks() does must not choose with the same one.
+ * @param scratch what `queries` does must not choose with the same one.
  * @returns undefined when no endpoint passes all filters.
  */
 export function choose(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
 ): RoutingDecision | undefined {
   makeRoom(scratch, candidates.length);
-  const passed = scoreState(candidates, asked, weights, turn, scratch);
-  scoreMemory(candidates, asked, weights, passed, scratch);
+  const passed = scoreState(candidates, context, weights, turn, scratch);
+  scoreMemory(candidates, context, weights, passed, scratch);
   for (const scorer of OTHER_SCORERS) {
-    if (!scorer.applies(asked)) continue;
-    scoreOther(scorer, candidates, asked, weights[scorer.name], passed, scratch);
+    if (!scorer.applies(context)) continue;
+    scoreOther(scorer, candidates, context, weights[scorer.name], passed, scratch);
   }
-  return select(candidates, asked, passed, scratch);
+  return select(candidates, context, passed, scratch);
 }
 
 /** Into the short list of the best, which stays in order. Gives the sum of the last. */

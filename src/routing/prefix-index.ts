@@ -18,7 +18,7 @@ import { deleteRow, insertRow, rowHash, tableSize } from './row-table.ts';
 
 /** Bytes of the prompt, from its beginning. */
 interface PrefixMatch {
-  /** By slot. 0 for endpoints that have no more than `matchedEverywhere`. */
+  /** By candidateIndex. 0 for endpoints that have no more than `matchedEverywhere`. */
   readonly matchedBytes: Uint32Array;
   /** Every endpoint has so much. */
   readonly matchedEverywhere: number;
@@ -35,15 +35,15 @@ export interface PrefixIndexConfig {
 export const DEFAULT_PREFIX_INDEX: PrefixIndexConfig = { maxEntries: 2 ** 19, defaultBytes: 2 ** 21 };
 
 const FIRST_ROWS = 1_024;
-const FIRST_SLOTS = 16;
+const FIRST_ENDPOINTS = 16;
 const NONE = -1;
 /** Entries that are taken at once from the endpoint with the most, when another has less than its share. */
 const TAKEN_AT_ONCE = 64;
 /** Endpoints that one lookup visits at most, the deepest matches first. */
 const MOST_VISITS = 8_192;
 
-const entryHash = (block: number, slot: number): number =>
-  rowHash(Math.imul(block, 0x9e3779b1) ^ Math.imul(slot + 1, 0x27d4eb2f));
+const entryHash = (block: number, endpoint: number): number =>
+  rowHash(Math.imul(block, 0x9e3779b1) ^ Math.imul(endpoint + 1, 0x27d4eb2f));
 
 function grown<T extends Int32Array | Uint32Array | Float64Array>(array: T, length: number): T {
   const larger = new (array.constructor as new (length: number) => T)(length);
@@ -71,7 +71,7 @@ export class PrefixIndex {
 
   // Entries. `next` and `previous` are those of the block, `older` and `newer` those of the endpoint. Free ones: by `next`.
   #entryBlock: Int32Array;
-  #entrySlot: Int32Array;
+  #entryEndpoint: Int32Array;
   #entryNext: Int32Array;
   #entryPrevious: Int32Array;
   #entryOlder: Int32Array;
@@ -82,18 +82,18 @@ export class PrefixIndex {
   #size = 0;
 
   // Endpoints, by candidateIndex.
-  #slots = FIRST_SLOTS;
-  #oldest = new Int32Array(FIRST_SLOTS).fill(NONE);
-  #newest = new Int32Array(FIRST_SLOTS).fill(NONE);
-  #entries = new Int32Array(FIRST_SLOTS);
-  #usedBytes = new Float64Array(FIRST_SLOTS);
-  #capacity = new Float64Array(FIRST_SLOTS);
+  #endpointRows = FIRST_ENDPOINTS;
+  #oldest = new Int32Array(FIRST_ENDPOINTS).fill(NONE);
+  #newest = new Int32Array(FIRST_ENDPOINTS).fill(NONE);
+  #entries = new Int32Array(FIRST_ENDPOINTS);
+  #usedBytes = new Float64Array(FIRST_ENDPOINTS);
+  #capacity = new Float64Array(FIRST_ENDPOINTS);
   readonly #attached: boolean[] = [];
   #attachedCount = 0;
 
   // The latest lookup.
-  #matched = new Uint32Array(FIRST_SLOTS);
-  #touched = new Int32Array(FIRST_SLOTS);
+  #matched = new Uint32Array(FIRST_ENDPOINTS);
+  #touched = new Int32Array(FIRST_ENDPOINTS);
   #touchedCount = 0;
   readonly #path = new Int32Array(MOST_BLOCKS);
 
@@ -109,7 +109,7 @@ export class PrefixIndex {
     this.#blockCount = new Int32Array(rows);
     this.#blockTable = new Int32Array(tableSize(rows));
     this.#entryBlock = new Int32Array(rows);
-    this.#entrySlot = new Int32Array(rows);
+    this.#entryEndpoint = new Int32Array(rows);
     this.#entryNext = new Int32Array(rows);
     this.#entryPrevious = new Int32Array(rows);
     this.#entryOlder = new Int32Array(rows);
@@ -121,51 +121,51 @@ export class PrefixIndex {
 
   /** Takes an endpoint in. Gives its candidateIndex: the smallest that is free. */
   attach(): number {
-    let slot = this.#attached.indexOf(false);
-    if (slot === -1) slot = this.#attached.length;
-    if (slot === this.#slots) this.#growSlots();
-    this.#attached[slot] = true;
+    let endpoint = this.#attached.indexOf(false);
+    if (endpoint === -1) endpoint = this.#attached.length;
+    if (endpoint === this.#endpointRows) this.#growEndpoints();
+    this.#attached[endpoint] = true;
     this.#attachedCount += 1;
-    this.#capacity[slot] = this.#defaultBytes;
-    return slot;
+    this.#capacity[endpoint] = this.#defaultBytes;
+    return endpoint;
   }
 
   /** Its index is free, and what was in its cache is forgotten. */
-  detach(slot: number): void {
-    if (this.#attached[slot] !== true) return;
-    this.forget(slot);
-    this.#attached[slot] = false;
+  detach(endpoint: number): void {
+    if (this.#attached[endpoint] !== true) return;
+    this.forget(endpoint);
+    this.#attached[endpoint] = false;
     this.#attachedCount -= 1;
   }
 
   /** What was in its cache is gone: it was restarted, or slept. */
-  forget(slot: number): void {
-    while (this.#evictOldest(slot));
+  forget(endpoint: number): void {
+    while (this.#evictOldest(endpoint));
   }
 
   /** Bytes of prompt that its cache holds. */
-  setCapacity(slot: number, bytes: number): void {
-    this.#capacity[slot] = bytes;
-    this.#shrinkToCapacity(slot);
+  setCapacity(endpoint: number, bytes: number): void {
+    this.#capacity[endpoint] = bytes;
+    this.#shrinkToCapacity(endpoint);
   }
 
   // Prompts.
 
   /** The prompt is or was computed there. Its last blocks will be evicted first. */
-  touch(slot: number, blocks: Uint32Array): void {
-    if (this.#attached[slot] !== true) return;
+  touch(endpoint: number, blocks: Uint32Array): void {
+    if (this.#attached[endpoint] !== true) return;
     // The first block last: it is to be the newest.
     for (let i = blocks.length / 2 - 1; i >= 0; i -= 1) {
       const high = blocks[2 * i] as number;
       const low = blocks[2 * i + 1] as number;
       const block = this.#findBlock(high, low);
-      const entry = block < 0 ? NONE : this.#findEntry(block, slot);
+      const entry = block < 0 ? NONE : this.#findEntry(block, endpoint);
       if (entry >= 0) {
-        this.#unlinkAge(entry, slot);
-        this.#linkNewest(entry, slot);
-      } else this.#addEntry(slot, high, low, i);
+        this.#unlinkAge(entry, endpoint);
+        this.#linkNewest(entry, endpoint);
+      } else this.#addEntry(endpoint, high, low, i);
     }
-    this.#shrinkToCapacity(slot);
+    this.#shrinkToCapacity(endpoint);
   }
 
   /**
@@ -189,15 +189,15 @@ export class PrefixIndex {
     return this.#size;
   }
 
-  bytesOf(slot: number): number {
-    return this.#usedBytes[slot] ?? 0;
+  bytesOf(endpoint: number): number {
+    return this.#usedBytes[endpoint] ?? 0;
   }
 
   /** Of all arrays. */
   memoryBytes(): number {
     const arrays: readonly ArrayBufferView[] = [
       ...[this.#blockHigh, this.#blockLow, this.#blockBytes, this.#blockFirst, this.#blockCount],
-      ...[this.#entryBlock, this.#entrySlot, this.#entryNext, this.#entryPrevious],
+      ...[this.#entryBlock, this.#entryEndpoint, this.#entryNext, this.#entryPrevious],
       ...[this.#entryOlder, this.#entryNewer, this.#blockTable, this.#entryTable],
       ...[this.#oldest, this.#newest, this.#entries, this.#usedBytes, this.#capacity],
       ...[this.#matched, this.#touched],
@@ -223,7 +223,7 @@ export class PrefixIndex {
     const matched = this.#matched;
     const touched = this.#touched;
     const blockCount = this.#blockCount;
-    const entrySlot = this.#entrySlot;
+    const entryEndpoint = this.#entryEndpoint;
     const entryNext = this.#entryNext;
     const all = blockCount[path[0] as number] as number;
     let count = 0;
@@ -247,10 +247,10 @@ export class PrefixIndex {
         entry = entryNext[entry] as number
       ) {
         visits += 1;
-        const slot = entrySlot[entry] as number;
-        if (matched[slot] !== 0) continue;
-        matched[slot] = endOfBlock(i);
-        touched[count] = slot;
+        const endpoint = entryEndpoint[entry] as number;
+        if (matched[endpoint] !== 0) continue;
+        matched[endpoint] = endOfBlock(i);
+        touched[count] = endpoint;
         count += 1;
       }
     }
@@ -271,25 +271,25 @@ export class PrefixIndex {
     }
   }
 
-  #findEntry(block: number, slot: number): number {
+  #findEntry(block: number, endpoint: number): number {
     const table = this.#entryTable;
     const blocks = this.#entryBlock;
-    const slots = this.#entrySlot;
+    const endpoints = this.#entryEndpoint;
     const mask = table.length - 1;
-    for (let at = entryHash(block, slot) & mask; ; at = (at + 1) & mask) {
+    for (let at = entryHash(block, endpoint) & mask; ; at = (at + 1) & mask) {
       const entry = (table[at] as number) - 1;
-      if (entry < 0 || (blocks[entry] === block && slots[entry] === slot)) return entry;
+      if (entry < 0 || (blocks[entry] === block && endpoints[entry] === endpoint)) return entry;
     }
   }
 
   readonly #hashOfBlock = (block: number): number => this.#blockLow[block] as number;
   readonly #hashOfEntry = (entry: number): number =>
-    entryHash(this.#entryBlock[entry] as number, this.#entrySlot[entry] as number);
+    entryHash(this.#entryBlock[entry] as number, this.#entryEndpoint[entry] as number);
 
-  #addEntry(slot: number, high: number, low: number, index: number): void {
+  #addEntry(endpoint: number, high: number, low: number, index: number): void {
     if (this.#freeEntry === NONE && this.#entriesMade === this.#rows) {
       if (this.#rows < this.#maxEntries) this.#growRows();
-      else this.#makeRoom(slot);
+      else this.#makeRoom(endpoint);
     }
     const block = this.#blockFor(high, low, index);
     let entry = this.#freeEntry;
@@ -298,17 +298,17 @@ export class PrefixIndex {
       this.#entriesMade += 1;
     } else this.#freeEntry = this.#entryNext[entry] as number;
     this.#entryBlock[entry] = block;
-    this.#entrySlot[entry] = slot;
+    this.#entryEndpoint[entry] = endpoint;
     const first = this.#blockFirst[block] as number;
     this.#entryNext[entry] = first;
     this.#entryPrevious[entry] = NONE;
     if (first !== NONE) this.#entryPrevious[first] = entry;
     this.#blockFirst[block] = entry;
     this.#blockCount[block] = (this.#blockCount[block] as number) + 1;
-    insertRow(this.#entryTable, entryHash(block, slot), entry);
-    this.#linkNewest(entry, slot);
-    this.#usedBytes[slot] = (this.#usedBytes[slot] as number) + (this.#blockBytes[block] as number);
-    this.#entries[slot] = (this.#entries[slot] as number) + 1;
+    insertRow(this.#entryTable, entryHash(block, endpoint), entry);
+    this.#linkNewest(entry, endpoint);
+    this.#usedBytes[endpoint] = (this.#usedBytes[endpoint] as number) + (this.#blockBytes[block] as number);
+    this.#entries[endpoint] = (this.#entries[endpoint] as number) + 1;
     this.#size += 1;
   }
 
@@ -332,61 +332,64 @@ export class PrefixIndex {
 
   // Ages.
 
-  #unlinkAge(entry: number, slot: number): void {
+  #unlinkAge(entry: number, endpoint: number): void {
     const older = this.#entryOlder[entry] as number;
     const newer = this.#entryNewer[entry] as number;
-    if (older === NONE) this.#oldest[slot] = newer;
+    if (older === NONE) this.#oldest[endpoint] = newer;
     else this.#entryNewer[older] = newer;
-    if (newer === NONE) this.#newest[slot] = older;
+    if (newer === NONE) this.#newest[endpoint] = older;
     else this.#entryOlder[newer] = older;
   }
 
-  #linkNewest(entry: number, slot: number): void {
-    const before = this.#newest[slot] as number;
+  #linkNewest(entry: number, endpoint: number): void {
+    const before = this.#newest[endpoint] as number;
     this.#entryOlder[entry] = before;
     this.#entryNewer[entry] = NONE;
-    if (before === NONE) this.#oldest[slot] = entry;
+    if (before === NONE) this.#oldest[endpoint] = entry;
     else this.#entryNewer[before] = entry;
-    this.#newest[slot] = entry;
+    this.#newest[endpoint] = entry;
   }
 
   // Eviction.
 
-  #shrinkToCapacity(slot: number): void {
-    while ((this.#usedBytes[slot] as number) > (this.#capacity[slot] as number) && this.#evictOldest(slot));
+  #shrinkToCapacity(endpoint: number): void {
+    while (
+      (this.#usedBytes[endpoint] as number) > (this.#capacity[endpoint] as number) &&
+      this.#evictOldest(endpoint)
+    );
   }
 
   /** Memory is full: the endpoint's own oldest goes, or others' while they have more than their share. */
-  #makeRoom(slot: number): void {
+  #makeRoom(endpoint: number): void {
     const entries = this.#entries;
-    const isBelowShare = (entries[slot] as number) * this.#attachedCount < this.#maxEntries;
-    if (!isBelowShare && this.#evictOldest(slot)) return;
-    let most = slot;
-    for (let other = 0; other < this.#slots; other += 1) {
+    const isBelowShare = (entries[endpoint] as number) * this.#attachedCount < this.#maxEntries;
+    if (!isBelowShare && this.#evictOldest(endpoint)) return;
+    let most = endpoint;
+    for (let other = 0; other < this.#endpointRows; other += 1) {
       if ((entries[other] as number) > (entries[most] as number)) most = other;
     }
     for (let i = 0; i < TAKEN_AT_ONCE && this.#evictOldest(most); i += 1);
   }
 
-  #evictOldest(slot: number): boolean {
-    const entry = this.#oldest[slot] as number;
+  #evictOldest(endpoint: number): boolean {
+    const entry = this.#oldest[endpoint] as number;
     if (entry === NONE) return false;
     this.#evict(entry);
     return true;
   }
 
   #evict(entry: number): void {
-    const slot = this.#entrySlot[entry] as number;
+    const endpoint = this.#entryEndpoint[entry] as number;
     const block = this.#entryBlock[entry] as number;
     deleteRow(this.#entryTable, this.#hashOfEntry(entry), entry, this.#hashOfEntry);
-    this.#unlinkAge(entry, slot);
+    this.#unlinkAge(entry, endpoint);
     const previous = this.#entryPrevious[entry] as number;
     const next = this.#entryNext[entry] as number;
     if (previous === NONE) this.#blockFirst[block] = next;
     else this.#entryNext[previous] = next;
     if (next !== NONE) this.#entryPrevious[next] = previous;
-    this.#usedBytes[slot] = (this.#usedBytes[slot] as number) - (this.#blockBytes[block] as number);
-    this.#entries[slot] = (this.#entries[slot] as number) - 1;
+    this.#usedBytes[endpoint] = (this.#usedBytes[endpoint] as number) - (this.#blockBytes[block] as number);
+    this.#entries[endpoint] = (this.#entries[endpoint] as number) - 1;
     this.#size -= 1;
     this.#entryNext[entry] = this.#freeEntry;
     this.#freeEntry = entry;
@@ -412,7 +415,7 @@ export class PrefixIndex {
     this.#blockFirst = grown(this.#blockFirst, rows);
     this.#blockCount = grown(this.#blockCount, rows);
     this.#entryBlock = grown(this.#entryBlock, rows);
-    this.#entrySlot = grown(this.#entrySlot, rows);
+    this.#entryEndpoint = grown(this.#entryEndpoint, rows);
     this.#entryNext = grown(this.#entryNext, rows);
     this.#entryPrevious = grown(this.#entryPrevious, rows);
     this.#entryOlder = grown(this.#entryOlder, rows);
@@ -424,16 +427,16 @@ export class PrefixIndex {
     for (const at of entries) if (at > 0) insertRow(this.#entryTable, this.#hashOfEntry(at - 1), at - 1);
   }
 
-  #growSlots(): void {
-    const before = this.#slots;
-    const slots = 2 * before;
-    this.#slots = slots;
-    this.#oldest = grown(this.#oldest, slots).fill(NONE, before);
-    this.#newest = grown(this.#newest, slots).fill(NONE, before);
-    this.#entries = grown(this.#entries, slots);
-    this.#usedBytes = grown(this.#usedBytes, slots);
-    this.#capacity = grown(this.#capacity, slots);
-    this.#matched = grown(this.#matched, slots);
-    this.#touched = grown(this.#touched, slots);
+  #growEndpoints(): void {
+    const before = this.#endpointRows;
+    const rows = 2 * before;
+    this.#endpointRows = rows;
+    this.#oldest = grown(this.#oldest, rows).fill(NONE, before);
+    this.#newest = grown(this.#newest, rows).fill(NONE, before);
+    this.#entries = grown(this.#entries, rows);
+    this.#usedBytes = grown(this.#usedBytes, rows);
+    this.#capacity = grown(this.#capacity, rows);
+    this.#matched = grown(this.#matched, rows);
+    this.#touched = grown(this.#touched, rows);
   }
 }
