@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../domain/names.ts';
+import { SCORERS, type ScorerName } from '../domain/routing-profiles.ts';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from './forbidden-fields.ts';
 import {
   adminAddress,
@@ -344,20 +345,14 @@ const lane = section(
 
 const scoreWeight = (description: string) =>
   number([0, 100], `${description} Default: the profile’s.`).optional();
+const scoreWeights = Object.fromEntries(
+  Object.entries(SCORERS).map(([name, description]) => [name, scoreWeight(description)]),
+) as Record<ScorerName, ReturnType<typeof scoreWeight>>;
 
 const endpointChoice = section(
   {
     weights: section(
-      {
-        load: scoreWeight('The free part of the window.'),
-        queue: scoreWeight('How few prompt tokens have to be computed first.'),
-        kvRoom: scoreWeight('The part of the KV cache that is left when all has grown to what is predicted.'),
-        prefix: scoreWeight('Prompt tokens that the endpoint is thought to have cached.'),
-        session: scoreWeight('It served the session’s latest request.'),
-        adapter: scoreWeight('How soon a LoRA adapter can serve there.'),
-        slowClients: scoreWeight('How few slow clients it has; to a slow client, how many.'),
-        zone: scoreWeight('It is in `service.zone`.'),
-      },
+      scoreWeights,
       'How much each score counts, in place of the profile’s weight. Every score is 0 to 1; the highest sum wins.',
     ).optional(),
     largeTokens: integer(

@@ -333,21 +333,25 @@ export class PrefixIndex {
   // Ages.
 
   #unlinkAge(entry: number, endpoint: number): void {
-    const older = this.#entryOlder[entry] as number;
-    const newer = this.#entryNewer[entry] as number;
+    const olders = this.#entryOlder;
+    const newers = this.#entryNewer;
+    const older = olders[entry] as number;
+    const newer = newers[entry] as number;
     if (older === NONE) this.#oldest[endpoint] = newer;
-    else this.#entryNewer[older] = newer;
+    else newers[older] = newer;
     if (newer === NONE) this.#newest[endpoint] = older;
-    else this.#entryOlder[newer] = older;
+    else olders[newer] = older;
   }
 
   #linkNewest(entry: number, endpoint: number): void {
-    const before = this.#newest[endpoint] as number;
+    const newest = this.#newest;
+    const newers = this.#entryNewer;
+    const before = newest[endpoint] as number;
     this.#entryOlder[entry] = before;
-    this.#entryNewer[entry] = NONE;
+    newers[entry] = NONE;
     if (before === NONE) this.#oldest[endpoint] = entry;
-    else this.#entryNewer[before] = entry;
-    this.#newest[endpoint] = entry;
+    else newers[before] = entry;
+    newest[endpoint] = entry;
   }
 
   // Eviction.
@@ -383,18 +387,21 @@ export class PrefixIndex {
     const block = this.#entryBlock[entry] as number;
     deleteRow(this.#entryTable, this.#hashOfEntry(entry), entry, this.#hashOfEntry);
     this.#unlinkAge(entry, endpoint);
-    const previous = this.#entryPrevious[entry] as number;
-    const next = this.#entryNext[entry] as number;
+    const nexts = this.#entryNext;
+    const previouses = this.#entryPrevious;
+    const previous = previouses[entry] as number;
+    const next = nexts[entry] as number;
     if (previous === NONE) this.#blockFirst[block] = next;
-    else this.#entryNext[previous] = next;
-    if (next !== NONE) this.#entryPrevious[next] = previous;
+    else nexts[previous] = next;
+    if (next !== NONE) previouses[next] = previous;
     this.#usedBytes[endpoint] = (this.#usedBytes[endpoint] as number) - (this.#blockBytes[block] as number);
     this.#entries[endpoint] = (this.#entries[endpoint] as number) - 1;
     this.#size -= 1;
-    this.#entryNext[entry] = this.#freeEntry;
+    nexts[entry] = this.#freeEntry;
     this.#freeEntry = entry;
-    const left = (this.#blockCount[block] as number) - 1;
-    this.#blockCount[block] = left;
+    const counts = this.#blockCount;
+    const left = (counts[block] as number) - 1;
+    counts[block] = left;
     if (left === 0) this.#dropBlock(block);
   }
 
