@@ -2,7 +2,7 @@
  * Two known ways to find a concurrency limit, to compare ours with. Each follows its paper's rule, with the parameters
  * named there.
  */
-import type { ConcurrencyLimit, Gauges } from '../src/pool/concurrency-limit/gauges.ts';
+import type { ConcurrencyLimit, Gauges } from '../src/pool/concurrency-limit/concurrency-limit.ts';
 
 /** A limit that hears nothing: what each of the two does with what it hears is its own. */
 abstract class KnownLimit implements ConcurrencyLimit {

@@ -1,7 +1,7 @@
 /** What a decision costs, by the number of tenants that are known. */
 import { type Config, DEFAULT_LANE, type TenantConfig } from '../../src/config/config.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
-import { fixedLimit } from '../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import type { Release } from '../../src/queue/types.ts';

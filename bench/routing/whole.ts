@@ -2,7 +2,7 @@
 import { DEFAULT_LANE } from '../../src/config/config.ts';
 import { costOf, DEFAULT_COST } from '../../src/domain/cost.ts';
 import type { ProfileName } from '../../src/domain/routing-profiles.ts';
-import { adaptiveLimit } from '../../src/pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit } from '../../src/pool/concurrency-limit/adaptive.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import type { Release } from '../../src/queue/types.ts';

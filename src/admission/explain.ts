@@ -110,7 +110,14 @@ export function explainRequest(context: LifecycleContext, question: Question, no
     },
     rollouts: wouldBe(context.rollouts),
     catalog: {
-      ...context.catalog,
+      poolOf: (model) => context.catalog.poolOf(model),
+      adapterOf: (model) => context.catalog.adapterOf(model),
+      modelOfPool: (pool) => context.catalog.modelOfPool(pool),
+      costOf: (model) => context.catalog.costOf(model),
+      isDiscovering: () => context.catalog.isDiscovering(),
+      modelsOf: (tenant) => context.catalog.modelsOf(tenant),
+      discovered: () => false,
+      reconfigure: () => undefined,
       choose(tenant, name, hindranceOf) {
         asked = name;
         return context.catalog.choose(tenant, name, hindranceOf);

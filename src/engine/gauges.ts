@@ -1,7 +1,6 @@
 /** What an engine says of itself in its metrics, in the words that all engines have in common. */
-
 import type { EngineKind } from '../domain/engine-kinds.ts';
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import type { EngineDriver, EngineMetrics, LoraLoad, PrefixCache } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { collectSamples, type Sample, type Samples, sumOf } from './metrics-text.ts';

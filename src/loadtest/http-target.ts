@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import type { EndpointConfig } from '../config/config.ts';
 import { readGauges } from '../engine/gauges.ts';
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 
 const ASK_MS = 5_000;
 const IDLE_POLL_MS = 200;

@@ -2,7 +2,7 @@
  * The simulated engine on the lab's clock: takes requests, runs one step after another, and measures its own
  * use.
  */
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import { createEngine, type Engine } from '../simulator/engine.ts';
 import type { EngineProfile } from '../simulator/profile.ts';
 import type { VirtualRequest } from './arm-record.ts';

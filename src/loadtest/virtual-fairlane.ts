@@ -5,8 +5,10 @@
 import { DEFAULT_LANE, type LaneConfig } from '../config/config.ts';
 import { type CostWeights, costOf, DEFAULT_COST } from '../domain/cost.ts';
 import type { Allotments } from '../limit/allotments.ts';
-import { adaptiveLimit, type ConcurrencyLimit, type Gauges } from '../pool/concurrency-limit/gauges.ts';
-import { createPoolEndpoints, type PoolEndpoints } from '../pool/pool-endpoints.ts';
+import { adaptiveLimit } from '../pool/concurrency-limit/adaptive.ts';
+import { type ConcurrencyLimit, type Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
+import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
+import { type PoolEndpoints } from '../pool/types.ts';
 import { createDispatcher } from '../queue/dispatcher.ts';
 import { type Dispatcher, type Release } from '../queue/types.ts';
 import { createPredictor, type Predictor } from '../usage/predictor.ts';

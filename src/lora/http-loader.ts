@@ -43,24 +43,17 @@ export interface AdapterMonitorOptions {
   readonly surplus: () => readonly { readonly endpoint: string; readonly adapter: string }[];
 }
 
-export interface AdapterMonitor {
-  /** Answered by onLoaded or onFailed, if it is still wanted when its turn comes. */
-  load(url: string, adapter: LoraAdapterConfig, evict: string | undefined): void;
-  /** Asks soon what the endpoint has. */
-  ask(url: string): void;
-  stop(): void;
-}
-
 /** A list with more names is no engine's: the rest is not looked at. */
 const MAX_LISTED = 4_096;
 const MAX_NAME = 256;
 const MAX_DETAIL = 200;
 /** However often it is asked to: between two questions of one endpoint. */
 const ASK_GAP_MS = 200;
-const KNOWN_NOTHING = 'it is not known which engine it is, or the pool has several kinds';
+const UNKNOWN_ENGINE = 'it is not known which engine it is, or the pool has several kinds';
+const NO_PAGE = 'it has no such page';
 
 type Call = ReturnType<NonNullable<EngineDriver['lora']['load']>>;
-type Told =
+type CallResult =
   | { readonly kind: 'done' }
   /** The engine has no such page. */
   | { readonly kind: 'absent' }
@@ -68,7 +61,7 @@ type Told =
 
 const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** What an engine says of its failure, made safe for a log line. */
+/** Gives what an engine says of its failure, made safe for a log line. */
 function saidBy(body: string): {
   readonly message: string;
   readonly isError: boolean;
@@ -93,14 +86,148 @@ function saidBy(body: string): {
   };
 }
 
-export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMonitor {
-  const { endpoints, engineOf, times = DEFAULT_ADAPTER_TIMES } = options;
-  const stopping = new AbortController();
-  const { signal } = stopping;
+/** One endpoint: tells its engine one thing after another. */
+class EndpointLoader {
+  readonly endpoint: EndpointConfig;
+  readonly #options: AdapterMonitorOptions;
+  readonly #times: AdapterTimes;
+  readonly #stopping: AbortSignal;
 
-  const tell = async (endpoint: EndpointConfig, call: Call, timeoutMs: number): Promise<Told> => {
+  /** What the engine has been told and asked, one after another. */
+  #jobs: Promise<void> = Promise.resolve();
+  /** Loads and unloads that are not done. */
+  #changes = 0;
+
+  // Asking what it has.
+  #isAsking = false;
+  #askedMs = Number.NEGATIVE_INFINITY;
+  #askTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    endpoint: EndpointConfig,
+    options: AdapterMonitorOptions,
+    times: AdapterTimes,
+    stopping: AbortSignal,
+  ) {
+    this.endpoint = endpoint;
+    this.#options = options;
+    this.#times = times;
+    this.#stopping = stopping;
+  }
+
+  load(adapter: LoraAdapterConfig, evict: string | undefined): void {
+    this.#change(() => this.#evictAndLoad(adapter, evict));
+  }
+
+  unload(adapter: string): void {
+    this.#change(async () => {
+      const detail = await this.#unloadNow(adapter);
+      if (detail !== undefined && !this.#stopping.aborted) {
+        this.#options.onKept(this.endpoint, adapter, detail);
+      }
+    });
+  }
+
+  /** Asks what it has when its turn comes. */
+  list(): void {
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    this.#askedMs = performance.now();
+    this.#then(async () => {
+      this.#isAsking = false;
+      const engine = this.#engine();
+      if (engine === undefined) return;
+      const listed = await this.#listNow(engine);
+      // What has been decided meanwhile is newer than the answer.
+      if (listed !== undefined && this.#changes === 0 && !this.#stopping.aborted) {
+        this.#options.onListed(this.endpoint, listed);
+      }
+    });
+  }
+
+  /** Asks soon what it has, however often it is called. */
+  listSoon(): void {
+    if (this.#askTimer !== undefined) return;
+    const waitMs = Math.max(0, this.#askedMs + ASK_GAP_MS - performance.now());
+    this.#askTimer = setTimeout(() => {
+      this.#askTimer = undefined;
+      this.list();
+    }, waitMs).unref();
+  }
+
+  stop(): void {
+    clearTimeout(this.#askTimer);
+  }
+
+  #engine(): EngineDriver | undefined {
+    const kind = this.#options.engineOf(this.endpoint.url);
+    return kind === undefined ? undefined : DRIVERS[kind];
+  }
+
+  #then(job: () => Promise<void>): void {
+    // What a callback throws is a fault of the service, not of this endpoint's next job.
+    this.#jobs = this.#jobs.then(() => (this.#stopping.aborted ? undefined : job())).catch(() => undefined);
+  }
+
+  #change(job: () => Promise<void>): void {
+    this.#changes += 1;
+    this.#then(async () => {
+      try {
+        await job();
+      } finally {
+        this.#changes -= 1;
+      }
+    });
+  }
+
+  async #evictAndLoad(adapter: LoraAdapterConfig, evict: string | undefined): Promise<void> {
+    const { endpoint } = this;
+    const options = this.#options;
+    if (!options.isWanted(endpoint.url, adapter.name)) return;
+    const kept = evict === undefined ? undefined : await this.#unloadNow(evict);
+    if (this.#stopping.aborted) return;
+    const detail =
+      kept === undefined ? await this.#loadNow(adapter) : `${evict} could not be unloaded for it: ${kept}`;
+    if (this.#stopping.aborted) return;
+    if (detail === undefined) options.onLoaded(endpoint, adapter.name);
+    else {
+      options.onFailed(endpoint, adapter.name, detail);
+      // It may have what it was thought to have lost.
+      this.list();
+    }
+  }
+
+  /** @returns why it is still there. */
+  async #unloadNow(adapter: string): Promise<string | undefined> {
+    const engine = this.#engine();
+    const call = engine?.lora.unload?.(adapter);
+    if (engine === undefined || call === undefined) return UNKNOWN_ENGINE;
+    const result = await this.#call(call, this.#times.unloadTimeoutMs);
+    if (result.kind !== 'done') {
+      const listed = await this.#listNow(engine);
+      if (listed === undefined || listed.includes(adapter)) {
+        return result.kind === 'absent' ? (engine.lora.needs ?? NO_PAGE) : result.detail;
+      }
+    }
+    if (!this.#stopping.aborted) this.#options.onUnloaded(this.endpoint, adapter);
+    return undefined;
+  }
+
+  /** @returns why it is not there. */
+  async #loadNow({ name, path = '' }: LoraAdapterConfig): Promise<string | undefined> {
+    const engine = this.#engine();
+    if (engine === undefined) return UNKNOWN_ENGINE;
+    const call = engine.lora.load?.(name, path);
+    if (call === undefined) return `${engine.title} loads no adapters while it runs`;
+    const result = await this.#call(call, this.#times.loadTimeoutMs);
+    if (result.kind === 'done') return undefined;
+    if (result.kind === 'absent') return engine.lora.needs ?? NO_PAGE;
+    return (await this.#listNow(engine))?.includes(name) === true ? undefined : result.detail;
+  }
+
+  async #call(call: Call, timeoutMs: number): Promise<CallResult> {
     try {
-      const { status, body } = await askText(endpoint, call.path, timeoutMs, call.json, signal);
+      const { status, body } = await askText(this.endpoint, call.path, timeoutMs, call.json, this.#stopping);
       const said = saidBy(body);
       if (status >= 200 && status < 300 && !said.failed) return { kind: 'done' };
       // An adapter that is not found is a 404 too, with an error of the engine's.
@@ -109,15 +236,14 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
     } catch (error) {
       return { kind: 'refused', detail: reasonOf(error) };
     }
-  };
+  }
 
   /** Undefined without an answer that is a list of models. */
-  const list = async (
-    endpoint: EndpointConfig,
-    { lora }: EngineDriver,
-  ): Promise<readonly string[] | undefined> => {
+  async #listNow({ lora }: EngineDriver): Promise<readonly string[] | undefined> {
+    const { listTimeoutMs } = this.#times;
     try {
-      const { status, body } = await askText(endpoint, '/v1/models', times.listTimeoutMs, undefined, signal);
+      const asked = askText(this.endpoint, '/v1/models', listTimeoutMs, undefined, this.#stopping);
+      const { status, body } = await asked;
       if (status !== 200) return undefined;
       const models: unknown = JSON.parse(body);
       if (!Array.isArray((models as { readonly data?: unknown } | null)?.data)) return undefined;
@@ -128,128 +254,44 @@ export function startAdapterMonitor(options: AdapterMonitorOptions): AdapterMoni
     } catch {
       return undefined;
     }
-  };
-
-  const watch = (endpoint: EndpointConfig) => {
-    /** What the engine has been told and asked, one after another. */
-    let last: Promise<void> = Promise.resolve();
-    /** Loads and unloads that are not done. */
-    let pending = 0;
-    let askedMs = Number.NEGATIVE_INFINITY;
-    let isAsking = false;
-    let soon: NodeJS.Timeout | undefined;
-    const engine = (): EngineDriver | undefined => {
-      const kind = engineOf(endpoint.url);
-      return kind === undefined ? undefined : DRIVERS[kind];
-    };
-
-    const then = (job: () => Promise<void>): void => {
-      // What a callback throws is a fault of the service, not of this endpoint's next job.
-      last = last.then(() => (signal.aborted ? undefined : job())).catch(() => undefined);
-    };
-    const change = (job: () => Promise<void>): void => {
-      pending += 1;
-      then(async () => {
-        try {
-          await job();
-        } finally {
-          pending -= 1;
-        }
-      });
-    };
-
-    /** @returns why it is still there. */
-    const unloadNow = async (adapter: string): Promise<string | undefined> => {
-      const known = engine();
-      const call = known?.lora.unload?.(adapter);
-      if (known === undefined || call === undefined) return KNOWN_NOTHING;
-      const told = await tell(endpoint, call, times.unloadTimeoutMs);
-      if (told.kind !== 'done') {
-        const listed = await list(endpoint, known);
-        if (listed === undefined || listed.includes(adapter)) {
-          return told.kind === 'absent' ? (known.lora.needs ?? 'it has no such page') : told.detail;
-        }
-      }
-      if (!signal.aborted) options.onUnloaded(endpoint, adapter);
-      return undefined;
-    };
-
-    /** @returns why it is not there. */
-    const loadNow = async ({ name, path = '' }: LoraAdapterConfig): Promise<string | undefined> => {
-      const known = engine();
-      if (known === undefined) return KNOWN_NOTHING;
-      const call = known.lora.load?.(name, path);
-      if (call === undefined) return `${known.title} loads no adapters while it runs`;
-      const told = await tell(endpoint, call, times.loadTimeoutMs);
-      if (told.kind === 'done') return undefined;
-      if (told.kind === 'absent') return known.lora.needs ?? 'it has no such page';
-      return (await list(endpoint, known))?.includes(name) === true ? undefined : told.detail;
-    };
-
-    const unload = (adapter: string): void =>
-      change(async () => {
-        const detail = await unloadNow(adapter);
-        if (detail !== undefined && !signal.aborted) options.onKept(endpoint, adapter, detail);
-      });
-
-    const listNow = (): void => {
-      if (isAsking) return;
-      isAsking = true;
-      askedMs = performance.now();
-      then(async () => {
-        isAsking = false;
-        const known = engine();
-        if (known === undefined) return;
-        const listed = await list(endpoint, known);
-        // What has been decided meanwhile is newer than the answer.
-        if (listed !== undefined && pending === 0 && !signal.aborted) options.onListed(endpoint, listed);
-      });
-    };
-
-    return {
-      endpoint,
-      unload,
-      listNow,
-      load: (adapter: LoraAdapterConfig, evict: string | undefined): void =>
-        change(async () => {
-          if (!options.isWanted(endpoint.url, adapter.name)) return;
-          const kept = evict === undefined ? undefined : await unloadNow(evict);
-          if (signal.aborted) return;
-          const detail =
-            kept === undefined ? await loadNow(adapter) : `${evict} could not be unloaded for it: ${kept}`;
-          if (signal.aborted) return;
-          if (detail === undefined) options.onLoaded(endpoint, adapter.name);
-          else {
-            options.onFailed(endpoint, adapter.name, detail);
-            // It may have what it was thought to have lost.
-            listNow();
-          }
-        }),
-      ask(): void {
-        if (soon !== undefined) return;
-        const waitMs = Math.max(0, askedMs + ASK_GAP_MS - performance.now());
-        soon = setTimeout(() => {
-          soon = undefined;
-          listNow();
-        }, waitMs).unref();
-      },
-      stop: () => clearTimeout(soon),
-    };
-  };
-
-  const watched = new Map(endpoints.map((endpoint) => [endpoint.url, watch(endpoint)]));
-  const timer = setInterval(() => {
-    for (const { endpoint, adapter } of options.surplus()) watched.get(endpoint)?.unload(adapter);
-    for (const one of watched.values()) one.listNow();
-  }, times.listEveryMs).unref();
-
-  return {
-    load: (url, adapter, evict) => watched.get(url)?.load(adapter, evict),
-    ask: (url) => watched.get(url)?.ask(),
-    stop() {
-      clearInterval(timer);
-      for (const one of watched.values()) one.stop();
-      stopping.abort();
-    },
-  };
+  }
 }
+
+export class AdapterMonitor {
+  readonly #stopping = new AbortController();
+  readonly #loaders: ReadonlyMap<string, EndpointLoader>;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: AdapterMonitorOptions) {
+    const { endpoints, times = DEFAULT_ADAPTER_TIMES } = options;
+    this.#loaders = new Map(
+      endpoints.map((endpoint) => [
+        endpoint.url,
+        new EndpointLoader(endpoint, options, times, this.#stopping.signal),
+      ]),
+    );
+    this.#timer = setInterval(() => {
+      for (const { endpoint, adapter } of options.surplus()) this.#loaders.get(endpoint)?.unload(adapter);
+      for (const loader of this.#loaders.values()) loader.list();
+    }, times.listEveryMs).unref();
+  }
+
+  /** Answered by onLoaded or onFailed, if it is still wanted when its turn comes. */
+  load(url: string, adapter: LoraAdapterConfig, evict: string | undefined): void {
+    this.#loaders.get(url)?.load(adapter, evict);
+  }
+
+  /** Asks soon what the endpoint has. */
+  ask(url: string): void {
+    this.#loaders.get(url)?.listSoon();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const loader of this.#loaders.values()) loader.stop();
+    this.#stopping.abort();
+  }
+}
+
+export const startAdapterMonitor = (options: AdapterMonitorOptions): AdapterMonitor =>
+  new AdapterMonitor(options);

@@ -21,6 +21,8 @@ export type AdapterReadiness =
 export interface LoraPlacement {
   /** Orders what is to be loaded. @param candidates endpoints that have room for the request, the best first. */
   ensure(adapter: string, candidates: readonly string[], nowMs: number): AdapterReadiness;
+  /** Gives the endpoint that ensure() would answer `use` with; undefined: it would not. Changes nothing. */
+  usable(adapter: string, candidates: readonly string[], nowMs: number): string | undefined;
   isLoaded(endpoint: string, adapter: string): boolean;
   /** It is loaded there, or could be from here. */
   mayHave(endpoint: string, adapter: string): boolean;

@@ -8,7 +8,7 @@
  *
  * Who is below its fair share, asked for first, is fair-share.ts; which endpoint has room, PoolEndpoints.
  */
-import type { Claim, Demand } from '../pool/pool-endpoints.ts';
+import type { Claim, Demand } from '../pool/types.ts';
 import type { PoolQueue } from './pool-queue.ts';
 import { clampRetryAfterMs, MIN_RETRY_AFTER_MS } from './retry-after.ts';
 import type { TenantConcurrency, TenantLoad } from './tenant-load.ts';

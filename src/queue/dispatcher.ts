@@ -27,7 +27,7 @@
  * Over 400 lines: each event that may let a request go is a method here, so that there is one writer.
  */
 import type { Limits } from '../config/config.ts';
-import type { Demand, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { Demand, PoolEndpoints, Slot } from '../pool/types.ts';
 import { ArrivalDecision, type Place } from './arrival-decision.ts';
 import type { Lane } from './lanes.ts';
 import { PoolQueue, type QueuedRequest } from './pool-queue.ts';

@@ -20,7 +20,7 @@
  * - A request that has not left is in `queued` and in exactly one of the three places.
  * - `TenantLoad.queued…` are the counts of `queued`, tenant by tenant.
  */
-import type { PoolEndpoints } from '../pool/pool-endpoints.ts';
+import type { PoolEndpoints } from '../pool/types.ts';
 import { FairShare } from './fair-share.ts';
 import type { FlowEntry } from './flow.ts';
 import { Headroom } from './headroom.ts';

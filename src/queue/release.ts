@@ -4,7 +4,7 @@
  * Two things end, each once and in any order: the slot (`free`) and the account (`settle`). Whoever got the release calls
  * both. What it costs is paid by its flow if it went in turn, and counted as its tenant's service in any case.
  */
-import type { Slot } from '../pool/pool-endpoints.ts';
+import type { Slot } from '../pool/types.ts';
 import type { Lane } from './lanes.ts';
 import type { PoolQueue, QueuedRequest } from './pool-queue.ts';
 import type { Release, Waiting } from './types.ts';

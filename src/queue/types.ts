@@ -16,7 +16,7 @@
  * the dispatcher and the Release from within.
  */
 import type { LaneConfig } from '../config/config.ts';
-import type { Demand, NotServable, PoolEndpoints, Slot } from '../pool/pool-endpoints.ts';
+import type { Demand, NotServable, PoolEndpoints, Slot } from '../pool/types.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 
 export interface QueueSettings {

@@ -56,8 +56,8 @@ export type Candidate = Readonly<CandidateState>;
 const NONE: ReadonlySet<string> = new Set();
 
 /** An endpoint of which nothing is known but that it is not in the rotation yet. */
-export const newCandidate = (slot: number, address: string): CandidateState => ({
-  candidateIndex: slot,
+export const newCandidate = (candidateIndex: number, address: string): CandidateState => ({
+  candidateIndex,
   address,
   flags: UNHEALTHY,
   sequences: 0,
@@ -113,7 +113,7 @@ export interface EndpointQueries {
 export interface ScoringContext {
   readonly request: ChoiceRequest;
   readonly queries: EndpointQueries;
-  /** By slot: bytes of the prompt, from its beginning, that the endpoint is thought to have cached. */
+  /** By candidateIndex: bytes of the prompt, from its beginning, that the endpoint is thought to have cached. */
   readonly matchedBytes: Uint32Array;
   /** Of the prompt's beginning: what every endpoint of the pool has cached, and matchedBytes does not list. */
   readonly matchedEverywhere: number;
@@ -129,13 +129,15 @@ export interface ScoringContext {
 /** A pure yes or no for one endpoint. */
 export interface Filter {
   readonly name: string;
-  readonly passes: (candidate: Candidate, asked: ScoringContext) => boolean;
+  readonly passes: (candidate: Candidate, context: ScoringContext) => boolean;
 }
 
 /** A pure number for one endpoint: 0 is worst, 1 is best. */
 export interface Scorer {
   readonly name: ScorerName;
   /** False: all endpoints are the same to this request, and none is scored. */
-  readonly applies: (asked: ScoringContext) => boolean;
-  readonly score: (candidate: Candidate, asked: ScoringContext) => number;
+  readonly applies: (context: ScoringContext) => boolean;
+  /** It scores what the endpoint remembers: not counted above the attraction limit (attraction.ts). Default: false. */
+  readonly remembers?: boolean;
+  readonly score: (candidate: Candidate, context: ScoringContext) => number;
 }

@@ -8,12 +8,12 @@
  * better than the best so far: of a thousand in any order about seven. When nothing is chosen, every endpoint that passes
  * the other filters was asked for room.
  *
- * This is the hot path: filters and scorers are called by name in a few passes, so that they are inlined, and nothing is
- * allocated for an endpoint. ALL_FILTERS and ALL_SCORERS are the same functions as lists, for explain.ts; a property test holds the two
- * together. `npm run bench:routing` has the time.
+ * This is the hot path: filters and scorers that most requests need are called by name in a few passes, so that they are
+ * inlined, and nothing is allocated for an endpoint. The others are called from their lists (filters.ts, scorers.ts). explain.ts
+ * goes by the lists alone; a property test holds the two together. `npm run bench:routing` has the time.
  */
 
-import { type ScorerName, type Weights } from '../domain/routing-profiles.ts';
+import type { Weights } from '../domain/routing-profiles.ts';
 import { attractionLimitOf, attracts, prefillScaleOf } from './attraction.ts';
 import {
   type Candidate,
@@ -31,6 +31,7 @@ import { healthy, isHealthy } from './filters/healthy.ts';
 import { isOnItsSide, isolation } from './filters/isolation.ts';
 import { hasRoom, room } from './filters/room.ts';
 import { isInSubset, subset } from './filters/subset.ts';
+import { ALL_FILTERS } from './filters.ts';
 import { adapter as adapterScorer, scoreAdapter } from './scorers/adapter.ts';
 import { kvRoom, scoreKvRoom } from './scorers/kv-room.ts';
 import { load, scoreLoad } from './scorers/load.ts';
@@ -38,12 +39,19 @@ import { matchedTokens, prefix, scorePrefix } from './scorers/prefix.ts';
 import { queue, scoreQueue } from './scorers/queue.ts';
 import { scoreSession, session } from './scorers/session.ts';
 import { scoreSlowClients, slowClients } from './scorers/slow-clients.ts';
-import { scoreZone, zone } from './scorers/zone.ts';
+import { ALL_SCORERS } from './scorers.ts';
 
-/** In the order in which they are asked; the cheap ones first. */
-export const ALL_FILTERS: readonly Filter[] = [healthy, draining, isolation, subset, adapter, breaker, room];
-
-export const ALL_SCORERS: readonly Scorer[] = [
+/** Called by name below. */
+const NAMED_FILTERS: ReadonlySet<Filter> = new Set([
+  healthy,
+  draining,
+  isolation,
+  subset,
+  adapter,
+  breaker,
+  room,
+]);
+const NAMED_SCORERS: ReadonlySet<Scorer> = new Set([
   load,
   queue,
   kvRoom,
@@ -51,11 +59,9 @@ export const ALL_SCORERS: readonly Scorer[] = [
   session,
   adapterScorer,
   slowClients,
-  zone,
-];
-
-/** Scores of what an endpoint remembers: not counted above the attraction limit. */
-export const ATTRACTIONS: ReadonlySet<ScorerName> = new Set(['prefix', 'session', 'adapter']);
+]);
+const OTHER_FILTERS = ALL_FILTERS.filter((filter) => !NAMED_FILTERS.has(filter));
+const OTHER_SCORERS = ALL_SCORERS.filter((scorer) => !NAMED_SCORERS.has(scorer));
 
 /** Endpoints of a choice, with the chosen one. */
 const MOST_ADDRESSES = 4;
@@ -89,13 +95,13 @@ export function askedOf(
   candidates: readonly Candidate[],
   request: ChoiceRequest,
   memory: Memory,
-  asks: EndpointQueries,
+  queries: EndpointQueries,
   isolate: boolean,
 ): ScoringContext {
   const { prompt, promptBytes, promptTokens } = request;
   return {
     request,
-    queries: asks,
+    queries,
     matchedBytes: memory.matchedBytes,
     matchedEverywhere: memory.matchedEverywhere,
     tokensPerByte: promptTokens / Math.max(1, promptBytes, prompt?.bytes ?? 0),
@@ -107,9 +113,9 @@ export function askedOf(
 
 /** Memory of a choice, for the next one. It grows with the pool. */
 export interface Scratch {
-  /** Of the endpoints that pass the cheap filters: places among the candidates, slots, and sums. */
+  /** Of the endpoints that pass the cheap filters: places among the candidates, their indexes, and sums. */
   places: Int32Array;
-  slots: Int32Array;
+  indexes: Int32Array;
   sums: Float64Array;
   /** Sequences ÷ window above which one of them attracts nobody by what it remembers. */
   attractionLimit: number;
@@ -117,7 +123,7 @@ export interface Scratch {
 
 export const newScratch = (): Scratch => ({
   places: new Int32Array(16),
-  slots: new Int32Array(16),
+  indexes: new Int32Array(16),
   sums: new Float64Array(16),
   attractionLimit: 0,
 });
@@ -125,7 +131,7 @@ export const newScratch = (): Scratch => ({
 function makeRoom(scratch: Scratch, count: number): void {
   if (scratch.places.length >= count) return;
   scratch.places = new Int32Array(2 * count);
-  scratch.slots = new Int32Array(2 * count);
+  scratch.indexes = new Int32Array(2 * count);
   scratch.sums = new Float64Array(2 * count);
 }
 
@@ -137,14 +143,14 @@ function makeRoom(scratch: Scratch, count: number): void {
  */
 function scoreState(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
 ): number {
-  const { places, slots, sums } = scratch;
+  const { places, indexes, sums } = scratch;
   const { load: forLoad, queue: forQueue, kvRoom: forRoom, slowClients: forSlow } = weights;
-  const { request } = asked;
+  const { request } = context;
   const isAnybodys = request.subset === undefined && request.adapter === undefined;
   const count = candidates.length;
   let used = 0;
@@ -155,15 +161,17 @@ function scoreState(
     const at = next;
     next = at + 1 === count ? 0 : at + 1;
     const candidate = candidates[at] as Candidate;
-    if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, asked)) continue;
-    if (!isAnybodys && !(isInSubset(candidate, asked) && takesAdapter(candidate, asked))) continue;
+    if (!isHealthy(candidate) || !takesRequests(candidate) || !isOnItsSide(candidate, context)) continue;
+    if (!isAnybodys && !(isInSubset(candidate, context) && takesAdapter(candidate, context))) continue;
+    if (OTHER_FILTERS.length > 0 && !OTHER_FILTERS.every((filter) => filter.passes(candidate, context)))
+      continue;
     places[passed] = at;
-    slots[passed] = candidate.candidateIndex;
+    indexes[passed] = candidate.candidateIndex;
     sums[passed] =
       forLoad * scoreLoad(candidate) +
-      forQueue * scoreQueue(candidate, asked) +
-      forRoom * scoreKvRoom(candidate, asked) +
-      forSlow * scoreSlowClients(candidate, asked);
+      forQueue * scoreQueue(candidate, context) +
+      forRoom * scoreKvRoom(candidate, context) +
+      forSlow * scoreSlowClients(candidate, context);
     passed += 1;
     used += candidate.sequences + candidate.waiting;
     size += candidate.window * candidate.startWeight;
@@ -175,47 +183,50 @@ function scoreState(
 /** What it remembers. */
 function scoreMemory(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   passed: number,
-  { places, slots, sums, attractionLimit }: Scratch,
+  { places, indexes, sums, attractionLimit }: Scratch,
 ): void {
-  const hasPrefix = prefix.applies(asked);
-  const hasSession = session.applies(asked);
-  const hasAdapter = adapterScorer.applies(asked);
+  const hasPrefix = prefix.applies(context);
+  const hasSession = session.applies(context);
+  const hasAdapter = adapterScorer.applies(context);
   if (!hasPrefix && !hasSession && !hasAdapter) return;
-  const { matchedBytes, sessionCandidate: sessionSlot } = asked;
+  const { matchedBytes, sessionCandidate } = context;
   for (let n = 0; n < passed; n += 1) {
-    const slot = slots[n] as number;
+    const index = indexes[n] as number;
     // Most endpoints remember nothing of it.
-    if (matchedBytes[slot] === 0 && slot !== sessionSlot && !hasAdapter) continue;
+    if (matchedBytes[index] === 0 && index !== sessionCandidate && !hasAdapter) continue;
     const candidate = candidates[places[n] as number] as Candidate;
     if (!attracts(candidate, attractionLimit)) continue;
     let sum = sums[n] as number;
-    if (hasPrefix) sum += weights.prefix * scorePrefix(candidate, asked);
-    if (hasSession) sum += weights.session * scoreSession(candidate, asked);
-    if (hasAdapter) sum += weights.adapter * scoreAdapter(candidate, asked);
+    if (hasPrefix) sum += weights.prefix * scorePrefix(candidate, context);
+    if (hasSession) sum += weights.session * scoreSession(candidate, context);
+    if (hasAdapter) sum += weights.adapter * scoreAdapter(candidate, context);
     sums[n] = sum;
   }
 }
 
-function scorePlace(
+/** A scorer that is not called by name. */
+function scoreOther(
+  scorer: Scorer,
   candidates: readonly Candidate[],
-  asked: ScoringContext,
-  weights: Weights,
+  context: ScoringContext,
+  weight: number,
   passed: number,
-  { places, sums }: Scratch,
+  { places, sums, attractionLimit }: Scratch,
 ): void {
   for (let n = 0; n < passed; n += 1) {
     const candidate = candidates[places[n] as number] as Candidate;
-    sums[n] = (sums[n] as number) + weights.zone * scoreZone(candidate, asked);
+    if (scorer.remembers === true && !attracts(candidate, attractionLimit)) continue;
+    sums[n] = (sums[n] as number) + weight * scorer.score(candidate, context);
   }
 }
 
 /** The best with room, and the best whatever their room. */
 function select(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   passed: number,
   { places, sums }: Scratch,
 ): RoutingDecision | undefined {
@@ -231,9 +242,9 @@ function select(
     const mayBeBest =
       sum > bestSum || (sum === bestSum && best !== undefined && candidate.sequences < best.sequences);
     const mayBeNamed = top.length < MOST_ADDRESSES || sum > leastSum;
-    if (!(mayBeBest || mayBeNamed) || !isPermitted(candidate, asked)) continue;
+    if (!(mayBeBest || mayBeNamed) || !isPermitted(candidate, context)) continue;
     if (mayBeNamed) leastSum = insert(top, topSums, candidate, sum);
-    if (mayBeBest && hasRoom(candidate, asked)) {
+    if (mayBeBest && hasRoom(candidate, context)) {
       best = candidate;
       bestSum = sum;
     }
@@ -243,26 +254,29 @@ function select(
   for (const other of top) {
     if (other !== best && fallbacks.length < MOST_ADDRESSES - 1) fallbacks.push(other);
   }
-  return { candidate: best, fallbacks, matchedTokens: Math.floor(matchedTokens(best, asked)) };
+  return { candidate: best, fallbacks, matchedTokens: Math.floor(matchedTokens(best, context)) };
 }
 
 /**
  * @param turn where ties begin: any whole number, not negative; one more than the place of the last choice goes round.
- * @param scratch what asks() does must not choose with the same one.
+ * @param scratch what `queries` does must not choose with the same one.
  * @returns undefined when no endpoint passes all filters.
  */
 export function choose(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   turn: number,
   scratch: Scratch,
 ): RoutingDecision | undefined {
   makeRoom(scratch, candidates.length);
-  const passed = scoreState(candidates, asked, weights, turn, scratch);
-  scoreMemory(candidates, asked, weights, passed, scratch);
-  if (zone.applies(asked)) scorePlace(candidates, asked, weights, passed, scratch);
-  return select(candidates, asked, passed, scratch);
+  const passed = scoreState(candidates, context, weights, turn, scratch);
+  scoreMemory(candidates, context, weights, passed, scratch);
+  for (const scorer of OTHER_SCORERS) {
+    if (!scorer.applies(context)) continue;
+    scoreOther(scorer, candidates, context, weights[scorer.name], passed, scratch);
+  }
+  return select(candidates, context, passed, scratch);
 }
 
 /** Into the short list of the best, which stays in order. Gives the sum of the last. */

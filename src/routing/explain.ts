@@ -3,8 +3,10 @@
 import type { ScorerName, Weights } from '../domain/routing-profiles.ts';
 import { attracts } from './attraction.ts';
 import type { Candidate, ScoringContext } from './candidate.ts';
-import { ALL_FILTERS, ALL_SCORERS, ATTRACTIONS, choose, newScratch } from './choose.ts';
+import { choose, newScratch } from './choose.ts';
+import { ALL_FILTERS } from './filters.ts';
 import { matchedTokens } from './scorers/prefix.ts';
+import { ALL_SCORERS } from './scorers.ts';
 
 interface Score {
   readonly scorer: ScorerName;
@@ -39,33 +41,36 @@ export interface ChoiceReport {
 /** @param asked its `room` is asked of every endpoint: it must change nothing. */
 export function explain(
   candidates: readonly Candidate[],
-  asked: ScoringContext,
+  context: ScoringContext,
   weights: Weights,
   turn: number,
 ): ChoiceReport {
   const scratch = newScratch();
-  const choice = choose(candidates, asked, weights, turn, scratch);
+  const choice = choose(candidates, context, weights, turn, scratch);
   const order = choice === undefined ? [] : [choice.candidate, ...choice.fallbacks];
   return {
     chosen: choice?.candidate.address,
     fallbacks: choice?.fallbacks.map(({ address }) => address) ?? [],
-    promptTokens: asked.request.promptTokens,
+    promptTokens: context.request.promptTokens,
     endpoints: candidates.map((candidate) => {
       const isAttractive = attracts(candidate, scratch.attractionLimit);
-      const scores = ALL_SCORERS.map(({ name, applies, score }): Score => {
+      const scores = ALL_SCORERS.map(({ name, applies, remembers, score }): Score => {
         const weight = weights[name];
-        if (!applies(asked)) return { scorer: name, score: undefined, weight, points: 0 };
-        const value = score(candidate, asked);
-        const counts = isAttractive || !ATTRACTIONS.has(name);
+        if (!applies(context)) return { scorer: name, score: undefined, weight, points: 0 };
+        const value = score(candidate, context);
+        const counts = isAttractive || remembers !== true;
         return { scorer: name, score: value, weight, points: counts ? weight * value : 0 };
       });
       const place = order.indexOf(candidate);
       return {
         address: candidate.address,
-        filters: ALL_FILTERS.map(({ name, passes }) => ({ filter: name, passes: passes(candidate, asked) })),
+        filters: ALL_FILTERS.map(({ name, passes }) => ({
+          filter: name,
+          passes: passes(candidate, context),
+        })),
         scores,
         attracts: isAttractive,
-        matchedTokens: Math.round(matchedTokens(candidate, asked)),
+        matchedTokens: Math.round(matchedTokens(candidate, context)),
         sum: scores.reduce((sum, { points }) => sum + points, 0),
         place: place === -1 ? undefined : place,
       };
@@ -120,12 +125,17 @@ export function explainLeastLoaded(
   };
 }
 
-/** The same choice, with other places to try next. */
-export function withFallbacks(report: ChoiceReport, fallbacks: readonly string[]): ChoiceReport {
-  const order = [report.chosen, ...fallbacks];
+/** The same table with the choice of who asks, which may go by more than filters and scores. */
+export function withChoice(
+  report: ChoiceReport,
+  chosen: string | undefined,
+  fallbacks: readonly string[],
+): ChoiceReport {
+  const order = chosen === undefined ? [] : [chosen, ...fallbacks];
   return {
     ...report,
-    fallbacks,
+    chosen,
+    fallbacks: order.slice(1),
     endpoints: report.endpoints.map((endpoint) => {
       const place = order.indexOf(endpoint.address);
       return { ...endpoint, place: place === -1 ? undefined : place };

@@ -7,34 +7,6 @@ import type { CostWeights } from '../domain/cost.ts';
 /** Most models that one pool's endpoints may announce: they become metric labels. */
 const MAX_DISCOVERED_MODELS = 256;
 
-export interface Catalog {
-  /** The pool that serves the model, or undefined. */
-  poolOf(model: string): string | undefined;
-  /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
-  adapterOf(model: string): LoraAdapterConfig | undefined;
-  /** A model that the pool serves, or undefined; an adapter only where it has nothing else. */
-  modelOfPool(pool: string): string | undefined;
-  /** How its tokens weigh. */
-  costOf(model: string): CostWeights;
-  /**
-   * The model that is to serve who asks for a name: the one that it means, or a fallback that the tenant may use too.
-   *
-   * @param hindranceOf why a model of that pool cannot serve now, if it cannot.
-   */
-  choose(
-    tenant: TenantConfig,
-    asked: string,
-    hindranceOf: (model: string, pool: string) => UnavailableReason | undefined,
-  ): ModelChoice;
-  /** What an endpoint of a discovering pool announced. True if anything changed. */
-  discovered(pool: string, models: readonly string[]): boolean;
-  /** True while a pool's models have been asked for and no endpoint has answered yet. */
-  isDiscovering(): boolean;
-  /** Names that the tenant may use, of models and aliases, sorted. */
-  modelsOf(tenant: TenantConfig): readonly string[];
-  reconfigure(config: Config): void;
-}
-
 /** By its own name, or by the alias that was asked for: a tenant that has only the alias has the model by no other name. */
 const mayUseModel = (tenant: TenantConfig, model: string, name: string): boolean =>
   tenant.models === '*' || tenant.models.has(model) || tenant.models.has(name);
@@ -61,72 +33,122 @@ function aliasesOf(config: Config): Aliases {
   return loaded.aliases;
 }
 
-export function createCatalog(initial: Config): Catalog {
-  let config = initial;
-  let aliases = aliasesOf(initial);
-  const announced = new Map<string, readonly string[]>();
-  let pools = new Map<string, string>();
+export class ModelCatalog {
+  #config: Config;
+  #aliases: Aliases;
+  /** What endpoints of discovering pools announced. */
+  readonly #announced = new Map<string, readonly string[]>();
+  /** By model: who serves it. */
+  #pools: ReadonlyMap<string, string> = new Map();
 
-  const rebuild = (): void => {
-    pools = new Map();
-    // A configured model wins over an announced one of the same name, an earlier pool over a later one.
-    for (const model of config.models.values()) pools.set(model.name, model.pool);
-    for (const [name, pool] of config.pools) {
+  constructor(config: Config) {
+    this.#config = config;
+    this.#aliases = aliasesOf(config);
+    this.#rebuild();
+  }
+
+  reconfigure(config: Config): void {
+    this.#config = config;
+    this.#aliases = aliasesOf(config);
+    for (const pool of this.#announced.keys()) if (!config.pools.has(pool)) this.#announced.delete(pool);
+    this.#rebuild();
+  }
+
+  /** Hears what an endpoint of a discovering pool announced. True if anything changed. */
+  discovered(pool: string, models: readonly string[]): boolean {
+    const next = [...new Set(models)].slice(0, MAX_DISCOVERED_MODELS);
+    const before = this.#announced.get(pool);
+    if (before?.length === next.length && before.every((name, i) => name === next[i])) return false;
+    this.#announced.set(pool, next);
+    this.#rebuild();
+    return true;
+  }
+
+  /** True while a pool's models have been asked for and no endpoint has answered yet. */
+  isDiscovering(): boolean {
+    return [...this.#config.pools.values()].some(
+      ({ discoverModels, name }) => discoverModels && !this.#announced.has(name),
+    );
+  }
+
+  /** The pool that serves the model, or undefined. */
+  poolOf(model: string): string | undefined {
+    return this.#pools.get(model);
+  }
+
+  /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
+  adapterOf(model: string): LoraAdapterConfig | undefined {
+    return this.#config.adapters.get(model);
+  }
+
+  /** A model that the pool serves, or undefined; an adapter only where it has nothing else. */
+  modelOfPool(name: string): string | undefined {
+    for (const [model, pool] of this.#pools) if (pool === name) return model;
+    return undefined;
+  }
+
+  /** How its tokens weigh. */
+  costOf(model: string): CostWeights {
+    const { adapters, models, cost } = this.#config;
+    return models.get(adapters.get(model)?.base ?? model)?.cost ?? cost;
+  }
+
+  /**
+   * Chooses the model that is to serve who asks for a name: the one that it means, or a fallback that the tenant may use too.
+   *
+   * @param reasonOf why a model of that pool cannot serve now, if it cannot.
+   */
+  choose(
+    tenant: TenantConfig,
+    asked: string,
+    reasonOf: (model: string, pool: string) => UnavailableReason | undefined,
+  ): ModelChoice {
+    return this.#aliases.choose(asked, (model, name) => {
+      const pool = this.#mayUse(tenant, model, name) ? this.#pools.get(model) : undefined;
+      if (pool === undefined) return { kind: 'denied' };
+      const by = reasonOf(model, pool);
+      return by === undefined ? { kind: 'ok' } : { kind: 'hindered', by };
+    });
+  }
+
+  /** Names that the tenant may use, of models and aliases, sorted. */
+  modelsOf(tenant: TenantConfig): readonly string[] {
+    const names = new Set([...this.#pools.keys(), ...this.#aliases.names()]);
+    return [...names]
+      .filter((name) => {
+        const model = this.#aliases.modelOf(name);
+        return this.#pools.has(model) && this.#mayUse(tenant, model, name);
+      })
+      .sort();
+  }
+
+  #mayUse(tenant: TenantConfig, model: string, name: string): boolean {
+    const adapter = this.#config.adapters.get(model);
+    return adapter === undefined ? mayUseModel(tenant, model, name) : mayUseAdapter(tenant, adapter, name);
+  }
+
+  /** A configured model wins over an announced one of the same name, an earlier pool over a later one. */
+  #rebuild(): void {
+    const { models, pools: configured, adapters } = this.#config;
+    const pools = new Map<string, string>();
+    for (const model of models.values()) pools.set(model.name, model.pool);
+    for (const [name, pool] of configured) {
       if (!pool.discoverModels) continue;
-      for (const model of announced.get(name) ?? []) {
+      for (const model of this.#announced.get(name) ?? []) {
         // An adapter of the configuration is served as that alone, to whom it is given.
-        if (!pools.has(model) && !config.adapters.has(model)) pools.set(model, name);
+        if (!pools.has(model) && !adapters.has(model)) pools.set(model, name);
       }
     }
     const bases = new Map(pools);
-    for (const { name, base } of config.adapters.values()) {
+    for (const { name, base } of adapters.values()) {
       const pool = bases.get(base);
       if (pool !== undefined) pools.set(name, pool);
     }
-  };
-  rebuild();
-
-  const mayUse = (tenant: TenantConfig, model: string, name: string): boolean => {
-    const adapter = config.adapters.get(model);
-    return adapter === undefined ? mayUseModel(tenant, model, name) : mayUseAdapter(tenant, adapter, name);
-  };
-
-  return {
-    poolOf: (model) => pools.get(model),
-    adapterOf: (model) => config.adapters.get(model),
-    modelOfPool: (name) => [...pools].find(([, pool]) => pool === name)?.[0],
-    costOf: (model) => config.models.get(config.adapters.get(model)?.base ?? model)?.cost ?? config.cost,
-    choose: (tenant, asked, hindranceOf) =>
-      aliases.choose(asked, (model, name) => {
-        const pool = mayUse(tenant, model, name) ? pools.get(model) : undefined;
-        if (pool === undefined) return { kind: 'denied' };
-        const by = hindranceOf(model, pool);
-        return by === undefined ? { kind: 'ok' } : { kind: 'hindered', by };
-      }),
-    discovered(pool, models) {
-      const next = [...new Set(models)].slice(0, MAX_DISCOVERED_MODELS);
-      const before = announced.get(pool);
-      if (before?.length === next.length && before.every((name, i) => name === next[i])) return false;
-      announced.set(pool, next);
-      rebuild();
-      return true;
-    },
-    isDiscovering: () =>
-      [...config.pools.values()].some((pool) => pool.discoverModels && !announced.has(pool.name)),
-    modelsOf(tenant) {
-      const names = new Set([...pools.keys(), ...aliases.names()]);
-      return [...names]
-        .filter((name) => {
-          const model = aliases.modelOf(name);
-          return pools.has(model) && mayUse(tenant, model, name);
-        })
-        .sort();
-    },
-    reconfigure(next) {
-      config = next;
-      aliases = aliasesOf(next);
-      for (const pool of announced.keys()) if (!next.pools.has(pool)) announced.delete(pool);
-      rebuild();
-    },
-  };
+    this.#pools = pools;
+  }
 }
+
+/** What others see of it. */
+export type Catalog = Pick<ModelCatalog, keyof ModelCatalog>;
+
+export const createCatalog = (config: Config): ModelCatalog => new ModelCatalog(config);

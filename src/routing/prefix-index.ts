@@ -5,42 +5,20 @@
  * endpoint within the bytes of prompt that its KV cache holds: what was sent too long ago is not expected there any more.
  *
  * An entry is a block at an endpoint. Blocks and entries are rows of typed arrays that grow up to `maxEntries` and are found by
- * two open hash tables (linear probing, deletion by shifting back: D. Knuth, TAOCP 3, 6.4, algorithm R); no object is made
- * for either.
+ * two open hash tables (row-table.ts); no object is made for either. This is a hot path: arrays are read into locals before
+ * loops. The file is longer than others because all its arrays change together, and the invariants are of all of them.
  *
  * Invariants:
  * - What is found for a scope was inserted for it: the hashes are its own (prompt-hash.ts).
  * - An endpoint that has a block has all blocks before it: the later one is always the longer unused.
  * - Entries ≤ maxEntries, and each endpoint's bytes ≤ its capacity.
  */
-import { endOfBlock, MOST_BLOCKS } from './prompt-hash.ts';
-
-export interface PrefixIndex {
-  /** An endpoint's place; the smallest that is free. */
-  attach(): number;
-  /** Its place is free, and what was in its cache is forgotten. */
-  detach(slot: number): void;
-  /** What was in its cache is gone: it was restarted, or slept. */
-  forget(slot: number): void;
-  /** Bytes of prompt that its cache holds. */
-  setCapacity(slot: number, bytes: number): void;
-  /** The prompt is or was computed there. Its last blocks will be evicted first. */
-  touch(slot: number, blocks: Uint32Array): void;
-  /**
-   * What of the prompt is where. Valid until the next call. Time goes by the number of blocks, and by the endpoints of the
-   * places where their number falls; not by their product.
-   */
-  lookup(blocks: Uint32Array): PrefixMatch;
-  /** Entries, of all endpoints. */
-  size(): number;
-  bytesOf(slot: number): number;
-  /** Of all arrays. */
-  memoryBytes(): number;
-}
+import { endOfBlock, MOST_BLOCKS } from './prompt-blocks.ts';
+import { deleteRow, insertRow, rowHash, tableSize } from './row-table.ts';
 
 /** Bytes of the prompt, from its beginning. */
 interface PrefixMatch {
-  /** By slot. 0 for endpoints that have no more than `matchedEverywhere`. */
+  /** By candidateIndex. 0 for endpoints that have no more than `matchedEverywhere`. */
   readonly matchedBytes: Uint32Array;
   /** Every endpoint has so much. */
   readonly matchedEverywhere: number;
@@ -57,340 +35,415 @@ export interface PrefixIndexConfig {
 export const DEFAULT_PREFIX_INDEX: PrefixIndexConfig = { maxEntries: 2 ** 19, defaultBytes: 2 ** 21 };
 
 const FIRST_ROWS = 1_024;
-const FIRST_SLOTS = 16;
+const FIRST_ENDPOINTS = 16;
 const NONE = -1;
 /** Entries that are taken at once from the endpoint with the most, when another has less than its share. */
 const TAKEN_AT_ONCE = 64;
 /** Endpoints that one lookup visits at most, the deepest matches first. */
 const MOST_VISITS = 8_192;
 
-/** Of tables of row numbers. Row r is there as r + 1. */
-const indexHash = (word: number): number => {
-  const h = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
-  return (h ^ (h >>> 13)) >>> 0;
-};
-const entryHash = (block: number, slot: number): number =>
-  indexHash(Math.imul(block, 0x9e3779b1) ^ Math.imul(slot + 1, 0x27d4eb2f));
+const entryHash = (block: number, endpoint: number): number =>
+  rowHash(Math.imul(block, 0x9e3779b1) ^ Math.imul(endpoint + 1, 0x27d4eb2f));
 
-function insertRow(table: Int32Array, hash: number, row: number): void {
-  const mask = table.length - 1;
-  let at = hash & mask;
-  while (table[at] !== 0) at = (at + 1) & mask;
-  table[at] = row + 1;
-}
-
-function deleteRow(table: Int32Array, hash: number, row: number, hashOf: (row: number) => number): void {
-  const mask = table.length - 1;
-  let hole = hash & mask;
-  while (table[hole] !== row + 1) hole = (hole + 1) & mask;
-  for (let at = (hole + 1) & mask; table[at] !== 0; at = (at + 1) & mask) {
-    const other = table[at] as number;
-    const home = hashOf(other - 1) & mask;
-    // It may move back if its home is not between the hole and itself.
-    if (((at - home) & mask) < ((at - hole) & mask)) continue;
-    table[hole] = other;
-    hole = at;
-  }
-  table[hole] = 0;
-}
-
-function grown<T extends Int32Array | Uint32Array>(array: T, length: number): T {
-  const larger = (array instanceof Int32Array ? new Int32Array(length) : new Uint32Array(length)) as T;
+function grown<T extends Int32Array | Uint32Array | Float64Array>(array: T, length: number): T {
+  const larger = new (array.constructor as new (length: number) => T)(length);
   larger.set(array);
   return larger;
 }
 
-export function createPrefixIndex({ maxEntries, defaultBytes }: PrefixIndexConfig): PrefixIndex {
-  let rows = Math.min(FIRST_ROWS, maxEntries);
+export class PrefixIndex {
+  readonly #maxEntries: number;
+  readonly #defaultBytes: number;
+  /** Of blocks, and of entries. */
+  #rows: number;
 
   // Blocks. Free ones are a list by `first`.
-  let blockHigh = new Uint32Array(rows);
-  let blockLow = new Uint32Array(rows);
-  let blockBytes = new Uint32Array(rows);
-  let blockFirst = new Int32Array(rows);
-  let blockCount = new Int32Array(rows);
-  let blockTable = new Int32Array(tableSize(rows));
-  let freeBlock = NONE;
-  let blocksMade = 0;
+  #blockHigh: Uint32Array;
+  #blockLow: Uint32Array;
+  #blockBytes: Uint32Array;
+  /** Its newest entry. */
+  #blockFirst: Int32Array;
+  /** Its entries. */
+  #blockCount: Int32Array;
+  #blockTable: Int32Array;
+  #freeBlock = NONE;
+  #blocksMade = 0;
 
   // Entries. `next` and `previous` are those of the block, `older` and `newer` those of the endpoint. Free ones: by `next`.
-  let entryBlock = new Int32Array(rows);
-  let entrySlot = new Int32Array(rows);
-  let entryNext = new Int32Array(rows);
-  let entryPrevious = new Int32Array(rows);
-  let entryOlder = new Int32Array(rows);
-  let entryNewer = new Int32Array(rows);
-  let entryTable = new Int32Array(tableSize(rows));
-  let freeEntry = NONE;
-  let entriesMade = 0;
-  let size = 0;
+  #entryBlock: Int32Array;
+  #entryEndpoint: Int32Array;
+  #entryNext: Int32Array;
+  #entryPrevious: Int32Array;
+  #entryOlder: Int32Array;
+  #entryNewer: Int32Array;
+  #entryTable: Int32Array;
+  #freeEntry = NONE;
+  #entriesMade = 0;
+  #size = 0;
 
-  // Endpoints.
-  let slots = FIRST_SLOTS;
-  let oldest = new Int32Array(slots).fill(NONE);
-  let newest = new Int32Array(slots).fill(NONE);
-  let entries = new Int32Array(slots);
-  let usedBytes = new Float64Array(slots);
-  let capacity = new Float64Array(slots);
-  let matched = new Uint32Array(slots);
-  let touched = new Int32Array(slots);
-  let touchedCount = 0;
-  const attached: boolean[] = [];
-  let attachedCount = 0;
+  // Endpoints, by candidateIndex.
+  #endpointRows = FIRST_ENDPOINTS;
+  #oldest = new Int32Array(FIRST_ENDPOINTS).fill(NONE);
+  #newest = new Int32Array(FIRST_ENDPOINTS).fill(NONE);
+  #entries = new Int32Array(FIRST_ENDPOINTS);
+  #usedBytes = new Float64Array(FIRST_ENDPOINTS);
+  #capacity = new Float64Array(FIRST_ENDPOINTS);
+  readonly #attached: boolean[] = [];
+  #attachedCount = 0;
 
-  const path = new Int32Array(MOST_BLOCKS);
+  // The latest lookup.
+  #matched = new Uint32Array(FIRST_ENDPOINTS);
+  #touched = new Int32Array(FIRST_ENDPOINTS);
+  #touchedCount = 0;
+  readonly #path = new Int32Array(MOST_BLOCKS);
 
-  function tableSize(forRows: number): number {
-    return 2 ** Math.ceil(Math.log2(Math.max(2, 2 * forRows)));
+  constructor({ maxEntries, defaultBytes }: PrefixIndexConfig) {
+    this.#maxEntries = maxEntries;
+    this.#defaultBytes = defaultBytes;
+    const rows = Math.min(FIRST_ROWS, maxEntries);
+    this.#rows = rows;
+    this.#blockHigh = new Uint32Array(rows);
+    this.#blockLow = new Uint32Array(rows);
+    this.#blockBytes = new Uint32Array(rows);
+    this.#blockFirst = new Int32Array(rows);
+    this.#blockCount = new Int32Array(rows);
+    this.#blockTable = new Int32Array(tableSize(rows));
+    this.#entryBlock = new Int32Array(rows);
+    this.#entryEndpoint = new Int32Array(rows);
+    this.#entryNext = new Int32Array(rows);
+    this.#entryPrevious = new Int32Array(rows);
+    this.#entryOlder = new Int32Array(rows);
+    this.#entryNewer = new Int32Array(rows);
+    this.#entryTable = new Int32Array(tableSize(rows));
   }
 
-  const hashOfBlock = (block: number): number => blockLow[block] as number;
-  const hashOfEntry = (entry: number): number =>
-    entryHash(entryBlock[entry] as number, entrySlot[entry] as number);
+  // Endpoints.
 
-  const findBlock = (high: number, low: number): number => {
-    const mask = blockTable.length - 1;
+  /** Takes an endpoint in. Gives its candidateIndex: the smallest that is free. */
+  attach(): number {
+    let endpoint = this.#attached.indexOf(false);
+    if (endpoint === -1) endpoint = this.#attached.length;
+    if (endpoint === this.#endpointRows) this.#growEndpoints();
+    this.#attached[endpoint] = true;
+    this.#attachedCount += 1;
+    this.#capacity[endpoint] = this.#defaultBytes;
+    return endpoint;
+  }
+
+  /** Its index is free, and what was in its cache is forgotten. */
+  detach(endpoint: number): void {
+    if (this.#attached[endpoint] !== true) return;
+    this.forget(endpoint);
+    this.#attached[endpoint] = false;
+    this.#attachedCount -= 1;
+  }
+
+  /** What was in its cache is gone: it was restarted, or slept. */
+  forget(endpoint: number): void {
+    while (this.#evictOldest(endpoint));
+  }
+
+  /** Bytes of prompt that its cache holds. */
+  setCapacity(endpoint: number, bytes: number): void {
+    this.#capacity[endpoint] = bytes;
+    this.#shrinkToCapacity(endpoint);
+  }
+
+  // Prompts.
+
+  /** The prompt is or was computed there. Its last blocks will be evicted first. */
+  touch(endpoint: number, blocks: Uint32Array): void {
+    if (this.#attached[endpoint] !== true) return;
+    // The first block last: it is to be the newest.
+    for (let i = blocks.length / 2 - 1; i >= 0; i -= 1) {
+      const high = blocks[2 * i] as number;
+      const low = blocks[2 * i + 1] as number;
+      const block = this.#findBlock(high, low);
+      const entry = block < 0 ? NONE : this.#findEntry(block, endpoint);
+      if (entry >= 0) {
+        this.#unlinkAge(entry, endpoint);
+        this.#linkNewest(entry, endpoint);
+      } else this.#addEntry(endpoint, high, low, i);
+    }
+    this.#shrinkToCapacity(endpoint);
+  }
+
+  /**
+   * Says what of the prompt is where. Valid until the next call. Time goes by the number of blocks, and by the endpoints of the
+   * places where their number falls; not by their product.
+   */
+  lookup(blocks: Uint32Array): PrefixMatch {
+    const matched = this.#matched;
+    const touched = this.#touched;
+    for (let i = 0; i < this.#touchedCount; i += 1) matched[touched[i] as number] = 0;
+    this.#touchedCount = 0;
+    const depth = this.#follow(blocks);
+    const matchedEverywhere = depth === 0 ? 0 : this.#match(depth);
+    return { matchedBytes: matched, matchedEverywhere };
+  }
+
+  // Sizes.
+
+  /** Entries, of all endpoints. */
+  size(): number {
+    return this.#size;
+  }
+
+  bytesOf(endpoint: number): number {
+    return this.#usedBytes[endpoint] ?? 0;
+  }
+
+  /** Of all arrays. */
+  memoryBytes(): number {
+    const arrays: readonly ArrayBufferView[] = [
+      ...[this.#blockHigh, this.#blockLow, this.#blockBytes, this.#blockFirst, this.#blockCount],
+      ...[this.#entryBlock, this.#entryEndpoint, this.#entryNext, this.#entryPrevious],
+      ...[this.#entryOlder, this.#entryNewer, this.#blockTable, this.#entryTable],
+      ...[this.#oldest, this.#newest, this.#entries, this.#usedBytes, this.#capacity],
+      ...[this.#matched, this.#touched],
+    ];
+    return arrays.reduce((sum, { byteLength }) => sum + byteLength, 0);
+  }
+
+  /** Writes the known blocks from the prompt's beginning into the path. Gives their number. */
+  #follow(blocks: Uint32Array): number {
+    const path = this.#path;
+    let depth = 0;
+    for (; 2 * depth < blocks.length; depth += 1) {
+      const block = this.#findBlock(blocks[2 * depth] as number, blocks[2 * depth + 1] as number);
+      if (block < 0) break;
+      path[depth] = block;
+    }
+    return depth;
+  }
+
+  /** Matches endpoints with the blocks of the path, the deepest first. Gives the bytes that every endpoint has. */
+  #match(depth: number): number {
+    const path = this.#path;
+    const matched = this.#matched;
+    const touched = this.#touched;
+    const blockCount = this.#blockCount;
+    const entryEndpoint = this.#entryEndpoint;
+    const entryNext = this.#entryNext;
+    const all = blockCount[path[0] as number] as number;
+    let count = 0;
+    let deeper = 0;
+    let visits = 0;
+    let everywhere = 0;
+    for (let i = depth - 1; i >= 0 && count < all && visits < MOST_VISITS; i -= 1) {
+      const block = path[i] as number;
+      const here = blockCount[block] as number;
+      // Who has a block has those before it: all of them have the rest too.
+      if (here === this.#attachedCount) {
+        everywhere = endOfBlock(i);
+        break;
+      }
+      // The same number means the same endpoints.
+      if (here === deeper) continue;
+      deeper = here;
+      for (
+        let entry = this.#blockFirst[block] as number;
+        entry !== NONE;
+        entry = entryNext[entry] as number
+      ) {
+        visits += 1;
+        const endpoint = entryEndpoint[entry] as number;
+        if (matched[endpoint] !== 0) continue;
+        matched[endpoint] = endOfBlock(i);
+        touched[count] = endpoint;
+        count += 1;
+      }
+    }
+    this.#touchedCount = count;
+    return everywhere;
+  }
+
+  // Rows.
+
+  #findBlock(high: number, low: number): number {
+    const table = this.#blockTable;
+    const lows = this.#blockLow;
+    const highs = this.#blockHigh;
+    const mask = table.length - 1;
     for (let at = low & mask; ; at = (at + 1) & mask) {
-      const block = (blockTable[at] as number) - 1;
-      if (block < 0 || (blockLow[block] === low && blockHigh[block] === high)) return block;
+      const block = (table[at] as number) - 1;
+      if (block < 0 || (lows[block] === low && highs[block] === high)) return block;
     }
-  };
+  }
 
-  const findEntry = (block: number, slot: number): number => {
-    const mask = entryTable.length - 1;
-    for (let at = entryHash(block, slot) & mask; ; at = (at + 1) & mask) {
-      const entry = (entryTable[at] as number) - 1;
-      if (entry < 0 || (entryBlock[entry] === block && entrySlot[entry] === slot)) return entry;
+  #findEntry(block: number, endpoint: number): number {
+    const table = this.#entryTable;
+    const blocks = this.#entryBlock;
+    const endpoints = this.#entryEndpoint;
+    const mask = table.length - 1;
+    for (let at = entryHash(block, endpoint) & mask; ; at = (at + 1) & mask) {
+      const entry = (table[at] as number) - 1;
+      if (entry < 0 || (blocks[entry] === block && endpoints[entry] === endpoint)) return entry;
     }
-  };
+  }
 
-  const growRows = (): void => {
-    rows = Math.min(maxEntries, 2 * rows);
-    blockHigh = grown(blockHigh, rows);
-    blockLow = grown(blockLow, rows);
-    blockBytes = grown(blockBytes, rows);
-    blockFirst = grown(blockFirst, rows);
-    blockCount = grown(blockCount, rows);
-    entryBlock = grown(entryBlock, rows);
-    entrySlot = grown(entrySlot, rows);
-    entryNext = grown(entryNext, rows);
-    entryPrevious = grown(entryPrevious, rows);
-    entryOlder = grown(entryOlder, rows);
-    entryNewer = grown(entryNewer, rows);
-    const before = [blockTable, entryTable] as const;
-    blockTable = new Int32Array(tableSize(rows));
-    entryTable = new Int32Array(tableSize(rows));
-    for (const at of before[0]) if (at > 0) insertRow(blockTable, hashOfBlock(at - 1), at - 1);
-    for (const at of before[1]) if (at > 0) insertRow(entryTable, hashOfEntry(at - 1), at - 1);
-  };
+  readonly #hashOfBlock = (block: number): number => this.#blockLow[block] as number;
+  readonly #hashOfEntry = (entry: number): number =>
+    entryHash(this.#entryBlock[entry] as number, this.#entryEndpoint[entry] as number);
 
-  const unlinkAge = (entry: number, slot: number): void => {
-    const older = entryOlder[entry] as number;
-    const newer = entryNewer[entry] as number;
-    if (older === NONE) oldest[slot] = newer;
-    else entryNewer[older] = newer;
-    if (newer === NONE) newest[slot] = older;
-    else entryOlder[newer] = older;
-  };
-  const linkNewest = (entry: number, slot: number): void => {
-    const before = newest[slot] as number;
-    entryOlder[entry] = before;
-    entryNewer[entry] = NONE;
-    if (before === NONE) oldest[slot] = entry;
-    else entryNewer[before] = entry;
-    newest[slot] = entry;
-  };
+  #addEntry(endpoint: number, high: number, low: number, index: number): void {
+    if (this.#freeEntry === NONE && this.#entriesMade === this.#rows) {
+      if (this.#rows < this.#maxEntries) this.#growRows();
+      else this.#makeRoom(endpoint);
+    }
+    const block = this.#blockFor(high, low, index);
+    let entry = this.#freeEntry;
+    if (entry === NONE) {
+      entry = this.#entriesMade;
+      this.#entriesMade += 1;
+    } else this.#freeEntry = this.#entryNext[entry] as number;
+    this.#entryBlock[entry] = block;
+    this.#entryEndpoint[entry] = endpoint;
+    const first = this.#blockFirst[block] as number;
+    this.#entryNext[entry] = first;
+    this.#entryPrevious[entry] = NONE;
+    if (first !== NONE) this.#entryPrevious[first] = entry;
+    this.#blockFirst[block] = entry;
+    this.#blockCount[block] = (this.#blockCount[block] as number) + 1;
+    insertRow(this.#entryTable, entryHash(block, endpoint), entry);
+    this.#linkNewest(entry, endpoint);
+    this.#usedBytes[endpoint] = (this.#usedBytes[endpoint] as number) + (this.#blockBytes[block] as number);
+    this.#entries[endpoint] = (this.#entries[endpoint] as number) + 1;
+    this.#size += 1;
+  }
 
-  const dropBlock = (block: number): void => {
-    deleteRow(blockTable, hashOfBlock(block), block, hashOfBlock);
-    blockFirst[block] = freeBlock;
-    freeBlock = block;
-  };
+  /** Gives the block's row; made if need be. There are never more blocks than entries, so a row is there. */
+  #blockFor(high: number, low: number, index: number): number {
+    const known = this.#findBlock(high, low);
+    if (known >= 0) return known;
+    let block = this.#freeBlock;
+    if (block === NONE) {
+      block = this.#blocksMade;
+      this.#blocksMade += 1;
+    } else this.#freeBlock = this.#blockFirst[block] as number;
+    this.#blockHigh[block] = high;
+    this.#blockLow[block] = low;
+    this.#blockBytes[block] = endOfBlock(index) - (index === 0 ? 0 : endOfBlock(index - 1));
+    this.#blockFirst[block] = NONE;
+    this.#blockCount[block] = 0;
+    insertRow(this.#blockTable, low, block);
+    return block;
+  }
 
-  const evict = (entry: number): void => {
-    const slot = entrySlot[entry] as number;
-    const block = entryBlock[entry] as number;
-    deleteRow(entryTable, hashOfEntry(entry), entry, hashOfEntry);
-    unlinkAge(entry, slot);
-    const previous = entryPrevious[entry] as number;
-    const next = entryNext[entry] as number;
-    if (previous === NONE) blockFirst[block] = next;
-    else entryNext[previous] = next;
-    if (next !== NONE) entryPrevious[next] = previous;
-    usedBytes[slot] = (usedBytes[slot] as number) - (blockBytes[block] as number);
-    entries[slot] = (entries[slot] as number) - 1;
-    size -= 1;
-    entryNext[entry] = freeEntry;
-    freeEntry = entry;
-    const left = (blockCount[block] as number) - 1;
-    blockCount[block] = left;
-    if (left === 0) dropBlock(block);
-  };
+  // Ages.
 
-  const evictOldest = (slot: number): boolean => {
-    const entry = oldest[slot] as number;
-    if (entry === NONE) return false;
-    evict(entry);
-    return true;
-  };
+  #unlinkAge(entry: number, endpoint: number): void {
+    const olders = this.#entryOlder;
+    const newers = this.#entryNewer;
+    const older = olders[entry] as number;
+    const newer = newers[entry] as number;
+    if (older === NONE) this.#oldest[endpoint] = newer;
+    else newers[older] = newer;
+    if (newer === NONE) this.#newest[endpoint] = older;
+    else olders[newer] = older;
+  }
+
+  #linkNewest(entry: number, endpoint: number): void {
+    const newest = this.#newest;
+    const newers = this.#entryNewer;
+    const before = newest[endpoint] as number;
+    this.#entryOlder[entry] = before;
+    newers[entry] = NONE;
+    if (before === NONE) this.#oldest[endpoint] = entry;
+    else newers[before] = entry;
+    newest[endpoint] = entry;
+  }
+
+  // Eviction.
+
+  #shrinkToCapacity(endpoint: number): void {
+    while (
+      (this.#usedBytes[endpoint] as number) > (this.#capacity[endpoint] as number) &&
+      this.#evictOldest(endpoint)
+    );
+  }
 
   /** Memory is full: the endpoint's own oldest goes, or others' while they have more than their share. */
-  const makeRoom = (slot: number): void => {
-    const isBelowShare = (entries[slot] as number) * attachedCount < maxEntries;
-    if (!isBelowShare && evictOldest(slot)) return;
-    let most = slot;
-    for (let other = 0; other < slots; other += 1) {
+  #makeRoom(endpoint: number): void {
+    const entries = this.#entries;
+    const isBelowShare = (entries[endpoint] as number) * this.#attachedCount < this.#maxEntries;
+    if (!isBelowShare && this.#evictOldest(endpoint)) return;
+    let most = endpoint;
+    for (let other = 0; other < this.#endpointRows; other += 1) {
       if ((entries[other] as number) > (entries[most] as number)) most = other;
     }
-    for (let i = 0; i < TAKEN_AT_ONCE && evictOldest(most); i += 1);
-  };
+    for (let i = 0; i < TAKEN_AT_ONCE && this.#evictOldest(most); i += 1);
+  }
 
-  /** The block's row; made if need be. There are never more blocks than entries, so a row is there. */
-  const blockFor = (high: number, low: number, index: number): number => {
-    const known = findBlock(high, low);
-    if (known >= 0) return known;
-    let block = freeBlock;
-    if (block === NONE) {
-      block = blocksMade;
-      blocksMade += 1;
-    } else freeBlock = blockFirst[block] as number;
-    blockHigh[block] = high;
-    blockLow[block] = low;
-    blockBytes[block] = endOfBlock(index) - (index === 0 ? 0 : endOfBlock(index - 1));
-    blockFirst[block] = NONE;
-    blockCount[block] = 0;
-    insertRow(blockTable, low, block);
-    return block;
-  };
+  #evictOldest(endpoint: number): boolean {
+    const entry = this.#oldest[endpoint] as number;
+    if (entry === NONE) return false;
+    this.#evict(entry);
+    return true;
+  }
 
-  const addEntry = (slot: number, high: number, low: number, index: number): void => {
-    if (freeEntry === NONE && entriesMade === rows) {
-      if (rows < maxEntries) growRows();
-      else makeRoom(slot);
-    }
-    const block = blockFor(high, low, index);
-    let entry = freeEntry;
-    if (entry === NONE) {
-      entry = entriesMade;
-      entriesMade += 1;
-    } else freeEntry = entryNext[entry] as number;
-    entryBlock[entry] = block;
-    entrySlot[entry] = slot;
-    const first = blockFirst[block] as number;
-    entryNext[entry] = first;
-    entryPrevious[entry] = NONE;
-    if (first !== NONE) entryPrevious[first] = entry;
-    blockFirst[block] = entry;
-    blockCount[block] = (blockCount[block] as number) + 1;
-    insertRow(entryTable, entryHash(block, slot), entry);
-    linkNewest(entry, slot);
-    usedBytes[slot] = (usedBytes[slot] as number) + (blockBytes[block] as number);
-    entries[slot] = (entries[slot] as number) + 1;
-    size += 1;
-  };
+  #evict(entry: number): void {
+    const endpoint = this.#entryEndpoint[entry] as number;
+    const block = this.#entryBlock[entry] as number;
+    deleteRow(this.#entryTable, this.#hashOfEntry(entry), entry, this.#hashOfEntry);
+    this.#unlinkAge(entry, endpoint);
+    const nexts = this.#entryNext;
+    const previouses = this.#entryPrevious;
+    const previous = previouses[entry] as number;
+    const next = nexts[entry] as number;
+    if (previous === NONE) this.#blockFirst[block] = next;
+    else nexts[previous] = next;
+    if (next !== NONE) previouses[next] = previous;
+    this.#usedBytes[endpoint] = (this.#usedBytes[endpoint] as number) - (this.#blockBytes[block] as number);
+    this.#entries[endpoint] = (this.#entries[endpoint] as number) - 1;
+    this.#size -= 1;
+    nexts[entry] = this.#freeEntry;
+    this.#freeEntry = entry;
+    const counts = this.#blockCount;
+    const left = (counts[block] as number) - 1;
+    counts[block] = left;
+    if (left === 0) this.#dropBlock(block);
+  }
 
-  const shrinkToCapacity = (slot: number): void => {
-    while ((usedBytes[slot] as number) > (capacity[slot] as number) && evictOldest(slot));
-  };
+  #dropBlock(block: number): void {
+    deleteRow(this.#blockTable, this.#hashOfBlock(block), block, this.#hashOfBlock);
+    this.#blockFirst[block] = this.#freeBlock;
+    this.#freeBlock = block;
+  }
 
-  const forget = (slot: number): void => {
-    while (evictOldest(slot));
-  };
+  // Growth.
 
-  const growSlots = (): void => {
-    const before = slots;
-    slots *= 2;
-    oldest = grown(oldest, slots).fill(NONE, before);
-    newest = grown(newest, slots).fill(NONE, before);
-    entries = grown(entries, slots);
-    matched = grown(matched, slots);
-    touched = grown(touched, slots);
-    const bytes = new Float64Array(slots);
-    bytes.set(usedBytes);
-    usedBytes = bytes;
-    const capacities = new Float64Array(slots);
-    capacities.set(capacity);
-    capacity = capacities;
-  };
+  #growRows(): void {
+    const rows = Math.min(this.#maxEntries, 2 * this.#rows);
+    this.#rows = rows;
+    this.#blockHigh = grown(this.#blockHigh, rows);
+    this.#blockLow = grown(this.#blockLow, rows);
+    this.#blockBytes = grown(this.#blockBytes, rows);
+    this.#blockFirst = grown(this.#blockFirst, rows);
+    this.#blockCount = grown(this.#blockCount, rows);
+    this.#entryBlock = grown(this.#entryBlock, rows);
+    this.#entryEndpoint = grown(this.#entryEndpoint, rows);
+    this.#entryNext = grown(this.#entryNext, rows);
+    this.#entryPrevious = grown(this.#entryPrevious, rows);
+    this.#entryOlder = grown(this.#entryOlder, rows);
+    this.#entryNewer = grown(this.#entryNewer, rows);
+    const [blocks, entries] = [this.#blockTable, this.#entryTable];
+    this.#blockTable = new Int32Array(tableSize(rows));
+    this.#entryTable = new Int32Array(tableSize(rows));
+    for (const at of blocks) if (at > 0) insertRow(this.#blockTable, this.#hashOfBlock(at - 1), at - 1);
+    for (const at of entries) if (at > 0) insertRow(this.#entryTable, this.#hashOfEntry(at - 1), at - 1);
+  }
 
-  return {
-    attach() {
-      let slot = attached.indexOf(false);
-      if (slot === -1) slot = attached.length;
-      if (slot === slots) growSlots();
-      attached[slot] = true;
-      attachedCount += 1;
-      capacity[slot] = defaultBytes;
-      return slot;
-    },
-    detach(slot) {
-      if (attached[slot] !== true) return;
-      forget(slot);
-      attached[slot] = false;
-      attachedCount -= 1;
-    },
-    forget,
-    setCapacity(slot, bytes) {
-      capacity[slot] = bytes;
-      shrinkToCapacity(slot);
-    },
-    touch(slot, blocks) {
-      if (attached[slot] !== true) return;
-      // The first block last: it is to be the newest.
-      for (let i = blocks.length / 2 - 1; i >= 0; i -= 1) {
-        const high = blocks[2 * i] as number;
-        const low = blocks[2 * i + 1] as number;
-        const block = findBlock(high, low);
-        const entry = block < 0 ? NONE : findEntry(block, slot);
-        if (entry >= 0) {
-          unlinkAge(entry, slot);
-          linkNewest(entry, slot);
-        } else addEntry(slot, high, low, i);
-      }
-      shrinkToCapacity(slot);
-    },
-    lookup(blocks) {
-      for (let i = 0; i < touchedCount; i += 1) matched[touched[i] as number] = 0;
-      touchedCount = 0;
-      let depth = 0;
-      for (; 2 * depth < blocks.length; depth += 1) {
-        const block = findBlock(blocks[2 * depth] as number, blocks[2 * depth + 1] as number);
-        if (block < 0) break;
-        path[depth] = block;
-      }
-      if (depth === 0) return { matchedBytes: matched, matchedEverywhere: 0 };
-      const all = blockCount[path[0] as number] as number;
-      let deeper = 0;
-      let visits = 0;
-      for (let i = depth - 1; i >= 0 && touchedCount < all && visits < MOST_VISITS; i -= 1) {
-        const block = path[i] as number;
-        const here = blockCount[block] as number;
-        // Who has a block has those before it: all of them have the rest too.
-        if (here === attachedCount) return { matchedBytes: matched, matchedEverywhere: endOfBlock(i) };
-        // The same number means the same endpoints.
-        if (here === deeper) continue;
-        deeper = here;
-        for (let entry = blockFirst[block] as number; entry !== NONE; entry = entryNext[entry] as number) {
-          visits += 1;
-          const slot = entrySlot[entry] as number;
-          if (matched[slot] !== 0) continue;
-          matched[slot] = endOfBlock(i);
-          touched[touchedCount] = slot;
-          touchedCount += 1;
-        }
-      }
-      return { matchedBytes: matched, matchedEverywhere: 0 };
-    },
-    size: () => size,
-    bytesOf: (slot) => usedBytes[slot] ?? 0,
-    memoryBytes() {
-      const ofBlocks: readonly ArrayBufferView[] = [blockHigh, blockLow, blockBytes, blockFirst, blockCount];
-      const ofEntries = [entryBlock, entrySlot, entryNext, entryPrevious, entryOlder, entryNewer];
-      const ofSlots = [oldest, newest, entries, usedBytes, capacity, matched, touched];
-      return [...ofBlocks, blockTable, ...ofEntries, entryTable, ...ofSlots].reduce(
-        (sum, { byteLength }) => sum + byteLength,
-        0,
-      );
-    },
-  };
+  #growEndpoints(): void {
+    const before = this.#endpointRows;
+    const rows = 2 * before;
+    this.#endpointRows = rows;
+    this.#oldest = grown(this.#oldest, rows).fill(NONE, before);
+    this.#newest = grown(this.#newest, rows).fill(NONE, before);
+    this.#entries = grown(this.#entries, rows);
+    this.#usedBytes = grown(this.#usedBytes, rows);
+    this.#capacity = grown(this.#capacity, rows);
+    this.#matched = grown(this.#matched, rows);
+    this.#touched = grown(this.#touched, rows);
+  }
 }

@@ -1,5 +1,11 @@
 /** What pools are good for: named weights and rules. */
-import { isolatesSlowClients, type ProfileName, type Weights } from '../domain/routing-profiles.ts';
+import {
+  isolatesSlowClients,
+  type ProfileName,
+  SCORERS,
+  type ScorerName,
+  type Weights,
+} from '../domain/routing-profiles.ts';
 import type { ChoiceRequest } from './candidate.ts';
 
 /** What a request is to a class-aware pool. */
@@ -26,8 +32,14 @@ export interface RoutingConfig {
 
 const LARGE_TOKENS = 8_192;
 
+const NO_WEIGHTS = Object.fromEntries(Object.keys(SCORERS).map((name) => [name, 0])) as Record<
+  ScorerName,
+  number
+>;
+
 /** One token to compute is one token, in a cache or in a queue; all else gives way to it or breaks ties. */
 const BALANCED: Weights = {
+  ...NO_WEIGHTS,
   load: 1,
   queue: 1,
   kvRoom: 0.5,

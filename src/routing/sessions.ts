@@ -12,37 +12,46 @@ export interface SessionsConfig {
 /** About 6 MB. What an agent has left for half an hour, its engine has evicted. */
 export const DEFAULT_SESSIONS: SessionsConfig = { max: 50_000, idleMs: 1_800_000 };
 
-export interface Sessions {
-  /** The slot; -1: not known. */
-  find(session: number, nowMs: number): number;
-  served(session: number, slot: number, nowMs: number): void;
-  /** The endpoint left, or lost its cache. */
-  end(slot: number): void;
-  size(): number;
+interface Session {
+  candidateIndex: number;
+  atMs: number;
 }
 
-export function createSessions({ max, idleMs }: SessionsConfig): Sessions {
+export class Sessions {
+  readonly #config: SessionsConfig;
   /** In the order of their latest use. */
-  const sessions = new Map<number, { slot: number; atMs: number }>();
-  return {
-    find(session, nowMs) {
-      const known = sessions.get(session);
-      return known === undefined || nowMs - known.atMs >= idleMs ? -1 : known.slot;
-    },
-    served(session, slot, nowMs) {
-      const known = sessions.get(session) ?? { slot, atMs: nowMs };
-      sessions.delete(session);
-      known.slot = slot;
-      known.atMs = nowMs;
-      sessions.set(session, known);
-      for (const oldest of sessions.keys()) {
-        if (sessions.size <= max) break;
-        sessions.delete(oldest);
-      }
-    },
-    end(slot) {
-      for (const [session, known] of sessions) if (known.slot === slot) sessions.delete(session);
-    },
-    size: () => sessions.size,
-  };
+  readonly #sessions = new Map<number, Session>();
+
+  constructor(config: SessionsConfig) {
+    this.#config = config;
+  }
+
+  /** Gives the candidateIndex; -1: not known. */
+  find(session: number, nowMs: number): number {
+    const known = this.#sessions.get(session);
+    return known === undefined || nowMs - known.atMs >= this.#config.idleMs ? -1 : known.candidateIndex;
+  }
+
+  served(session: number, candidateIndex: number, nowMs: number): void {
+    const known = this.#sessions.get(session) ?? { candidateIndex, atMs: nowMs };
+    this.#sessions.delete(session);
+    known.candidateIndex = candidateIndex;
+    known.atMs = nowMs;
+    this.#sessions.set(session, known);
+    for (const oldest of this.#sessions.keys()) {
+      if (this.#sessions.size <= this.#config.max) break;
+      this.#sessions.delete(oldest);
+    }
+  }
+
+  /** The endpoint left, or lost its cache. */
+  end(candidateIndex: number): void {
+    for (const [session, known] of this.#sessions) {
+      if (known.candidateIndex === candidateIndex) this.#sessions.delete(session);
+    }
+  }
+
+  size(): number {
+    return this.#sessions.size;
+  }
 }

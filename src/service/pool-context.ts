@@ -1,7 +1,7 @@
 /** What the parts of every pool share. */
 import type { Quarantine } from '../admission/quarantine.ts';
 import type { EndpointConfig } from '../config/config.ts';
-import type { SharedLimits } from '../pool/pool-endpoints.ts';
+import type { SharedLimits } from '../pool/types.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';

@@ -1,6 +1,6 @@
 /** Which endpoints of a pool are being emptied: tells its endpoints, and everybody else what is new. */
 import type { DrainAnswer } from '../admin/commands.ts';
-import type { PoolEndpoints } from '../pool/pool-endpoints.ts';
+import type { PoolEndpoints } from '../pool/types.ts';
 import { createDrains } from '../rollout/drain.ts';
 import type { PoolContext } from './pool-context.ts';
 

@@ -5,7 +5,7 @@ import { kvTokensIn } from '../domain/kv-size.ts';
 import { createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import { askServerInfo } from '../engine/http-identify.ts';
-import type { PoolEndpoints } from '../pool/pool-endpoints.ts';
+import type { PoolEndpoints } from '../pool/types.ts';
 
 export class PoolEngines {
   readonly #endpoints: PoolEndpoints;

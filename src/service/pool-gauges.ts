@@ -2,8 +2,8 @@
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
 import type { EngineReport } from '../engine/gauges.ts';
 import { type GaugeMonitor, startGaugeMonitor } from '../engine/http-gauge-monitor.ts';
-import type { Gauges } from '../pool/concurrency-limit/gauges.ts';
-import type { PoolEndpoints } from '../pool/pool-endpoints.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
+import type { PoolEndpoints } from '../pool/types.ts';
 import type { PoolCapabilities } from './pool-capabilities.ts';
 import type { PoolContext } from './pool-context.ts';
 import type { PoolEngines } from './pool-engines.ts';

@@ -3,7 +3,7 @@ import { Quarantine } from '../admission/quarantine.ts';
 import type { Config } from '../config/config.ts';
 import type { RedisAllotments } from '../limit/redis-allotments.ts';
 import type { LimitStore } from '../limit/store.ts';
-import type { SharedLimits } from '../pool/pool-endpoints.ts';
+import type { SharedLimits } from '../pool/types.ts';
 import { createDispatcher } from '../queue/dispatcher.ts';
 import { createTenantCaps } from '../queue/tenant-caps.ts';
 import { type Dispatcher } from '../queue/types.ts';

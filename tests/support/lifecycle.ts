@@ -28,7 +28,7 @@ import { type EngineCapabilities, NO_CAPABILITIES } from '../../src/engine/capab
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
 import type { PoolAdapters } from '../../src/lora/pool-adapters.ts';
-import { fixedLimit } from '../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../src/queue/dispatcher.ts';
 import { createRollouts } from '../../src/rollout/rollouts.ts';

@@ -1,6 +1,6 @@
 /** `pools`: the engines, and how they are asked, probed and chosen. */
 import { ENGINE_KINDS } from '../../domain/engine-kinds.ts';
-import { PROFILE_NAMES } from '../../domain/routing-profiles.ts';
+import { PROFILE_NAMES, SCORERS, type ScorerName } from '../../domain/routing-profiles.ts';
 import {
   about,
   choice,
@@ -20,20 +20,14 @@ import {
 
 const scoreWeight = (description: string) =>
   number([0, 100], `${description} Default: the profile’s.`).optional();
+const scoreWeights = Object.fromEntries(
+  Object.entries(SCORERS).map(([name, description]) => [name, scoreWeight(description)]),
+) as Record<ScorerName, ReturnType<typeof scoreWeight>>;
 
 const endpointChoice = section(
   {
     weights: section(
-      {
-        load: scoreWeight('The free part of the concurrency limit.'),
-        queue: scoreWeight('How few prompt tokens have to be computed first.'),
-        kvRoom: scoreWeight('The part of the KV cache that is left when all has grown to what is predicted.'),
-        prefix: scoreWeight('Prompt tokens that the endpoint is thought to have cached.'),
-        session: scoreWeight('It served the session’s latest request.'),
-        adapter: scoreWeight('How soon a LoRA adapter can serve there.'),
-        slowClients: scoreWeight('How few slow clients it has; to a slow client, how many.'),
-        zone: scoreWeight('It is in `service.zone`.'),
-      },
+      scoreWeights,
       'How much each score counts, in place of the profile’s weight. Every score is 0 to 1; the highest sum wins.',
     ).optional(),
     largeTokens: integer(

@@ -1,58 +1,65 @@
-/** How much good and bad was seen lately: a ring of buckets, so that the oldest part of the window goes at a time. */
+/**
+ * Counts successes and failures of the last `windowMs`, in a ring of buckets: what is too old leaves one bucket at a time.
+ * Memory: two numbers a bucket.
+ */
 interface Counts {
   readonly succeeded: number;
   readonly failed: number;
 }
 
-export interface SlidingCounts {
-  add(failed: boolean, nowMs: number): void;
-  /** Of the last windowMs, to a bucket. */
-  sum(nowMs: number): Counts;
-  clear(): void;
-}
-
-/** Memory: two numbers a bucket, whatever comes. */
-export function createSlidingCounts(windowMs: number, buckets = 10): SlidingCounts {
-  const bucketMs = windowMs / buckets;
-  const succeeded = new Uint32Array(buckets);
-  const failed = new Uint32Array(buckets);
+export class SlidingCounts {
+  readonly #buckets: number;
+  readonly #bucketMs: number;
+  readonly #succeeded: Uint32Array;
+  readonly #failed: Uint32Array;
   /** Number of the newest bucket since time began. */
-  let newest = Number.NEGATIVE_INFINITY;
+  #newest = Number.NEGATIVE_INFINITY;
 
-  const advance = (nowMs: number): number => {
-    const bucket = Math.floor(nowMs / bucketMs);
-    // A clock that goes back adds to the newest bucket.
-    if (bucket <= newest) return newest;
-    const from = Math.max(newest + 1, bucket - buckets + 1);
-    for (let i = from; i <= bucket; i += 1) {
-      const at = ((i % buckets) + buckets) % buckets;
-      succeeded[at] = 0;
-      failed[at] = 0;
+  constructor(windowMs: number, buckets = 10) {
+    this.#buckets = buckets;
+    this.#bucketMs = windowMs / buckets;
+    this.#succeeded = new Uint32Array(buckets);
+    this.#failed = new Uint32Array(buckets);
+  }
+
+  add(isFailed: boolean, nowMs: number): void {
+    this.#advance(nowMs);
+    const at = this.#placeOf(this.#newest);
+    const ring = isFailed ? this.#failed : this.#succeeded;
+    ring[at] = (ring[at] ?? 0) + 1;
+  }
+
+  /** Sums the last `windowMs`, to a bucket. */
+  sum(nowMs: number): Counts {
+    this.#advance(nowMs);
+    let succeeded = 0;
+    let failed = 0;
+    for (let i = 0; i < this.#buckets; i += 1) {
+      succeeded += this.#succeeded[i] ?? 0;
+      failed += this.#failed[i] ?? 0;
     }
-    newest = bucket;
-    return bucket;
-  };
+    return { succeeded, failed };
+  }
 
-  return {
-    add(isFailed, nowMs) {
-      const bucket = advance(nowMs);
-      const at = ((bucket % buckets) + buckets) % buckets;
-      const ring = isFailed ? failed : succeeded;
-      ring[at] = (ring[at] ?? 0) + 1;
-    },
-    sum(nowMs) {
-      advance(nowMs);
-      let good = 0;
-      let bad = 0;
-      for (let i = 0; i < buckets; i += 1) {
-        good += succeeded[i] ?? 0;
-        bad += failed[i] ?? 0;
-      }
-      return { succeeded: good, failed: bad };
-    },
-    clear() {
-      succeeded.fill(0);
-      failed.fill(0);
-    },
-  };
+  clear(): void {
+    this.#succeeded.fill(0);
+    this.#failed.fill(0);
+  }
+
+  #placeOf(bucket: number): number {
+    return ((bucket % this.#buckets) + this.#buckets) % this.#buckets;
+  }
+
+  /** Empties the buckets between the newest and now. A clock that goes back adds to the newest. */
+  #advance(nowMs: number): void {
+    const bucket = Math.floor(nowMs / this.#bucketMs);
+    if (bucket <= this.#newest) return;
+    const from = Math.max(this.#newest + 1, bucket - this.#buckets + 1);
+    for (let i = from; i <= bucket; i += 1) {
+      const at = this.#placeOf(i);
+      this.#succeeded[at] = 0;
+      this.#failed[at] = 0;
+    }
+    this.#newest = bucket;
+  }
 }

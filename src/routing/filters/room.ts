@@ -2,7 +2,7 @@ import type { Candidate, Filter, ScoringContext } from '../candidate.ts';
 import { matchedTokens } from '../scorers/prefix.ts';
 
 /** Window, KV cache and pacing of prompts leave room for the request: whoever owns the endpoint says so. */
-export const hasRoom = (candidate: Candidate, asked: ScoringContext): boolean =>
-  asked.queries.room(candidate, Math.floor(matchedTokens(candidate, asked)));
+export const hasRoom = (candidate: Candidate, context: ScoringContext): boolean =>
+  context.queries.room(candidate, Math.floor(matchedTokens(candidate, context)));
 
 export const room: Filter = { name: 'room', passes: hasRoom };

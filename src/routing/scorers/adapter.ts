@@ -18,6 +18,7 @@ export const scoreAdapter = (candidate: Candidate, { request }: ScoringContext):
 
 export const adapter: Scorer = {
   name: 'adapter',
+  remembers: true,
   applies: ({ request }) => request.adapter !== undefined,
   score: scoreAdapter,
 };

@@ -15,6 +15,6 @@ export const scoreLoad = (candidate: Candidate): number => {
 
 export const load: Scorer = {
   name: 'load',
-  applies: (_asked: ScoringContext) => true,
+  applies: (_context: ScoringContext) => true,
   score: scoreLoad,
 };

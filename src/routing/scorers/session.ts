@@ -1,13 +1,12 @@
 import type { Candidate, Scorer, ScoringContext } from '../candidate.ts';
 
 /** It served the session's latest request. */
-export const scoreSession = (
-  candidate: Candidate,
-  { sessionCandidate: sessionSlot }: ScoringContext,
-): number => (candidate.candidateIndex === sessionSlot ? 1 : 0);
+export const scoreSession = (candidate: Candidate, { sessionCandidate }: ScoringContext): number =>
+  candidate.candidateIndex === sessionCandidate ? 1 : 0;
 
 export const session: Scorer = {
   name: 'session',
-  applies: ({ sessionCandidate: sessionSlot }) => sessionSlot >= 0,
+  remembers: true,
+  applies: ({ sessionCandidate }) => sessionCandidate >= 0,
   score: scoreSession,
 };

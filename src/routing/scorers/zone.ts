@@ -1,7 +1,7 @@
 import type { Candidate, Scorer, ScoringContext } from '../candidate.ts';
 
 /** It is where the request wants to stay. */
-export const scoreZone = (candidate: Candidate, { request }: ScoringContext): number =>
+const scoreZone = (candidate: Candidate, { request }: ScoringContext): number =>
   request.zone === undefined || candidate.zone === request.zone ? 1 : 0;
 
 export const zone: Scorer = {

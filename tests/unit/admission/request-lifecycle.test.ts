@@ -914,7 +914,7 @@ describe('what the end of a request says of the endpoint', () => {
     Object.assign(world.endpoints, {
       acquire: (...asked: Parameters<typeof acquire>) => {
         const slot = acquire(...asked);
-        return slot && { ...slot, ended: (ending: AttemptResult) => void told.push(ending) };
+        return slot && Object.assign(slot, { ended: (ending: AttemptResult) => void told.push(ending) });
       },
     });
     act(run(world, fields).life);

@@ -1,14 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type AdapterPlan,
-  createAdapterPlan,
-  DEFAULT_ADAPTER_PLAN,
-  type Ensure,
-} from '../../../src/lora/placement.ts';
+import { AdapterPlan, DEFAULT_ADAPTER_PLAN, type Ensure } from '../../../src/lora/placement.ts';
 
 const plan = (max: number, endpoints: readonly string[] = ['e0']): AdapterPlan => {
-  const made = createAdapterPlan(DEFAULT_ADAPTER_PLAN);
+  const made = new AdapterPlan(DEFAULT_ADAPTER_PLAN);
   made.reconfigure(new Map(endpoints.map((endpoint) => [endpoint, max])));
   return made;
 };
@@ -94,7 +89,7 @@ describe('an adapter', () => {
   it('is refused where no endpoint takes adapters, and when too many wait', () => {
     expect(plan(0).ensure('a', ['e0'], 0)).toMatchObject({ kind: 'refuse', reason: 'no-endpoint' });
     expect(plan(1).ensure('a', ['elsewhere'], 0)).toMatchObject({ kind: 'refuse', reason: 'no-endpoint' });
-    const made = createAdapterPlan({ ...DEFAULT_ADAPTER_PLAN, maxWaiting: 2 });
+    const made = new AdapterPlan({ ...DEFAULT_ADAPTER_PLAN, maxWaiting: 2 });
     made.reconfigure(new Map([['e0', 1]]));
     const kinds = ['a', 'b', 'c', 'd'].map((adapter) => made.ensure(adapter, ['e0'], 0).kind);
     expect(kinds).toEqual(['load', 'wait', 'wait', 'refuse']);
@@ -130,8 +125,8 @@ describe('an endpoint', () => {
     const end = made.began('e0', 'b', 1);
     made.reconfigure(new Map([['e0', 1]]));
     expect(made.ensure('d', ['e0'], 2).kind).toBe('wait');
-    expect(made.surplus(1_000).map(({ adapter }) => adapter)).toEqual(['a', 'c']);
-    expect(made.surplus(1_001)).toEqual([]);
+    expect(made.takeSurplus(1_000).map(({ adapter }) => adapter)).toEqual(['a', 'c']);
+    expect(made.takeSurplus(1_001)).toEqual([]);
     end(1_002);
     expect(made.ensure('d', ['e0'], 1_003)).toMatchObject({ kind: 'load', evict: 'b' });
   });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters, type PoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { newCandidate } from '../../../src/routing/candidate.ts';
 

@@ -1,11 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  adaptiveLimit,
-  type ConcurrencyLimit,
-  fixedLimit,
-  type Gauges,
-} from '../../../src/pool/concurrency-limit/gauges.ts';
+import { adaptiveLimit } from '../../../src/pool/concurrency-limit/adaptive.ts';
+import { type ConcurrencyLimit, type Gauges } from '../../../src/pool/concurrency-limit/concurrency-limit.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 
 const INTERVAL_MS = 200;
 
@@ -160,6 +157,56 @@ describe('an adaptive window', () => {
       window.saturated();
       expect(window.limit(i * 300)).toBeGreaterThanOrEqual(1);
     }
+  });
+
+  it('is not moved by samples that cannot be true', () => {
+    const kinds = ['gauges', 'times'] as const;
+    const bad = [Number.NaN, -1, -1e9, Number.POSITIVE_INFINITY, 1e300];
+    for (const kind of kinds) {
+      const [told, other] = [0, 1].map(() => adaptiveLimit({ initial: 32, most: 500 }));
+      if (told === undefined || other === undefined) throw new Error('no limit');
+      for (let i = 1; i < 200; i += 1) {
+        const nowMs = i * 300;
+        for (const limit of [told, other]) {
+          limit.interToken(20);
+          for (let n = 0; n < 6; n += 1) limit.firstToken(150, 500, 30, nowMs);
+          if (kind === 'gauges') limit.gauges({ running: 30, waiting: i % 3 === 0 ? 2 : 0 }, 32, nowMs);
+          for (let n = 0; n < 25; n += 1) limit.slo(i % 50 < 25 ? 0.5 : 1.5, nowMs);
+          limit.saturated();
+        }
+        for (const value of bad) {
+          // Beside a good one: what is unusable for long is another matter.
+          if (kind === 'gauges') {
+            told.gauges({ running: value, waiting: 0 }, 32, nowMs);
+            told.gauges({ running: 30, waiting: value }, 32, nowMs);
+            told.gauges({ running: 30, waiting: i % 3 === 0 ? 2 : 0 }, 32, nowMs);
+            other.gauges({ running: 30, waiting: i % 3 === 0 ? 2 : 0 }, 32, nowMs);
+          }
+          told.firstToken(value, 500, 30, nowMs);
+          told.firstToken(150, value === 1e300 ? Number.NaN : value, Number.NaN, nowMs);
+          told.interToken(value);
+          if (value !== 1e300) told.slo(value, nowMs);
+        }
+        expect(told.limit(nowMs)).toBe(other.limit(nowMs));
+      }
+      expect(told.source()).toBe(kind === 'gauges' ? 'gauges' : 'ttft');
+    }
+  });
+
+  it('hardly moves for one sample that is possible and wrong', () => {
+    const limitAfter = (late: readonly number[]): number => {
+      const limit = adaptiveLimit({ initial: 32, most: 32 });
+      limit.interToken(20);
+      for (let i = 1; i < 100; i += 1) limit.firstToken(150, 500, 30, i * 60);
+      for (const ms of late) limit.firstToken(ms, 500, 30, 6_000);
+      limit.interToken(late[0] ?? 20);
+      // Requests wait in the engine from now on: two seconds each.
+      for (let i = 1; i < 200; i += 1) limit.firstToken(2_000, 500, 30, 6_000 + i * 60);
+      return limit.limit(18_000);
+    };
+    const without = limitAfter([]);
+    expect(without).toBeLessThan(16);
+    expect(limitAfter([600_000])).toBeLessThan(16);
   });
 
   it('is between 1 and its most, whatever it is told', () => {

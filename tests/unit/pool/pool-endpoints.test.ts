@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
 import type { RotationChange } from '../../../src/pool/health/rotation.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import {
   type Claim,
-  createPoolEndpoints,
   type Demand,
   type PoolEndpoints,
   type PoolLimits,
   type Slot,
-} from '../../../src/pool/pool-endpoints.ts';
+} from '../../../src/pool/types.ts';
 
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
 

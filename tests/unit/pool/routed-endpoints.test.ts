@@ -1,8 +1,9 @@
 /** Endpoints of a pool whose routing goes by more than load. */
 
 import { describe, expect, it } from 'vitest';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
-import { createPoolEndpoints, type PoolEndpoints, type Slot } from '../../../src/pool/pool-endpoints.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
+import { type PoolEndpoints, type Slot } from '../../../src/pool/types.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
 

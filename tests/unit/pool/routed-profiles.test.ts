@@ -3,14 +3,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES } from '../../../src/domain/routing-profiles.ts';
-import { adaptiveLimit, fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
-import {
-  type Claim,
-  createPoolEndpoints,
-  type Demand,
-  type PoolEndpoints,
-  type Slot,
-} from '../../../src/pool/pool-endpoints.ts';
+import { adaptiveLimit } from '../../../src/pool/concurrency-limit/adaptive.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
+import { type Claim, type Demand, type PoolEndpoints, type Slot } from '../../../src/pool/types.ts';
 import type { ChoiceRequest } from '../../../src/routing/candidate.ts';
 import { type RoutingConfig } from '../../../src/routing/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/routing/prompt-hash.ts';

@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
-import { createPoolEndpoints, type Demand } from '../../../src/pool/pool-endpoints.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
+import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
+import { type Demand } from '../../../src/pool/types.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import type { Release } from '../../../src/queue/types.ts';
 

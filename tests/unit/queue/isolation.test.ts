@@ -1,7 +1,7 @@
 /** Slow clients with endpoints of their own, and the queue before them. */
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE, type Limits } from '../../../src/config/config.ts';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import type { Release } from '../../../src/queue/types.ts';

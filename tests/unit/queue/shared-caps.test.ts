@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
 import { createAllotments } from '../../../src/limit/allotments.ts';
 import { createVirtualAllotments } from '../../../src/loadtest/virtual-allotments.ts';
-import { fixedLimit } from '../../../src/pool/concurrency-limit/gauges.ts';
+import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import { createTenantCaps } from '../../../src/queue/tenant-caps.ts';

@@ -12,9 +12,11 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from '../../../src/routing/candidate.ts';
-import { ALL_FILTERS, ALL_SCORERS, askedOf, choose, newScratch } from '../../../src/routing/choose.ts';
+import { askedOf, choose, newScratch } from '../../../src/routing/choose.ts';
 import { explain } from '../../../src/routing/explain.ts';
+import { ALL_FILTERS } from '../../../src/routing/filters.ts';
 import { resolveProfile, weightsFor } from '../../../src/routing/profiles.ts';
+import { ALL_SCORERS } from '../../../src/routing/scorers.ts';
 import { ALWAYS, ask, endpoint, memory, only, request } from './fixtures.ts';
 
 const BALANCED = resolveProfile({ profile: 'balanced' }).weights;

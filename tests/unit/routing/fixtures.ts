@@ -1,4 +1,4 @@
-import type { Weights } from '../../../src/domain/routing-profiles.ts';
+import { SCORERS, type ScorerName, type Weights } from '../../../src/domain/routing-profiles.ts';
 import type {
   CandidateState,
   ChoiceRequest,
@@ -58,13 +58,6 @@ export const ask = (
 
 /** One scorer counts, the others do not. */
 export const only = (name: keyof Weights): Weights => ({
-  load: 0,
-  queue: 0,
-  kvRoom: 0,
-  prefix: 0,
-  session: 0,
-  adapter: 0,
-  slowClients: 0,
-  zone: 0,
+  ...(Object.fromEntries(Object.keys(SCORERS).map((one) => [one, 0])) as Record<ScorerName, number>),
   [name]: 1,
 });

@@ -5,7 +5,7 @@ import { explainText } from '../../../src/routing/explain.ts';
 import { createPoolRouter, type PoolRouter } from '../../../src/routing/pool-router.ts';
 import { resolveProfile } from '../../../src/routing/profiles.ts';
 import { createPromptHasher } from '../../../src/routing/prompt-hash.ts';
-import { createSessions } from '../../../src/routing/sessions.ts';
+import { Sessions } from '../../../src/routing/sessions.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
 import { ALWAYS, request, SEED } from './fixtures.ts';
 
@@ -157,7 +157,7 @@ describe("a pool's router", () => {
 
 describe('sessions', () => {
   it('end with their endpoint and when they are idle, and are bounded in number', () => {
-    const sessions = createSessions({ max: 2, idleMs: 100 });
+    const sessions = new Sessions({ max: 2, idleMs: 100 });
     sessions.served(1, 0, 0);
     sessions.served(2, 1, 10);
     sessions.served(1, 1, 20);

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createPrefixIndex, type PrefixIndex } from '../../../src/routing/prefix-index.ts';
-import { createPromptHasher, endOfBlock } from '../../../src/routing/prompt-hash.ts';
+import { PrefixIndex } from '../../../src/routing/prefix-index.ts';
+import { endOfBlock } from '../../../src/routing/prompt-blocks.ts';
+import { createPromptHasher } from '../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
 import { SEED } from './fixtures.ts';
 
@@ -40,7 +41,7 @@ describe('the prefix index', () => {
         fc.array(fc.record({ slot: fc.nat(4), ids: arbIds }), { maxLength: 40 }),
         arbIds,
         (sent, ids) => {
-          const index = createPrefixIndex(BIG);
+          const index = new PrefixIndex(BIG);
           attach(index, 5);
           for (const one of sent) index.touch(one.slot, chainOf(one.ids));
           const blocks = chainOf(ids);
@@ -70,7 +71,7 @@ describe('the prefix index', () => {
         arbIds,
         ([sent, shuffled], ids) => {
           const [one, other] = [sent, shuffled].map((order) => {
-            const index = createPrefixIndex(BIG);
+            const index = new PrefixIndex(BIG);
             attach(index, 4);
             for (const [slot, its] of order) index.touch(slot, chainOf(its));
             return [0, 1, 2, 3].map((slot) => found(index, chainOf(ids), slot));
@@ -94,7 +95,7 @@ describe('the prefix index', () => {
     );
     fc.assert(
       fc.property(fc.array(arbStep, { maxLength: 200 }), fc.integer({ min: 1, max: 30 }), (steps, most) => {
-        const index = createPrefixIndex({ maxEntries: most, defaultBytes: 2_000 });
+        const index = new PrefixIndex({ maxEntries: most, defaultBytes: 2_000 });
         const sent = new Map<number, string[]>();
         for (const slot of attach(index, 3)) sent.set(slot, []);
         for (const step of steps) {
@@ -133,7 +134,7 @@ describe('the prefix index', () => {
         fc.integer({ min: 4, max: 40 }),
         fc.integer({ min: 256, max: 4_000 }),
         (sent, most, bytes) => {
-          const index = createPrefixIndex({ maxEntries: most, defaultBytes: bytes });
+          const index = new PrefixIndex({ maxEntries: most, defaultBytes: bytes });
           attach(index, 3);
           for (const [slot, ids] of sent) index.touch(slot, chainOf(ids));
           for (const [slot, ids] of sent) {
@@ -149,7 +150,7 @@ describe('the prefix index', () => {
   });
 
   it('evicts what was unused for longest, the end of a prompt first', () => {
-    const index = createPrefixIndex(BIG);
+    const index = new PrefixIndex(BIG);
     const slot = index.attach();
     index.setCapacity(slot, 4 * 256);
     const [old, recent] = [chainOf([1, 1]), chainOf([2, 2])];
@@ -163,7 +164,7 @@ describe('the prefix index', () => {
   });
 
   it('never finds in one scope what was sent in another', () => {
-    const index = createPrefixIndex(BIG);
+    const index = new PrefixIndex(BIG);
     const slot = index.attach();
     const prompt = 'the same prompt '.repeat(500);
     index.touch(slot, blocksOf(prompt, 'a'));
@@ -172,7 +173,7 @@ describe('the prefix index', () => {
   });
 
   it('says what all endpoints have without listing them', () => {
-    const index = createPrefixIndex(BIG);
+    const index = new PrefixIndex(BIG);
     for (const slot of attach(index, 20)) index.touch(slot, chainOf([1, 1]));
     index.touch(7, chainOf([1, 1, 1]));
     const { matchedBytes, matchedEverywhere } = index.lookup(chainOf([1, 1, 1, 1]));
@@ -182,7 +183,7 @@ describe('the prefix index', () => {
   });
 
   it('stays within its memory under a million distinct prompts, and still finds the latest', () => {
-    const index = createPrefixIndex({ maxEntries: 2 ** 16, defaultBytes: 1e12 });
+    const index = new PrefixIndex({ maxEntries: 2 ** 16, defaultBytes: 1e12 });
     attach(index, 4);
     const firstBytes = index.memoryBytes();
     for (let i = 0; i < 1_000_000; i += 1) index.touch(i % 4, chainOf([i, i]));
@@ -194,7 +195,7 @@ describe('the prefix index', () => {
   });
 
   it('an endpoint that is new takes its share of a full index from the one with the most', () => {
-    const index = createPrefixIndex({ maxEntries: 1_024, defaultBytes: 1e12 });
+    const index = new PrefixIndex({ maxEntries: 1_024, defaultBytes: 1e12 });
     const [old = 0, fresh = 0] = attach(index, 2);
     for (let i = 0; i < 5_000; i += 1) index.touch(old, chainOf([i]));
     for (let i = 0; i < 5_000; i += 1) index.touch(fresh, chainOf([i]));
@@ -203,7 +204,7 @@ describe('the prefix index', () => {
   });
 
   it('gives a place that came free to the next endpoint, which has nothing of the former one', () => {
-    const index = createPrefixIndex(BIG);
+    const index = new PrefixIndex(BIG);
     const [first = 0] = attach(index, 2);
     index.touch(first, chainOf([1]));
     index.detach(first);
@@ -215,7 +216,7 @@ describe('the prefix index', () => {
   });
 
   it('takes a prompt without a full block, and one larger than the cache', () => {
-    const index = createPrefixIndex(BIG);
+    const index = new PrefixIndex(BIG);
     const slot = index.attach();
     index.touch(slot, blocksOf('short'));
     expect(index.size()).toBe(0);

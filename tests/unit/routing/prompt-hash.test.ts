@@ -1,9 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { endOfBlock, MOST_BLOCKS } from '../../../src/routing/prompt-blocks.ts';
 import {
   createPromptHasher,
-  endOfBlock,
-  MOST_BLOCKS,
   type PromptHashes,
   type PromptSource,
 } from '../../../src/routing/prompt-hash.ts';

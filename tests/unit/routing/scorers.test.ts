@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { ScorerName } from '../../../src/domain/routing-profiles.ts';
 import type { CandidateState } from '../../../src/routing/candidate.ts';
-import { ALL_SCORERS, choose, newScratch } from '../../../src/routing/choose.ts';
+import { choose, newScratch } from '../../../src/routing/choose.ts';
+import { ALL_SCORERS } from '../../../src/routing/scorers.ts';
 import { ask, endpoint, memory, only } from './fixtures.ts';
 
 const score = (name: ScorerName, candidate: CandidateState, asked = ask([candidate])): number => {

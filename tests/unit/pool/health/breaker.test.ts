@@ -1,15 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type Breaker,
-  type BreakerKey,
-  createBreaker,
-  DEFAULT_BREAKER,
-} from '../../../../src/pool/health/breaker.ts';
+import { Breaker, type BreakerKey, DEFAULT_BREAKER } from '../../../../src/pool/health/breaker.ts';
 import type { ModelSign } from '../../../../src/pool/health/outcome.ts';
 
 const KEY: BreakerKey = { endpoint: 'e0', model: 'large' };
-const make = (): Breaker => createBreaker(DEFAULT_BREAKER);
+const make = (): Breaker => new Breaker(DEFAULT_BREAKER);
 const fail = (
   breaker: Breaker,
   tenant: string,
@@ -60,8 +55,8 @@ describe('a model on an endpoint', () => {
   it('is tried by one request at a time, and is back after one that succeeds', () => {
     const breaker = opened();
     const permission = breaker.permits(KEY, 'a', 5_000);
-    expect(permission).toEqual({ kind: 'trial' });
-    expect(breaker.permits(KEY, 'b', 5_000)).toEqual({ kind: 'trial' });
+    expect(permission).toEqual({ kind: 'probe' });
+    expect(breaker.permits(KEY, 'b', 5_000)).toEqual({ kind: 'probe' });
     breaker.began(KEY, 'a', permission, 5_000);
     expect(breaker.permits(KEY, 'b', 5_001)).toMatchObject({ kind: 'refuse' });
     breaker.observed(KEY, 'a', 'success', 5_100);
@@ -70,34 +65,34 @@ describe('a model on an endpoint', () => {
   });
   it('leaves nothing to ask when it is closed and keeps nobody out', () => {
     const breaker = opened();
-    expect([make().isCalm(), breaker.isCalm()]).toEqual([true, false]);
+    expect([make().permitsEverything(), breaker.permitsEverything()]).toEqual([true, false]);
     breaker.observed(KEY, 'a', 'success', 5_100);
-    expect(breaker.isCalm()).toBe(true);
+    expect(breaker.permitsEverything()).toBe(true);
     fail(breaker, 'c', 3, 30_000);
-    expect(breaker.isCalm()).toBe(false);
+    expect(breaker.permitsEverything()).toBe(false);
     breaker.forget('e0');
-    expect(breaker.isCalm()).toBe(true);
+    expect(breaker.permitsEverything()).toBe(true);
   });
-  it('opens again, for twice as long, when the trials of two tenants fail; one alone is only barred', () => {
+  it('opens again, for twice as long, when the probes of two tenants fail; one alone is only barred', () => {
     const breaker = opened();
-    breaker.began(KEY, 'a', { kind: 'trial' }, 5_000);
+    breaker.began(KEY, 'a', { kind: 'probe' }, 5_000);
     breaker.observed(KEY, 'a', 'fault', 5_100);
     expect(breaker.stateOf(KEY, 5_100)).toBe('half-open');
     expect(breaker.permits(KEY, 'a', 5_200)).toMatchObject({ kind: 'refuse' });
-    expect(breaker.permits(KEY, 'b', 5_200)).toEqual({ kind: 'trial' });
-    breaker.began(KEY, 'b', { kind: 'trial' }, 5_200);
+    expect(breaker.permits(KEY, 'b', 5_200)).toEqual({ kind: 'probe' });
+    breaker.began(KEY, 'b', { kind: 'probe' }, 5_200);
     breaker.observed(KEY, 'b', 'doubtful', 5_300);
     expect(breaker.permits(KEY, 'c', 5_300)).toEqual({ kind: 'refuse', retryMs: 10_000 });
   });
-  it('lets others try when a trial says nothing or never ends', () => {
+  it('lets others try when a probe says nothing or never ends', () => {
     const breaker = opened();
-    breaker.began(KEY, 'a', { kind: 'trial' }, 5_000);
+    breaker.began(KEY, 'a', { kind: 'probe' }, 5_000);
     breaker.observed(KEY, 'a', undefined, 5_100);
     expect(breaker.permits(KEY, 'a', 5_200)).toMatchObject({ kind: 'refuse' });
-    expect(breaker.permits(KEY, 'b', 5_200)).toEqual({ kind: 'trial' });
-    breaker.began(KEY, 'b', { kind: 'trial' }, 5_200);
+    expect(breaker.permits(KEY, 'b', 5_200)).toEqual({ kind: 'probe' });
+    breaker.began(KEY, 'b', { kind: 'probe' }, 5_200);
     expect(breaker.permits(KEY, 'c', 15_199)).toMatchObject({ kind: 'refuse' });
-    expect(breaker.permits(KEY, 'c', 15_200)).toEqual({ kind: 'trial' });
+    expect(breaker.permits(KEY, 'c', 15_200)).toEqual({ kind: 'probe' });
     expect(breaker.permits(KEY, 'b', 15_200)).toMatchObject({ kind: 'refuse' });
   });
   it('is forgotten with its endpoint, and listed while it is not closed', () => {
@@ -170,7 +165,7 @@ describe('whatever tenants send', () => {
       { numRuns: 200 },
     );
   });
-  it('a model that works again is used again: some tenant gets a trial after every waiting time', () => {
+  it('a model that works again is used again: some tenant gets a probe after every waiting time', () => {
     fc.assert(
       fc.property(fc.array(arbStep, { maxLength: 200 }), (steps) => {
         const breaker = make();
@@ -179,7 +174,7 @@ describe('whatever tenants send', () => {
           nowMs += afterMs;
           send(breaker, `hostile ${who}`, sign, asks, nowMs);
         }
-        nowMs += DEFAULT_BREAKER.maxOpenMs + 2 * DEFAULT_BREAKER.trialMs;
+        nowMs += DEFAULT_BREAKER.maxOpenMs + 2 * DEFAULT_BREAKER.probeTimeoutMs;
         expect(breaker.permits(KEY, 'newcomer', nowMs).kind).not.toBe('refuse');
         send(breaker, 'newcomer', 'success', true, nowMs);
         expect(breaker.stateOf(KEY, nowMs)).toBe('closed');
@@ -188,7 +183,7 @@ describe('whatever tenants send', () => {
     );
   });
   it('memory is bounded', () => {
-    const breaker = createBreaker({ ...DEFAULT_BREAKER, maxKeys: 10, maxTenants: 2 });
+    const breaker = new Breaker({ ...DEFAULT_BREAKER, maxKeys: 10, maxTenants: 2 });
     for (let i = 0; i < 1_000; i += 1) {
       breaker.observed({ endpoint: `e${i % 7}`, model: `m${i}` }, `t${i % 50}`, 'fault', i);
     }

@@ -1,16 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EndpointSign } from '../../../../src/pool/health/outcome.ts';
-import {
-  createOutliers,
-  DEFAULT_OUTLIER,
-  type OutlierConfig,
-  type Outliers,
-} from '../../../../src/pool/health/outlier.ts';
+import { DEFAULT_OUTLIER, type OutlierConfig, Outliers } from '../../../../src/pool/health/outlier.ts';
 
 const URLS = ['e0', 'e1', 'e2', 'e3'];
 const pool = (config: Partial<OutlierConfig> = {}, urls: readonly string[] = URLS): Outliers => {
-  const outliers = createOutliers();
+  const outliers = new Outliers();
   outliers.reconfigure(urls, { ...DEFAULT_OUTLIER, ...config });
   for (const url of urls) outliers.setHealthy(url, true);
   return outliers;
@@ -60,14 +55,14 @@ describe('an endpoint', () => {
     expect(times(1_000, outliers, 'e0', 'server-error', 'flooder', 1)).toBeUndefined();
     expect(times(1_000, outliers, 'e0', 'reset', 'flooder', 2)).toBeUndefined();
   });
-  it('returns by one trial at a time, and serves again after two that succeed', () => {
+  it('returns by one half-open probe at a time, and serves again after two that succeed', () => {
     const outliers = pool();
     fail(outliers, 'e0', 0);
-    expect(outliers.admits('e0', 'a', 5_000)).toBe('trial');
+    expect(outliers.admits('e0', 'a', 5_000)).toBe('half-open');
     outliers.began('e0', 'a', 5_000);
     expect(outliers.admits('e0', 'b', 5_001)).toBe('no');
     expect(outliers.observed('e0', 'success', 'a', 5_100)).toBeUndefined();
-    expect(outliers.admits('e0', 'b', 5_100)).toBe('trial');
+    expect(outliers.admits('e0', 'b', 5_100)).toBe('half-open');
     outliers.began('e0', 'b', 5_100);
     expect(outliers.observed('e0', 'success', 'b', 5_200)).toEqual({ kind: 'returned', url: 'e0' });
     expect(outliers.admits('e0', 'a', 5_200)).toBe('yes');
@@ -89,13 +84,13 @@ describe('an endpoint', () => {
     outliers.observed('e0', 'success', 'a', nowMs + 120_000);
     expect(fail(outliers, 'e0', nowMs + 120_000)).toMatchObject({ forMs: 10_000 });
   });
-  it('is tried by others when the trial of one tenant failed, said nothing or never ended', () => {
+  it('is tried by others when the half-open probe of one tenant failed, said nothing or never ended', () => {
     const outliers = pool();
     fail(outliers, 'e0', 0);
     outliers.began('e0', 'hostile', 5_000);
     outliers.observed('e0', 'server-error', 'hostile', 5_100);
     expect(outliers.admits('e0', 'hostile', 5_200)).toBe('no');
-    expect(outliers.admits('e0', 'other', 5_200)).toBe('trial');
+    expect(outliers.admits('e0', 'other', 5_200)).toBe('half-open');
     expect(outliers.observed('e0', 'server-error', 'other', 5_300)).toMatchObject({ kind: 'ejected' });
 
     const second = pool();
@@ -103,13 +98,13 @@ describe('an endpoint', () => {
     second.began('e0', 'hostile', 5_000);
     second.observed('e0', undefined, 'hostile', 5_100);
     expect(second.admits('e0', 'hostile', 5_200)).toBe('no');
-    expect(second.admits('e0', 'other', 5_200)).toBe('trial');
+    expect(second.admits('e0', 'other', 5_200)).toBe('half-open');
 
     const third = pool();
     fail(third, 'e0', 0);
     third.began('e0', 'hostile', 5_000);
     expect(third.admits('e0', 'hostile', 15_001)).toBe('no');
-    expect(third.admits('e0', 'other', 15_001)).toBe('trial');
+    expect(third.admits('e0', 'other', 15_001)).toBe('half-open');
   });
   it('begins anew after it was loading', () => {
     const outliers = pool();

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { createSlidingCounts } from '../../../../src/pool/health/sliding-counts.ts';
-import { createTenantVotes } from '../../../../src/pool/health/tenant-votes.ts';
+import { SlidingCounts } from '../../../../src/pool/health/sliding-counts.ts';
+import { TenantVotes } from '../../../../src/pool/health/tenant-votes.ts';
 
 describe('counts in a sliding window', () => {
   it('forget what is older than the window, a bucket at a time', () => {
-    const counts = createSlidingCounts(1_000, 10);
+    const counts = new SlidingCounts(1_000, 10);
     counts.add(true, 0);
     counts.add(false, 550);
     expect(counts.sum(900)).toEqual({ succeeded: 1, failed: 1 });
@@ -12,7 +12,7 @@ describe('counts in a sliding window', () => {
     expect(counts.sum(5_000)).toEqual({ succeeded: 0, failed: 0 });
   });
   it('take a clock that goes back for the newest time', () => {
-    const counts = createSlidingCounts(1_000, 10);
+    const counts = new SlidingCounts(1_000, 10);
     counts.add(true, 5_000);
     counts.add(true, 100);
     expect(counts.sum(5_000).failed).toBe(2);
@@ -20,7 +20,7 @@ describe('counts in a sliding window', () => {
 });
 
 describe("tenants' votes", () => {
-  const votes = () => createTenantVotes({ windowMs: 10_000, failureShare: 0.5, maxTenants: 3 });
+  const votes = () => new TenantVotes({ windowMs: 10_000, failureShare: 0.5, maxTenants: 3 });
 
   it('blame the place when two tenants fail and nobody contradicts', () => {
     const it1 = votes();
@@ -36,7 +36,7 @@ describe("tenants' votes", () => {
     expect(it1.verdict(1_000)).toEqual({ kind: 'fine' });
   });
   it('do not blame the place while more tenants succeed than fail', () => {
-    const it1 = createTenantVotes({ windowMs: 10_000, failureShare: 0.5, maxTenants: 10 });
+    const it1 = new TenantVotes({ windowMs: 10_000, failureShare: 0.5, maxTenants: 10 });
     for (const tenant of ['a', 'b']) it1.add(tenant, true, 0);
     for (const tenant of ['c', 'd', 'e']) it1.add(tenant, false, 0);
     expect(it1.verdict(0)).toEqual({ kind: 'fine' });
