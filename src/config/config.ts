@@ -144,7 +144,7 @@ export interface MirrorConfig {
   readonly maxDurationMs: number;
 }
 
-interface ModelConfig {
+export interface ModelConfig {
   /** The name clients send. */
   readonly name: string;
   readonly pool: string;

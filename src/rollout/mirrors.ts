@@ -2,7 +2,7 @@
  * The shadows that run: one for each model with one. A request that is sent on asks whether a pool gets a copy. What a copy does
  * there is seen by nobody, so what is known of the pool is what its engines say of themselves.
  */
-import type { MirrorConfig } from '../config/config.ts';
+import type { MirrorConfig, ModelConfig } from '../config/config.ts';
 import { createMirror, type Mirror, type MirrorDecision } from './mirror.ts';
 
 /** The engines of a pool, as probes and their gauges show them. */
@@ -49,7 +49,7 @@ export interface Mirrors {
   list(nowMs: number): readonly ShadowState[];
 }
 
-type Models = Iterable<{ readonly name: string; readonly shadow?: MirrorConfig }>;
+type Models = Iterable<Pick<ModelConfig, 'name' | 'mirror'>>;
 
 interface Running {
   readonly config: MirrorConfig;
@@ -84,7 +84,7 @@ export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptio
 
   const apply = (models: Models): void => {
     const kept = new Map<string, Running>();
-    for (const { name, shadow: config } of models) {
+    for (const { name, mirror: config } of models) {
       if (config === undefined) continue;
       const known = shadows.get(name);
       // What was sent to another pool says nothing of this one.

@@ -11,7 +11,7 @@ const always: MirrorConfig = {
 };
 const idle: MirrorEndpoint = { open: true, gauges: { running: 0, waiting: 0 } };
 const models = (shadow: Partial<MirrorConfig> = {}) => [
-  { name: 'demo', shadow: { ...always, ...shadow } },
+  { name: 'demo', mirror: { ...always, ...shadow } },
   { name: 'other' },
 ];
 
