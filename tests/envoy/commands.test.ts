@@ -99,7 +99,7 @@ describe('fairlane start', () => {
       (left) => left.length === 0,
       2_000,
     );
-    expect(start.stdout() + start.stderr()).not.toMatch(/Segmentation|Backtrace|Unhandled|at .*\.ts:\d+/);
+    expect(start.stdout() + start.stderr()).not.toMatch(/Segmentation|Backtrace|Unhandled|at .*\.[jt]s:\d+/);
   });
 
   it('stops at once on a second Ctrl-C', async () => {
@@ -164,7 +164,7 @@ describe('fairlane start', () => {
     const start = runCli(['start', '--config', path]);
     expect(await start.exited).toBe(1);
     expect(start.stderr()).toContain(`127.0.0.1:${port} is in use`);
-    expect(start.stderr()).not.toMatch(/at .*\.ts:\d+/);
+    expect(start.stderr()).not.toMatch(/at .*\.[jt]s:\d+/);
     taken.close();
   });
 
