@@ -13,6 +13,9 @@ const FIRST_PORT = 10_000;
 const BLOCK = 100;
 const BLOCKS = 225;
 const HOST = '127.0.0.1';
+/** Whoever listens here may use the ports that the demo and the examples have. */
+const DEMO_LOCK = FIRST_PORT - 1;
+const DEMO_WAIT_MS = 150_000;
 
 /** A server on the port, or undefined when it is taken. */
 const listen = (port: number): Promise<Server | undefined> =>
@@ -67,4 +70,21 @@ export function freePorts(count: number): Promise<readonly number[]> {
   });
   last = ports.catch(() => undefined);
   return ports;
+}
+
+/** Runs what listens on the ports of the demo or the examples, which are the same for everybody: one at a time. */
+export async function withDemoPorts<T>(run: () => Promise<T>): Promise<T> {
+  const untilMs = Date.now() + DEMO_WAIT_MS;
+  for (;;) {
+    const lock = await listen(DEMO_LOCK);
+    if (lock !== undefined) {
+      try {
+        return await run();
+      } finally {
+        await close(lock);
+      }
+    }
+    if (Date.now() > untilMs) throw new Error('other tests have the ports of the demo, and do not end');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
 }
