@@ -12,6 +12,8 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FOLDER = join(ROOT, '.cache', 'program');
 const BESIDE = ['package.json', 'proto', 'envoy', 'examples'];
 
+/** Where a build is, for the processes of tests. */
+const VARIABLE = 'FAIRLANE_TEST_PROGRAM';
 const built = Symbol.for('fairlane.tests.program');
 
 /** Builds what has changed, without checking types: `npm run typecheck` does that. Throws what the compiler says. */
@@ -30,9 +32,17 @@ function build(): string {
   return join(FOLDER, 'dist', 'cli', 'index.js');
 }
 
+/** The file that Node.js runs. Throws where Vitest's set-up has not built it: in a project that does not ask for it. */
+export function builtProgram(): string {
+  const path = process.env[VARIABLE];
+  if (path === undefined)
+    throw new Error(`${VARIABLE} is not set: tests/support/program.ts sets it for tests`);
+  return path;
+}
+
 /** Vitest's global set-up of each project that starts the program: the first one builds it for all. */
 export default function setup(): void {
   const shared = globalThis as { [built]?: string };
   shared[built] ??= build();
-  process.env['FAIRLANE_TEST_PROGRAM'] = shared[built];
+  process.env[VARIABLE] = shared[built];
 }
