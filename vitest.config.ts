@@ -3,7 +3,7 @@ import { LongestFirst } from './tests/support/longest-first.ts';
 import ProgressReporter from './tests/support/progress-reporter.ts';
 
 /** Pure code on all cores: first, since it says most in the shortest time. How long a test takes is no claim here. */
-const pure = { maxWorkers: 2, sequence: { groupOrder: 0 }, testTimeout: 60_000 };
+const pure = { maxWorkers: 2, sequence: { groupOrder: 0 }, testTimeout: 300_000 };
 
 /** They start the program, Envoy, engines or Redis: each file its own, in folders of its own and on ports of its own. */
 const real = { testTimeout: 60_000, hookTimeout: 180_000, globalSetup: ['tests/support/program.ts'] };
