@@ -11,6 +11,8 @@ import { freePorts } from '../support/ports.ts';
 import { anyRedis, startRedis, type TestRedis } from '../support/redis.ts';
 
 const HOUR = 3_600_000;
+/** Decisions a second on one key. */
+const HOT_PER_S = 4_000;
 
 /** A store, and how time passes for it. */
 interface Bench {
@@ -330,8 +332,11 @@ describe('replicas on one Redis', () => {
       await round(300);
       const before = store.status().commands;
       decisions = 0;
+      const startMs = performance.now();
       await round(1_500);
-      expect(((store.status().commands - before) * 1_000) / decisions).toBeLessThan(5);
+      // Five of a thousand decisions. A machine that makes fewer of these does not make the key hot: leases end by time too.
+      const hot = Math.max(decisions, ((performance.now() - startMs) / 1_000) * HOT_PER_S);
+      expect(store.status().commands - before).toBeLessThan(0.005 * hot);
     }
   });
 

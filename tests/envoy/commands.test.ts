@@ -13,7 +13,7 @@ import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, eventsOf, openStream, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
-import { freePorts } from '../support/ports.ts';
+import { freePorts, withDemoPorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
 import { configYaml, type Draft, KEYS, startStack } from '../support/stack.ts';
 
@@ -57,6 +57,10 @@ async function curl(line: string): Promise<string> {
   return execFileSync('sh', ['-c', `${line} --silent`], { encoding: 'utf8' });
 }
 
+/** They may have to wait for other tests to leave these ports. */
+const DEMO_MS = 180_000;
+const onDemoPorts = (run: () => Promise<void>) => () => withDemoPorts(run);
+
 let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-cli-'));
@@ -65,66 +69,80 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('fairlane start', () => {
-  it('without a configuration serves the demo: the banner’s curl lines work as they are, and Ctrl-C ends all three', async () => {
-    const start = runCli(['start']);
-    await start.until('Ctrl-C drains and stops.');
-    const curls = start
-      .stdout()
-      .split('\n')
-      .filter((line) => line.startsWith('curl '));
-    expect(curls).toHaveLength(2);
-    for (const line of curls) {
-      const answer = JSON.parse(await curl(line)) as {
-        choices: { message: { content: string } }[];
-      };
-      expect(answer.choices[0]?.message.content).not.toBe('');
-    }
-    const metrics = /metrics +(\S+)/.exec(start.stdout())?.[1] ?? '';
-    expect(await (await fetch(metrics)).text()).toContain('fairlane_requests_total{tenant="quiet"');
-    const admin = /admin +(\S+)/.exec(start.stdout())?.[1] ?? '';
-    expect((await fetch(`${admin}/ready`)).status).toBe(200);
+  it(
+    'without a configuration serves the demo: the banner’s curl lines work as they are, and Ctrl-C ends all three',
+    onDemoPorts(async () => {
+      const start = runCli(['start']);
+      await start.until('Ctrl-C drains and stops.');
+      const curls = start
+        .stdout()
+        .split('\n')
+        .filter((line) => line.startsWith('curl '));
+      expect(curls).toHaveLength(2);
+      for (const line of curls) {
+        const answer = JSON.parse(await curl(line)) as {
+          choices: { message: { content: string } }[];
+        };
+        expect(answer.choices[0]?.message.content).not.toBe('');
+      }
+      const metrics = /metrics +(\S+)/.exec(start.stdout())?.[1] ?? '';
+      expect(await (await fetch(metrics)).text()).toContain('fairlane_requests_total{tenant="quiet"');
+      const admin = /admin +(\S+)/.exec(start.stdout())?.[1] ?? '';
+      expect((await fetch(`${admin}/ready`)).status).toBe(200);
 
-    const processes = descendants(start.child.pid ?? 0);
-    expect(processes.length).toBeGreaterThanOrEqual(3);
-    const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
-    const stream = await openStream(url, {
-      key: 'demo-quiet-key',
-      body: chatBody({ stream: true, max_tokens: 100, ignore_eos: true }),
-    });
-    start.child.kill('SIGINT');
-    expect(await start.exited).toBe(0);
-    expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
-    await eventually(
-      () => processes.filter(alive),
-      (left) => left.length === 0,
-      2_000,
-    );
-    expect(start.stdout() + start.stderr()).not.toMatch(/Segmentation|Backtrace|Unhandled|at .*\.ts:\d+/);
-  });
+      const processes = descendants(start.child.pid ?? 0);
+      expect(processes.length).toBeGreaterThanOrEqual(3);
+      const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
+      const stream = await openStream(url, {
+        key: 'demo-quiet-key',
+        body: chatBody({ stream: true, max_tokens: 100, ignore_eos: true }),
+      });
+      start.child.kill('SIGINT');
+      expect(await start.exited).toBe(0);
+      expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
+      await eventually(
+        () => processes.filter(alive),
+        (left) => left.length === 0,
+        2_000,
+      );
+      expect(start.stdout() + start.stderr()).not.toMatch(
+        /Segmentation|Backtrace|Unhandled|at .*\.[jt]s:\d+/,
+      );
+    }),
+    DEMO_MS,
+  );
 
-  it('stops at once on a second Ctrl-C', async () => {
-    const start = runCli(['start']);
-    await start.until('Ctrl-C drains and stops.');
-    const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
-    const stream = await openStream(url, {
-      key: 'demo-quiet-key',
-      body: chatBody({ stream: true, max_tokens: 2_000, ignore_eos: true }),
-    });
-    start.child.kill('SIGINT');
-    await start.until('draining');
-    start.child.kill('SIGINT');
-    expect(await start.exited).toBe(130);
-    await expect(stream.done).rejects.toThrow();
-  });
+  it(
+    'stops at once on a second Ctrl-C',
+    onDemoPorts(async () => {
+      const start = runCli(['start']);
+      await start.until('Ctrl-C drains and stops.');
+      const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
+      const stream = await openStream(url, {
+        key: 'demo-quiet-key',
+        body: chatBody({ stream: true, max_tokens: 2_000, ignore_eos: true }),
+      });
+      start.child.kill('SIGINT');
+      await start.until('draining');
+      start.child.kill('SIGINT');
+      expect(await start.exited).toBe(130);
+      await expect(stream.done).rejects.toThrow();
+    }),
+    DEMO_MS,
+  );
 
-  it('killed outright takes Envoy and the simulator with it', async () => {
-    const start = runCli(['start']);
-    await start.until('Ctrl-C drains and stops.');
-    const processes = descendants(start.child.pid ?? 0);
-    start.child.kill('SIGKILL');
-    const gone = (left: readonly number[]) => left.length === 0;
-    expect(await eventually(() => processes.filter(alive), gone, 5_000)).toEqual([]);
-  });
+  it(
+    'killed outright takes Envoy and the simulator with it',
+    onDemoPorts(async () => {
+      const start = runCli(['start']);
+      await start.until('Ctrl-C drains and stops.');
+      const processes = descendants(start.child.pid ?? 0);
+      start.child.kill('SIGKILL');
+      const gone = (left: readonly number[]) => left.length === 0;
+      expect(await eventually(() => processes.filter(alive), gone, 5_000)).toEqual([]);
+    }),
+    DEMO_MS,
+  );
 
   it('serves a user’s own engine, and takes over a changed file', async () => {
     const engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
@@ -164,7 +182,7 @@ describe('fairlane start', () => {
     const start = runCli(['start', '--config', path]);
     expect(await start.exited).toBe(1);
     expect(start.stderr()).toContain(`127.0.0.1:${port} is in use`);
-    expect(start.stderr()).not.toMatch(/at .*\.ts:\d+/);
+    expect(start.stderr()).not.toMatch(/at .*\.[jt]s:\d+/);
     taken.close();
   });
 

@@ -75,6 +75,9 @@ function load(key: string, clients: number, fields: object = {}) {
   };
 }
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** How soon they are answered is no claim here, but that they are. */
+const many = (requests: () => number, least: number): Promise<number> =>
+  eventually(requests, (count) => count > least, 30_000);
 const failed = (statuses: readonly number[]) => statuses.filter((status) => status !== 200);
 const logged = (message: string, fields: string) =>
   stack
@@ -109,6 +112,7 @@ describe('engines that fail', () => {
       );
       const bad = load(KEYS.noisy, 4, { messages: [{ role: 'user', content: how }] });
       await sleep(3_000);
+      await many(() => Math.min(bad.statuses.length, good.statuses.length), 50);
       const wrong = await bad.stop();
       expect(wrong.length).toBeGreaterThan(50);
       expect(failed(wrong)).toHaveLength(wrong.length);
@@ -132,7 +136,7 @@ describe('engines that fail', () => {
     await eventually(
       () => logged('endpoint-ejected', '"ejected":true'),
       (count) => count === 1,
-      3_000,
+      10_000,
     );
     const answered = () => one.statuses.length + other.statuses.length;
     const errors = () => failed(one.statuses).length + failed(other.statuses).length;
@@ -140,7 +144,7 @@ describe('engines that fail', () => {
     await sleep(200);
     const [answeredBefore, errorsBefore] = [answered(), errors()];
     await sleep(1_500);
-    expect(answered() - answeredBefore).toBeGreaterThan(100);
+    await many(() => answered() - answeredBefore, 100);
     expect(errors()).toBe(errorsBefore);
     broken.setFault(undefined);
     await eventually(
@@ -151,8 +155,7 @@ describe('engines that fail', () => {
     expect(await window()).toBeLessThan(4);
     await eventually(window, (size) => size === 8);
     const { started } = broken.stats();
-    await sleep(500);
-    expect(broken.stats().started).toBeGreaterThan(started + 5);
+    await many(() => broken.stats().started - started, 5);
     expect(errors()).toBe(errorsBefore);
     await one.stop();
     await other.stop();

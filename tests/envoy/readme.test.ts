@@ -15,7 +15,7 @@ import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
-import { freePorts } from '../support/ports.ts';
+import { freePorts, withDemoPorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
 import { configYaml, KEYS } from '../support/stack.ts';
 
@@ -57,9 +57,9 @@ describe('the README', () => {
     for (const command of commands) {
       if (command === 'npm ci && npm start') {
         // npm ci has been run: this very test stands on it.
-        expect(await serves('npm start')).toContain('fairlane: stopped');
+        expect(await withDemoPorts(() => serves('npm start'))).toContain('fairlane: stopped');
       } else if (command.startsWith('fairlane start --config ')) {
-        expect(await serves(built(command))).toContain('fairlane: stopped');
+        expect(await withDemoPorts(() => serves(built(command)))).toContain('fairlane: stopped');
       } else if (command.startsWith('fairlane ')) {
         expect(execFileSync('sh', ['-c', built(command)], { env, encoding: 'utf8' })).not.toBe('');
       } else if (command.startsWith('export ')) {

@@ -17,7 +17,7 @@ const startSidecar = (): Promise<Stack> =>
   startStack({
     engines: [engine.url],
     change: (config) => {
-      config['redis'] = { url: redis.url, maxWait: '100ms', failureShare: 0.5 };
+      config['redis'] = { url: redis.url, maxWait: '1s', failureShare: 0.5 };
       // Nothing kept free for quiet tenants: the window is to be full.
       Object.assign(config['pools']['main'], { concurrencyLimit: WINDOW, headroom: 0 });
       config['queue'] = { maxWait: '20s' };
@@ -105,6 +105,10 @@ describe('two sidecars with one Redis', () => {
     expect(await stacks[0].metric('fairlane_shared_capacity', { kind: 'window' })).toBe(WINDOW);
     await work;
     await stacks[0].restartService();
+    await eventually(
+      () => stacks[0].metric('fairlane_redis_connected'),
+      (connected) => connected === 1,
+    );
     const { most } = await mostWhile(askBoth(KEYS.noisy, 12));
     expect(most).toBe(WINDOW);
   });

@@ -41,6 +41,8 @@ async function startWorld(failureMode: 'open' | 'closed', address: 'unix' | 'tcp
   const yaml = configYaml([engine.url], { api, admin, metrics }, directory, (config) => {
     config['envoy']['failureMode'] = failureMode;
     config['pools']['main']['concurrencyLimit'] = 40;
+    // Longer than a slow machine needs for the queue.
+    config['queue']['maxWait'] = '30s';
     if (address === 'tcp') config['service']['address'] = `127.0.0.1:${grpc}`;
   });
   writeFileSync(path, yaml);

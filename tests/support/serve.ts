@@ -4,6 +4,12 @@ import { fileURLToPath } from 'node:url';
 
 const CLI = fileURLToPath(new URL('../../src/cli/index.ts', import.meta.url));
 
+/** Arguments of Node.js: the build, where Vitest made one (tests/support/program.ts), or else the sources. */
+function fairlaneProgram(): readonly string[] {
+  const built = process.env['FAIRLANE_TEST_PROGRAM'];
+  return built === undefined ? ['--import', 'tsx', CLI] : [built];
+}
+
 export interface CliProcess {
   readonly child: ChildProcess;
   readonly stdout: () => string;
@@ -13,11 +19,11 @@ export interface CliProcess {
   until(text: string, withinMs?: number): Promise<void>;
 }
 
-/** @param program arguments of Node.js that run the program: from its sources, unless something else is given. */
+/** @param program arguments of Node.js that run the program. */
 export function runCli(
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
-  program: readonly string[] = ['--import', 'tsx', CLI],
+  program: readonly string[] = fairlaneProgram(),
 ): CliProcess {
   const child = spawn(process.execPath, [...program, ...args], {
     env,
