@@ -47,12 +47,11 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
       createLife(edge) {
         if (!breakNext) return world.life(edge);
         breakNext = false;
-        return {
-          ...world.life(edge),
+        return Object.assign(world.life(edge), {
           headers() {
             throw new Error('a bug');
           },
-        };
+        });
       },
       now: () => performance.now(),
       draining: () => draining,

@@ -8,6 +8,7 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import type { ExplainContext } from '../../src/admission/explain.ts';
 import { Holdings } from '../../src/admission/holdings.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import {
@@ -64,7 +65,7 @@ export const chatHead = (fields: Partial<RequestHead> = {}): RequestHead => ({
 });
 
 export interface World {
-  readonly context: Writable<LifecycleContext>;
+  readonly context: Writable<ExplainContext>;
   readonly records: UsageRecord[];
   readonly config: Config;
   /** @param keepsBody whether the edge is one that has the body. */
@@ -211,7 +212,7 @@ export function createWorld(options: WorldOptions = {}): World {
   const occupancy = createOccupancy();
   const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
   const rollouts = createRollouts(config.models.values(), () => undefined);
-  const context: Writable<LifecycleContext> = {
+  const context: Writable<ExplainContext> = {
     config: () => config,
     tenants,
     catalog,

@@ -46,9 +46,9 @@ describe('what a tenant holds', () => {
     const told: string[] = [];
     const first = taken(holdings, 'a', 90);
     const large = taken(holdings, 'a', 60);
-    large.whenRoom(() => told.push('large'));
+    large.whenRoom({ roomGranted: () => told.push('large') });
     const small = taken(holdings, 'a', 10);
-    small.whenRoom(() => told.push('small'));
+    small.whenRoom({ roomGranted: () => told.push('small') });
     expect(small.hasRoom()).toBe(false);
     first.bodyGone();
     expect(told).toEqual(['large', 'small']);
@@ -57,7 +57,7 @@ describe('what a tenant holds', () => {
     small.gone();
     const full = taken(holdings, 'a', 100);
     const left = taken(holdings, 'a', 100);
-    left.whenRoom(() => told.push('left'));
+    left.whenRoom({ roomGranted: () => told.push('left') });
     left.gone();
     full.gone();
     expect(told).toEqual(['large', 'small']);
