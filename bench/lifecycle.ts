@@ -1,0 +1,229 @@
+/**
+ * CPU and memory of a request in the service, without Envoy and without a wire: ext_proc messages in, answers out, over the
+ * real admission, queue and limits. `--against PATH` compares with another checkout in the same run, in turn.
+ *
+ *   npm run bench:lifecycle -- --against ../fairlane-before [--rounds 7]
+ *
+ * Read the ratio: this checkout over the other one, the median of the rounds' ratios. Below 1 is less than before. Both are
+ * compiled first, and each runs in a process of its own.
+ */
+import { execFileSync, fork } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { referenceCodec } from '../tests/support/reference-codec.ts';
+
+const HERE = fileURLToPath(new URL('..', import.meta.url));
+const { values } = parseArgs({
+  options: { against: { type: 'string' }, rounds: { type: 'string', default: '7' } },
+});
+const rounds = Number(values.rounds);
+
+const codec = referenceCodec(
+  'envoy/service/ext_proc/v3/external_processor.proto',
+  'envoy.service.ext_proc.v3.ExternalProcessor',
+  'Process',
+);
+const encode = (message: object): Buffer => Buffer.from(codec.encodeRequest(message));
+const headersOf = (headers: Readonly<Record<string, string>>) => ({
+  headers: {
+    headers: Object.entries(headers).map(([key, value]) => ({ key, raw_value: Buffer.from(value) })),
+  },
+});
+
+function requestOf(fields: object, contentBytes: number): readonly Buffer[] {
+  const body = JSON.stringify({
+    model: 'small',
+    ...fields,
+    messages: [{ role: 'user', content: 'word '.repeat(contentBytes / 5) }],
+  });
+  const headers = {
+    ':method': 'POST',
+    ':path': '/v1/chat/completions',
+    ':authority': 'fairlane.example',
+    ':scheme': 'http',
+    accept: 'application/json',
+    'content-type': 'application/json',
+    'content-length': String(body.length),
+    'user-agent': 'OpenAI/Python 2.8.0',
+    'x-stainless-lang': 'python',
+    'x-stainless-package-version': '2.8.0',
+    'x-forwarded-proto': 'http',
+    'x-request-id': '0b7cbb0e-6ba2-4cbf-8d3e-3d8f0c6d2a5e',
+    'x-fairlane-tenant': 'a',
+  };
+  return [
+    encode({ request_headers: headersOf(headers) }),
+    encode({ request_body: { body: Buffer.from(body), end_of_stream: true } }),
+  ];
+}
+
+const answerOf = (contentType: string, chunks: readonly string[]): readonly Buffer[] => [
+  encode({
+    response_headers: headersOf({ ':status': '200', 'content-type': contentType, server: 'uvicorn' }),
+    attributes: {
+      'envoy.filters.http.ext_proc': {
+        fields: { 'upstream.address': { stringValue: '10.0.0.1:8000' } },
+      },
+    },
+  }),
+  ...chunks.map((chunk, i) =>
+    encode({ response_body: { body: Buffer.from(chunk), end_of_stream: i === chunks.length - 1 } }),
+  ),
+];
+
+const usage = { prompt_tokens: 500, completion_tokens: 20, total_tokens: 520 };
+const whole = answerOf('application/json', [
+  JSON.stringify({
+    id: 'x',
+    choices: [{ message: { role: 'assistant', content: 'word '.repeat(20) } }],
+    usage,
+  }),
+]);
+const event = (data: object): string => `data: ${JSON.stringify({ id: 'chatcmpl-0f3b1c5e', ...data })}\n\n`;
+const TOKENS = 20;
+const streamed = answerOf('text/event-stream', [
+  ...Array.from({ length: TOKENS }, () =>
+    event({ choices: [{ index: 0, delta: { content: ' word' }, finish_reason: null }] }),
+  ),
+  event({ choices: [], usage }),
+  'data: [DONE]\n\n',
+]);
+
+interface Load {
+  readonly name: string;
+  readonly what: 'once' | 'queued' | 'memory';
+  readonly messages: readonly Buffer[];
+  readonly count: number;
+}
+const loads: readonly Load[] = [
+  {
+    name: 'µs a request of 500 B, whole answer',
+    what: 'once',
+    messages: [...requestOf({}, 500), ...whole],
+    count: 6_000,
+  },
+  {
+    name: `µs a request of 2 KB, ${TOKENS} streamed tokens`,
+    what: 'once',
+    messages: [...requestOf({ stream: true }, 2_000), ...streamed],
+    count: 2_000,
+  },
+  {
+    name: 'µs a request of 2 KB that was queued',
+    what: 'queued',
+    messages: [...requestOf({ stream: true }, 2_000), ...whole],
+    count: 4_000,
+  },
+  {
+    name: 'bytes a queued request of 2 KB',
+    what: 'memory',
+    messages: requestOf({ stream: true }, 2_000),
+    count: 10_000,
+  },
+];
+
+/** Compiles what the worker needs of a checkout, into a folder of it that is removed in the end. */
+function compile(root: string): string {
+  mkdirSync(join(root, 'dist'), { recursive: true });
+  const folder = mkdtempSync(join(root, 'dist', 'bench-'));
+  const support = join(root, 'tests', 'support');
+  const world = readdirSync(support).find((file) =>
+    readFileSync(join(support, file), 'utf8').includes('export function createWorld('),
+  );
+  if (world === undefined) throw new Error(`${support} has no createWorld`);
+  const config = {
+    extends: '../../tsconfig.json',
+    compilerOptions: { noEmit: false, noCheck: true, outDir: '.', rootDir: '../..' },
+    include: [],
+    files: [`../../tests/support/${world}`, '../../src/ext-proc/grpc-ext-proc.ts'],
+  };
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config));
+  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', folder], {
+    stdio: 'inherit',
+  });
+  return folder;
+}
+
+interface Version {
+  readonly folder: string;
+  measure(load: Load): Promise<number>;
+  stop(): void;
+}
+
+async function start(root: string): Promise<Version> {
+  const folder = compile(root);
+  const child = fork(join(HERE, 'bench/lifecycle/worker.mjs'), [folder], {
+    execArgv: ['--expose-gc'],
+    serialization: 'advanced',
+  });
+  const next = async (): Promise<unknown> => {
+    const ended = new AbortController();
+    const exit = once(child, 'exit', { signal: ended.signal }).then(() => {
+      throw new Error(`the worker of ${root} has ended`);
+    });
+    const message = once(child, 'message').then(([value]: unknown[]) => value);
+    const value = await Promise.race([message, exit]);
+    exit.catch(() => undefined);
+    ended.abort();
+    return value;
+  };
+  await next();
+  return {
+    folder,
+    async measure({ what, messages, count }) {
+      const result = next();
+      child.send({ what, messages, count });
+      return (await result) as number;
+    },
+    stop() {
+      child.kill();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const median = (sorted: readonly number[]): number => {
+  const ordered = sorted.toSorted((a, b) => a - b);
+  return ordered[ordered.length >> 1] ?? Number.NaN;
+};
+
+const against = values.against === undefined ? undefined : resolve(values.against);
+if (against !== undefined && !existsSync(join(against, 'node_modules'))) {
+  throw new Error(`${against} has no node_modules: run npm ci there`);
+}
+const here = await start(HERE);
+const other = against === undefined ? undefined : await start(against);
+try {
+  console.log(`${''.padEnd(46)}${'here'.padStart(10)}${'other'.padStart(10)}${'ratio'.padStart(8)}`);
+  for (const load of loads) {
+    // Twice to warm up.
+    for (let i = 0; i < 2; i += 1) for (const one of [here, other]) await one?.measure(load);
+    const mine: number[] = [];
+    const theirs: number[] = [];
+    for (let i = 0; i < rounds; i += 1) {
+      mine.push(await here.measure(load));
+      theirs.push((await other?.measure(load)) ?? Number.NaN);
+    }
+    const ratio = median(mine.map((value, i) => value / (theirs[i] ?? Number.NaN)));
+    const cells = [
+      median(mine).toFixed(1).padStart(10),
+      median(theirs).toFixed(1).padStart(10),
+      ratio.toFixed(2).padStart(8),
+    ];
+    console.log(`${load.name.padEnd(46)}${cells.join('')}`);
+  }
+} finally {
+  here.stop();
+  other?.stop();
+}
