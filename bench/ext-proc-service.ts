@@ -79,7 +79,7 @@ export async function startExtProcService({
     service: { address: `127.0.0.1:${service}`, metrics: `127.0.0.1:${metrics}` },
     queue: { maxWait: '10m', maxQueued },
     pools: { main: { endpoints: [`http://${engine}`], windowPerEndpoint: slots, prefillTokens: 1_000_000 } },
-    models: { m: { pool: 'main' } },
+    models: { m: { pool: 'main' }, small: { pool: 'main' } },
     tenants: { a: { keys: ['k'.repeat(32)], limits: { maxQueued: 100_000 } } },
     log: { level: 'error' },
   };

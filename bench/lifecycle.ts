@@ -1,11 +1,14 @@
 /**
- * CPU and memory of a request in the service, without Envoy and without a wire: ext_proc messages in, answers out, over the
- * real admission, queue and limits. `--against PATH` compares with another checkout in the same run, in turn.
+ * CPU and memory of a request in the service, without Envoy and without a wire: ext_proc messages in, answers out,
+ * over the real admission, queue and limits. `--against PATH` compares with another checkout in the same run, in turn.
  *
- *   npm run bench:lifecycle -- --against ../fairlane-before [--rounds 7]
+ *   npm run bench:lifecycle -- --against ../fairlane-before [--rounds 7] [--service]
  *
- * Read the ratio: this checkout over the other one, the median of the rounds' ratios. Below 1 is less than before. Both are
- * compiled first, and each runs in a process of its own.
+ * `--service` also runs both whole, as compiled by `npm run build` in each: `fairlane serve` behind gRPC, as from an
+ * Envoy.
+ *
+ * Read the ratio: this checkout over the other one, the median of the rounds' ratios. Below 1 is less than before.
+ * Both are compiled first, and each runs in a process of its own.
  */
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,10 +25,18 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { referenceCodec } from '../tests/support/reference-codec.ts';
+import { type ExtProcService, startExtProcService } from './ext-proc-service.ts';
+import { queuedMemory } from './fairness/queued-memory.ts';
 
+/** Of the tests' world. */
+const MODEL = 'small';
 const HERE = fileURLToPath(new URL('..', import.meta.url));
 const { values } = parseArgs({
-  options: { against: { type: 'string' }, rounds: { type: 'string', default: '7' } },
+  options: {
+    against: { type: 'string' },
+    rounds: { type: 'string', default: '7' },
+    service: { type: 'boolean', default: false },
+  },
 });
 const rounds = Number(values.rounds);
 
@@ -34,16 +45,17 @@ const codec = referenceCodec(
   'envoy.service.ext_proc.v3.ExternalProcessor',
   'Process',
 );
-const encode = (message: object): Buffer => Buffer.from(codec.encodeRequest(message));
+const encode = (messages: readonly object[]): readonly Buffer[] =>
+  messages.map((message) => Buffer.from(codec.encodeRequest(message)));
 const headersOf = (headers: Readonly<Record<string, string>>) => ({
   headers: {
     headers: Object.entries(headers).map(([key, value]) => ({ key, raw_value: Buffer.from(value) })),
   },
 });
 
-function requestOf(fields: object, contentBytes: number): readonly Buffer[] {
+function requestOf(fields: object, contentBytes: number): readonly object[] {
   const body = JSON.stringify({
-    model: 'small',
+    model: MODEL,
     ...fields,
     messages: [{ role: 'user', content: 'word '.repeat(contentBytes / 5) }],
   });
@@ -63,23 +75,23 @@ function requestOf(fields: object, contentBytes: number): readonly Buffer[] {
     'x-fairlane-tenant': 'a',
   };
   return [
-    encode({ request_headers: headersOf(headers) }),
-    encode({ request_body: { body: Buffer.from(body), end_of_stream: true } }),
+    { request_headers: headersOf(headers) },
+    { request_body: { body: Buffer.from(body), end_of_stream: true } },
   ];
 }
 
-const answerOf = (contentType: string, chunks: readonly string[]): readonly Buffer[] => [
-  encode({
+const answerOf = (contentType: string, chunks: readonly string[]): readonly object[] => [
+  {
     response_headers: headersOf({ ':status': '200', 'content-type': contentType, server: 'uvicorn' }),
     attributes: {
       'envoy.filters.http.ext_proc': {
         fields: { 'upstream.address': { stringValue: '10.0.0.1:8000' } },
       },
     },
-  }),
-  ...chunks.map((chunk, i) =>
-    encode({ response_body: { body: Buffer.from(chunk), end_of_stream: i === chunks.length - 1 } }),
-  ),
+  },
+  ...chunks.map((chunk, i) => ({
+    response_body: { body: Buffer.from(chunk), end_of_stream: i === chunks.length - 1 },
+  })),
 ];
 
 const usage = { prompt_tokens: 500, completion_tokens: 20, total_tokens: 520 };
@@ -110,25 +122,25 @@ const loads: readonly Load[] = [
   {
     name: 'µs a request of 500 B, whole answer',
     what: 'once',
-    messages: [...requestOf({}, 500), ...whole],
+    messages: encode([...requestOf({}, 500), ...whole]),
     count: 6_000,
   },
   {
     name: `µs a request of 2 KB, ${TOKENS} streamed tokens`,
     what: 'once',
-    messages: [...requestOf({ stream: true }, 2_000), ...streamed],
+    messages: encode([...requestOf({ stream: true }, 2_000), ...streamed]),
     count: 2_000,
   },
   {
     name: 'µs a request of 2 KB that was queued',
     what: 'queued',
-    messages: [...requestOf({ stream: true }, 2_000), ...whole],
+    messages: encode([...requestOf({ stream: true }, 2_000), ...whole]),
     count: 4_000,
   },
   {
     name: 'bytes a queued request of 2 KB',
     what: 'memory',
-    messages: requestOf({ stream: true }, 2_000),
+    messages: encode(requestOf({ stream: true }, 2_000)),
     count: 10_000,
   },
 ];
@@ -202,28 +214,82 @@ const against = values.against === undefined ? undefined : resolve(values.agains
 if (against !== undefined && !existsSync(join(against, 'node_modules'))) {
   throw new Error(`${against} has no node_modules: run npm ci there`);
 }
-const here = await start(HERE);
-const other = against === undefined ? undefined : await start(against);
-try {
-  console.log(`${''.padEnd(46)}${'here'.padStart(10)}${'other'.padStart(10)}${'ratio'.padStart(8)}`);
-  for (const load of loads) {
-    // Twice to warm up.
-    for (let i = 0; i < 2; i += 1) for (const one of [here, other]) await one?.measure(load);
-    const mine: number[] = [];
-    const theirs: number[] = [];
-    for (let i = 0; i < rounds; i += 1) {
-      mine.push(await here.measure(load));
-      theirs.push((await other?.measure(load)) ?? Number.NaN);
-    }
-    const ratio = median(mine.map((value, i) => value / (theirs[i] ?? Number.NaN)));
-    const cells = [
-      median(mine).toFixed(1).padStart(10),
-      median(theirs).toFixed(1).padStart(10),
-      ratio.toFixed(2).padStart(8),
-    ];
-    console.log(`${load.name.padEnd(46)}${cells.join('')}`);
+
+/** A measurement of this checkout and of the other one. */
+type Pair = readonly [here: () => Promise<number>, other: (() => Promise<number>) | undefined];
+
+async function compare(name: string, [mine, theirs]: Pair, times: number): Promise<void> {
+  const here: number[] = [];
+  const other: number[] = [];
+  for (let i = 0; i < times; i += 1) {
+    here.push(await mine());
+    other.push((await theirs?.()) ?? Number.NaN);
   }
-} finally {
-  here.stop();
-  other?.stop();
+  const ratio = median(here.map((value, i) => value / (other[i] ?? Number.NaN)));
+  const cells = [
+    median(here).toFixed(1).padStart(10),
+    median(other).toFixed(1).padStart(10),
+    ratio.toFixed(2).padStart(8),
+  ];
+  console.log(`${name.padEnd(50)}${cells.join('')}`);
 }
+
+async function compareParts(): Promise<void> {
+  const here = await start(HERE);
+  const other = against === undefined ? undefined : await start(against);
+  try {
+    for (const load of loads) {
+      const pair: Pair = [() => here.measure(load), other && (() => other.measure(load))];
+      // Twice to warm up.
+      for (let i = 0; i < 2; i += 1) for (const one of pair) await one?.();
+      await compare(load.name, pair, rounds);
+    }
+  } finally {
+    here.stop();
+    other?.stop();
+  }
+}
+
+const programOf = (root: string): string => join(root, 'dist/cli/index.js');
+const SERVICE_REQUESTS = 2_000;
+const SERVICE_CLIENTS = 16;
+
+/** µs of CPU of a request behind gRPC. */
+async function cpuOf(service: ExtProcService): Promise<number> {
+  const messages = [...requestOf({}, 500), ...whole];
+  const before = service.cpuMs();
+  let left = SERVICE_REQUESTS;
+  await Promise.all(
+    Array.from({ length: SERVICE_CLIENTS }, async () => {
+      while (left > 0) {
+        left -= 1;
+        await service.exchange(messages, messages.length, true);
+      }
+    }),
+  );
+  return ((service.cpuMs() - before) * 1_000) / SERVICE_REQUESTS;
+}
+
+async function compareServices(): Promise<void> {
+  const options = { slots: 1_000, maxQueued: 1_000 };
+  const here = await startExtProcService({ ...options, program: programOf(HERE) });
+  const other =
+    against === undefined
+      ? undefined
+      : await startExtProcService({ ...options, program: programOf(against) });
+  try {
+    const pair: Pair = [() => cpuOf(here), other && (() => cpuOf(other))];
+    for (const one of pair) await one?.();
+    await compare('µs a request of 500 B behind gRPC', pair, rounds);
+  } finally {
+    await here.close();
+    await other?.close();
+  }
+  const memoryOf = async (root: string): Promise<number> => (await queuedMemory(10_000, programOf(root))).mb;
+  const pair: Pair = [() => memoryOf(HERE), against === undefined ? undefined : () => memoryOf(against)];
+  await compare('MB of 10,000 queued requests of 2 KB behind gRPC', pair, Math.min(rounds, 3));
+}
+
+console.log(`${''.padEnd(50)}${'here'.padStart(10)}${'other'.padStart(10)}${'ratio'.padStart(8)}`);
+await compareParts();
+if (values.service) await compareServices();

@@ -1,6 +1,6 @@
 /**
- * A request in an engine: from the moment it is sent until its answer ends. It meters the answer, charges the tenant while
- * the answer streams, notices clients that stopped reading, and says what the endpoint made of it.
+ * A request in an engine: from the moment it is sent until its answer ends. It meters the answer, charges the tenant
+ * while the answer streams, notices clients that stopped reading, and says what the endpoint made of it.
  *
  *   sent          meter undefined
  *   answering     meter set, by answerBegins()

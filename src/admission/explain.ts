@@ -1,6 +1,6 @@
 /**
- * What would become of a request now: a dry run of its life cycle, which takes nothing, queues nowhere and is not recorded. The
- * same code decides, so what is explained is what would be done.
+ * What would become of a request now: a dry run of its life cycle, which takes nothing, queues nowhere and is not
+ * recorded. The same code decides, so what is explained is what would be done.
  */
 
 import type { Dispatcher, Offer, QueueReport } from '../queue/dispatcher.ts';

@@ -1,12 +1,12 @@
 /**
  * What each tenant makes Envoy and this process hold: exchanges that are open, and bytes of request bodies.
  *
- * An exchange is open from its headers until Envoy has ended its stream: while its body is uploaded, while it waits, in the
- * engine, and while its client reads the answer, or does not. Its slot may have been free for long. A body is held until the
- * engine's answer begins: until then Envoy may have to send it again.
+ * An exchange is open from its headers until Envoy has ended its stream: while its body is uploaded, while it waits,
+ * in the engine, and while its client reads the answer, or does not. Its slot may have been free for long. A body is
+ * held until the engine's answer begins: until then Envoy may have to send it again.
  *
- * Invariants: of one tenant no more than `maxOpen` are open, and no more than `maxHeldBytes` are held; what was taken is given
- * back once.
+ * Invariants: of one tenant no more than `maxOpen` are open, and no more than `maxHeldBytes` are held; what was taken
+ * is given back once.
  */
 import type { Config, Limits } from '../config/config.ts';
 import { maxOpenOf } from '../config/memory-bound.ts';
@@ -140,7 +140,9 @@ export class Holding {
     owner?.roomGranted();
   }
 
-  /** The body is there: it is as long as it is. What is longer than was said is not counted; the service refuses it. */
+  /**
+   * The body is there: it is as long as it is. What is longer than was said is not counted; the service refuses it.
+   */
   arrived(bytes: number): void {
     if (!this.isOpen || bytes >= this.bytes) return;
     this.account.bytes -= this.bytes - bytes;

@@ -1,6 +1,6 @@
 /**
- * Which model serves a request: the one that was asked for, its canary, or a fallback of it. It lives until the request is
- * queued, as another model may have to be selected when the queue refuses one.
+ * Which model serves a request: the one that was asked for, its canary, or a fallback of it. It lives until the
+ * request is queued, as another model may have to be selected when the queue refuses one.
  */
 import type { UnavailableReason } from '../config/aliases.ts';
 import type { TenantConfig } from '../config/config.ts';

@@ -59,7 +59,10 @@ export function predict(
   };
 }
 
-/** Tokens to take from the tenant's bucket. The output is a guess and must not make a request impossible; the prompt may. */
+/**
+ * Tokens to take from the tenant's bucket. The output is a guess and must not make a request impossible; the prompt
+ * may.
+ */
 export function tokensToReserve({ promptTokens, outputTokens }: Prediction, limits: Limits): number {
   const burst = limits.tokenBurst ?? limits.tokensPerMinute;
   const predicted = promptTokens + outputTokens;

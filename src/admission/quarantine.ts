@@ -1,13 +1,14 @@
 /**
  * Who was there when engines died. Pure: whoever sees a death says so.
  *
- * A tenant that was in flight at two deaths within WINDOW_MS runs one request at a time until one ends well. A request that was
- * seen at two deaths (its engine died, it was tried on another, and that died) explains both: then its tenant is limited and
- * those who were merely there are not. Where nothing explains a death, all who were there count. So the tenant of a request that
- * kills engines is limited at its first one, and one that is unlucky goes on, at worst one request at a time for one request.
+ * A tenant that was in flight at two deaths within WINDOW_MS runs one request at a time until one ends well. A request
+ * that was seen at two deaths (its engine died, it was tried on another, and that died) explains both: then its tenant
+ * is limited and those who were merely there are not. Where nothing explains a death, all who were there count. So the
+ * tenant of a request that kills engines is limited at its first one, and one that is unlucky goes on, at worst one
+ * request at a time for one request.
  *
- * Each further time within FORGIVEN_MS that its own request explains takes twice as many that end well, so that a tenant cannot
- * mix both kinds. Who was merely there needs one, each time.
+ * Each further time within FORGIVEN_MS that its own request explains takes twice as many that end well, so that a
+ * tenant cannot mix both kinds. Who was merely there needs one, each time.
  *
  * Memory: tenants with requests, MAX_DEATHS deaths and MAX_LEFT requests that left without an answer.
  */

@@ -1,6 +1,6 @@
 /**
- * A request while it waits for a slot: what the dispatcher orders it by, and what will be sent. Nothing else of it is kept
- * here: the parsed body is gone, as it is several times the size of the text.
+ * A request while it waits for a slot: what the dispatcher orders it by, and what will be sent. Nothing else of it is
+ * kept here: the parsed body is gone, as it is several times the size of the text.
  */
 import type { Demand } from '../pool/pool-endpoints.ts';
 import type { Dispatcher, Release, Ticket } from '../queue/dispatcher.ts';

@@ -3,8 +3,8 @@
  *
  *   rate-check → awaiting-room → uploading → reading → received
  *
- * Each may be passed in no time: the request bucket is known here, there is room for the body, the body is small. What is
- * refused here has taken nothing but a request of the bucket, and room for its body.
+ * Each may be passed in no time: the request bucket is known here, there is room for the body, the body is small. What
+ * is refused here has taken nothing but a request of the bucket, and room for its body.
  */
 import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';

@@ -1,29 +1,33 @@
 /**
- * One request, from its headers to its end. docs/request-lifecycle.md has the picture, with the errors and who sends them.
+ * One request, from its headers to its end. docs/request-lifecycle.md has the picture, with the errors and who sends
+ * them.
  *
  *   new → receiving → reserving → queued → sent → answering → ended
  *
- * Every state may go straight to `ended`, and does so by `end()` alone. `reserving` and `queued` are passed in no time where
- * nobody has to be asked and a slot is free, and come again when the queue refuses a model and another one is tried. Each phase
- * is an object that exists only while the phase does, so what it needed is let go with it.
+ * Every state may go straight to `ended`, and does so by `end()` alone. `reserving` and `queued` are passed in no time
+ * where nobody has to be asked and a slot is free, and come again when the queue refuses a model and another one is
+ * tried. Each phase is an object that exists only while the phase does, so what it needed is let go with it.
  *
- * | event            | new     | receiving          | reserving | queued  | sent      | answering | ended                  |
- * |------------------|---------|--------------------|-----------|---------|-----------|-----------|------------------------|
- * | headers          | taken   | –                  | –         | –       | –         | –         | –                      |
- * | body             | –       | taken              | –         | –       | –         | –         | –                      |
- * | a limit's answer |         | taken              | taken     |         |           |           | what it gave goes back |
- * | released         |         |                    |           | taken   |           |           | the slot goes back     |
- * | expired          |         |                    |           | refused |           |           | –                      |
- * | response headers | passed  | Envoy's own answer: passed, an end       ||| taken     | an end    | passed                 |
- * | response chunk   | passed  | passed             | passed    | passed  | passed    | metered   | passed, still cut      |
- * | response end     | –       | –                  | –         | –       | –         | an end    | –                      |
- * | tick             | –       | room, upload: late | –         | –       | canary    | stalled?  | –                      |
- * | stream ended     | an end  | an end             | an end    | an end  | an end    | an end    | –                      |
+ * | event            | new    | receiving  | reserving | queued  | sent   | answering | ended           |
+ * |------------------|--------|------------|-----------|---------|--------|-----------|-----------------|
+ * | headers          | taken  | –          | –         | –       | –      | –         | –               |
+ * | body             | –      | taken      | –         | –       | –      | –         | –               |
+ * | a limit's answer |        | taken      | taken     |         |        |           | it goes back    |
+ * | released         |        |            |           | taken   |        |           | the slot does   |
+ * | expired          |        |            |           | refused |        |           | –               |
+ * | response headers | passed | an end (1) | an end    | an end  | taken  | an end    | passed          |
+ * | response chunk   | passed | passed     | passed    | passed  | passed | metered   | passed, cut (2) |
+ * | response end     | –      | –          | –         | –       | –      | an end    | –               |
+ * | tick             | –      | deadlines  | –         | –       | canary | stalled?  | –               |
+ * | stream ended     | an end | an end     | an end    | an end  | an end | an end    | –               |
  *
- * Invariants: whatever the order of events, the first terminal event wins; the reservation is settled once, the slot is freed
- * once, one usage record is written, and what comes after the end changes nothing.
+ * 1: Envoy has answered by itself. 2: the meter still takes out what the client did not ask for.
  *
- * It is longer than 400 lines because it is one machine: the states are its parts, and each with a name of its own has a file.
+ * Invariants: whatever the order of events, the first terminal event wins; the reservation is settled once, the slot
+ * is freed once, one usage record is written, and what comes after the end changes nothing.
+ *
+ * It is longer than 400 lines because it is one machine: the states are its parts, and each with a name of its own has
+ * a file.
  */
 
 import type { ApiError } from '../domain/api-error.ts';

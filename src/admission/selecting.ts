@@ -1,6 +1,7 @@
 /**
- * The phase between a request's body and the queue: a model is selected, what the request will take is predicted, and what
- * the queue and the engine need is made of the body. It holds the parsed body, so nothing may keep it once that is done.
+ * The phase between a request's body and the queue: a model is selected, what the request will take is predicted, and
+ * what the queue and the engine need is made of the body. It holds the parsed body, so nothing may keep it once that
+ * is done.
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';

@@ -1,14 +1,15 @@
 /**
  * Which clients were seen to read slowly of late.
  *
- * A slow reader is not seen as such. Envoy takes its answer from the engine until its own buffer and those of the kernels are
- * full; then it stops reading, and what the engine goes on to write waits there. So the answer pauses here while other streams
- * of the same endpoint flow, and when the client has made room it comes on at once, far faster than an engine writes. A stream
- * that the engine itself held up (its KV cache was full) goes on at the engine's pace, and says nothing of its client. Nor does
- * one that paused where no other stream flowed, or an answer that fits into the buffers.
+ * A slow reader is not seen as such. Envoy takes its answer from the engine until its own buffer and those of the
+ * kernels are full; then it stops reading, and what the engine goes on to write waits there. So the answer pauses here
+ * while other streams of the same endpoint flow, and when the client has made room it comes on at once, far faster
+ * than an engine writes. A stream that the engine itself held up (its KV cache was full) goes on at the engine's pace,
+ * and says nothing of its client. Nor does one that paused where no other stream flowed, or an answer that fits into
+ * the buffers.
  *
- * A client is a tenant's: the same address is another client for each tenant. Memory is bounded: MAX_MARKS clients, and when
- * there are more, the tenant with the most of them forgets its oldest.
+ * A client is a tenant's: the same address is another client for each tenant. Memory is bounded: MAX_MARKS clients,
+ * and when there are more, the tenant with the most of them forgets its oldest.
  */
 
 export interface SlowReaders {
@@ -177,7 +178,9 @@ class StreamReading implements Reading {
         : { tokens: this.tokens, fromMs: nowMs, leastMs: stepMs / this.stream.outputs / BURST_SPEED };
   }
 
-  /** Time that others of the endpoint have waited for a token since its own last one; undefined: nobody has had any. */
+  /**
+   * Time that others of the endpoint have waited for a token since its own last one; undefined: nobody has had any.
+   */
   private othersMs(): number | undefined {
     const times = this.pace
       .filter(({ atMs }) => atMs > this.lastMs)

@@ -1,8 +1,9 @@
 /**
- * envoy.service.ext_proc.v3 on the wire, as far as it is used: written by hand, because there are two messages for each request
- * and one for each token. tests/unit/ext-proc/codec.test.ts holds it against proto/.
+ * envoy.service.ext_proc.v3 on the wire, as far as it is used: written by hand, because there are two messages for
+ * each request and one for each token. tests/unit/ext-proc/codec.test.ts holds it against proto/.
  *
- * Nothing is copied: bodies and headers are views of the message. Headers are looked up where they lie, as few are asked for.
+ * Nothing is copied: bodies and headers are views of the message. Headers are looked up where they lie, as few are
+ * asked for.
  */
 import type { DirectResponse, HeaderList, ResponseMode } from '../admission/edge.ts';
 import type { Frame } from '../grpc/frames.ts';
@@ -116,8 +117,8 @@ function checkHeaders(headers: Buffer): number {
 }
 
 /**
- * Value of the first header of that name, in lower case; empty when absent. Bytes are taken for latin1, as Node.js has it in
- * its own headers. Envoy sends `raw_value`, or `value` where it is told to.
+ * Value of the first header of that name, in lower case; empty when absent. Bytes are taken for latin1, as Node.js has
+ * it in its own headers. Envoy sends `raw_value`, or `value` where it is told to.
  */
 export function headerOf(headers: Buffer, name: string): string {
   const map = readerOf(headers);

@@ -1,8 +1,9 @@
 /**
- * The Endpoint Picker Protocol (Gateway API Inference Extension, proposal 004) as an edge of a request: a gateway streams both
- * bodies through the picker, and goes to the endpoints that it names. It decides nothing.
+ * The Endpoint Picker Protocol (Gateway API Inference Extension, proposal 004) as an edge of a request: a gateway
+ * streams both bodies through the picker, and goes to the endpoints that it names. It decides nothing.
  *
- * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
+ * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is
+ * shed.
  */
 import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';

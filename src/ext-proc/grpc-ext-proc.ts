@@ -1,8 +1,8 @@
 /**
  * The ext_proc edge of a sidecar: Envoy's messages to events of a request, and its answers back. It decides nothing.
  *
- * Envoy ends a stream by half-closing it and waits for our close (the runtime flag ext_proc_graceful_grpc_close); a reset is the
- * same to us.
+ * Envoy ends a stream by half-closing it and waits for our close (the runtime flag ext_proc_graceful_grpc_close); a
+ * reset is the same to us.
  */
 import type { DirectResponse, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
 import {

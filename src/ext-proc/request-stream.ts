@@ -1,6 +1,6 @@
 /**
- * One gRPC stream of ext_proc is one HTTP request, at either edge: messages come in, answers go out, and the stream ends. An edge
- * extends RequestStream with what its messages mean; nothing here decides.
+ * One gRPC stream of ext_proc is one HTTP request, at either edge: messages come in, answers go out, and the stream
+ * ends. An edge extends RequestStream with what its messages mean; nothing here decides.
  *
  * A class, because ten thousand requests may wait: one object for each of them, where functions would be a dozen.
  */

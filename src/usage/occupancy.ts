@@ -1,6 +1,6 @@
 /**
- * How many requests of each tenant and model wait and run, for the gauges. Rows at zero are dropped: the memory is that
- * of the requests at hand.
+ * How many requests of each tenant and model wait and run, for the gauges. Rows at zero are dropped: the memory is
+ * that of the requests at hand.
  */
 export interface OccupancyRow {
   readonly tenant: string;

@@ -1,13 +1,13 @@
 /**
  * What a request will take, learned from what requests took: no tokenizer in the hot path.
  *
- * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the tenant and model (bytes-per-token.ts);
- * output tokens from `min(max_tokens, what this tenant's requests to this model usually take)`. What one tenant's requests
- * report moves what is predicted for another by MAX_INFLUENCE at most.
+ * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the tenant and model
+ * (bytes-per-token.ts); output tokens from `min(max_tokens, what this tenant's requests to this model usually take)`.
+ * What one tenant's requests report moves what is predicted for another by MAX_INFLUENCE at most.
  *
- * Replicas may learn together: each row is a vector of sums that fade by DECAY with every sample, so what a replica has
- * learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was learned since
- * it was last told, `merge` takes what all know.
+ * Replicas may learn together: each row is a vector of sums that fade by DECAY with every sample, so what a replica
+ * has learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was
+ * learned since it was last told, `merge` takes what all know.
  */
 import {
   createVotes,
@@ -50,8 +50,8 @@ export interface Predictor {
 /** What was learned of one row since it was last told; without samples it is a question. */
 export interface LearnedChange {
   /**
-   * Of a tenant and model: starts with `p:` (bytes per token of prompts), `o:` (of output) or `u:` (see `Usual`). Others, as
-   * older versions have them, are not asked for.
+   * Of a tenant and model: starts with `p:` (bytes per token of prompts), `o:` (of output) or `u:` (see `Usual`).
+   * Others, as older versions have them, are not asked for.
    */
   readonly key: string;
   /** Samples, by weight. */

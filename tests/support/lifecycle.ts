@@ -1,4 +1,4 @@
-/** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
+/** A request's life cycle without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 
 import type {
   DirectResponse,
@@ -69,8 +69,8 @@ export interface World {
   readonly records: UsageRecord[];
   readonly config: Config;
   /** @param keepsBody whether the edge is one that has the body. */
-  open(keepsBody?: boolean): { readonly life: RequestLifecycle; readonly said: Said[] };
-  life(edge: Edge): RequestLifecycle;
+  open(keepsBody?: boolean): { readonly request: RequestLifecycle; readonly said: Said[] };
+  request(edge: Edge): RequestLifecycle;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
   endpointsOf(pool: string): ReturnType<typeof createPoolEndpoints>;
@@ -252,7 +252,7 @@ export function createWorld(options: WorldOptions = {}): World {
       if (found === undefined) throw new Error(`there is no pool ${pool}`);
       return found;
     },
-    life: (edge) => createRequestLifecycle(context, edge),
+    request: (edge) => createRequestLifecycle(context, edge),
     open(keepsBody = false) {
       const said: Said[] = [];
       const edge: Edge = {
@@ -264,7 +264,7 @@ export function createWorld(options: WorldOptions = {}): World {
         passResponseHeaders: (mode, add) => said.push({ kind: 'response-headers', mode, add }),
         passChunk: (replacement) => said.push({ kind: 'chunk', replacement }),
       };
-      return { life: createRequestLifecycle(context, edge), said };
+      return { request: createRequestLifecycle(context, edge), said };
     },
   };
 }

@@ -69,12 +69,12 @@ class Stage {
     });
     this.count();
     if (busy) {
-      this.other = this.world.open().life;
+      this.other = this.world.open().request;
       this.other.headers(chatHead({ requestId: 'other' }), 0);
       this.other.body(BODY, 0);
     }
     this.slow = slow;
-    ({ life: this.request, said: this.said } = this.world.open());
+    ({ request: this.request, said: this.said } = this.world.open());
   }
 
   private counter(): () => void {
