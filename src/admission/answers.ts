@@ -7,7 +7,7 @@ import type { DirectResponse, HeaderList } from './edge.ts';
 
 type LimitViews = Pick<TenantLimits, 'requests' | 'tokens' | 'month'>;
 
-export const NO_HEADERS: HeaderList = [];
+const NO_HEADERS: HeaderList = [];
 
 /** OpenAI's notation: `17ms`, `1.5s`, `6m0s`. */
 function formatReset(ms: number): string {

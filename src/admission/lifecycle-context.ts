@@ -22,7 +22,7 @@ export interface RequestTenant extends Pick<Tenant, 'config'> {
   readonly limits: Pick<TenantLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'>;
 }
 
-export interface RequestTenants {
+interface RequestTenants {
   get(name: Parameters<TenantDirectory['get']>[0]): RequestTenant | undefined;
 }
 

@@ -14,95 +14,123 @@ const USAGE_BYTES = 4096;
 const EMPTY = Buffer.alloc(0);
 const USAGE_KEY = Buffer.from('"usage"');
 
-/** @param route that the response answers; a list of embeddings reports no output. */
-export function createBodyMeter(route: EngineRoute): ResponseMeter {
-  let bytes = 0;
-  let firstTokenMs = 0;
-  let lastTokenMs = 0;
-  /** The whole body; once it is too large, its tail and a little before. */
-  let kept: Buffer = EMPTY;
-  let keptBytes = 0;
-  let head: Buffer | undefined;
-  let finished = false;
-  let errorFrame = false;
-  let usage: Usage | undefined;
+class BodyMeter implements ResponseMeter {
+  private readonly route: EngineRoute;
+  private bytes = 0;
+  private firstTokenMs = 0;
+  private lastTokenMs = 0;
 
-  function keep(chunk: Uint8Array): void {
+  // Until the end
+  /** The whole body; once it is too large, its tail and a little before. */
+  private kept: Buffer = EMPTY;
+  private keptBytes = 0;
+  /** Of a body that is too large. */
+  private head: Buffer | undefined = undefined;
+
+  // From the end on
+  private hasEnded = false;
+  private errorFrame = false;
+  private usage: Usage | undefined = undefined;
+
+  constructor(route: EngineRoute) {
+    this.route = route;
+  }
+
+  push(chunk: Uint8Array, nowMs: number): undefined {
+    if (chunk.length === 0) return undefined;
+    if (this.bytes === 0) this.firstTokenMs = nowMs;
+    this.lastTokenMs = nowMs;
+    this.bytes += chunk.length;
+    if (this.bytes <= WHOLE_BYTES) this.keep(chunk);
+    else this.keepEnds(chunk);
+    return undefined;
+  }
+
+  end(): undefined {
+    if (this.hasEnded) return undefined;
+    this.hasEnded = true;
+    const { head, keptBytes } = this;
+    const text = this.kept.subarray(0, keptBytes);
+    let usage: Usage | undefined;
+    if (head === undefined) {
+      const body = parse(text);
+      usage = usageOf(body);
+      this.errorFrame = isObject(body) && (body['error'] ?? null) !== null;
+    } else {
+      usage = usageInTail(text.subarray(Math.max(0, keptBytes - END_BYTES))) ?? usageInHead(head);
+    }
+    this.usage =
+      usage !== undefined && this.route === 'embeddings' ? { ...usage, completionTokens: 0 } : usage;
+    this.kept = EMPTY;
+    this.head = undefined;
+    return undefined;
+  }
+
+  /** Only its end says that a body is complete. */
+  finished(): boolean {
+    return false;
+  }
+
+  tokenEvents(): number {
+    return 0;
+  }
+
+  contentBytes(): number {
+    return this.bytes;
+  }
+
+  result(): MeterResult {
+    const { bytes, usage } = this;
+    const known = {
+      tokenEvents: 0,
+      finished: this.hasEnded,
+      errorFrame: this.errorFrame,
+      itl: NO_ITL,
+      bytes,
+    };
+    if (bytes === 0) return known;
+    const { firstTokenMs, lastTokenMs } = this;
+    return usage === undefined
+      ? { ...known, firstTokenMs, lastTokenMs }
+      : { ...known, firstTokenMs, lastTokenMs, usage };
+  }
+
+  private keep(chunk: Uint8Array): void {
+    const { kept, keptBytes } = this;
     const size = keptBytes + chunk.length;
     if (size > kept.length) {
       const larger = Buffer.allocUnsafe(
         Math.max(2048, Math.min(WHOLE_BYTES, 2 ** Math.ceil(Math.log2(size)))),
       );
       larger.set(kept.subarray(0, keptBytes));
-      kept = larger;
+      this.kept = larger;
     }
-    kept.set(chunk, keptBytes);
-    keptBytes = size;
+    this.kept.set(chunk, keptBytes);
+    this.keptBytes = size;
   }
 
-  function keepEnds(chunk: Uint8Array): void {
-    if (head === undefined) {
-      head = Buffer.allocUnsafe(END_BYTES);
-      const copied = kept.copy(head, 0, 0, Math.min(keptBytes, END_BYTES));
-      head.set(chunk.subarray(0, END_BYTES - copied), copied);
+  private keepEnds(chunk: Uint8Array): void {
+    if (this.head === undefined) {
+      this.head = Buffer.allocUnsafe(END_BYTES);
+      const copied = this.kept.copy(this.head, 0, 0, Math.min(this.keptBytes, END_BYTES));
+      this.head.set(chunk.subarray(0, END_BYTES - copied), copied);
     }
     if (chunk.length >= END_BYTES) {
-      keptBytes = 0;
-      keep(chunk.subarray(chunk.length - END_BYTES));
+      this.keptBytes = 0;
+      this.keep(chunk.subarray(chunk.length - END_BYTES));
       return;
     }
     // Room for a tail and a chunk, and moved only when it is used up: a byte is copied a bounded number of times.
-    if (keptBytes + chunk.length > WHOLE_BYTES) {
-      kept.copyWithin(0, keptBytes - END_BYTES, keptBytes);
-      keptBytes = END_BYTES;
+    if (this.keptBytes + chunk.length > WHOLE_BYTES) {
+      this.kept.copyWithin(0, this.keptBytes - END_BYTES, this.keptBytes);
+      this.keptBytes = END_BYTES;
     }
-    keep(chunk);
+    this.keep(chunk);
   }
-
-  return {
-    push(chunk, nowMs) {
-      if (chunk.length === 0) return undefined;
-      if (bytes === 0) firstTokenMs = nowMs;
-      lastTokenMs = nowMs;
-      bytes += chunk.length;
-      if (bytes <= WHOLE_BYTES) keep(chunk);
-      else keepEnds(chunk);
-      return undefined;
-    },
-    end() {
-      if (finished) return undefined;
-      finished = true;
-      const text = kept.subarray(0, keptBytes);
-      if (head === undefined) {
-        const body = parse(text);
-        usage = usageOf(body);
-        errorFrame = isObject(body) && (body['error'] ?? null) !== null;
-      } else {
-        usage = usageInTail(text.subarray(Math.max(0, keptBytes - END_BYTES))) ?? usageInHead(head);
-      }
-      if (usage !== undefined && route === 'embeddings') usage = { ...usage, completionTokens: 0 };
-      kept = EMPTY;
-      head = undefined;
-      return undefined;
-    },
-    // Only its end says that a body is complete.
-    finished: () => false,
-    tokenEvents: () => 0,
-    contentBytes: () => bytes,
-
-    result(): MeterResult {
-      return {
-        ...(bytes > 0 && { firstTokenMs, lastTokenMs }),
-        tokenEvents: 0,
-        ...(usage !== undefined && { usage }),
-        finished,
-        errorFrame,
-        itl: NO_ITL,
-        bytes,
-      };
-    },
-  };
 }
+
+/** @param route that the response answers; a list of embeddings reports no output. */
+export const createBodyMeter = (route: EngineRoute): ResponseMeter => new BodyMeter(route);
 
 function parse(text: Buffer): unknown {
   try {

@@ -7,59 +7,79 @@ const MAX_ENCODED_BYTES = 1024 * 1024;
 /** Bound of the decoded size: what a bomb may cost. */
 const MAX_DECODED_BYTES = 16 * 1024 * 1024;
 
+class EncodedMeter implements ResponseMeter {
+  private readonly inner: ResponseMeter;
+  private readonly decode: Decoder | undefined;
+  /** As they came, while they can still be decoded. */
+  private chunks: Uint8Array[] = [];
+  private bytes = 0;
+  private firstMs = 0;
+  private lastMs = 0;
+  private hasEnded = false;
+  private isDecoded = false;
+
+  constructor(inner: ResponseMeter, decode: Decoder | undefined) {
+    this.inner = inner;
+    this.decode = decode;
+  }
+
+  push(chunk: Uint8Array, nowMs: number): undefined {
+    if (chunk.length === 0) return undefined;
+    if (this.bytes === 0) this.firstMs = nowMs;
+    this.lastMs = nowMs;
+    this.bytes += chunk.length;
+    if (this.decode === undefined || this.bytes > MAX_ENCODED_BYTES) this.chunks = [];
+    else this.chunks.push(chunk);
+    return undefined;
+  }
+
+  end(): undefined {
+    if (this.hasEnded) return undefined;
+    this.hasEnded = true;
+    const { decode, bytes, inner } = this;
+    if (decode === undefined || bytes > MAX_ENCODED_BYTES || bytes === 0) return undefined;
+    const plain = decodeOrNothing(decode, Buffer.concat(this.chunks));
+    this.chunks = [];
+    if (plain !== undefined) {
+      this.isDecoded = true;
+      inner.push(plain, this.lastMs);
+      inner.end();
+    }
+    return undefined;
+  }
+
+  finished(): boolean {
+    return false;
+  }
+
+  tokenEvents(): number {
+    return 0;
+  }
+
+  contentBytes(): number {
+    return this.isDecoded ? this.inner.contentBytes() : 0;
+  }
+
+  result(): MeterResult {
+    const { firstTokenMs: _first, lastTokenMs: _last, ...result } = this.inner.result();
+    const { bytes, isDecoded } = this;
+    return {
+      ...result,
+      // The inner meter sees everything at once: its times tell nothing.
+      ...(bytes > 0 && { firstTokenMs: this.firstMs, lastTokenMs: this.lastMs }),
+      itl: NO_ITL,
+      finished: isDecoded ? result.finished : this.hasEnded,
+      bytes: isDecoded ? result.bytes : bytes,
+    };
+  }
+}
+
 /**
  * Wraps a meter for a response with this `content-encoding`: gzip, deflate or br. With another encoding, broken data
  * or too much of it, only times and bytes are known. Replaces no bytes, so the inner meter should not either.
  */
-export function createEncodedMeter(inner: ResponseMeter, contentEncoding: string): ResponseMeter {
-  const decode = decoderOf(contentEncoding);
-  let chunks: Uint8Array[] = [];
-  let bytes = 0;
-  let firstMs = 0;
-  let lastMs = 0;
-  let ended = false;
-  let decoded = false;
-
-  return {
-    push(chunk, nowMs) {
-      if (chunk.length === 0) return undefined;
-      if (bytes === 0) firstMs = nowMs;
-      lastMs = nowMs;
-      bytes += chunk.length;
-      if (decode === undefined || bytes > MAX_ENCODED_BYTES) chunks = [];
-      else chunks.push(chunk);
-      return undefined;
-    },
-    end() {
-      if (ended) return undefined;
-      ended = true;
-      if (decode === undefined || bytes > MAX_ENCODED_BYTES || bytes === 0) return undefined;
-      const plain = decodeOrNothing(decode, Buffer.concat(chunks));
-      chunks = [];
-      if (plain !== undefined) {
-        decoded = true;
-        inner.push(plain, lastMs);
-        inner.end();
-      }
-      return undefined;
-    },
-    finished: () => false,
-    tokenEvents: () => 0,
-    contentBytes: () => (decoded ? inner.contentBytes() : 0),
-
-    result(): MeterResult {
-      const { firstTokenMs: _first, lastTokenMs: _last, ...result } = inner.result();
-      return {
-        ...result,
-        // The inner meter sees everything at once: its times tell nothing.
-        ...(bytes > 0 && { firstTokenMs: firstMs, lastTokenMs: lastMs }),
-        itl: NO_ITL,
-        finished: decoded ? result.finished : ended,
-        bytes: decoded ? result.bytes : bytes,
-      };
-    },
-  };
-}
+export const createEncodedMeter = (inner: ResponseMeter, contentEncoding: string): ResponseMeter =>
+  new EncodedMeter(inner, decoderOf(contentEncoding));
 
 type Decoder = (data: Buffer) => Buffer;
 

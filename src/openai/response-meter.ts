@@ -25,17 +25,17 @@ export interface ResponseMeter {
    * Takes the next bytes of the response, in order. Gives undefined when they go on unchanged, else the bytes to send
    * in their place (maybe none). May keep a reference to the chunk: nobody may write to it afterwards.
    */
-  readonly push: (chunk: Uint8Array, nowMs: number) => Uint8Array | undefined;
+  push(chunk: Uint8Array, nowMs: number): Uint8Array | undefined;
   /** The response came to its own end: gives bytes held back, if any. Not called when it was cut off. */
-  readonly end: () => Uint8Array | undefined;
+  end(): Uint8Array | undefined;
   /** The engine has said that the answer is complete. Cheap: asked after every chunk. */
-  readonly finished: () => boolean;
+  finished(): boolean;
   /** Stream events with content so far. Cheap: asked after every chunk. */
-  readonly tokenEvents: () => number;
+  tokenEvents(): number;
   /** Bytes of text in those events; of another response, its bytes. Cheap likewise. */
-  readonly contentBytes: () => number;
+  contentBytes(): number;
   /** What is known so far. May parse: asked once. */
-  readonly result: () => MeterResult;
+  result(): MeterResult;
 }
 
 export const NO_ITL: MeterResult['itl'] = { count: 0, sumMs: 0, maxMs: 0 };
