@@ -17,6 +17,8 @@ import {
 } from '../domain/names.ts';
 import type { StreamHandler } from '../grpc/service.ts';
 import { STATUS } from '../grpc/status.ts';
+import { type ProcessingRequest } from './codec.ts';
+import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   encodeHold,
   encodeImmediate,
@@ -25,9 +27,7 @@ import {
   encodeResponseHeaders,
   lengthOf,
   PASS,
-  type ProcessingRequest,
-} from './codec.ts';
-import { REMOVED, requestHead, responseHead } from './heads.ts';
+} from './replies.ts';
 import {
   type ExtProcService,
   type OpenStreams,

@@ -31,7 +31,7 @@ import {
   putResponseHeaders,
   putSetHeaders,
   RESPONSE,
-} from './codec.ts';
+} from './replies.ts';
 
 export interface GatewayMetadata {
   /**
