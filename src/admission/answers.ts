@@ -6,6 +6,10 @@ import type { BucketView } from '../tenant/bucket.ts';
 import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
 
+type LimitViews = Pick<TenantLimits, 'requests' | 'tokens' | 'month'>;
+
+const NO_HEADERS: HeaderList = [];
+
 /** OpenAI's notation: `17ms`, `1.5s`, `6m0s`. */
 function formatReset(ms: number): string {
   if (ms < 1_000) return `${Math.max(0, Math.ceil(ms))}ms`;
@@ -15,24 +19,31 @@ function formatReset(ms: number): string {
 }
 
 /** `x-ratelimit-*`, as OpenAI sends them, and the same of the month; none for what is not limited. */
-export function rateLimitHeaders(limits: TenantLimits, nowMs: number): HeaderList {
-  const headers: [string, string][] = [];
-  const add = (what: string, view: BucketView | undefined): void => {
-    if (view === undefined) return;
-    headers.push([`x-ratelimit-limit-${what}`, String(view.limit)]);
-    headers.push([`x-ratelimit-remaining-${what}`, String(view.remaining)]);
-    headers.push([`x-ratelimit-reset-${what}`, formatReset(view.resetMs)]);
-  };
-  add('requests', limits.requests(nowMs));
-  add('tokens', limits.tokens(nowMs));
-  add('tokens-month', limits.month(nowMs));
-  return headers;
+export function rateLimitHeaders(limits: LimitViews, nowMs: number): HeaderList {
+  const requests = limits.requests(nowMs);
+  const tokens = limits.tokens(nowMs);
+  const month = limits.month(nowMs);
+  if (requests === undefined && tokens === undefined && month === undefined) return NO_HEADERS;
+  return [
+    ...viewHeaders('requests', requests),
+    ...viewHeaders('tokens', tokens),
+    ...viewHeaders('tokens-month', month),
+  ];
+}
+
+function viewHeaders(what: string, view: BucketView | undefined): HeaderList {
+  if (view === undefined) return NO_HEADERS;
+  return [
+    [`x-ratelimit-limit-${what}`, String(view.limit)],
+    [`x-ratelimit-remaining-${what}`, String(view.remaining)],
+    [`x-ratelimit-reset-${what}`, formatReset(view.resetMs)],
+  ];
 }
 
 export function errorResponse(
   route: RouteName | undefined,
   error: ApiError,
-  extra: HeaderList,
+  add: HeaderList,
 ): DirectResponse {
   const headers: [string, string][] = [['content-type', 'application/json']];
   if (error.retryAfterMs !== undefined) {
@@ -41,7 +52,7 @@ export function errorResponse(
   }
   return {
     status: error.status,
-    headers: [...headers, ...extra],
+    headers: [...headers, ...add],
     body: errorBody(route, error),
     details: error.code,
   };

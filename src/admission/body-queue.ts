@@ -1,8 +1,8 @@
 /**
  * Bodies that are too large to be read at once: one step at a time, so that none of them makes others wait.
  *
- * Invariants: a turn of the event loop reads for STEP_MS at most, of one body; tenants take turns, so that one who sends many large
- * bodies waits for himself; a body that is not wanted any more is not read on.
+ * Invariants: a turn of the event loop reads for STEP_MS at most, of one body; tenants take turns, so that one who
+ * sends many large bodies waits for himself; a body that is not wanted any more is not read on.
  */
 import type { NameTable } from '../openai/json/names.ts';
 import { JsonReader, type Reading } from '../openai/json/reader.ts';

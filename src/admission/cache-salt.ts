@@ -9,8 +9,8 @@ export const cacheScopeOf = ({ name, trustGroup }: TenantConfig): string =>
   trustGroup === undefined ? `tenant ${name}` : `group ${trustGroup}`;
 
 /**
- * The salt under which a tenant's, or its trust group's, prefixes are cached: hex, which every engine takes. The same in
- * every replica and after a restart, or caches would be lost. It is no secret: clients cannot set the field.
+ * The salt under which a tenant's, or its trust group's, prefixes are cached: hex, which every engine takes. The same
+ * in every replica and after a restart, or caches would be lost. It is no secret: clients cannot set the field.
  */
 export function cacheSaltOf(tenant: TenantConfig): string {
   const who = cacheScopeOf(tenant);

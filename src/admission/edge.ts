@@ -1,8 +1,8 @@
 /**
- * What one request's life says to the wire. The gRPC edge implements it; nothing here knows ext_proc.
+ * What a request's life cycle says to the wire. The edges implement it; nothing here knows ext_proc.
  *
  * `passHeaders`, `respond`, `hold` and `sendOn` answer the request's messages; the others answer the response's. After
- * `respond` the life asks for nothing more.
+ * `respond` the request asks for nothing more.
  */
 export type HeaderList = readonly (readonly [name: string, value: string])[];
 
@@ -24,7 +24,7 @@ export interface SendOn {
   readonly mirrorTo?: string;
 }
 
-/** What of the response body the life wants to see. */
+/** What of the response body is wanted. */
 export type ResponseMode = 'stream' | 'none';
 
 export interface Edge {

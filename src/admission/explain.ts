@@ -1,17 +1,18 @@
 /**
- * What would become of a request now: a life that takes nothing, queues nowhere and is not recorded. So what is explained is what
- * would be done, not what somebody thought would be.
+ * What would become of a request now: a dry run of its life cycle, which takes nothing, queues nowhere and is not
+ * recorded. The same code decides, so what is explained is what would be done.
  */
 
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
-import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { Reservation } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
-import { createRequestLifecycle, type LifecycleContext } from './request-lifecycle.ts';
+import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { createRequestLifecycle } from './request-lifecycle.ts';
 
 export interface Question {
   readonly tenant: string;
@@ -66,119 +67,141 @@ interface Offered {
 const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
 /** Takes nothing, and knows no limit. */
-const NO_LIMITS: TenantLimits = {
+const NO_LIMITS: RequestTenant['limits'] = {
   takeRequest: () => TAKEN,
   reserveTokens: () => ({ kind: 'reserved', reservation: RESERVED }),
-  outstanding: () => 0,
   requests: () => undefined,
   tokens: () => undefined,
   month: () => undefined,
-  reconfigure: () => undefined,
 };
 const QUEUED: Offer = { kind: 'queued', ticket: { cancel: () => true } };
 
-const wouldBe = (rollouts: Rollouts): Rollouts => ({
-  ...rollouts,
-  assign(model, asker, usable) {
-    const canary = rollouts.wouldServe(model, asker, usable);
-    return canary === undefined
-      ? undefined
-      : {
-          model: canary,
-          ended: () => undefined,
-          firstToken: () => undefined,
-          slowAfterMs: () => undefined,
-        };
-  },
-});
+/** What a request is explained by: what it is handled by, and what can say what would be. */
+export interface ExplainContext extends LifecycleContext {
+  readonly rollouts: Pick<Rollouts, 'assign' | 'wouldServe'>;
+  readonly dispatcher: LifecycleContext['dispatcher'] & Pick<Dispatcher, 'explain'>;
+}
+
+/** A request's life cycle without consequences, and what it came to. */
+class DryRun implements Edge {
+  readonly keepsBody = true;
+  /** In the order of the models that were tried. */
+  readonly offered: Offered[] = [];
+  /** The model's name, as the client wrote it. */
+  asked = '';
+  refused: DirectResponse | undefined = undefined;
+  private readonly context: ExplainContext;
+  private readonly nowMs: number;
+
+  constructor(context: ExplainContext, nowMs: number) {
+    this.context = context;
+    this.nowMs = nowMs;
+  }
+
+  run({ tenant, path, body, header }: Question): void {
+    const request = createRequestLifecycle(this.dryContext(), this);
+    const requestId = 'explain';
+    const contentLength = body.length;
+    request.headers(
+      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header },
+      this.nowMs,
+    );
+    request.body(body, this.nowMs);
+    request.streamEnded(this.nowMs);
+  }
+
+  respond(response: DirectResponse): void {
+    this.refused = response;
+  }
+
+  passHeaders(): void {}
+  hold(): void {}
+  sendOn(): void {}
+  passResponseHeaders(): void {}
+  passChunk(): void {}
+
+  /** Without `bodies`, so that a large body is read at once too: the answer is wanted now. */
+  private dryContext(): LifecycleContext {
+    const { context, nowMs } = this;
+    const { catalog, dispatcher } = context;
+    return {
+      config: () => context.config(),
+      tenants: {
+        get(name) {
+          const known = context.tenants.get(name);
+          return known && { config: known.config, limits: NO_LIMITS };
+        },
+      },
+      rollouts: { assign: (model, asker, usable) => this.assign(model, asker, usable) },
+      catalog: {
+        choose: (tenant, name, reasonAgainst) => {
+          this.asked = name;
+          return catalog.choose(tenant, name, reasonAgainst);
+        },
+        poolOf: (model) => catalog.poolOf(model),
+        adapterOf: (model) => catalog.adapterOf(model),
+        costOf: (model) => catalog.costOf(model),
+        isDiscovering: () => catalog.isDiscovering(),
+        modelsOf: (tenant) => catalog.modelsOf(tenant),
+      },
+      dispatcher: {
+        offer: (waiting) => this.offer(waiting),
+        canServe: (pool, within) => dispatcher.canServe(pool, within),
+        isFullFor: (tenant, at) => dispatcher.isFullFor(tenant, at),
+        retryAfterMs: (pool) => dispatcher.retryAfterMs(pool),
+      },
+      predictor: context.predictor,
+      holdings: new Holdings((error) => {
+        throw error;
+      }),
+      occupancy: createOccupancy(),
+      paces: context.paces,
+      quarantine: context.quarantine,
+      capabilitiesOf: (pool) => context.capabilitiesOf(pool),
+      routingInputsOf: (pool) => context.routingInputsOf?.(pool),
+      hashPrompt: (pool, source) => context.hashPrompt?.(pool, source),
+      adapterName: (pool, adapter) => context.adapterName?.(pool, adapter),
+      startedS: context.startedS,
+      record: () => undefined,
+      now: () => nowMs,
+      onBug: (detail) => context.onBug(detail),
+    };
+  }
+
+  private assign(...[model, asker, usable]: Parameters<Rollouts['assign']>): ReturnType<Rollouts['assign']> {
+    const canary = this.context.rollouts.wouldServe(model, asker, usable);
+    if (canary === undefined) return undefined;
+    return {
+      model: canary,
+      ended: () => undefined,
+      firstToken: () => undefined,
+      slowAfterMs: () => undefined,
+    };
+  }
+
+  private offer(waiting: Offered['waiting']): Offer {
+    const { dispatcher } = this.context;
+    const queue = dispatcher.explain(waiting, this.nowMs);
+    if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);
+    this.offered.push({ waiting, queue });
+    const { refusal: reason } = queue;
+    if (reason === undefined) return QUEUED;
+    return { kind: 'refused', reason, retryAfterMs: dispatcher.retryAfterMs(waiting.pool) };
+  }
+}
 
 /** @throws if the request is neither refused nor placed: a bug. */
-export function explainRequest(context: LifecycleContext, question: Question, nowMs: number): Explanation {
-  let refused: DirectResponse | undefined;
-  const offered: Offered[] = [];
-  let asked = '';
-  // The answer is wanted at once, so a large body is read at once too.
-  const { bodies: _later, ...rest } = context;
-  const dry: LifecycleContext = {
-    ...rest,
-    tenants: {
-      ...context.tenants,
-      get(name) {
-        const known = context.tenants.get(name);
-        return known && { config: known.config, limits: NO_LIMITS };
-      },
-    },
-    rollouts: wouldBe(context.rollouts),
-    catalog: {
-      poolOf: (model) => context.catalog.poolOf(model),
-      adapterOf: (model) => context.catalog.adapterOf(model),
-      modelOfPool: (pool) => context.catalog.modelOfPool(pool),
-      costOf: (model) => context.catalog.costOf(model),
-      isDiscovering: () => context.catalog.isDiscovering(),
-      modelsOf: (tenant) => context.catalog.modelsOf(tenant),
-      discovered: () => false,
-      reconfigure: () => undefined,
-      choose(tenant, name, hindranceOf) {
-        asked = name;
-        return context.catalog.choose(tenant, name, hindranceOf);
-      },
-    },
-    dispatcher: {
-      canServe: (pool, within) => context.dispatcher.canServe(pool, within),
-      isFullFor: (tenant, atMs) => context.dispatcher.isFullFor(tenant, atMs),
-      retryAfterMs: (pool) => context.dispatcher.retryAfterMs(pool),
-      explain: (waiting, atMs) => context.dispatcher.explain(waiting, atMs),
-      offer(waiting) {
-        const queue = context.dispatcher.explain(waiting, nowMs);
-        if (queue === undefined) throw new Error(`there is no pool ${waiting.pool}`);
-        offered.push({ waiting, queue });
-        const { refusal: reason } = queue;
-        return reason === undefined
-          ? QUEUED
-          : { kind: 'refused', reason, retryAfterMs: context.dispatcher.retryAfterMs(waiting.pool) };
-      },
-    },
-    occupancy: createOccupancy(),
-    holdings: new Holdings((error) => {
-      throw error;
-    }),
-    record: () => undefined,
-  };
-  const edge: Edge = {
-    keepsBody: true,
-    passHeaders: () => undefined,
-    hold: () => undefined,
-    respond(response) {
-      refused = response;
-    },
-    sendOn: () => undefined,
-    passResponseHeaders: () => undefined,
-    passChunk: () => undefined,
-  };
-  const life = createRequestLifecycle(dry, edge);
-  const { body } = question;
-  life.headers(
-    {
-      method: 'POST',
-      path: question.path,
-      tenant: question.tenant,
-      requestId: 'explain',
-      contentLength: body.length,
-      endOfStream: false,
-      header: question.header,
-    },
-    nowMs,
-  );
-  life.body(body, nowMs);
-  life.streamEnded(nowMs);
+export function explainRequest(context: ExplainContext, question: Question, nowMs: number): Explanation {
+  const dry = new DryRun(context, nowMs);
+  dry.run(question);
+  const { refused, offered, asked } = dry;
   if (refused !== undefined) {
     // Of several that refuse it, the client is told of the first.
     const [first] = offered;
-    const { status, body: text } = refused;
     return {
       kind: 'refused',
-      status,
-      body: text,
+      status: refused.status,
+      body: refused.body,
       ...(first !== undefined && { tried: placedAt(context, first, asked, nowMs) }),
     };
   }

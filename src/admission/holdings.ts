@@ -1,12 +1,12 @@
 /**
  * What each tenant makes Envoy and this process hold: exchanges that are open, and bytes of request bodies.
  *
- * An exchange is open from its headers until Envoy has ended its stream: while its body is uploaded, while it waits, in the
- * engine, and while its client reads the answer, or does not. Its slot may have been free for long. A body is held until the
- * engine's answer begins: until then Envoy may have to send it again.
+ * An exchange is open from its headers until Envoy has ended its stream: while its body is uploaded, while it waits,
+ * in the engine, and while its client reads the answer, or does not. Its slot may have been free for long. A body is
+ * held until the engine's answer begins: until then Envoy may have to send it again.
  *
- * Invariants: of one tenant no more than `maxOpen` are open, and no more than `maxHeldBytes` are held; what was taken is given
- * back once.
+ * Invariants: of one tenant no more than `maxOpen` are open, and no more than `maxHeldBytes` are held; what was taken
+ * is given back once.
  */
 import type { Config, Limits } from '../config/config.ts';
 import { maxOpenOf } from '../config/memory-bound.ts';
@@ -21,18 +21,47 @@ interface HoldingLimits {
   readonly maxHeldBytes: number;
 }
 
-interface Account {
-  open: number;
-  bytes: number;
+/** What one tenant makes Envoy and this process hold. */
+class Account {
+  readonly tenant: string;
+  open = 0;
+  bytes = 0;
   limits: HoldingLimits;
   /** Open, and without room for their bodies yet: in the order in which they came. */
-  readonly waiting: Holding[];
-  readonly onBug: (error: unknown) => void;
+  readonly waiting: Holding[] = [];
+  private readonly holdings: Holdings;
+
+  constructor(tenant: string, limits: HoldingLimits, holdings: Holdings) {
+    this.tenant = tenant;
+    this.limits = limits;
+    this.holdings = holdings;
+  }
+
+  /** First come, first served: a large body is not overtaken for ever by small ones. */
+  grantRoom(): void {
+    for (;;) {
+      const [next] = this.waiting;
+      if (next === undefined || this.bytes + next.wanted > this.limits.maxHeldBytes) return;
+      this.waiting.shift();
+      this.bytes += next.wanted;
+      // It tells another exchange: nothing of that may break this one.
+      try {
+        next.granted();
+      } catch (error) {
+        this.holdings.onBug(error);
+      }
+    }
+  }
+
+  closed(): void {
+    this.open -= 1;
+    if (this.open === 0) this.holdings.forget(this);
+  }
 }
 
 export class Holdings {
   private readonly accounts = new Map<string, Account>();
-  private readonly onBug: (error: unknown) => void;
+  readonly onBug: (error: unknown) => void;
 
   /** @param onBug told when an exchange failed as it was told of room. */
   constructor(onBug: (error: unknown) => void) {
@@ -44,25 +73,22 @@ export class Holdings {
    * @returns a holding that may have to wait for room; or why it cannot even do that.
    */
   take(tenant: string, bytes: number, limits: HoldingLimits): Holding | 'too-many-open' | 'too-many-bytes' {
-    const account = this.accounts.get(tenant) ?? {
-      open: 0,
-      bytes: 0,
-      limits,
-      waiting: [],
-      onBug: this.onBug,
-    };
+    const account = this.accounts.get(tenant) ?? new Account(tenant, limits, this);
     if (account.open >= limits.maxOpen) return 'too-many-open';
     if (bytes > limits.maxHeldBytes) return 'too-many-bytes';
     // They may have changed with the configuration.
     account.limits = limits;
     account.open += 1;
     this.accounts.set(tenant, account);
-    const holding = new Holding(bytes, account, () => {
-      if (account.open === 0 && this.accounts.get(tenant) === account) this.accounts.delete(tenant);
-    });
+    const holding = new Holding(bytes, account);
     account.waiting.push(holding);
-    grantRoom(account);
+    account.grantRoom();
     return holding;
+  }
+
+  /** By an account that holds nothing any more. */
+  forget(account: Account): void {
+    if (this.accounts.get(account.tenant) === account) this.accounts.delete(account.tenant);
   }
 
   openOf(tenant: string): number {
@@ -74,37 +100,25 @@ export class Holdings {
   }
 }
 
-/** First come, first served: a large body is not overtaken for ever by small ones. */
-function grantRoom(account: Account): void {
-  for (;;) {
-    const [next] = account.waiting;
-    if (next === undefined || account.bytes + next.wanted > account.limits.maxHeldBytes) return;
-    account.waiting.shift();
-    account.bytes += next.wanted;
-    // It tells another exchange: nothing of that may break this one.
-    try {
-      next.granted();
-    } catch (error) {
-      account.onBug(error);
-    }
-  }
+/** Is told when there is room for its body. */
+export interface HoldingOwner {
+  roomGranted(): void;
 }
 
 /** One exchange's part of its tenant's account. */
 export class Holding {
   /** Bytes that it will have when there is room. */
   readonly wanted: number;
+  private readonly account: Account;
   private bytes = 0;
   private isOpen = true;
   private hasBytes = false;
-  private readonly account: Account;
-  private readonly onGone: () => void;
-  private onRoom: (() => void) | undefined;
+  private owner: HoldingOwner | undefined;
 
-  constructor(wanted: number, account: Account, onGone: () => void) {
+  constructor(wanted: number, account: Account) {
     this.wanted = wanted;
     this.account = account;
-    this.onGone = onGone;
+    this.owner = undefined;
   }
 
   /** There is room for its body. */
@@ -112,26 +126,28 @@ export class Holding {
     return this.hasBytes;
   }
 
-  /** @param callback called once, when there is room; not when it is gone before. */
-  whenRoom(callback: () => void): void {
-    this.onRoom = callback;
+  /** @param owner told once, when there is room; not when it is gone before. */
+  whenRoom(owner: HoldingOwner): void {
+    this.owner = owner;
   }
 
   /** By the account alone. */
   granted(): void {
     this.bytes = this.wanted;
     this.hasBytes = true;
-    const { onRoom } = this;
-    this.onRoom = undefined;
-    onRoom?.();
+    const { owner } = this;
+    this.owner = undefined;
+    owner?.roomGranted();
   }
 
-  /** The body is there: it is as long as it is. What is longer than was said is not counted; the service refuses it. */
+  /**
+   * The body is there: it is as long as it is. What is longer than was said is not counted; the service refuses it.
+   */
   arrived(bytes: number): void {
     if (!this.isOpen || bytes >= this.bytes) return;
     this.account.bytes -= this.bytes - bytes;
     this.bytes = bytes;
-    grantRoom(this.account);
+    this.account.grantRoom();
   }
 
   /** Nobody needs the body any more. */
@@ -143,14 +159,13 @@ export class Holding {
   gone(): void {
     if (!this.isOpen) return;
     this.isOpen = false;
-    this.onRoom = undefined;
+    this.owner = undefined;
     const { account } = this;
-    const place = account.waiting.indexOf(this);
-    if (place >= 0) account.waiting.splice(place, 1);
+    const index = account.waiting.indexOf(this);
+    if (index >= 0) account.waiting.splice(index, 1);
     account.bytes -= this.bytes;
     this.bytes = 0;
-    account.open -= 1;
-    this.onGone();
-    grantRoom(account);
+    account.closed();
+    account.grantRoom();
   }
 }

@@ -2,8 +2,18 @@
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
-import { adapterUnavailable, invalidRequest, noHealthyEndpoint, queueFull } from '../openai/error-body.ts';
-import type { Offer } from '../queue/types.ts';
+import {
+  adapterUnavailable,
+  draining,
+  invalidRequest,
+  noHealthyEndpoint,
+  queueFull,
+  queueTimeout,
+  quotaSpent,
+  rateLimited,
+} from '../openai/error-body.ts';
+import type { Dispatcher, Offer } from '../queue/types.ts';
+import type { ReservationResult } from '../tenant/tenant-limits.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({
@@ -94,7 +104,7 @@ export const noEndpointReady = (): ApiError => ({
 });
 
 /** Waiting does not help: the bucket never holds that much. So it is no 429, which clients try again. */
-export const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
+const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
   invalidRequest(
     `The prompt has about ${promptTokens} tokens, and the token limit lets through at most ${burst} at once. Send a shorter prompt.`,
     undefined,
@@ -115,6 +125,50 @@ export const limitedByDeaths = (error: ApiError): ApiError => ({
   code: 'tenant_limited',
 });
 
+/** @param attempt that tokens were to be reserved for. */
+export function reservationRefusal(
+  result: Exclude<ReservationResult, { kind: 'reserved' }>,
+  attempt: { readonly tokensToReserve: number; readonly prediction: { readonly promptTokens: number } },
+): ApiError {
+  const { limit } = result;
+  switch (result.kind) {
+    case 'never':
+      return promptOverBurst(attempt.prediction.promptTokens, limit);
+    case 'spent':
+      return quotaSpent(limit, result.retryAfterMs);
+    case 'short': {
+      const { retryAfterMs } = result;
+      return rateLimited('tokens', { limit, requested: attempt.tokensToReserve, retryAfterMs });
+    }
+  }
+}
+
+/** What waited in the queue and gets no slot. */
+export function expiryRefusal(
+  reason: Parameters<Parameters<Dispatcher['offer']>[0]['onExpire']>[0],
+  {
+    model,
+    waitedMs,
+    retryAfterMs,
+  }: { readonly model: string; readonly waitedMs: number; readonly retryAfterMs: number },
+): ApiError {
+  switch (reason) {
+    case 'timeout':
+      return queueTimeout(waitedMs, retryAfterMs);
+    case 'queue-full':
+      return queueFull('tenant', retryAfterMs);
+    case 'no-endpoint':
+      return noHealthyEndpoint(model, retryAfterMs);
+    case 'adapter-failed':
+      return adapterUnavailable(model, retryAfterMs);
+    case 'adapter-busy':
+      return queueFull('total', retryAfterMs);
+    case 'draining':
+      return draining();
+  }
+}
+
+/** What may not even wait. @param model that the client asked for. */
 export function queueRefusal(offer: Extract<Offer, { kind: 'refused' }>, model: string): ApiError {
   switch (offer.reason) {
     case 'no-endpoint':

@@ -1,14 +1,15 @@
 /**
  * Which clients were seen to read slowly of late.
  *
- * A slow reader is not seen as such. Envoy takes its answer from the engine until its own buffer and those of the kernels are
- * full; then it stops reading, and what the engine goes on to write waits there. So the answer pauses here while other streams
- * of the same endpoint flow, and when the client has made room it comes on at once, far faster than an engine writes. A stream
- * that the engine itself held up (its KV cache was full) goes on at the engine's pace, and says nothing of its client. Nor does
- * one that paused where no other stream flowed, or an answer that fits into the buffers.
+ * A slow reader is not seen as such. Envoy takes its answer from the engine until its own buffer and those of the
+ * kernels are full; then it stops reading, and what the engine goes on to write waits there. So the answer pauses here
+ * while other streams of the same endpoint flow, and when the client has made room it comes on at once, far faster
+ * than an engine writes. A stream that the engine itself held up (its KV cache was full) goes on at the engine's pace,
+ * and says nothing of its client. Nor does one that paused where no other stream flowed, or an answer that fits into
+ * the buffers.
  *
- * A client is a tenant's: the same address is another client for each tenant. Memory is bounded: MAX_MARKS clients, and when
- * there are more, the tenant with the most of them forgets its oldest.
+ * A client is a tenant's: the same address is another client for each tenant. Memory is bounded: MAX_MARKS clients,
+ * and when there are more, the tenant with the most of them forgets its oldest.
  */
 
 export interface SlowReaders {
@@ -58,9 +59,9 @@ const MAX_ENDPOINTS = 4_096;
 const MAX_ADDRESS = 64;
 
 interface Mark {
-  atMs: number;
+  readonly atMs: number;
   /** Of the answer, when it was seen: a shorter one may be in the buffers whole. */
-  bytes: number;
+  readonly bytes: number;
 }
 
 interface Sample {
@@ -75,39 +76,148 @@ export function lastHop(forwardedFor: string): string {
   return address.length > MAX_ADDRESS ? '' : Buffer.from(address).toString();
 }
 
-export function createSlowReaders(): SlowReaders {
+/** Clients that were seen to read slowly: a bounded number of them. */
+class Marks {
   /** By tenant and address, each in the order in which they were seen last. */
-  const marks = new Map<string, Map<string, Mark>>();
-  const paces = new Map<string, Sample[]>();
-  let size = 0;
+  private readonly tenants = new Map<string, Map<string, Mark>>();
+  size = 0;
 
-  const forget = (tenant: string, address: string): void => {
-    const own = marks.get(tenant);
+  get(tenant: string, address: string): Mark | undefined {
+    return this.tenants.get(tenant)?.get(address);
+  }
+
+  set(tenant: string, address: string, mark: Mark): void {
+    this.forget(tenant, address);
+    const own = this.tenants.get(tenant) ?? new Map<string, Mark>();
+    this.tenants.set(tenant, own.set(address, mark));
+    this.size += 1;
+    this.makeRoom();
+  }
+
+  forget(tenant: string, address: string): void {
+    const own = this.tenants.get(tenant);
     if (own?.delete(address) !== true) return;
-    size -= 1;
-    if (own.size === 0) marks.delete(tenant);
-  };
+    this.size -= 1;
+    if (own.size === 0) this.tenants.delete(tenant);
+  }
 
-  const makeRoom = (): void => {
-    while (size > MAX_MARKS) {
+  private makeRoom(): void {
+    while (this.size > MAX_MARKS) {
       let most = '';
       let count = 0;
-      for (const [tenant, own] of marks) {
+      for (const [tenant, own] of this.tenants) {
         if (own.size > count) [most, count] = [tenant, own.size];
       }
-      const [oldest] = marks.get(most)?.keys() ?? [];
+      const [oldest] = this.tenants.get(most)?.keys() ?? [];
       if (oldest === undefined) return;
-      forget(most, oldest);
+      this.forget(most, oldest);
     }
-  };
+  }
+}
 
-  const mark = (tenant: string, address: string, bytes: number, nowMs: number): void => {
-    forget(tenant, address);
-    const own = marks.get(tenant) ?? new Map<string, Mark>();
-    marks.set(tenant, own.set(address, { atMs: nowMs, bytes }));
-    size += 1;
-    makeRoom();
-  };
+/** What comes after a pause, until it is judged. */
+interface Burst {
+  /** Tokens before it. */
+  readonly tokens: number;
+  readonly fromMs: number;
+  /** A token takes an engine at least this. */
+  readonly leastMs: number;
+}
+
+/** How one client reads one stream. */
+class StreamReading implements Reading {
+  private readonly stream: WatchedStream;
+  private readonly marks: Marks;
+  /** Of all streams of the endpoint. */
+  private readonly pace: Sample[];
+  private bytes = 0;
+  private tokens = 0;
+  private lastMs: number;
+  // Of the pace: until the stream has paused
+  private sampledTokens = 0;
+  private sampledMs: number;
+  private hasPaused = false;
+  private burst: Burst | undefined = undefined;
+
+  constructor(stream: WatchedStream, marks: Marks, pace: Sample[], nowMs: number) {
+    this.stream = stream;
+    this.marks = marks;
+    this.pace = pace;
+    this.lastMs = nowMs;
+    this.sampledMs = nowMs;
+  }
+
+  chunk(bytes: number, tokens: number, nowMs: number): void {
+    this.bytes += bytes;
+    if (tokens <= this.tokens) return;
+    const pauseMs = nowMs - this.lastMs;
+    if (pauseMs >= PAUSE_MS) this.paused(pauseMs, nowMs);
+    this.tokens = tokens;
+    this.lastMs = nowMs;
+    this.judge(nowMs);
+    this.sample(nowMs);
+  }
+
+  stalled(nowMs: number): void {
+    this.hasPaused = true;
+    if (this.othersMs() !== undefined) this.mark(nowMs);
+  }
+
+  completed(): void {
+    const { tenant, address } = this.stream;
+    const seen = this.marks.get(tenant, address);
+    if (!this.hasPaused && seen !== undefined && this.bytes >= seen.bytes) this.marks.forget(tenant, address);
+  }
+
+  private paused(pauseMs: number, nowMs: number): void {
+    this.hasPaused = true;
+    const stepMs = this.othersMs();
+    this.burst =
+      stepMs === undefined || pauseMs < PAUSE_STEPS * stepMs
+        ? undefined
+        : { tokens: this.tokens, fromMs: nowMs, leastMs: stepMs / this.stream.outputs / BURST_SPEED };
+  }
+
+  /**
+   * Time that others of the endpoint have waited for a token since its own last one; undefined: nobody has had any.
+   */
+  private othersMs(): number | undefined {
+    const times = this.pace
+      .filter(({ atMs }) => atMs > this.lastMs)
+      .map(({ msPerToken }) => msPerToken)
+      .sort((a, b) => a - b);
+    return times.length < LEAST_SAMPLES ? undefined : times[times.length >> 1];
+  }
+
+  private judge(nowMs: number): void {
+    const { burst } = this;
+    if (burst === undefined) return;
+    const came = this.tokens - burst.tokens;
+    if (came < BURST_TOKENS) return;
+    if (nowMs - burst.fromMs <= came * burst.leastMs) this.mark(nowMs);
+    this.burst = undefined;
+  }
+
+  private mark(nowMs: number): void {
+    const { tenant, address } = this.stream;
+    this.marks.set(tenant, address, { atMs: nowMs, bytes: this.bytes });
+  }
+
+  /** A stream that has paused says nothing of its engine's pace any more: what waited comes at once. */
+  private sample(nowMs: number): void {
+    const more = this.tokens - this.sampledTokens;
+    if (this.hasPaused || more < TOKENS_PER_SAMPLE) return;
+    if (this.pace.length >= SAMPLES) this.pace.shift();
+    const msPerToken = ((nowMs - this.sampledMs) / more) * this.stream.outputs;
+    this.pace.push({ msPerToken, atMs: nowMs });
+    this.sampledTokens = this.tokens;
+    this.sampledMs = nowMs;
+  }
+}
+
+export function createSlowReaders(): SlowReaders {
+  const marks = new Marks();
+  const paces = new Map<string, Sample[]>();
 
   const paceOf = (endpoint: string): Sample[] => {
     let samples = paces.get(endpoint);
@@ -122,78 +232,13 @@ export function createSlowReaders(): SlowReaders {
 
   return {
     isSlow(tenant, address, nowMs) {
-      const seen = marks.get(tenant)?.get(address);
+      const seen = marks.get(tenant, address);
       if (seen === undefined) return false;
       if (nowMs - seen.atMs < KEEP_MS) return true;
-      forget(tenant, address);
+      marks.forget(tenant, address);
       return false;
     },
-    size: () => size,
-    watch({ tenant, address, endpoint, outputs }, startMs) {
-      const pace = paceOf(endpoint);
-      let bytes = 0;
-      let tokens = 0;
-      let lastMs = startMs;
-      let sampledTokens = 0;
-      let sampledMs = startMs;
-      let paused = false;
-      /** What comes after a pause, until it is judged. */
-      let burst: { readonly tokens: number; readonly fromMs: number; readonly leastMs: number } | undefined;
-
-      /** Time that others of the endpoint have waited for a token since its own last one; undefined: nobody has had any. */
-      const othersMs = (sinceMs: number): number | undefined => {
-        const times = pace
-          .filter(({ atMs }) => atMs > sinceMs)
-          .map(({ msPerToken }) => msPerToken)
-          .sort((a, b) => a - b);
-        return times.length < LEAST_SAMPLES ? undefined : times[times.length >> 1];
-      };
-
-      const judge = (nowMs: number): void => {
-        if (burst === undefined) return;
-        const came = tokens - burst.tokens;
-        if (came < BURST_TOKENS) return;
-        if (nowMs - burst.fromMs <= came * burst.leastMs) mark(tenant, address, bytes, nowMs);
-        burst = undefined;
-      };
-
-      /** A stream that has paused says nothing of its engine's pace any more: what waited comes at once. */
-      const sample = (nowMs: number): void => {
-        const more = tokens - sampledTokens;
-        if (paused || more < TOKENS_PER_SAMPLE) return;
-        if (pace.length >= SAMPLES) pace.shift();
-        pace.push({ msPerToken: ((nowMs - sampledMs) / more) * outputs, atMs: nowMs });
-        sampledTokens = tokens;
-        sampledMs = nowMs;
-      };
-
-      return {
-        chunk(length, tokensNow, nowMs) {
-          bytes += length;
-          if (tokensNow <= tokens) return;
-          const pauseMs = nowMs - lastMs;
-          if (pauseMs >= PAUSE_MS) {
-            paused = true;
-            const stepMs = othersMs(lastMs);
-            burst =
-              stepMs === undefined || pauseMs < PAUSE_STEPS * stepMs
-                ? undefined
-                : { tokens, fromMs: nowMs, leastMs: stepMs / outputs / BURST_SPEED };
-          }
-          tokens = tokensNow;
-          lastMs = nowMs;
-          judge(nowMs);
-          sample(nowMs);
-        },
-        stalled(nowMs) {
-          paused = true;
-          if (othersMs(lastMs) !== undefined) mark(tenant, address, bytes, nowMs);
-        },
-        completed() {
-          const seen = marks.get(tenant)?.get(address);
-          if (!paused && seen !== undefined && bytes >= seen.bytes) forget(tenant, address);
-        },
-      };
-    },
+    size: () => marks.size,
+    watch: (stream, nowMs) => new StreamReading(stream, marks, paceOf(stream.endpoint), nowMs),
   };
 }

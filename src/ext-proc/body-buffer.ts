@@ -1,8 +1,8 @@
 /**
  * A body that arrives in parts, in one piece: no turn of the event loop copies more than a bounded part of it.
  *
- * Room that is not written to costs no memory, so from a megabyte on there is room for the largest body; before, it grows with
- * what has come.
+ * Room that is not written to costs no memory, so from a megabyte on there is room for the largest body; before, it
+ * grows with what has come.
  */
 const FIRST_BYTES = 65_536;
 const GROWTH = 4;

@@ -1,20 +1,18 @@
 /**
- * The Endpoint Picker Protocol (Gateway API Inference Extension, proposal 004) as an edge of a request's life: a gateway streams
- * both bodies through the picker, and goes to the endpoints that it names. It decides nothing.
+ * The Endpoint Picker Protocol (Gateway API Inference Extension, proposal 004) as an edge of a request: a gateway
+ * streams both bodies through the picker, and goes to the endpoints that it names. It decides nothing.
  *
- * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is shed.
+ * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is
+ * shed.
  */
-import type { DirectResponse, Edge, HeaderList, RequestHead } from '../admission/edge.ts';
-import type { RequestLifecycle } from '../admission/request-lifecycle.ts';
+import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { routeOf } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
-import { isMalformed } from '../grpc/protobuf.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
-import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
+import { INTERNAL_FAILURE } from '../grpc/status.ts';
 import { BodyBuffer } from './body-buffer.ts';
-import { decodeProcessingRequest, encodeImmediate, lengthOf, PASS, type ProcessingRequest } from './codec.ts';
-import { type ExtProcService, serviceOf, textOf } from './grpc-ext-proc.ts';
+import { type ProcessingRequest } from './codec.ts';
 import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   decodeGatewayMetadata,
@@ -23,15 +21,22 @@ import {
   encodeDestination,
   encodeParts,
 } from './picker-codec.ts';
+import { encodeImmediate, lengthOf, PASS } from './replies.ts';
+import {
+  type ExtProcService,
+  type OpenStreams,
+  RequestStream,
+  type RequestStreamOptions,
+  serviceOf,
+} from './request-stream.ts';
 
-export interface EndpointPickerOptions {
-  readonly createLife: (edge: Edge) => RequestLifecycle;
+export interface EndpointPickerOptions extends RequestStreamOptions {
   /** The tenant of a fairness id, which is empty when the gateway sends none. */
   readonly tenantOf: (fairnessId: string) => string;
   readonly fairnessHeader: string;
   /** Endpoints for a request that has no body to look into, in order; empty: none is ready. */
   readonly pickAny: (subset: ReadonlySet<string> | undefined) => readonly string[];
-  /** The answers of what never becomes a life. */
+  /** The answers of what never becomes a request's life cycle. */
   readonly answers: {
     readonly noEndpoint: DirectResponse;
     readonly draining: DirectResponse;
@@ -40,11 +45,6 @@ export interface EndpointPickerOptions {
   readonly maxBodyBytes: number;
   /** Calls back in a later turn of the event loop. */
   readonly later: (callback: () => void) => void;
-  /** Monotonic milliseconds. */
-  readonly now: () => number;
-  readonly draining: () => boolean;
-  readonly onMisconfigured: (detail: string) => void;
-  readonly onStreamError: (detail: string) => void;
 }
 
 /** Of 62,000 bytes: two megabytes, of which copies are made. */
@@ -53,203 +53,183 @@ const FRAMES_PER_TURN = 32;
 const immediate = (response: DirectResponse) =>
   encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details });
 
-/** One HTTP request. */
-function createExchange(stream: ServerStream, options: EndpointPickerOptions) {
-  let subset: ReadonlySet<string> | undefined;
-  /** The request as it arrives. */
-  const received = new BodyBuffer(options.maxBodyBytes);
-  let bodyEnded = false;
-  let withTrailers = false;
-  /** Nothing is read of the request any more: it has been answered, or it goes past. */
-  let settled = false;
-  /** There is nobody left to send to. */
-  let isClosed = false;
-  /** The part of the response that is being answered. */
-  let part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined;
+class PickerStream extends RequestStream<EndpointPickerOptions> {
+  /** Both bodies are streamed: what is not sent back is gone. */
+  override readonly keepsBody = false;
+  private isFirst = true;
 
-  /** As much in a turn as takes well under a millisecond or two. */
-  const sendSome = (frames: Iterator<Frame>): void => {
+  // The request, until nothing of it is read any more: it has been answered, or it goes past
+  private isSettled = false;
+  private received: BodyBuffer | undefined;
+  private hasBody = false;
+  private hasTrailers = false;
+
+  // The response
+  /** The part that is being answered. */
+  private part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined = undefined;
+
+  constructor(options: EndpointPickerOptions, streams: OpenStreams, stream: ServerStream) {
+    super(options, streams, stream);
+    this.received = new BodyBuffer(options.maxBodyBytes);
+  }
+
+  // --- What the request says ---
+
+  /** The gateway goes on by itself: in this mode it sends the body without being told to. */
+  override passHeaders(): void {}
+
+  override hold(): void {}
+
+  override respond(response: DirectResponse): void {
+    this.settle();
+    this.stream.write(immediate(response));
+  }
+
+  override sendOn({ body, addresses }: SendOn): void {
+    if (body === undefined) throw new Error('the body has to be sent on from here');
+    this.settle();
+    const set: HeaderList = [['content-length', String(lengthOf(body))]];
+    this.stream.write(encodeDestination(addresses, set, REMOVED));
+    this.sendSome(encodeBody('request', body, !this.hasTrailers));
+  }
+
+  override passResponseHeaders(_mode: ResponseMode, add: HeaderList): void {
+    this.stream.write(encodeAnswerHeaders(add));
+  }
+
+  override passChunk(replacement: Uint8Array | undefined): void {
+    const { part } = this;
+    if (part === undefined) return;
+    this.part = undefined;
+    for (const frame of encodeParts('response', replacement ?? part.bytes, part.endOfStream)) {
+      this.stream.write(frame);
+    }
+  }
+
+  /** Sends as much in a turn as takes well under a millisecond or two. */
+  private sendSome(frames: Iterator<Frame>): void {
     for (let count = 0; count < FRAMES_PER_TURN; count += 1) {
       const next = frames.next();
       if (next.done === true) {
-        if (withTrailers) stream.write(PASS.requestTrailers);
+        if (this.hasTrailers) this.stream.write(PASS.requestTrailers);
         return;
       }
-      stream.write(next.value);
+      this.stream.write(next.value);
     }
-    options.later(() => {
-      if (isClosed) return;
+    this.options.later(() => {
+      if (this.isClosed) return;
       try {
-        sendSome(frames);
+        this.sendSome(frames);
       } catch (error) {
-        options.onStreamError(textOf(error));
-        stream.end(INTERNAL_FAILURE);
+        this.tell(error);
+        this.endStream(INTERNAL_FAILURE);
       }
     });
-  };
+  }
 
-  const edge: Edge = {
-    // Both bodies are streamed: what is not sent back is gone.
-    keepsBody: false,
-    // The gateway goes on by itself: in this mode it sends the body without being told to.
-    passHeaders: () => undefined,
-    hold: () => undefined,
-    respond(response) {
-      settled = true;
-      stream.write(immediate(response));
-    },
-    sendOn({ body, addresses }) {
-      if (body === undefined) throw new Error('the body has to be sent on from here');
-      settled = true;
-      const set: HeaderList = [['content-length', String(lengthOf(body))]];
-      stream.write(encodeDestination(addresses, set, REMOVED));
-      sendSome(encodeBody('request', body, !withTrailers));
-    },
-    passResponseHeaders: (_mode, add) => stream.write(encodeAnswerHeaders(add)),
-    passChunk(replacement) {
-      if (part === undefined) return;
-      const { bytes, endOfStream } = part;
-      part = undefined;
-      for (const frame of encodeParts('response', replacement ?? bytes, endOfStream)) stream.write(frame);
-    },
-  };
-  const life = options.createLife(edge);
+  private settle(): void {
+    this.isSettled = true;
+    this.received = undefined;
+  }
 
-  const headOf = (message: ProcessingRequest): RequestHead => {
-    const head = requestHead(message, options.fairnessHeader);
-    return {
-      ...head,
-      tenant: options.tenantOf(head.tenant),
+  // --- What the gateway says ---
+
+  protected override handle(message: ProcessingRequest, bytes: Buffer): void {
+    const { request, options } = this;
+    this.checkMode(message);
+    const nowMs = options.now();
+    switch (message.kind) {
+      case 'request_headers':
+        this.headers(message, bytes, nowMs);
+        break;
+      case 'request_body':
+        this.body(message, nowMs);
+        break;
+      case 'request_trailers':
+        if (this.isSettled) this.stream.write(PASS.requestTrailers);
+        else {
+          this.hasTrailers = true;
+          this.bodyEnds(nowMs);
+        }
+        break;
+      case 'response_headers':
+        request.responseHeaders(responseHead(message, decodeGatewayMetadata(bytes).served), nowMs);
+        break;
+      case 'response_body':
+        this.part = { bytes: message.body, endOfStream: message.endOfStream };
+        request.responseChunk(message.body, message.endOfStream, nowMs);
+        break;
+      case 'response_trailers':
+        request.responseComplete(nowMs);
+        this.stream.write(PASS.responseTrailers);
+        break;
+      case undefined:
+      default:
+        options.onMisconfigured('unknown message');
+        this.endStream();
+    }
+  }
+
+  private checkMode({ requestBodyMode: mode }: ProcessingRequest): void {
+    if (this.isFirst && mode !== undefined && mode !== 'FULL_DUPLEX_STREAMED') {
+      this.options.onMisconfigured(`request_body_mode is ${mode}, must be FULL_DUPLEX_STREAMED`);
+    }
+    this.isFirst = false;
+  }
+
+  private headers(message: ProcessingRequest, bytes: Buffer, nowMs: number): void {
+    const { options } = this;
+    const { subset } = decodeGatewayMetadata(bytes);
+    const known = requestHead(message, options.fairnessHeader);
+    const head: RequestHead = {
+      ...known,
+      tenant: options.tenantOf(known.tenant),
       ...(subset !== undefined && { within: subset }),
     };
-  };
-
-  const onRequestHeaders = (message: ProcessingRequest, bytes: Buffer, nowMs: number): void => {
-    ({ subset } = decodeGatewayMetadata(bytes));
-    const head = headOf(message);
     // A request of the API that ends here has an empty body, and is refused as one: no engine sees it.
     if (!head.endOfStream || routeOf(head.method, head.path) !== undefined) {
-      life.headers(head, nowMs);
+      this.request.headers(head, nowMs);
       return;
     }
     // Nothing to understand and nothing to meter: the gateway's routes let it pass.
-    settled = true;
+    this.settle();
     const addresses = options.pickAny(subset);
-    stream.write(
+    this.stream.write(
       addresses.length === 0 ? immediate(options.answers.noEndpoint) : encodeDestination(addresses, [], []),
     );
-  };
+  }
 
-  const onBodyEnd = (nowMs: number): void => {
-    if (bodyEnded) return;
-    bodyEnded = true;
-    if (settled) return;
-    life.body(received.take(), nowMs);
-  };
-
-  const onRequestBody = ({ body, endOfStream }: ProcessingRequest, nowMs: number): void => {
-    if (settled || bodyEnded) return;
-    if (!received.add(body)) {
-      edge.respond(options.answers.bodyTooLarge);
-      life.streamEnded(nowMs);
+  private body({ body, endOfStream }: ProcessingRequest, nowMs: number): void {
+    if (this.isSettled || this.hasBody) return;
+    if (this.received?.add(body) === false) {
+      this.respond(this.options.answers.bodyTooLarge);
+      this.request.streamEnded(nowMs);
       return;
     }
-    if (endOfStream) onBodyEnd(nowMs);
-  };
+    if (endOfStream) this.bodyEnds(nowMs);
+  }
 
-  return {
-    life,
-    closed(): void {
-      isClosed = true;
-    },
-    message(message: ProcessingRequest, bytes: Buffer, nowMs: number): void {
-      switch (message.kind) {
-        case 'request_headers':
-          onRequestHeaders(message, bytes, nowMs);
-          break;
-        case 'request_body':
-          onRequestBody(message, nowMs);
-          break;
-        case 'request_trailers':
-          if (settled) stream.write(PASS.requestTrailers);
-          else {
-            withTrailers = true;
-            onBodyEnd(nowMs);
-          }
-          break;
-        case 'response_headers':
-          life.responseHeaders(responseHead(message, decodeGatewayMetadata(bytes).served), nowMs);
-          break;
-        case 'response_body':
-          part = { bytes: message.body, endOfStream: message.endOfStream };
-          life.responseChunk(message.body, message.endOfStream, nowMs);
-          break;
-        case 'response_trailers':
-          life.responseComplete(nowMs);
-          stream.write(PASS.responseTrailers);
-          break;
-        case undefined:
-        default:
-          options.onMisconfigured('unknown message');
-          stream.end();
-      }
-    },
-  };
+  private bodyEnds(nowMs: number): void {
+    if (this.hasBody) return;
+    this.hasBody = true;
+    const whole = this.received?.take();
+    this.received = undefined;
+    if (whole !== undefined) this.request.body(whole, nowMs);
+  }
 }
 
+/** A gateway is answered while the service drains, too. */
+const turnAway = (stream: ServerStream, answer: DirectResponse): StreamHandler => ({
+  onMessage: () => stream.write(immediate(answer)),
+  onEnd: () => stream.end(),
+  onClose: () => undefined,
+});
+
 export function createEndpointPickerService(options: EndpointPickerOptions): ExtProcService {
-  const streams = new Map<ServerStream, RequestLifecycle>();
-
-  const turnAway = (stream: ServerStream): StreamHandler => ({
-    onMessage: () => stream.write(immediate(options.answers.draining)),
-    onEnd: () => stream.end(),
-    onClose: () => undefined,
-  });
-
-  const open = (stream: ServerStream): StreamHandler => {
-    if (options.draining()) return turnAway(stream);
-    const exchange = createExchange(stream, options);
-    const { life } = exchange;
-    streams.set(stream, life);
-    let gone = false;
-    let first = true;
-    const tell = (error: unknown): void => options.onStreamError(textOf(error));
-    const finish = (): void => {
-      if (gone) return;
-      gone = true;
-      streams.delete(stream);
-      exchange.closed();
-      try {
-        life.streamEnded(options.now());
-      } catch (error) {
-        tell(error);
-      }
-    };
-    return {
-      onMessage(bytes) {
-        if (gone) return;
-        try {
-          const message = decodeProcessingRequest(bytes);
-          const { requestBodyMode } = message;
-          if (first && requestBodyMode !== undefined && requestBodyMode !== 'FULL_DUPLEX_STREAMED') {
-            options.onMisconfigured(`request_body_mode is ${requestBodyMode}, must be FULL_DUPLEX_STREAMED`);
-          }
-          first = false;
-          exchange.message(message, bytes, options.now());
-        } catch (error) {
-          const malformed = isMalformed(error);
-          if (!malformed) tell(error);
-          stream.end(malformed ? MALFORMED_REQUEST : INTERNAL_FAILURE);
-          finish();
-        }
-      },
-      onEnd() {
-        stream.end();
-        finish();
-      },
-      onClose: finish,
-    };
-  };
-
-  return serviceOf(streams, open, options.onStreamError);
+  const streams: OpenStreams = new Set();
+  return serviceOf(streams, (stream) =>
+    options.draining()
+      ? turnAway(stream, options.answers.draining)
+      : new PickerStream(options, streams, stream),
+  );
 }

@@ -1,4 +1,4 @@
-/** Heads of requests and answers from Envoy's messages, for every edge of a request's life. */
+/** Heads of requests and answers from Envoy's messages, for every edge. */
 import type { RequestHead, ResponseHead } from '../admission/edge.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';

@@ -1,6 +1,6 @@
 /**
- * What the Endpoint Picker Protocol has on the wire beyond codec.ts: the metadata that a gateway sends along, and bodies in
- * FULL_DUPLEX_STREAMED mode.
+ * What the Endpoint Picker Protocol has on the wire beyond codec.ts: the metadata that a gateway sends along, and
+ * bodies in FULL_DUPLEX_STREAMED mode.
  */
 import type { HeaderList } from '../admission/edge.ts';
 import { PICKER } from '../domain/names.ts';
@@ -31,12 +31,12 @@ import {
   putResponseHeaders,
   putSetHeaders,
   RESPONSE,
-} from './codec.ts';
+} from './replies.ts';
 
 export interface GatewayMetadata {
   /**
-   * `ip:port` of the endpoints that may be chosen from; undefined: all. What is there but names none (another type, an empty
-   * list) is empty.
+   * `ip:port` of the endpoints that may be chosen from; undefined: all. What is there but names none (another type, an
+   * empty list) is empty.
    */
   readonly subset: ReadonlySet<string> | undefined;
   /** With response headers: the `ip:port` that served the request; empty when the gateway does not say. */
@@ -189,7 +189,9 @@ export function* encodeBody(
   }
 }
 
-/** Bytes of a body as a gateway takes them; at least one frame. The last one ends the body where `endOfStream` says so. */
+/**
+ * Bytes of a body as a gateway takes them; at least one frame. The last one ends the body where `endOfStream` says so.
+ */
 export function* encodeParts(
   side: 'request' | 'response',
   bytes: Uint8Array,

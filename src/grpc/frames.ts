@@ -1,6 +1,6 @@
 /**
- * gRPC's framing: a byte of flags, the length in four bytes, the message. Messages arrive cut at any byte and several in one
- * chunk. A message that is whole in its chunk is a view of the chunk; only cut ones are put together.
+ * gRPC's framing: a byte of flags, the length in four bytes, the message. Messages arrive cut at any byte and several
+ * in one chunk. A message that is whole in its chunk is a view of the chunk; only cut ones are put together.
  */
 import { type Failure, STATUS } from './status.ts';
 
@@ -8,7 +8,10 @@ export const PREFIX_BYTES = 5;
 /** What is set aside for a cut message at first. It grows with what arrives: a length alone costs nothing. */
 const FIRST_PART_BYTES = 64 * 1024;
 const GROWTH = 4;
-/** From so many bytes on that have arrived, there is room for all of it: what is set aside and not written costs no memory, a copy does. */
+/**
+ * From so many bytes on that have arrived, there is room for all of it: what is set aside and not written costs no
+ * memory, a copy does.
+ */
 const TRUSTED_BYTES = 1024 * 1024;
 const NOTHING = Buffer.alloc(0);
 
@@ -68,8 +71,8 @@ function append(part: Part, chunk: Buffer, from: number, count: number, whole: n
 }
 
 /**
- * Gives every message that the chunk completes to `onMessage`. A message larger than the limit is refused by its prefix,
- * before any of it is kept. After a failure the reader must not be used again.
+ * Gives every message that the chunk completes to `onMessage`. A message larger than the limit is refused by its
+ * prefix, before any of it is kept. After a failure the reader must not be used again.
  */
 export function readFrames<Reader extends FrameReader>(
   reader: Reader,

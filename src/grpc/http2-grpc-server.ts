@@ -2,8 +2,8 @@
  * A gRPC server over HTTP/2 without TLS, on a Unix socket or a TCP port: unary methods and bidirectional streams, over
  * encoded messages.
  *
- * Invariants: a fault in a call costs that call; a fault of a connection costs the calls on it; no peer can make the server
- * keep more of a message than its limit, or more of its own answers than a few while it does not read them.
+ * Invariants: a fault in a call costs that call; a fault of a connection costs the calls on it; no peer can make the
+ * server keep more of a message than its limit, or more of its own answers than a few while it does not read them.
  */
 import {
   constants,
@@ -81,7 +81,10 @@ function isGrpc(contentType: string | undefined): boolean {
   return /^application\/grpc(\+proto)?$/i.test(type.trim());
 }
 
-/** A call, and its handler's side of it. A class: a stream that is held is to be one small object, not a function for each of these. */
+/**
+ * A call, and its handler's side of it. A class: a stream that is held is to be one small object, not a function for
+ * each of these.
+ */
 class Call implements FrameReader, ServerStream {
   readonly stream: ServerHttp2Stream;
   readonly method: GrpcMethod;
@@ -293,8 +296,8 @@ function refuseHeaders(stream: ServerHttp2Stream, headers: OutgoingHttpHeaders):
 }
 
 /**
- * `grpc-timeout` is not looked at: Envoy resets a call whose time is over, unary methods are bounded in time themselves, and a
- * stream may be held for minutes.
+ * `grpc-timeout` is not looked at: Envoy resets a call whose time is over, unary methods are bounded in time
+ * themselves, and a stream may be held for minutes.
  */
 function accept(
   methods: ReadonlyMap<string, GrpcMethod>,

@@ -1,6 +1,6 @@
 /**
- * Primitives of protobuf's wire format. Decoders read with a cursor that never leaves its bytes; encoders write from the end
- * to the beginning, so that the length of a nested message is known when it is written.
+ * Primitives of protobuf's wire format. Decoders read with a cursor that never leaves its bytes; encoders write from
+ * the end to the beginning, so that the length of a nested message is known when it is written.
  */
 import { type Frame, PREFIX_BYTES, sealFrame } from './frames.ts';
 
@@ -230,7 +230,10 @@ export function endMessage(writer: Writer, field: number, begun: number): void {
   putVarint(writer, tagOf(field, WIRE.bytes));
 }
 
-/** A number of any type of varint, or true as 1; 0 is the default and is left out. Fractions are cut off, and negative is 0. */
+/**
+ * A number of any type of varint, or true as 1; 0 is the default and is left out. Fractions are cut off, and negative
+ * is 0.
+ */
 export function putNumber(writer: Writer, field: number, value: number): void {
   const whole = Math.min(Math.floor(value), Number.MAX_SAFE_INTEGER);
   if (!(whole > 0)) return;

@@ -14,44 +14,41 @@ const USAGE_BYTES = 4096;
 const EMPTY = Buffer.alloc(0);
 const USAGE_KEY = Buffer.from('"usage"');
 
-/** @param route that the response answers; a list of embeddings reports no output. */
-export const createBodyMeter = (route: EngineRoute): ResponseMeter => new BodyMeter(route);
-
 class BodyMeter implements ResponseMeter {
   private readonly route: EngineRoute;
-
-  // Its times and its size.
   private bytes = 0;
-  private firstByteMs = 0;
-  private lastByteMs = 0;
+  private firstTokenMs = 0;
+  private lastTokenMs = 0;
 
+  // Until the end
   /** The whole body; once it is too large, its tail and a little before. */
   private kept: Buffer = EMPTY;
   private keptBytes = 0;
-  /** Absent until the body is too large to be kept whole. */
-  private head: Buffer | undefined;
+  /** Of a body that is too large. */
+  private head: Buffer | undefined = undefined;
 
-  // What its end told.
-  private ended = false;
+  // From the end on
+  private hasEnded = false;
   private errorFrame = false;
-  private usage: Usage | undefined;
+  private usage: Usage | undefined = undefined;
 
   constructor(route: EngineRoute) {
     this.route = route;
   }
 
   push(chunk: Uint8Array, nowMs: number): undefined {
-    if (chunk.length === 0) return;
-    if (this.bytes === 0) this.firstByteMs = nowMs;
-    this.lastByteMs = nowMs;
+    if (chunk.length === 0) return undefined;
+    if (this.bytes === 0) this.firstTokenMs = nowMs;
+    this.lastTokenMs = nowMs;
     this.bytes += chunk.length;
     if (this.bytes <= WHOLE_BYTES) this.keep(chunk);
     else this.keepEnds(chunk);
+    return undefined;
   }
 
   end(): undefined {
-    if (this.ended) return;
-    this.ended = true;
+    if (this.hasEnded) return undefined;
+    this.hasEnded = true;
     const { head, keptBytes } = this;
     const text = this.kept.subarray(0, keptBytes);
     let usage: Usage | undefined;
@@ -66,6 +63,7 @@ class BodyMeter implements ResponseMeter {
       usage !== undefined && this.route === 'embeddings' ? { ...usage, completionTokens: 0 } : usage;
     this.kept = EMPTY;
     this.head = undefined;
+    return undefined;
   }
 
   /** Only its end says that a body is complete. */
@@ -83,36 +81,39 @@ class BodyMeter implements ResponseMeter {
 
   result(): MeterResult {
     const { bytes, usage } = this;
-    return {
-      ...(bytes > 0 && { firstTokenMs: this.firstByteMs, lastTokenMs: this.lastByteMs }),
+    const known = {
       tokenEvents: 0,
-      ...(usage !== undefined && { usage }),
-      finished: this.ended,
+      finished: this.hasEnded,
       errorFrame: this.errorFrame,
       itl: NO_ITL,
       bytes,
     };
+    if (bytes === 0) return known;
+    const { firstTokenMs, lastTokenMs } = this;
+    return usage === undefined
+      ? { ...known, firstTokenMs, lastTokenMs }
+      : { ...known, firstTokenMs, lastTokenMs, usage };
   }
 
   private keep(chunk: Uint8Array): void {
-    const size = this.keptBytes + chunk.length;
-    if (size > this.kept.length) {
+    const { kept, keptBytes } = this;
+    const size = keptBytes + chunk.length;
+    if (size > kept.length) {
       const larger = Buffer.allocUnsafe(
         Math.max(2048, Math.min(WHOLE_BYTES, 2 ** Math.ceil(Math.log2(size)))),
       );
-      larger.set(this.kept.subarray(0, this.keptBytes));
+      larger.set(kept.subarray(0, keptBytes));
       this.kept = larger;
     }
-    this.kept.set(chunk, this.keptBytes);
+    this.kept.set(chunk, keptBytes);
     this.keptBytes = size;
   }
 
   private keepEnds(chunk: Uint8Array): void {
     if (this.head === undefined) {
-      const head = Buffer.allocUnsafe(END_BYTES);
-      const copied = this.kept.copy(head, 0, 0, Math.min(this.keptBytes, END_BYTES));
-      head.set(chunk.subarray(0, END_BYTES - copied), copied);
-      this.head = head;
+      this.head = Buffer.allocUnsafe(END_BYTES);
+      const copied = this.kept.copy(this.head, 0, 0, Math.min(this.keptBytes, END_BYTES));
+      this.head.set(chunk.subarray(0, END_BYTES - copied), copied);
     }
     if (chunk.length >= END_BYTES) {
       this.keptBytes = 0;
@@ -127,6 +128,9 @@ class BodyMeter implements ResponseMeter {
     this.keep(chunk);
   }
 }
+
+/** @param route that the response answers; a list of embeddings reports no output. */
+export const createBodyMeter = (route: EngineRoute): ResponseMeter => new BodyMeter(route);
 
 function parse(text: Buffer): unknown {
   try {

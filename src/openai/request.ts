@@ -21,7 +21,8 @@ import { namesOf } from './policy-names.ts';
 import { type PromptPolicy, PromptWalk, stateRefused } from './prompt.ts';
 import { isAllowedTool, refusedTool, toolRefused } from './tools.ts';
 
-export interface ParsedRequest {
+/** What is known of a request once its body is not needed any more. */
+export interface RequestFacts {
   readonly route: EngineRoute;
   readonly model: string;
   readonly stream: boolean;
@@ -37,11 +38,27 @@ export interface ParsedRequest {
   readonly wantsUsage: boolean;
   /** Forbidden fields that were left out, by path. Names as the client wrote them: not for metric labels. */
   readonly dropped: readonly string[];
-  /** Where they are. */
+}
+
+export interface ParsedRequest extends RequestFacts {
+  /** Where the forbidden fields are. */
   readonly forbidden: Forbidden['keys'];
   /** As it came. */
   readonly document: JsonDocument;
 }
+
+/** The facts alone, without what would keep the body. @param model that serves it. */
+export const factsOf = (request: ParsedRequest, model: string): RequestFacts => ({
+  route: request.route,
+  model,
+  stream: request.stream,
+  promptBytes: request.promptBytes,
+  hasMedia: request.hasMedia,
+  maxOutputTokens: request.maxOutputTokens,
+  outputs: request.outputs,
+  wantsUsage: request.wantsUsage,
+  dropped: request.dropped,
+});
 
 export type RequestResult =
   | { readonly kind: 'ok'; readonly request: ParsedRequest }
@@ -153,9 +170,12 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
 export const serialiseRequest = (request: ParsedRequest, changes: RequestChanges): readonly Buffer[] =>
   splice(request.document.bytes, editsOf(request, changes));
 
-/** The client's own bytes say the same: the reader is strict enough for that. */
-export const isUnchanged = (request: ParsedRequest, changes: RequestChanges): boolean =>
-  changes.priorityFollows !== true && editsOf(request, changes).length === 0;
+/** The same; undefined where the client's own bytes say it already: the reader is strict enough for that. */
+export function changedBody(request: ParsedRequest, changes: RequestChanges): readonly Buffer[] | undefined {
+  const edits = editsOf(request, changes);
+  if (edits.length === 0 && changes.priorityFollows !== true) return undefined;
+  return splice(request.document.bytes, edits);
+}
 
 function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit[] {
   const { document, route } = request;

@@ -2,12 +2,12 @@
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
 import type { HealthReport } from '../admin/health.ts';
+import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
-import type { LifecycleContext } from '../admission/request-lifecycle.ts';
 import { createSlowReaders } from '../admission/slow-readers.ts';
 import type { Config } from '../config/config.ts';
 import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
-import type { ExtProcService } from '../ext-proc/grpc-ext-proc.ts';
+import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
@@ -62,7 +62,7 @@ export class Parts {
 
   // What is served.
   readonly metrics: Metrics;
-  readonly #context: LifecycleContext;
+  readonly #context: ExplainContext;
   readonly requests: ExtProcService;
   readonly rateLimit: GrpcService;
 
@@ -201,7 +201,7 @@ export class Parts {
     return metrics;
   }
 
-  #createContext(): LifecycleContext {
+  #createContext(): ExplainContext {
     const { tenants, dispatcher, quarantine } = this.scheduling;
     return createRequestContext({
       config: this.#config,

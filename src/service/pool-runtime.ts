@@ -1,5 +1,5 @@
 /** One pool as it runs: probes its endpoints, tells them what the configuration and their engines say, and everybody of changes. */
-import type { RoutingInputs } from '../admission/request-lifecycle.ts';
+import type { RoutingInputs } from '../admission/lifecycle-context.ts';
 import type { SlowReaders } from '../admission/slow-readers.ts';
 import type { Config, EndpointConfig, PoolConfig } from '../config/config.ts';
 import { isolatesSlowClients } from '../domain/routing-profiles.ts';

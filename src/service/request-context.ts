@@ -1,11 +1,11 @@
 /** What every request is handled with. */
 import { randomFillSync } from 'node:crypto';
 import { BodyQueue } from '../admission/body-queue.ts';
+import type { ExplainContext } from '../admission/explain.ts';
 import { Holdings } from '../admission/holdings.ts';
-import type { LifecycleContext } from '../admission/request-lifecycle.ts';
 import { NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { DRIVERS } from '../engine/drivers.ts';
-import { textOf } from '../ext-proc/grpc-ext-proc.ts';
+import { textOf } from '../ext-proc/request-stream.ts';
 import type { Mirrors } from '../rollout/mirrors.ts';
 import { createPromptHasher } from '../routing/prompt-hash.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
@@ -13,7 +13,7 @@ import type { PoolSet } from './pool-set.ts';
 
 export interface RequestParts
   extends Pick<
-    LifecycleContext,
+    ExplainContext,
     | 'config'
     | 'tenants'
     | 'catalog'
@@ -31,7 +31,7 @@ export interface RequestParts
   readonly tell: (event: ServiceEvent) => void;
 }
 
-export function createRequestContext(parts: RequestParts): LifecycleContext {
+export function createRequestContext(parts: RequestParts): ExplainContext {
   const { config, tenants, catalog, rollouts, dispatcher, predictor, occupancy, paces, quarantine } = parts;
   const { pools, mirrors, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));

@@ -1,10 +1,12 @@
 /** How requests come in: from Envoy as its sidecar, or from a gateway that asks for an endpoint. */
 import { errorResponse } from '../admission/answers.ts';
+import type { LifecycleContext } from '../admission/lifecycle-context.ts';
 import { noEndpointReady } from '../admission/refusals.ts';
-import { createRequestLifecycle, type LifecycleContext } from '../admission/request-lifecycle.ts';
+import { createRequestLifecycle } from '../admission/request-lifecycle.ts';
 import type { Config } from '../config/config.ts';
 import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts';
-import { createExtProcService, type ExtProcOptions, type ExtProcService } from '../ext-proc/grpc-ext-proc.ts';
+import { createExtProcService, type ExtProcOptions } from '../ext-proc/grpc-ext-proc.ts';
+import { type ExtProcService } from '../ext-proc/request-stream.ts';
 import { bodyTooLarge, draining } from '../openai/error-body.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import type { PoolSet } from './pool-set.ts';

@@ -1,9 +1,9 @@
 /**
  * What a request has used whose end was not seen: its engine's own count never came. Pure arithmetic.
  *
- * Each source sees a part only. Events miss tokens that come several at once; bytes of text miss what is not shown (reasoning,
- * an answer in one piece); time misses nothing that an engine computed, and knows least exactly. The largest counts; what is
- * inferred is never more than the request could get, and events are what they are.
+ * Each source sees a part only. Events miss tokens that come several at once; bytes of text miss what is not shown
+ * (reasoning, an answer in one piece); time misses nothing that an engine computed, and knows least exactly. The
+ * largest counts; what is inferred is never more than the request could get, and events are what they are.
  */
 /** No engine decodes faster. */
 const FASTEST_MS = 2;

@@ -1,12 +1,13 @@
 /**
  * Bytes per token, from what engines report: of each tenant and model, with the model's as the prior. Pure arithmetic.
  *
- * A ratio is learned as a weighted mean of logarithms: weights grow with the size of a sample and stop at FULL_BYTES, and what
- * is old fades by the weight of what is new. So many small odd samples do not win, and one huge odd one does not either.
+ * A ratio is learned as a weighted mean of logarithms: weights grow with the size of a sample and stop at FULL_BYTES,
+ * and what is old fades by the weight of what is new. So many small odd samples do not win, and one huge odd one does
+ * not either.
  *
- * The model's ratio is the initial one moved by votes: it is k steps away when at least k tenants are at least k steps away on
- * that side. One tenant, whatever it samples, moves it by one step up and one down at most: by MAX_INFLUENCE together. It is
- * the h-index of the tenants' distances, which one element changes by one.
+ * The model's ratio is the initial one moved by votes: it is k steps away when at least k tenants are at least k steps
+ * away on that side. One tenant, whatever it samples, moves it by one step up and one down at most: by MAX_INFLUENCE
+ * together. It is the h-index of the tenants' distances, which one element changes by one.
  */
 
 /** English text under common tokenizers; only until engines have answered. */
@@ -52,7 +53,10 @@ const logOf = ([logs = 0, weight = 0]: readonly number[], prior: number): number
 export const tokensIn = (bytes: number, sums: readonly number[], prior: number): number =>
   bytes / Math.exp(logOf(sums, prior));
 
-/** What a sample adds to a row. Its weight is also by how much older ones fade: in samples, of which one fades them by DECAY. */
+/**
+ * What a sample adds to a row. Its weight is also by how much older ones fade: in samples, of which one fades them by
+ * DECAY.
+ */
 export function ratioSample(
   bytes: number,
   tokens: number,

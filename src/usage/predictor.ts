@@ -1,13 +1,13 @@
 /**
  * What a request will take, learned from what requests took: no tokenizer in the hot path.
  *
- * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the tenant and model (bytes-per-token.ts);
- * output tokens from `min(max_tokens, what this tenant's requests to this model usually take)`. What one tenant's requests
- * report moves what is predicted for another by MAX_INFLUENCE at most.
+ * Prompt tokens come from the bytes of the prompt and a bytes-per-token ratio of the tenant and model
+ * (bytes-per-token.ts); output tokens from `min(max_tokens, what this tenant's requests to this model usually take)`.
+ * What one tenant's requests report moves what is predicted for another by MAX_INFLUENCE at most.
  *
- * Replicas may learn together: each row is a vector of sums that fade by DECAY with every sample, so what a replica has
- * learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was learned since
- * it was last told, `merge` takes what all know.
+ * Replicas may learn together: each row is a vector of sums that fade by DECAY with every sample, so what a replica
+ * has learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was
+ * learned since it was last told, `merge` takes what all know.
  */
 import {
   createVotes,
@@ -50,8 +50,8 @@ export interface Predictor {
 /** What was learned of one row since it was last told; without samples it is a question. */
 export interface LearnedChange {
   /**
-   * Of a tenant and model: starts with `p:` (bytes per token of prompts), `o:` (of output) or `u:` (see `Usual`). Others, as
-   * older versions have them, are not asked for.
+   * Of a tenant and model: starts with `p:` (bytes per token of prompts), `o:` (of output) or `u:` (see `Usual`).
+   * Others, as older versions have them, are not asked for.
    */
   readonly key: string;
   /** Samples, by weight. */
@@ -195,79 +195,99 @@ type RatioKind = 'p' | 'o';
 
 const keyOf = (kind: RatioKind | 'u', tenant: string, model: string): string => `${kind}:${tenant}\n${model}`;
 
-function createOver(isShared: boolean): Predictor & { readonly rows: ReturnType<typeof createRows> } {
-  const votes = { p: createVotes(), o: createVotes() };
-  const rows = createRows(isShared, (key, sums) => {
+class LearnedPredictor implements SharedPredictor {
+  private readonly votes = { p: createVotes(), o: createVotes() };
+  private readonly rows: ReturnType<typeof createRows>;
+
+  constructor(isShared: boolean) {
+    this.rows = createRows(isShared, (key, sums) => this.rowChanged(key, sums));
+  }
+
+  promptTokens(tenant: string, model: string, bytes: number): number {
+    return this.tokensOf('p', tenant, model, bytes);
+  }
+
+  contentTokens(tenant: string, model: string, bytes: number): number {
+    return this.tokensOf('o', tenant, model, bytes);
+  }
+
+  outputTokens(tenant: string, model: string, cap: number | undefined): number {
+    const [sum = 0, , , weight = 0] = this.usualOf(tenant, model);
+    const usual = weight === 0 ? INITIAL_OUTPUT_TOKENS : Math.round(sum / weight);
+    return cap === undefined ? usual : Math.min(cap, usual);
+  }
+
+  cachedTokens(tenant: string, model: string, promptTokens: number): number {
+    const [, prompt = 0, cached = 0] = this.usualOf(tenant, model);
+    return prompt === 0 ? 0 : Math.floor(promptTokens * Math.min(1, cached / prompt));
+  }
+
+  learn(tenant: string, model: string, seen: Seen): void {
+    const { promptBytes, promptTokens, cachedTokens, outputTokens, outputCap, contentBytes = 0 } = seen;
+    if (promptTokens > MAX_TOKENS || !isPossibleOutput(outputTokens, outputCap)) return;
+    const isPlain = seen.hasMedia !== true;
+    if (isPlain && promptTokens > promptBytes + TEMPLATE_TOKENS) return;
+    if (isPlain) this.learnRatio('p', tenant, model, promptBytes, promptTokens);
+    // More tokens than bytes: part of the output was not shown.
+    if (contentBytes >= outputTokens) this.learnRatio('o', tenant, model, contentBytes, outputTokens);
+    const [sum = 0, , , weight = 0] = this.usualOf(tenant, model);
+    const most =
+      weight === 0 ? MAX_TOKENS : Math.max(LEAST_OUTPUT_BOUND, (MAX_OUTPUT_SURPRISE * sum) / weight);
+    const usual: Usual = [
+      Math.min(outputTokens, most),
+      promptTokens,
+      Math.min(cachedTokens, promptTokens),
+      1,
+    ];
+    this.rows.learn(keyOf('u', tenant, model), usual, 1);
+  }
+
+  takeChanges(most: number): readonly LearnedChange[] {
+    return this.rows.takeChanges(most);
+  }
+
+  merge(change: LearnedChange, sums: readonly number[]): void {
+    this.rows.merge(change, sums);
+  }
+
+  restore(change: LearnedChange): void {
+    this.rows.restore(change);
+  }
+
+  changes(): number {
+    return this.rows.changes();
+  }
+
+  private rowChanged(key: string, sums: readonly number[] | undefined): void {
     const kind = key[0];
     if (kind !== 'p' && kind !== 'o') return;
     const end = key.indexOf('\n');
     const [tenant, model] = [key.slice(2, end), key.slice(end + 1)];
-    if (sums === undefined) votes[kind].forget(tenant, model);
-    else votes[kind].vote(tenant, model, sums);
-  });
-  const ratioOf = (kind: RatioKind, tenant: string, model: string): readonly number[] =>
-    rows.sums(keyOf(kind, tenant, model), RATIO_SIZE) ?? [];
-  const usualOf = (tenant: string, model: string): readonly number[] =>
-    rows.sums(keyOf('u', tenant, model), USUAL_SIZE) ?? [];
-  const tokensOf = (kind: RatioKind, tenant: string, model: string, bytes: number): number =>
-    Math.ceil(tokensIn(bytes, ratioOf(kind, tenant, model), votes[kind].prior(model)));
+    if (sums === undefined) this.votes[kind].forget(tenant, model);
+    else this.votes[kind].vote(tenant, model, sums);
+  }
 
-  const learnRatio = (
-    kind: RatioKind,
-    tenant: string,
-    model: string,
-    bytes: number,
-    tokens: number,
-  ): void => {
+  private ratioOf(kind: RatioKind, tenant: string, model: string): readonly number[] {
+    return this.rows.sums(keyOf(kind, tenant, model), RATIO_SIZE) ?? [];
+  }
+
+  private usualOf(tenant: string, model: string): readonly number[] {
+    return this.rows.sums(keyOf('u', tenant, model), USUAL_SIZE) ?? [];
+  }
+
+  private tokensOf(kind: RatioKind, tenant: string, model: string, bytes: number): number {
+    const prior = this.votes[kind].prior(model);
+    return Math.ceil(tokensIn(bytes, this.ratioOf(kind, tenant, model), prior));
+  }
+
+  private learnRatio(kind: RatioKind, tenant: string, model: string, bytes: number, tokens: number): void {
     if (bytes <= 0 || tokens <= 0) return;
-    const sample = ratioSample(bytes, tokens, ratioOf(kind, tenant, model), votes[kind].prior(model));
-    rows.learn(keyOf(kind, tenant, model), sample, sample[1]);
-  };
-
-  return {
-    rows,
-    promptTokens: (tenant, model, bytes) => tokensOf('p', tenant, model, bytes),
-    contentTokens: (tenant, model, bytes) => tokensOf('o', tenant, model, bytes),
-    outputTokens(tenant, model, cap) {
-      const [sum = 0, , , weight = 0] = usualOf(tenant, model);
-      const usual = weight === 0 ? INITIAL_OUTPUT_TOKENS : Math.round(sum / weight);
-      return cap === undefined ? usual : Math.min(cap, usual);
-    },
-    cachedTokens(tenant, model, promptTokens) {
-      const [, prompt = 0, cached = 0] = usualOf(tenant, model);
-      return prompt === 0 ? 0 : Math.floor(promptTokens * Math.min(1, cached / prompt));
-    },
-    learn(tenant, model, seen) {
-      const { promptBytes, promptTokens, cachedTokens, outputTokens, outputCap, contentBytes = 0 } = seen;
-      if (promptTokens > MAX_TOKENS || !isPossibleOutput(outputTokens, outputCap)) return;
-      const isPlain = seen.hasMedia !== true;
-      if (isPlain && promptTokens > promptBytes + TEMPLATE_TOKENS) return;
-      if (isPlain) learnRatio('p', tenant, model, promptBytes, promptTokens);
-      // More tokens than bytes: part of the output was not shown.
-      if (contentBytes >= outputTokens) learnRatio('o', tenant, model, contentBytes, outputTokens);
-      const [sum = 0, , , weight = 0] = usualOf(tenant, model);
-      const most =
-        weight === 0 ? MAX_TOKENS : Math.max(LEAST_OUTPUT_BOUND, (MAX_OUTPUT_SURPRISE * sum) / weight);
-      const usual: Usual = [
-        Math.min(outputTokens, most),
-        promptTokens,
-        Math.min(cachedTokens, promptTokens),
-        1,
-      ];
-      rows.learn(keyOf('u', tenant, model), usual, 1);
-    },
-  };
+    const prior = this.votes[kind].prior(model);
+    const sample = ratioSample(bytes, tokens, this.ratioOf(kind, tenant, model), prior);
+    this.rows.learn(keyOf(kind, tenant, model), sample, sample[1]);
+  }
 }
 
-export const createPredictor = (): Predictor => createOver(false);
+export const createPredictor = (): Predictor => new LearnedPredictor(false);
 
-export function createSharedPredictor(): SharedPredictor {
-  const { rows, ...predictor } = createOver(true);
-  return {
-    ...predictor,
-    takeChanges: (most) => rows.takeChanges(most),
-    merge: (change, sums) => rows.merge(change, sums),
-    restore: (change) => rows.restore(change),
-    changes: () => rows.changes(),
-  };
-}
+export const createSharedPredictor = (): SharedPredictor => new LearnedPredictor(true);

@@ -45,14 +45,13 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
     world = createWorld();
     const service = createExtProcService({
       createLife(edge) {
-        if (!breakNext) return world.life(edge);
+        if (!breakNext) return world.request(edge);
         breakNext = false;
-        return {
-          ...world.life(edge),
+        return Object.assign(world.request(edge), {
           headers() {
             throw new Error('a bug');
           },
-        };
+        });
       },
       now: () => performance.now(),
       draining: () => draining,
@@ -239,7 +238,7 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
           asked,
           [
             createExtProcService({
-              createLife: (edge) => world.life(edge),
+              createLife: (edge) => world.request(edge),
               now: () => 0,
               draining: () => false,
               onMisconfigured: () => undefined,

@@ -213,7 +213,7 @@ export interface Cost {
   readonly status: number;
 }
 
-/** One body through a request's life, with everything on that works on bodies. */
+/** One body through a request's life cycle, with everything on that works on bodies. */
 export function costOf(route: EngineRoute, body: Buffer): Cost {
   const turns: (() => void)[] = [];
   const queue = new BodyQueue({
@@ -232,8 +232,8 @@ export function costOf(route: EngineRoute, body: Buffer): Cost {
     help: { cacheSalt: true, priority: { quiet: -1, other: 1 } },
   });
   world.context.bodies = queue;
-  const { life, said } = world.open(true);
-  life.headers(chatHead({ path: ROUTES[route].path, contentLength: body.length }), 0);
+  const { request, said } = world.open(true);
+  request.headers(chatHead({ path: ROUTES[route].path, contentLength: body.length }), 0);
   let worstMs = 0;
   let totalMs = 0;
   let count = 0;
@@ -245,13 +245,13 @@ export function costOf(route: EngineRoute, body: Buffer): Cost {
     totalMs += ms;
     count += 1;
   };
-  turn(() => life.body(body, 0));
+  turn(() => request.body(body, 0));
   while (turns.length > 0) {
     for (const callback of turns.splice(0)) turn(callback);
   }
   const last = said.at(-1);
   const status = last?.kind === 'respond' ? last.response.status : 0;
-  life.streamEnded(1);
+  request.streamEnded(1);
   return { worstMs, turns: count, totalMs, status };
 }
 

@@ -1,4 +1,4 @@
-/** A request's life without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
+/** A request's life cycle without a wire: the real admission, queue and limits, an edge that remembers what it was told. */
 
 import type {
   DirectResponse,
@@ -8,14 +8,11 @@ import type {
   ResponseMode,
   SendOn,
 } from '../../src/admission/edge.ts';
+import type { ExplainContext } from '../../src/admission/explain.ts';
 import { Holdings } from '../../src/admission/holdings.ts';
+import { type LifecycleContext, type RoutingInputs } from '../../src/admission/lifecycle-context.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
-import {
-  createRequestLifecycle,
-  type LifecycleContext,
-  type RequestLifecycle,
-  type RoutingInputs,
-} from '../../src/admission/request-lifecycle.ts';
+import { createRequestLifecycle, type RequestLifecycle } from '../../src/admission/request-lifecycle.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -64,12 +61,12 @@ export const chatHead = (fields: Partial<RequestHead> = {}): RequestHead => ({
 });
 
 export interface World {
-  readonly context: Writable<LifecycleContext>;
+  readonly context: Writable<ExplainContext>;
   readonly records: UsageRecord[];
   readonly config: Config;
   /** @param keepsBody whether the edge is one that has the body. */
-  open(keepsBody?: boolean): { readonly life: RequestLifecycle; readonly said: Said[] };
-  life(edge: Edge): RequestLifecycle;
+  open(keepsBody?: boolean): { readonly request: RequestLifecycle; readonly said: Said[] };
+  request(edge: Edge): RequestLifecycle;
   readonly dispatcher: ReturnType<typeof createDispatcher>;
   readonly endpoints: ReturnType<typeof createPoolEndpoints>;
   endpointsOf(pool: string): ReturnType<typeof createPoolEndpoints>;
@@ -211,7 +208,7 @@ export function createWorld(options: WorldOptions = {}): World {
   const occupancy = createOccupancy();
   const hasher = createPromptHasher(new Uint32Array([1, 2, 3, 4, 5, 6]));
   const rollouts = createRollouts(config.models.values(), () => undefined);
-  const context: Writable<LifecycleContext> = {
+  const context: Writable<ExplainContext> = {
     config: () => config,
     tenants,
     catalog,
@@ -251,7 +248,7 @@ export function createWorld(options: WorldOptions = {}): World {
       if (found === undefined) throw new Error(`there is no pool ${pool}`);
       return found;
     },
-    life: (edge) => createRequestLifecycle(context, edge),
+    request: (edge) => createRequestLifecycle(context, edge),
     open(keepsBody = false) {
       const said: Said[] = [];
       const edge: Edge = {
@@ -263,7 +260,7 @@ export function createWorld(options: WorldOptions = {}): World {
         passResponseHeaders: (mode, add) => said.push({ kind: 'response-headers', mode, add }),
         passChunk: (replacement) => said.push({ kind: 'chunk', replacement }),
       };
-      return { life: createRequestLifecycle(context, edge), said };
+      return { request: createRequestLifecycle(context, edge), said };
     },
   };
 }

@@ -21,7 +21,7 @@ import {
 const scoreWeight = (description: string) =>
   number([0, 100], `${description} Default: the profile’s.`).optional();
 const scoreWeights = Object.fromEntries(
-  Object.entries(SCORERS).map(([name, description]) => [name, scoreWeight(description)]),
+  Object.entries(SCORERS).map(([scorer, description]) => [scorer, scoreWeight(description)]),
 ) as Record<ScorerName, ReturnType<typeof scoreWeight>>;
 
 const endpointChoice = section(

@@ -26,13 +26,13 @@ function ask(
   world: World,
   model: string,
   tenant = 'a',
-): { readonly life: RequestLifecycle; readonly said: readonly Said[] } {
-  const { life, said } = world.open();
+): { readonly request: RequestLifecycle; readonly said: readonly Said[] } {
+  const { request, said } = world.open();
   const header = () => '';
   const head = { method: 'POST', path: '/v1/chat/completions', tenant, requestId: 'r', header };
-  life.headers({ ...head, contentLength: undefined, endOfStream: false }, 0);
-  life.body(Buffer.from(JSON.stringify({ model, messages: [{ role: 'user', content: 'hello' }] })), 0);
-  return { life, said };
+  request.headers({ ...head, contentLength: undefined, endOfStream: false }, 0);
+  request.body(Buffer.from(JSON.stringify({ model, messages: [{ role: 'user', content: 'hello' }] })), 0);
+  return { request, said };
 }
 const errorOf = (said: readonly Said[]): readonly [number, string, boolean] => {
   const last = said.at(-1);
@@ -98,8 +98,8 @@ describe('a request for an adapter', () => {
     const { world, adapters } = setup();
     adapters.reported(URL, ['legal'], 0);
     const answer = { contentType: 'application/json', contentEncoding: '', endOfStream: false };
-    const { life, said } = ask(world, 'legal');
-    life.responseHeaders({ ...answer, status: 404, upstream: '10.0.0.1:8000' }, 1);
+    const { request, said } = ask(world, 'legal');
+    request.responseHeaders({ ...answer, status: 404, upstream: '10.0.0.1:8000' }, 1);
     expect(errorOf(said)).toEqual([503, 'adapter_unavailable', true]);
     expect(world.records[0]).toMatchObject({ outcome: 'failed', reason: 'engine', status: 503 });
     expect(adapters.list()[0]?.loaded).toEqual([{ adapter: 'legal', inFlight: 0 }]);
@@ -109,7 +109,7 @@ describe('a request for an adapter', () => {
       ['legal', 400],
     ] as const) {
       const other = ask(world, model);
-      other.life.responseHeaders({ ...answer, status, upstream: '10.0.0.1:8000' }, 2);
+      other.request.responseHeaders({ ...answer, status, upstream: '10.0.0.1:8000' }, 2);
       expect(other.said.at(-1)?.kind).toBe('response-headers');
     }
   });

@@ -23,10 +23,10 @@ const placed = (world: World, fields: object = {}) => {
 };
 /** Sends one to an engine, where it stays. */
 const send = (world: World, tenant: string): void => {
-  const { life } = world.open();
+  const { request } = world.open();
   const head = { method: 'POST', path: '/v1/chat/completions', tenant, requestId: 'r' };
-  life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 0);
-  life.body(Buffer.from(body()), 0);
+  request.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 0);
+  request.body(Buffer.from(body()), 0);
 };
 const twoEndpoints: WorldOptions['change'] = (config) => ({
   ...config,
@@ -66,13 +66,13 @@ describe('what is explained of a request', () => {
     const world = createWorld({ change: twoEndpoints, window: 3 });
     for (let i = 0; i < 9; i += 1) {
       const { chosen } = placed(world).queue.choice;
-      const { life, said } = world.open();
+      const { request, said } = world.open();
       const head = { method: 'POST', path: '/v1/chat/completions', tenant: 'a', requestId: 'r' };
-      life.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
-      life.body(Buffer.from(body()), 1_000);
+      request.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
+      request.body(Buffer.from(body()), 1_000);
       const last = said.at(-1);
       expect(last?.kind === 'send-on' && last.request.addresses[0]).toBe(chosen);
-      if (i > 2) life.streamEnded(1_000);
+      if (i > 2) request.streamEnded(1_000);
     }
   });
 

@@ -46,9 +46,9 @@ describe('what a tenant holds', () => {
     const told: string[] = [];
     const first = taken(holdings, 'a', 90);
     const large = taken(holdings, 'a', 60);
-    large.whenRoom(() => told.push('large'));
+    large.whenRoom({ roomGranted: () => told.push('large') });
     const small = taken(holdings, 'a', 10);
-    small.whenRoom(() => told.push('small'));
+    small.whenRoom({ roomGranted: () => told.push('small') });
     expect(small.hasRoom()).toBe(false);
     first.bodyGone();
     expect(told).toEqual(['large', 'small']);
@@ -57,7 +57,7 @@ describe('what a tenant holds', () => {
     small.gone();
     const full = taken(holdings, 'a', 100);
     const left = taken(holdings, 'a', 100);
-    left.whenRoom(() => told.push('left'));
+    left.whenRoom({ roomGranted: () => told.push('left') });
     left.gone();
     full.gone();
     expect(told).toEqual(['large', 'small']);
@@ -115,49 +115,49 @@ describe('a request', () => {
     const world = createWorld({ limits: { maxConcurrent: 2, maxQueued: 1 } });
     const most = 2 + 1 + 8;
     const lives = Array.from({ length: most }, () => {
-      const { life, said } = world.open();
-      life.headers(chatHead(), 0);
+      const { request, said } = world.open();
+      request.headers(chatHead(), 0);
       expect(said.at(-1)?.kind).toBe('pass-headers');
-      return life;
+      return request;
     });
-    const { life, said } = world.open();
-    life.headers(chatHead(), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
     expect(said).toMatchObject([
       { kind: 'respond', response: { status: 429, details: 'tenant_queue_full' } },
     ]);
     expect(said[0]).toHaveProperty('response.headers', expect.arrayContaining([['retry-after', '1']]));
     lives[0]?.streamEnded(1);
     const again = world.open();
-    again.life.headers(chatHead(), 1);
+    again.request.headers(chatHead(), 1);
     expect(again.said.at(-1)?.kind).toBe('pass-headers');
   });
 
   it('counts as long as it says, or as maxBodySize, until the engine’s answer begins', () => {
     const world = createWorld({ limits: { maxHeldBytes: 1_500_000 } });
     const first = world.open();
-    first.life.headers(chatHead(), 0);
+    first.request.headers(chatHead(), 0);
     expect(world.context.holdings.bytesOf('a')).toBe(1_000_000);
     const second = world.open();
-    second.life.headers(chatHead({ contentLength: 500_001 }), 0);
+    second.request.headers(chatHead({ contentLength: 500_001 }), 0);
     // Its upload has not been let begin.
     expect(second.said).toMatchObject([{ kind: 'hold' }]);
-    second.life.tick(3_000);
+    second.request.tick(3_000);
     expect(second.said).toHaveLength(1);
-    second.life.tick(3_001);
+    second.request.tick(3_001);
     expect(second.said).toMatchObject([
       { kind: 'hold' },
       { kind: 'respond', response: { status: 429, details: 'too_many_bytes_held' } },
     ]);
     const patient = world.open();
-    patient.life.headers(chatHead({ contentLength: 500_001 }), 0);
-    first.life.body(body(), 1);
+    patient.request.headers(chatHead({ contentLength: 500_001 }), 0);
+    first.request.body(body(), 1);
     expect(patient.said.map(({ kind }) => kind)).toEqual(['hold', 'pass-headers']);
-    patient.life.streamEnded(1);
+    patient.request.streamEnded(1);
     expect(world.context.holdings.bytesOf('a')).toBe(body().length);
     const third = world.open();
-    third.life.headers(chatHead({ contentLength: 500_001 }), 2);
+    third.request.headers(chatHead({ contentLength: 500_001 }), 2);
     expect(third.said.at(-1)?.kind).toBe('pass-headers');
-    first.life.responseHeaders(
+    first.request.responseHeaders(
       { status: 200, contentType: 'application/json', contentEncoding: '', upstream: '', endOfStream: false },
       3,
     );
@@ -168,23 +168,23 @@ describe('a request', () => {
   it('stays open when its slot is free: an answer in one piece that nobody reads', () => {
     const world = createWorld({ window: 1 });
     const first = world.open();
-    first.life.headers(chatHead(), 0);
-    first.life.body(body(), 0);
-    first.life.responseHeaders(
+    first.request.headers(chatHead(), 0);
+    first.request.body(body(), 0);
+    first.request.responseHeaders(
       { status: 200, contentType: 'application/json', contentEncoding: '', upstream: '', endOfStream: false },
       1,
     );
-    first.life.responseChunk(Buffer.from('{"choices":['), false, 2);
+    first.request.responseChunk(Buffer.from('{"choices":['), false, 2);
     const next = world.open();
-    next.life.headers(chatHead(), 3);
-    next.life.body(body(), 3);
+    next.request.headers(chatHead(), 3);
+    next.request.body(body(), 3);
     expect(next.said.at(-1)?.kind).toBe('hold');
-    first.life.tick(9_000);
+    first.request.tick(9_000);
     expect(next.said.at(-1)?.kind).toBe('hold');
-    first.life.tick(10_100);
+    first.request.tick(10_100);
     expect(next.said.at(-1)?.kind).toBe('send-on');
     expect(world.context.holdings.openOf('a')).toBe(2);
-    first.life.streamEnded(11_000);
+    first.request.streamEnded(11_000);
     expect(world.context.holdings.openOf('a')).toBe(1);
     expect(world.records[0]).toMatchObject({ stalled: true });
   });
@@ -194,36 +194,36 @@ describe('a request', () => {
     ['without a length, in the time of the longest', {}, 10_000 + Math.ceil(1_000_000 / 16.384)],
   ])('must have come %s', (_, head, untilMs) => {
     const world = createWorld();
-    const { life, said } = world.open();
-    life.headers(chatHead(head), 0);
-    life.tick(untilMs);
+    const { request, said } = world.open();
+    request.headers(chatHead(head), 0);
+    request.tick(untilMs);
     expect(said.at(-1)?.kind).toBe('pass-headers');
-    life.tick(untilMs + 1);
+    request.tick(untilMs + 1);
     expect(said.at(-1)).toMatchObject({
       kind: 'respond',
       response: { status: 408, details: 'request_timeout' },
     });
     expect(world.context.holdings.openOf('a')).toBe(0);
-    life.body(body(), untilMs + 2);
+    request.body(body(), untilMs + 2);
     expect(said.length).toBe(2);
   });
 
   it('that is there waits as long as the queue lets it, however late it is', () => {
     const world = createWorld({ window: 1 });
     for (let i = 0; i < 2; i += 1) {
-      const { life, said } = world.open();
-      life.headers(chatHead({ contentLength: 100 }), 0);
-      life.body(body(), 1);
-      life.tick(1_000_000);
+      const { request, said } = world.open();
+      request.headers(chatHead({ contentLength: 100 }), 0);
+      request.body(body(), 1);
+      request.tick(1_000_000);
       expect(said.at(-1)?.kind).toBe(i === 0 ? 'send-on' : 'hold');
     }
   });
 
   it('of more bytes than maxBodySize is refused, whoever let it through', () => {
     const world = createWorld();
-    const { life, said } = world.open();
-    life.headers(chatHead(), 0);
-    life.body(Buffer.alloc(1_000_001, ' '), 1);
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
+    request.body(Buffer.alloc(1_000_001, ' '), 1);
     expect(said.at(-1)).toMatchObject({ kind: 'respond', response: { status: 413 } });
   });
 });
@@ -236,9 +236,9 @@ describe('the queue', () => {
       change: (config) => ({ ...config, queue: { ...config.queue, maxQueuedBytes: 2.5 * long.length } }),
     });
     const send = (tenant: string): string | undefined => {
-      const { life, said } = world.open();
-      life.headers(chatHead({ tenant }), 0);
-      life.body(long, 0);
+      const { request, said } = world.open();
+      request.headers(chatHead({ tenant }), 0);
+      request.body(long, 0);
       const last = said.at(-1);
       return last?.kind === 'respond' ? `${last.response.status} ${last.response.details}` : last?.kind;
     };
@@ -257,31 +257,31 @@ describe('the queue', () => {
   it('whose body comes before there is room for it, as from a gateway, is read when there is', () => {
     const world = createWorld({ limits: { maxHeldBytes: 1_000_000 } });
     const first = world.open();
-    first.life.headers(chatHead(), 0);
+    first.request.headers(chatHead(), 0);
     const early = world.open();
-    early.life.headers(chatHead(), 0);
-    early.life.body(body(), 1);
+    early.request.headers(chatHead(), 0);
+    early.request.body(body(), 1);
     expect(early.said.map(({ kind }) => kind)).toEqual(['hold']);
-    first.life.streamEnded(2);
+    first.request.streamEnded(2);
     expect(early.said.map(({ kind }) => kind)).toEqual(['hold', 'pass-headers', 'send-on']);
   });
 
   it('that has ended while it waited for room is not begun by it', () => {
     const world = createWorld({ limits: { maxHeldBytes: 1_000_000 } });
     const first = world.open();
-    first.life.headers(chatHead(), 0);
+    first.request.headers(chatHead(), 0);
     const second = world.open();
-    second.life.headers(chatHead(), 0);
-    second.life.responseHeaders(
+    second.request.headers(chatHead(), 0);
+    second.request.responseHeaders(
       { status: 504, contentType: '', contentEncoding: '', upstream: '', endOfStream: true },
       1,
     );
-    expect(second.life.ended()).toBe(true);
+    expect(second.request.ended()).toBe(true);
     const said = second.said.length;
-    first.life.streamEnded(2);
-    expect(second.life.ended()).toBe(true);
+    first.request.streamEnded(2);
+    expect(second.request.ended()).toBe(true);
     expect(second.said).toHaveLength(said);
-    second.life.streamEnded(3);
+    second.request.streamEnded(3);
     expect(world.records).toHaveLength(2);
     expect(world.context.holdings.openOf('a')).toBe(0);
   });

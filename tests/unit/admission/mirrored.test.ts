@@ -1,4 +1,4 @@
-/** What a request's life does where a model has a shadow: it names the pool of the copy, and knows nothing else of it. */
+/** What a request does where its model is mirrored: it names the pool of the copy, and knows nothing else of it. */
 import { describe, expect, it } from 'vitest';
 import type { SendOn } from '../../../src/admission/edge.ts';
 import type { Config } from '../../../src/config/config.ts';
@@ -10,11 +10,11 @@ const sentOf = (said: readonly Said[]): SendOn | undefined =>
   said.flatMap((one) => (one.kind === 'send-on' ? [one.request] : []))[0];
 
 function run(world: World, fields: object = {}, headFields: object = {}) {
-  const { life, said } = world.open();
-  life.headers(chatHead(headFields), 0);
-  life.body(body(fields), 0);
+  const { request, said } = world.open();
+  request.headers(chatHead(headFields), 0);
+  request.body(body(fields), 0);
   const finish = (nowMs: number): void => {
-    life.responseHeaders(
+    request.responseHeaders(
       {
         status: 200,
         contentType: 'application/json',
@@ -25,9 +25,9 @@ function run(world: World, fields: object = {}, headFields: object = {}) {
       nowMs,
     );
     const usage = { prompt_tokens: 7, completion_tokens: 5 };
-    life.responseChunk(Buffer.from(JSON.stringify({ choices: [], usage })), true, nowMs);
+    request.responseChunk(Buffer.from(JSON.stringify({ choices: [], usage })), true, nowMs);
   };
-  return { life, said, finish };
+  return { request, said, finish };
 }
 
 /** Every request is copied; what was asked is kept. */
@@ -74,11 +74,11 @@ describe('a copy', () => {
   it('is not made of what reaches no engine: refused, gone while it waits, or answered here', () => {
     const { world, asked } = copying({ window: 1 });
     run(world);
-    run(world).life.streamEnded(1);
+    run(world).request.streamEnded(1);
     run(world, { model: 'unknown' });
     run(world, {}, { tenant: 'nobody' });
-    const { life } = world.open();
-    life.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+    const { request } = world.open();
+    request.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
     expect(asked).toHaveLength(1);
   });
 

@@ -48,18 +48,18 @@ const sent = (said: readonly Said[]) => {
   return { ...one.request, body, json: JSON.parse(body.toString()) as Record<string, unknown> };
 };
 const run = (world: World, fields: object = {}, headFields: object = {}, nowMs = 0) => {
-  const { life, said } = world.open();
-  life.headers(chatHead(headFields), nowMs);
-  life.body(chat(fields), nowMs);
-  return { life, said };
+  const { request, said } = world.open();
+  request.headers(chatHead(headFields), nowMs);
+  request.body(chat(fields), nowMs);
+  return { request, said };
 };
 
 describe('a request', () => {
   it('stays as it came where nothing is changed, if the proxy has it and engines can know its length', () => {
     const bodyOf = (keepsBody: boolean, fields: object, contentLength: number | undefined) => {
-      const { life, said } = createWorld().open(keepsBody);
-      life.headers(chatHead({ contentLength }), 0);
-      life.body(chat(fields), 0);
+      const { request, said } = createWorld().open(keepsBody);
+      request.headers(chatHead({ contentLength }), 0);
+      request.body(chat(fields), 0);
       const last = said.at(-1);
       if (last?.kind !== 'send-on') throw new Error('not sent on');
       return last.request.body;
@@ -74,11 +74,11 @@ describe('a request', () => {
 
   it('passes, is sent on and metered by what the engine says', () => {
     const world = createWorld();
-    const { life, said } = run(world);
+    const { request, said } = run(world);
     expect(said.map(({ kind }) => kind)).toEqual(['pass-headers', 'send-on']);
     expect(sent(said)).toMatchObject({ pool: 'main', addresses: ['10.0.0.1:8000'] });
-    life.responseHeaders(answer(), 10);
-    life.responseChunk(usage(7, 5), true, 30);
+    request.responseHeaders(answer(), 10);
+    request.responseChunk(usage(7, 5), true, 30);
     expect(world.records).toEqual([
       expect.objectContaining({
         tenant: 'a',
@@ -97,19 +97,23 @@ describe('a request', () => {
 
   it('that streams asks the engine for usage, times the first token and ends at [DONE]', () => {
     const world = createWorld();
-    const { life, said } = run(world, { stream: true });
+    const { request, said } = run(world, { stream: true });
     expect(sent(said).json['stream_options']).toEqual({ include_usage: true });
-    life.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
-    life.responseChunk(event({ choices: [{ delta: { role: 'assistant', content: '' } }] }), false, 6);
-    life.responseChunk(token('a'), false, 20);
-    life.responseChunk(token('b'), false, 30);
-    life.responseChunk(event({ choices: [{ delta: {}, finish_reason: 'stop' }] }), false, 31);
-    life.responseChunk(usage(4, 2).length > 0 ? event(usage(4, 2).toString()) : Buffer.alloc(0), false, 32);
+    request.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
+    request.responseChunk(event({ choices: [{ delta: { role: 'assistant', content: '' } }] }), false, 6);
+    request.responseChunk(token('a'), false, 20);
+    request.responseChunk(token('b'), false, 30);
+    request.responseChunk(event({ choices: [{ delta: {}, finish_reason: 'stop' }] }), false, 31);
+    request.responseChunk(
+      usage(4, 2).length > 0 ? event(usage(4, 2).toString()) : Buffer.alloc(0),
+      false,
+      32,
+    );
     expect(world.endpoints.inFlight()).toBe(1);
-    life.responseChunk(event('[DONE]'), false, 33);
+    request.responseChunk(event('[DONE]'), false, 33);
     expect(world.endpoints.inFlight()).toBe(0);
-    life.responseChunk(Buffer.alloc(0), true, 40);
-    life.streamEnded(50);
+    request.responseChunk(Buffer.alloc(0), true, 40);
+    request.streamEnded(50);
     expect(world.records).toHaveLength(1);
     expect(world.records[0]).toMatchObject({
       outcome: 'completed',
@@ -122,11 +126,11 @@ describe('a request', () => {
 
   it('that is cut in mid-stream is charged for what went by, and says that this is an estimate', () => {
     const world = createWorld();
-    const { life } = run(world, { stream: true });
-    life.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
-    life.responseChunk(token('a'), false, 20);
-    life.responseChunk(token('b'), false, 30);
-    life.streamEnded(31);
+    const { request } = run(world, { stream: true });
+    request.responseHeaders(answer({ contentType: 'text/event-stream' }), 5);
+    request.responseChunk(token('a'), false, 20);
+    request.responseChunk(token('b'), false, 30);
+    request.streamEnded(31);
     expect(world.records[0]).toMatchObject({
       outcome: 'aborted',
       reason: 'streaming',
@@ -147,10 +151,10 @@ describe('a request', () => {
     ['a body that says it is too large', { contentLength: 1_000_001 }, 413, 'body_too_large'],
   ])('with %s is refused before its body is read', (_, fields, status, code) => {
     const world = createWorld();
-    const { life, said } = world.open();
-    life.headers(chatHead(fields), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead(fields), 0);
     expect(refusal(said)).toMatchObject({ status, error: { code }, details: code });
-    expect(life.ended()).toBe(true);
+    expect(request.ended()).toBe(true);
   });
 
   it.each([
@@ -193,12 +197,12 @@ describe('a request', () => {
 
   it('over the token rate gets 429, and what it reserved comes back with its end', () => {
     const world = createWorld({ limits: { tokensPerMinute: 600, tokenBurst: 300 } });
-    const { life } = run(world, { max_tokens: 200 });
+    const { request } = run(world, { max_tokens: 200 });
     expect(refusal(run(world, { max_tokens: 200 }).said)).toMatchObject({
       status: 429,
       error: { code: 'rate_limit_exceeded', type: 'tokens' },
     });
-    life.responseHeaders(answer({ status: 500 }), 1);
+    request.responseHeaders(answer({ status: 500 }), 1);
     expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
     expect(run(world, { max_tokens: 200 }).said.at(-1)?.kind).toBe('send-on');
   });
@@ -226,9 +230,9 @@ describe('a request', () => {
     const first = run(world);
     const second = run(world, {}, {}, 10);
     expect(second.said.at(-1)).toEqual({ kind: 'hold', forMs: 6_000 });
-    first.life.streamEnded(100);
+    first.request.streamEnded(100);
     expect(second.said.at(-1)?.kind).toBe('send-on');
-    second.life.streamEnded(200);
+    second.request.streamEnded(200);
     expect(world.records[1]).toMatchObject({ queueMs: 90, outcome: 'aborted', reason: 'before-first-token' });
   });
 
@@ -236,7 +240,7 @@ describe('a request', () => {
     const world = createWorld({ window: 1 });
     const first = run(world);
     const second = run(world, {}, { tenant: 'b' }, 10);
-    second.life.streamEnded(50);
+    second.request.streamEnded(50);
     expect(world.records[0]).toMatchObject({
       outcome: 'aborted',
       reason: 'queued',
@@ -244,7 +248,7 @@ describe('a request', () => {
       promptTokens: 0,
     });
     expect(world.dispatcher.queued()).toBe(0);
-    first.life.streamEnded(60);
+    first.request.streamEnded(60);
     expect(world.endpoints.inFlight()).toBe(0);
   });
 
@@ -258,24 +262,24 @@ describe('a request', () => {
 
   it('answered by Envoy itself before it was sent on is a refusal', () => {
     const world = createWorld();
-    const { life, said } = world.open();
-    life.headers(chatHead(), 0);
-    life.responseHeaders(answer({ status: 413, upstream: '' }), 1);
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
+    request.responseHeaders(answer({ status: 413, upstream: '' }), 1);
     expect(said.at(-1)).toMatchObject({ kind: 'response-headers', mode: 'none' });
     expect(world.records[0]).toMatchObject({ outcome: 'refused', reason: 'envoy-413', status: 413 });
   });
 
   it('whose answer Envoy made without any request is let pass', () => {
-    const { life, said } = createWorld().open();
-    life.responseHeaders(answer({ status: 400, upstream: '' }), 0);
-    life.responseChunk(Buffer.from('x'), true, 0);
+    const { request, said } = createWorld().open();
+    request.responseHeaders(answer({ status: 400, upstream: '' }), 0);
+    request.responseChunk(Buffer.from('x'), true, 0);
     expect(said.map(({ kind }) => kind)).toEqual(['response-headers', 'chunk']);
   });
 
   it('for the models gets those of its tenant', () => {
     const world = createWorld({ models: new Set(['small']) });
-    const { life, said } = world.open();
-    life.headers(chatHead({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
     const last = said.at(-1);
     const body =
       last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
@@ -285,9 +289,9 @@ describe('a request', () => {
 
   it('to /v1/messages is refused in the shape of that API', () => {
     const world = createWorld();
-    const { life, said } = world.open();
-    life.headers(chatHead({ path: '/v1/messages' }), 0);
-    life.body(chat({ model: 'nope' }), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead({ path: '/v1/messages' }), 0);
+    request.body(chat({ model: 'nope' }), 0);
     const last = said.at(-1);
     expect(last?.kind === 'respond' && JSON.parse(last.response.body)).toMatchObject({
       type: 'error',
@@ -300,7 +304,7 @@ describe('a request', () => {
     const many = Object.fromEntries(
       Array.from({ length: 900 }, (_, i) => [`bootstrap_${i}${'x'.repeat(200)}`, 1]),
     );
-    run(world, many).life.streamEnded(1);
+    run(world, many).request.streamEnded(1);
     expect(world.records[0]?.droppedFields).toHaveLength(16);
     expect(JSON.stringify(world.records).length).toBeLessThan(2_500);
   });
@@ -317,29 +321,29 @@ describe('a stream', () => {
     new Map([['default', { ...DEFAULT_LANE, stalledAfterMs: 1_000, ...fields }]]);
   const begin = (world: World, fields: object = {}, headFields: object = {}) => {
     const started = run(world, { stream: true, ...fields }, headFields);
-    started.life.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
+    started.request.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
     return started;
   };
 
   it('pays for its tokens while they come, from its bucket too', () => {
     const world = createWorld({ limits: { tokensPerMinute: 10_000, tokenBurst: 1_000 } });
-    const { life } = begin(world, { max_tokens: 10 });
+    const { request } = begin(world, { max_tokens: 10 });
     const left = (): number => world.tenants.get('a')?.limits.tokens(10)?.remaining ?? 0;
     const before = left();
     // It said 10, and its engine does not keep to it.
-    for (let i = 0; i < 200; i += 1) life.responseChunk(token('x'), false, 10);
+    for (let i = 0; i < 200; i += 1) request.responseChunk(token('x'), false, 10);
     expect(before - left()).toBeGreaterThan(150);
-    life.streamEnded(10);
+    request.streamEnded(10);
     expect(world.records[0]).toMatchObject({ outcome: 'aborted', completionTokens: 200 });
     expect(before - left()).toBeGreaterThan(180);
   });
 
   it('whose engine counts more than it could write pays for what it could, and teaches nothing', () => {
     const world = createWorld();
-    const { life } = run(world, { max_tokens: 10, n: 2 });
-    life.responseHeaders(answer({ contentType: 'application/json' }), 10);
+    const { request } = run(world, { max_tokens: 10, n: 2 });
+    request.responseHeaders(answer({ contentType: 'application/json' }), 10);
     const body = { choices: [], usage: { prompt_tokens: 5, completion_tokens: 1_000_000 } };
-    life.responseChunk(Buffer.from(JSON.stringify(body)), true, 20);
+    request.responseChunk(Buffer.from(JSON.stringify(body)), true, 20);
     expect(world.records[0]).toMatchObject({
       outcome: 'completed',
       completionTokens: 20,
@@ -353,13 +357,13 @@ describe('a stream', () => {
     const left = (): number => world.tenants.get('a')?.limits.tokens(10)?.remaining ?? 0;
     const before = left();
     for (const stream of [true, false]) {
-      const { life } = run(world, { stream, max_tokens: 500, n: 4 });
-      life.streamEnded(5_000);
+      const { request } = run(world, { stream, max_tokens: 500, n: 4 });
+      request.streamEnded(5_000);
     }
-    const { life } = run(world, { stream: false, max_tokens: 100 });
-    life.responseHeaders(answer({ contentType: 'application/json' }), 10);
-    life.responseChunk(Buffer.from('{"choices":['), false, 4_000);
-    life.streamEnded(60_000);
+    const { request } = run(world, { stream: false, max_tokens: 100 });
+    request.responseHeaders(answer({ contentType: 'application/json' }), 10);
+    request.responseChunk(Buffer.from('{"choices":['), false, 4_000);
+    request.streamEnded(60_000);
     expect(world.records).toMatchObject([
       { outcome: 'aborted', usageSource: 'estimate' },
       { outcome: 'aborted', usageSource: 'estimate' },
@@ -378,14 +382,14 @@ describe('a stream', () => {
     const world = createWorld({ limits: { tokensPerMinute: 1_000, tokenBurst: 1_000 } });
     let refused = 0;
     for (let k = 0; k < 20; k += 1) {
-      const { life, said } = run(world, { stream: true, max_tokens: 100 });
+      const { request, said } = run(world, { stream: true, max_tokens: 100 });
       if (said.at(-1)?.kind === 'respond') {
         refused += 1;
         continue;
       }
-      life.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
-      for (let i = 0; i < 100; i += 1) life.responseChunk(token('x'), false, 10);
-      life.streamEnded(10);
+      request.responseHeaders(answer({ contentType: 'text/event-stream' }), 10);
+      for (let i = 0; i < 100; i += 1) request.responseChunk(token('x'), false, 10);
+      request.streamEnded(10);
     }
     expect(refused).toBeGreaterThan(9);
     const tokens = world.records.reduce((sum, { completionTokens }) => sum + completionTokens, 0);
@@ -395,29 +399,29 @@ describe('a stream', () => {
   it('whose client stopped reading gives its slot to others, once its engine must be done, and stays metered', () => {
     const world = createWorld({ window: 1, lanes: lane() });
     const slow = begin(world, { max_tokens: 100 });
-    for (let i = 0; i < 10; i += 1) slow.life.responseChunk(token('x'), false, 10 + 20 * i);
+    for (let i = 0; i < 10; i += 1) slow.request.responseChunk(token('x'), false, 10 + 20 * i);
     const { said } = run(world, {}, { tenant: 'b' }, 200);
     expect(said.at(-1)?.kind).toBe('hold');
-    slow.life.tick(1_100);
-    slow.life.tick(1_900);
+    slow.request.tick(1_100);
+    slow.request.tick(1_900);
     expect(said.at(-1)?.kind).toBe('hold');
     // 90 tokens at 18 ms, twice over.
-    slow.life.tick(190 + 3_300);
+    slow.request.tick(190 + 3_300);
     expect(said.at(-1)?.kind).toBe('send-on');
-    slow.life.responseChunk(token('x'), false, 5_000);
-    slow.life.responseChunk(event('[DONE]'), true, 5_000);
+    slow.request.responseChunk(token('x'), false, 5_000);
+    slow.request.responseChunk(event('[DONE]'), true, 5_000);
     expect(world.records[0]).toMatchObject({ outcome: 'completed', stalled: true, completionTokens: 11 });
     expect(world.endpoints.inFlight()).toBe(1);
   });
 
   it('that flows is never taken for a stalled one', () => {
     const world = createWorld({ lanes: lane() });
-    const { life } = begin(world, { max_tokens: 10_000 });
+    const { request } = begin(world, { max_tokens: 10_000 });
     for (let i = 0; i < 100; i += 1) {
-      life.responseChunk(token('x'), false, 10 + 900 * i);
-      life.tick(10 + 900 * i + 899);
+      request.responseChunk(token('x'), false, 10 + 900 * i);
+      request.tick(10 + 900 * i + 899);
     }
-    life.streamEnded(100_000);
+    request.streamEnded(100_000);
     expect(world.records[0]).toMatchObject({ stalled: false });
   });
 
@@ -431,8 +435,8 @@ describe('a stream', () => {
     const world = createWorld({ lanes });
     const header = (name: string): string => (name === 'x-class' ? 'tools' : '');
     for (const fields of [{ header }, {}]) {
-      const { life } = begin(world, {}, fields);
-      life.streamEnded(20);
+      const { request } = begin(world, {}, fields);
+      request.streamEnded(20);
     }
     expect(world.records.map((record) => record.lane)).toEqual(['tools', 'default']);
   });
@@ -461,9 +465,9 @@ describe('what is asked of an engine', () => {
 
   it('is neither on routes whose engines do not know the fields', () => {
     const world = createWorld({ help });
-    const { life, said } = world.open();
-    life.headers(chatHead({ path: '/v1/messages' }), 0);
-    life.body(chat({ max_tokens: 5 }), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead({ path: '/v1/messages' }), 0);
+    request.body(chat({ max_tokens: 5 }), 0);
     expect(Object.keys(sent(said).json)).not.toContain('priority');
     expect(Object.keys(sent(said).json)).not.toContain('cache_salt');
   });
@@ -508,19 +512,20 @@ describe('whatever the order of events', () => {
     fc.constant('expire' as const),
     fc.constant('other-ends' as const),
   );
-  const apply = (life: RequestLifecycle, name: string, now: number): void => {
-    if (name === 'headers') life.headers(chatHead(), now);
-    else if (name === 'body') life.body(chat({ stream: true, max_tokens: 10 }), now);
-    else if (name === 'bad-body') life.body(Buffer.from('{'), now);
-    else if (name === 'response-ok') life.responseHeaders(answer(), now);
-    else if (name === 'response-sse') life.responseHeaders(answer({ contentType: 'text/event-stream' }), now);
-    else if (name === 'response-error') life.responseHeaders(answer({ status: 500 }), now);
-    else if (name === 'chunk') life.responseChunk(token('x'), false, now);
-    else if (name === 'usage') life.responseChunk(event(usage(3, 1).toString()), false, now);
-    else if (name === 'done') life.responseChunk(event('[DONE]'), false, now);
-    else if (name === 'last-chunk') life.responseChunk(Buffer.alloc(0), true, now);
-    else if (name === 'trailers') life.responseComplete(now);
-    else if (name === 'stream-ended') life.streamEnded(now);
+  const apply = (request: RequestLifecycle, name: string, now: number): void => {
+    if (name === 'headers') request.headers(chatHead(), now);
+    else if (name === 'body') request.body(chat({ stream: true, max_tokens: 10 }), now);
+    else if (name === 'bad-body') request.body(Buffer.from('{'), now);
+    else if (name === 'response-ok') request.responseHeaders(answer(), now);
+    else if (name === 'response-sse')
+      request.responseHeaders(answer({ contentType: 'text/event-stream' }), now);
+    else if (name === 'response-error') request.responseHeaders(answer({ status: 500 }), now);
+    else if (name === 'chunk') request.responseChunk(token('x'), false, now);
+    else if (name === 'usage') request.responseChunk(event(usage(3, 1).toString()), false, now);
+    else if (name === 'done') request.responseChunk(event('[DONE]'), false, now);
+    else if (name === 'last-chunk') request.responseChunk(Buffer.alloc(0), true, now);
+    else if (name === 'trailers') request.responseComplete(now);
+    else if (name === 'stream-ended') request.streamEnded(now);
   };
 
   it('every slot and token comes back, one record is written, and nothing follows the end', () => {
@@ -531,15 +536,15 @@ describe('whatever the order of events', () => {
           limits: { tokensPerMinute: 100_000, requestsPerMinute: 1_000 },
         });
         const other = busy ? run(world, {}, { tenant: 'b' }) : undefined;
-        const { life, said } = world.open();
+        const { request, said } = world.open();
         let now = 0;
         for (const name of events) {
           now += 100;
-          const ended = life.ended();
+          const ended = request.ended();
           const before = said.length;
           if (name === 'expire') world.dispatcher.tick(now);
-          else if (name === 'other-ends') other?.life.streamEnded(now);
-          else apply(life, name, now);
+          else if (name === 'other-ends') other?.request.streamEnded(now);
+          else apply(request, name, now);
           // After the end only the answer's own bytes are still passed on.
           if (ended) {
             for (const { kind } of said.slice(before)) expect(['response-headers', 'chunk']).toContain(kind);
@@ -548,8 +553,8 @@ describe('whatever the order of events', () => {
             said.filter(({ kind }) => kind === 'respond' || kind === 'send-on').length,
           ).toBeLessThanOrEqual(1);
         }
-        life.streamEnded(now + 1);
-        other?.life.streamEnded(now + 2);
+        request.streamEnded(now + 1);
+        other?.request.streamEnded(now + 2);
         expect(world.endpoints.inFlight()).toBe(0);
         expect(world.dispatcher.queued()).toBe(0);
         expect([...world.occupancy.rows()]).toEqual([]);
@@ -598,12 +603,12 @@ describe('a request whose limits others have to be asked about', () => {
   it('goes on when they have answered', async () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits, store });
-    const { life, said } = world.open();
-    life.headers(chatHead(), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
     expect(said).toEqual([]);
     await reply();
     expect(said.map(({ kind }) => kind)).toEqual(['pass-headers']);
-    life.body(chat(), 0);
+    request.body(chat(), 0);
     expect(said).toHaveLength(1);
     await reply();
     expect(said.map(({ kind }) => kind)).toEqual(['pass-headers', 'send-on']);
@@ -613,16 +618,16 @@ describe('a request whose limits others have to be asked about', () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits: { ...limits, tokensPerMinute: 300, tokenBurst: 300 }, store });
     const bodies = [world.open(), world.open()];
-    for (const { life } of bodies) life.headers(chatHead(), 0);
+    for (const { request } of bodies) request.headers(chatHead(), 0);
     await reply();
-    for (const { life } of bodies) life.body(chat(), 0);
+    for (const { request } of bodies) request.body(chat(), 0);
     await reply();
     expect(bodies[0]?.said.at(-1)?.kind).toBe('send-on');
     expect(refusal(bodies[1]?.said ?? [])).toMatchObject({
       status: 429,
       error: { code: 'rate_limit_exceeded' },
     });
-    bodies[0]?.life.streamEnded(0);
+    bodies[0]?.request.streamEnded(0);
     expect(world.endpoints.inFlight()).toBe(0);
     expect(world.tenants.get('a')?.limits.outstanding()).toBe(0);
   });
@@ -630,11 +635,11 @@ describe('a request whose limits others have to be asked about', () => {
   it('gives back what is granted after it has gone', async () => {
     const { store, answer: reply } = slowStore();
     const world = createWorld({ limits, store });
-    const { life, said } = world.open();
-    life.headers(chatHead(), 0);
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
     await reply();
-    life.body(chat(), 0);
-    life.streamEnded(1);
+    request.body(chat(), 0);
+    request.streamEnded(1);
     await reply();
     expect(said.map(({ kind }) => kind)).toEqual(['pass-headers']);
     expect(world.records).toMatchObject([{ outcome: 'aborted', reason: 'upload' }]);
@@ -647,8 +652,8 @@ describe('a monthly quota', () => {
   it('that is spent refuses with 429 until the next month', () => {
     const world = createWorld({ limits: { tokensPerMonth: 300 }, unixMs: Date.UTC(2026, 10, 30, 12) });
     const first = run(world, { max_tokens: 200 });
-    first.life.responseHeaders(answer(), 0);
-    first.life.responseChunk(usage(90, 200), true, 0);
+    first.request.responseHeaders(answer(), 0);
+    first.request.responseChunk(usage(90, 200), true, 0);
     const { said } = run(world, { max_tokens: 200 });
     const { status, error, headers } = refusal(said);
     expect(status).toBe(429);
@@ -695,25 +700,25 @@ const modelHeader = (said: readonly Said[]): string | undefined => {
 describe('a model by another name', () => {
   it('is asked for by its own, counted under it, and named to the client', () => {
     const world = createWorld({ change: withSpare });
-    const { life, said } = run(world, { model: 'gpt', temperature: 0.5 });
+    const { request, said } = run(world, { model: 'gpt', temperature: 0.5 });
     expect(sent(said)).toMatchObject({ pool: 'main', json: { model: 'small', temperature: 0.5 } });
     expect([...world.occupancy.rows()]).toMatchObject([{ model: 'small', inFlight: 1 }]);
-    life.responseHeaders(answer(), 1);
+    request.responseHeaders(answer(), 1);
     expect(modelHeader(said)).toBe('small');
-    life.responseChunk(usage(2, 3), true, 2);
+    request.responseChunk(usage(2, 3), true, 2);
     expect(world.records[0]).toMatchObject({ model: 'small', outcome: 'completed' });
   });
 
   it('is not named when the client asked for it', () => {
-    const { life, said } = run(createWorld({ change: withSpare }));
-    life.responseHeaders(answer(), 1);
+    const { request, said } = run(createWorld({ change: withSpare }));
+    request.responseHeaders(answer(), 1);
     expect(modelHeader(said)).toBeUndefined();
   });
 
   it('is listed and usable for who may use the model, or the alias by its name', () => {
     const listed = (models: readonly string[]) => {
-      const { life, said } = createWorld({ change: withSpare, models: new Set(models) }).open();
-      life.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+      const { request, said } = createWorld({ change: withSpare, models: new Set(models) }).open();
+      request.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
       const last = said.at(-1);
       if (last?.kind !== 'respond') throw new Error('no answer');
       return (JSON.parse(last.response.body) as { data: { id: string }[] }).data.map(({ id }) => id);
@@ -732,11 +737,11 @@ describe('a fallback', () => {
   it('serves while no endpoint can, and is the model of record', () => {
     const world = createWorld({ change: withSpare });
     world.endpoints.setHealthy('http://10.0.0.1:8000', false, 0);
-    const { life, said } = run(world, { model: 'gpt' });
+    const { request, said } = run(world, { model: 'gpt' });
     expect(sent(said)).toMatchObject({ pool: 'spare', json: { model: 'spare' } });
-    life.responseHeaders(answer({ upstream: '10.0.0.2:8000' }), 1);
+    request.responseHeaders(answer({ upstream: '10.0.0.2:8000' }), 1);
     expect(modelHeader(said)).toBe('spare');
-    life.responseChunk(usage(2, 3), true, 2);
+    request.responseChunk(usage(2, 3), true, 2);
     expect(world.records[0]).toMatchObject({ model: 'spare', pool: 'spare' });
   });
 
@@ -747,12 +752,12 @@ describe('a fallback', () => {
     run(world);
     expect(world.dispatcher.queuedOf('main')).toBe(1);
     const before = world.tenants.get('b')?.limits.tokens(0)?.remaining ?? 0;
-    const { life, said } = run(world, {}, { tenant: 'b' });
+    const { request, said } = run(world, {}, { tenant: 'b' });
     expect(sent(said)).toMatchObject({ pool: 'spare', json: { model: 'spare' } });
     const reserved = before - (world.tenants.get('b')?.limits.tokens(0)?.remaining ?? 0);
     expect(reserved).toBeGreaterThan(0);
-    life.responseHeaders(answer(), 1);
-    life.responseChunk(usage(0, 0), true, 1);
+    request.responseHeaders(answer(), 1);
+    request.responseChunk(usage(0, 0), true, 1);
     expect(world.tenants.get('b')?.limits.tokens(1)?.remaining).toBe(before);
     expect(world.endpoints.inFlight()).toBe(1);
     expect([...world.occupancy.rows()]).toEqual([
@@ -795,10 +800,10 @@ const session = (id: string) => ({ header: (name: string) => (name === 'x-sessio
 
 describe('a model with a canary', () => {
   const askedFor = (world: World, id: string): unknown => {
-    const { life, said } = run(world, {}, session(id));
-    life.responseHeaders(answer(), 1);
-    life.responseChunk(usage(1, 1), true, 2);
-    life.streamEnded(2);
+    const { request, said } = run(world, {}, session(id));
+    request.responseHeaders(answer(), 1);
+    request.responseChunk(usage(1, 1), true, 2);
+    request.streamEnded(2);
     return sent(said).json['model'];
   };
 
@@ -814,47 +819,48 @@ describe('a model with a canary', () => {
 
   it('names the version that served, and counts it under its own name', () => {
     const world = createWorld({ change: withCanary(1) });
-    const { life, said } = run(world, {}, session('x'));
-    life.responseHeaders(answer(), 1);
-    life.responseChunk(usage(1, 1), true, 2);
+    const { request, said } = run(world, {}, session('x'));
+    request.responseHeaders(answer(), 1);
+    request.responseChunk(usage(1, 1), true, 2);
     expect(modelHeader(said)).toBe('secret');
     expect(world.records[0]).toMatchObject({ model: 'secret' });
   });
 
   /** Sends 400 requests, half of them to the canary; says whether it was rolled back. */
   const rolledBackBy = (
-    finish: (life: RequestLifecycle, isCanary: boolean, nowMs: number) => void,
+    finish: (request: RequestLifecycle, isCanary: boolean, nowMs: number) => void,
     fields = {},
   ) => {
     const world = createWorld({ change: withCanary(0.5) });
     for (let i = 0; i < 400; i += 1) {
       const nowMs = i * 1_000;
-      const { life, said } = run(world, fields, session(`s${i}`), nowMs);
-      finish(life, sent(said).json['model'] === 'secret', nowMs);
-      life.streamEnded(nowMs + 999);
+      const { request, said } = run(world, fields, session(`s${i}`), nowMs);
+      finish(request, sent(said).json['model'] === 'secret', nowMs);
+      request.streamEnded(nowMs + 999);
     }
     return world.rollouts.list()[0]?.rolledBack?.gate;
   };
-  const end = (life: RequestLifecycle, status: number, nowMs: number): void => {
-    life.responseHeaders(answer({ status }), nowMs + 1);
-    if (status === 200) life.responseChunk(usage(1, 1), true, nowMs + 2);
+  const end = (request: RequestLifecycle, status: number, nowMs: number): void => {
+    request.responseHeaders(answer({ status }), nowMs + 1);
+    if (status === 200) request.responseChunk(usage(1, 1), true, nowMs + 2);
   };
 
   it('is rolled back by answers of 500, of Envoy in its place, and by error frames', () => {
-    expect(rolledBackBy((life, isCanary, at) => end(life, isCanary ? 500 : 200, at))).toBe('failures');
+    expect(rolledBackBy((request, isCanary, at) => end(request, isCanary ? 500 : 200, at))).toBe('failures');
     expect(
-      rolledBackBy((life, isCanary, at) => {
-        if (isCanary) life.responseHeaders(answer({ status: 503, upstream: '' }), at + 1);
-        else end(life, 200, at);
+      rolledBackBy((request, isCanary, at) => {
+        if (isCanary) request.responseHeaders(answer({ status: 503, upstream: '' }), at + 1);
+        else end(request, 200, at);
       }),
     ).toBe('failures');
     expect(
       rolledBackBy(
-        (life, isCanary, at) => {
-          life.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
-          life.responseChunk(token('a'), false, at + 2);
-          if (isCanary) life.responseChunk(event({ error: { message: 'broken', code: 500 } }), false, at + 3);
-          life.responseChunk(event('[DONE]'), true, at + 4);
+        (request, isCanary, at) => {
+          request.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
+          request.responseChunk(token('a'), false, at + 2);
+          if (isCanary)
+            request.responseChunk(event({ error: { message: 'broken', code: 500 } }), false, at + 3);
+          request.responseChunk(event('[DONE]'), true, at + 4);
         },
         { stream: true },
       ),
@@ -864,16 +870,16 @@ describe('a model with a canary', () => {
   it('is rolled back when its first tokens are late, and when they never come', () => {
     const stream = (firstMs: (isCanary: boolean) => number | undefined) =>
       rolledBackBy(
-        (life, isCanary, at) => {
-          life.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
+        (request, isCanary, at) => {
+          request.responseHeaders(answer({ contentType: 'text/event-stream' }), at + 1);
           const ms = firstMs(isCanary);
           if (ms === undefined) {
-            life.tick(at + 900);
-            life.streamEnded(at + 950);
+            request.tick(at + 900);
+            request.streamEnded(at + 950);
             return;
           }
-          life.responseChunk(token('a'), false, at + ms);
-          life.responseChunk(event('[DONE]'), true, at + ms + 1);
+          request.responseChunk(token('a'), false, at + ms);
+          request.responseChunk(event('[DONE]'), true, at + ms + 1);
         },
         { stream: true },
       );
@@ -883,9 +889,11 @@ describe('a model with a canary', () => {
   });
 
   it('is not rolled back by what the clients did', () => {
-    expect(rolledBackBy((life, isCanary, at) => end(life, isCanary ? 400 : 200, at))).toBeUndefined();
+    expect(rolledBackBy((request, isCanary, at) => end(request, isCanary ? 400 : 200, at))).toBeUndefined();
     expect(
-      rolledBackBy((life, isCanary, at) => (isCanary ? life.streamEnded(at + 1) : end(life, 200, at))),
+      rolledBackBy((request, isCanary, at) =>
+        isCanary ? request.streamEnded(at + 1) : end(request, 200, at),
+      ),
     ).toBeUndefined();
   });
 
@@ -907,7 +915,10 @@ describe('a model with a canary', () => {
 });
 
 describe('what the end of a request says of the endpoint', () => {
-  const endings = (act: (life: RequestLifecycle) => void, fields: object = {}): readonly AttemptResult[] => {
+  const endings = (
+    act: (request: RequestLifecycle) => void,
+    fields: object = {},
+  ): readonly AttemptResult[] => {
     const world = createWorld();
     const told: AttemptResult[] = [];
     const acquire = world.endpoints.acquire.bind(world.endpoints);
@@ -917,36 +928,40 @@ describe('what the end of a request says of the endpoint', () => {
         return slot && Object.assign(slot, { ended: (ending: AttemptResult) => void told.push(ending) });
       },
     });
-    act(run(world, fields).life);
+    act(run(world, fields).request);
     // The first one counts.
     return told.slice(0, 1);
   };
-  it.each<[string, (life: RequestLifecycle) => void, AttemptResult]>([
-    ['an error of the engine', (life) => life.responseHeaders(answer({ status: 500 }), 1), { status: 500 }],
+  it.each<[string, (request: RequestLifecycle) => void, AttemptResult]>([
+    [
+      'an error of the engine',
+      (request) => request.responseHeaders(answer({ status: 500 }), 1),
+      { status: 500 },
+    ],
     [
       'no endpoint that answered',
-      (life) => life.responseHeaders(answer({ status: 503, upstream: '' }), 1),
+      (request) => request.responseHeaders(answer({ status: 503, upstream: '' }), 1),
       { broken: 'reset' },
     ],
     [
       'no answer in time',
-      (life) => life.responseHeaders(answer({ status: 504, upstream: '' }), 1),
+      (request) => request.responseHeaders(answer({ status: 504, upstream: '' }), 1),
       { broken: 'timeout' },
     ],
-    ['a client that left before the answer', (life) => life.streamEnded(1), { broken: 'client' }],
+    ['a client that left before the answer', (request) => request.streamEnded(1), { broken: 'client' }],
     [
       'an answer that broke off, by whomever',
-      (life) => {
-        life.responseHeaders(answer(), 1);
-        life.streamEnded(2);
+      (request) => {
+        request.responseHeaders(answer(), 1);
+        request.streamEnded(2);
       },
       { broken: 'client' },
     ],
     [
       'a whole answer',
-      (life) => {
-        life.responseHeaders(answer(), 1);
-        life.responseChunk(usage(1, 1), true, 2);
+      (request) => {
+        request.responseHeaders(answer(), 1);
+        request.responseChunk(usage(1, 1), true, 2);
       },
       { status: 200 },
     ],
@@ -955,9 +970,9 @@ describe('what the end of a request says of the endpoint', () => {
   });
   it('a stream says at its first token that it works', () => {
     const said = endings(
-      (life) => {
-        life.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
-        life.responseChunk(token('a'), false, 2);
+      (request) => {
+        request.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
+        request.responseChunk(token('a'), false, 2);
       },
       { stream: true },
     );
@@ -965,9 +980,9 @@ describe('what the end of a request says of the endpoint', () => {
   });
   it('a stream with an error in it says nothing: the request may have caused it', () => {
     const said = endings(
-      (life) => {
-        life.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
-        life.responseChunk(event({ error: { message: 'no', code: 500 } }), true, 2);
+      (request) => {
+        request.responseHeaders(answer({ contentType: 'text/event-stream' }), 1);
+        request.responseChunk(event({ error: { message: 'no', code: 500 } }), true, 2);
       },
       { stream: true },
     );

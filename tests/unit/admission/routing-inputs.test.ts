@@ -1,4 +1,4 @@
-/** What a request's life tells the choice of an endpoint: its session, its zone, and how its client reads. */
+/** What a request tells the choice of an endpoint: its session, its zone, and how its client reads. */
 import { describe, expect, it } from 'vitest';
 import { createSlowReaders } from '../../../src/admission/slow-readers.ts';
 import type { Config, PoolConfig } from '../../../src/config/config.ts';
@@ -35,8 +35,8 @@ function open(
     readonly nowMs?: number;
   } = {},
 ) {
-  const { life, said } = world.open();
-  life.headers(
+  const { request, said } = world.open();
+  request.headers(
     {
       method: 'POST',
       path: '/v1/chat/completions',
@@ -48,15 +48,15 @@ function open(
     },
     nowMs,
   );
-  const request = { model: 'small', messages: [{ role: 'user', content: 'hi' }], ...body };
-  life.body(Buffer.from(JSON.stringify(request)), nowMs);
+  const whole = { model: 'small', messages: [{ role: 'user', content: 'hi' }], ...body };
+  request.body(Buffer.from(JSON.stringify(whole)), nowMs);
   const sent = said.find((entry) => entry.kind === 'send-on');
-  return { life, endpoint: sent?.kind === 'send-on' ? sent.request.addresses[0] : undefined };
+  return { request, endpoint: sent?.kind === 'send-on' ? sent.request.addresses[0] : undefined };
 }
 /** Sends it, and has it answered. */
 function serve(world: World, options: Parameters<typeof open>[1] = {}): string | undefined {
-  const { life, endpoint } = open(world, options);
-  life.streamEnded(1);
+  const { request, endpoint } = open(world, options);
+  request.streamEnded(1);
   return endpoint;
 }
 
@@ -119,8 +119,8 @@ describe('embeddings', () => {
       choosing: { sessionHeader: 'x-session-id', zone: undefined, readers },
     });
     for (let i = 0; i < 4; i += 1) {
-      const { life, said } = world.open();
-      life.headers(
+      const { request, said } = world.open();
+      request.headers(
         {
           method: 'POST',
           path: '/v1/embeddings',
@@ -132,7 +132,7 @@ describe('embeddings', () => {
         },
         0,
       );
-      life.body(Buffer.from(JSON.stringify({ model: 'small', input: `text ${i}` })), 0);
+      request.body(Buffer.from(JSON.stringify({ model: 'small', input: `text ${i}` })), 0);
       expect(said).toContainEqual(
         expect.objectContaining({
           request: expect.objectContaining({ addresses: [addressOf(2)] }) as unknown,
@@ -163,8 +163,8 @@ describe('a client that reads slowly', () => {
     });
   const from = (address: string) => ({ 'x-forwarded-for': `203.0.113.9, ${address}` });
   const answering = (world: World, address: string, tenant = 'a') => {
-    const { life, endpoint } = open(world, { headers: from(address), body: streamed, tenant });
-    life.responseHeaders(
+    const { request, endpoint } = open(world, { headers: from(address), body: streamed, tenant });
+    request.responseHeaders(
       {
         status: 200,
         contentType: 'text/event-stream',
@@ -176,9 +176,9 @@ describe('a client that reads slowly', () => {
     );
     return {
       flow(count: number, fromMs: number, stepMs: number) {
-        for (let i = 0; i < count; i += 1) life.responseChunk(token, false, fromMs + i * stepMs);
+        for (let i = 0; i < count; i += 1) request.responseChunk(token, false, fromMs + i * stepMs);
       },
-      end: (nowMs: number) => life.responseChunk(Buffer.from('data: [DONE]\n\n'), true, nowMs),
+      end: (nowMs: number) => request.responseChunk(Buffer.from('data: [DONE]\n\n'), true, nowMs),
     };
   };
 
@@ -202,11 +202,11 @@ describe('a client that reads slowly', () => {
 
   it('is told by tick() when nothing comes any more', () => {
     const world = isolated();
-    const { life, endpoint } = open(world, {
+    const { request, endpoint } = open(world, {
       headers: from('192.0.2.1'),
       body: { ...streamed, max_tokens: 60 },
     });
-    life.responseHeaders(
+    request.responseHeaders(
       {
         status: 200,
         contentType: 'text/event-stream',
@@ -216,9 +216,9 @@ describe('a client that reads slowly', () => {
       },
       0,
     );
-    for (let i = 0; i < 40; i += 1) life.responseChunk(token, false, i * 20);
+    for (let i = 0; i < 40; i += 1) request.responseChunk(token, false, i * 20);
     for (const address of ['192.0.2.2', '192.0.2.3']) answering(world, address).flow(600, 0, 20);
-    life.tick(20_000);
+    request.tick(20_000);
     expect(serve(world, { headers: from('192.0.2.1'), nowMs: 20_000 })).toBe(addressOf(2));
   });
 });

@@ -2,16 +2,15 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { HeaderList } from '../../../src/admission/edge.ts';
+import { decodeProcessingRequest, headerOf } from '../../../src/ext-proc/codec.ts';
 import {
-  decodeProcessingRequest,
   encodeHold,
   encodeImmediate,
   encodeReplacement,
   encodeRequestBody,
   encodeResponseHeaders,
-  headerOf,
   PASS,
-} from '../../../src/ext-proc/codec.ts';
+} from '../../../src/ext-proc/replies.ts';
 import { isMalformed } from '../../../src/grpc/protobuf.ts';
 import { type Message, referenceCodec } from '../../support/reference-codec.ts';
 

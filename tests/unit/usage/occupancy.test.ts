@@ -5,24 +5,24 @@ import { createOccupancy } from '../../../src/usage/occupancy.ts';
 describe('occupancy', () => {
   it('counts each request where it is, once, and forgets it when it has left', () => {
     const arbStep = fc.record({
-      place: fc.nat(5),
+      request: fc.nat(5),
       what: fc.constantFrom('queued' as const, 'inFlight' as const, 'leave' as const),
     });
     fc.assert(
       fc.property(fc.array(arbStep, { maxLength: 60 }), (steps) => {
         const occupancy = createOccupancy();
-        const places = Array.from({ length: 6 }, (_, i) => occupancy.place(`t${i % 2}`, `m${i % 3}`));
+        const entries = Array.from({ length: 6 }, (_, i) => occupancy.open(`t${i % 2}`, `m${i % 3}`));
         const where: string[] = Array.from({ length: 6 }, () => 'new');
-        for (const { place, what } of steps) {
-          if (what === 'leave') places[place]?.leave();
-          else places[place]?.enter(what);
-          if (where[place] !== 'leave') where[place] = what;
+        for (const { request, what } of steps) {
+          if (what === 'leave') entries[request]?.leave();
+          else entries[request]?.enter(what);
+          if (where[request] !== 'leave') where[request] = what;
           const sum = (phase: 'queued' | 'inFlight') =>
             [...occupancy.rows()].reduce((all, row) => all + row[phase], 0);
           expect(sum('queued')).toBe(where.filter((one) => one === 'queued').length);
           expect(sum('inFlight')).toBe(where.filter((one) => one === 'inFlight').length);
         }
-        for (const place of places) place.leave();
+        for (const entry of entries) entry.leave();
         expect([...occupancy.rows()]).toEqual([]);
       }),
     );

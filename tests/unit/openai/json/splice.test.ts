@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { EngineRoute } from '../../../../src/domain/routes.ts';
 import { decodeInto } from '../../../../src/openai/json/text.ts';
 import {
-  isUnchanged,
+  changedBody,
   type ParsedRequest,
   parseRequest,
   type RequestChanges,
@@ -190,19 +190,19 @@ describe('text in JSON', () => {
 describe('a request that nothing is changed in', () => {
   it('is unchanged; another one is not', () => {
     const plain = parse(chatOf('"hi"'));
-    expect(isUnchanged(plain, { includeUsage: true })).toBe(true);
-    expect(isUnchanged(plain, { includeUsage: true, cacheSalt: 'a' })).toBe(false);
-    expect(isUnchanged(plain, { includeUsage: true, model: 'b' })).toBe(false);
-    expect(isUnchanged(plain, { includeUsage: true, maxOutputTokens: 5 })).toBe(false);
-    expect(isUnchanged(plain, { includeUsage: true, priorityFollows: true })).toBe(false);
+    expect(changedBody(plain, { includeUsage: true })).toBeUndefined();
+    expect(changedBody(plain, { includeUsage: true, cacheSalt: 'a' })).toBeDefined();
+    expect(changedBody(plain, { includeUsage: true, model: 'b' })).toBeDefined();
+    expect(changedBody(plain, { includeUsage: true, maxOutputTokens: 5 })).toBeDefined();
+    expect(changedBody(plain, { includeUsage: true, priorityFollows: true })).toBeDefined();
     const capped = parse(chatOf('"hi"', ',"max_tokens":5'));
-    expect(isUnchanged(capped, { includeUsage: true, maxOutputTokens: 7 })).toBe(true);
-    expect(isUnchanged(capped, { includeUsage: true, maxOutputTokens: 4 })).toBe(false);
-    expect(isUnchanged(parse(chatOf('"hi"', ',"priority":5')), { includeUsage: true })).toBe(false);
+    expect(changedBody(capped, { includeUsage: true, maxOutputTokens: 7 })).toBeUndefined();
+    expect(changedBody(capped, { includeUsage: true, maxOutputTokens: 4 })).toBeDefined();
+    expect(changedBody(parse(chatOf('"hi"', ',"priority":5')), { includeUsage: true })).toBeDefined();
     const stream = ',"stream":true';
-    expect(isUnchanged(parse(chatOf('"hi"', stream)), { includeUsage: true })).toBe(false);
+    expect(changedBody(parse(chatOf('"hi"', stream)), { includeUsage: true })).toBeDefined();
     const asked = `${stream},"stream_options":{"include_usage":true}`;
-    expect(isUnchanged(parse(chatOf('"hi"', asked)), { includeUsage: true })).toBe(true);
+    expect(changedBody(parse(chatOf('"hi"', asked)), { includeUsage: true })).toBeUndefined();
   });
 });
 

@@ -1,0 +1,317 @@
+/**
+ * A request in an engine: from the moment it is sent until its answer ends. It meters the answer, charges the tenant
+ * while the answer streams, notices clients that stopped reading, and says what the endpoint made of it.
+ *
+ *   sent          meter undefined
+ *   answering     meter set, by answerBegins()
+ *   streaming     firstTokenMs set too, by the first token of a stream
+ *
+ * After the end of the request the meter goes on reading: it also cuts what the client did not ask for.
+ */
+import type { LaneConfig } from '../config/config.ts';
+import { costOf } from '../domain/cost.ts';
+import type { RequestFacts } from '../openai/request.ts';
+import type { AttemptResult } from '../pool/health/outcome.ts';
+import type { Release } from '../queue/types.ts';
+import type { Reservation } from '../tenant/tenant-limits.ts';
+import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
+import type { Outcome } from '../usage/usage-record.ts';
+import { AnswerMeter, type AnswerReading, unseenReading } from './answer-meter.ts';
+import type { ResponseHead } from './edge.ts';
+import type { ReadingClient } from './engine-request.ts';
+import type { LifecycleContext } from './lifecycle-context.ts';
+import type { ComparedCanary } from './model-selection.ts';
+import type { Prediction } from './prediction.ts';
+import type { RequestInEngine } from './quarantine.ts';
+import type { Reading } from './slow-readers.ts';
+
+/** What was decided about a request before it was queued, and is needed until its end. */
+export interface Admitted {
+  readonly tenant: string;
+  /** With the model that serves it. */
+  readonly facts: RequestFacts;
+  readonly prediction: Prediction;
+  readonly lane: LaneConfig;
+  readonly canary: ComparedCanary | undefined;
+  readonly client: ReadingClient | undefined;
+  readonly reservation: Reservation;
+}
+
+/** A stream is charged and timed each so many tokens. */
+const TOKENS_PER_CHARGE = 32;
+/** Or each so many bytes of text, where several tokens come in an event. */
+const BYTES_PER_CHARGE = 512;
+/** An engine has ended a stream when it had so many times the time that its tokens usually take. */
+const STALL_PATIENCE = 2;
+/** Without a first byte nothing is known of the endpoint: the client may just have left. */
+const NOTHING_SEEN: AttemptResult = { broken: 'client' };
+
+/** @param fromEngine false: Envoy answered because no endpoint did. */
+function resultOf(status: number, fromEngine: boolean): AttemptResult {
+  if (fromEngine) return { status };
+  return { broken: status === 504 ? 'timeout' : 'reset' };
+}
+
+export class EngineRun {
+  private readonly context: LifecycleContext;
+  private readonly admitted: Admitted;
+  private readonly release: Release;
+  /** Where engines die of requests, who was there is known. */
+  private readonly presence: RequestInEngine;
+  private readonly sentMs: number;
+  /** `ip:port` that serves it, as far as is known. */
+  endpoint: string;
+  /** What is to be said of the endpoint. */
+  private result: AttemptResult = NOTHING_SEEN;
+  /** The canary knows how long the first token took, or that it is late. */
+  private isTimed = false;
+
+  // From the headers of the answer on
+  private meter: AnswerMeter | undefined = undefined;
+  private lastChunkMs = 0;
+  private hasBegun = false;
+  /** Its client stopped reading, and its slot went to others. */
+  isStalled = false;
+
+  // From the first token of a stream on
+  private firstTokenMs: number | undefined = undefined;
+  private chargedTokens = 0;
+  private chargedMs = 0;
+  private chargedBytes = 0;
+  /** What the answer shows of how its client reads, where that matters. */
+  private reader: Reading | undefined = undefined;
+
+  constructor(context: LifecycleContext, admitted: Admitted, release: Release, nowMs: number) {
+    this.context = context;
+    this.admitted = admitted;
+    this.release = release;
+    this.sentMs = nowMs;
+    this.endpoint = release.slot.address;
+    this.presence = context.quarantine.began(admitted.tenant, this.endpoint, nowMs);
+  }
+
+  get pool(): string {
+    return this.release.pool;
+  }
+
+  get belowFairShare(): boolean {
+    return this.release.belowFairShare;
+  }
+
+  /** The connections to its endpoints were there, and broke without an answer. */
+  brokeOnEndpoints(nowMs: number): void {
+    const [first = '', second = first] = this.release.slot.addresses;
+    this.presence.brokeOn([first, second], nowMs);
+  }
+
+  /** Envoy has tried two endpoints, and gives up. */
+  brokeTwice(): void {
+    this.result = { broken: 'reset' };
+  }
+
+  /** @param upstream that answered; empty: Envoy did, in its place. */
+  answered(status: number, upstream: string, nowMs: number): void {
+    const fromEngine = upstream !== '';
+    if (fromEngine) {
+      this.release.slot.moveTo(upstream);
+      this.presence.movedTo(upstream, nowMs);
+      this.endpoint = upstream;
+    }
+    this.result = resultOf(status, fromEngine);
+  }
+
+  answerBegins(head: ResponseHead, nowMs: number): void {
+    this.lastChunkMs = nowMs;
+    this.meter = new AnswerMeter(this.admitted.facts, head);
+  }
+
+  /** Meters a chunk. Gives the bytes to send instead, or undefined to send it as it came. */
+  push(bytes: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined {
+    const replacement = this.meter?.push(bytes, endOfStream, nowMs);
+    this.lastChunkMs = nowMs;
+    if (bytes.length > 0) this.hasBegun = true;
+    return replacement;
+  }
+
+  /** The engine has said that the answer is complete. */
+  isFinished(): boolean {
+    return this.meter?.finished() === true;
+  }
+
+  /** Charges what streamed since the last look: a tenant cannot use now and pay at the end. */
+  chunkPassed(byteCount: number, nowMs: number): void {
+    const tokens = this.meter?.tokens() ?? 0;
+    if (tokens > 0) {
+      if (this.firstTokenMs === undefined) this.firstToken(tokens, nowMs);
+      else this.charge(tokens, nowMs);
+    }
+    this.reader?.chunk(byteCount, tokens, nowMs);
+  }
+
+  private firstToken(tokens: number, nowMs: number): void {
+    const { slot } = this.release;
+    this.firstTokenMs = nowMs;
+    this.chargedMs = nowMs;
+    this.chargedTokens = tokens;
+    this.timeCanary(nowMs);
+    slot.ended(this.result, nowMs);
+    this.release.firstToken(nowMs);
+    this.context.paces.firstToken(slot.address, nowMs - this.sentMs, slot.prefillTokens);
+    const { client, tenant, facts } = this.admitted;
+    if (client === undefined) return;
+    const stream = { tenant, address: client.address, endpoint: slot.address, outputs: facts.outputs };
+    this.reader = client.readers.watch(stream, nowMs);
+  }
+
+  private charge(tokens: number, nowMs: number): void {
+    const { facts, prediction, reservation } = this.admitted;
+    const more = tokens - this.chargedTokens;
+    const bytes = this.meter?.contentBytes() ?? 0;
+    if (more < TOKENS_PER_CHARGE && bytes - this.chargedBytes < BYTES_PER_CHARGE) return;
+    this.chargedBytes = bytes;
+    if (more >= TOKENS_PER_CHARGE) {
+      // Choices of one request stream side by side: each of them has its own next token.
+      this.release.slot.interToken(((nowMs - this.chargedMs) / more) * facts.outputs, nowMs);
+      this.chargedMs = nowMs;
+      this.chargedTokens = tokens;
+    }
+    const used = this.usedOutput(nowMs, false);
+    const { promptTokens, cachedTokens } = prediction;
+    this.release.charge(this.costOf(promptTokens, cachedTokens, used), nowMs);
+    reservation.charge(promptTokens + used, nowMs);
+  }
+
+  private costOf(promptTokens: number, cachedTokens: number, outputTokens: number): number {
+    const weights = this.context.catalog.costOf(this.admitted.facts.model);
+    return costOf(weights, promptTokens, cachedTokens, outputTokens);
+  }
+
+  /** Tells the canary of the first token when it is there, or late: once. Answers in one piece have none. */
+  private timeCanary(nowMs: number): void {
+    const { canary, facts } = this.admitted;
+    if (canary === undefined || this.isTimed || !facts.stream) return;
+    const { assignment, promptTokens } = canary;
+    const ttftMs = nowMs - this.sentMs;
+    const late = assignment.slowAfterMs(promptTokens) ?? Number.POSITIVE_INFINITY;
+    if (this.firstTokenMs === undefined && ttftMs <= late) return;
+    this.isTimed = true;
+    assignment.firstToken(promptTokens, ttftMs, nowMs);
+  }
+
+  /** Output tokens, as far as anything but the engine's own count tells. */
+  private usedOutput(nowMs: number, isWhole: boolean): number {
+    const { tenant, facts, prediction } = this.admitted;
+    if (facts.route === 'embeddings') return 0;
+    const { slot } = this.release;
+    const { meter, firstTokenMs, sentMs } = this;
+    return abandonedTokens({
+      events: meter?.tokens() ?? 0,
+      contentTokens: this.context.predictor.contentTokens(tenant, facts.model, meter?.contentBytes() ?? 0),
+      // A whole answer shows what it has, but for what a stream did not show before its first token.
+      unseenMs: (firstTokenMs ?? (isWhole ? sentMs : nowMs)) - sentMs,
+      prefillMs: this.context.paces.prefillMs(slot.address, slot.prefillTokens),
+      seenMs: firstTokenMs === undefined ? 0 : nowMs - firstTokenMs,
+      streamedMs: firstTokenMs === undefined ? 0 : this.lastChunkMs - firstTokenMs,
+      msPerToken: this.context.paces.msPerToken(slot.address),
+      outputs: facts.outputs,
+      most: mostOutput(prediction.outputLimit, prediction.outputTokens, facts.outputs),
+    });
+  }
+
+  /** What is known of the answer now. @param isWhole it has come to its end. */
+  reading(isWhole: boolean, nowMs: number): AnswerReading | undefined {
+    const { promptTokens, outputLimit } = this.admitted.prediction;
+    return this.meter?.reading(promptTokens, this.usedOutput(nowMs, isWhole), outputLimit);
+  }
+
+  /** No token of the answer was seen, and some may have been computed. */
+  unseen(nowMs: number): AnswerReading {
+    return unseenReading(this.admitted.prediction.promptTokens, this.usedOutput(nowMs, false));
+  }
+
+  /** The whole answer has come. */
+  completed(): void {
+    this.reader?.completed();
+  }
+
+  /** It is not seen here whose fault it was: the client's, the request's, or the endpoint's. */
+  blamesNobody(): void {
+    this.result = NOTHING_SEEN;
+  }
+
+  /** Time has passed without a message. */
+  tick(nowMs: number): void {
+    if (this.firstTokenMs === undefined) this.timeCanary(nowMs);
+    if (this.meter === undefined || this.isStalled || !this.hasStalled(nowMs)) return;
+    this.isStalled = true;
+    if (this.admitted.facts.stream) this.reader?.stalled(nowMs);
+    this.release.free(nowMs);
+  }
+
+  /** Nothing has come for long, and the engine must be done: it does not wait for readers. */
+  private hasStalled(nowMs: number): boolean {
+    const { lane, facts, prediction } = this.admitted;
+    const { firstTokenMs, lastChunkMs } = this;
+    const silentMs = nowMs - lastChunkMs;
+    if (silentMs < lane.stalledAfterMs) return false;
+    // An answer in one piece is computed when it begins: what is missing is what its client has not read.
+    if (!facts.stream && this.hasBegun) return true;
+    if (firstTokenMs === undefined) return false;
+    const seen = this.meter?.tokens() ?? 0;
+    const most = mostOutput(prediction.outputLimit, prediction.outputTokens, facts.outputs);
+    const perTokenMs = (lastChunkMs - firstTokenMs) / Math.max(1, seen);
+    return silentMs >= STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs;
+  }
+
+  /** Learns from the engine's own count. */
+  learn({ usage }: AnswerReading): void {
+    const { tenant, facts, prediction } = this.admitted;
+    const { context, meter, firstTokenMs } = this;
+    context.predictor.learn(tenant, facts.model, {
+      promptBytes: facts.promptBytes,
+      promptTokens: usage.promptTokens,
+      cachedTokens: usage.cachedTokens,
+      outputTokens: usage.completionTokens,
+      hasMedia: facts.hasMedia,
+      ...(prediction.outputLimit !== undefined && { outputCap: prediction.outputLimit }),
+      ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
+    });
+    if (firstTokenMs === undefined) return;
+    const tokens = meter?.tokens() ?? 0;
+    // Several tokens may have come at once; many more than events were not shown.
+    const { completionTokens } = usage;
+    const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
+    context.paces.streamed(this.release.slot.address, this.lastChunkMs - firstTokenMs, shown / facts.outputs);
+  }
+
+  /** Tells the canary what the engine did, as far as that tells versions apart. @param status that the client got. */
+  judgeCanary(outcome: Outcome, status: number | undefined, hasErrorFrame: boolean, nowMs: number): void {
+    const assignment = this.admitted.canary?.assignment;
+    if (assignment === undefined) return;
+    if (outcome === 'completed') assignment.ended(false, nowMs);
+    else if (outcome === 'failed' && (hasErrorFrame || (status ?? 0) >= 500)) assignment.ended(true, nowMs);
+  }
+
+  /** Says what the endpoint made of it. The first call counts. */
+  tellResult(nowMs: number): void {
+    this.release.slot.ended(this.result, nowMs);
+  }
+
+  /**
+   * Settles the cost and gives the slot back, which lets another request go: all else of this one must be closed.
+   *
+   * @param how whether its whole answer came, an error of the engine did, or nobody knows.
+   */
+  free(
+    reading: AnswerReading | undefined,
+    how: Parameters<RequestInEngine['ended']>[0],
+    nowMs: number,
+  ): void {
+    const used = reading?.usage;
+    const cost =
+      used === undefined ? 0 : this.costOf(used.promptTokens, used.cachedTokens, used.completionTokens);
+    this.release.settle(cost, nowMs);
+    this.release.free(nowMs);
+    this.presence.ended(how, nowMs);
+  }
+}

@@ -1,0 +1,72 @@
+/** The ports of a request's life cycle: what it asks of the rest of the service, and no more of that than it needs. */
+
+import type { Config, LoraAdapterConfig } from '../config/config.ts';
+import type { EngineCapabilities } from '../engine/capabilities.ts';
+import type { Dispatcher } from '../queue/types.ts';
+import type { Rollouts } from '../rollout/rollouts.ts';
+import type { Catalog } from '../routing/model-catalog.ts';
+import type { PromptHashes, PromptSource } from '../routing/prompt-hash.ts';
+import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
+import type { TenantLimits } from '../tenant/tenant-limits.ts';
+import type { Paces } from '../usage/abandoned.ts';
+import type { Occupancy } from '../usage/occupancy.ts';
+import type { Predictor } from '../usage/predictor.ts';
+import type { UsageRecord } from '../usage/usage-record.ts';
+import type { BodyQueue } from './body-queue.ts';
+import type { Holdings } from './holdings.ts';
+import type { Quarantine } from './quarantine.ts';
+import type { SlowReaders } from './slow-readers.ts';
+
+/** A tenant, as far as one of its requests goes. */
+export interface RequestTenant extends Pick<Tenant, 'config'> {
+  readonly limits: Pick<TenantLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'>;
+}
+
+interface RequestTenants {
+  get(name: Parameters<TenantDirectory['get']>[0]): RequestTenant | undefined;
+}
+
+export interface LifecycleContext {
+  readonly config: () => Config;
+  readonly tenants: RequestTenants;
+  readonly catalog: Pick<
+    Catalog,
+    'poolOf' | 'adapterOf' | 'costOf' | 'choose' | 'isDiscovering' | 'modelsOf'
+  >;
+  readonly rollouts: Pick<Rollouts, 'assign'>;
+  readonly dispatcher: Pick<Dispatcher, 'offer' | 'canServe' | 'isFullFor' | 'retryAfterMs'>;
+  readonly predictor: Predictor;
+  /** Where large bodies are read; absent: here, at once. */
+  readonly bodies?: BodyQueue;
+  readonly holdings: Holdings;
+  readonly occupancy: Pick<Occupancy, 'open'>;
+  /** How fast endpoints write. */
+  readonly paces: Paces;
+  readonly quarantine: Quarantine;
+  /** What the engines of a pool can do themselves, and are to do. */
+  readonly capabilitiesOf: (pool: string) => EngineCapabilities;
+  /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
+  readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
+  /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
+  readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
+  /** The pool that gets a copy of a request of this model, if one does; undefined: no model is mirrored. */
+  readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
+  /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
+  readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
+  /** Unix time of the start, in seconds: `created` of the models. */
+  readonly startedS: number;
+  readonly record: (record: UsageRecord) => void;
+  /** Monotonic milliseconds: when an answer that had to be waited for is there. */
+  readonly now: () => number;
+  /** A bug. It costs the request, which Envoy's own timeout ends. */
+  readonly onBug: (detail: string) => void;
+}
+
+export interface RoutingInputs {
+  /** Request header that names a session, in lower case. */
+  readonly sessionHeader: string;
+  /** Where requests want to stay. */
+  readonly zone: string | undefined;
+  /** Where it matters how clients read. */
+  readonly readers: SlowReaders | undefined;
+}

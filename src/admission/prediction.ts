@@ -1,0 +1,74 @@
+/** What a request will take, and how much of it is reserved. Pure arithmetic over what was learned. */
+import type { Limits, TenantConfig } from '../config/config.ts';
+import type { ApiError } from '../domain/api-error.ts';
+import { contextLengthExceeded } from '../openai/error-body.ts';
+import type { RequestFacts } from '../openai/request.ts';
+import type { Predictor } from '../usage/predictor.ts';
+
+export interface Prediction {
+  readonly promptTokens: number;
+  /** Of those, what the engine's prefix cache usually has. */
+  readonly cachedTokens: number;
+  /** Of all outputs together. */
+  readonly outputTokens: number;
+  /** Most tokens of one output: what the request says, or the room that the tenant's maxContext leaves. */
+  readonly cap: number | undefined;
+  /** Most tokens of all outputs together. */
+  readonly outputLimit: number | undefined;
+}
+
+const MIN_OUTPUT_TOKENS = 1;
+
+/** Most tokens of one output, or why the request does not fit into the tenant's maxContext. */
+function outputCap(
+  { route, maxOutputTokens: asked }: RequestFacts,
+  promptTokens: number,
+  maxContext: number | undefined,
+): number | ApiError | undefined {
+  if (route === 'embeddings') {
+    return maxContext !== undefined && promptTokens > maxContext
+      ? contextLengthExceeded(route, { maxContext, prompt: promptTokens, output: 0 })
+      : 0;
+  }
+  if (maxContext === undefined) return asked;
+  const room = maxContext - promptTokens;
+  if (room < MIN_OUTPUT_TOKENS || (asked !== undefined && asked > room)) {
+    const output = asked ?? MIN_OUTPUT_TOKENS;
+    return contextLengthExceeded(route, { maxContext, prompt: promptTokens, output });
+  }
+  return asked ?? room;
+}
+
+/** @param request with the model that serves it. */
+export function predict(
+  predictor: Predictor,
+  { name, limits }: TenantConfig,
+  request: RequestFacts,
+): Prediction | ApiError {
+  const { model, outputs } = request;
+  const promptTokens = predictor.promptTokens(name, model, request.promptBytes);
+  const cap = outputCap(request, promptTokens, limits.maxContext);
+  if (typeof cap === 'object') return cap;
+  const outputLimit = cap === undefined ? undefined : cap * outputs;
+  return {
+    promptTokens,
+    cachedTokens: predictor.cachedTokens(name, model, promptTokens),
+    outputTokens: predictor.outputTokens(name, model, outputLimit),
+    cap,
+    outputLimit,
+  };
+}
+
+/**
+ * Tokens to take from the tenant's bucket. The output is a guess and must not make a request impossible; the prompt
+ * may.
+ */
+export function tokensToReserve({ promptTokens, outputTokens }: Prediction, limits: Limits): number {
+  const burst = limits.tokenBurst ?? limits.tokensPerMinute;
+  const predicted = promptTokens + outputTokens;
+  return burst !== undefined && promptTokens < burst ? Math.min(predicted, burst) : predicted;
+}
+
+/** Prompt and predicted output, of all sequences. */
+export const totalTokens = ({ promptTokens, outputTokens }: Prediction, outputs: number): number =>
+  promptTokens * outputs + outputTokens;

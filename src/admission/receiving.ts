@@ -1,0 +1,199 @@
+/**
+ * The phase between a request's headers and its parsed body.
+ *
+ *   rate-check → awaiting-room → uploading → reading → received
+ *
+ * Each may be passed in no time: the request bucket is known here, there is room for the body, the body is small. What
+ * is refused here has taken nothing but a request of the bucket, and room for its body.
+ */
+import type { Config } from '../config/config.ts';
+import { uploadMs } from '../config/memory-bound.ts';
+import type { ApiError } from '../domain/api-error.ts';
+import type { EngineRoute } from '../domain/routes.ts';
+import { bodyTooLarge, queueFull } from '../openai/error-body.ts';
+import { type Reading, readJson } from '../openai/json/reader.ts';
+import { namesOf } from '../openai/policy-names.ts';
+import { type ParsedRequest, understand } from '../openai/request.ts';
+import { AT_ONCE_BYTES, type BodyReading } from './body-queue.ts';
+import type { RequestHead } from './edge.ts';
+import { refusalOfHead } from './head-checks.ts';
+import { type Holding, type HoldingOwner, holdingLimitsOf } from './holdings.ts';
+import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { holdingRefusal, internalError, uploadTooSlow } from './refusals.ts';
+
+/** Whose body it is. */
+export interface ReceivingOwner {
+  /** It has an account now, which has to be closed: the exchange is open, and its body may be held. */
+  holds(holding: Holding): void;
+  /** Nothing may come for so long. */
+  waitsForRoom(forMs: number): void;
+  /** The body may come. */
+  mayUpload(): void;
+  /** It takes longer than the queue may, by so much. */
+  takesLonger(moreMs: number): void;
+  received(receiving: Receiving, request: ParsedRequest, nowMs: number): void;
+  refuse(error: ApiError, nowMs: number): void;
+}
+
+/** Envoy waits for five seconds: so long a request waits for room for its body. */
+const ROOM_MS = 3_000;
+/** A large body may wait so long for its turn to be read. */
+const READING_MS = 30_000;
+
+export class Receiving implements HoldingOwner {
+  private readonly context: LifecycleContext;
+  private readonly owner: ReceivingOwner;
+  private readonly tenant: RequestTenant;
+  private readonly route: EngineRoute;
+  readonly head: RequestHead;
+  private state: 'rate-check' | 'awaiting-room' | 'uploading' | 'reading' | 'over' = 'rate-check';
+
+  // rate-check, awaiting-room: a gateway sends a body without waiting for the answer to the headers
+  private earlyBody: Uint8Array | undefined = undefined;
+
+  // awaiting-room, uploading, reading
+  private holding: Holding | undefined = undefined;
+  /** Until when there must be room, or the body must be there. */
+  private untilMs = 0;
+
+  // reading
+  private bodyReading: BodyReading | undefined = undefined;
+
+  /** Bytes of the body, once it is there. */
+  bodyBytes = 0;
+
+  constructor(
+    context: LifecycleContext,
+    owner: ReceivingOwner,
+    tenant: RequestTenant,
+    route: EngineRoute,
+    head: RequestHead,
+  ) {
+    this.context = context;
+    this.owner = owner;
+    this.tenant = tenant;
+    this.route = route;
+    this.head = head;
+  }
+
+  /** The request bucket has let it pass. @param arrivedMs when the headers came. */
+  begin(arrivedMs: number, nowMs: number): void {
+    if (this.state !== 'rate-check') return;
+    const holding = this.take(nowMs);
+    if (!('wanted' in holding)) {
+      this.owner.refuse(holding, nowMs);
+      return;
+    }
+    this.holding = holding;
+    this.owner.holds(holding);
+    if (holding.hasRoom()) {
+      this.upload(nowMs);
+      return;
+    }
+    // Nothing of the body comes before: its headers wait.
+    this.state = 'awaiting-room';
+    this.untilMs = arrivedMs + ROOM_MS;
+    this.owner.waitsForRoom(ROOM_MS);
+    holding.whenRoom(this);
+  }
+
+  private take(nowMs: number): Holding | ApiError {
+    const { head } = this;
+    const { dispatcher, holdings } = this.context;
+    const config = this.context.config();
+    const { name, limits } = this.tenant.config;
+    const refusal = refusalOfHead(head, config.envoy.maxBodyBytes);
+    if (refusal !== undefined) return refusal;
+    if (dispatcher.isFullFor(name, nowMs)) return queueFull('tenant', dispatcher.retryAfterMs());
+    const bytes = head.contentLength ?? config.envoy.maxBodyBytes;
+    const held = holdings.take(name, bytes, holdingLimitsOf(limits, config));
+    return typeof held === 'string' ? holdingRefusal(held, dispatcher.retryAfterMs()) : held;
+  }
+
+  /** By the holding: others have left room for the body. */
+  roomGranted(): void {
+    if (this.state === 'awaiting-room') this.upload(this.context.now());
+  }
+
+  private upload(nowMs: number): void {
+    this.untilMs = nowMs + uploadMs(this.context.config().envoy, this.holding?.wanted ?? 0);
+    this.state = 'uploading';
+    this.owner.mayUpload();
+    const body = this.earlyBody;
+    this.earlyBody = undefined;
+    if (body !== undefined) this.body(body, nowMs);
+  }
+
+  /** The whole body; the first one counts. */
+  body(bytes: Uint8Array, nowMs: number): void {
+    switch (this.state) {
+      case 'rate-check':
+      case 'awaiting-room':
+        this.earlyBody = bytes;
+        break;
+      case 'uploading':
+        this.arrived(bytes, nowMs);
+        break;
+      case 'reading':
+      case 'over':
+    }
+  }
+
+  private arrived(bytes: Uint8Array, nowMs: number): void {
+    const { context, tenant } = this;
+    const config = context.config();
+    this.bodyBytes = bytes.length;
+    this.holding?.arrived(bytes.length);
+    const { maxBodyBytes } = config.envoy;
+    if (bytes.length > maxBodyBytes) {
+      this.owner.refuse(bodyTooLarge(maxBodyBytes), nowMs);
+      return;
+    }
+    const names = namesOf(config.fields);
+    if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
+      this.read(readJson(bytes, names), config, nowMs);
+      return;
+    }
+    this.state = 'reading';
+    this.owner.takesLonger(READING_MS);
+    this.bodyReading = context.bodies.read(tenant.config.name, bytes, names, (json, at) =>
+      this.readLater(json, config, at),
+    );
+  }
+
+  private readLater(json: Reading, config: Config, nowMs: number): void {
+    if (this.state !== 'reading') return;
+    try {
+      this.read(json, config, nowMs);
+    } catch (error) {
+      // Unanswered, Envoy would send it on unread.
+      this.owner.refuse(internalError(), nowMs);
+      throw error;
+    }
+  }
+
+  /** @param config that the body was read with. */
+  private read(json: Reading, config: Config, nowMs: number): void {
+    this.state = 'over';
+    this.bodyReading = undefined;
+    const parsed = understand(this.route, json, config);
+    if (parsed.kind === 'bad') this.owner.refuse(parsed.error, nowMs);
+    else this.owner.received(this, parsed.request, nowMs);
+  }
+
+  /** Time has passed: nobody may hold a place in memory for long without a body. */
+  tick(nowMs: number): void {
+    if (nowMs <= this.untilMs) return;
+    if (this.state === 'uploading') this.owner.refuse(uploadTooSlow(), nowMs);
+    else if (this.state === 'awaiting-room') {
+      this.owner.refuse(holdingRefusal('too-many-bytes', this.context.dispatcher.retryAfterMs()), nowMs);
+    }
+  }
+
+  /** The request has ended. */
+  cancel(): void {
+    this.state = 'over';
+    this.bodyReading?.cancel();
+    this.earlyBody = undefined;
+  }
+}

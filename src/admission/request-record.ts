@@ -1,0 +1,77 @@
+/** The usage record of a request that has ended. Pure. */
+import type { EngineRoute } from '../domain/routes.ts';
+import type { RequestFacts } from '../openai/request.ts';
+import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
+import type { AnswerReading } from './answer-meter.ts';
+
+/** What is known of the request: the later it ended, the more. */
+export interface EndedRequest {
+  readonly requestId: string;
+  readonly tenant: string;
+  readonly route: EngineRoute;
+  /** Once its body was read. */
+  readonly facts: RequestFacts | undefined;
+  /** Its model exists: a client's invention is not repeated. */
+  readonly isModelKnown: boolean;
+  /** Once a model was selected that could be reserved for. */
+  readonly lane: string | undefined;
+  /** Once it was sent. */
+  readonly run:
+    | {
+        readonly pool: string;
+        readonly endpoint: string;
+        readonly belowFairShare: boolean;
+        readonly isStalled: boolean;
+      }
+    | undefined;
+  /** HTTP status that the client saw, if there was one. */
+  readonly status: number | undefined;
+  readonly arrivedMs: number;
+  readonly queueMs: number;
+}
+
+export interface Ending {
+  readonly outcome: Outcome;
+  readonly reason: string | undefined;
+  /** What the answer took, where there was one. */
+  readonly reading: AnswerReading | undefined;
+}
+
+/** Dropped fields are named by the client: a record holds no more of them than this. */
+const MAX_LOGGED_FIELDS = 16;
+const MAX_LOGGED_NAME = 64;
+const NONE: readonly string[] = [];
+
+const loggedFields = (dropped: readonly string[]): readonly string[] =>
+  dropped.length === 0
+    ? NONE
+    : dropped.slice(0, MAX_LOGGED_FIELDS).map((name) => name.slice(0, MAX_LOGGED_NAME));
+
+export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): UsageRecord {
+  const { facts, lane, run, status, arrivedMs } = request;
+  const { outcome, reason, reading } = ending;
+  const { firstTokenMs, itl, usage } = reading ?? {};
+  return {
+    requestId: request.requestId,
+    tenant: request.tenant,
+    route: request.route,
+    ...(facts !== undefined && request.isModelKnown && { model: facts.model }),
+    ...(run !== undefined && { pool: run.pool, endpoint: run.endpoint }),
+    ...(lane !== undefined && { lane }),
+    stream: facts?.stream ?? false,
+    quiet: run?.belowFairShare ?? false,
+    stalled: run?.isStalled ?? false,
+    outcome,
+    ...(reason !== undefined && { reason }),
+    ...(status !== undefined && { status }),
+    queueMs: request.queueMs,
+    ...(firstTokenMs !== undefined && { ttftMs: firstTokenMs - arrivedMs }),
+    ...(itl !== undefined && { itlMeanMs: itl.meanMs, itlMaxMs: itl.maxMs }),
+    durationMs: nowMs - arrivedMs,
+    promptTokens: usage?.promptTokens ?? 0,
+    completionTokens: usage?.completionTokens ?? 0,
+    cachedTokens: usage?.cachedTokens ?? 0,
+    usageSource: reading?.source ?? 'none',
+    droppedFields: loggedFields(facts?.dropped ?? NONE),
+  };
+}

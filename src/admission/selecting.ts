@@ -1,0 +1,165 @@
+/**
+ * The phase between a request's body and the queue: a model is selected, what the request will take is predicted, and
+ * what the queue and the engine need is made of the body. It holds the parsed body, so nothing may keep it once that
+ * is done.
+ */
+import type { ApiError } from '../domain/api-error.ts';
+import { costOf } from '../domain/cost.ts';
+import { modelNotFound } from '../openai/error-body.ts';
+import { factsOf, type ParsedRequest, type RequestFacts } from '../openai/request.ts';
+import type { Demand } from '../pool/types.ts';
+import { laneFor } from '../queue/lane-rules.ts';
+import type { Offer } from '../queue/types.ts';
+import type { Reservation } from '../tenant/tenant-limits.ts';
+import type { RequestHead } from './edge.ts';
+import { type EngineBody, endpointChoiceOf, engineBodyOf, type Selected } from './engine-request.ts';
+import type { Admitted } from './engine-run.ts';
+import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { ModelSelection, type SelectedModel } from './model-selection.ts';
+import { predict, tokensToReserve, totalTokens } from './prediction.ts';
+import type { QueuedFields } from './queued.ts';
+import { modelsUnknown, tooManyOutputs } from './refusals.ts';
+
+/** A model that may serve the request, if its tokens can be reserved. */
+export interface Attempt extends Selected {
+  readonly kind: 'attempt';
+  /** With the model that serves it. */
+  readonly facts: RequestFacts;
+  readonly tokensToReserve: number;
+}
+
+/** What the request becomes when its tokens are reserved. */
+export interface ReadyToQueue {
+  readonly admitted: Admitted;
+  readonly fields: QueuedFields;
+  readonly body: EngineBody;
+}
+
+export interface Refusal {
+  readonly kind: 'refusal';
+  readonly error: ApiError;
+  /** With the model that was tried. */
+  readonly facts: RequestFacts;
+}
+
+export class Selecting {
+  private readonly context: LifecycleContext;
+  private readonly tenant: RequestTenant;
+  private readonly head: RequestHead;
+  private readonly parsed: ParsedRequest;
+  private readonly bodyBytes: number;
+  private readonly selection: ModelSelection;
+  /** Of the latest attempt; of the model that was asked for before there is one. */
+  private facts: RequestFacts;
+
+  constructor(
+    context: LifecycleContext,
+    tenant: RequestTenant,
+    head: RequestHead,
+    parsed: ParsedRequest,
+    bodyBytes: number,
+  ) {
+    this.context = context;
+    this.tenant = tenant;
+    this.head = head;
+    this.parsed = parsed;
+    this.bodyBytes = bodyBytes;
+    this.facts = factsOf(parsed, parsed.model);
+    this.selection = new ModelSelection(context, tenant.config, head, parsed.model, parsed.promptBytes);
+  }
+
+  first(): Attempt | Refusal {
+    const selected = this.selection.select();
+    if (selected !== undefined) return this.attempt(selected);
+    return this.refusal(
+      this.context.catalog.isDiscovering() ? modelsUnknown() : modelNotFound(this.parsed.model),
+    );
+  }
+
+  /** Another model may have room when the queue refuses one; the tenant's own queue is its own. */
+  afterRefusal(attempt: Attempt, offer: Extract<Offer, { kind: 'refused' }>): Attempt | Refusal {
+    const other = this.selection.refused(attempt.selected.model, offer);
+    return 'status' in other ? this.refusal(other) : this.attempt(other);
+  }
+
+  private refusal(error: ApiError): Refusal {
+    return { kind: 'refusal', error, facts: this.facts };
+  }
+
+  private attempt(selected: SelectedModel): Attempt | Refusal {
+    const { context, parsed, head } = this;
+    const { config } = this.tenant;
+    const { model } = selected;
+    const facts = model === this.facts.model ? this.facts : factsOf(parsed, model);
+    this.facts = facts;
+    if (facts.route !== 'embeddings' && facts.outputs > config.limits.maxOutputs) {
+      return this.refusal(tooManyOutputs(facts.outputs, config.limits.maxOutputs));
+    }
+    const prediction = predict(context.predictor, config, facts);
+    if ('status' in prediction) return this.refusal(prediction);
+    return {
+      kind: 'attempt',
+      parsed,
+      tenant: config,
+      head,
+      selected,
+      adapter: context.catalog.adapterOf(model)?.name,
+      prediction,
+      facts,
+      tokensToReserve: tokensToReserve(prediction, config.limits),
+    };
+  }
+
+  /** @param proxyKeepsBody the proxy can send the client's own body. */
+  admit(attempt: Attempt, reservation: Reservation, proxyKeepsBody: boolean, nowMs: number): ReadyToQueue {
+    const { context, head } = this;
+    const { facts, prediction, selected, adapter, tenant } = attempt;
+    const { promptTokens, cachedTokens, outputTokens } = prediction;
+    const { model, route } = facts;
+    const lane = laneFor(context.config().queue.lanes, {
+      tenant: tenant.name,
+      tier: tenant.tier,
+      model,
+      route,
+      promptTokens,
+      maxOutputTokens: facts.maxOutputTokens,
+      header: head.header,
+    });
+    const { choice, client } = endpointChoiceOf(context, attempt, nowMs);
+    const { within } = head;
+    const demand: Demand = {
+      // An input of an embeddings request is computed in one step, and takes no slot after it.
+      sequences: route === 'embeddings' ? 1 : facts.outputs,
+      promptTokens,
+      totalTokens: totalTokens(prediction, facts.outputs),
+      streamed: facts.stream,
+      slo: lane,
+      model,
+      ...(adapter !== undefined && { adapter }),
+      ...(within !== undefined && { within }),
+      ...(choice !== undefined && { choice }),
+    };
+    const weights = context.catalog.costOf(model);
+    return {
+      admitted: {
+        tenant: tenant.name,
+        facts,
+        prediction,
+        lane,
+        canary: selected.canary,
+        client,
+        reservation,
+      },
+      fields: {
+        tenant: tenant.name,
+        pool: selected.pool,
+        lane: lane.name,
+        bytes: this.bodyBytes,
+        cost: costOf(weights, promptTokens, cachedTokens, outputTokens),
+        demand,
+      },
+      // Engines need not know chunked bodies.
+      body: engineBodyOf(context, attempt, proxyKeepsBody && head.contentLength !== undefined),
+    };
+  }
+}
