@@ -24,7 +24,7 @@ const metrics = createMetrics({
 });
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>
-    decide(call, { domains, store, shadow: false, onHit: metrics.rateLimitHit }, performance.now()),
+    decide(call, { domains, store, shadowMode: false, onHit: metrics.rateLimitHit }, performance.now()),
   onError: (detail) => console.error(detail),
 });
 const server = await startGrpcServer(

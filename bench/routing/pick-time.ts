@@ -52,7 +52,7 @@ export function pickTime(endpoints: number): PickTime {
   const candidates: CandidateState[] = Array.from({ length: endpoints }, (_, i) => {
     const candidate = router.join(`10.0.${i >> 8}.${i & 255}:8000`);
     candidate.flags = 0;
-    candidate.window = LIMIT;
+    candidate.concurrencyLimit = LIMIT;
     candidate.sequences = Math.floor(random() * LIMIT);
     candidate.kvCapacityTokens = 432_000;
     candidate.kvTokens = Math.floor(random() * 300_000);

@@ -2,7 +2,7 @@
 
 import { type ProfileName, type Weights } from '../../src/domain/routing-profiles.ts';
 import { type CandidateState, type ChoiceRequest, newCandidate } from '../../src/routing/candidate.ts';
-import { askedOf, choose, newScratch } from '../../src/routing/choose.ts';
+import { choose, newScratch, scoringContextOf } from '../../src/routing/choose.ts';
 import { createPoolRouter } from '../../src/routing/pool-router.ts';
 import { resolveProfile, weightsFor } from '../../src/routing/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../src/routing/prompt-hash.ts';
@@ -107,7 +107,7 @@ export const fairlane =
     const candidates = engines.map((_, i) => {
       const candidate = router.join(`engine-${i}`);
       candidate.flags = 0;
-      candidate.window = profile.maxSequences;
+      candidate.concurrencyLimit = profile.maxSequences;
       candidate.kvCapacityTokens = capacity;
       router.setCacheBytes(candidate, capacity * BYTES_PER_TOKEN);
       return candidate;
@@ -184,10 +184,10 @@ export const loadOracle =
         });
         const any = { blocks: new Uint32Array(2), bytes: 0, session: undefined, continues: false };
         const request = requestOf(ask, any);
-        const asked = askedOf(
+        const asked = scoringContextOf(
           candidates,
           request,
-          { matchedBytes, matchedEverywhere: 0, sessionSlot: -1 },
+          { matchedBytes, matchedEverywhere: 0, sessionCandidate: -1 },
           ALWAYS,
           false,
         );

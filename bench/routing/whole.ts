@@ -98,6 +98,6 @@ export const wholeFairlane =
         endpoints.gauges(urls[endpoint] ?? '', gauges, nowMs);
         dispatcher.dispatch(nowMs);
       },
-      eager: (endpoint, nowMs) => endpoints.list(nowMs)[endpoint]?.eager === true,
+      eager: (endpoint, nowMs) => endpoints.list(nowMs)[endpoint]?.isEager === true,
     };
   };

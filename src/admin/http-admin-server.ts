@@ -7,7 +7,7 @@ import { refusalOf } from './command-source.ts';
 import type { Commands } from './commands.ts';
 import type { HealthReport } from './health.ts';
 
-export interface MetricsServer {
+export interface AdminServer {
   readonly port: number;
   close(): Promise<void>;
 }
@@ -154,12 +154,12 @@ async function listen(server: Server, { host, port }: HostPort): Promise<void> {
 }
 
 /** @throws when it cannot listen. */
-export async function startMetricsServer(
+export async function startAdminServer(
   address: HostPort,
   registry: Registry,
   health: () => HealthReport,
   commands: Commands,
-): Promise<MetricsServer> {
+): Promise<AdminServer> {
   const pages: Pages = { registry, health, commands, host: address.host };
   const server = createServer(BOUNDS, (request, response) => serve(pages, request, response));
   server.maxConnections = MAX_CONNECTIONS;

@@ -72,7 +72,7 @@ export function prioritised(
   belowFairShare: boolean,
 ): readonly Buffer[] | undefined {
   if (parts === undefined || priority === undefined) return parts;
-  return withPriority(parts, belowFairShare ? priority.quiet : priority.other);
+  return withPriority(parts, belowFairShare ? priority.belowFairShare : priority.other);
 }
 
 /** Who reads the answer, where that matters. */

@@ -13,7 +13,9 @@ export const NO_CAPABILITIES: EngineCapabilities = { priority: undefined, cacheS
 /** What all endpoints of a pool can do: a request is written before its endpoint is known. */
 export function commonCapabilities(capabilities: readonly EngineCapabilities[]): EngineCapabilities {
   const [first = NO_CAPABILITIES] = capabilities;
-  const same = capabilities.every(({ priority }) => priority?.quiet === first.priority?.quiet);
+  const same = capabilities.every(
+    ({ priority }) => priority?.belowFairShare === first.priority?.belowFairShare,
+  );
   return {
     priority: same ? first.priority : undefined,
     cacheSalt: capabilities.length > 0 && capabilities.every(({ cacheSalt }) => cacheSalt),

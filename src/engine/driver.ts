@@ -126,7 +126,7 @@ interface OutputCap {
 }
 
 export interface PriorityValues {
-  readonly quiet: number;
+  readonly belowFairShare: number;
   readonly other: number;
 }
 

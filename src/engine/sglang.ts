@@ -80,8 +80,8 @@ export const SGLANG: EngineDriver = {
       valuesOf(info) {
         if (!isObject(info) || info['enable_priority_scheduling'] !== true) return undefined;
         return info['schedule_low_priority_values_first'] === true
-          ? { quiet: 0, other: 10 }
-          : { quiet: 10, other: 0 };
+          ? { belowFairShare: 0, other: 10 }
+          : { belowFairShare: 10, other: 0 };
       },
     },
   },

@@ -86,7 +86,10 @@ export const VLLM: EngineDriver = {
     field: 'priority',
     direction: 'lower-first',
     // 200 does not prove that it is heeded: under FCFS 0.32 ignores it. Older versions refuse it then.
-    found: { by: 'probe', valuesOf: (status) => (status === 200 ? { quiet: 0, other: 10 } : undefined) },
+    found: {
+      by: 'probe',
+      valuesOf: (status) => (status === 200 ? { belowFairShare: 0, other: 10 } : undefined),
+    },
   },
   cacheSalt: { field: 'cache_salt', maxCharacters: 128, without: '@/\\\0' },
   lora: {

@@ -12,7 +12,7 @@ import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
 import { decodeProcessingRequest, type ProcessingRequest } from './codec.ts';
 
 export interface RequestStreamOptions {
-  readonly createLife: (edge: Edge) => RequestLifecycle;
+  readonly openRequest: (edge: Edge) => RequestLifecycle;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** While true, new streams are turned away. */
@@ -49,7 +49,7 @@ export abstract class RequestStream<Options extends RequestStreamOptions> implem
     this.stream = stream;
     this.options = options;
     this.streams = streams;
-    this.request = options.createLife(this);
+    this.request = options.openRequest(this);
     streams.add(this);
   }
 

@@ -15,7 +15,7 @@ import {
   wholeOf,
 } from './allotment.ts';
 
-export type AllotmentKind = 'concurrency' | 'window';
+export type AllotmentKind = 'concurrency' | 'concurrency-limit';
 
 /** Whose requests use the capacity. All are whole numbers. */
 export interface AllotmentOwner {
@@ -46,7 +46,7 @@ export interface Allotment {
   /** What all replicas use together; a guess while nothing is heard of the others, undefined before they were asked. */
   inUse(nowMs: number): number | undefined;
   /** What is used or wanted here has changed. */
-  moved(nowMs: number): void;
+  usageChanged(nowMs: number): void;
 }
 
 export interface AllotmentsOptions {
@@ -139,7 +139,7 @@ class HeldAllotment implements Allotment {
     return this.isHeard(nowMs) ? undefined : wholeOf(inUse, this.table.options.failureShare);
   }
 
-  moved(nowMs: number): void {
+  usageChanged(nowMs: number): void {
     this.step(nowMs);
   }
 

@@ -157,7 +157,7 @@ export async function askAccount(
     want,
     mySize: capacity,
     lifeMs: ALLOTMENT_MS,
-    divides: kind === 'window',
+    divides: kind === 'concurrency-limit',
     settleMs: SETTLE_MS,
   });
   return readAnswer(await scripts.run(SCRIPT, key, args));

@@ -75,7 +75,7 @@ export function createVirtualAllotments(): VirtualAllotments {
       if (mine === undefined && sent.keep > 0) frozenUntil.set(key, nowMs + SETTLE_MS);
       const wants = [...fields].map(([name, { want }]) => ({ name, want }));
       wants.push({ name: replica, want: sent.want });
-      const fair = fairPart(wants, { capacity, spare: kind === 'window', me: replica, nowMs });
+      const fair = fairPart(wants, { capacity, spare: kind === 'concurrency-limit', me: replica, nowMs });
       let more = Math.min(fair, capacity - others.held);
       const until = frozenUntil.get(key) ?? 0;
       if (until > nowMs && until <= nowMs + SETTLE_MS) more = Math.min(more, mine?.held ?? 0);

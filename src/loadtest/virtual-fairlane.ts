@@ -123,13 +123,13 @@ export class VirtualFairlane {
       own.makeLimit ?? ((initial) => adaptiveLimit({ initial, most: 4_096 })),
       allotments && {
         hold: (key, owner) =>
-          allotments.hold(key, 'window', {
+          allotments.hold(key, 'concurrency-limit', {
             ...owner,
             changed: (nowMs) => this.dispatcher.roomChanged(POOL, nowMs),
           }),
         waiting: (nowMs) => ({
           queued: this.dispatcher.queuedOf(POOL),
-          reserve: this.dispatcher.reserveOf(POOL, nowMs),
+          headroom: this.dispatcher.headroomOf(POOL, nowMs),
         }),
       },
     );
@@ -159,7 +159,7 @@ export class VirtualFairlane {
     if (engine.hasIdleSequence()) record.refusedWhileIdle.any += 1;
     const [endpoint] = this.endpoints.list(nowMs);
     const kept =
-      endpoint?.holding === true ? Number.POSITIVE_INFINITY : this.dispatcher.reserveOf(POOL, nowMs);
+      endpoint?.isHolding === true ? Number.POSITIVE_INFINITY : this.dispatcher.headroomOf(POOL, nowMs);
     if (this.endpoints.inFlight() < this.endpoints.concurrencyLimit(nowMs) - kept) {
       record.refusedWhileIdle.beyondReserve += 1;
     }
@@ -178,7 +178,7 @@ export class VirtualFairlane {
     this.endpoints.gauges(URL, sample, nowMs);
     this.#own.onLimit?.(this.endpoints.concurrencyLimit(nowMs), nowMs);
     this.dispatcher.dispatch(nowMs);
-    const isEager = this.endpoints.list(nowMs).some((endpoint) => endpoint.eager);
+    const isEager = this.endpoints.list(nowMs).some((endpoint) => endpoint.isEager);
     if (nowMs < durationMs || engine.isBusy()) {
       events.at(nowMs + (isEager ? EAGER_SCRAPE_MS : SCRAPE_MS), this.#scrape);
     }

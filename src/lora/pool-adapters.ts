@@ -115,7 +115,7 @@ export class PoolAdapters implements LoraPlacement {
   }
 
   /** Takes what is to be unloaded because there is more than its max. Each is told once. */
-  surplus(nowMs: number): readonly { readonly endpoint: string; readonly adapter: string }[] {
+  takeSurplus(nowMs: number): readonly { readonly endpoint: string; readonly adapter: string }[] {
     return this.#places === undefined ? [] : this.#plan.takeSurplus(nowMs);
   }
 

@@ -220,7 +220,7 @@ export class Endpoint implements AllottedEndpoint {
     candidate.zone = this.zone;
     candidate.sequences = this.sequences + Math.min(this.#foreign, limit);
     candidate.waiting = Math.min(this.#waiting, limit);
-    candidate.window = limit;
+    candidate.concurrencyLimit = limit;
     candidate.startWeight = limit <= 0 ? 1 : this.#rotation.ramped(this.status, limit, nowMs) / limit;
     candidate.slowClients = this.slowClients;
     candidate.prefillTokens = this.prefills.tokens;
@@ -236,13 +236,13 @@ export class Endpoint implements AllottedEndpoint {
       ejected: this.status.ejected,
       broken: this.#rotation.broken(this.url, nowMs),
       inFlight: this.requests,
-      window: this.limit(nowMs),
-      windowSource: this.concurrency.source(),
-      eager: this.concurrency.isEager(),
+      concurrencyLimit: this.limit(nowMs),
+      limitSource: this.concurrency.source(),
+      isEager: this.concurrency.isEager(),
       kvTokens: this.kvTokens,
       kvCapacityTokens: this.kvCapacityTokens,
       slowClients: this.candidate === undefined ? undefined : this.slowClients,
-      holding: this.isHolding,
+      isHolding: this.isHolding,
     };
   }
 

@@ -13,9 +13,9 @@ export interface Question {
 }
 
 const SHORTAGES: Readonly<Record<Shortage, string>> = {
-  limit: 'window full',
+  limit: 'at its concurrency limit',
   'kv-cache': 'KV cache full',
-  headroom: 'only the reserve is free',
+  headroom: 'only the headroom is free',
   prefill: 'prompts before it',
 };
 

@@ -79,7 +79,7 @@ export class LimitAllotment {
 
   /** What is used or wanted here has changed. */
   moved(nowMs: number): void {
-    this.#held?.moved(nowMs);
+    this.#held?.usageChanged(nowMs);
   }
 
   /**
@@ -99,7 +99,7 @@ export class LimitAllotment {
     ) {
       concurrency.saturated();
     }
-    held.moved(nowMs);
+    held.usageChanged(nowMs);
   }
 
   /** A larger limit is probed over what others keep free, or it would never be full. */
@@ -124,7 +124,7 @@ export class LimitAllotment {
     const { sequences } = this.#endpoint;
     if (!this.#endpoint.isInUse() || nowMs - this.#pool.latestRequestMs >= IDLE_MS) return sequences;
     const most = this.#capacity(nowMs);
-    const headroom = this.#partOf(this.#shared.waiting(nowMs).reserve);
+    const headroom = this.#partOf(this.#shared.waiting(nowMs).headroom);
     const spare = Math.max(spareOf(Math.max(most, this.#held?.capacity() ?? 0)), headroom);
     return Math.max(sequences, Math.min(most, this.#claimed(nowMs) + spare));
   }

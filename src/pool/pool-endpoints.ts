@@ -231,7 +231,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     if (endpoint !== undefined) endpoint.isDrained = drained;
   }
 
-  loaded(url: string): void {
+  engineLoaded(url: string): void {
     this.rotation.loaded(url);
   }
 

@@ -117,10 +117,10 @@ export interface EndpointState {
   /** Requests. */
   readonly inFlight: number;
   /** Sequences that may be in flight. */
-  readonly window: number;
-  readonly windowSource: LimitSource;
+  readonly concurrencyLimit: number;
+  readonly limitSource: LimitSource;
   /** Its gauges are worth reading sooner. */
-  readonly eager: boolean;
+  readonly isEager: boolean;
   /** KV cache tokens that the requests in flight need, prompt and predicted output. */
   readonly kvTokens: number;
   /** Undefined until the engine has said. */
@@ -128,7 +128,7 @@ export interface EndpointState {
   /** Requests in flight whose clients read slowly; undefined: nobody asks, the least loaded endpoint is taken. */
   readonly slowClients: number | undefined;
   /** The last request that asked had to wait for the prompts that are being computed, not for a slot. */
-  readonly holding: boolean;
+  readonly isHolding: boolean;
 }
 
 export interface PoolEndpoints {
@@ -178,7 +178,7 @@ export interface PoolEndpoints {
   /** While drained it gets no new requests; what it has ends as usual. */
   setDrained(url: string, drained: boolean): void;
   /** Its engine has loaded: what it did before does not count. */
-  loaded(url: string): void;
+  engineLoaded(url: string): void;
   /** Hears what an endpoint's engine says of itself. */
   gauges(url: string, sample: Gauges | 'unusable', nowMs: number): void;
   /** @param isDivided each sequence has its own part of the KV cache: it bounds nothing beside the limit. Default: false. */
@@ -195,5 +195,5 @@ export type MakeConcurrencyLimit = (initial: number) => ConcurrencyLimit;
 export interface SharedLimits {
   hold(url: string, owner: Omit<AllotmentOwner, 'changed'>): Allotment;
   /** Sequences that wait for this pool, and the slots that it should keep free. */
-  waiting(nowMs: number): { readonly queued: number; readonly reserve: number };
+  waiting(nowMs: number): { readonly queued: number; readonly headroom: number };
 }

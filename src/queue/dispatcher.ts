@@ -416,7 +416,7 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     return this.pools.get(name)?.size ?? 0;
   }
 
-  reserveOf(name: string, nowMs: number): number {
+  headroomOf(name: string, nowMs: number): number {
     return this.pools.get(name)?.slotsKept(nowMs) ?? 0;
   }
 

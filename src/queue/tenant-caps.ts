@@ -6,7 +6,7 @@ import type { Allotment, AllotmentOwner, Allotments } from '../limit/allotments.
 import type { TenantCaps } from './types.ts';
 
 export interface TenantCapsOptions {
-  readonly shares: Pick<Allotments, 'hold'>;
+  readonly allotments: Pick<Allotments, 'hold'>;
   readonly keyOf: (tenant: string) => string;
   /** 0 for a tenant that has none any more. */
   readonly maxConcurrentOf: (tenant: string) => number;
@@ -35,13 +35,13 @@ class AllottedCaps implements TenantCaps {
   }
 
   usageChanged(tenant: string, nowMs: number): void {
-    this.allotmentOf(tenant).moved(nowMs);
+    this.allotmentOf(tenant).usageChanged(nowMs);
   }
 
   private allotmentOf(tenant: string): Allotment {
     const known = this.held.get(tenant);
     if (known !== undefined) return known;
-    const { shares: allotments, keyOf } = this.options;
+    const { allotments, keyOf } = this.options;
     const allotment = allotments.hold(keyOf(tenant), 'concurrency', this.ownerOf(tenant));
     this.held.set(tenant, allotment);
     return allotment;

@@ -142,7 +142,7 @@ export interface Dispatcher {
   queued(): number;
   queuedOf(pool: string): number;
   /** Slots of the pool that are kept free for tenants below their fair share now. */
-  reserveOf(pool: string, nowMs: number): number;
+  headroomOf(pool: string, nowMs: number): number;
   lanesOf(
     pool: string,
   ): Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;

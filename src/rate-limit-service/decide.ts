@@ -36,7 +36,7 @@ export interface DecideContext {
   readonly domains: Domains;
   readonly store: LimitStore;
   /** Counts everything and refuses nothing. */
-  readonly shadow: boolean;
+  readonly shadowMode: boolean;
   readonly onHit: (hit: CountedHit) => void;
 }
 
@@ -80,7 +80,7 @@ function answerOf(
   matches: readonly (Match | undefined)[],
   counted: readonly Counted[],
   taken: readonly Taken[],
-  { shadow, onHit }: DecideContext,
+  { shadowMode: shadow, onHit }: DecideContext,
 ): RateLimitAnswer {
   const statuses: DescriptorStatus[] = matches.map((match) =>
     match !== undefined && match.limit.rate === undefined

@@ -16,7 +16,7 @@ export interface MirrorEndpoint {
 export interface MirrorPoolView {
   readonly endpoints: readonly MirrorEndpoint[];
   /** Sequences that each may run; `auto`: until requests wait. */
-  readonly windowPerEndpoint: number | 'auto';
+  readonly concurrencyLimit: number | 'auto';
 }
 
 interface MirrorState {
@@ -103,7 +103,7 @@ export function createMirrors(initial: Models, { poolOf, onDrawn }: MirrorsOptio
   const poolNow = (pool: string): MirrorPool => {
     const view = poolOf(pool);
     const endpoints = view?.endpoints ?? [];
-    const size = view?.windowPerEndpoint ?? 'auto';
+    const size = view?.concurrencyLimit ?? 'auto';
     return {
       healthy: endpoints.every(({ open }) => open) ? endpoints.length : 0,
       running: sumOf(endpoints, 'running'),

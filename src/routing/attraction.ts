@@ -34,5 +34,7 @@ export const prefillScaleOf = (promptTokens: number): number => Math.max(LEAST_S
 export const attractionLimitOf = (mean: number): number => (1 + EXCESS) * mean;
 
 /** What the endpoint remembers counts. */
-export const attracts = ({ sequences, waiting, window, startWeight }: Candidate, limit: number): boolean =>
-  sequences + waiting <= (limit * window + Math.max(SLACK * window, LEAST_SLACK)) * startWeight;
+export const attracts = (
+  { sequences, waiting, concurrencyLimit: window, startWeight }: Candidate,
+  limit: number,
+): boolean => sequences + waiting <= (limit * window + Math.max(SLACK * window, LEAST_SLACK)) * startWeight;

@@ -30,7 +30,7 @@ export interface CandidateState {
   /** Requests in the engine's own queue. */
   waiting: number;
   /** Sequences that may be in flight. */
-  window: number;
+  concurrencyLimit: number;
   /** Part of the window that an endpoint takes that has just come back. Over 0, up to 1. */
   startWeight: number;
   /** Prompt tokens that are released to it and not computed yet, without those that its cache has. */
@@ -62,7 +62,7 @@ export const newCandidate = (candidateIndex: number, address: string): Candidate
   flags: UNHEALTHY,
   sequences: 0,
   waiting: 0,
-  window: 1,
+  concurrencyLimit: 1,
   startWeight: 1,
   prefillTokens: 0,
   kvTokens: 0,

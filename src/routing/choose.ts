@@ -79,7 +79,7 @@ export interface RoutingDecision {
 export interface Memory {
   readonly matchedBytes: Uint32Array;
   readonly matchedEverywhere: number;
-  readonly sessionSlot: number;
+  readonly sessionCandidate: number;
 }
 
 /** Slow clients and others are apart as long as this request's side has an endpoint in the rotation. */
@@ -91,7 +91,7 @@ function hasOwnSide(candidates: readonly Candidate[], slow: boolean): boolean {
 }
 
 /** @param isolate the profile keeps slow clients apart. */
-export function askedOf(
+export function scoringContextOf(
   candidates: readonly Candidate[],
   request: ChoiceRequest,
   memory: Memory,
@@ -105,7 +105,7 @@ export function askedOf(
     matchedBytes: memory.matchedBytes,
     matchedEverywhere: memory.matchedEverywhere,
     tokensPerByte: promptTokens / Math.max(1, promptBytes, prompt?.bytes ?? 0),
-    sessionCandidate: memory.sessionSlot,
+    sessionCandidate: memory.sessionCandidate,
     prefillScale: prefillScaleOf(promptTokens),
     isolate: isolate && hasOwnSide(candidates, request.slow),
   };
@@ -174,7 +174,7 @@ function scoreState(
       forSlow * scoreSlowClients(candidate, context);
     passed += 1;
     used += candidate.sequences + candidate.waiting;
-    size += candidate.window * candidate.startWeight;
+    size += candidate.concurrencyLimit * candidate.startWeight;
   }
   scratch.attractionLimit = attractionLimitOf(size === 0 ? 0 : used / size);
   return passed;

@@ -10,7 +10,7 @@ import {
   newCandidate,
   type ScoringContext,
 } from './candidate.ts';
-import { askedOf, choose, newScratch, type RoutingDecision } from './choose.ts';
+import { choose, newScratch, type RoutingDecision, scoringContextOf } from './choose.ts';
 import { type ChoiceReport, explain } from './explain.ts';
 import { DEFAULT_PREFIX_INDEX, PrefixIndex, type PrefixIndexConfig } from './prefix-index.ts';
 import { type Profile, weightsFor } from './profiles.ts';
@@ -144,10 +144,14 @@ export class PoolRouter {
     const match = this.#index.lookup(prompt?.blocks ?? NO_BLOCKS);
     const isSession = prompt?.session !== undefined && prompt.continues;
     const sessionSlot = isSession ? this.#sessions.find(prompt.session, nowMs) : -1;
-    return askedOf(
+    return scoringContextOf(
       this.#candidates,
       request,
-      { matchedBytes: match.matchedBytes, matchedEverywhere: match.matchedEverywhere, sessionSlot },
+      {
+        matchedBytes: match.matchedBytes,
+        matchedEverywhere: match.matchedEverywhere,
+        sessionCandidate: sessionSlot,
+      },
       queries,
       this.#profile.isolate,
     );

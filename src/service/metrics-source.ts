@@ -31,8 +31,8 @@ export function metricsSource({
           pool: name,
           queued: dispatcher.queuedOf(name),
           inFlight: endpoints.inFlight(),
-          window: endpoints.concurrencyLimit(now()),
-          reserve: dispatcher.reserveOf(name, now()),
+          concurrencyLimit: endpoints.concurrencyLimit(now()),
+          headroom: dispatcher.headroomOf(name, now()),
           lanes: dispatcher.lanesOf(name),
           endpoints: endpoints.list(now()),
         };

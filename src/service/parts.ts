@@ -87,7 +87,7 @@ export class Parts {
     );
     this.#mirrors = createMirrors(initial.models.values(), {
       poolOf: (name) => this.pools.mirrorView(name),
-      onDrawn: (model, decision) => this.metrics.shadowDrawn(model, decision),
+      onDrawn: (model, decision) => this.metrics.mirrorDrawn(model, decision),
     });
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
@@ -196,7 +196,7 @@ export class Parts {
     );
     if (redis !== undefined) {
       metrics.watchRedis(() => redis.store.status());
-      metrics.watchShares((kind) => redis.allotments.totals(kind, now()));
+      metrics.watchSharedCapacity((kind) => redis.allotments.totals(kind, now()));
     }
     return metrics;
   }
@@ -230,7 +230,7 @@ export class Parts {
           {
             domains: this.limits.domains,
             store,
-            shadow: this.#config().rateLimit.shadowMode,
+            shadowMode: this.#config().rateLimit.shadowMode,
             onHit: this.#onHit,
           },
           this.now(),

@@ -49,7 +49,7 @@ export class PoolGauges {
     this.#monitor = startGaugeMonitor({
       pool,
       isEager: ({ url }) =>
-        this.#endpoints.list(this.#context.now()).some((one) => one.url === url && one.eager),
+        this.#endpoints.list(this.#context.now()).some((one) => one.url === url && one.isEager),
       onReport: (endpoint, report) => this.#reported(pool, endpoint, report, stopped),
       onUnusable: (endpoint, detail) => this.#unusable(pool, endpoint, detail, stopped),
     });
@@ -74,7 +74,7 @@ export class PoolGauges {
     dispatcher.dispatch(now());
     const isDistrusted =
       pool.concurrencyLimit === 'auto' &&
-      this.#endpoints.list(now()).some((one) => one.url === url && one.windowSource === 'ttft');
+      this.#endpoints.list(now()).some((one) => one.url === url && one.limitSource === 'ttft');
     this.#note(pool.name, url, isDistrusted ? 'they do not move with the requests' : undefined);
     void this.#capabilities.ask(pool, endpoint, kind, stopped);
   }

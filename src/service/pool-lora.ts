@@ -78,7 +78,7 @@ export class PoolLora {
       endpoints,
       engineOf: (url) => engines.kindForAdapters(url),
       isWanted: (url, adapter) => adapters.isLoading(url, adapter),
-      surplus: () => adapters.surplus(now()),
+      surplus: () => adapters.takeSurplus(now()),
       onListed: ({ url }, listed) => {
         adapters.reported(url, listed, now());
         this.#changed();

@@ -115,7 +115,7 @@ export class PoolRuntime {
         open: healthy && !ejected && !this.drains.isDrained(url),
         gauges: this.#gauges.latestOf(url),
       })),
-      windowPerEndpoint: this.#config.concurrencyLimit,
+      concurrencyLimit: this.#config.concurrencyLimit,
     };
   }
 
@@ -128,7 +128,7 @@ export class PoolRuntime {
       drained: this.drains.list(),
       endpoints: this.endpoints
         .list(this.#context.now())
-        .map(({ url, window, windowSource, ejected, broken }) => ({
+        .map(({ url, concurrencyLimit: window, limitSource: windowSource, ejected, broken }) => ({
           url,
           limit: window,
           limitSource: windowSource,
@@ -169,7 +169,7 @@ export class PoolRuntime {
     this.#health = startHealthMonitor({
       pool: this.#config,
       now: this.#context.now,
-      onLoaded: ({ url }) => this.endpoints.loaded(url),
+      onLoaded: ({ url }) => this.endpoints.engineLoaded(url),
       onHealth: (endpoint, healthy, detail) => this.#healthChanged(endpoint, healthy, detail),
       onModels: (models) => this.#modelsListed(models),
       onEngine: (endpoint, identity) => this.#identified(endpoint, identity, timeoutMs, signal),

@@ -21,7 +21,7 @@ export function createRequestEdge(
 ): ExtProcService {
   const { tenants, now } = context;
   const options: ExtProcOptions = {
-    createLife: (edge) => createRequestLifecycle(context, edge),
+    openRequest: (edge) => createRequestLifecycle(context, edge),
     now,
     draining: isDraining,
     onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),

@@ -39,7 +39,7 @@ export function createScheduling({ config, store, allotments, tell }: Scheduling
   const caps =
     allotments &&
     createTenantCaps({
-      shares: allotments,
+      allotments: allotments,
       keyOf: (name) => allotments.keyOfTenant(name),
       maxConcurrentOf: (name) => tenants.get(name)?.config.limits.maxConcurrent ?? 0,
       inFlightOf: (name) => dispatcher.inFlightOfTenant(name),
@@ -63,13 +63,13 @@ export function createScheduling({ config, store, allotments, tell }: Scheduling
 function sharedLimits(pool: string, allotments: RedisAllotments, dispatcher: Dispatcher): SharedLimits {
   return {
     hold: (url, owner) =>
-      allotments.hold(allotments.keyOfEndpoint(pool, url), 'window', {
+      allotments.hold(allotments.keyOfEndpoint(pool, url), 'concurrency-limit', {
         ...owner,
         changed: (nowMs) => dispatcher.roomChanged(pool, nowMs),
       }),
     waiting: (nowMs) => ({
       queued: dispatcher.queuedOf(pool),
-      reserve: dispatcher.reserveOf(pool, nowMs),
+      headroom: dispatcher.headroomOf(pool, nowMs),
     }),
   };
 }

@@ -1,6 +1,6 @@
 /** A running service: what it is made of, how it starts, and how it ends. */
 
-import { type MetricsServer, startMetricsServer } from '../admin/http-admin-server.ts';
+import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
@@ -65,7 +65,7 @@ async function open(initial: Config, log: Log, shutdown: Shutdown): Promise<Serv
   const services = [parts.requests, parts.rateLimit];
   const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes);
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
-  const metrics = await startMetricsServer(service.metrics, parts.metrics.registry, () => parts.health(), {
+  const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {
     drain: (endpoint, undo) => parts.pools.drain(endpoint, undo),
     explain: (question) => parts.explain(question),
     maxBodyBytes: QUESTION_FACTOR * envoy.maxBodyBytes,
@@ -128,7 +128,7 @@ class RunningService implements Service {
   /** Set from the first `drain` on. */
   #drained: Promise<void> | undefined;
 
-  constructor(parts: Parts, grpc: GrpcServer, metrics: MetricsServer, shutdown: Shutdown) {
+  constructor(parts: Parts, grpc: GrpcServer, metrics: AdminServer, shutdown: Shutdown) {
     this.address = grpc.address;
     this.metricsPort = metrics.port;
     this.#parts = parts;

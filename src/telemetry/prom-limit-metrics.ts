@@ -8,10 +8,12 @@ export interface RedisStatus {
   readonly commands: number;
 }
 
-const SHARED_KINDS = ['concurrency', 'window'] as const;
+/** By the label that dashboards know. */
+const SHARED_KINDS = { concurrency: 'concurrency', window: 'concurrency-limit' } as const;
+const SHARED_ENTRIES = Object.entries(SHARED_KINDS);
 
 /** Of a capacity that replicas divide: what there is, and what this one may use. */
-export type SharedTotals = (kind: (typeof SHARED_KINDS)[number]) => {
+export type SharedTotals = (kind: (typeof SHARED_KINDS)[keyof typeof SHARED_KINDS]) => {
   readonly capacity: number;
   readonly held: number;
 };
@@ -101,7 +103,8 @@ function sharedGauges(registry: Registry, totals: () => SharedTotals | undefined
       labels: ['kind'],
       *rows() {
         const of = totals();
-        if (of !== undefined) for (const kind of SHARED_KINDS) yield [{ kind }, of(kind)[value]];
+        if (of === undefined) return;
+        for (const [kind, capacity] of SHARED_ENTRIES) yield [{ kind }, of(capacity)[value]];
       },
     });
   gauge(

@@ -33,11 +33,11 @@ export interface Metrics extends Telemetry {
   readonly registry: Registry;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
   /** A request of a model with a mirror was drawn: `copy`, or why it was not copied. */
-  readonly shadowDrawn: (model: string, decision: string) => void;
+  readonly mirrorDrawn: (model: string, decision: string) => void;
   /** There is a Redis: its gauges are shown from now on. */
   readonly watchRedis: (status: () => RedisStatus) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
-  readonly watchShares: (totals: SharedTotals) => void;
+  readonly watchSharedCapacity: (totals: SharedTotals) => void;
 }
 
 interface Domains {
@@ -64,9 +64,9 @@ export function createMetrics(source: MetricsSource): Metrics {
   return {
     registry,
     rateLimitHit: (hit) => limits.hit(hit),
-    shadowDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
+    mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
     watchRedis: (status) => limits.watchRedis(status),
-    watchShares: (totals) => limits.watchShared(totals),
+    watchSharedCapacity: (totals) => limits.watchShared(totals),
     requestEnded: (record) => requests.ended(record),
     event: (event) => count(domains, event),
   };

@@ -11,8 +11,8 @@ interface EndpointRow {
   /** Models that it gets no requests for. */
   readonly broken: readonly string[];
   readonly inFlight: number;
-  readonly window: number;
-  readonly windowSource: (typeof LIMIT_SOURCES)[number];
+  readonly concurrencyLimit: number;
+  readonly limitSource: (typeof LIMIT_SOURCES)[number];
   readonly kvTokens: number;
   readonly kvCapacityTokens: number | undefined;
   readonly slowClients: number | undefined;
@@ -23,8 +23,8 @@ export interface PoolSource {
     readonly pool: string;
     readonly queued: number;
     readonly inFlight: number;
-    readonly window: number;
-    readonly reserve: number;
+    readonly concurrencyLimit: number;
+    readonly headroom: number;
     readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
     readonly endpoints: readonly EndpointRow[];
   }>;
@@ -50,7 +50,11 @@ export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics
 }
 
 function poolGauges(registry: Registry, source: PoolSource): void {
-  const gauge = (name: string, help: string, value: 'queued' | 'inFlight' | 'window' | 'reserve'): void =>
+  const gauge = (
+    name: string,
+    help: string,
+    value: 'queued' | 'inFlight' | 'concurrencyLimit' | 'headroom',
+  ): void =>
     rowGauge(registry, {
       name,
       help,
@@ -64,12 +68,12 @@ function poolGauges(registry: Registry, source: PoolSource): void {
   gauge(
     'fairlane_pool_window',
     'Concurrency limit of the pool: sequences that its healthy endpoints may have in flight. This replica’s part, where replicas share them.',
-    'window',
+    'concurrencyLimit',
   );
   gauge(
     'fairlane_pool_reserve',
     'Headroom: slots of the concurrency limit that are kept free for tenants below their fair share.',
-    'reserve',
+    'headroom',
   );
 }
 
@@ -108,7 +112,7 @@ function endpointGauges(registry: Registry, source: PoolSource): void {
   gauge(
     'fairlane_endpoint_window',
     'Concurrency limit of the endpoint: sequences that it may have in flight. This replica’s part, where replicas share it.',
-    ({ window }) => window,
+    ({ concurrencyLimit }) => concurrencyLimit,
   );
   gauge(
     'fairlane_endpoint_kv_tokens',
@@ -148,9 +152,9 @@ function limitSourceGauge(registry: Registry, source: PoolSource): void {
     labels: ['pool', 'endpoint', 'by'],
     *rows() {
       for (const { pool, endpoints } of source.pools()) {
-        for (const { address, windowSource } of endpoints) {
+        for (const { address, limitSource } of endpoints) {
           for (const by of LIMIT_SOURCES) {
-            yield [{ pool, endpoint: address, by }, by === windowSource ? 1 : 0];
+            yield [{ pool, endpoint: address, by }, by === limitSource ? 1 : 0];
           }
         }
       }

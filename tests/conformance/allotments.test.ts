@@ -54,7 +54,7 @@ async function startReplica(kind: AllotmentKind, tenant = 'tenant'): Promise<Rep
 }
 
 /** Whether or not there is a Redis. */
-function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replica {
+function startWithout(kind: AllotmentKind = 'concurrency-limit', tenant = 'tenant'): Replica {
   const store = createRedisLeaseStore({
     redis: redis.url,
     keyPrefix: prefix,
@@ -88,7 +88,7 @@ function startWithout(kind: AllotmentKind = 'window', tenant = 'tenant'): Replic
     end() {
       if (one.inUse > 0) one.inUse -= 1;
       one.serve();
-      one.allotment.moved(now());
+      one.allotment.usageChanged(now());
     },
     serve() {
       if (isDead) return;
@@ -122,7 +122,7 @@ const inUse = (all: readonly Replica[]): number => all.reduce((sum, one) => sum 
 const demand = (one: Replica, count: number): void => {
   one.backlog += count;
   one.serve();
-  one.allotment.moved(now());
+  one.allotment.usageChanged(now());
 };
 /** Requests end and begin in all of them until it is good; the most that was in use at once. */
 async function work(
@@ -146,36 +146,39 @@ async function work(
 const isEqual = (all: readonly Replica[], part: number) => () => all.every((one) => one.inUse === part);
 
 describe('the script', () => {
-  it.each(['window', 'concurrency'] as const)('answers as the virtual account does (%s)', async (kind) => {
-    const store = createRedisLeaseStore({ redis: redis.url, keyPrefix: prefix });
-    await eventually(() => store.status().connected, Boolean);
-    const model = createVirtualAllotments();
-    const held = new Map<string, number>();
-    const startMs = Date.now();
-    // A linear congruential generator: the same calls every time.
-    let state = 1;
-    const random = (below: number): number => {
-      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-      return Math.floor(state / 65_536) % below;
-    };
-    for (let i = 1; i <= 300; i += 1) {
-      const replica = `replica-${random(4)}`;
-      const keep = random(1 + (held.get(replica) ?? 0));
-      const claimed = keep + random(9);
-      const want = claimed + random(3);
-      const number = random(20) === 0 ? 1 : i;
-      const sent = { capacity: 8 + random(5), inUse: keep, claimed, want, keep, number, atMs: 0 };
-      const answer = await askAccount(store.scripts, replica, `${prefix}{x}`, kind, sent);
-      // All are within a moment: nothing ends meanwhile.
-      expect(Date.now() - startMs).toBeLessThan(900);
-      expect(answer).toEqual(model.call('x', kind, replica, sent, startMs));
-      if (answer !== undefined) held.set(replica, answer.held);
-    }
-    await store.close();
-  });
+  it.each(['concurrency-limit', 'concurrency'] as const)(
+    'answers as the virtual account does (%s)',
+    async (kind) => {
+      const store = createRedisLeaseStore({ redis: redis.url, keyPrefix: prefix });
+      await eventually(() => store.status().connected, Boolean);
+      const model = createVirtualAllotments();
+      const held = new Map<string, number>();
+      const startMs = Date.now();
+      // A linear congruential generator: the same calls every time.
+      let state = 1;
+      const random = (below: number): number => {
+        state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+        return Math.floor(state / 65_536) % below;
+      };
+      for (let i = 1; i <= 300; i += 1) {
+        const replica = `replica-${random(4)}`;
+        const keep = random(1 + (held.get(replica) ?? 0));
+        const claimed = keep + random(9);
+        const want = claimed + random(3);
+        const number = random(20) === 0 ? 1 : i;
+        const sent = { capacity: 8 + random(5), inUse: keep, claimed, want, keep, number, atMs: 0 };
+        const answer = await askAccount(store.scripts, replica, `${prefix}{x}`, kind, sent);
+        // All are within a moment: nothing ends meanwhile.
+        expect(Date.now() - startMs).toBeLessThan(900);
+        expect(answer).toEqual(model.call('x', kind, replica, sent, startMs));
+        if (answer !== undefined) held.set(replica, answer.held);
+      }
+      await store.close();
+    },
+  );
 
   it('passes over what somebody else has written, and forgets it', async () => {
-    const one = await startReplica('window');
+    const one = await startReplica('concurrency-limit');
     const key = one.allotments.keyOfTenant('tenant');
     await redis.client.hset(key, {
       odd: 'of somebody else',
@@ -192,7 +195,7 @@ describe('the script', () => {
   });
 
   it('keeps names that are long or odd apart', async () => {
-    const { allotments } = await startReplica('window');
+    const { allotments } = await startReplica('concurrency-limit');
     const long = 'x'.repeat(300);
     const keys = [
       allotments.keyOfTenant(long),
@@ -205,7 +208,7 @@ describe('the script', () => {
 });
 
 describe('three replicas', () => {
-  it.each(['window', 'concurrency'] as const)(
+  it.each(['concurrency-limit', 'concurrency'] as const)(
     'never use more than there is, and all of it (%s)',
     async (kind) => {
       const all = await threeReplicas(kind);
@@ -237,7 +240,7 @@ describe('three replicas', () => {
   });
 
   it('get the allotment of one that dies within two seconds, and of one that closes at once', async () => {
-    const [one, dying, closing] = await threeReplicas('window');
+    const [one, dying, closing] = await threeReplicas('concurrency-limit');
     for (const each of [one, dying, closing]) demand(each, 20);
     await work([one, dying, closing], isEqual([one, dying, closing], 4));
     dying.die();
@@ -256,7 +259,7 @@ describe('three replicas', () => {
     for (const one of all) {
       one.inUse = 0;
       one.backlog = 0;
-      one.allotment.moved(now());
+      one.allotment.usageChanged(now());
     }
     await eventually(
       () => all.map(({ allotments }) => allotments.active()),
@@ -273,7 +276,7 @@ describe('while Redis fails', () => {
   const bound = CAPACITY + 3 * ALONE;
 
   it('is killed and comes back: a part is used without it, and everything is shared within a second', async () => {
-    const all = await threeReplicas('window');
+    const all = await threeReplicas('concurrency-limit');
     for (const one of all) demand(one, 20);
     await work(all, isEqual(all, 4));
     await redis.kill();
@@ -292,7 +295,7 @@ describe('while Redis fails', () => {
   });
 
   it('is emptied: what is used is told again before anybody gets more', async () => {
-    const all = await threeReplicas('window');
+    const all = await threeReplicas('concurrency-limit');
     for (const one of all) demand(one, 20);
     await work(all, isEqual(all, 4));
     await redis.client.flushall();
@@ -317,14 +320,14 @@ describe('while Redis fails', () => {
   });
 
   it('answers with errors for one key: that one is used in part, the others go on', async () => {
-    const broken = await startReplica('window', 'broken');
+    const broken = await startReplica('concurrency-limit', 'broken');
     await redis.client.set(broken.allotments.keyOfTenant('broken'), 'of somebody else');
     demand(broken, 20);
     await eventually(
       () => broken.inUse,
       (count) => count === ALONE,
     );
-    const other = await startReplica('window');
+    const other = await startReplica('concurrency-limit');
     demand(other, 20);
     await eventually(
       () => other.inUse,

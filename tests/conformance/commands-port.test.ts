@@ -4,9 +4,9 @@ import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type MetricsServer, startMetricsServer } from '../../src/admin/http-admin-server.ts';
+import { type AdminServer, startAdminServer } from '../../src/admin/http-admin-server.ts';
 
-let server: MetricsServer | undefined;
+let server: AdminServer | undefined;
 afterEach(async () => {
   await server?.close();
   server = undefined;
@@ -17,7 +17,7 @@ const start = async (
 ): Promise<number> => {
   const health = () => ({ status: 'ok' as const, pools: {} });
   const commands = { drain: () => ({ kind: 'unknown' as const }), explain, maxBodyBytes: 1_000 };
-  server = await startMetricsServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
+  server = await startAdminServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
   return server.port;
 };
 

@@ -44,7 +44,7 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
   const start = async (): Promise<void> => {
     world = createWorld();
     const service = createExtProcService({
-      createLife(edge) {
+      openRequest(edge) {
         if (!breakNext) return world.request(edge);
         breakNext = false;
         return Object.assign(world.request(edge), {
@@ -238,7 +238,7 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
           asked,
           [
             createExtProcService({
-              createLife: (edge) => world.request(edge),
+              openRequest: (edge) => world.request(edge),
               now: () => 0,
               draining: () => false,
               onMisconfigured: () => undefined,

@@ -38,7 +38,7 @@ const body = (text: string, end: boolean) => ({
 const trailers = { request_trailers: {} };
 
 const shared = (world: World) => ({
-  createLife: (edge: Parameters<World['request']>[0]) => world.request(edge),
+  openRequest: (edge: Parameters<World['request']>[0]) => world.request(edge),
   now: () => 0,
   draining: () => false,
   onMisconfigured: (detail: string) => {

@@ -229,7 +229,7 @@ export function costOf(route: EngineRoute, body: Buffer): Cost {
     fields: { forbidden: DEFAULT_FORBIDDEN_FIELDS },
     change: (config) => ({ ...config, envoy: { ...config.envoy, maxBodyBytes: LARGEST_LIMIT } }),
     choosing: { sessionHeader: 'x-session-id', zone: undefined, readers: undefined },
-    help: { cacheSalt: true, priority: { quiet: -1, other: 1 } },
+    help: { cacheSalt: true, priority: { belowFairShare: -1, other: 1 } },
   });
   world.context.bodies = queue;
   const { request, said } = world.open(true);

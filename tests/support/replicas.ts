@@ -127,7 +127,7 @@ export function createLab({
       });
       const use = (count: number): void => {
         one.inUse += count;
-        share.moved(nowMs);
+        share.usageChanged(nowMs);
       };
       const serve = (): void => {
         while (one.queued > 0 && one.take()) one.queued -= 1;
@@ -161,7 +161,7 @@ export function createLab({
         },
         demand(count) {
           for (let i = 0; i < count; i += 1) if (!one.take()) one.queued += 1;
-          share.moved(nowMs);
+          share.usageChanged(nowMs);
         },
         close: () => shares.close(nowMs),
       };

@@ -5,7 +5,7 @@ import type { Candidate, Scorer, ScoringContext } from '../candidate.ts';
  * request. An endpoint that has just come back has a part of its window.
  */
 const occupancyOf = (candidate: Candidate): number =>
-  (candidate.sequences + candidate.waiting) / Math.max(1, candidate.window * candidate.startWeight);
+  (candidate.sequences + candidate.waiting) / Math.max(1, candidate.concurrencyLimit * candidate.startWeight);
 
 /** The part of its window that is free. */
 export const scoreLoad = (candidate: Candidate): number => {

@@ -8,7 +8,7 @@ const FULL_PART = 0.5;
  * the window; others are kept away from them.
  */
 export const scoreSlowClients = (candidate: Candidate, { request }: ScoringContext): number => {
-  const part = Math.min(1, candidate.slowClients / Math.max(1, candidate.window));
+  const part = Math.min(1, candidate.slowClients / Math.max(1, candidate.concurrencyLimit));
   if (!request.slow) return 1 - part;
   return part < FULL_PART ? part / FULL_PART : 0;
 };

@@ -103,11 +103,11 @@ describe('what is explained of a request', () => {
     const { queue } = placed(world);
     expect(queue.choice.chosen).toBeUndefined();
     expect(queue.choice.endpoints.map(({ refusedBy }) => refusedBy)).toEqual([
-      ['drained', 'window full'],
-      ['window full'],
+      ['drained', 'at its concurrency limit'],
+      ['at its concurrency limit'],
     ]);
     endpoints.setHealthy('http://10.0.0.2:8000', false, 0);
-    expect(explanationText(ask(world))).toMatch(/10\.0\.0\.2:8000 .*unhealthy, window full/);
+    expect(explanationText(ask(world))).toMatch(/10\.0\.0\.2:8000 .*unhealthy, at its concurrency limit/);
     expect(explanationText(ask(world))).toContain('No endpoint passes all filters now.');
   });
 

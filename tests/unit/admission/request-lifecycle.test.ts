@@ -443,7 +443,7 @@ describe('a stream', () => {
 });
 
 describe('what is asked of an engine', () => {
-  const help = { priority: { quiet: 0, other: 10 }, cacheSalt: true };
+  const help = { priority: { belowFairShare: 0, other: 10 }, cacheSalt: true };
 
   it('is a priority and a salt where it takes them, whatever the client wrote', () => {
     const fields = { onForbidden: 'drop', forbidden: [] } as const;

@@ -10,20 +10,20 @@ describe("an engine's help", () => {
     const probe = VLLM.priority?.found;
     const info = SGLANG.priority?.found;
     if (probe?.by !== 'probe' || info?.by !== 'info') throw new Error('vLLM is tried, SGLang asked');
-    expect(probe.valuesOf(200)).toEqual({ quiet: 0, other: 10 });
+    expect(probe.valuesOf(200)).toEqual({ belowFairShare: 0, other: 10 });
     expect([400, 500, 0].map((status) => probe.valuesOf(status))).toEqual([undefined, undefined, undefined]);
-    expect(info.valuesOf({ enable_priority_scheduling: true })).toEqual({ quiet: 10, other: 0 });
+    expect(info.valuesOf({ enable_priority_scheduling: true })).toEqual({ belowFairShare: 10, other: 0 });
     expect(
       info.valuesOf({ enable_priority_scheduling: true, schedule_low_priority_values_first: true }),
-    ).toEqual({ quiet: 0, other: 10 });
+    ).toEqual({ belowFairShare: 0, other: 10 });
     for (const page of [undefined, null, {}, [], 'yes', { enable_priority_scheduling: 'true' }]) {
       expect(info.valuesOf(page)).toBeUndefined();
     }
   });
 
   it('is that of all endpoints of a pool', () => {
-    const lower = { priority: { quiet: 0, other: 10 }, cacheSalt: true };
-    const higher = { priority: { quiet: 10, other: 0 }, cacheSalt: true };
+    const lower = { priority: { belowFairShare: 0, other: 10 }, cacheSalt: true };
+    const higher = { priority: { belowFairShare: 10, other: 0 }, cacheSalt: true };
     expect(commonCapabilities([lower, lower])).toEqual(lower);
     expect(commonCapabilities([lower, higher])).toEqual({ priority: undefined, cacheSalt: true });
     expect(commonCapabilities([lower, NO_CAPABILITIES])).toEqual(NO_CAPABILITIES);

@@ -12,7 +12,7 @@ const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b
 
 describe('a capacity that replicas share', () => {
   it('is all of the only one that wants it, after one answer', () => {
-    const at = lab('window', 64);
+    const at = lab('concurrency-limit', 64);
     const one = at.replica();
     expect(one.take()).toBe(false);
     one.demand(64);
@@ -25,7 +25,7 @@ describe('a capacity that replicas share', () => {
   });
 
   it('goes equally to replicas with equal demand, within half a second', () => {
-    const at = lab('window', 64);
+    const at = lab('concurrency-limit', 64);
     const all = [at.replica(), at.replica(), at.replica()];
     all[0]?.demand(200);
     at.run(5);
@@ -40,7 +40,7 @@ describe('a capacity that replicas share', () => {
   });
 
   it('goes nearly all to the busy one within half a second, when the others come to rest', () => {
-    const at = lab('window', 64);
+    const at = lab('concurrency-limit', 64);
     const all = [at.replica(), at.replica(), at.replica()];
     for (const one of all) one.demand(200);
     at.work(600, all);
@@ -54,7 +54,7 @@ describe('a capacity that replicas share', () => {
   });
 
   it('divides what nobody wants of a window, with a part for whoever begins, and leaves that of a tenant where it is', () => {
-    const windows = lab('window', 60);
+    const windows = lab('concurrency-limit', 60);
     const all = [windows.replica(), windows.replica(), windows.replica()];
     for (const one of all) one.demand(3);
     windows.run(600);
@@ -110,7 +110,7 @@ describe('a capacity that replicas share', () => {
   });
 
   it('is asked for four times a second while it is held, and more often only while something is missing', () => {
-    const at = lab('window', 8);
+    const at = lab('concurrency-limit', 8);
     const one = at.replica();
     one.demand(3);
     at.run(100);
@@ -125,7 +125,7 @@ describe('a capacity that replicas share', () => {
   });
 
   it('is given back by a replica that closes at once, and by one that dies within a second', () => {
-    const at = lab('window', 8);
+    const at = lab('concurrency-limit', 8);
     const [one, dying, other] = [at.replica(), at.replica(), at.replica()];
     one.demand(1);
     dying.demand(100);
@@ -164,7 +164,7 @@ describe('a capacity that replicas share', () => {
 
 describe('while nothing is heard of the others', () => {
   it('a part is used, or what is held while that is more, and nobody waits', () => {
-    const at = lab('window', 8);
+    const at = lab('concurrency-limit', 8);
     const [one, late] = [at.replica(), at.replica()];
     one.demand(6);
     at.run(100);
@@ -177,7 +177,7 @@ describe('while nothing is heard of the others', () => {
     expect(late.inUse).toBe(4);
     at.run(1_100);
     expect(limits(at, [one, late])).toEqual([4, 4]);
-    expect(lab('window', 1, 0.1).replica().share.limit(0)).toBe(0);
+    expect(lab('concurrency-limit', 1, 0.1).replica().share.limit(0)).toBe(0);
     expect(aloneOf(1, 0.1)).toBe(1);
   });
 
@@ -194,7 +194,7 @@ describe('while nothing is heard of the others', () => {
   );
 
   it('everything is shared again within a second of the return', () => {
-    const at = lab('window', 12);
+    const at = lab('concurrency-limit', 12);
     const all = [at.replica(), at.replica(), at.replica()];
     for (const one of all) one.demand(4);
     at.run(600);
@@ -211,7 +211,7 @@ describe('while nothing is heard of the others', () => {
   });
 
   it('an account that was emptied is told what is used before anybody gets more', () => {
-    const at = lab('window', 12);
+    const at = lab('concurrency-limit', 12);
     const all = [at.replica(), at.replica(), at.replica()];
     for (const one of all) one.demand(50);
     at.work(600, all);
@@ -310,7 +310,7 @@ describe('under any order of events', () => {
     };
   };
 
-  it.each(['window', 'concurrency'] as const)(
+  it.each(['concurrency-limit', 'concurrency'] as const)(
     'no more is in use than there is, while answers arrive (%s)',
     (kind) => {
       fc.assert(
@@ -329,7 +329,7 @@ describe('under any order of events', () => {
     },
   );
 
-  it.each(['window', 'concurrency'] as const)(
+  it.each(['concurrency-limit', 'concurrency'] as const)(
     'no more than the stated bound, with lost calls and answers, deaths, outages, jumps of the clock and lost accounts (%s)',
     (kind) => {
       fc.assert(

@@ -64,7 +64,7 @@ describe('the adapters of a pool', () => {
         expect(pool.ensure('a', [E1], now)).toMatchObject({ kind: 'wait' });
       }
       pool.reconfigure([E1, E2], 1, named(['a']));
-      expect(pool.surplus(60_000)).toEqual([]);
+      expect(pool.takeSurplus(60_000)).toEqual([]);
       expect(orders).toEqual([]);
       expect(pool.list()[0]?.loaded).toEqual([{ adapter: name, inFlight: 0 }]);
     }
@@ -75,7 +75,7 @@ describe('the adapters of a pool', () => {
     expect(pool.ensure('a', [E1], 0)).toMatchObject({ kind: 'refuse', reason: 'no-endpoint' });
     pool.reported(E1, ['a', 'b', 'c'], 0);
     expect(pool.ensure('a', [E1, E2], 5_000)).toEqual({ kind: 'use', endpoint: E1 });
-    expect(pool.surplus(60_000)).toEqual([]);
+    expect(pool.takeSurplus(60_000)).toEqual([]);
     expect(orders).toEqual([]);
   });
 
@@ -84,8 +84,8 @@ describe('the adapters of a pool', () => {
     loadAndUse(pool, 'a', 0);
     loadAndUse(pool, 'b', 1);
     pool.reconfigure([E1, E2], 1, named(['a', 'b', 'c']));
-    expect(pool.surplus(5_000)).toEqual([{ endpoint: E1, adapter: 'a' }]);
-    expect(pool.surplus(5_000)).toEqual([]);
+    expect(pool.takeSurplus(5_000)).toEqual([{ endpoint: E1, adapter: 'a' }]);
+    expect(pool.takeSurplus(5_000)).toEqual([]);
   });
 
   it('are tried again at once on an endpoint that has restarted', () => {

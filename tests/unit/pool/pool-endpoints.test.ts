@@ -123,7 +123,7 @@ describe("a pool's endpoints", () => {
     const claim = { headroom: 1 };
     const first = acquire(endpoints, { promptTokens: 600 }, claim);
     expect(acquire(endpoints, { promptTokens: 500 }, claim)).toBeUndefined();
-    expect(endpoints.list(0)[0]?.holding).toBe(true);
+    expect(endpoints.list(0)[0]?.isHolding).toBe(true);
     expect(acquire(endpoints, { promptTokens: 300 }, claim)).toBeDefined();
     expect(acquire(endpoints, { promptTokens: 500 }, { belowFairShare: true })).toBeDefined();
     first?.firstToken(10);
@@ -143,7 +143,7 @@ describe("a pool's endpoints", () => {
     slot?.firstToken(2);
     slot?.free(0);
     slot?.free(0);
-    expect(endpoints.list(0)[0]).toMatchObject({ inFlight: 0, kvTokens: 0, holding: false });
+    expect(endpoints.list(0)[0]).toMatchObject({ inFlight: 0, kvTokens: 0, isHolding: false });
   });
 });
 
@@ -210,7 +210,7 @@ describe('endpoints where requests fail', () => {
     trial?.free(5_002);
     expect(where(false, 5_003)).toBe('10.0.0.1:8000');
     expect(changes.at(-1)).toEqual({ kind: 'returned', url: at(1).url });
-    const window = (nowMs: number) => endpoints.list(nowMs)[0]?.window;
+    const window = (nowMs: number) => endpoints.list(nowMs)[0]?.concurrencyLimit;
     expect([5_003, 20_003, 35_003].map(window)).toEqual([10, 50, 100]);
     expect(endpoints.concurrencyLimit(35_003)).toBe(400);
   });
@@ -281,7 +281,7 @@ describe('endpoints where requests fail', () => {
 
   it('that have been dead return slowly while others serve, and at once when nobody does', () => {
     const endpoints = pool(2);
-    const windows = (nowMs: number) => endpoints.list(nowMs).map(({ window }) => window);
+    const windows = (nowMs: number) => endpoints.list(nowMs).map(({ concurrencyLimit: window }) => window);
     endpoints.setHealthy(at(1).url, false, 1_000);
     endpoints.setHealthy(at(1).url, true, 2_000);
     expect(windows(2_000)).toEqual([10, 100]);
@@ -297,7 +297,7 @@ describe('endpoints where requests fail', () => {
     expect(pool(2).concurrencyLimit(0)).toBe(200);
     const endpoints = ejected();
     endpoints.setHealthy(at(1).url, false, 0);
-    endpoints.loaded(at(1).url);
+    endpoints.engineLoaded(at(1).url);
     endpoints.setHealthy(at(1).url, true, 1_000);
     expect(endpoints.list(1_000)[0]?.ejected).toBe(false);
   });

@@ -125,7 +125,7 @@ describe('a request that waits for an adapter', () => {
     expect(at.offer({ tenant: 'b' }, 2)).toBe('queued');
     at.released[0]?.release.free(3);
     expect(at.released.at(-1)?.release.belowFairShare).toBe(true);
-    expect(at.dispatcher.reserveOf('main', 4)).toBe(1);
+    expect(at.dispatcher.headroomOf('main', 4)).toBe(1);
     return at;
   };
 
@@ -135,6 +135,6 @@ describe('a request that waits for an adapter', () => {
     released[1]?.release.free(10);
     for (let now = 50; now < 300; now += 50) dispatcher.tick(now);
     expect(dispatcher.queuedOfTenant('b')).toBe(1);
-    expect(dispatcher.reserveOf('main', 300)).toBe(1);
+    expect(dispatcher.headroomOf('main', 300)).toBe(1);
   });
 });

@@ -306,7 +306,7 @@ describe('the dispatcher', () => {
     offer('quiet', 0);
     for (let i = 0; i < 8; i += 1) offer('noisy', i, 1_000);
     expect(names()).toEqual(['quiet', 'noisy', 'noisy']);
-    expect(dispatcher.reserveOf('main', 10)).toBe(1);
+    expect(dispatcher.headroomOf('main', 10)).toBe(1);
     expect(offer('quiet', 20).kind).toBe('released');
     // Full: the next end puts the headroom back, the one after that is for whoever waits.
     released[1]?.release.free(30);
@@ -319,15 +319,15 @@ describe('the dispatcher', () => {
     const { offer, released, dispatcher } = setup({ window: 8, headroom: 2 });
     offer('quiet', 0);
     for (let i = 0; i < 3; i += 1) offer('noisy', 1);
-    expect(dispatcher.reserveOf('main', 1_000)).toBe(2);
-    expect(dispatcher.reserveOf('main', 31_000)).toBe(0);
+    expect(dispatcher.headroomOf('main', 1_000)).toBe(2);
+    expect(dispatcher.headroomOf('main', 31_000)).toBe(0);
     for (const { release } of released) release.free(31_000);
     const both = setup({ window: 4, headroom: 1, queue: { maxQueued: 100 } });
     for (let i = 0; i < 7; i += 1) {
       both.offer('a', 0);
       both.offer('b', 0);
     }
-    expect(both.dispatcher.reserveOf('main', 0)).toBe(0);
+    expect(both.dispatcher.headroomOf('main', 0)).toBe(0);
     expect(both.released).toHaveLength(4);
   });
 

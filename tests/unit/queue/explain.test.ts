@@ -117,7 +117,7 @@ function createWorld(headroom: number | 'auto') {
     },
     figures: (nowMs: number) => [
       dispatcher.queued(),
-      dispatcher.reserveOf('main', nowMs),
+      dispatcher.headroomOf('main', nowMs),
       endpoints.list(nowMs),
     ],
   };

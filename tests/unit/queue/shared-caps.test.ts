@@ -45,7 +45,7 @@ function createSetup({
       onActive: () => undefined,
     });
     const caps = createTenantCaps({
-      shares,
+      allotments: shares,
       keyOf: (tenant) => `c:${tenant}`,
       maxConcurrentOf: () => limits.maxConcurrent ?? 0,
       inFlightOf: (tenant) => dispatcher.inFlightOfTenant(tenant),
@@ -59,13 +59,13 @@ function createSetup({
     );
     const endpoints = createPoolEndpoints(fixedLimit, {
       hold: (url, owner) =>
-        shares.hold(`w:${url}`, 'window', {
+        shares.hold(`w:${url}`, 'concurrency-limit', {
           ...owner,
           changed: (atMs) => dispatcher.roomChanged('main', atMs),
         }),
       waiting: (atMs) => ({
         queued: dispatcher.queuedOf('main'),
-        reserve: dispatcher.reserveOf('main', atMs),
+        headroom: dispatcher.headroomOf('main', atMs),
       }),
     });
     endpoints.reconfigure([{ url: URL, address: '10.0.0.1:8000' }], {

@@ -63,7 +63,7 @@ function setup(shadow = false) {
   const context = {
     domains: loaded.domains,
     store: createMemoryStore(),
-    shadow,
+    shadowMode: shadow,
     onHit: (hit: CountedHit) => hits.push(hit),
   };
   const ask = (

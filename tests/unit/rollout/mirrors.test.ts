@@ -15,7 +15,7 @@ const models = (mirror: Partial<MirrorConfig> = {}) => [
   { name: 'other' },
 ];
 
-function world(view: MirrorPoolView | undefined = { endpoints: [idle], windowPerEndpoint: 'auto' }) {
+function world(view: MirrorPoolView | undefined = { endpoints: [idle], concurrencyLimit: 'auto' }) {
   const drawn: string[] = [];
   let pool = view;
   const mirrors = createMirrors(models(), {
@@ -26,7 +26,7 @@ function world(view: MirrorPoolView | undefined = { endpoints: [idle], windowPer
     mirrors,
     drawn,
     show: (endpoints: readonly MirrorEndpoint[], windowPerEndpoint: number | 'auto' = 'auto') => {
-      pool = { endpoints, windowPerEndpoint };
+      pool = { endpoints, concurrencyLimit: windowPerEndpoint };
     },
     ask: (nowMs: number, draw = 0, model = 'demo') => mirrors.poolFor(model, () => draw, 10, nowMs),
   };

@@ -12,7 +12,7 @@ import {
   ISOLATED,
   UNHEALTHY,
 } from '../../../src/routing/candidate.ts';
-import { askedOf, choose, newScratch } from '../../../src/routing/choose.ts';
+import { choose, newScratch, scoringContextOf } from '../../../src/routing/choose.ts';
 import { explain } from '../../../src/routing/explain.ts';
 import { ALL_FILTERS } from '../../../src/routing/filters.ts';
 import { resolveProfile, weightsFor } from '../../../src/routing/profiles.ts';
@@ -85,7 +85,7 @@ function set(one: Case) {
     matchedEverywhere: one.everywhere,
   };
   const weights = weightsFor(resolveProfile({ profile: one.profile }), asked);
-  return { candidates, weights, asked: askedOf(candidates, asked, known, asks, one.isolate) };
+  return { candidates, weights, asked: scoringContextOf(candidates, asked, known, asks, one.isolate) };
 }
 
 describe('the choice', () => {
@@ -219,8 +219,11 @@ describe('the choice', () => {
   });
 
   it('leaves room for nothing at an endpoint without a window', () => {
-    const candidates = [endpoint(0, { window: 0 }), endpoint(1, { sequences: 63 })];
-    const asked = ask(candidates, {}, memory(), { ...ALWAYS, room: ({ window }) => window > 0 });
+    const candidates = [endpoint(0, { concurrencyLimit: 0 }), endpoint(1, { sequences: 63 })];
+    const asked = ask(candidates, {}, memory(), {
+      ...ALWAYS,
+      room: ({ concurrencyLimit: window }) => window > 0,
+    });
     expect(pick(candidates, asked)?.candidate.candidateIndex).toBe(1);
   });
 });

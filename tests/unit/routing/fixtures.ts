@@ -6,7 +6,7 @@ import type {
   ScoringContext,
 } from '../../../src/routing/candidate.ts';
 import { newCandidate } from '../../../src/routing/candidate.ts';
-import { askedOf, type Memory } from '../../../src/routing/choose.ts';
+import { type Memory, scoringContextOf } from '../../../src/routing/choose.ts';
 import type { PromptHashes } from '../../../src/routing/prompt-hash.ts';
 
 export const SEED = Uint32Array.from([7, 11, 13, 17, 0x9e3779b9, 0x85ebca77]);
@@ -15,7 +15,7 @@ export const SEED = Uint32Array.from([7, 11, 13, 17, 0x9e3779b9, 0x85ebca77]);
 export const endpoint = (slot: number, state: Partial<CandidateState> = {}): CandidateState => ({
   ...newCandidate(slot, `10.0.0.${slot}:8000`),
   flags: 0,
-  window: 64,
+  concurrencyLimit: 64,
   kvCapacityTokens: 100_000,
   adaptersMax: 4,
   ...state,
@@ -45,7 +45,7 @@ export const ALWAYS: EndpointQueries = { room: () => true, permits: () => true }
 export const memory = (matched: Readonly<Record<number, number>> = {}, sessionSlot = -1): Memory => {
   const matchedBytes = new Uint32Array(64);
   for (const [slot, bytes] of Object.entries(matched)) matchedBytes[Number(slot)] = bytes;
-  return { matchedBytes, matchedEverywhere: 0, sessionSlot };
+  return { matchedBytes, matchedEverywhere: 0, sessionCandidate: sessionSlot };
 };
 
 export const ask = (
@@ -54,7 +54,7 @@ export const ask = (
   known: Memory = memory(),
   asks: EndpointQueries = ALWAYS,
   isolate = false,
-): ScoringContext => askedOf(candidates, request(more), known, asks, isolate);
+): ScoringContext => scoringContextOf(candidates, request(more), known, asks, isolate);
 
 /** One scorer counts, the others do not. */
 export const only = (name: keyof Weights): Weights => ({

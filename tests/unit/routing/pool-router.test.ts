@@ -35,7 +35,7 @@ function poolOf(count: number): {
   const endpoints = Array.from({ length: count }, (_, i) => {
     const candidate = router.join(`10.0.0.${i}:8000`);
     candidate.flags = 0;
-    candidate.window = 64;
+    candidate.concurrencyLimit = 64;
     return candidate;
   });
   return { router, endpoints };

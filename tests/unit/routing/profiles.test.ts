@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PROFILE_NAMES, type ProfileName } from '../../../src/domain/routing-profiles.ts';
 import { type CandidateState, type ChoiceRequest, ISOLATED } from '../../../src/routing/candidate.ts';
-import { askedOf, choose, newScratch } from '../../../src/routing/choose.ts';
+import { choose, newScratch, scoringContextOf } from '../../../src/routing/choose.ts';
 import { resolveProfile, weightsFor } from '../../../src/routing/profiles.ts';
 import { ALWAYS, endpoint, memory, promptOf, request } from './fixtures.ts';
 
@@ -13,7 +13,7 @@ function chosenBy(
 ): number | undefined {
   const profile = resolveProfile({ profile: name });
   const one = request(more);
-  const asked = askedOf(candidates, one, memory(matched), ALWAYS, profile.isolate);
+  const asked = scoringContextOf(candidates, one, memory(matched), ALWAYS, profile.isolate);
   return choose(candidates, asked, weightsFor(profile, one), 0, newScratch())?.candidate.candidateIndex;
 }
 
