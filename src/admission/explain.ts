@@ -278,12 +278,12 @@ function limitsText({ requests, tokens, month }: Placed['limits']): string {
 }
 
 function turnOf({ queue, tenant }: Placed): string {
-  const { belowFairShare: quiet, atCap, queued, queuedOfTenant, headroom: reserve } = queue;
+  const { belowFairShare, atCap, queued, queuedOfTenant, headroom } = queue;
   const waiting = `${queued} requests wait for the pool, ${queuedOfTenant} of them of ${tenant}`;
   if (queue.refusal !== undefined) return `refused (${queue.refusal}); ${waiting}`;
   if (atCap) return `waits: the tenant has maxConcurrent requests in the engines; ${waiting}`;
-  if (quiet) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
-  return `in turn; ${waiting}; slots kept free for quiet tenants: ${reserve}`;
+  if (belowFairShare) return `passes the queue, as the tenant is below its fair share; ${waiting}`;
+  return `in turn; ${waiting}; slots kept free for quiet tenants: ${headroom}`;
 }
 
 /** For people. */

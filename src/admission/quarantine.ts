@@ -135,7 +135,7 @@ export class Quarantine implements PresenceLog {
     return new Presence(this, tenant, address, nowMs);
   }
 
-  /** By a request alone, as are those below. */
+  /** By a request alone, as are those up to `endedWell`. */
   arrived(address: string, tenant: string): void {
     this.#count(address, tenant, 1);
   }

@@ -124,7 +124,7 @@ export class Receiving implements HoldingOwner {
     if (body !== undefined) this.body(body, nowMs);
   }
 
-  /** The whole body; the first one counts. */
+  /** The whole body. */
   body(bytes: Uint8Array, nowMs: number): void {
     switch (this.state) {
       case 'rate-check':

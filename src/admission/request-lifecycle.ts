@@ -1,5 +1,5 @@
 /**
- * One request, from its headers to its end. docs/request-lifecycle.md has the picture, with the errors and who sends
+ * One request, from its headers to its end. docs/explanation/request-lifecycle.md has the picture, with the errors and who sends
  * them.
  *
  *   new → receiving → reserving → queued → sent → answering → ended
@@ -34,6 +34,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type RouteName, routeOf } from '../domain/routes.ts';
+import { textOf } from '../domain/text-of.ts';
 import { adapterUnavailable, rateLimited } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
@@ -318,7 +319,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     const offer = this.context.dispatcher.offer(queued, nowMs);
     if (offer.kind === 'queued') {
       queued.waits(offer.ticket);
-      this.occupancy.enter('queued');
+      this.occupancy?.enter('queued');
       this.takesLonger(0);
     } else if (offer.kind === 'refused') {
       this.queued = undefined;
@@ -334,6 +335,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
   released(queued: Queued, release: Release, nowMs: number): void {
     const { admitted } = this;
     if (this.queued !== queued || admitted === undefined) {
+      release.slot.ended({ broken: 'client' }, nowMs);
       release.settle(0, nowMs);
       release.free(nowMs);
       return;
@@ -470,9 +472,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
 
   /** A bug in what comes of an answer costs the request. */
   private whenKnown(done: Promise<void>): void {
-    done.catch((error: unknown) =>
-      this.context.onBug(error instanceof Error ? (error.stack ?? error.message) : String(error)),
-    );
+    done.catch((error: unknown) => this.context.onBug(textOf(error)));
   }
 
   private isLimited(): boolean {

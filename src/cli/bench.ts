@@ -9,13 +9,13 @@ import { ARMS, type ArmName, type ArmsAsked, httpArms, labArms, type TargetName 
 import { type Comparison, compare } from '../loadtest/compare.ts';
 import { comparisonJson } from '../loadtest/comparison-json.ts';
 import { loadScenario } from '../loadtest/fs-scenario.ts';
-import { type Progress } from '../loadtest/http-arm.ts';
+import type { Progress } from '../loadtest/http-arm.ts';
 import { runHttpArms } from '../loadtest/http-load.ts';
 import { runLabArm } from '../loadtest/lab-arm.ts';
-import { type Measured } from '../loadtest/measured.ts';
+import type { Measured } from '../loadtest/measured.ts';
 import { htmlReport } from '../loadtest/report-html.ts';
 import { shown, textReport } from '../loadtest/report-text.ts';
-import { type Scenario } from '../loadtest/scenario.ts';
+import type { Scenario } from '../loadtest/scenario.ts';
 import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-schema.ts';
 import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
 import { UserError } from './running.ts';

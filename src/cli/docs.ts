@@ -101,7 +101,7 @@ export function docsCommand(): Command {
         writeFileSync(path, text);
       }
       if (check === true && stale.length > 0) {
-        throw new UserError(`not up to date: ${stale.join(', ')}; run: fairlane docs`);
+        throw new UserError(`not up to date: ${stale.join(', ')}; run: npm run docs`);
       }
       print(stale.length === 0 ? 'Generated files are up to date.' : `Written: ${stale.join(', ')}`);
     });

@@ -1,6 +1,6 @@
 /**
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
- * schema/ says how it is written in YAML; load.ts turns one into the other.
+ * schema/ says how it is written in YAML; build.ts turns one into the other.
  */
 import type { CostWeights } from '../domain/cost.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';

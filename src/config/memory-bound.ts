@@ -1,5 +1,5 @@
 /**
- * What one tenant can make Envoy and Fairlane hold, from the configuration. docs/threat-model.md has the formula in words;
+ * What one tenant can make Envoy and Fairlane hold, from the configuration. docs/explanation/threat-model.md has the formula in words;
  * `npm run prove -- memory` holds it against what is measured.
  */
 import type { Config, Limits } from './config.ts';

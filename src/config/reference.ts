@@ -1,4 +1,4 @@
-/** docs/config.md and docs/config.schema.json, from the schema. */
+/** docs/reference/config.md and docs/config.schema.json, from the schema. */
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
 import { type SchemaNode, writtenSchema } from './schema/schema.ts';

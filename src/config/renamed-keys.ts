@@ -78,7 +78,11 @@ export function withCurrentKeys(root: unknown): CurrentKeys {
       }
       for (const { key, paths } of found) {
         const [first = [], ...others] = paths;
-        report.warning(first, `is now called ${key.now}; rename it${elsewhere(others, lineOf)}`, 'key');
+        report.warning(
+          first,
+          `is now called ${key.now}; rename it${elsewhere(first, others, lineOf)}`,
+          'key',
+        );
       }
     },
   };
@@ -87,9 +91,12 @@ export function withCurrentKeys(root: unknown): CurrentKeys {
 /** More lines tell nothing more. */
 const SHOWN_LINES = 5;
 
-function elsewhere(paths: readonly Path[], lineOf: (path: Path) => number): string {
-  if (paths.length === 0) return '';
-  const lines = [...new Set(paths.slice(0, SHOWN_LINES).map(lineOf))].join(', ');
+function elsewhere(first: Path, paths: readonly Path[], lineOf: (path: Path) => number): string {
+  const others = new Set(paths.slice(0, SHOWN_LINES).map(lineOf));
+  // A mapping that several keys share by an anchor is in one line.
+  others.delete(lineOf(first));
+  if (others.size === 0) return '';
+  const lines = [...others].join(', ');
   const rest = paths.length > SHOWN_LINES ? ` and ${paths.length - SHOWN_LINES} more` : '';
   return `, also in line ${lines}${rest}`;
 }

@@ -1,4 +1,4 @@
-/** docs/engines.md, from what is known of each engine. */
+/** docs/reference/engines.md, from what is known of each engine. */
 import type { EngineDriver } from './driver.ts';
 import { ALL_DRIVERS } from './drivers.ts';
 import { IDENTIFYING_PATHS } from './identify.ts';

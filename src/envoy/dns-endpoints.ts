@@ -16,14 +16,21 @@ export interface EndpointResolver {
 }
 
 export interface ResolverOptions {
+  /** What is used now: a change that could not be taken over is told again. */
+  readonly inUse: () => ResolvedAddresses;
   readonly onChange: (addresses: ResolvedAddresses) => void;
   /** Told once for each name until it resolves again. */
   readonly onProblem: (detail: string) => void;
+  /** Between looks. Default: 5 s. */
+  readonly intervalMs?: number;
 }
 
-const INTERVAL_MS = 5_000;
-
-export function createEndpointResolver({ onChange, onProblem }: ResolverOptions): EndpointResolver {
+export function createEndpointResolver({
+  inUse,
+  onChange,
+  onProblem,
+  intervalMs = 5_000,
+}: ResolverOptions): EndpointResolver {
   const known = new Map<string, string>();
   const failing = new Set<string>();
   let endpoints: readonly EndpointConfig[] = [];
@@ -65,9 +72,9 @@ export function createEndpointResolver({ onChange, onProblem }: ResolverOptions)
   };
 
   const again = async (): Promise<void> => {
-    const before = addresses();
     const after = await resolveAll();
     if (stopped) return;
+    const before = inUse();
     if (after.size !== before.size || [...after].some(([url, address]) => before.get(url) !== address)) {
       onChange(after);
     }
@@ -76,7 +83,7 @@ export function createEndpointResolver({ onChange, onProblem }: ResolverOptions)
   const schedule = (): void => {
     clearTimeout(timer);
     if (stopped || endpoints.every(({ host }) => isIP(host) > 0)) return;
-    timer = setTimeout(() => void again(), INTERVAL_MS).unref();
+    timer = setTimeout(() => void again(), intervalMs).unref();
   };
 
   return {

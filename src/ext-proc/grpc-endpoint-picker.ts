@@ -12,7 +12,7 @@ import type { Frame } from '../grpc/frames.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE } from '../grpc/status.ts';
 import { BodyBuffer } from './body-buffer.ts';
-import { type ProcessingRequest } from './codec.ts';
+import type { ProcessingRequest } from './codec.ts';
 import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   decodeGatewayMetadata,

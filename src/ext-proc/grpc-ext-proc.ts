@@ -17,7 +17,7 @@ import {
 } from '../domain/names.ts';
 import type { StreamHandler } from '../grpc/service.ts';
 import { STATUS } from '../grpc/status.ts';
-import { type ProcessingRequest } from './codec.ts';
+import type { ProcessingRequest } from './codec.ts';
 import { REMOVED, requestHead, responseHead } from './heads.ts';
 import {
   encodeHold,

@@ -4,8 +4,10 @@
  *
  * A class, because ten thousand requests may wait: one object for each of them, where functions would be a dozen.
  */
+
 import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
 import type { RequestLifecycle } from '../admission/request-lifecycle.ts';
+import { textOf } from '../domain/text-of.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { GrpcService, ServerStream, StreamHandler, StreamMethod } from '../grpc/service.ts';
 import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
@@ -29,9 +31,6 @@ export interface ExtProcService extends GrpcService {
   /** Ends every stream that is open; Envoy goes on without the service. */
   readonly endAll: () => void;
 }
-
-export const textOf = (error: unknown): string =>
-  error instanceof Error ? (error.stack ?? error.message) : String(error);
 
 /** Streams that are open. */
 export type OpenStreams = Set<Pick<RequestStream<RequestStreamOptions>, 'tick' | 'endStream'>>;

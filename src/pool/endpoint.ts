@@ -138,12 +138,13 @@ export class Endpoint implements AllottedEndpoint {
   }
 
   /**
-   * Whether it has room, and if not, for want of what. Changes nothing.
+   * Whether it has room, and if not, for want of what. Changes nothing, but forgets prompts whose computation is over.
    *
    * @param matchedTokens prompt tokens that it is thought to have cached.
    * @param coming slots that count as there.
    */
   roomFor(demand: Demand, claim: RoomClaim, nowMs: number, matchedTokens: number, coming: number): Room {
+    this.prefills.expire(nowMs);
     const { belowFairShare } = claim;
     const limit = this.limit(nowMs) + coming;
     // What is larger than a whole endpoint goes when it is alone there.
@@ -268,7 +269,6 @@ export class Endpoint implements AllottedEndpoint {
   /** Prompts are computed there that the request's own would delay, or be delayed by. @param own tokens to compute. */
   #holdsBack(own: number, isCached: boolean, claim: RoomClaim, nowMs: number): boolean {
     const { prefills } = this;
-    prefills.expire(nowMs);
     // Anywhere else its whole prompt would have to be computed.
     const isCheap = isCached && own <= CHEAP_TOKENS && prefills.tokens + own <= claim.unpacedPrefillTokens;
     if (isCheap) return false;

@@ -6,6 +6,9 @@
  *     may go?    ──yes──▶ looks for a slot with its claim; if it gets one: released
  *     its place  ──────▶ queue or overflow: it waits; none: refused, tenant-queue-full
  *
+ * The dispatcher itself refuses what is beyond the bounds of the whole queue (queue-full), and passes on what an endpoint
+ * refuses.
+ *
  * Who is below its fair share, asked for first, is fair-share.ts; which endpoint has room, PoolEndpoints.
  */
 import type { Claim, Demand } from '../pool/types.ts';

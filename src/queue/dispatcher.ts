@@ -332,7 +332,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
   // ---- Expiry.
 
   private expire(pool: PoolQueue, request: QueuedRequest, reason: ExpiryReason, nowMs: number): void {
-    pool.leave(request);
+    // It may have left from within another one's end.
+    if (!pool.leave(request)) return;
     request.waiting.onExpire(reason, Math.max(0, nowMs - request.sinceMs), nowMs);
   }
 

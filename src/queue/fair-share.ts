@@ -10,7 +10,7 @@
  * where `slots` counts the request that asks. It is generalised processor sharing's share of each of the two resources
  * (A. Parekh and R. Gallager, "A Generalized Processor Sharing Approach to Flow Control in Integrated Services Networks",
  * IEEE/ACM Transactions on Networking 1(3), 1993, section II), looked at when a request arrives. Another rule is another
- * `isBelowFairShare`: nothing else in src/ decides it.
+ * `isBelowFairShare`; PoolQueue.isBelowFairShare refuses beforehand whoever has something waiting in turn.
  *
  * Invariants: the cost of a call does not grow with idle tenants; `isBelow` changes nothing, so what is explained is what
  * an offer then meets.

@@ -79,7 +79,7 @@ export interface Ticket {
 }
 
 export type Offer =
-  /** `onRelease` has been called already. */
+  /** It has left already: `onRelease` or `onExpire` has been called. */
   | { readonly kind: 'released' }
   | { readonly kind: 'queued'; readonly ticket: Ticket }
   | { readonly kind: 'refused'; readonly reason: RefusalReason; readonly retryAfterMs: number };

@@ -80,7 +80,7 @@ function answerOf(
   matches: readonly (Match | undefined)[],
   counted: readonly Counted[],
   taken: readonly Taken[],
-  { shadowMode: shadow, onHit }: DecideContext,
+  { shadowMode, onHit }: DecideContext,
 ): RateLimitAnswer {
   const statuses: DescriptorStatus[] = matches.map((match) =>
     match !== undefined && match.limit.rate === undefined
@@ -96,7 +96,7 @@ function answerOf(
     const { limit, metricKey } = match;
     // What gives back is never too much.
     const isOver = hits >= 0 && !one.granted;
-    const counts = isOver && !limit.shadowMode && !shadow;
+    const counts = isOver && !limit.shadowMode && !shadowMode;
     if (limit.quotaMode) {
       quotas += 1;
       if (counts) quotasOver += 1;

@@ -1,4 +1,5 @@
 /** The rate limit service's edge: Envoy's messages to calls, and answers back. It decides nothing. */
+import { textOf } from '../domain/text-of.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { GrpcService, UnaryAnswer } from '../grpc/service.ts';
 import { INTERNAL_FAILURE, MALFORMED_REQUEST, STATUS } from '../grpc/status.ts';
@@ -18,7 +19,7 @@ const answerOf = (decision: Decision): UnaryAnswer =>
 export function createRateLimitGrpcService(options: RateLimitServiceOptions): GrpcService {
   const fail = (error: unknown): UnaryAnswer => {
     if (isMalformed(error)) return MALFORMED_REQUEST;
-    options.onError(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    options.onError(textOf(error));
     return INTERNAL_FAILURE;
   };
   return {

@@ -10,18 +10,18 @@
  *    (V. Srivatsa et al., ICLR 2025, section 3) and of Mooncake's choice by estimated TTFT (R. Qin et al., FAST 2025).
  *    `prefillScale` is the prompt's length, or LEAST_SCALE_TOKENS for a shorter one: so little of a short prompt is to be saved
  *    that it follows the load.
- * 2. A bound. An endpoint above (1 + EXCESS) times the pool's mean use of its windows, and some slack, attracts nobody by what
+ * 2. A bound. An endpoint above (1 + EXCESS) times the pool's mean use of its limits, and some slack, attracts nobody by what
  *    it remembers, however much that is: consistent hashing with bounded loads (V. Mirrokni, M. Thorup and
  *    M. Zadimoghaddam, SODA 2018), where the key's own bin is full at that many times the average. The slack is what
  *    SGLang's cache-aware router does with its absolute threshold: where hardly anything runs, any difference is a large ratio. A
- *    window that has not had to grow is small, and says nothing of the engine: LEAST_SLACK sequences are always few.
+ *    limit that has not had to grow is small, and says nothing of the engine: LEAST_SLACK sequences are always few.
  *
  * A popular prefix spreads by itself: whom the bound sends elsewhere takes the prefix along.
  */
 import type { Candidate } from './candidate.ts';
 
 const EXCESS = 0.25;
-/** Of the window. */
+/** Of the concurrency limit. */
 const SLACK = 0.125;
 /** Sequences. */
 const LEAST_SLACK = 8;
@@ -30,11 +30,13 @@ const LEAST_SCALE_TOKENS = 16_384;
 
 export const prefillScaleOf = (promptTokens: number): number => Math.max(LEAST_SCALE_TOKENS, promptTokens);
 
-/** @param mean sequences in flight ÷ windows, of all endpoints that pass the cheap filters. */
+/** @param mean sequences in flight ÷ concurrency limits, of all endpoints that pass the cheap filters. */
 export const attractionLimitOf = (mean: number): number => (1 + EXCESS) * mean;
 
 /** What the endpoint remembers counts. */
 export const attracts = (
-  { sequences, waiting, concurrencyLimit: window, startWeight }: Candidate,
+  { sequences, waiting, concurrencyLimit, startWeight }: Candidate,
   limit: number,
-): boolean => sequences + waiting <= (limit * window + Math.max(SLACK * window, LEAST_SLACK)) * startWeight;
+): boolean =>
+  sequences + waiting <=
+  (limit * concurrencyLimit + Math.max(SLACK * concurrencyLimit, LEAST_SLACK)) * startWeight;

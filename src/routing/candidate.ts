@@ -31,7 +31,7 @@ export interface CandidateState {
   waiting: number;
   /** Sequences that may be in flight. */
   concurrencyLimit: number;
-  /** Part of the window that an endpoint takes that has just come back. Over 0, up to 1. */
+  /** Part of the concurrency limit that an endpoint takes that has just come back. Over 0, up to 1. */
   startWeight: number;
   /** Prompt tokens that are released to it and not computed yet, without those that its cache has. */
   prefillTokens: number;

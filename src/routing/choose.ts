@@ -117,7 +117,7 @@ export interface Scratch {
   places: Int32Array;
   indexes: Int32Array;
   sums: Float64Array;
-  /** Sequences ÷ window above which one of them attracts nobody by what it remembers. */
+  /** Sequences ÷ concurrency limit above which one of them attracts nobody by what it remembers. */
   attractionLimit: number;
 }
 

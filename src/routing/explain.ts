@@ -38,7 +38,7 @@ export interface ChoiceReport {
   readonly endpoints: readonly EndpointReport[];
 }
 
-/** @param asked its `room` is asked of every endpoint: it must change nothing. */
+/** @param context its `queries.room` is asked of every endpoint: it must change nothing. */
 export function explain(
   candidates: readonly Candidate[],
   context: ScoringContext,

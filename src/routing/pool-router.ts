@@ -143,14 +143,14 @@ export class PoolRouter {
     const { prompt } = request;
     const match = this.#index.lookup(prompt?.blocks ?? NO_BLOCKS);
     const isSession = prompt?.session !== undefined && prompt.continues;
-    const sessionSlot = isSession ? this.#sessions.find(prompt.session, nowMs) : -1;
+    const sessionCandidate = isSession ? this.#sessions.find(prompt.session, nowMs) : -1;
     return scoringContextOf(
       this.#candidates,
       request,
       {
         matchedBytes: match.matchedBytes,
         matchedEverywhere: match.matchedEverywhere,
-        sessionCandidate: sessionSlot,
+        sessionCandidate,
       },
       queries,
       this.#profile.isolate,

@@ -100,7 +100,7 @@ export class PoolGauges {
       pool,
       endpoint,
       usable: problem === undefined,
-      detail: problem ?? 'the window goes by them again',
+      detail: problem ?? 'the concurrency limit goes by them again',
     });
   }
 }

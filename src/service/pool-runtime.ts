@@ -8,7 +8,7 @@ import type { Identity } from '../engine/http-identify.ts';
 import { adaptiveLimit } from '../pool/concurrency-limit/adaptive.ts';
 import type { RotationChange } from '../pool/health/rotation.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
-import { type PoolEndpoints } from '../pool/types.ts';
+import type { PoolEndpoints } from '../pool/types.ts';
 import type { MirrorPoolView } from '../rollout/mirrors.ts';
 import type { PoolFacts } from './health-report.ts';
 import { PoolCapabilities } from './pool-capabilities.ts';
@@ -128,10 +128,10 @@ export class PoolRuntime {
       drained: this.drains.list(),
       endpoints: this.endpoints
         .list(this.#context.now())
-        .map(({ url, concurrencyLimit: window, limitSource: windowSource, ejected, broken }) => ({
+        .map(({ url, concurrencyLimit, limitSource, ejected, broken }) => ({
           url,
-          limit: window,
-          limitSource: windowSource,
+          limit: concurrencyLimit,
+          limitSource,
           ejected,
           broken,
           readiness: this.#health?.describe(url) ?? '',

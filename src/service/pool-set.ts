@@ -45,6 +45,7 @@ export class PoolSet {
       onModels: () => this.#modelsChanged(),
     };
     this.#resolver = options.watchNames({
+      inUse: () => this.#addresses,
       onProblem: (detail) => options.tell({ kind: 'dns-failed', detail }),
       onChange: (addresses) => this.#addressesChanged(addresses),
     });
@@ -139,7 +140,7 @@ export class PoolSet {
     try {
       writeFiles(config, addresses);
     } catch (error) {
-      // Envoy knows the old ones only.
+      // Envoy knows the old ones only. The next look tries again.
       const reason = error instanceof Error ? error.message : String(error);
       tell({ kind: 'dns-failed', detail: `new addresses of endpoints are not used: ${reason}` });
       return;

@@ -1,4 +1,4 @@
-/** Owns the configuration in use, and takes over new ones: one after another, each whole or not at all. */
+/** Owns the configuration in use, and takes over new ones: one after another. What may fail is done before the first part of one is in use. */
 import { restartNeeded } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';

@@ -6,12 +6,12 @@ import { createRequestLifecycle } from '../admission/request-lifecycle.ts';
 import type { Config } from '../config/config.ts';
 import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService, type ExtProcOptions } from '../ext-proc/grpc-ext-proc.ts';
-import { type ExtProcService } from '../ext-proc/request-stream.ts';
+import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import { bodyTooLarge, draining } from '../openai/error-body.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import type { PoolSet } from './pool-set.ts';
 
-/** @param initial the configuration of the start: who asks is wired by hand. */
+/** The edge of the configuration of the start: who asks is wired by hand. */
 export function createRequestEdge(
   { picker, envoy: { maxBodyBytes } }: Config,
   context: LifecycleContext,

@@ -6,7 +6,7 @@ import type { LimitStore } from '../limit/store.ts';
 import type { SharedLimits } from '../pool/types.ts';
 import { createDispatcher } from '../queue/dispatcher.ts';
 import { createTenantCaps } from '../queue/tenant-caps.ts';
-import { type Dispatcher } from '../queue/types.ts';
+import type { Dispatcher } from '../queue/types.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { createTenantDirectory, type TenantDirectory } from '../tenant/directory.ts';
 
@@ -64,7 +64,10 @@ function sharedLimits(pool: string, allotments: RedisAllotments, dispatcher: Dis
   return {
     hold: (url, owner) =>
       allotments.hold(allotments.keyOfEndpoint(pool, url), 'concurrency-limit', {
-        ...owner,
+        capacity: (nowMs) => owner.capacity(nowMs),
+        inUse: () => owner.inUse(),
+        claimed: (nowMs) => owner.claimed(nowMs),
+        want: (nowMs) => owner.want(nowMs),
         changed: (nowMs) => dispatcher.roomChanged(pool, nowMs),
       }),
     waiting: (nowMs) => ({

@@ -4,7 +4,7 @@
  *
  * To add a metric, register it in the prom-*-metrics.ts of its domain. What it counts comes from an event (telemetry.ts,
  * and the switch below), from the record of a request, or, when it is scraped, from the domain's source, which service/
- * supplies. `npm run docs` writes docs/metrics.md.
+ * supplies. `npm run docs` writes docs/reference/metrics.md.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';

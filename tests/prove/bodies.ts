@@ -33,7 +33,7 @@ function threadCpuMs(): number {
 
 type Random = () => number;
 
-/** xorshift32 (Marsaglia 2003, "Xorshift RNGs"): the seeds that docs/proofs.md names are seeds of it. */
+/** xorshift32 (Marsaglia 2003, "Xorshift RNGs"): the seeds that docs/explanation/proofs.md names are seeds of it. */
 function createRandom(seed: number): Random {
   let state = seed >>> 0 || 1;
   return () => {

@@ -10,7 +10,7 @@ import type {
 } from '../../src/admission/edge.ts';
 import type { ExplainContext } from '../../src/admission/explain.ts';
 import { Holdings } from '../../src/admission/holdings.ts';
-import { type LifecycleContext, type RoutingInputs } from '../../src/admission/lifecycle-context.ts';
+import type { LifecycleContext, RoutingInputs } from '../../src/admission/lifecycle-context.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import { createRequestLifecycle, type RequestLifecycle } from '../../src/admission/request-lifecycle.ts';
 import {

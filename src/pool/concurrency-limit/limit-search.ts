@@ -67,9 +67,10 @@ export class LimitSearch {
     );
   }
 
-  /** The engine runs no more than so many; undefined: it does not say. */
+  /** The engine runs no more than so many; undefined, or what cannot be true: it does not say. */
   atMost(sequences: number | undefined): void {
-    this.#most = Math.max(1, Math.min(this.#configured, Math.floor(sequences ?? this.#configured)));
+    const most = sequences !== undefined && sequences >= 1 ? sequences : this.#configured;
+    this.#most = Math.min(this.#configured, Math.floor(most));
     this.#size = Math.min(this.#size, this.#most);
     if (this.#probe !== undefined && this.#probe.size > this.#most) this.#probe = undefined;
   }

@@ -29,6 +29,6 @@ export function slowStartWeight(
   return Math.max(floor, part ** (1 / aggression));
 }
 
-/** The part of its window that it may use: whole sequences, at least one while it has any. */
-export const rampedLimit = (window: number, weight: number): number =>
-  window <= 0 ? 0 : Math.max(1, Math.floor(window * weight));
+/** The part of its concurrency limit that it may use: whole sequences, at least one while it has any. */
+export const rampedLimit = (limit: number, weight: number): number =>
+  limit <= 0 ? 0 : Math.max(1, Math.floor(limit * weight));

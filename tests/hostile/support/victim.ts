@@ -7,6 +7,8 @@ export interface Witness {
   readonly sent: number;
   /** No 200, or none at all. */
   readonly failed: number;
+  /** What came instead, each kind once. */
+  readonly failures: readonly string[];
   /** The engine got what the service would have taken out: nobody had read it. */
   readonly past: number;
   readonly slowestMs: number;
@@ -25,6 +27,11 @@ export function watchVictim(world: World, mode: FailureMode = 'open', everyMs = 
   const running = new Set<Promise<void>>();
   let sent = 0;
   let failed = 0;
+  const failures = new Set<string>();
+  const fail = (how: string): void => {
+    failed += 1;
+    failures.add(how);
+  };
   let slowestMs = 0;
   const bytes = h1Bytes({ as: 'victim', body: chat({ [FIELD]: 7 }) }, from);
   const one = async (): Promise<void> => {
@@ -35,9 +42,9 @@ export function watchVictim(world: World, mode: FailureMode = 'open', everyMs = 
       await connection.write(bytes);
       const [answer] = await connection.until(1, 30_000);
       connection.close();
-      if (answer?.status !== 200) failed += 1;
-    } catch {
-      failed += 1;
+      if (answer?.status !== 200) fail(`${answer?.status ?? 'nothing'} ${answer?.body.toString() ?? ''}`);
+    } catch (error) {
+      fail(String(error));
     }
     slowestMs = Math.max(slowestMs, performance.now() - startMs);
   };
@@ -55,7 +62,7 @@ export function watchVictim(world: World, mode: FailureMode = 'open', everyMs = 
       const past = world.engine
         .seen()
         .filter((seen) => seen.client === from && jsonOf(seen)?.[FIELD] !== undefined).length;
-      return { sent, failed, past, slowestMs };
+      return { sent, failed, failures: [...failures], past, slowestMs };
     },
   };
 }

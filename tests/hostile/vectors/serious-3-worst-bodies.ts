@@ -1,7 +1,7 @@
 /** Serious 3: no body makes the service late, and so nobody's request goes past it unread. */
 import { expect } from 'vitest';
 import { flood } from '../../prove/flood.ts';
-import { type Group, type Mode, type Vector } from '../support/vectors.ts';
+import type { Group, Mode, Vector } from '../support/vectors.ts';
 import { watchVictim } from '../support/victim.ts';
 import { WORST_BODIES } from '../support/worst-bodies.ts';
 

@@ -5,7 +5,7 @@ import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Demand } from '../../../src/pool/types.ts';
+import type { Demand } from '../../../src/pool/types.ts';
 import type { ChoiceRequest } from '../../../src/routing/candidate.ts';
 import type { RoutingConfig } from '../../../src/routing/profiles.ts';
 import { createPromptHasher } from '../../../src/routing/prompt-hash.ts';

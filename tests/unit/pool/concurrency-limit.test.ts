@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { adaptiveLimit } from '../../../src/pool/concurrency-limit/adaptive.ts';
-import { type ConcurrencyLimit, type Gauges } from '../../../src/pool/concurrency-limit/concurrency-limit.ts';
+import type { ConcurrencyLimit, Gauges } from '../../../src/pool/concurrency-limit/concurrency-limit.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 
 const INTERVAL_MS = 200;

@@ -3,13 +3,7 @@ import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
 import type { RotationChange } from '../../../src/pool/health/rotation.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import {
-  type Claim,
-  type Demand,
-  type PoolEndpoints,
-  type PoolLimits,
-  type Slot,
-} from '../../../src/pool/types.ts';
+import type { Claim, Demand, PoolEndpoints, PoolLimits, Slot } from '../../../src/pool/types.ts';
 
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
 
@@ -134,6 +128,15 @@ describe("a pool's endpoints", () => {
     expect(acquire(endpoints, { promptTokens: 1 }, claim, 5_000)).toBeUndefined();
   });
 
+  it('do not count a prompt that must be computed by now, also for a tenant below its fair share', () => {
+    const endpoints = createPoolEndpoints(fixedLimit);
+    endpoints.reconfigure([at(1)], config(4));
+    endpoints.setHealthy(at(1).url, true, 0);
+    const claim = { belowFairShare: true };
+    acquire(endpoints, { promptTokens: 900, streamed: false }, claim, 0);
+    expect(acquire(endpoints, {}, claim, 1)?.prefillTokens).toBe(910);
+    expect(acquire(endpoints, {}, claim, 60_000)?.prefillTokens).toBe(10);
+  });
   it('know nothing of endpoints that are not theirs, and free a slot once', () => {
     const endpoints = healthy(2);
     endpoints.gauges('http://elsewhere', { running: 1, waiting: 9 }, 0);

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type PoolEndpoints, type Slot } from '../../../src/pool/types.ts';
+import type { PoolEndpoints, Slot } from '../../../src/pool/types.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
 

@@ -6,9 +6,9 @@ import { PROFILE_NAMES } from '../../../src/domain/routing-profiles.ts';
 import { adaptiveLimit } from '../../../src/pool/concurrency-limit/adaptive.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Claim, type Demand, type PoolEndpoints, type Slot } from '../../../src/pool/types.ts';
+import type { Claim, Demand, PoolEndpoints, Slot } from '../../../src/pool/types.ts';
 import type { ChoiceRequest } from '../../../src/routing/candidate.ts';
-import { type RoutingConfig } from '../../../src/routing/profiles.ts';
+import type { RoutingConfig } from '../../../src/routing/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf } from '../../support/documents.ts';
 

@@ -4,7 +4,7 @@ import { DEFAULT_LANE as LANE, type LoraAdapterConfig } from '../../../src/confi
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Demand } from '../../../src/pool/types.ts';
+import type { Demand } from '../../../src/pool/types.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import type { Release } from '../../../src/queue/types.ts';
 

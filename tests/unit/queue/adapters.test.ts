@@ -5,9 +5,9 @@ import { DEFAULT_LANE as LANE, type Limits, type LoraAdapterConfig } from '../..
 import { createPoolAdapters } from '../../../src/lora/pool-adapters.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Demand } from '../../../src/pool/types.ts';
+import type { Demand } from '../../../src/pool/types.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
-import { type Offer, type Release } from '../../../src/queue/types.ts';
+import type { Offer, Release } from '../../../src/queue/types.ts';
 
 const ADAPTERS = ['x', 'y', 'z'];
 const urlOf = (n: number): string => `http://10.0.0.${n}:8000`;

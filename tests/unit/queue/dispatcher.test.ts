@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type LaneConfig, type Limits } from '../../../src/config/config.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Demand } from '../../../src/pool/types.ts';
+import type { Demand } from '../../../src/pool/types.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
-import { type Offer, type Release, type Ticket } from '../../../src/queue/types.ts';
+import type { Offer, Release, Ticket } from '../../../src/queue/types.ts';
 
 const settings = {
   maxWaitMs: 1_000,

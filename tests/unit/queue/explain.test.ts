@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { DEFAULT_LANE as LANE, type Limits } from '../../../src/config/config.ts';
 import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import { type Demand } from '../../../src/pool/types.ts';
+import type { Demand } from '../../../src/pool/types.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import type { Offer, QueueReport, Release } from '../../../src/queue/types.ts';
 

@@ -7,7 +7,7 @@ import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import { createDispatcher } from '../../../src/queue/dispatcher.ts';
 import { createTenantCaps } from '../../../src/queue/tenant-caps.ts';
-import { type Offer, type Release } from '../../../src/queue/types.ts';
+import type { Offer, Release } from '../../../src/queue/types.ts';
 
 const HOP_MS = 1;
 const URL = 'http://10.0.0.1:8000';

@@ -1,0 +1,3 @@
+/** What a log says of something that was thrown: its stack, where it has one. */
+export const textOf = (error: unknown): string =>
+  error instanceof Error ? (error.stack ?? error.message) : String(error);
