@@ -10,6 +10,7 @@ const LONG = [
   'unit/config/fields',
   'envoy/commands',
   'envoy/survival',
+  'envoy/unread',
   'envoy/changes',
   'conformance/redis-topologies',
   'conformance/bench',
@@ -24,9 +25,15 @@ const LONG = [
   'conformance/redis-failures',
   'hostile/odd-requests',
   'envoy/request-endings',
-  'hostile/held',
   'hostile/bodies',
   'hostile/deaths',
+  'envoy/failing-engines',
+  'envoy/hang-ups',
+  'envoy/lifecycle',
+  'envoy/readme',
+  'conformance/start-failures',
+  'conformance/package',
+  'envoy/without-a-key',
 ];
 
 export class LongestFirst extends BaseSequencer {
