@@ -170,7 +170,7 @@ export const loadOracle =
     const candidates = engines.map((_, i) => ({
       ...newCandidate(i, `engine-${i}`),
       flags: 0,
-      window: engineProfile.maxSequences,
+      concurrencyLimit: engineProfile.maxSequences,
       kvCapacityTokens: engineProfile.kvBlocks * engineProfile.blockTokens,
     }));
     const books = createBooks(candidates);

@@ -29,7 +29,7 @@ const arbEndpoint = fc.record({
     .map((bits) => bits.reduce((sum, bit) => sum + bit, 0)),
   sequences: fc.nat(80),
   waiting: fc.nat(5),
-  window: fc.nat(64),
+  concurrencyLimit: fc.nat(64),
   startWeight: fc.constantFrom(0.1, 0.5, 1),
   prefillTokens: fc.nat(40_000),
   kvTokens: fc.nat(150_000),
@@ -47,7 +47,7 @@ const arbCase = fc.record({
   permits: fc.array(fc.boolean(), { minLength: 12, maxLength: 12 }),
   matched: fc.array(fc.nat(400_000), { minLength: 12, maxLength: 12 }),
   everywhere: fc.nat(1_000),
-  sessionSlot: fc.integer({ min: -1, max: 12 }),
+  sessionCandidate: fc.integer({ min: -1, max: 12 }),
   adapter: fc.constantFrom(undefined, 'x', 'w', 'q'),
   zone: fc.constantFrom(undefined, 'a'),
   subset: fc.option(fc.subarray(Array.from({ length: 12 }, (_, i) => `10.0.0.${i}:8000`)), {
@@ -81,7 +81,7 @@ function set(one: Case) {
     permits: ({ candidateIndex: slot }) => one.permits[slot] ?? false,
   };
   const known = {
-    ...memory(Object.fromEntries(one.matched.entries()), one.sessionSlot),
+    ...memory(Object.fromEntries(one.matched.entries()), one.sessionCandidate),
     matchedEverywhere: one.everywhere,
   };
   const weights = weightsFor(resolveProfile({ profile: one.profile }), asked);
