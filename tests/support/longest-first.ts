@@ -17,6 +17,7 @@ const LONG = [
   'envoy/control-headers',
   'conformance/limit-store',
   'envoy/memory',
+  'hostile/held',
   'hostile/accounts',
   'envoy/mirror',
   'hostile/wire',

@@ -199,4 +199,5 @@ const emptyFrames: Vector = {
   expect: { engine: (seen) => expect(seen.length).toBeLessThanOrEqual(1) },
 };
 
-export const REST_5: Group = { name: 'rest 5: uploads', vectors: [...many, trickle, emptyFrames, queue] };
+export const REST_5: Group = { name: 'rest 5: uploads', vectors: [...many, trickle, emptyFrames] };
+export const LARGE_UPLOADS: Group = { name: 'rest 5: large uploads', vectors: [queue] };
