@@ -51,7 +51,8 @@ export const connect = (port: number): ExtProcClient =>
     'grpc.use_local_subchannel_pool': 1,
   });
 
-const headers = (pairs: Readonly<Record<string, string>>): object => ({
+/** Headers as Envoy passes them on. */
+export const headersOf = (pairs: Readonly<Record<string, string>>): object => ({
   headers: {
     headers: Object.entries(pairs).map(([key, value]) => ({ key, raw_value: Buffer.from(value) })),
   },
@@ -59,7 +60,7 @@ const headers = (pairs: Readonly<Record<string, string>>): object => ({
 
 /** The headers of a chat request of the tenant `a`, as Envoy passes them on. */
 export const CHAT_HEADERS = {
-  request_headers: headers({
+  request_headers: headersOf({
     ':method': 'POST',
     ':path': '/v1/chat/completions',
     ':authority': 'fairlane.example',
@@ -77,7 +78,7 @@ export const requestBody = (body: string): object => ({
 
 /** The headers of an answer with status 200. */
 export const answerHeaders = (contentType: string): object => ({
-  response_headers: headers({ ':status': '200', 'content-type': contentType }),
+  response_headers: headersOf({ ':status': '200', 'content-type': contentType }),
 });
 
 export const answerBody = (body: string, isLast: boolean): object => ({

@@ -4,42 +4,15 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import * as grpc from '@grpc/grpc-js';
-import * as protoLoader from '@grpc/proto-loader';
 import { freePorts } from '../tests/support/ports.ts';
 import { runCli } from '../tests/support/serve.ts';
+import { connect } from './ext-proc-client.ts';
 
-const PROTOS = fileURLToPath(new URL('../proto', import.meta.url));
 /** Envoy has a connection to the service for each of its threads. */
 const CONNECTIONS = 4;
 const MB = 1024 * 1024;
 /** Of /proc/PID/stat. */
 const TICKS_PER_SECOND = 100;
-
-interface Duplex {
-  write(message: object): void;
-  end(): void;
-  on(event: string, listener: (value: never) => void): void;
-  cancel(): void;
-}
-
-type ExtProcClient = grpc.Client & { Process(): Duplex };
-interface ExtProcPackage {
-  readonly envoy: {
-    readonly service: {
-      readonly ext_proc: {
-        readonly v3: {
-          readonly ExternalProcessor: new (
-            address: string,
-            credentials: grpc.ChannelCredentials,
-            options: grpc.ChannelOptions,
-          ) => ExtProcClient;
-        };
-      };
-    };
-  };
-}
 
 export interface ExtProcServiceOptions {
   /** The compiled program. */
@@ -87,22 +60,7 @@ export async function startExtProcService({
   const serve = runCli(['serve', '--config', path], process.env, [program]);
   await serve.until('serving ext_proc');
   const pid = serve.child.pid ?? 0;
-  const loaded = grpc.loadPackageDefinition(
-    protoLoader.loadSync('envoy/service/ext_proc/v3/external_processor.proto', {
-      keepCase: true,
-      enums: String,
-      oneofs: true,
-      includeDirs: [PROTOS],
-    }),
-  ) as unknown as ExtProcPackage;
-  const { ExternalProcessor } = loaded.envoy.service.ext_proc.v3;
-  const clients = Array.from(
-    { length: CONNECTIONS },
-    () =>
-      new ExternalProcessor(`127.0.0.1:${service}`, grpc.credentials.createInsecure(), {
-        'grpc.use_local_subchannel_pool': 1,
-      }),
-  );
+  const clients = Array.from({ length: CONNECTIONS }, () => connect(service));
   let opened = 0;
 
   return {

@@ -26,6 +26,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { referenceCodec } from '../tests/support/reference-codec.ts';
+import { answerBody, headersOf, requestBody } from './ext-proc-client.ts';
 import { type ExtProcService, startExtProcService } from './ext-proc-service.ts';
 import { queuedMemory } from './fairness/queued-memory.ts';
 
@@ -48,12 +49,6 @@ const codec = referenceCodec(
 );
 const encode = (messages: readonly object[]): readonly Buffer[] =>
   messages.map((message) => Buffer.from(codec.encodeRequest(message)));
-const headersOf = (headers: Readonly<Record<string, string>>) => ({
-  headers: {
-    headers: Object.entries(headers).map(([key, value]) => ({ key, raw_value: Buffer.from(value) })),
-  },
-});
-
 function requestOf(fields: object, contentBytes: number): readonly object[] {
   const body = JSON.stringify({
     model: MODEL,
@@ -75,10 +70,7 @@ function requestOf(fields: object, contentBytes: number): readonly object[] {
     'x-request-id': '0b7cbb0e-6ba2-4cbf-8d3e-3d8f0c6d2a5e',
     'x-fairlane-tenant': 'a',
   };
-  return [
-    { request_headers: headersOf(headers) },
-    { request_body: { body: Buffer.from(body), end_of_stream: true } },
-  ];
+  return [{ request_headers: headersOf(headers) }, requestBody(body)];
 }
 
 const answerOf = (contentType: string, chunks: readonly string[]): readonly object[] => [
@@ -90,9 +82,7 @@ const answerOf = (contentType: string, chunks: readonly string[]): readonly obje
       },
     },
   },
-  ...chunks.map((chunk, i) => ({
-    response_body: { body: Buffer.from(chunk), end_of_stream: i === chunks.length - 1 },
-  })),
+  ...chunks.map((chunk, i) => answerBody(chunk, i === chunks.length - 1)),
 ];
 
 const usage = { prompt_tokens: 500, completion_tokens: 20, total_tokens: 520 };

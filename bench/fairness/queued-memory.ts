@@ -1,4 +1,5 @@
 /** Memory of queued requests: `fairlane serve` as it runs in production, and an ext_proc stream for each request. */
+import { CHAT_HEADERS, requestBody } from '../ext-proc-client.ts';
 import { startExtProcService } from '../ext-proc-service.ts';
 
 const BODY_BYTES = 2_048;
@@ -6,28 +7,11 @@ const BATCH = 100;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-const header = (key: string, value: string) => ({ key, raw_value: Buffer.from(value) });
-const HEAD = {
-  request_headers: {
-    headers: {
-      headers: [
-        header(':method', 'POST'),
-        header(':path', '/v1/chat/completions'),
-        header(':authority', 'fairlane.example'),
-        header('content-type', 'application/json'),
-        header('user-agent', 'OpenAI/Python 2.8.0'),
-        header('accept', 'application/json'),
-        header('x-request-id', '0b7cbb0e-6ba2-4cbf-8d3e-3d8f0c6d2a5e'),
-        header('x-fairlane-tenant', 'a'),
-      ],
-    },
-  },
-};
 const ENVELOPE = '{"model":"m","stream":true,"messages":[{"role":"user","content":""}]}';
 function bodyOf(i: number): object {
   const content = `${i} ${'word '.repeat(BODY_BYTES / 5)}`.slice(0, BODY_BYTES - ENVELOPE.length);
   const body = JSON.stringify({ model: 'm', stream: true, messages: [{ role: 'user', content }] });
-  return { request_body: { body: Buffer.from(body), end_of_stream: true } };
+  return requestBody(body);
 }
 
 /**
@@ -46,7 +30,7 @@ export async function queuedMemory(
         const size = Math.min(BATCH, to - i);
         // Two replies: go on with the headers, and wait or go on with the body.
         await Promise.all(
-          Array.from({ length: size }, (_, k) => service.exchange([HEAD, bodyOf(i + k)], 2, false)),
+          Array.from({ length: size }, (_, k) => service.exchange([CHAT_HEADERS, bodyOf(i + k)], 2, false)),
         );
       }
     };
