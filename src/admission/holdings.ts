@@ -5,20 +5,29 @@
  * in the engine, and while its client reads the answer, or does not. Its slot may have been free for long. A body is
  * held until the engine's answer begins: until then Envoy may have to send it again.
  *
- * Invariants: of one tenant no more than `maxOpen` are open, and no more than `maxHeldBytes` are held; what was taken
- * is given back once.
+ * Envoy reads a body on while its headers wait for their answer: what waits for room is in memory already. So
+ * what waits is bounded too.
+ *
+ * Invariants: of one tenant no more than `maxOpen` are open, no more than `maxHeldBytes` are held, and no more than
+ * `maxWaitingBytes` wait for room; what was taken is given back once.
  */
 import type { Config, Limits } from '../config/config.ts';
-import { maxOpenOf } from '../config/memory-bound.ts';
+import { maxOpenOf, maxWaitingOf } from '../config/memory-bound.ts';
 
-export const holdingLimitsOf = (limits: Limits, config: Pick<Config, 'pools'>): HoldingLimits => ({
-  maxOpen: maxOpenOf(limits, config),
-  maxHeldBytes: limits.maxHeldBytes ?? Number.POSITIVE_INFINITY,
-});
+export function holdingLimitsOf(limits: Limits, config: Pick<Config, 'pools' | 'envoy'>): HoldingLimits {
+  const { maxHeldBytes = Number.POSITIVE_INFINITY } = limits;
+  return {
+    maxOpen: maxOpenOf(limits, config),
+    maxHeldBytes,
+    maxWaitingBytes: maxWaitingOf(maxHeldBytes, config),
+  };
+}
 
 interface HoldingLimits {
   readonly maxOpen: number;
   readonly maxHeldBytes: number;
+  /** Besides those that are held. */
+  readonly maxWaitingBytes: number;
 }
 
 /** What one tenant makes Envoy and this process hold. */
@@ -26,6 +35,8 @@ class Account {
   readonly tenant: string;
   open = 0;
   bytes = 0;
+  /** Of bodies without room, as they say. */
+  waitingBytes = 0;
   limits: HoldingLimits;
   /** Open, and without room for their bodies yet: in the order in which they came. */
   readonly waiting: Holding[] = [];
@@ -37,12 +48,19 @@ class Account {
     this.holdings = holdings;
   }
 
+  /** There is room for it at once, or it may wait until there is. */
+  mayWait(bytes: number, { maxHeldBytes, maxWaitingBytes }: HoldingLimits): boolean {
+    if (this.waiting.length === 0 && this.bytes + bytes <= maxHeldBytes) return true;
+    return this.waitingBytes + bytes <= maxWaitingBytes;
+  }
+
   /** First come, first served: a large body is not overtaken for ever by small ones. */
   grantRoom(): void {
     for (;;) {
       const [next] = this.waiting;
       if (next === undefined || this.bytes + next.wanted > this.limits.maxHeldBytes) return;
       this.waiting.shift();
+      this.waitingBytes -= next.wanted;
       this.bytes += next.wanted;
       // It tells another exchange: nothing of that may break this one.
       try {
@@ -75,13 +93,14 @@ export class Holdings {
   take(tenant: string, bytes: number, limits: HoldingLimits): Holding | 'too-many-open' | 'too-many-bytes' {
     const account = this.accounts.get(tenant) ?? new Account(tenant, limits, this);
     if (account.open >= limits.maxOpen) return 'too-many-open';
-    if (bytes > limits.maxHeldBytes) return 'too-many-bytes';
+    if (bytes > limits.maxHeldBytes || !account.mayWait(bytes, limits)) return 'too-many-bytes';
     // They may have changed with the configuration.
     account.limits = limits;
     account.open += 1;
     this.accounts.set(tenant, account);
     const holding = new Holding(bytes, account);
     account.waiting.push(holding);
+    account.waitingBytes += bytes;
     account.grantRoom();
     return holding;
   }
@@ -162,7 +181,10 @@ export class Holding {
     this.owner = undefined;
     const { account } = this;
     const index = account.waiting.indexOf(this);
-    if (index >= 0) account.waiting.splice(index, 1);
+    if (index >= 0) {
+      account.waiting.splice(index, 1);
+      account.waitingBytes -= this.wanted;
+    }
     account.bytes -= this.bytes;
     this.bytes = 0;
     account.closed();

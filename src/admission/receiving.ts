@@ -90,7 +90,7 @@ export class Receiving implements HoldingOwner {
       this.upload(nowMs);
       return;
     }
-    // Nothing of the body comes before: its headers wait.
+    // Its headers wait. Envoy reads the body on meanwhile, and keeps it.
     this.state = 'awaiting-room';
     this.untilMs = arrivedMs + ROOM_MS;
     this.owner.waitsForRoom(ROOM_MS);

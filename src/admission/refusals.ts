@@ -63,7 +63,7 @@ export const internalError = (): ApiError => ({
   retryAfterMs: 1_000,
 });
 
-/** Before the body is uploaded. */
+/** In answer to the headers. */
 export const holdingRefusal = (reason: 'too-many-open' | 'too-many-bytes', retryAfterMs: number): ApiError =>
   reason === 'too-many-open'
     ? queueFull('tenant', retryAfterMs)

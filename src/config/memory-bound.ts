@@ -16,7 +16,9 @@ const ENDING = 8;
 const ENVOY_IDLE = 70 * MiB;
 const ENVOY_NO_HEAP = 58 * MiB;
 /** A body is in Envoy twice and more while it is written to Fairlane, or to an engine that may have to get it again. */
-const ENVOY_COPIES = 2.75;
+const ENVOY_COPIES = 2.5;
+/** Part of the bytes that a tenant may hold that may wait for room besides: Envoy has them once. */
+const WAITING_PART = 0.5;
 /** Of an exchange: its headers and state, and both of its connections. */
 const ENVOY_EXCHANGE = 48 * KiB;
 /** Of a connection whose answer has ended and is not read, without its buffers. */
@@ -42,6 +44,10 @@ export function maxOpenOf(limits: Limits, config: Pick<Config, 'pools'>): number
   const more = limits.maxConcurrent === undefined ? ENDING : Math.max(ENDING, maxQueued);
   return maxConcurrent + maxQueued + more;
 }
+
+/** Bytes of bodies that may wait for room: of one body at least. */
+export const maxWaitingOf = (heldBytes: number, { envoy }: Pick<Config, 'envoy'>): number =>
+  Math.min(heldBytes, Math.max(heldBytes * WAITING_PART, envoy.maxBodyBytes));
 
 const unlimitedOpen = ({ pools }: Pick<Config, 'pools'>): number =>
   [...pools.values()].reduce((sum, { endpoints, concurrencyLimit }) => {
@@ -71,9 +77,10 @@ function partsOf(limits: Limits, config: Config): Parts {
   const open = maxOpenOf(limits, config);
   const held = limits.maxHeldBytes ?? open * config.envoy.maxBodyBytes;
   const buffer = config.envoy.connectionBufferBytes;
+  const waiting = maxWaitingOf(held, config);
   const exchange = ENVOY_EXCHANGE + buffer + Math.max(buffer, STREAM_WINDOW);
   return {
-    envoy: Math.ceil(ENVOY_IDLE + ENVOY_COPIES * held + open * exchange),
+    envoy: Math.ceil(ENVOY_IDLE + ENVOY_COPIES * held + waiting + open * exchange),
     fairlane: Math.ceil(FAIRLANE_IDLE + FAIRLANE_COPIES * held + open * FAIRLANE_EXCHANGE),
   };
 }

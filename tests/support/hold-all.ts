@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { loadConfig } from '../../src/config/fs-config.ts';
-import { type MemoryBound, maxOpenOf, memoryBoundOf } from '../../src/config/memory-bound.ts';
+import { type MemoryBound, maxOpenOf, maxWaitingOf, memoryBoundOf } from '../../src/config/memory-bound.ts';
 import { bootstrapOf } from '../../src/envoy/bootstrap.ts';
 import { CLUSTERS_FILE } from '../../src/envoy/dynamic-files.ts';
 import { startEnvoy } from '../../src/envoy/process-envoy.ts';
@@ -111,7 +111,8 @@ export async function holdAll(options: HoldOptions = {}): Promise<Held> {
     })();
 
     const bodies = Math.floor(limits.maxHeldBytes / config.envoy.maxBodyBytes);
-    const unread = maxOpenOf(limits, config) - bodies;
+    const waiting = Math.floor(maxWaitingOf(limits.maxHeldBytes, config) / config.envoy.maxBodyBytes);
+    const unread = maxOpenOf(limits, config) - bodies - waiting;
     const cameBefore = engine.came();
     for (let i = 0; i < unread; i += 1) {
       await client.askAndDoNotRead(i % 2 === 0 ? 'http1' : 'http2');
@@ -131,6 +132,8 @@ export async function holdAll(options: HoldOptions = {}): Promise<Held> {
     for (let i = 0; i < bodies; i += 1) {
       finish.push(await client.upload(i % 2 === 0 ? 'http1' : 'http2', CHAT, body));
     }
+    // Room for these there is none: Envoy has them before they are refused.
+    for (let i = 0; i < waiting; i += 1) await client.upload(i % 2 === 0 ? 'http1' : 'http2', CHAT, body);
     stage('and uploads');
     const more = new GreedyClient(url, GREEDY);
     const refusedOpen = await send(url, {

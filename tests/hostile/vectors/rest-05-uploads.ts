@@ -1,16 +1,20 @@
 /** Row 5: an upload is a request: those of one tenant are bounded in number and in bytes. */
 import { expect } from 'vitest';
+import { loadConfig } from '../../../src/config/fs-config.ts';
+import { peakResidentOf } from '../../support/greedy.ts';
 import { type Connection, openH1 } from '../support/h1.ts';
 import { FLAG, openH2 } from '../support/h2.ts';
 import { asking, CHAT, type Group, h1Bytes, h2Fields, type Tools, type Vector } from '../support/vectors.ts';
 import { watchVictim } from '../support/victim.ts';
-import { KEY } from '../support/world.ts';
+import { KEY, type World } from '../support/world.ts';
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 /** Four requests at once and eight that wait: more than twelve uploads are more than it may have. */
 const UPLOADS = 60;
 const MOST_OPEN = 20;
 const LARGE = 7_500_000;
+/** Of Envoy with nothing to do. */
+const ENVOY_NO_HEAP = 58 * 1024 ** 2;
 const BODY = JSON.stringify(CHAT);
 
 const head = (...lines: readonly string[]): string =>
@@ -134,9 +138,15 @@ const many: readonly Vector[] = [
   },
 ];
 
+function heapOf({ configPath }: World): number {
+  const loaded = loadConfig(configPath, process.env);
+  if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
+  return loaded.config.envoy.maxHeapBytes;
+}
+
 /** One is served at a time, and a hundred may wait: in number, not in bytes. */
-const queue: Vector = {
-  name: 'forty requests of 7.5 MB do not all wait',
+const queued = (name: string, atOnce: number): Vector => ({
+  name,
   async send({ port, from, world }) {
     const watching = watchVictim(world, 'open', 100);
     const body = Buffer.from(JSON.stringify(asking('@@delay=4000@@', { x: 'a'.repeat(LARGE) })));
@@ -146,7 +156,7 @@ const queue: Vector = {
       const connection = await openH1({ port, from });
       connections.push(connection);
       void connection.write(bytes);
-      if (i % 5 === 4) await sleep(60);
+      if (i % atOnce === atOnce - 1) await sleep(60);
     }
     // Some wait for room first.
     await sleep(4_500);
@@ -157,10 +167,13 @@ const queue: Vector = {
     for (const one of connections) one.close();
     expect(witness).toMatchObject({ failures: [], failed: 0, past: 0 });
     expect(refused, 'of 300 MB, some is refused').toBeGreaterThan(0);
+    // Envoy has not come near to where it keeps others out, also where they would only have waited for it.
+    const peak = peakResidentOf(world.envoys.open.pid);
+    expect(peak).toBeLessThan(0.85 * heapOf(world) + ENVOY_NO_HEAP);
     return [];
   },
   expect: {},
-};
+});
 
 const trickle: Vector = {
   name: 'a byte at a time is an upload like others, and keeps nobody out',
@@ -200,4 +213,7 @@ const emptyFrames: Vector = {
 };
 
 export const REST_5: Group = { name: 'rest 5: uploads', vectors: [...many, trickle, emptyFrames] };
-export const LARGE_UPLOADS: Group = { name: 'rest 5: large uploads', vectors: [queue] };
+export const LARGE_UPLOADS: Group = {
+  name: 'rest 5: large uploads',
+  vectors: [queued('forty requests of 7.5 MB do not all wait', 5), queued('forty at once do not either', 40)],
+};

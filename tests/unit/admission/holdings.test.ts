@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type Holding, Holdings } from '../../../src/admission/holdings.ts';
 import { chatHead, createWorld } from '../../support/lifecycle.ts';
 
-const LIMITS = { maxOpen: 3, maxHeldBytes: 100 };
+const LIMITS = { maxOpen: 3, maxHeldBytes: 100, maxWaitingBytes: 50 };
 
 const taken = (holdings: Holdings, tenant: string, bytes: number, limits = LIMITS): Holding => {
   const holding = holdings.take(tenant, bytes, limits);
@@ -39,13 +39,37 @@ describe('what a tenant holds', () => {
     expect(holdings.openOf('a')).toBe(0);
   });
 
+  it('is bounded in bytes that wait for room, which Envoy has read already: more is refused at once', () => {
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
+    const limits = { ...LIMITS, maxOpen: 9 };
+    const full = taken(holdings, 'a', 100, limits);
+    expect(holdings.take('a', 51, limits)).toBe('too-many-bytes');
+    const first = taken(holdings, 'a', 30, limits);
+    const second = taken(holdings, 'a', 20, limits);
+    expect(holdings.take('a', 1, limits)).toBe('too-many-bytes');
+    expect(holdings.openOf('a')).toBe(3);
+    // Who leaves, or gets room, waits no more.
+    second.gone();
+    second.gone();
+    const third = taken(holdings, 'a', 20, limits);
+    expect(holdings.take('a', 1, limits)).toBe('too-many-bytes');
+    full.bodyGone();
+    expect([first.hasRoom(), third.hasRoom()]).toEqual([true, true]);
+    taken(holdings, 'a', 50, limits);
+    const waits = taken(holdings, 'a', 50, limits);
+    expect(waits.hasRoom()).toBe(false);
+    expect(holdings.bytesOf('a')).toBe(100);
+  });
+
   it('has room for who came first, who is told once, and not for who has left', () => {
     const holdings = new Holdings((error) => {
       throw error;
     });
     const told: string[] = [];
     const first = taken(holdings, 'a', 90);
-    const large = taken(holdings, 'a', 60);
+    const large = taken(holdings, 'a', 40);
     large.whenRoom({ roomGranted: () => told.push('large') });
     const small = taken(holdings, 'a', 10);
     small.whenRoom({ roomGranted: () => told.push('small') });
@@ -56,7 +80,7 @@ describe('what a tenant holds', () => {
     first.gone();
     small.gone();
     const full = taken(holdings, 'a', 100);
-    const left = taken(holdings, 'a', 100);
+    const left = taken(holdings, 'a', 50);
     left.whenRoom({ roomGranted: () => told.push('left') });
     left.gone();
     full.gone();
@@ -98,6 +122,9 @@ describe('what a tenant holds', () => {
           expect(holdings.openOf('a')).toBeLessThanOrEqual(LIMITS.maxOpen);
           expect(holdings.bytesOf('a')).toBeGreaterThanOrEqual(0);
           expect(holdings.bytesOf('a')).toBeLessThanOrEqual(LIMITS.maxHeldBytes);
+          const waiting = open.filter(({ holding }) => !holding.hasRoom());
+          const bytesThatWait = waiting.reduce((sum, { holding }) => sum + holding.wanted, 0);
+          expect(bytesThatWait).toBeLessThanOrEqual(LIMITS.maxWaitingBytes);
         }
         for (const holding of all) holding.gone();
         expect(holdings.openOf('a')).toBe(0);

@@ -170,7 +170,11 @@ class Stage {
   /** Others hold all that the tenant may. */
   holdAll(): void {
     const { holdings } = this.world.context;
-    this.blocking = holdings.take('a', 2_000_000, { maxOpen: 9, maxHeldBytes: 2_000_000 });
+    this.blocking = holdings.take('a', 2_000_000, {
+      maxOpen: 9,
+      maxHeldBytes: 2_000_000,
+      maxWaitingBytes: 2_000_000,
+    });
   }
   private blocking: ReturnType<(typeof this.world)['context']['holdings']['take']> | undefined;
 

@@ -30,7 +30,7 @@ describe('check-config', () => {
     vi.stubEnv('BOB_KEY', 'example-of-bob');
     const { out } = await run('examples/existing-vllm.yaml', '--memory');
     expect(out).toContain(
-      '\nMemory: tenant alice alone can fill Envoy to 282 MiB and Fairlane to 208 MiB; Envoy sheds at a heap of 224 MiB',
+      '\nMemory: tenant alice alone can fill Envoy to 298 MiB and Fairlane to 208 MiB; Envoy sheds at a heap of 240 MiB',
     );
   });
 

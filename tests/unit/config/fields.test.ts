@@ -143,7 +143,7 @@ describe('defaults', () => {
         fallbackPool: 'main',
         maxBodyBytes: 8 * 1024 * 1024,
         connectionBufferBytes: 32 * 1024,
-        maxHeapBytes: 224 * 1024 * 1024,
+        maxHeapBytes: 240 * 1024 * 1024,
         maxConnections: 50_000,
         idleTimeoutMs: 120_000,
         uploads: { minBytesPerSecond: 16 * 1024, graceMs: 10_000 },

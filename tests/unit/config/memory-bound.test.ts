@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { heapFor, maxOpenOf, memoryBoundOf, uploadMs } from '../../../src/config/memory-bound.ts';
+import {
+  heapFor,
+  maxOpenOf,
+  maxWaitingOf,
+  memoryBoundOf,
+  uploadMs,
+} from '../../../src/config/memory-bound.ts';
 import { configOf, full, minimal, problemsOf, put, type Settings } from './parse.ts';
 
 const MiB = 1024 ** 2;
@@ -64,6 +70,14 @@ describe('the memory that one tenant can take', () => {
       expect(memoryBoundOf(few).envoy - 58 * MiB).toBeLessThan(0.9 * config.envoy.maxHeapBytes);
     }
   });
+});
+
+it('half as many bytes as may be held may wait for room, one body at least, and never more than may be held', () => {
+  const config = configOf(minimal());
+  expect(maxWaitingOf(48 * MiB, config)).toBe(24 * MiB);
+  expect(maxWaitingOf(12 * MiB, config)).toBe(config.envoy.maxBodyBytes);
+  expect(maxWaitingOf(1 * MiB, config)).toBe(1 * MiB);
+  expect(maxWaitingOf(Number.POSITIVE_INFINITY, config)).toBe(Number.POSITIVE_INFINITY);
 });
 
 it('a body may take its length at the least rate, and the grace', () => {
