@@ -98,12 +98,12 @@ export class AnswerMeter {
     return this.meter.finished();
   }
 
-  /** What the answer took. @param isWhole it has come to its end. */
-  reading(facts: UsageFacts, estimate: UsageEstimate, isWhole: boolean): AnswerReading {
+  /** What the answer took, as far as it has come. */
+  reading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
     const result = this.meter.result();
     const { firstTokenMs, itl, errorFrame } = result;
     return {
-      ...this.used(result, facts, estimate, isWhole),
+      ...this.used(result, facts, estimate),
       ...(this.streamed && firstTokenMs !== undefined && { firstTokenMs }),
       ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
       errorFrame,
@@ -114,14 +114,10 @@ export class AnswerMeter {
     result: MeterResult,
     facts: UsageFacts,
     estimate: UsageEstimate,
-    isWhole: boolean,
   ): Pick<AnswerReading, 'usage' | 'source' | 'estimated' | 'odd'> {
     if (isErrorAlone(result)) return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD };
     const { usage: reported, isUsageEarly, oddUsage, tokenEvents } = result;
-    // Chunks of chat and completions count what was written so far: the last of a whole answer has all.
-    const isRunning = facts.route === 'chat.completions' || facts.route === 'completions';
-    const isFinal = isUsageEarly !== true || (isWhole && isRunning);
-    const seen: AnswerSeen = { events: tokenEvents, streamed: this.streamed, isFinal };
+    const seen: AnswerSeen = { events: tokenEvents, streamed: this.streamed, isFinal: isUsageEarly !== true };
     const believed = believe(reported, oddUsage === true, facts, seen, estimate);
     return { usage: believed.usage, odd: believed.odd, ...sourcesOf(believed) };
   }

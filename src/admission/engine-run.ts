@@ -225,7 +225,7 @@ export class EngineRun {
 
   /** What is known of the answer now. @param isWhole it has come to its end. */
   reading(isWhole: boolean, nowMs: number): AnswerReading | undefined {
-    return this.meter?.reading(this.usageFacts(), this.estimate(nowMs, isWhole), isWhole);
+    return this.meter?.reading(this.usageFacts(), this.estimate(nowMs, isWhole));
   }
 
   /** No token of the answer was seen, and some may have been computed. */

@@ -131,9 +131,9 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
       for (const reason of record.oddUsage ?? []) oddUsage.inc({ pool: record.pool ?? '', reason });
       if (usageSource === 'none') return;
-      const { estimated = usageSource === 'engine' ? undefined : 'both' } = record;
-      const ofPrompt = estimated === undefined || estimated === 'completion' ? 'engine' : 'estimate';
-      const ofCompletion = estimated === undefined || estimated === 'prompt' ? 'engine' : 'estimate';
+      const { estimated } = record;
+      const ofPrompt = estimated === 'completion' ? 'engine' : usageSource;
+      const ofCompletion = estimated === 'prompt' ? 'engine' : usageSource;
       tokens.inc({ tenant, model, kind: 'prompt', source: ofPrompt }, record.promptTokens);
       tokens.inc({ tenant, model, kind: 'completion', source: ofCompletion }, record.completionTokens);
       if (record.cachedTokens > 0) {
