@@ -274,7 +274,7 @@ describe('whatever is reported of whatever request', () => {
     );
   });
 
-  it('it is the report itself, half by half, exactly where that is possible', () => {
+  it('the report itself is believed, half by half, exactly where that is possible', () => {
     fc.assert(
       fc.property(any, anyCounts, ({ facts, seen, estimate }, reported) => {
         const final = { ...seen, isFinal: true };
