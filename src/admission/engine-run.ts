@@ -250,7 +250,7 @@ export class EngineRun {
       storedTokens,
       outputs,
       outputLimit: prediction.outputLimit,
-      contextTokens: this.context.contextOf?.(this.pool),
+      contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
     };
   }
 

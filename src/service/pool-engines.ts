@@ -12,7 +12,7 @@ export class PoolEngines {
   /** By endpoint, while it is healthy and known. */
   readonly #kinds = new Map<string, EngineKind>();
   readonly #capacities = createCapacities();
-  /** Tokens that a prompt and an output have room for, by endpoint; those that do not say are not there. */
+  /** By endpoint; those that do not say are not there. */
   readonly #contexts = new Map<string, number>();
   /** What its endpoints were when one was identified last. */
   #lastKind: EngineKind | undefined;
@@ -35,9 +35,9 @@ export class PoolEngines {
     return new Set(this.#kinds.values()).size === 1 ? kind : undefined;
   }
 
-  /** The largest context of its endpoints; undefined: none of them says. */
-  get contextTokens(): number | undefined {
-    return this.#contexts.size === 0 ? undefined : Math.max(...this.#contexts.values());
+  /** Tokens that a prompt and an output have room for there; undefined: its engine does not say. */
+  contextOf(url: string): number | undefined {
+    return this.#contexts.get(url);
   }
 
   /** Takes over how large the KV cache is where no engine says so. Endpoints that are gone are forgotten. */

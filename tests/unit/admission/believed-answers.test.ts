@@ -325,9 +325,10 @@ describe('hang-ups after 500 deltas of an Anthropic stream', () => {
 });
 
 describe('what bounds a report', () => {
-  it('is the context that the engines of the pool say', () => {
+  it('is the context that the engine says', () => {
     const world = createWorld();
-    world.context.contextOf = (pool) => (pool === 'main' ? 4_096 : undefined);
+    world.context.contextAt = (pool, address) =>
+      pool === 'main' && address === '10.0.0.1:8000' ? 4_096 : undefined;
     const fields = { max_tokens: undefined, messages: [{ role: 'user', content: 'y'.repeat(40_000) }] };
     const report = (prompt: number, completion: number) =>
       whole(world, 'chat', SHAPES.chat.whole(prompts(prompt, completion)), fields);
@@ -356,7 +357,7 @@ describe('what bounds a report', () => {
 
   it('is the context alone where a request may go on with what is stored', () => {
     const world = createWorld({ fields: { state: 'allow' } });
-    world.context.contextOf = () => 32_768;
+    world.context.contextAt = () => 32_768;
     const report = (prompt: number) =>
       whole(world, 'responses', SHAPES.responses.whole(inputs(prompt, 5)), {
         previous_response_id: 'resp_1',
