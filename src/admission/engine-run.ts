@@ -15,8 +15,9 @@ import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
 import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
+import type { UsageFacts } from '../usage/believed-usage.ts';
 import type { Outcome } from '../usage/usage-record.ts';
-import { AnswerMeter, type AnswerReading, unseenReading } from './answer-meter.ts';
+import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
 import type { ResponseHead } from './edge.ts';
 import type { ReadingClient } from './engine-request.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
@@ -30,6 +31,10 @@ export interface Admitted {
   readonly tenant: string;
   /** With the model that serves it. */
   readonly facts: RequestFacts;
+  /** Of the whole body. */
+  readonly bodyBytes: number;
+  /** Tokens of a stored conversation that it goes on with; `unknown`: it may, with any. */
+  readonly storedTokens: UsageFacts['storedTokens'];
   readonly prediction: Prediction;
   readonly lane: LaneConfig;
   readonly canary: ComparedCanary | undefined;
@@ -220,13 +225,33 @@ export class EngineRun {
 
   /** What is known of the answer now. @param isWhole it has come to its end. */
   reading(isWhole: boolean, nowMs: number): AnswerReading | undefined {
-    const { promptTokens, outputLimit } = this.admitted.prediction;
-    return this.meter?.reading(promptTokens, this.usedOutput(nowMs, isWhole), outputLimit);
+    return this.meter?.reading(this.usageFacts(), this.estimate(nowMs, isWhole));
   }
 
   /** No token of the answer was seen, and some may have been computed. */
   unseen(nowMs: number): AnswerReading {
-    return unseenReading(this.admitted.prediction.promptTokens, this.usedOutput(nowMs, false));
+    return unseenReading(this.usageFacts(), this.estimate(nowMs, false));
+  }
+
+  private estimate(nowMs: number, isWhole: boolean): UsageEstimate {
+    const { promptTokens } = this.admitted.prediction;
+    return { promptTokens, completionTokens: this.usedOutput(nowMs, isWhole) };
+  }
+
+  /** What bounds what is believed of it. */
+  private usageFacts(): UsageFacts {
+    const { facts, prediction, bodyBytes, storedTokens } = this.admitted;
+    const { route, promptBytes, hasMedia, outputs } = facts;
+    return {
+      route,
+      bodyBytes,
+      promptBytes,
+      hasMedia,
+      storedTokens,
+      outputs,
+      outputLimit: prediction.outputLimit,
+      contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
+    };
   }
 
   /** The whole answer has come. */
@@ -263,8 +288,9 @@ export class EngineRun {
     return silentMs >= STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs;
   }
 
-  /** Learns from the engine's own count. */
-  learn({ usage }: AnswerReading): void {
+  /** Learns from the engine's own count, where that is all of an answer and can be. */
+  learn({ usage, source, odd, errorFrame }: AnswerReading): void {
+    if (source !== 'engine' || odd.length > 0 || errorFrame) return;
     const { tenant, facts, prediction } = this.admitted;
     const { context, meter, firstTokenMs } = this;
     context.predictor.learn(tenant, facts.model, {
@@ -307,7 +333,7 @@ export class EngineRun {
     how: Parameters<RequestInEngine['ended']>[0],
     nowMs: number,
   ): void {
-    const used = reading?.usage;
+    const used = reading?.source === 'none' ? undefined : reading?.usage;
     const cost =
       used === undefined ? 0 : this.costOf(used.promptTokens, used.cachedTokens, used.completionTokens);
     this.release.settle(cost, nowMs);

@@ -51,6 +51,8 @@ export interface LifecycleContext {
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** The pool that gets a copy of a request of this model, if one does; undefined: no model is mirrored. */
   readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
+  /** Tokens that a prompt and an output have room for together on an endpoint; undefined: its engine does not say. */
+  readonly contextAt?: (pool: string, address: string) => number | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
   /** Unix time of the start, in seconds: `created` of the models. */

@@ -429,7 +429,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.queued?.leave();
     const used = reading?.usage;
     this.closeAccounts(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
-    if (reading?.source === 'engine') run?.learn(reading);
+    if (outcome === 'completed' && reading !== undefined) run?.learn(reading);
     this.record(outcome, reason, reading, nowMs);
     run?.judgeCanary(outcome, this.status, reading?.errorFrame === true, nowMs);
     this.receiving = undefined;

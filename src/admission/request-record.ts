@@ -72,6 +72,8 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
     completionTokens: usage?.completionTokens ?? 0,
     cachedTokens: usage?.cachedTokens ?? 0,
     usageSource: reading?.source ?? 'none',
+    ...(reading?.estimated !== undefined && { estimated: reading.estimated }),
+    ...(reading !== undefined && reading.odd.length > 0 && { oddUsage: reading.odd }),
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
 }

@@ -144,6 +144,8 @@ export class Selecting {
       admitted: {
         tenant: tenant.name,
         facts,
+        bodyBytes: this.bodyBytes,
+        storedTokens: context.config().fields.state === 'allow' ? 'unknown' : 0,
         prediction,
         lane,
         canary: selected.canary,

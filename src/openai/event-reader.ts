@@ -16,7 +16,7 @@ export interface EventReader {
   errorFrame(): boolean;
   /** @param tokenEvents content events so far. */
   usage(tokenEvents: number): Usage | undefined;
-  /** The usage is that of the beginning: what came after is not in it. */
+  /** The usage is that of the beginning, or of so far: what comes after is not in it. */
   isUsageEarly(): boolean;
 }
 
@@ -80,6 +80,8 @@ class ChoicesReader implements EventReader {
   }
 
   isUsageEarly(): boolean {
+    if (this.total !== undefined) return false;
+    for (const index of this.perChoice.keys()) if (!this.finishedChoices.has(index)) return true;
     return false;
   }
 

@@ -10,6 +10,8 @@ export interface MeterResult {
   readonly usage?: Usage;
   /** The usage is that of the answer's beginning: it has the prompt, and not what was written since. */
   readonly isUsageEarly?: true;
+  /** It reported numbers that are none: negative, fractions, text. */
+  readonly oddUsage?: true;
   /** The engine said that the answer is complete. */
   readonly finished: boolean;
   /** The engine reported an error inside a successful response, whatever came after. */

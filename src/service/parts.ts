@@ -20,6 +20,7 @@ import type { Log } from '../telemetry/pino-log.ts';
 import { createMetrics, type Metrics } from '../telemetry/prom-metrics.ts';
 import { Paces } from '../usage/abandoned.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
+import { OddUsageNotices } from '../usage/odd-usage-notices.ts';
 import { createPredictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { EnvoyFiles } from './envoy-files.ts';
@@ -58,6 +59,7 @@ export class Parts {
   // What is known of requests.
   readonly #occupancy = createOccupancy();
   readonly #paces = new Paces();
+  readonly #oddUsage = new OddUsageNotices();
   readonly #slowReaders = createSlowReaders();
 
   // What is served.
@@ -132,7 +134,11 @@ export class Parts {
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
     this.metrics.requestEnded(usage);
-    if (usage.model !== undefined && usage.outcome === 'completed') {
+    if (usage.oddUsage !== undefined) {
+      for (const notice of this.#oddUsage.of(usage, this.now())) {
+        this.tell({ kind: 'engine-usage-odd', ...notice });
+      }
+    } else if (usage.model !== undefined && usage.outcome === 'completed') {
       this.#mirrors.learn(usage.model, usage.durationMs - usage.queueMs, usage.completionTokens);
     }
   };

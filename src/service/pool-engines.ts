@@ -4,7 +4,7 @@ import type { EngineKind } from '../domain/engine-kinds.ts';
 import { kvTokensIn } from '../domain/kv-size.ts';
 import { createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
 import { DRIVERS } from '../engine/drivers.ts';
-import { askServerInfo } from '../engine/http-identify.ts';
+import { askContext, askServerInfo } from '../engine/http-identify.ts';
 import type { PoolEndpoints } from '../pool/types.ts';
 
 export class PoolEngines {
@@ -12,6 +12,8 @@ export class PoolEngines {
   /** By endpoint, while it is healthy and known. */
   readonly #kinds = new Map<string, EngineKind>();
   readonly #capacities = createCapacities();
+  /** By endpoint; those that do not say are not there. */
+  readonly #contexts = new Map<string, number>();
   /** What its endpoints were when one was identified last. */
   #lastKind: EngineKind | undefined;
 
@@ -33,11 +35,17 @@ export class PoolEngines {
     return new Set(this.#kinds.values()).size === 1 ? kind : undefined;
   }
 
+  /** Tokens that a prompt and an output have room for there; undefined: its engine does not say. */
+  contextOf(url: string): number | undefined {
+    return this.#contexts.get(url);
+  }
+
   /** Takes over how large the KV cache is where no engine says so. Endpoints that are gone are forgotten. */
   reconfigure({ endpoints, kvCache }: PoolConfig): void {
     const urls = endpoints.map(({ url }) => url);
     this.#capacities.configured(kvCache && kvTokensIn(kvCache.memoryBytes, kvCache.shape));
     this.#capacities.keep(urls);
+    for (const url of this.#contexts.keys()) if (!urls.includes(url)) this.#contexts.delete(url);
     for (const url of urls) this.#passOn(url);
   }
 
@@ -64,6 +72,7 @@ export class PoolEngines {
       this.#lastKind = kind;
     }
     void this.#askSize(endpoint, kind, timeoutMs, stopped);
+    void this.#askContext(endpoint, kind, timeoutMs, stopped);
   }
 
   /** What comes back there may be another engine. */
@@ -93,6 +102,19 @@ export class PoolEngines {
     this.#capacities.saidPage(endpoint.url, facts);
     this.#passOn(endpoint.url);
     this.#endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
+  }
+
+  async #askContext(
+    endpoint: EndpointConfig,
+    kind: EngineKind | undefined,
+    timeoutMs: number,
+    stopped: AbortSignal,
+  ): Promise<void> {
+    const { url } = endpoint;
+    const tokens = await askContext(endpoint, timeoutMs, stopped);
+    if (stopped.aborted || this.#kinds.get(url) !== kind) return;
+    if (tokens === undefined) this.#contexts.delete(url);
+    else this.#contexts.set(url, tokens);
   }
 
   #passOn(url: string): void {

@@ -108,6 +108,15 @@ export class PoolRuntime {
     this.lora.stop();
   }
 
+  /**
+   * Tokens that a prompt and an output have room for on an endpoint, `ip:port`. What one engine says bounds no other's
+   * answers. Undefined: it does not say.
+   */
+  contextAt(address: string): number | undefined {
+    const found = this.#config.endpoints.find((endpoint) => this.#context.addressOf(endpoint) === address);
+    return found && this.engines.contextOf(found.url);
+  }
+
   /** What a mirror may count on. */
   mirrorView(): MirrorPoolView {
     return {

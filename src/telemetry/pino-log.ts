@@ -78,6 +78,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return warnIf(!event.connected);
     case 'engine-gauges':
       return warnIf(!event.usable);
+    case 'engine-usage-odd':
     case 'adapter-failed':
     case 'canary-rolled-back':
     case 'snapshot-failed':

@@ -103,6 +103,7 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'model-broken':
     case 'engine-identified':
     case 'engine-gauges':
+    case 'engine-usage-odd':
     case 'engine-help':
     case 'snapshot-failed':
     case 'redis':

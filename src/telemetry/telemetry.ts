@@ -1,4 +1,5 @@
 /** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
+import type { OddUsage } from '../usage/believed-usage.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 
 /** `kind` is the message of the log line, the rest its fields. */
@@ -48,6 +49,14 @@ export type ServiceEvent =
       /** False: the concurrency limit goes by the times to first token. */
       readonly usable: boolean;
       readonly detail: string;
+    }
+  | {
+      readonly kind: 'engine-usage-odd';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly reason: OddUsage;
+      /** Answers with it since the line before. */
+      readonly answers: number;
     }
   | {
       readonly kind: 'engine-help';

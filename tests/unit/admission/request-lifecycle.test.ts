@@ -338,7 +338,7 @@ describe('a stream', () => {
     expect(before - left()).toBeGreaterThan(180);
   });
 
-  it('whose engine counts more than it could write pays for what it could, and teaches nothing', () => {
+  it('whose engine counts more than it could write pays for what was seen, and teaches nothing', () => {
     const world = createWorld();
     const { request } = run(world, { max_tokens: 10, n: 2 });
     request.responseHeaders(answer({ contentType: 'application/json' }), 10);
@@ -346,8 +346,12 @@ describe('a stream', () => {
     request.responseChunk(Buffer.from(JSON.stringify(body)), true, 20);
     expect(world.records[0]).toMatchObject({
       outcome: 'completed',
-      completionTokens: 20,
+      promptTokens: 5,
+      // A quarter of its bytes.
+      completionTokens: 18,
       usageSource: 'estimate',
+      estimated: 'completion',
+      oddUsage: ['completion-too-large'],
     });
     expect(world.context.predictor.outputTokens('a', 'small', undefined)).toBe(256);
   });
@@ -757,8 +761,8 @@ describe('a fallback', () => {
     const reserved = before - (world.tenants.get('b')?.limits.tokens(0)?.remaining ?? 0);
     expect(reserved).toBeGreaterThan(0);
     request.responseHeaders(answer(), 1);
-    request.responseChunk(usage(0, 0), true, 1);
-    expect(world.tenants.get('b')?.limits.tokens(1)?.remaining).toBe(before);
+    request.responseChunk(usage(2, 1), true, 1);
+    expect(world.tenants.get('b')?.limits.tokens(1)?.remaining).toBe(before - 3);
     expect(world.endpoints.inFlight()).toBe(1);
     expect([...world.occupancy.rows()]).toEqual([
       expect.objectContaining({ tenant: 'a', queued: 1, inFlight: 1 }),
