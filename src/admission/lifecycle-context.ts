@@ -12,6 +12,7 @@ import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
 import type { Holdings } from './holdings.ts';
 import type { Quarantine } from './quarantine.ts';
@@ -38,6 +39,8 @@ export interface LifecycleContext {
   readonly predictor: Predictor;
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;
+  /** Where bodies are decoded; absent: they are taken as they are only. */
+  readonly decoder?: BodyDecoder;
   readonly holdings: Holdings;
   readonly occupancy: Pick<Occupancy, 'open'>;
   /** How fast endpoints write. */

@@ -18,6 +18,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
+import type { Receiving } from './receiving.ts';
 import { modelsUnknown, tooManyOutputs } from './refusals.ts';
 
 /** A model that may serve the request, if its tokens can be reserved. */
@@ -48,22 +49,19 @@ export class Selecting {
   private readonly head: RequestHead;
   private readonly parsed: ParsedRequest;
   private readonly bodyBytes: number;
+  private readonly isBodyAsSent: boolean;
   private readonly selection: ModelSelection;
   /** Of the latest attempt; of the model that was asked for before there is one. */
   private facts: RequestFacts;
 
-  constructor(
-    context: LifecycleContext,
-    tenant: RequestTenant,
-    head: RequestHead,
-    parsed: ParsedRequest,
-    bodyBytes: number,
-  ) {
+  constructor(context: LifecycleContext, tenant: RequestTenant, received: Receiving, parsed: ParsedRequest) {
+    const { head } = received;
     this.context = context;
     this.tenant = tenant;
     this.head = head;
     this.parsed = parsed;
-    this.bodyBytes = bodyBytes;
+    this.bodyBytes = received.bodyBytes;
+    this.isBodyAsSent = received.isAsSent();
     this.facts = factsOf(parsed, parsed.model);
     this.selection = new ModelSelection(context, tenant.config, head, parsed.model, parsed.promptBytes);
   }
@@ -158,8 +156,8 @@ export class Selecting {
         cost: costOf(weights, promptTokens, cachedTokens, outputTokens),
         demand,
       },
-      // Engines need not know chunked bodies.
-      body: engineBodyOf(context, attempt, proxyKeepsBody && head.contentLength !== undefined),
+      // Engines need not know chunked bodies, or encoded ones.
+      body: engineBodyOf(context, attempt, proxyKeepsBody && this.isBodyAsSent),
     };
   }
 }
