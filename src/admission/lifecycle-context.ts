@@ -1,6 +1,7 @@
 /** The ports of a request's life cycle: what it asks of the rest of the service, and no more of that than it needs. */
 
 import type { Config, LoraAdapterConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
@@ -48,6 +49,8 @@ export interface LifecycleContext {
   readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly capabilitiesOf: (pool: string) => EngineCapabilities;
+  /** What the engines of a pool are; undefined: not known, or not the same. */
+  readonly engineKindOf?: (pool: string) => EngineKind | undefined;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */

@@ -5,6 +5,7 @@
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import type { BelowOne } from '../engine/driver.ts';
 import { modelNotFound } from '../openai/error-body.ts';
 import { factsOf, type ParsedRequest, type RequestFacts } from '../openai/request.ts';
 import type { Demand } from '../pool/types.ts';
@@ -16,6 +17,7 @@ import { type EngineBody, endpointChoiceOf, engineBodyOf, type Selected } from '
 import type { Admitted } from './engine-run.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
+import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
@@ -88,7 +90,11 @@ export class Selecting {
     const { context, parsed, head } = this;
     const { config } = this.tenant;
     const { model } = selected;
-    const facts = model === this.facts.model ? this.facts : factsOf(parsed, model);
+    const meaning =
+      parsed.belowOne === undefined
+        ? undefined
+        : meaningOfCap(parsed.belowOne, parsed.route, context.engineKindOf?.(selected.pool));
+    const facts = this.factsFor(model, meaning);
     this.facts = facts;
     if (facts.route !== 'embeddings' && facts.outputs > config.limits.maxOutputs) {
       return this.refusal(tooManyOutputs(facts.outputs, config.limits.maxOutputs));
@@ -103,9 +109,16 @@ export class Selecting {
       selected,
       adapter: context.catalog.adapterOf(model)?.name,
       prediction,
+      leavesCap: meaning === 'nothing' || meaning === 'refused',
       facts,
       tokensToReserve: tokensToReserve(prediction, config.limits),
     };
+  }
+
+  private factsFor(model: string, meaning: BelowOne | undefined): RequestFacts {
+    const { parsed } = this;
+    if (meaning === 'nothing') return { ...factsOf(parsed, model), maxOutputTokens: NOTHING_TOKENS };
+    return model === this.facts.model && meaning === undefined ? this.facts : factsOf(parsed, model);
   }
 
   /** @param proxyKeepsBody the proxy can send the client's own body. */

@@ -53,6 +53,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     paces,
     quarantine,
     capabilitiesOf: (pool) => pools.get(pool)?.capabilities.common ?? NO_CAPABILITIES,
+    engineKindOf: (pool) => pools.get(pool)?.engines.onlyKind(),
     routingInputsOf: (pool) => pools.get(pool)?.routingInputs,
     hashPrompt: (_pool, source) => hasher.hash(source),
     mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),
