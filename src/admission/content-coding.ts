@@ -11,7 +11,7 @@ export type Coding = (typeof CODINGS)[number];
  */
 export const MOST_GROWTH = 100;
 /** A body that becomes no larger costs nothing, whatever its ratio is. */
-const FREE_BYTES = 65_536;
+const FREE_BYTES = 262_144;
 
 /** @returns undefined: it is not taken. */
 export function codingOf(contentEncoding: string): Coding | 'identity' | undefined {

@@ -44,10 +44,10 @@ describe('what a content-encoding says', () => {
     ['"gzip"', undefined],
   ])('%j is %s', (value, coding) => expect(codingOf(value)).toBe(coding));
 
-  it('bounds what a body may become: a hundred times itself, 64 KiB, and never more than the largest', () => {
+  it('bounds what a body may become: a hundred times itself, 256 KiB, and never more than the largest', () => {
     const most = (bytes: number): number => mostDecoded(bytes, 8_388_608);
-    expect([0, 100, 656, 10_240, 83_886, 83_887, 8_000_000].map(most)).toEqual([
-      65_536, 65_536, 65_600, 1_024_000, 8_388_600, 8_388_608, 8_388_608,
+    expect([0, 100, 2_622, 10_240, 83_886, 83_887, 8_000_000].map(most)).toEqual([
+      262_144, 262_144, 262_200, 1_024_000, 8_388_600, 8_388_608, 8_388_608,
     ]);
     expect(mostDecoded(100, 1_024)).toBe(1_024);
   });

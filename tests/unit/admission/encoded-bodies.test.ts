@@ -91,8 +91,8 @@ describe('what is held for it', () => {
   it('is what it may become, beside itself', () => {
     const world = worldOf({ limits: { maxHeldBytes: 6_000_000 } });
     const { request } = world.open(true);
-    request.headers(encodedHead(2_000), 0);
-    expect(world.context.holdings.bytesOf('a')).toBe(202_000);
+    request.headers(encodedHead(4_000), 0);
+    expect(world.context.holdings.bytesOf('a')).toBe(404_000);
     request.streamEnded(1);
     world.open(true).request.headers(encodedHead(undefined), 1);
     expect(world.context.holdings.bytesOf('a')).toBe(2_000_000);
