@@ -178,6 +178,7 @@ beforeAll(async () => {
         profile: parseProfile('test', {}),
         models: ['demo'],
         adapters: { max: 2, loadMs: 20 },
+        faults: true,
       }),
     ),
   );
@@ -401,14 +402,16 @@ describe('an endpoint picker behind a gateway', () => {
   ] as const)('decodes a body in %s: gateways send it as it is', async (coding, encode) => {
     for (const stream of [false, true]) {
       const mark = `encoded-${coding}-${String(stream)}-`;
-      const messages = [{ role: 'user', content: mark.repeat(5_000) }];
+      const messages = [{ role: 'user', content: mark.repeat(2_000) }];
       const text = chatBody({ messages, max_tokens: 1, stream });
       expect((await sendEncoded(coding, encode(Buffer.from(text)))).status).toBe(200);
       const seen = seenWith(mark);
-      const added = '"stream_options":{"include_usage":true},'.length;
-      expect(seen?.headers).toMatchObject({ 'content-length': String(text.length + (stream ? added : 0)) });
       expect(seen?.headers).not.toHaveProperty('content-encoding');
-      expect(seen?.headers).not.toHaveProperty('transfer-encoding');
+      // Envoy takes the length away where bodies are streamed through the picker.
+      expect(seen?.headers).toHaveProperty('transfer-encoding', 'chunked');
+      expect(seen?.headers).not.toHaveProperty('content-length');
+      const added = stream ? { stream_options: { include_usage: true } } : {};
+      expect(seen?.body).toEqual({ ...(JSON.parse(text) as object), ...added });
     }
   });
 
