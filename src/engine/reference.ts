@@ -39,8 +39,8 @@ const ROWS: readonly (readonly [label: string, cell: (driver: EngineDriver) => s
   ],
   [
     'a cap of -1; of 0',
-    ({ outputCap: { belowOne } }) =>
-      `${belowOne(-1, 'chat.completions')}; ${belowOne(0, 'chat.completions')} (completions: ${belowOne(0, 'completions')})`,
+    ({ outputCap }) =>
+      `${outputCap.belowOne(-1, 'chat.completions')}; ${outputCap.belowOne(0, 'chat.completions')} (completions: ${outputCap.belowOne(0, 'completions')})`,
   ],
   ['usage with `n` > 1, no stream', ({ usageOfSeveral }) => SEVERAL[usageOfSeveral]],
   [

@@ -122,7 +122,7 @@ describe.each(Object.entries(ways))('over %s', (_, sendBody) => {
   });
 
   it.each(bodies.filter(([name]) => !name.includes('model')))(
-    'it is whole at the next endpoint, when the first breaks after the head: %s',
+    'one is whole at the next endpoint, when the first breaks after the head: %s',
     async (_name, key, body, expected) => {
       const before = new Set(received());
       deaths = 1;
@@ -142,6 +142,6 @@ it('a copy is what the engine got, with its length', async () => {
     return copies.received().some(({ body }) => body.toString() === grown);
   };
   // The first ones come before the pool of copies is known to be well.
-  await eventually(asked, (isThere) => isThere);
+  expect(await eventually(asked, (isThere) => isThere)).toBe(true);
   for (const copy of copies.received()) expectRightLength(copy);
 });

@@ -30,8 +30,8 @@ function worldOf(options: WorldOptions = {}) {
 const encodedHead = (contentLength: number | undefined, coding = 'gzip'): RequestHead =>
   chatHead({ contentLength, header: (name) => (name === 'content-encoding' ? coding : '') });
 
-async function sent(bytes: Uint8Array, { coding = 'gzip', options = {} as WorldOptions } = {}) {
-  const world = worldOf(options);
+async function sent(bytes: Uint8Array, { coding = 'gzip' } = {}) {
+  const world = worldOf();
   const { request, said } = world.open(true);
   request.headers(encodedHead(bytes.length, coding), 0);
   request.body(bytes, 0);
