@@ -1,4 +1,5 @@
 /** A body that was cut or grown has its right length at the engine, told once: also at the next endpoint, and in copies. */
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
@@ -142,6 +143,20 @@ it('a copy is what the engine got, with its length', async () => {
     return copies.received().some(({ body }) => body.toString() === grown);
   };
   // The first ones come before the pool of copies is known to be well.
+  expect(await eventually(asked, (isThere) => isThere)).toBe(true);
+  for (const copy of copies.received()) expectRightLength(copy);
+});
+
+it('a copy of what came encoded is plain too', async () => {
+  const mark = chatBody({ user: 'encoded' });
+  const asked = async (): Promise<boolean> => {
+    await send(stack.url, {
+      key: KEYS.quiet,
+      body: gzipSync(mark),
+      headers: { 'content-encoding': 'gzip' },
+    });
+    return copies.received().some(({ body }) => body.toString() === mark);
+  };
   expect(await eventually(asked, (isThere) => isThere)).toBe(true);
   for (const copy of copies.received()) expectRightLength(copy);
 });
