@@ -18,6 +18,8 @@ const MAGIC = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50;
 const MAX_BLOCK = 131_072;
 const FIRST_BYTES = 65_536;
+/** Room that is not written to costs no memory: from here on there is room for all, and nothing is copied again. */
+const COPIED_BYTES = 1024 * 1024;
 /** Of all frames: each may bring tables, which cost more than what it says. Encoders make one of 128 KiB. */
 const MOST_BLOCKS = 8_192;
 const TOO_LARGE = new Error('larger than it may be');
@@ -86,9 +88,8 @@ export class ZstdDecoder {
     const need = this.used + bytes;
     if (need > this.most) throw TOO_LARGE;
     if (need <= this.output.length) return;
-    const larger = Buffer.allocUnsafeSlow(
-      Math.min(this.most, Math.max(need, FIRST_BYTES, 2 * this.output.length)),
-    );
+    const next = need > COPIED_BYTES ? this.most : Math.max(need, FIRST_BYTES, 2 * this.output.length);
+    const larger = Buffer.allocUnsafeSlow(Math.min(this.most, next));
     larger.set(this.output.subarray(0, this.used));
     this.output = larger;
   }

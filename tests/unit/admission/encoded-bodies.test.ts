@@ -131,6 +131,24 @@ it('a slow upload is one by the bytes that come, not by those that they become',
   expect(said.at(-1)).toMatchObject({ kind: 'respond', response: { status: 408 } });
 });
 
+it('while a body is decoded, nothing but its end and the stream’s changes anything', async () => {
+  const world = worldOf();
+  const { request, said } = world.open(true);
+  const bytes = gzipSync(text());
+  request.headers(encodedHead(bytes.length), 0);
+  request.body(bytes, 0);
+  request.body(Buffer.from('{"model":"secret"}'), 0);
+  request.headers(encodedHead(5), 0);
+  request.tick(1_000_000);
+  expect(said.map(({ kind }) => kind)).toEqual(['pass-headers', 'hold']);
+  const last = await eventually(
+    () => said.at(-1),
+    (one) => one?.kind === 'send-on',
+  );
+  expect(last?.kind === 'send-on' && Buffer.concat(last.request.body ?? []).toString()).toBe(text());
+  expect(said).toHaveLength(3);
+});
+
 it('a client that hangs up while its body is decoded leaves nothing', async () => {
   const world = worldOf();
   const { request, said } = world.open(true);
