@@ -29,10 +29,17 @@ export interface BodyReading {
   cancel(): void;
 }
 
+/** Work on a body that is done a step at a time, each well under STEP_MS. */
+export interface Steps<Result> {
+  /** @returns undefined: there is more to do. */
+  step(): Result | undefined;
+}
+
 interface Job extends BodyReading {
   readonly tenant: string;
-  readonly reader: JsonReader;
-  readonly done: (result: Reading, nowMs: number) => void;
+  readonly work: Steps<() => void>;
+  /** Of what cannot be done, by a fault of ours. */
+  readonly fail: () => void;
   cancelled: boolean;
 }
 
@@ -54,11 +61,37 @@ export class BodyQueue {
   }
 
   /** @param done called once, in a later turn. */
-  read(tenant: string, bytes: Uint8Array, names: NameTable, done: Job['done']): BodyReading {
+  read(
+    tenant: string,
+    bytes: Uint8Array,
+    names: NameTable,
+    done: (result: Reading, nowMs: number) => void,
+  ): BodyReading {
+    return this.run(tenant, new JsonReader(bytes, names), UNREADABLE, done);
+  }
+
+  /**
+   * Does other work on a body, in the same turns.
+   *
+   * @param failed what it comes to where a step throws.
+   * @param done called once, in a later turn.
+   */
+  run<Result>(
+    tenant: string,
+    work: Steps<Result>,
+    failed: Result,
+    done: (result: Result, nowMs: number) => void,
+  ): BodyReading {
+    const { now } = this.options;
     const job: Job = {
       tenant,
-      reader: new JsonReader(bytes, names),
-      done,
+      work: {
+        step() {
+          const result = work.step();
+          return result === undefined ? undefined : () => done(result, now());
+        },
+      },
+      fail: () => done(failed, now()),
       cancelled: false,
       cancel: () => this.cancel(job),
     };
@@ -97,23 +130,23 @@ export class BodyQueue {
     this.waiting.set(tenant, jobs);
     const { now, later, onBug } = this.options;
     const until = now() + STEP_MS;
-    let result: Reading | undefined;
+    let finish: (() => void) | undefined;
     try {
-      do result = job.reader.step();
-      while (result === undefined && now() < until);
+      do finish = job.work.step();
+      while (finish === undefined && now() < until);
     } catch (error) {
       onBug(error);
-      result = UNREADABLE;
+      finish = job.fail;
     }
-    if (result === undefined) return;
+    if (finish === undefined) return;
     jobs.shift();
     if (jobs.length === 0) this.waiting.delete(tenant);
     // In a turn of its own: what is made of a body takes time too.
-    const finished = result;
+    const finished = finish;
     later(() => {
       if (job.cancelled) return;
       try {
-        job.done(finished, now());
+        finished();
       } catch (error) {
         onBug(error);
       }

@@ -158,6 +158,7 @@ class DryRun implements Edge {
       paces: context.paces,
       quarantine: context.quarantine,
       capabilitiesOf: (pool) => context.capabilitiesOf(pool),
+      engineKindOf: (pool) => context.engineKindOf?.(pool),
       routingInputsOf: (pool) => context.routingInputsOf?.(pool),
       hashPrompt: (pool, source) => context.hashPrompt?.(pool, source),
       adapterName: (pool, adapter) => context.adapterName?.(pool, adapter),

@@ -1,6 +1,7 @@
 /** The ports of a request's life cycle: what it asks of the rest of the service, and no more of that than it needs. */
 
 import type { Config, LoraAdapterConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
@@ -12,6 +13,7 @@ import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
 import type { Holdings } from './holdings.ts';
 import type { Quarantine } from './quarantine.ts';
@@ -38,6 +40,8 @@ export interface LifecycleContext {
   readonly predictor: Predictor;
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;
+  /** Where bodies are decoded; absent: they are taken as they are only. */
+  readonly decoder?: BodyDecoder;
   readonly holdings: Holdings;
   readonly occupancy: Pick<Occupancy, 'open'>;
   /** How fast endpoints write. */
@@ -45,6 +49,8 @@ export interface LifecycleContext {
   readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly capabilitiesOf: (pool: string) => EngineCapabilities;
+  /** What the engines of a pool are; undefined: not known, or not the same. */
+  readonly engineKindOf?: (pool: string) => EngineKind | undefined;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */

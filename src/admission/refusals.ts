@@ -4,6 +4,7 @@ import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import {
   adapterUnavailable,
+  bodyTooLarge,
   draining,
   invalidRequest,
   noHealthyEndpoint,
@@ -14,6 +15,7 @@ import {
 } from '../openai/error-body.ts';
 import type { Dispatcher, Offer } from '../queue/types.ts';
 import type { ReservationResult } from '../tenant/tenant-limits.ts';
+import { CODINGS, type Coding, MOST_GROWTH } from './content-coding.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({
@@ -40,11 +42,31 @@ export const notJsonType = (): ApiError => ({
   code: 'unsupported_media_type',
 });
 
-export const encodedBody = (): ApiError => ({
+export const unknownCoding = (): ApiError => ({
   status: 415,
-  message: 'Compressed bodies are not taken. Send it without `content-encoding`.',
+  message: `The body has a \`content-encoding\` that is not decoded here. Taken is one of ${CODINGS.join(', ')}, or none.`,
   type: 'invalid_request_error',
   code: 'unsupported_content_encoding',
+});
+
+/** It would be decoded to something, or to nothing: no engine gets a part of a body. */
+export const brokenCoding = (coding: Coding): ApiError =>
+  invalidRequest(
+    `The body could not be decoded: it is no \`${coding}\`, it is cut off, or something stands behind its end. Send what \`content-encoding\` says, or send it without.`,
+    undefined,
+    'invalid_content_encoding',
+  );
+
+export const decodedTooLarge = (maxBytes: number): ApiError => ({
+  ...bodyTooLarge(maxBytes),
+  message: `The request body is larger than ${maxBytes} bytes when it is decoded (\`envoy.maxBodySize\`).`,
+});
+
+export const growsTooMuch = (): ApiError => ({
+  status: 413,
+  message: `The request body becomes more than ${MOST_GROWTH} times larger when it is decoded. Send it without \`content-encoding\`.`,
+  type: 'invalid_request_error',
+  code: 'body_grows_too_much',
 });
 
 export const headersTooLarge = (): ApiError => ({

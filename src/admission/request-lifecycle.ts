@@ -275,12 +275,12 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.edge.hold(this.context.config().queue.maxWaitMs + HOLD_MARGIN_MS + moreMs);
   }
 
-  received({ head, bodyBytes }: Receiving, request: ParsedRequest, nowMs: number): void {
+  received(receiving: Receiving, request: ParsedRequest, nowMs: number): void {
     const { tenant } = this;
     if (this.state !== 'receiving' || tenant === undefined) return;
     this.receiving = undefined;
     this.askedModel = request.model;
-    const selecting = new Selecting(this.context, tenant, head, request, bodyBytes);
+    const selecting = new Selecting(this.context, tenant, receiving, request);
     this.attempt(selecting, selecting.first(), nowMs);
   }
 

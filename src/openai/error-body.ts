@@ -178,7 +178,7 @@ export function adapterUnavailable(model: string, retryAfterMs?: number): ApiErr
 export function bodyTooLarge(maxBytes: number): ApiError {
   return {
     status: 413,
-    message: `The request body is larger than ${maxBytes} bytes.`,
+    message: `The request body is larger than ${maxBytes} bytes (\`envoy.maxBodySize\`).`,
     type: 'invalid_request_error',
     code: 'body_too_large',
   };

@@ -118,21 +118,32 @@ export function optionalInteger(
     : invalidRequest(`'${name}' must be an integer between ${least} and ${most}.`, name);
 }
 
-/** The effective cap. All names are checked: an engine may read one that the API does not have on this route. */
-export function outputCap(route: EngineRoute, fields: BodyFields): number | undefined | ApiError {
+export interface OutputCap {
+  /** The effective one; undefined: none. */
+  readonly tokens: number | undefined;
+  /** Without one: the whole numbers below one that stand in its place, whose meaning is the engine's. */
+  readonly belowOne: readonly number[] | undefined;
+}
+
+const NO_CAP: OutputCap = { tokens: undefined, belowOne: undefined };
+
+/** All names are checked: an engine may read one that the API does not have on this route. */
+export function outputCap(route: EngineRoute, fields: BodyFields): OutputCap | ApiError {
   const { document } = fields;
+  let belowOne: number[] | undefined;
+  for (const name of CAP_FIELDS) {
+    const value = optionalInteger(fields, name, -MAX_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS);
+    if (typeof value === 'object') return value;
+    if (value !== undefined && value < 1) (belowOne ??= []).push(value);
+  }
   const echo = fields.at('echo');
   // Scoring a given text: completions with `echo` generate nothing.
   const least = route === 'completions' && echo >= 0 && document.kind(echo) === KIND.true ? 0 : 1;
-  for (const name of CAP_FIELDS) {
-    const value = optionalInteger(fields, name, least, MAX_OUTPUT_TOKENS);
-    if (typeof value === 'object') return value;
-  }
   for (const name of ROUTE_FIELDS[route].caps) {
-    const value = document.number(fields.at(name));
-    if (!Number.isNaN(value)) return value;
+    const tokens = document.number(fields.at(name));
+    if (tokens >= least) return { tokens, belowOne: undefined };
   }
-  return undefined;
+  return belowOne === undefined ? NO_CAP : { tokens: undefined, belowOne };
 }
 
 /** `stream_options.include_usage`. */

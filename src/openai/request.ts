@@ -41,6 +41,8 @@ export interface RequestFacts {
 }
 
 export interface ParsedRequest extends RequestFacts {
+  /** Without a cap: whole numbers below one that stand in its place, whose meaning is the engine's. */
+  readonly belowOne: readonly number[] | undefined;
   /** Where the forbidden fields are. */
   readonly forbidden: Forbidden['keys'];
   /** As it came. */
@@ -139,7 +141,7 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
   const bestOf = optionalInteger(fields, 'best_of', 1, MAX_CHOICES);
   if (typeof bestOf === 'object') return bad(bestOf);
   const cap = outputCap(route, fields);
-  if (typeof cap === 'object') return bad(cap);
+  if ('status' in cap) return bad(cap);
   const usage = usageOption(fields);
   if (typeof usage === 'object') return bad(usage);
   const acting = actingElsewhere(route, fields, policy.fields);
@@ -156,7 +158,8 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
       stream: stream === true && !embeds,
       promptBytes: size.bytes,
       hasMedia: size.hasMedia,
-      maxOutputTokens: embeds ? 0 : cap,
+      maxOutputTokens: embeds ? 0 : cap.tokens,
+      belowOne: embeds ? undefined : cap.belowOne,
       outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, fields),
       wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
       dropped: forbidden.names,

@@ -32,7 +32,17 @@ export class PoolEngines {
   /** One kind for all: a request is written before its endpoint is known, and kinds name adapters differently. */
   kindForAdapters(url: string): EngineKind | undefined {
     const kind = this.#kinds.get(url);
-    return new Set(this.#kinds.values()).size === 1 ? kind : undefined;
+    return kind === this.onlyKind() ? kind : undefined;
+  }
+
+  /** The kind of all that are healthy and known; undefined: there are several, or none. */
+  onlyKind(): EngineKind | undefined {
+    let only: EngineKind | undefined;
+    for (const kind of this.#kinds.values()) {
+      if (only !== undefined && kind !== only) return undefined;
+      only = kind;
+    }
+    return only;
   }
 
   /** Tokens that a prompt and an output have room for there; undefined: its engine does not say. */
