@@ -18,7 +18,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
-import { modelsUnknown, tooManyOutputs } from './refusals.ts';
+import { modelsUnknown, otherModelsResponse, tooManyOutputs } from './refusals.ts';
 
 /** A model that may serve the request, if its tokens can be reserved. */
 export interface Attempt extends Selected {
@@ -70,6 +70,10 @@ export class Selecting {
 
   first(): Attempt | Refusal {
     const selected = this.selection.select();
+    const { pinned } = this.head;
+    if (pinned !== undefined && selected?.isUnavailable === true && selected.pool !== pinned.pool) {
+      return this.refusal(otherModelsResponse(this.parsed.model));
+    }
     if (selected !== undefined) return this.attempt(selected);
     return this.refusal(
       this.context.catalog.isDiscovering() ? modelsUnknown() : modelNotFound(this.parsed.model),
@@ -149,6 +153,8 @@ export class Selecting {
         canary: selected.canary,
         client,
         reservation,
+        asked: this.parsed.model,
+        pinned: head.pinned,
       },
       fields: {
         tenant: tenant.name,
