@@ -153,7 +153,7 @@ export class ResponseIdReader {
       this.member = text;
       return undefined;
     }
-    return this.isIdHere() ? text : undefined;
+    return text !== '' && this.isIdHere() ? text : undefined;
   }
 
   private isIdHere(): boolean {

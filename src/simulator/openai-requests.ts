@@ -101,6 +101,18 @@ function conversationOf(
   return { before, fields: { responseId, ...(body['store'] !== false && { said }) } };
 }
 
+/** The body, or what is wrong with it. */
+function bodyOf(text: string): Body | string {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)
+      ? 'The body is not an object.'
+      : (parsed as Body);
+  } catch {
+    return 'The body is not JSON.';
+  }
+}
+
 /** Reads a request. Numbers in strings and `"stream": "yes"` are accepted, as vLLM does. */
 export function readRequest(
   route: SimulatedRoute,
@@ -114,15 +126,8 @@ export function readRequest(
     isMessages
       ? anthropicError(400, 'invalid_request_error', message)
       : error(400, 'BadRequestError', message, param);
-  let body: Body;
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-      return bad('The body is not an object.');
-    body = parsed as Body;
-  } catch {
-    return bad('The body is not JSON.');
-  }
+  const body = bodyOf(text);
+  if (typeof body === 'string') return bad(body);
   const model = typeof body['model'] === 'string' && body['model'] !== '' ? body['model'] : (models[0] ?? '');
   if (!models.includes(model)) {
     const message = `The model \`${model}\` does not exist.`;
@@ -138,11 +143,8 @@ export function readRequest(
     return error(404, 'invalid_request_error', message, 'response_id');
   }
   const salt = typeof body['cache_salt'] === 'string' ? body['cache_salt'] : '';
-  const promptString = promptText(
-    [body['system'], body['instructions'], ...(conversation?.before ?? []), prompt].filter(
-      (part) => part !== undefined,
-    ),
-  );
+  const parts = [body['system'], body['instructions'], ...(conversation?.before ?? []), prompt];
+  const promptString = promptText(parts.filter((part) => part !== undefined));
   const bytes = Buffer.from(promptString, 'utf8');
   const promptTokens = Math.ceil(bytes.length / BYTES_PER_TOKEN) + TEMPLATE_TOKENS;
 

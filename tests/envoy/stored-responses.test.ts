@@ -64,6 +64,7 @@ describe('a follow-up', () => {
     let id = '';
     for await (const event of stream) if (event.type === 'response.created') id = event.response.id;
     for (let turn = 0; turn < 4; turn += 1) id = (await ask('go on', id)).id;
+    expect(id).toMatch(/^resp_/);
   });
 
   it('counts the stored conversation as prompt', async () => {
@@ -95,7 +96,10 @@ describe('a follow-up', () => {
       max_output_tokens: 4,
       store: false,
     });
-    await expect(ask('go on', id)).rejects.toMatchObject({ status: 404, code: 'previous_response_not_found' });
+    await expect(ask('go on', id)).rejects.toMatchObject({
+      status: 404,
+      code: 'previous_response_not_found',
+    });
   });
 
   it('is the same 404 for what is unknown and for what is another tenant’s, and no engine hears of it', async () => {
@@ -143,8 +147,15 @@ describe('the routes of a stored response', () => {
   it('charge no tokens, and count as requests', async () => {
     const { id } = await ask('hello');
     await client().responses.retrieve(id);
-    const record = await stack.record(({ route, outcome }) => route === 'responses.retrieve' && outcome === 'completed');
-    expect(record).toMatchObject({ promptTokens: 0, completionTokens: 0, usageSource: 'none', tenant: 'quiet' });
+    const record = await stack.record(
+      ({ route, outcome }) => route === 'responses.retrieve' && outcome === 'completed',
+    );
+    expect(record).toMatchObject({
+      promptTokens: 0,
+      completionTokens: 0,
+      usageSource: 'none',
+      tenant: 'quiet',
+    });
     expect(await stack.metric('fairlane_requests_total', { route: 'responses.retrieve' })).toBeGreaterThan(0);
   });
 
@@ -158,7 +169,9 @@ describe('the routes of a stored response', () => {
     const { id } = await ask('secret');
     const before = engines.map(requestsOf);
     const foreign = await seen(await call(method, `/v1/responses/${id}${tail}`, KEYS.noisy), id);
-    expect(foreign).toBe(await seen(await call(method, `/v1/responses/${unknown}${tail}`, KEYS.noisy), unknown));
+    expect(foreign).toBe(
+      await seen(await call(method, `/v1/responses/${unknown}${tail}`, KEYS.noisy), unknown),
+    );
     expect(foreign).toContain("Response with id 'ID' not found.");
     expect(engines.map(requestsOf)).toEqual(before);
     expect((await client().responses.retrieve(id)).id).toBe(id);
@@ -195,18 +208,46 @@ describe('the routes of a stored response', () => {
 });
 
 describe('an engine that has it', () => {
-  it('and does not serve is not replaced by another', async () => {
+  /** The one that has it, and the other. */
+  async function enginesOf(id: string): Promise<readonly [Simulator, Simulator]> {
+    const [one, other] = engines as readonly [Simulator, Simulator];
+    const { status } = await fetch(`${one.url}/v1/responses/${id}`);
+    return status === 200 ? [one, other] : [other, one];
+  }
+
+  it('and says 503 is asked again, and not replaced by another', async () => {
     const { id } = await ask('hello');
-    const owner = engines.find((engine) => engine.requests().some(({ body }) => (body as { input?: string } | undefined)?.input === 'hello'));
-    expect(owner).toBeDefined();
-    const at = (await Promise.all(engines.map(async (engine) => ((await fetch(`${engine.url}/v1/responses/${id}`)).status === 200 ? engine : undefined)))).find((one) => one !== undefined);
-    const other = engines.find((engine) => engine !== at);
-    at?.setFault({ kind: 'status', status: 503 });
-    const before = other?.requests().length;
+    const [owner, other] = await enginesOf(id);
+    owner.setFault({ kind: 'status', status: 503 });
+    const before = [requestsOf(owner), requestsOf(other)];
     expect((await call('GET', `/v1/responses/${id}`)).status).toBe(503);
     await expect(ask('go on', id)).rejects.toMatchObject({ status: 503 });
-    expect(other?.requests().length).toBe(before);
-    at?.setFault(undefined);
+    expect(requestsOf(owner)).toBeGreaterThan((before[0] ?? 0) + 2);
+    expect(requestsOf(other)).toBe(before[1]);
+    owner.setFault(undefined);
+    expect((await ask('go on', id)).output_text).toBeTruthy();
+  });
+
+  it('and is out of the rotation is waited for in vain: the client is told so', async () => {
+    const { id } = await ask('hello');
+    const [owner, other] = await enginesOf(id);
+    owner.setFault({ kind: 'unhealthy' });
+    const before = requestsOf(other);
+    await expect
+      .poll(
+        async () =>
+          (await (await call('GET', `/v1/responses/${id}`)).text()).includes('response_unavailable'),
+        {
+          timeout: 5_000,
+        },
+      )
+      .toBe(true);
+    await expect(ask('go on', id)).rejects.toMatchObject({ status: 503, code: 'response_unavailable' });
+    expect(requestsOf(other)).toBe(before);
+    owner.setFault(undefined);
+    await expect
+      .poll(async () => (await call('GET', `/v1/responses/${id}`)).status, { timeout: 5_000 })
+      .toBe(200);
   });
 });
 
@@ -215,11 +256,18 @@ describe('without the service', () => {
     const { id } = await ask('hello');
     await stack.service().drain();
     const before = engines.map(requestsOf);
-    for (const [method, tail] of [['GET', ''], ['DELETE', ''], ['POST', '/cancel'], ['GET', '/input_items']] as const) {
+    for (const [method, tail] of [
+      ['GET', ''],
+      ['DELETE', ''],
+      ['POST', '/cancel'],
+      ['GET', '/input_items'],
+    ] as const) {
       expect((await call(method, `/v1/responses/${id}${tail}`)).status).toBe(503);
     }
     expect(engines.map(requestsOf)).toEqual(before);
     await stack.restartService();
-    await expect.poll(async () => (await call('GET', `/v1/responses/${id}`)).status, { timeout: 10_000 }).toBe(404);
+    await expect
+      .poll(async () => (await call('GET', `/v1/responses/${id}`)).status, { timeout: 10_000 })
+      .toBe(404);
   });
 });
