@@ -1,6 +1,6 @@
 /**
- * Whose the ids are that replicas have seen in answers, in Redis: one string for each, `TOKENS OWNER`, which expires. Telling is not
- * waited for; asking is, for as long as any decision waits for Redis.
+ * Whose the ids are that replicas have seen in answers, in Redis: a hash for each with one field, the owner, whose value is the tokens.
+ * It expires. Telling is not waited for; asking is, for as long as any decision waits for Redis.
  */
 import { createHash } from 'node:crypto';
 import { RedisScript, type RedisScripts } from './redis-scripts.ts';
@@ -22,24 +22,15 @@ export interface RedisOwners {
 const TELL = new RedisScript(
   { tokens: 'text', owner: 'text', lifeMs: 'text' },
   `
-local stored = redis.call('GET', KEYS[1])
-if stored then
-  local other = string.match(stored, '^%d+ (.*)$')
-  if other and other ~= owner then return other end
-end
-redis.call('SET', KEYS[1], tokens .. ' ' .. owner, 'PX', lifeMs)
+local stored = redis.call('HGETALL', KEYS[1])
+if stored[1] and stored[1] ~= owner then return stored[1] end
+redis.call('HSET', KEYS[1], owner, tokens)
+redis.call('PEXPIRE', KEYS[1], lifeMs)
 return false
 `,
 );
-const ASK = new RedisScript({ unused: 'text' }, `return redis.call('GET', KEYS[1])`);
-const FORGET = new RedisScript(
-  { owner: 'text' },
-  `
-local stored = redis.call('GET', KEYS[1])
-if stored and string.match(stored, '^%d+ (.*)$') == owner then redis.call('DEL', KEYS[1]) end
-return false
-`,
-);
+const ASK = new RedisScript({ unused: 'text' }, `return redis.call('HGETALL', KEYS[1])`);
+const FORGET = new RedisScript({ owner: 'text' }, `return redis.call('HDEL', KEYS[1], owner)`);
 
 /** Told and not answered: what comes beyond is not told, so that nothing is piled up on a Redis that is slow. */
 const MOST_TOLD = 1_000;
@@ -90,9 +81,8 @@ export function createRedisOwners({ scripts, isUp, keyPrefix, maxWaitMs }: Redis
       try {
         const reply = await Promise.race([run(ASK, key, ASK.argumentsOf({ unused: '' })), late]);
         if (reply === 'late') return 'unsure';
-        const [, tokens = '', owner = ''] =
-          /^(\d{1,15}) (.*)$/s.exec(typeof reply === 'string' ? reply : '') ?? [];
-        return owner === '' ? 'unknown' : { owner, tokens: Number(tokens) };
+        const [owner, tokens] = Array.isArray(reply) ? (reply as unknown[]) : [];
+        return typeof owner === 'string' ? { owner, tokens: Number(tokens) } : 'unknown';
       } catch {
         return 'unsure';
       } finally {
