@@ -59,10 +59,12 @@ export function storedRouteOf(
   method: string,
   path: string,
 ): { readonly route: StoredRoute; readonly id: string } | undefined {
-  const [, id = '', tail = ''] = STORED_PATH.exec(path) ?? [];
+  const match = STORED_PATH.exec(path);
+  if (match === null) return undefined;
+  const [, id = '', tail = ''] = match;
   const wanted = `/v1/responses/{id}${tail}`;
   const route = (Object.keys(STORED_ROUTES) as StoredRoute[]).find(
     (name) => STORED_ROUTES[name].method === method && STORED_ROUTES[name].path === wanted,
   );
-  return route === undefined || id === '' ? undefined : { route, id };
+  return route && { route, id };
 }

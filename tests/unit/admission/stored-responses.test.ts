@@ -5,6 +5,7 @@ import { explainRequest } from '../../../src/admission/explain.ts';
 import { type StoredLifecycle, storedRequestOf } from '../../../src/admission/stored-lifecycle.ts';
 import type { ResponseOwner } from '../../../src/conversation/response-owners.ts';
 import { type FoundOwner, SharedOwners } from '../../../src/conversation/shared-owners.ts';
+import { DEFAULT_COST } from '../../../src/domain/cost.ts';
 import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
 
 const ID = 'resp_1';
@@ -241,6 +242,38 @@ describe('a follow-up', () => {
     );
     const said = follow(one);
     expect([statusOf(said), codeOf(said)]).toEqual([400, 'previous_response_of_other_model']);
+  });
+
+  it('stays with the version or fallback that has its conversation, for whoever asks by the same name', () => {
+    const one = createWorld({
+      change: (config) => ({
+        ...config,
+        pools: new Map(
+          [...config.pools].flatMap(([, pool]) => [
+            ['main', pool] as const,
+            [
+              'other',
+              {
+                ...pool,
+                name: 'other',
+                endpoints: [{ url: 'http://10.0.0.9:1', host: '10.0.0.9', port: 1 }],
+              },
+            ] as const,
+          ]),
+        ),
+        models: new Map([
+          ...config.models,
+          ['backup', { name: 'backup', pool: 'other', cost: DEFAULT_COST, fallback: [] }],
+        ]),
+      }),
+    });
+    const backup = owner({ pool: 'other', endpoint: '10.0.0.9:1', model: 'backup', asked: 'small' });
+    one.context.owners?.remember(ID, backup, 0);
+    const said = follow(one);
+    expect([...new Set(sentTo(said))]).toEqual(['10.0.0.9:1']);
+    // By another name it would be a way to a model that the tenant may not use.
+    expect(codeOf(follow(one, { model: 'secret' }))).toBe('previous_response_of_other_model');
+    expect(codeOf(follow(one, { model: 'none' }))).toBe('model_not_found');
   });
 
   it('whose answer comes from another engine does not get that', () => {
