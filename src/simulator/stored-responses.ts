@@ -5,6 +5,9 @@
 import { responseObject, responsesUsage, textOf } from './openai-answers.ts';
 import type { Job } from './openai-requests.ts';
 
+/** vLLM forgets none; a simulator may run for long. */
+const MOST_STORED = 10_000;
+
 interface Stored {
   readonly response: object;
   /** Items of the request, without what was said before. */
@@ -49,6 +52,8 @@ export class StoredResponses {
     const usage = { usage: responsesUsage(job, tokens, cachedTokens) };
     const response = responseObject(id, job, createdS, 'completed', textOf(outputTokens), usage);
     this.#stored.set(responseId, { response, said });
+    const [oldest = ''] = this.#stored.keys();
+    if (this.#stored.size > MOST_STORED) this.#stored.delete(oldest);
   }
 
   /** Undefined: there is no such route. */
