@@ -9,7 +9,10 @@
  * After the end of the request the meter goes on reading: it also cuts what the client did not ask for.
  */
 import type { LaneConfig } from '../config/config.ts';
+import type { ResponseOwner } from '../conversation/response-owners.ts';
+import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import { adapterUnavailable } from '../openai/error-body.ts';
 import type { RequestFacts } from '../openai/request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
@@ -22,8 +25,11 @@ import type { ResponseHead } from './edge.ts';
 import type { ReadingClient } from './engine-request.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { ComparedCanary } from './model-selection.ts';
+import { isElsewhere, pinnedAddresses } from './owned.ts';
+import { type OwnedAnswer, ownedAnswer } from './owned-answer.ts';
 import type { Prediction } from './prediction.ts';
 import type { RequestInEngine } from './quarantine.ts';
+import { responseUnavailable } from './refusals.ts';
 import type { Reading } from './slow-readers.ts';
 
 /** What was decided about a request before it was queued, and is needed until its end. */
@@ -40,6 +46,10 @@ export interface Admitted {
   readonly canary: ComparedCanary | undefined;
   readonly client: ReadingClient | undefined;
   readonly reservation: Reservation;
+  /** The name that the client sent. */
+  readonly asked: string;
+  /** The stored response that it goes on with. */
+  readonly pinned: ResponseOwner | undefined;
 }
 
 /** A stream is charged and timed each so many tokens. */
@@ -48,6 +58,8 @@ const TOKENS_PER_CHARGE = 32;
 const BYTES_PER_CHARGE = 512;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
+/** An engine that does not know an adapter is asked what it has at once. */
+const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: AttemptResult = { broken: 'client' };
 
@@ -73,6 +85,8 @@ export class EngineRun {
 
   // From the headers of the answer on
   private meter: AnswerMeter | undefined = undefined;
+  /** Where the engine may store it. */
+  private owned: OwnedAnswer | undefined = undefined;
   private lastChunkMs = 0;
   private hasBegun = false;
   /** Its client stopped reading, and its slot went to others. */
@@ -103,6 +117,12 @@ export class EngineRun {
     return this.release.belowFairShare;
   }
 
+  /** Ordered `ip:port`, as Envoy is to try them. */
+  get addresses(): readonly string[] {
+    const { pinned } = this.admitted;
+    return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
+  }
+
   /** The connections to its endpoints were there, and broke without an answer. */
   brokeOnEndpoints(nowMs: number): void {
     const [first = '', second = first] = this.release.slot.addresses;
@@ -125,13 +145,28 @@ export class EngineRun {
     this.result = resultOf(status, fromEngine);
   }
 
+  /** What the client gets in place of an engine's answer that would mislead it; undefined: that answer. */
+  replacementOf({ status, upstream }: ResponseHead): ApiError | undefined {
+    const { facts, pinned } = this.admitted;
+    if (isElsewhere(pinned, upstream)) return responseUnavailable();
+    // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
+    return status === 404 && upstream !== '' && this.context.catalog.adapterOf(facts.model) !== undefined
+      ? adapterUnavailable(facts.model, ADAPTER_RETRY_MS)
+      : undefined;
+  }
+
   answerBegins(head: ResponseHead, nowMs: number): void {
     this.lastChunkMs = nowMs;
-    this.meter = new AnswerMeter(this.admitted.facts, head);
+    const { tenant, facts, asked } = this.admitted;
+    this.meter = new AnswerMeter(facts, head);
+    if (facts.isStored !== true) return;
+    const { pool, endpoint, context } = this;
+    this.owned = ownedAnswer(context, { tenant, pool, endpoint, model: facts.model, asked, tokens: 0 }, head);
   }
 
   /** Meters a chunk. Gives the bytes to send instead, or undefined to send it as it came. */
   push(bytes: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined {
+    this.owned?.push(bytes, nowMs);
     const replacement = this.meter?.push(bytes, endOfStream, nowMs);
     this.lastChunkMs = nowMs;
     if (bytes.length > 0) this.hasBegun = true;
@@ -298,7 +333,8 @@ export class EngineRun {
       promptTokens: usage.promptTokens,
       cachedTokens: usage.cachedTokens,
       outputTokens: usage.completionTokens,
-      hasMedia: facts.hasMedia,
+      // What was stored is not in its bytes either.
+      hasMedia: facts.hasMedia || facts.heldTokens !== undefined,
       ...(prediction.outputLimit !== undefined && { outputCap: prediction.outputLimit }),
       ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
     });
@@ -336,6 +372,7 @@ export class EngineRun {
     const used = reading?.source === 'none' ? undefined : reading?.usage;
     const cost =
       used === undefined ? 0 : this.costOf(used.promptTokens, used.cachedTokens, used.completionTokens);
+    if (used !== undefined) this.owned?.ended(used, nowMs);
     this.release.settle(cost, nowMs);
     this.release.free(nowMs);
     this.presence.ended(how, nowMs);

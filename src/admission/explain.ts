@@ -3,6 +3,7 @@
  * recorded. The same code decides, so what is explained is what would be done.
  */
 
+import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
@@ -80,6 +81,7 @@ const QUEUED: Offer = { kind: 'queued', ticket: { cancel: () => true } };
 export interface ExplainContext extends LifecycleContext {
   readonly rollouts: Pick<Rollouts, 'assign' | 'wouldServe'>;
   readonly dispatcher: LifecycleContext['dispatcher'] & Pick<Dispatcher, 'explain'>;
+  readonly owners?: NonNullable<LifecycleContext['owners']> & Pick<SharedOwners, 'findHere'>;
 }
 
 /** A request's life cycle without consequences, and what it came to. */
@@ -162,6 +164,13 @@ class DryRun implements Edge {
       routingInputsOf: (pool) => context.routingInputsOf?.(pool),
       hashPrompt: (pool, source) => context.hashPrompt?.(pool, source),
       adapterName: (pool, adapter) => context.adapterName?.(pool, adapter),
+      // Other replicas are not asked: the answer is wanted now.
+      owners: {
+        find: (tenant, id, at) => context.owners?.findHere(tenant, id, at),
+        remember: () => undefined,
+        forget: () => undefined,
+      },
+      hasEndpoint: (pool, address) => context.hasEndpoint?.(pool, address) !== false,
       startedS: context.startedS,
       record: () => undefined,
       now: () => nowMs,

@@ -1,6 +1,7 @@
 /** The ports of a request's life cycle: what it asks of the rest of the service, and no more of that than it needs. */
 
 import type { Config, LoraAdapterConfig } from '../config/config.ts';
+import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
 import type { Dispatcher } from '../queue/types.ts';
@@ -61,6 +62,10 @@ export interface LifecycleContext {
   readonly contextAt?: (pool: string, address: string) => number | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
+  /** Whose the responses are that engines store; absent: nobody knows one. */
+  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'forget'>;
+  /** Whether a pool has an endpoint, healthy or not; absent: it has. */
+  readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;

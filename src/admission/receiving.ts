@@ -1,16 +1,18 @@
 /**
  * The phase between a request's headers and its parsed body.
  *
- *   rate-check → awaiting-room → uploading → decoding → reading → received
+ *   rate-check → awaiting-room → uploading → decoding → reading → finding-owner → received
  *
  * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is small. What
  * is refused here has taken nothing but a request of the bucket, and room for its body.
  */
 import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
+import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import { bodyTooLarge, queueFull } from '../openai/error-body.ts';
+import { textOf } from '../domain/text-of.ts';
+import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/error-body.ts';
 import { type Reading, readJson } from '../openai/json/reader.ts';
 import { namesOf } from '../openai/policy-names.ts';
 import { type ParsedRequest, understand } from '../openai/request.ts';
@@ -20,6 +22,7 @@ import type { RequestHead } from './edge.ts';
 import { refusalOfHead } from './head-checks.ts';
 import { type Holding, type HoldingOwner, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { pinnedTo, refusalOfOwner } from './owned.ts';
 import {
   brokenCoding,
   decodedTooLarge,
@@ -53,9 +56,16 @@ export class Receiving implements HoldingOwner {
   private readonly owner: ReceivingOwner;
   private readonly tenant: RequestTenant;
   private readonly route: EngineRoute;
-  readonly head: RequestHead;
-  private state: 'rate-check' | 'awaiting-room' | 'uploading' | 'decoding' | 'reading' | 'over' =
-    'rate-check';
+  /** With what it was found to go on with. */
+  head: RequestHead;
+  private state:
+    | 'rate-check'
+    | 'awaiting-room'
+    | 'uploading'
+    | 'decoding'
+    | 'reading'
+    | 'finding-owner'
+    | 'over' = 'rate-check';
   /** Of the body, as its headers say. */
   private coding: Coding | 'identity' = 'identity';
 
@@ -158,6 +168,7 @@ export class Receiving implements HoldingOwner {
         break;
       case 'decoding':
       case 'reading':
+      case 'finding-owner':
       case 'over':
     }
   }
@@ -233,7 +244,35 @@ export class Receiving implements HoldingOwner {
     this.bodyReading = undefined;
     const parsed = understand(this.route, json, config);
     if (parsed.kind === 'bad') this.owner.refuse(parsed.error, nowMs);
-    else this.owner.received(this, parsed.request, nowMs);
+    else if (parsed.request.previousResponse === undefined) this.owner.received(this, parsed.request, nowMs);
+    else this.findOwner(parsed.request, parsed.request.previousResponse, nowMs);
+  }
+
+  /** Of the stored response that it goes on with: other replicas may have to be asked. */
+  private findOwner(request: ParsedRequest, id: string, nowMs: number): void {
+    const { context, tenant } = this;
+    const found = context.owners?.find(tenant.config.name, id, nowMs);
+    if (!(found instanceof Promise)) {
+      this.ownerFound(request, id, found, nowMs);
+      return;
+    }
+    this.state = 'finding-owner';
+    found
+      .then((late) => {
+        if (this.state !== 'finding-owner') return;
+        this.state = 'over';
+        this.ownerFound(request, id, late, context.now());
+      })
+      .catch((error: unknown) => context.onBug(textOf(error)));
+  }
+
+  private ownerFound(request: ParsedRequest, id: string, found: FoundOwner, nowMs: number): void {
+    const refusal = refusalOfOwner(this.context, found, id, previousResponseNotFound);
+    if (refusal !== undefined) this.owner.refuse(refusal, nowMs);
+    else if (typeof found === 'object') {
+      this.head = pinnedTo(this.head, found);
+      this.owner.received(this, { ...request, heldTokens: found.tokens }, nowMs);
+    }
   }
 
   /** Time has passed: nobody may hold a place in memory for long without a body. */

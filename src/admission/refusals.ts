@@ -1,7 +1,7 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
-import { ROUTES } from '../domain/routes.ts';
+import { ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
@@ -11,6 +11,7 @@ import {
   queueFull,
   queueTimeout,
   quotaSpent,
+  quoted,
   rateLimited,
 } from '../openai/error-body.ts';
 import type { Dispatcher, Offer } from '../queue/types.ts';
@@ -27,7 +28,7 @@ export const unknownTenant = (): ApiError => ({
 
 export const unknownRoute = (): ApiError => ({
   status: 404,
-  message: `Not served here. Served are ${Object.values(ROUTES)
+  message: `Not served here. Served are ${[...Object.values(ROUTES), ...Object.values(STORED_ROUTES)]
     .map(({ method, path }) => `${method} ${path}`)
     .join(', ')}.`,
   type: 'invalid_request_error',
@@ -115,6 +116,45 @@ export const modelsUnknown = (): ApiError => ({
   code: 'models_unknown',
   retryAfterMs: 1_000,
 });
+
+/** A stored response whose owner another replica may know, and Redis does not answer. */
+export const ownersUnknown = (): ApiError => ({
+  status: 503,
+  message: 'It cannot be said at the moment where that response is stored. Please try again.',
+  type: 'server_error',
+  code: 'response_owner_unknown',
+  retryAfterMs: 1_000,
+});
+
+/** The endpoint that has it serves nothing now. */
+export const responseUnavailable = (): ApiError => ({
+  status: 503,
+  message:
+    'The response is stored in an engine that does not serve at the moment. Try again later, or send the whole conversation.',
+  type: 'server_error',
+  code: 'response_unavailable',
+  retryAfterMs: 5_000,
+});
+
+/** The endpoint that had it is gone, and with it all that it stored. */
+export const responseLost = (): ApiError => ({
+  status: 404,
+  message: 'The response was stored in an engine that is gone, and is lost. Send the whole conversation.',
+  type: 'invalid_request_error',
+  code: 'response_lost',
+});
+
+/** The model that is asked for does not run where the previous response is stored. */
+export const otherModelsResponse = (model: string): ApiError =>
+  invalidRequest(
+    `The previous response is stored with another model, and \`${quoted(model)}\` cannot go on with it. Ask for the same model, or send the whole conversation.`,
+    'previous_response_id',
+    'previous_response_of_other_model',
+  );
+
+/** A route of a stored response. */
+export const bodyNotTaken = (): ApiError =>
+  invalidRequest('This request takes no body. Send it without one.');
 
 /** Of whatever a gateway may choose from. */
 export const noEndpointReady = (): ApiError => ({

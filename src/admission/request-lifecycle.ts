@@ -35,7 +35,7 @@ import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '..
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type RouteName, routeOf } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
-import { adapterUnavailable, rateLimited } from '../openai/error-body.ts';
+import { rateLimited } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
 import type { Release } from '../queue/types.ts';
@@ -44,7 +44,7 @@ import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
-import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
@@ -71,8 +71,6 @@ type State =
 
 /** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
 const HOLD_MARGIN_MS = 5_000;
-/** An engine that does not know an adapter is asked what it has at once. */
-const ADAPTER_RETRY_MS = 1_000;
 
 /** What the end tells of the engine that had it. */
 function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
@@ -80,7 +78,7 @@ function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' |
   return outcome === 'failed' && reason === 'engine' ? 'answered' : 'unanswered';
 }
 
-export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
+export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOwner {
   private readonly context: LifecycleContext;
   private readonly edge: Edge;
   /** Says which of the fields below are set. */
@@ -350,7 +348,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.edge.sendOn({
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
-      addresses: release.slot.addresses,
+      addresses: this.run.addresses,
       ...(mirrorTo !== undefined && { mirrorTo }),
     });
   }
@@ -382,10 +380,8 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     }
     const fromEngine = head.upstream !== '';
     run.answered(head.status, head.upstream, nowMs);
-    const model = this.facts?.model ?? '';
-    if (head.status === 404 && fromEngine && this.context.catalog.adapterOf(model) !== undefined) {
-      // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
-      const error = adapterUnavailable(model, ADAPTER_RETRY_MS);
+    const error = run.replacementOf(head);
+    if (error !== undefined) {
       this.status = error.status;
       this.end('failed', 'engine', undefined, nowMs);
       edge.respond(errorResponse(this.route, error, add));

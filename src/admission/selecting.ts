@@ -21,7 +21,20 @@ import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
-import { modelsUnknown, tooManyOutputs } from './refusals.ts';
+import { modelsUnknown, otherModelsResponse, tooManyOutputs } from './refusals.ts';
+
+/** What a stored conversation came to may have been estimated: it may be so many times larger. */
+const HELD_SLACK = 2;
+
+/**
+ * Most tokens that an engine may find beside the body.
+ *
+ * @param held of the conversation that is gone on with, as far as it is known: 0 is not. @param isAnyState other state may be named.
+ */
+const storedTokensOf = (held: number | undefined, isAnyState: boolean): number | 'unknown' => {
+  if (isAnyState || held === 0) return 'unknown';
+  return HELD_SLACK * (held ?? 0);
+};
 
 /** A model that may serve the request, if its tokens can be reserved. */
 export interface Attempt extends Selected {
@@ -70,6 +83,10 @@ export class Selecting {
 
   first(): Attempt | Refusal {
     const selected = this.selection.select();
+    const { pinned } = this.head;
+    if (pinned !== undefined && selected?.isUnavailable === true && selected.pool !== pinned.pool) {
+      return this.refusal(otherModelsResponse(this.parsed.model));
+    }
     if (selected !== undefined) return this.attempt(selected);
     return this.refusal(
       this.context.catalog.isDiscovering() ? modelsUnknown() : modelNotFound(this.parsed.model),
@@ -156,12 +173,14 @@ export class Selecting {
         tenant: tenant.name,
         facts,
         bodyBytes: this.bodyBytes,
-        storedTokens: context.config().fields.state === 'allow' ? 'unknown' : 0,
+        storedTokens: storedTokensOf(facts.heldTokens, context.config().fields.state === 'allow'),
         prediction,
         lane,
         canary: selected.canary,
         client,
         reservation,
+        asked: this.parsed.model,
+        pinned: head.pinned,
       },
       fields: {
         tenant: tenant.name,

@@ -12,7 +12,7 @@ import {
   SERVICE_CLUSTER,
   TENANT_HEADER,
 } from '../domain/names.ts';
-import { ROUTES } from '../domain/routes.ts';
+import { RESPONSE_ID_PATTERN, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
@@ -136,6 +136,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
   });
   return [
     ...allowed,
+    ...storedRoutes(retries),
     {
       match: { prefix: '/' },
       direct_response: { status: 404 },
@@ -148,6 +149,27 @@ export function routesOf(config: Config): readonly JsonMap[] {
       },
     },
   ];
+}
+
+/**
+ * Responses that engines have stored. The service says whose they are and which engine has them; without its word, whatever the
+ * failure mode, no engine is asked.
+ */
+function storedRoutes(retries: number): readonly JsonMap[] {
+  return Object.values(STORED_ROUTES).flatMap(({ method, path }) => {
+    const match = (extra: readonly JsonMap[]): JsonMap => ({
+      safe_regex: { regex: path.replace('{id}', RESPONSE_ID_PATTERN) },
+      headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
+    });
+    return [
+      {
+        match: match([{ name: POOL_HEADER, present_match: true }]),
+        route: upstream({ cluster_header: POOL_HEADER }, retries),
+        request_headers_to_remove: [TENANT_HEADER],
+      },
+      { match: match([]), direct_response: { status: 503 } },
+    ];
+  });
 }
 
 function serviceEndpoint(address: ServiceAddress): JsonMap {

@@ -6,6 +6,7 @@ import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
 import { createSlowReaders } from '../admission/slow-readers.ts';
 import type { Config } from '../config/config.ts';
+import { SharedOwners } from '../conversation/shared-owners.ts';
 import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
@@ -220,6 +221,7 @@ export class Parts {
       occupancy: this.#occupancy,
       paces: this.#paces,
       quarantine,
+      owners: new SharedOwners(this.redis?.owners, this.now),
       pools: this.pools,
       record: this.#record,
       now: this.now,

@@ -24,6 +24,7 @@ export interface RequestParts
     | 'occupancy'
     | 'paces'
     | 'quarantine'
+    | 'owners'
     | 'record'
     | 'now'
   > {
@@ -34,7 +35,7 @@ export interface RequestParts
 
 export function createRequestContext(parts: RequestParts): ExplainContext {
   const { config, tenants, catalog, rollouts, dispatcher, predictor, occupancy, paces, quarantine } = parts;
-  const { pools, mirrors, record, now, tell } = parts;
+  const { pools, mirrors, owners, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
   const onError = (error: unknown): void => onBug(textOf(error));
@@ -62,6 +63,12 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
       const kind = pools.get(pool)?.engines.lastKind;
       return kind === undefined ? undefined : DRIVERS[kind].lora.modelOf?.(base, name);
     },
+    ...(owners !== undefined && { owners }),
+    hasEndpoint: (pool, address) =>
+      pools
+        .get(pool)
+        ?.endpoints.list(now())
+        .some((one) => one.address === address) === true,
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,

@@ -3,6 +3,7 @@ import { errorResponse } from '../admission/answers.ts';
 import type { LifecycleContext } from '../admission/lifecycle-context.ts';
 import { noEndpointReady } from '../admission/refusals.ts';
 import { createRequestLifecycle } from '../admission/request-lifecycle.ts';
+import { storedRequestOf } from '../admission/stored-lifecycle.ts';
 import type { Config } from '../config/config.ts';
 import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService, type ExtProcOptions } from '../ext-proc/grpc-ext-proc.ts';
@@ -22,6 +23,7 @@ export function createRequestEdge(
   const { tenants, now } = context;
   const options: ExtProcOptions = {
     openRequest: (edge) => createRequestLifecycle(context, edge),
+    openStored: (edge, head) => storedRequestOf(context, edge, head),
     now,
     draining: isDraining,
     onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),

@@ -7,6 +7,7 @@ import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
 import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
 import type { EngineProfile } from './profile.ts';
+import { StoredResponses } from './stored-responses.ts';
 import { metricsPage } from './vllm-metrics.ts';
 
 interface SeenRequest {
@@ -73,6 +74,7 @@ class HttpSimulator implements Simulator {
   readonly #adapters: SimulatedAdapters;
   #fault: Fault | undefined;
   readonly #seen: SeenRequest[] = [];
+  readonly #stored = new StoredResponses();
 
   // The engine, and the answers that it is making.
   readonly #engine: Engine;
@@ -175,9 +177,22 @@ class HttpSimulator implements Simulator {
       this.#changeAdapters(what, request, response).catch(() => response.destroy());
     } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
       this.#serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
+    } else if (this.#answerStored(path, request, response)) {
+      request.resume();
     } else {
       response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Not Found"}');
     }
+  }
+
+  /** @returns false for what asks for no stored response. */
+  #answerStored(path: string, request: IncomingMessage, response: ServerResponse): boolean {
+    const answer = this.#stored.answer(request.method ?? '', path);
+    if (answer === undefined) return false;
+    const fault = this.#fault;
+    this.#remember(path, request, undefined);
+    const { status, body = '{}' } = fault?.kind === 'status' ? fault : answer;
+    if (fault?.kind !== 'hang') response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+    return true;
   }
 
   /** @returns false for a path that is not there. */
@@ -232,7 +247,7 @@ class HttpSimulator implements Simulator {
     }
     if (fault?.kind === 'slow-headers') await new Promise((resolve) => setTimeout(resolve, fault.ms));
     const models = [...this.#options.models, ...this.#adapters.names()];
-    const read = readRequest(route, text, this.#profile, models);
+    const read = readRequest(route, text, this.#profile, models, (id) => this.#stored.conversation(id));
     if (read.kind === 'error') return json(read.status, read.body);
     const answer = new HttpAnswer(String(this.#nextId), read.job, response, fault);
     this.#nextId += 1;
@@ -306,6 +321,7 @@ class HttpSimulator implements Simulator {
     if (!answer.token(Number(choice), index, last, cachedTokens)) return;
     this.#running.delete(id);
     this.#finished += 1;
+    this.#stored.keep(id, answer.job, answer.createdS, answer.cachedTokens);
     answer.end();
   }
 

@@ -1,4 +1,4 @@
-import type { EngineRoute } from '../domain/routes.ts';
+import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { OddUsage } from './believed-usage.ts';
 
 /** How a request ended. */
@@ -16,7 +16,7 @@ export type Outcome =
 export interface UsageRecord {
   readonly requestId: string;
   readonly tenant: string;
-  readonly route: EngineRoute;
+  readonly route: EngineRoute | StoredRoute;
   /** Only a model that exists; a client's invention is not repeated. */
   readonly model?: string;
   readonly pool?: string;

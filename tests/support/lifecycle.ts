@@ -20,6 +20,7 @@ import {
   type Limits,
   type TenantConfig,
 } from '../../src/config/config.ts';
+import { SharedOwners } from '../../src/conversation/shared-owners.ts';
 import { DEFAULT_COST } from '../../src/domain/cost.ts';
 import { type EngineCapabilities, NO_CAPABILITIES } from '../../src/engine/capabilities.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
@@ -226,6 +227,7 @@ export function createWorld(options: WorldOptions = {}): World {
     routingInputsOf: () => options.choosing,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     ...(options.adapterName !== undefined && { adapterName: options.adapterName }),
+    owners: new SharedOwners(undefined, () => 0),
     startedS: 1_700_000_000,
     record: (record: UsageRecord) => records.push(record),
     now: () => 0,

@@ -30,7 +30,7 @@ export const fields = section(
     ).prefault([...DEFAULT_TOOLS]),
     state: choice(
       ['refuse', 'allow'],
-      'What names something that is stored elsewhere (`conversation`, `previous_response_id`, a stored `prompt`, `item_reference`, `file_id`, `container`): it is a prompt that is not counted, and may be another tenant’s.',
+      'What names something that is stored elsewhere (`conversation`, a stored `prompt`, `item_reference`, `file_id`, `container`): it is a prompt that is not counted, and may be another tenant’s. A `previous_response_id` of `/v1/responses` is taken from its owner alone, whatever this says.',
     ).prefault('refuse'),
   },
   'Fields of the request body.',

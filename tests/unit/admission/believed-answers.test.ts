@@ -360,10 +360,29 @@ describe('what bounds a report', () => {
     world.context.contextAt = () => 32_768;
     const report = (prompt: number) =>
       whole(world, 'responses', SHAPES.responses.whole(inputs(prompt, 5)), {
-        previous_response_id: 'resp_1',
+        conversation: 'conv_1',
       });
     expect(report(32_000)).toMatchObject({ promptTokens: 32_000, usageSource: 'engine' });
     expect(report(33_000)).toMatchObject({ usageSource: 'estimate', oddUsage: ['prompt-too-large'] });
+  });
+
+  it.each([
+    ['twice what a conversation that is gone on with came to', 1_000, 4_400, 4_900],
+    ['the context, where that is not known', 0, 32_000, 33_000],
+  ])('is besides its own body %s', (_, tokens, possible, odd) => {
+    const world = createWorld();
+    world.context.contextAt = () => 32_768;
+    world.context.owners?.remember(
+      'resp_1',
+      { tenant: 'a', pool: 'main', endpoint: '10.0.0.1:8000', model: 'small', asked: 'small', tokens },
+      0,
+    );
+    const report = (prompt: number) =>
+      whole(world, 'responses', SHAPES.responses.whole(inputs(prompt, 5)), {
+        previous_response_id: 'resp_1',
+      });
+    expect(report(possible)).toMatchObject({ promptTokens: possible, usageSource: 'engine' });
+    expect(report(odd)).toMatchObject({ usageSource: 'estimate', oddUsage: ['prompt-too-large'] });
   });
 
   it('is all choices, and a prompt that was computed in part at least', () => {

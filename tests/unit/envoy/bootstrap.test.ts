@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
-import { ROUTES } from '../../../src/domain/routes.ts';
+import { ROUTES, STORED_ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -40,13 +40,25 @@ describe('the bootstrap', () => {
   it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
     const routes = routesOf(config);
     const allowed = Object.values(ROUTES);
-    expect(routes).toHaveLength(2 * allowed.length + 1);
+    expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + 1);
     for (const { method, path } of allowed) {
       const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
       expect(mine).toHaveLength(2);
       for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
     }
     expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });
+  });
+
+  it('sends a request for a stored response to an engine only by the word of the service', () => {
+    const stored = routesOf(config).filter((route) => 'safe_regex' in (route['match'] as object));
+    expect(stored).toHaveLength(2 * Object.keys(STORED_ROUTES).length);
+    for (const route of stored) {
+      const text = JSON.stringify(route);
+      expect(text.includes('"cluster_header":":fairlane-pool"')).toBe(text.includes('"present_match":true'));
+      if (!text.includes('"present_match":true'))
+        expect(route).toMatchObject({ direct_response: { status: 503 } });
+      expect(text).not.toContain('"cluster":');
+    }
   });
 
   it('never gives up on a request before the queue does', () => {
