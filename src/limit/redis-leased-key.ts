@@ -16,7 +16,7 @@ import {
   isForgettable,
   isLow,
   REPORT_MS,
-  takenAt,
+  takenOf,
 } from './lease.ts';
 import { LEASE_SCRIPT, leaseArguments, readLeaseReply } from './redis-lease-script.ts';
 import type { RedisServers } from './redis-servers.ts';
@@ -89,13 +89,19 @@ export class LeasedKey {
   private isAsking = false;
   private mutedUntilMs = 0;
 
-  constructor(context: LeaseContext, id: string, epoch: number, limit: StoredLimit, nowMs: number) {
+  constructor(
+    context: LeaseContext,
+    id: string,
+    epoch: number,
+    { limit, knownUsed }: { readonly limit: StoredLimit; readonly knownUsed?: number },
+    nowMs: number,
+  ) {
     this.context = context;
     this.id = id;
     this.redisKey = `${context.keyPrefix}{${id}}`;
     this.place = context.servers.placeOf(this.redisKey);
     this.epoch = epoch;
-    this.holding = createHolding(limit, nowMs);
+    this.holding = createHolding(limit, nowMs, knownUsed);
   }
 
   now(): number {
@@ -198,7 +204,7 @@ export class LeasedKey {
       const { hits, mode } = one;
       if (isGranted || mode !== 'take' || hits < 0) charged += hits;
       if (isGranted && hits > 0) granted.push(hits);
-      one.decide(takenAt(sent, isGranted, hits, read.levelAfter(i)));
+      one.decide(takenOf(sent, isGranted, hits, read.levelAfter(i), read.answer.heldByOthers));
     });
     answered(this.holding, sent, read.answer, { charged, granted }, this.now());
     this.note();
