@@ -16,7 +16,11 @@ import type { StoredLimit, TakeMode, Taken } from './store.ts';
 export const TOLERANCE = 1e-6;
 
 /** What a bucket that was used so far is used `ms` later, in tokens. A clock that goes back changes nothing. */
-export function usedAfter(used: number, { amount, unitMs, maxDebt = amount }: StoredLimit, ms: number): number {
+export function usedAfter(
+  used: number,
+  { amount, unitMs, maxDebt = amount }: StoredLimit,
+  ms: number,
+): number {
   if (ms <= 0) return used;
   const most = amount + maxDebt;
   if (used <= most) return Math.max(0, used - (ms * amount) / unitMs);
