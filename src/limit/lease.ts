@@ -367,8 +367,10 @@ export function decideAlone(
 export function isForgettable(holding: Holding, nowMs: number): boolean {
   const idleMs = nowMs - holding.touchedMs;
   if (idleMs < LEASE_MS || nowMs < holding.askAtMs) return false;
-  if (holding.used !== holding.reported && idleMs < 2 * holding.unitMs) return false;
+  // What does not come back is of no use when its time is over.
+  const enoughMs = Math.min(2 * holding.unitMs, holding.keepMs);
+  if (holding.used !== holding.reported && idleMs < enoughMs) return false;
   if (holding.alone === undefined) return true;
   refillAlone(holding.alone, holding.maxDebt, nowMs);
-  return holding.alone.used < TOLERANCE || idleMs >= 2 * holding.unitMs;
+  return holding.alone.used < TOLERANCE || idleMs >= enoughMs;
 }

@@ -87,6 +87,8 @@ export class LeasedKey {
   private waiting: WaitingHits[] = [];
   private isScheduled = false;
   private isAsking = false;
+  /** The exchange that runs, or the last one. It does not reject. */
+  private asking: Promise<void> = Promise.resolve();
   private mutedUntilMs = 0;
 
   constructor(
@@ -151,10 +153,19 @@ export class LeasedKey {
 
   /** Reports what was used and gives the lease back. Undefined: there is nothing to say, or nobody to tell. */
   giveBack(nowMs: number): Promise<void> | undefined {
-    const { holding } = this;
-    if ((holding.left === 0 && holding.used === holding.reported) || !this.canAsk(nowMs)) return undefined;
-    holding.recent = 0;
-    return this.refresh();
+    if ((!this.isAsking && !this.hasToTell()) || !this.canAsk(nowMs)) return undefined;
+    this.holding.recent = 0;
+    return this.tellTheRest();
+  }
+
+  /** What is not in an exchange that runs needs another one. */
+  private async tellTheRest(): Promise<void> {
+    if (this.isAsking) await this.asking;
+    if (this.hasToTell()) await this.refresh();
+  }
+
+  private hasToTell(): boolean {
+    return this.holding.left > 0 || this.holding.used !== this.holding.reported;
   }
 
   /** Tokens in its lease. */
@@ -167,8 +178,12 @@ export class LeasedKey {
   }
 
   /** Tells Redis what was used, has it decide what waits, and renews the lease. */
-  private async refresh(): Promise<void> {
-    if (this.isAsking) return;
+  private refresh(): Promise<void> {
+    if (!this.isAsking) this.asking = this.exchanges();
+    return this.asking;
+  }
+
+  private async exchanges(): Promise<void> {
     this.isAsking = true;
     try {
       do {
