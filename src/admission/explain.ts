@@ -140,7 +140,7 @@ class DryRun implements Edge {
   passChunk(): void {}
 
   /** Without `bodies`, so that a large body is read at once too: the answer is wanted now. */
-  private dryContext(asker: string): LifecycleContext {
+  private dryContext(ofTenant: string): LifecycleContext {
     const { context, nowMs } = this;
     const { catalog, dispatcher } = context;
     return {
@@ -170,7 +170,7 @@ class DryRun implements Edge {
         retryAfterMs: (pool) => dispatcher.retryAfterMs(pool),
       },
       predictor: context.predictor,
-      holdings: this.dryHoldings(asker),
+      holdings: this.dryHoldings(ofTenant),
       occupancy: createOccupancy(),
       paces: context.paces,
       quarantine: context.quarantine,

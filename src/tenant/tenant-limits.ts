@@ -33,7 +33,7 @@ export type ReservationResult =
   /** The month's tokens are used up. */
   | { readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number };
 
-export type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
+type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
 
 export interface TenantLimits {
   /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
