@@ -85,7 +85,7 @@ async function answerExplain(
     return;
   }
   try {
-    const { status, answer } = commands.explain(question);
+    const { status, answer } = await commands.explain(question);
     json(response, status, answer);
   } catch (error) {
     // A bug costs the question, not the process.

@@ -1,6 +1,7 @@
 /** Which parts a service has, and what they know of each other. Nothing is open yet but the connection to Redis. */
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
+import type { Explained } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
@@ -124,9 +125,11 @@ export class Parts {
   }
 
   /** Answers a question of what would become of a request. @param question as it came. */
-  explain(question: unknown): { readonly status: number; readonly answer: unknown } {
+  async explain(question: unknown): Promise<Explained> {
     const read = questionOf(question);
     if (read.kind === 'bad') return { status: 400, answer: { error: read.problem } };
+    // Other replicas may have used what this one thinks is left.
+    await this.scheduling.tenants.get(read.question.tenant)?.limits.look(this.now());
     return { status: 200, answer: explainRequest(this.#context, read.question, this.now()) };
   }
 

@@ -85,11 +85,13 @@ async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Pro
   pools.apply(initial, addresses);
 }
 
-function openSnapshots(initial: Config, { redis, memory, now, tell }: Parts, shutdown: Shutdown): void {
+function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void {
+  const { redis, memory, scheduling, now, tell } = parts;
   const { snapshot: path } = initial.rateLimit;
-  // Redis keeps the levels itself.
-  if (path === undefined || redis !== undefined) return;
-  const snapshots = new Snapshots({ path, store: memory, now, tell });
+  if (path === undefined) return;
+  // Redis keeps the levels itself, but may be away at the next start.
+  const store = redis === undefined ? memory : scheduling.tenants;
+  const snapshots = new Snapshots({ path, store, now, tell });
   shutdown.opened({ name: 'snapshots', close: () => snapshots.close(), undo: () => snapshots.stop() });
   snapshots.open();
 }

@@ -1,5 +1,6 @@
 /** The tenants: who they are, and the state of their contracts. */
 import type { Config, TenantConfig } from '../config/config.ts';
+import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 
@@ -8,7 +9,8 @@ export interface Tenant {
   readonly limits: TenantLimits;
 }
 
-export interface TenantDirectory {
+/** As a snapshot: what this replica knows to be used of the tenants' months, where the store is elsewhere. */
+export interface TenantDirectory extends Snapshotted {
   get(name: string): Tenant | undefined;
   all(): Iterable<Tenant>;
   /** Tenants that stay keep their buckets' levels. */
@@ -39,5 +41,20 @@ export function createTenantDirectory(
     }
   };
   apply(config);
-  return { get: (name) => tenants.get(name), all: () => tenants.values(), reconfigure: apply };
+  return {
+    get: (name) => tenants.get(name),
+    all: () => tenants.values(),
+    reconfigure: apply,
+    *buckets() {
+      for (const { limits } of tenants.values()) {
+        const used = limits.monthUsed();
+        if (used !== undefined) yield used;
+      }
+    },
+    restore(stored) {
+      const byKey = new Map<string, StoredBucket>();
+      for (const one of stored) byKey.set(one[0], one);
+      for (const { limits } of tenants.values()) limits.restoreMonth(byKey);
+    },
+  };
 }

@@ -18,11 +18,11 @@ const limits = {
   tokenBurst: integer(
     1,
     1_000_000_000,
-    'Tokens that may be used at once after a pause; a longer prompt never passes. Default: `tokensPerMinute`.',
+    'Tokens that may be used at once after a pause; a change applies at once, and what was used stays used; a longer prompt never passes. Default: `tokensPerMinute`.',
   ).optional(),
   tokensPerMonth: limit(
     1_000_000_000_000_000,
-    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`. Default: unlimited.',
+    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`, and a change applies at once: left = limit − used. Default: unlimited.',
   ).optional(),
   maxConcurrent: limit(
     100_000,

@@ -116,6 +116,8 @@ class Stage {
             requests: (at) => limits.requests(at),
             tokens: (at) => limits.tokens(at),
             month: (at) => limits.month(at),
+            wouldTakeRequest: (at) => limits.wouldTakeRequest(at),
+            wouldReserve: (tokens, at) => limits.wouldReserve(tokens, at),
           },
         };
       },
