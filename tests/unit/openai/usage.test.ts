@@ -38,7 +38,7 @@ describe('usage is read from', () => {
           cache_creation_input_tokens: 10,
         },
       },
-      usage(105, 2, 90),
+      { ...usage(105, 2, 90), cacheCreationTokens: 10 },
     ],
     ['message_start', { message: { usage: { input_tokens: 5, output_tokens: 0 } } }, usage(5, 0)],
     ['message_delta', { usage: { output_tokens: 7 } }, usage(0, 7)],
