@@ -5,7 +5,8 @@
  *
  * It is generous in what it does not keep: a NaN among log probabilities, as Python writes it, does not cost the usage.
  */
-import { REST, type Shape } from './answer-shapes.ts';
+import { hasContent, REST, type Shape } from './answer-shapes.ts';
+import { parse } from './sse-text.ts';
 import type { Fields } from './usage.ts';
 
 /** Elements of a list that are kept; the others only count. */
@@ -23,6 +24,8 @@ const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 const OPEN_LIST = 0x5b;
 const CLOSE_LIST = 0x5d;
+/** The bit in which brackets and braces differ. */
+const SPACE = 0x20;
 
 // What comes next.
 const VALUE = 0;
@@ -312,27 +315,28 @@ export class AnswerScan {
     }
     const isText = this.shape?.isText === true;
     for (; i < to; i += 1) {
-      const byte = data[i] as number;
-      if (byte < OPEN_LIST) {
-        if (byte === QUOTE) {
-          const quote = this.closing(data, i + 1);
-          if (quote < 0) {
-            this.stringBytes = to - i - 1;
-            this.skippedLevels = levels;
-            this.next = SKIPPED_STRING;
-            return to;
-          }
-          if (isText) {
-            this.stringBytes = quote - i - 1;
-            this.endSkippedString();
-          }
-          i = quote;
-        } else if (byte === COLON && isText) {
-          // It was a key.
-          this.passedText -= this.stringBytes;
+      let byte = data[i] as number;
+      // Nearly all bytes outside of strings: digits, commas, spaces.
+      while (byte < COLON && byte !== QUOTE && ++i < to) byte = data[i] as number;
+      if (i >= to) break;
+      if (byte === QUOTE) {
+        const quote = this.closingNear(data, i + 1);
+        if (quote < 0) {
+          this.stringBytes = to - i - 1;
+          this.skippedLevels = levels;
+          this.next = SKIPPED_STRING;
+          return to;
         }
-      } else if ((byte | 0x20) === OPEN_OBJECT) levels += 1;
-      else if ((byte | 0x20) === CLOSE_OBJECT) {
+        if (isText) {
+          this.stringBytes = quote - i - 1;
+          this.endSkippedString();
+        }
+        i = quote;
+      } else if (byte === COLON) {
+        // It was a key.
+        if (isText) this.passedText -= this.stringBytes;
+      } else if ((byte | SPACE) === OPEN_OBJECT) levels += 1;
+      else if ((byte | SPACE) === CLOSE_OBJECT) {
         levels -= 1;
         if (levels === 0) {
           this.next = AFTER_VALUE;
@@ -347,6 +351,19 @@ export class AnswerScan {
   private endSkippedString(): void {
     if (this.shape?.isText === true) this.passedText += this.stringBytes;
     this.next = SKIPPED;
+  }
+
+  /** As `closing`, at the beginning of a string; most are short, and have no escape. */
+  private closingNear(data: Buffer, from: number): number {
+    const near = Math.min(data.length, from + SHORT_STRING);
+    let i = from;
+    while (i < near) {
+      const byte = data[i];
+      if (byte === QUOTE) return i;
+      if (byte === BACKSLASH) break;
+      i += 1;
+    }
+    return this.closing(data, i);
   }
 
   /** Index of the quote that ends the string whose next byte is at `from`; -1 if it has not come. */
@@ -380,19 +397,5 @@ export class AnswerScan {
     // One byte further: the text ends behind a backslash.
     if (i > to) this.isEscaped = true;
     return -1;
-  }
-}
-
-/** Text, or something in a list or an object. */
-export function hasContent(value: unknown): boolean {
-  if (typeof value === 'string' || Array.isArray(value)) return value.length > 0;
-  return typeof value === 'object' && value !== null;
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
   }
 }

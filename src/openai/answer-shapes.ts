@@ -67,3 +67,9 @@ export const EVENT: Shape = object({
   text: LEAF,
   content: LEAF,
 });
+
+/** Text, or something in a list or an object. */
+export function hasContent(value: unknown): boolean {
+  if (typeof value === 'string' || Array.isArray(value)) return value.length > 0;
+  return typeof value === 'object' && value !== null;
+}

@@ -3,7 +3,12 @@ import type { EngineRoute } from '../domain/routes.ts';
 import { AnswerScan } from './answer-scan.ts';
 import { BODY } from './answer-shapes.ts';
 import { type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
-import { isErrorShape, type UsageReport, usageReport } from './usage.ts';
+import { bufferOf, parse } from './sse-text.ts';
+import { isErrorShape, isObject, type UsageReport, usageReport } from './usage.ts';
+
+/** A body up to this size is kept and parsed whole: that is quicker. */
+const WHOLE_BYTES = 32 * 1024;
+const EMPTY = Buffer.alloc(0);
 
 class BodyMeter implements ResponseMeter {
   private readonly route: EngineRoute;
@@ -11,7 +16,10 @@ class BodyMeter implements ResponseMeter {
   private firstTokenMs = 0;
   private lastTokenMs = 0;
 
-  private readonly scan = new AnswerScan(BODY);
+  // Until the end: the body, or what reads it as it passes once it is too large.
+  private kept: Buffer = EMPTY;
+  private keptBytes = 0;
+  private scan: AnswerScan | undefined = undefined;
 
   // From the end on
   private hasEnded = false;
@@ -27,17 +35,18 @@ class BodyMeter implements ResponseMeter {
     if (this.bytes === 0) this.firstTokenMs = nowMs;
     this.lastTokenMs = nowMs;
     this.bytes += chunk.length;
-    this.scan.push(
-      Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
-    );
+    if (this.bytes <= WHOLE_BYTES) this.keep(chunk);
+    else this.pass(bufferOf(chunk, 0, chunk.length));
     return undefined;
   }
 
   end(): undefined {
     if (this.hasEnded) return undefined;
     this.hasEnded = true;
-    const answer = this.scan.value();
-    if (answer === undefined) return undefined;
+    const answer = this.answer();
+    this.kept = EMPTY;
+    this.scan = undefined;
+    if (!isObject(answer)) return undefined;
     this.errorFrame = isErrorShape(answer);
     this.report = usageReport(answer);
     return undefined;
@@ -62,16 +71,52 @@ class BodyMeter implements ResponseMeter {
       report.usage !== undefined && this.route === 'embeddings'
         ? { ...report.usage, completionTokens: 0 }
         : report.usage;
-    return {
-      ...(bytes > 0 && { firstTokenMs: this.firstTokenMs, lastTokenMs: this.lastTokenMs }),
+    const known = {
       tokenEvents: 0,
-      ...(usage !== undefined && { usage }),
-      ...(report.odd && { oddUsage: true as const }),
       finished: this.hasEnded,
       errorFrame: this.errorFrame,
       itl: NO_ITL,
       bytes,
     };
+    if (bytes === 0) return known;
+    const { firstTokenMs, lastTokenMs } = this;
+    const timed = { ...known, firstTokenMs, lastTokenMs };
+    if (report.odd) return { ...timed, ...(usage !== undefined && { usage }), oddUsage: true };
+    return usage === undefined ? timed : { ...timed, usage };
+  }
+
+  private answer(): unknown {
+    if (this.scan !== undefined) return this.scan.value();
+    const text = this.kept.subarray(0, this.keptBytes);
+    const parsed = parse(text.toString('utf8'));
+    if (parsed !== undefined) return parsed;
+    // It takes what JSON.parse does not, so that size makes no difference.
+    const scan = new AnswerScan(BODY);
+    scan.push(text);
+    return scan.value();
+  }
+
+  private pass(chunk: Buffer): void {
+    if (this.scan === undefined) {
+      this.scan = new AnswerScan(BODY);
+      this.scan.push(this.kept.subarray(0, this.keptBytes));
+      this.kept = EMPTY;
+    }
+    this.scan.push(chunk);
+  }
+
+  private keep(chunk: Uint8Array): void {
+    const { kept, keptBytes } = this;
+    const size = keptBytes + chunk.length;
+    if (size > kept.length) {
+      const larger = Buffer.allocUnsafe(
+        Math.max(2048, Math.min(WHOLE_BYTES, 2 ** Math.ceil(Math.log2(size)))),
+      );
+      larger.set(kept.subarray(0, keptBytes));
+      this.kept = larger;
+    }
+    this.kept.set(chunk, keptBytes);
+    this.keptBytes = size;
   }
 }
 

@@ -27,6 +27,7 @@ const ERROR = ascii('error"');
 const FINISH_REASON = ascii('finish_reason"');
 const CHOICES = ascii('choices"');
 const CONTENT = ascii('content"');
+const TIMINGS = ascii('timings"');
 const TEXT = ascii('text"');
 const THINKING = ascii('thinking"');
 const REASONING = ascii('reasoning"');
@@ -58,7 +59,7 @@ const ESCAPED = 2;
  */
 export function choicesString(data: Uint8Array, i: number, to: number, scan: LineHints): number {
   switch (data[i] as number) {
-    case BACKSLASH:
+    case 0x5c /* backslash */:
       if (isEscapedLetter(data, i, to)) scan.lineHints |= HINT_PARSE;
       return i;
     case 0x75 /* u */:
@@ -83,6 +84,7 @@ export function choicesString(data: Uint8Array, i: number, to: number, scan: Lin
         return i;
       }
     case 0x74 /* t */:
+      if (data[i + 1] === 0x69 && matches(data, i, to, TIMINGS)) scan.lineHints |= HINT_PARSE;
       return data[i + 1] === 0x65 ? passText(data, i, to, TEXT, scan) : i;
     case 0x72 /* r */:
       {
@@ -100,7 +102,7 @@ export function choicesString(data: Uint8Array, i: number, to: number, scan: Lin
 
 export function typedString(data: Uint8Array, i: number, to: number, scan: LineHints): number {
   switch (data[i] as number) {
-    case BACKSLASH:
+    case 0x5c /* backslash */:
       if (isEscapedLetter(data, i, to)) scan.lineHints |= HINT_PARSE;
       return i;
     case 0x75 /* u */:
@@ -111,6 +113,7 @@ export function typedString(data: Uint8Array, i: number, to: number, scan: LineH
       return i;
     case 0x74 /* t */:
       scan.lineHints |= typeHint(data, i, to);
+      if (data[i + 1] === 0x69 && matches(data, i, to, TIMINGS)) scan.lineHints |= HINT_PARSE;
       if (data[i + 1] === 0x68) return passText(data, i, to, THINKING, scan);
       return data[i + 1] === 0x65 ? passText(data, i, to, TEXT, scan) : i;
     case 0x64 /* d */:
@@ -140,9 +143,9 @@ function valueAt(data: Uint8Array, at: number, to: number): number {
 
 /** Whether the string at `at` is the word; also if an escape in it may make it so. */
 function isWord(data: Uint8Array, at: number, to: number, word: Uint8Array): number {
+  if (at + word.length > to) return NO;
   for (let i = 0; i < word.length; i++) {
-    const byte = at + i < to ? data[at + i] : 0;
-    if (byte !== word[i]) return byte === BACKSLASH ? ESCAPED : NO;
+    if (data[at + i] !== word[i]) return data[at + i] === BACKSLASH ? ESCAPED : NO;
   }
   return YES;
 }

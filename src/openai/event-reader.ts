@@ -1,6 +1,6 @@
 /** Reads the parsed events of a stream: content, finish, errors, usage. */
 import type { EngineRoute } from '../domain/routes.ts';
-import { hasContent } from './answer-scan.ts';
+import { hasContent } from './answer-shapes.ts';
 import { type Fields, isErrorShape, isObject, saysOutput, type Usage, usageReport } from './usage.ts';
 
 // What one event has: bits.

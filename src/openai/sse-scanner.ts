@@ -83,7 +83,10 @@ export function scanEvent(
   scan.lineHints = 0;
 
   while (i < to) {
-    const byte = data[i] as number;
+    let byte = data[i] as number;
+    // Nearly all bytes: above all that ends a line, and no quote.
+    while (byte > QUOTE && ++i < to) byte = data[i] as number;
+    if (i >= to) break;
     if (byte === QUOTE) {
       if (++i === to) break;
       i = typed ? typedString(data, i, to, scan) : choicesString(data, i, to, scan);
@@ -118,7 +121,7 @@ export function scanEvent(
       return endOfEvent(scan, i - from, dataLines, hints, byte === CR && next === i + 1 && next === to, next);
     }
     scan.lineHints = 0;
-    scan.afterCr = byte === CR && next === to;
+    scan.afterCr = byte === CR && next === i + 1 && next === to;
     lineStart = next;
     i = next;
   }
@@ -173,11 +176,18 @@ function isDataField(data: Uint8Array, from: number, to: number): boolean {
 
 /** Also `event: error`, whatever its data are. */
 function isErrorLine(data: Uint8Array, from: number, to: number): boolean {
-  if (matches(data, from, to, ERROR_FIELD)) return true;
+  if (data[from + 1] === 0x72) return matches(data, from, to, ERROR_FIELD);
+  const size = to - from;
+  // Most lines of other events are told by their length.
+  if (
+    size !== EVENT_FIELD.length + ERROR_NAME.length &&
+    size !== EVENT_FIELD.length + ERROR_NAME.length + 1
+  ) {
+    return false;
+  }
   if (!matches(data, from, to, EVENT_FIELD)) return false;
-  let name = from + EVENT_FIELD.length;
-  if (name < to && data[name] === 0x20) name++;
-  return to - name === ERROR_NAME.length && matches(data, name, to, ERROR_NAME);
+  const name = from + EVENT_FIELD.length;
+  return matches(data, data[name] === 0x20 ? name + 1 : name, to, ERROR_NAME);
 }
 
 /**

@@ -8,7 +8,7 @@
  * | | vLLM, SGLang with `continuous_usage_stats` | in every event: of its own choice so far; the last event without choices has the total | the same |
  * | | llama.cpp (completions), TGI | in the event of the finish reason | the same |
  * | | llama.cpp, several choices | one event without choices for each choice | tokens of that choice |
- * | | llama.cpp without usage | `timings` of the last event | `prompt_n` + `cache_n`, `predicted_n` |
+ * | | llama.cpp without usage | `timings` of the last event; with `timings_per_token` of every one: the answer so far | `prompt_n` + `cache_n`, `predicted_n` |
  * | cached part of the prompt | vLLM, SGLang | within `usage` | `prompt_tokens_details.cached_tokens` |
  * | | llama.cpp | the same, or beside it | `timings.cache_n` |
  * | reasoning part of the output | SGLang and others | within `usage` | `completion_tokens_details.reasoning_tokens`, `reasoning_tokens` |
@@ -155,13 +155,16 @@ function reportFrom(prompt: unknown, completion: unknown, parts: Parts): UsageRe
   const { created = 0 } = parts;
   const cached = count(parts.cached ?? 0);
   const reasoning = count(parts.reasoning ?? 0);
-  const usage = {
-    promptTokens,
-    completionTokens,
-    cachedTokens: Math.min(cached ?? 0, promptTokens),
-    ...(created > 0 && { cacheCreationTokens: created }),
-    ...((reasoning ?? 0) > 0 && { reasoningTokens: Math.min(reasoning ?? 0, completionTokens) }),
-  };
+  const reasoningTokens = Math.min(reasoning ?? 0, completionTokens);
+  const plain = { promptTokens, completionTokens, cachedTokens: Math.min(cached ?? 0, promptTokens) };
+  const usage =
+    created > 0 || reasoningTokens > 0
+      ? {
+          ...plain,
+          ...(created > 0 && { cacheCreationTokens: created }),
+          ...(reasoningTokens > 0 && { reasoningTokens }),
+        }
+      : plain;
   return { usage, odd: cached === undefined || reasoning === undefined };
 }
 
