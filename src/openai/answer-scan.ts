@@ -43,7 +43,6 @@ const SKIPPED = 8;
 const SKIPPED_STRING = 9;
 /** White space. */
 const NOTHING = 10;
-/** Whatever comes, it is no JSON. */
 const BROKEN = 11;
 
 /** An object or a list that is kept and not yet closed. */

@@ -83,6 +83,14 @@ function differenceIn(answer: Answer, seed: number): Difference | undefined {
   if (!same(right, plainly)) return wrong('result', right, plainly);
   if (!plain.output.equals(bytes)) return wrong('bytes', {}, {});
 
+  if (!isStream) {
+    // Too large to be kept, whatever it is: read as it passes.
+    const padded = Buffer.concat([Buffer.alloc(33_000, ' '), bytes]);
+    const passing = told(read(meterOf(answer), cutByChance(random, padded)).result, answer, said);
+    // What was cut off is no JSON for either; white space may make a byte order mark one.
+    if (bytes[0] === 0x7b && !same(right, passing)) return wrong('result, as it passes', right, passing);
+  }
+
   const encoding = random();
   if (encoding < 0.1) {
     const packed = encoding < 0.05 ? gzipSync(bytes) : brotliCompressSync(bytes);

@@ -257,8 +257,9 @@ const GARBAGE = [
 function streamOf(random: Random): Answer {
   const seed = pick(random, STREAMS);
   const spaces = chance(random, 0.7) ? [''] : SPACES;
-  const isSpread = chance(random, 0.1);
   const hasBlank = chance(random, 0.8) ? 1 : chance(random, 0.5) ? 0 : 0.5;
+  // Without blank lines nobody knows which lines belong together.
+  const isSpread = hasBlank === 1 && chance(random, 0.15);
   const eols = chance(random, 0.7) ? [pick(random, ['\n', '\r\n', '\r'])] : ['\n', '\r\n', '\r'];
   const isHostile = chance(random, 0.2);
   let events = [...seed.events];
