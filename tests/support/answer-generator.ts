@@ -258,9 +258,9 @@ function streamOf(random: Random): Answer {
   const seed = pick(random, STREAMS);
   const spaces = chance(random, 0.7) ? [''] : SPACES;
   const hasBlank = chance(random, 0.8) ? 1 : chance(random, 0.5) ? 0 : 0.5;
-  // Without blank lines nobody knows which lines belong together.
-  const isSpread = hasBlank === 1 && chance(random, 0.15);
   const eols = chance(random, 0.7) ? [pick(random, ['\n', '\r\n', '\r'])] : ['\n', '\r\n', '\r'];
+  // Without blank lines nobody knows which lines belong together; and a CR and a LF are one end of a line.
+  const isSpread = hasBlank === 1 && eols.length === 1 && chance(random, 0.2);
   const isHostile = chance(random, 0.2);
   let events = [...seed.events];
   if (chance(random, 0.1)) events = events.filter(() => chance(random, 0.8));

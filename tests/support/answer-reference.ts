@@ -31,7 +31,7 @@ export interface Said {
   readonly usageOnly: number;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: it reads whatever comes.
+// oxlint-disable-next-line typescript/no-explicit-any -- it reads whatever comes, without a check of ours.
 type Any = any;
 
 const LARGEST = 2_147_483_647;
@@ -257,7 +257,7 @@ export function streamSays(bytes: Buffer, route: EngineRoute): Said {
       if (isNone && isRecord(event.usage) && !isError(event) && !hasMore) usageOnly += 1;
     }
     const isDelta = isTyped
-      ? /delta$/.test(event.type) && event.type !== 'message_delta'
+      ? String(event.type).endsWith('delta') && event.type !== 'message_delta'
       : event.choices?.length > 0;
     if (tokens > 0 && isDelta && !has) doubtful = true;
     if (has) tokens += 1;
