@@ -319,6 +319,82 @@ describe('usage', () => {
   });
 });
 
+describe('usage without choices', () => {
+  const usage = { prompt_tokens: 5, completion_tokens: 2 };
+  const start = chat({ content: 'a' }) + chat({}, 'stop');
+
+  it.each([{ usage }, { choices: null, usage }, { choices: [], usage }])(
+    'is counted and taken out: %j',
+    (last) => {
+      const text = Buffer.from(start + event(last) + DONE);
+      for (const pieces of [[text], every(text)]) {
+        const { output, result } = meter(pieces, { remove: true });
+        expect(output.toString()).toBe(start + DONE);
+        expect(result.usage).toMatchObject({ promptTokens: 5, completionTokens: 2 });
+      }
+    },
+  );
+
+  it('stays where the event says more', () => {
+    for (const more of [
+      { choices: [{ index: 0, delta: { content: 'z' } }] },
+      { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] },
+      { error: { message: 'x' } },
+      { message: { content: 'z' } },
+    ]) {
+      const text = start + event({ ...more, usage }) + DONE;
+      expect(meter([Buffer.from(text)], { remove: true }).output.toString()).toBe(text);
+    }
+  });
+
+  it('is early where text came after it', () => {
+    const first = chat({ content: 'a' }, null, 0, { usage: { prompt_tokens: 5, completion_tokens: 1 } });
+    expect(read(first)).not.toHaveProperty('isUsageEarly');
+    expect(read(first + chat({ content: 'b' })).isUsageEarly).toBe(true);
+  });
+
+  it('is told as odd where it is none', () => {
+    for (const odd of [{ ...usage, prompt_tokens: '5' }, [usage], 'x', 5, { usage }]) {
+      const result = read(chat({ content: 'a' }) + event({ choices: [], usage: odd }));
+      expect(result.oddUsage).toBe(true);
+      expect(result.usage).toBeUndefined();
+    }
+    expect(read(start + event({ choices: [], usage }))).not.toHaveProperty('oddUsage');
+  });
+});
+
+describe('lines without blank ones between them', () => {
+  const lines = (start: string, eol: string): Buffer =>
+    Buffer.from(
+      start +
+        (ROLE + chat({ content: 'a' }) + chat({ content: 'b' }, 'stop') + usageEvent(5, 2) + DONE).replaceAll(
+          '\n\n',
+          eol,
+        ),
+    );
+
+  it.each(['\n', '\r\n', '\r'])('are events: %j', (eol) => {
+    for (const start of ['', '\uFEFF', ': ping\n', 'event: x\n']) {
+      const text = lines(start, eol);
+      for (const pieces of [[text], every(text), cutEvery(text, 50)]) {
+        const { output, result } = meter(pieces, { remove: true });
+        expect(output.toString()).toBe(text.toString().replace(usageEvent(5, 2).trim() + eol, ''));
+        expect(result).toMatchObject({ tokenEvents: 2, finished: true, usage: { promptTokens: 5 } });
+      }
+    }
+  });
+
+  it('are timed as they come, and the end is known at once', () => {
+    const subject = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
+    const pieces = lines('', '\n')
+      .toString()
+      .split(/(?<=\n)/);
+    for (const [i, piece] of pieces.entries()) subject.push(Buffer.from(piece), i);
+    expect(subject.finished()).toBe(true);
+    expect(subject.result()).toMatchObject({ firstTokenMs: 1, lastTokenMs: 2 });
+  });
+});
+
 describe('an error frame', () => {
   it.each([
     event({ error: { message: 'overloaded', type: 'x', param: null, code: 503 } }),
@@ -326,6 +402,8 @@ describe('an error frame', () => {
     event({ error: 'Input validation error', error_type: 'validation' }),
     'error: {"code":500,"message":"x","type":"server_error"}\n\n',
     'event: error\ndata: {"error":{"message":"x"}}\n\n',
+    'event: error\ndata: it broke\n\n',
+    event({ choices: [], '\\u0065rror': 1 }).replace('\\\\', '\\'),
   ])('is an error even before any token, and whatever follows: %s', (frame) => {
     expect(read(frame).errorFrame).toBe(true);
     expect(read(ROLE + chat({ content: 'a' }) + frame + DONE)).toMatchObject({
