@@ -18,7 +18,7 @@
  * | messages, in one piece | Anthropic, vLLM, llama.cpp | `usage` of the root | `input_tokens` (without the next two), `cache_read_input_tokens`, `cache_creation_input_tokens`, `output_tokens` |
  * | messages, streamed | the same | `message.usage` of `message_start`: the prompt; `usage` of `message_delta`: the output so far, and the prompt again, or not, or zeros | the same |
  *
- * docs/explanation/usage-shapes.md has the same table for users.
+ * The same table for users is docs/explanation/usage-shapes.md.
  */
 
 export interface Usage {
