@@ -90,7 +90,11 @@ const dryLimits = (limits: ExplainedTenant['limits']): RequestTenant['limits'] =
   tokens: () => undefined,
   month: () => undefined,
 });
-const NO_BOUND = { maxOpen: Number.POSITIVE_INFINITY, maxHeldBytes: Number.POSITIVE_INFINITY };
+const NO_BOUND = {
+  maxOpen: Number.POSITIVE_INFINITY,
+  maxHeldBytes: Number.POSITIVE_INFINITY,
+  maxWaitingBytes: Number.POSITIVE_INFINITY,
+};
 const QUEUED: Offer = { kind: 'queued', ticket: { cancel: () => true } };
 
 /** What a request is explained by: what it is handled by, and what can say what would be. */

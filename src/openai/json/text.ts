@@ -3,11 +3,6 @@
 export const QUOTE = 0x22;
 export const BACKSLASH = 0x5c;
 export const LOWER_U = 0x75;
-/**
- * Bytes of a string that are looked at one by one before indexOf is called: below this the call costs more than
- * the loop, above it indexOf is many times faster.
- */
-const SHORT_STRING = 48;
 
 /** Of a hex digit; -1 for any other byte. */
 const HEX = Int8Array.from({ length: 256 }, (_, byte) => {
@@ -123,27 +118,4 @@ export function decodeInto(
 export function decoded(raw: Uint8Array, from: number, end: number): Buffer {
   const target = Buffer.allocUnsafe(end - from + 3);
   return target.subarray(0, decodeInto(target, 0, raw, from, end).at);
-}
-
-/** Index of the quote that ends the string whose text begins at `from`; the length of the text if there is none. */
-export function closingQuote(bytes: Buffer, from: number): number {
-  const end = bytes.length;
-  let i = from;
-  for (;;) {
-    const near = Math.min(end, i + SHORT_STRING);
-    while (i < near) {
-      const byte = bytes[i] as number;
-      if (byte === QUOTE) return i;
-      // The byte after a backslash is part of the escape, whatever it is.
-      i += byte === BACKSLASH ? 2 : 1;
-    }
-    if (i >= end) return end;
-    const quote = bytes.indexOf(QUOTE, i);
-    if (quote < 0) return end;
-    let before = quote;
-    while (before > i && bytes[before - 1] === BACKSLASH) before--;
-    // An odd number of backslashes escapes the quote. `i` is never inside an escape, so counting from it is right.
-    if (((quote - before) & 1) === 0) return quote;
-    i = quote + 1;
-  }
 }

@@ -302,7 +302,8 @@ describe('a tenant over a limit', () => {
 
   it('is refused when it has too much open, as its next request is', () => {
     const world = createWorld({ limits: { maxConcurrent: 1 } });
-    const open = { maxOpen: Number.POSITIVE_INFINITY, maxHeldBytes: Number.POSITIVE_INFINITY };
+    const none = Number.POSITIVE_INFINITY;
+    const open = { maxOpen: none, maxHeldBytes: none, maxWaitingBytes: none };
     const most = maxOpenOf({ weight: 1, maxOutputs: 16, maxQueued: 10, maxConcurrent: 1 }, world.config);
     for (let i = 0; i < most; i += 1) {
       expect(ask(world).kind).toBe('placed');
