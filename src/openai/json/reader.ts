@@ -14,7 +14,7 @@ import { isUtf8 } from 'node:buffer';
 import { FLAG_NOT_DIGITS, FLAG_UNUSUAL, JsonDocument, KIND, NAME_SHIFT, STRIDE } from './document.ts';
 import { grown, KEY, KeyIndex } from './key-index.ts';
 import { hashOf, type NameTable } from './names.ts';
-import { BACKSLASH, decodeInto, isLow, LOWER_U, lowAt, QUOTE, unitAt } from './text.ts';
+import { BACKSLASH, decodeInto, isLow, LOWER_U, lowAt, plainEnd, QUOTE, unitAt } from './text.ts';
 
 /** What a body may have, beside its size. Each is far above what real requests have, and keeps the work after the pass small. */
 export const LIMITS = {
@@ -64,10 +64,6 @@ const MINUS = 0x2d;
 const ZERO = 0x30;
 const NINE = 0x39;
 
-/** 1 for each byte that is not simply itself in a string: control characters, the quote, the backslash. */
-const SPECIAL = Uint8Array.from({ length: 256 }, (_, byte) =>
-  byte < 0x20 || byte === QUOTE || byte === BACKSLASH ? 1 : 0,
-);
 const SPACE = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d ? 1 : 0,
 );
@@ -116,6 +112,8 @@ const takeWorkspace = (): Workspace =>
 /** One body being read. A class: a pass stops and goes on, and everything it knows is here. */
 export class JsonReader {
   private readonly bytes: Buffer;
+  /** The same, to be read by words. */
+  private readonly view: DataView;
   private readonly names: NameTable;
   private done: Reading | undefined;
 
@@ -154,6 +152,7 @@ export class JsonReader {
   /** @param bytes that nobody changes while they are read, or while the document is used. */
   constructor(bytes: Uint8Array, names: NameTable) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.names = names;
     ({ tape: this.tape, open: this.open, keys: this.keys } = takeWorkspace());
     if (bytes.length === 0) this.done = bad('The request body is empty; it must be a JSON object.');
@@ -428,11 +427,11 @@ export class JsonReader {
   }
 
   private stringRest(from: number, stop: number): number {
-    const { bytes } = this;
+    const { bytes, view } = this;
     let { saved } = this;
     let at = from;
     for (;;) {
-      while (at < stop && SPECIAL[bytes[at] as number] === 0) at += 1;
+      at = plainEnd(bytes, view, at, stop);
       if (at >= stop) {
         if (this.stringIsKey && at - this.stringStart > LIMITS.keyBytes) return this.fail(KEY_TOO_LONG);
         this.saved = saved;
