@@ -1,8 +1,9 @@
 /**
  * A JSON reader that accepts only what every engine reads the same way, in one pass over the bytes.
  *
- * Engines disagree on duplicate keys, other encodings, numbers that overflow and halves of surrogate pairs; a body that could mean
- * two things is refused. What is accepted is never written again: it is edited by splicing (splice.ts).
+ * Engines disagree on duplicate keys, other encodings and halves of surrogate pairs; a body that could mean two things is refused.
+ * What is accepted is never written again: it is edited by splicing (splice.ts). Numbers are text, of any size and precision;
+ * whoever reads a field says what it may hold (field-checks.ts).
  *
  * The work is bounded, whatever the bytes are: a pass can stop after any number of bytes and go on later, so that no body holds up
  * others; what grows with the number of values has a bound (LIMITS). Nothing is allocated for a value but its place on the tape.
@@ -80,10 +81,6 @@ const LITERALS = {
   false: Buffer.from('false'),
   null: Buffer.from('null'),
 } as const;
-/** Only numbers that long, or with an exponent, can be larger than a double holds. */
-const FINITE_DIGITS = 300;
-/** Of fewer characters, an exponent has at most two digits: `1e99`. */
-const SHORT_NUMBER = 5;
 
 /** Decoded keys, one at a time. */
 const scratch = Buffer.allocUnsafeSlow(LIMITS.keyBytes + 3);
@@ -391,8 +388,6 @@ export class JsonReader {
     const digits = first === MINUS ? from + 1 : from;
     let at = bytes[digits] === ZERO ? digits + 1 : skipDigits(bytes, digits);
     if (at === digits) return this.fail(this.notJson(at));
-    const whole = at - digits;
-    let exponent = false;
     this.isPlain = first !== MINUS;
     if (bytes[at] === 0x2e) {
       const start = at + 1;
@@ -406,15 +401,11 @@ export class JsonReader {
       at = skipDigits(bytes, start);
       if (at === start) return this.fail(this.notJson(at));
       this.isPlain = false;
-      exponent = true;
     }
     if (at - from > LIMITS.numberBytes) {
       return this.fail(
         bad(`The request body contains a number of more than ${LIMITS.numberBytes} characters.`),
       );
-    }
-    if ((exponent || whole > FINITE_DIGITS) && !isFinite(bytes, from, at)) {
-      return this.fail(bad('The request body contains a number too large to represent.'));
     }
     return at;
   }
@@ -541,11 +532,6 @@ const NO_OBJECT = bad('The request body must be a JSON object.');
 const KEY_TOO_LONG = bad(`The request body has a key of more than ${LIMITS.keyBytes} bytes.`);
 const tooMany = (most: number, what: string): Reading =>
   bad(`The request body has more than ${most} ${what}. Send less in one request.`);
-
-/** Exponents of up to two digits need no look: with at most FINITE_DIGITS before them they stay below 1e308. */
-function isFinite(bytes: Buffer, from: number, to: number): boolean {
-  return to - from < SHORT_NUMBER || Number.isFinite(Number(bytes.toString('latin1', from, to)));
-}
 
 function skipDigits(bytes: Buffer, from: number): number {
   let at = from;
