@@ -32,7 +32,7 @@ import {
 import { mutated } from './differential/mutations.ts';
 import { framed, Oracle } from './differential/oracles.ts';
 import { Random } from './differential/random.ts';
-import { difference, tokensOf } from './differential/tokens.ts';
+import { difference, hasOverflow, isOverflow, tokensOf } from './differential/tokens.ts';
 
 export interface DifferentialOptions {
   /** Accepted ones: as many more are tried as it takes. */
@@ -273,14 +273,6 @@ class Readers {
     for (const oracle of [this.python, this.nlohmann, this.go]) oracle?.close();
   }
 }
-
-/** Our tokens: a number is beyond a double. */
-const hasOverflow = (tokens: string): boolean =>
-  tokens.split(' ').some((token) => token.startsWith('#') && !Number.isFinite(Number(token.slice(1))));
-
-/** A reader's refusal of such a number: of nlohmann::json and of orjson. */
-const isOverflow = (tokens: string): boolean =>
-  /^!.*(?:number overflow|number is infinity when parsed as double)/s.test(tokens);
 
 function firstLine(ours: string, theirs: string): readonly [string, string] {
   const [a, b] = [ours.split('\n'), theirs.split('\n')];

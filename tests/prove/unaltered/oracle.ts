@@ -169,7 +169,7 @@ export function expectedOf(
   };
 
   if (wanted.model !== undefined) put('model', JSON.stringify(wanted.model));
-  const own = CAPS[route].map(valueOf).find((cap) => typeof cap === 'number') as number | undefined;
+  const own = CAPS[route].map(valueOf).find((cap) => typeof cap === 'number');
   const cap = Math.min(own ?? Infinity, wanted.maxOutputTokens ?? Infinity);
   const addedCap = ADDED_CAP[route];
   if (addedCap !== undefined && cap !== Infinity) {

@@ -288,10 +288,10 @@ describe('the tape', () => {
     '-1e+999',
     '1.7976931348623159e308',
     '0.1000000000000000055511151231257827',
-  ])('keeps numbers of any size as they are written: %s', (number) => {
-    const reading = readJson(Buffer.from(`{"a":${number}}`), NAMES);
+  ])('keeps numbers of any size as they are written: %s', (written) => {
+    const reading = readJson(Buffer.from(`{"a":${written}}`), NAMES);
     if (reading.kind !== 'ok') throw new Error(reading.message);
     const { document } = reading;
-    expect(document.bytes.toString('utf8', document.start(8), document.end(8))).toBe(number);
+    expect(document.bytes.toString('utf8', document.start(8), document.end(8))).toBe(written);
   });
 });
