@@ -14,7 +14,7 @@ import { bodyTooLarge, queueFull } from '../openai/error-body.ts';
 import { type Reading, readJson } from '../openai/json/reader.ts';
 import { namesOf } from '../openai/policy-names.ts';
 import { type ParsedRequest, understand } from '../openai/request.ts';
-import { AT_ONCE_BYTES, type BodyReading } from './body-queue.ts';
+import type { BodyReading } from './body-queue.ts';
 import type { RequestHead } from './edge.ts';
 import { refusalOfHead } from './head-checks.ts';
 import { type Holding, type HoldingOwner, holdingLimitsOf } from './holdings.ts';
@@ -150,13 +150,15 @@ export class Receiving implements HoldingOwner {
       return;
     }
     const names = namesOf(config.fields);
-    if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
-      this.read(readJson(bytes, names), config, nowMs);
+    const { bodies } = context;
+    const json = bodies === undefined ? readJson(bytes, names) : bodies.atOnce(bytes, names);
+    if (json !== undefined) {
+      this.read(json, config, nowMs);
       return;
     }
     this.state = 'reading';
     this.owner.takesLonger(READING_MS);
-    this.bodyReading = context.bodies.read(tenant.config.name, bytes, names, (json, at) =>
+    this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (json, at) =>
       this.readLater(json, config, at),
     );
   }
