@@ -158,8 +158,8 @@ export class Receiving implements HoldingOwner {
     }
     this.state = 'reading';
     this.owner.takesLonger(READING_MS);
-    this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (json, at) =>
-      this.readLater(json, config, at),
+    this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (reading, at) =>
+      this.readLater(reading, config, at),
     );
   }
 
