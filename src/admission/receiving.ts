@@ -16,7 +16,7 @@ import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/err
 import { type Reading, readJson } from '../openai/json/reader.ts';
 import { namesOf } from '../openai/policy-names.ts';
 import { type ParsedRequest, understand } from '../openai/request.ts';
-import { AT_ONCE_BYTES, type BodyReading } from './body-queue.ts';
+import type { BodyReading } from './body-queue.ts';
 import { type Coding, codingOf, mostDecoded, mostHeld } from './content-coding.ts';
 import type { RequestHead } from './edge.ts';
 import { refusalOfHead } from './head-checks.ts';
@@ -208,14 +208,16 @@ export class Receiving implements HoldingOwner {
     this.bodyBytes = bytes.length;
     this.holding?.arrived(bytes.length);
     const names = namesOf(config.fields);
-    if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
-      this.read(readJson(bytes, names), config, nowMs);
+    const { bodies } = context;
+    const json = bodies === undefined ? readJson(bytes, names) : bodies.atOnce(bytes, names);
+    if (json !== undefined) {
+      this.read(json, config, nowMs);
       return;
     }
     this.state = 'reading';
     this.owner.takesLonger(READING_MS);
-    this.bodyReading = context.bodies.read(tenant.config.name, bytes, names, (json, at) =>
-      this.readLater(json, config, at),
+    this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (reading, at) =>
+      this.readLater(reading, config, at),
     );
   }
 

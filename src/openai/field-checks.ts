@@ -3,7 +3,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { type BodyFields, CAP_FIELDS, ROUTE_FIELDS } from './body-fields.ts';
 import { invalidRequest, PROMPT_FIELD } from './error-body.ts';
-import { type JsonDocument, KIND } from './json/document.ts';
+import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { type KnownName, NAME } from './names.ts';
 
 const MODEL_CHARACTERS = 256;
@@ -146,15 +146,22 @@ export function outputCap(route: EngineRoute, fields: BodyFields): OutputCap | A
   return belowOne === undefined ? NO_CAP : { tokens: undefined, belowOne };
 }
 
-/** `stream_options.include_usage`. */
-export function usageOption(fields: BodyFields): boolean | undefined | ApiError {
+/** `stream_options.include_usage`. @param skipped keys of members that are left out: nobody reads them. */
+export function usageOption(
+  fields: BodyFields,
+  skipped: ReadonlySet<number>,
+): boolean | undefined | ApiError {
   const { document } = fields;
   const options = fields.at('stream_options');
   if (document.isNothing(options)) return undefined;
   if (!document.isObject(options))
     return invalidRequest("'stream_options' must be an object.", 'stream_options');
-  const read = (name: KnownName): boolean | undefined | ApiError =>
-    optionalBoolean(document, document.get(options, NAME[name]), `stream_options.${name}`);
+  const read = (name: KnownName): boolean | undefined | ApiError => {
+    const value = document.get(options, NAME[name]);
+    return skipped.has(value - STRIDE)
+      ? undefined
+      : optionalBoolean(document, value, `stream_options.${name}`);
+  };
   const continuous = read('continuous_usage_stats');
   return typeof continuous === 'object' ? continuous : read('include_usage');
 }

@@ -152,7 +152,7 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
   if (typeof bestOf === 'object') return bad(bestOf);
   const cap = outputCap(route, fields);
   if ('status' in cap) return bad(cap);
-  const usage = usageOption(fields);
+  const usage = usageOption(fields, skipped);
   if (typeof usage === 'object') return bad(usage);
   const acting = actingElsewhere(route, fields, policy.fields);
   if (acting !== undefined) return bad(acting);
@@ -263,10 +263,11 @@ function keysToCut(
 
 /** A serialised request, which has no priority, with one. Cheap: the text is neither read again nor copied. */
 export function withPriority([first, ...rest]: readonly Buffer[], priority: number): readonly Buffer[] {
-  const begin = Buffer.from(`{"priority":${priority},`);
   if (first === undefined) return [];
-  // White space may stand before it.
-  const behind = first.subarray(first.indexOf('{') + 1);
+  // White space may stand before it, and stays.
+  const at = first.indexOf('{') + 1;
+  const begin = Buffer.concat([first.subarray(0, at), Buffer.from(`"priority":${priority},`)]);
+  const behind = first.subarray(at);
   return rest.length === 0 && first.length < COPIED_BYTES
     ? [Buffer.concat([begin, behind])]
     : [begin, behind, ...rest];

@@ -4,6 +4,41 @@ export const QUOTE = 0x22;
 export const BACKSLASH = 0x5c;
 export const LOWER_U = 0x75;
 
+/** 1 for each byte that is not simply itself in a string: control characters, the quote, the backslash. */
+const SPECIAL = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte < 0x20 || byte === QUOTE || byte === BACKSLASH ? 1 : 0,
+);
+/** Bytes that plainEnd() looks at together: two words. */
+const STRIDE_BYTES = 8;
+
+/**
+ * Bytes of a word that are special have their highest bit set in the result, the first of them exactly; those behind it
+ * may be set for nothing. As in "Determine if a word has a byte less than n" (S. E. Anderson, Bit Twiddling Hacks):
+ * with its second bit turned, the quote comes to stand among the control characters.
+ */
+const specialIn = (word: number): number =>
+  ((((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101)) & ~word & 0x80808080) | 0;
+
+/** Index of the byte of the lowest bit that is set. */
+const lowestByte = (bits: number): number => (31 - Math.clz32(bits & -bits)) >> 3;
+
+/**
+ * Index of the first byte in [from, stop) that is special in a string; `stop` if there is none.
+ *
+ * @param view of the same bytes.
+ */
+export function plainEnd(bytes: Uint8Array, view: DataView, from: number, stop: number): number {
+  let at = from;
+  for (const last = stop - STRIDE_BYTES; at <= last; at += STRIDE_BYTES) {
+    const first = specialIn(view.getInt32(at, true));
+    const second = specialIn(view.getInt32(at + 4, true));
+    if ((first | second) === 0) continue;
+    return first !== 0 ? at + lowestByte(first) : at + 4 + lowestByte(second);
+  }
+  while (at < stop && SPECIAL[bytes[at] as number] === 0) at += 1;
+  return at;
+}
+
 /** Of a hex digit; -1 for any other byte. */
 const HEX = Int8Array.from({ length: 256 }, (_, byte) => {
   const digit = String.fromCharCode(byte);

@@ -14,7 +14,7 @@ import { chatHead, createWorld, type Said } from '../../support/lifecycle.ts';
 const chat = (content: string, fields: object = {}): Buffer =>
   Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content }], ...fields }));
 const BODY = chat('hello there', { stream: true, max_tokens: 10 });
-const LARGE_BODY = chat('x'.repeat(100_000), { stream: true, max_tokens: 10 });
+const LARGE_BODY = chat('x'.repeat(600_000), { stream: true, max_tokens: 10 });
 const head = (fields: object = {}) => ({
   status: 200,
   contentType: 'text/event-stream',
