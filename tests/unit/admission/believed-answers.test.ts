@@ -374,7 +374,7 @@ describe('what bounds a report', () => {
     world.context.contextAt = () => 32_768;
     world.context.owners?.remember(
       'resp_1',
-      { tenant: 'a', pool: 'main', endpoint: '10.0.0.1:8000', model: 'small', asked: 'small', tokens },
+      { tenant: 'a', pool: 'main', endpoint: '10.0.0.1:8000', model: 'small', asked: 'small', tokens: held },
       0,
     );
     const report = (prompt: number) =>
