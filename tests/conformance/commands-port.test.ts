@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Registry } from 'prom-client';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { HealthReport } from '../../src/admin/health.ts';
 import { type AdminServer, startAdminServer } from '../../src/admin/http-admin-server.ts';
 
 let server: AdminServer | undefined;
@@ -12,10 +13,15 @@ afterEach(async () => {
   server = undefined;
 });
 
+let report: HealthReport;
+beforeEach(() => {
+  report = { status: 'ok', ready: true, pools: {} };
+});
+
 const start = async (
   explain: (question: unknown) => { status: number; answer: unknown },
 ): Promise<number> => {
-  const health = () => ({ status: 'ok' as const, pools: {} });
+  const health = () => report;
   const commands = { drain: () => ({ kind: 'unknown' as const }), explain, maxBodyBytes: 1_000 };
   server = await startAdminServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
   return server.port;

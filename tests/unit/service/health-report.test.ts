@@ -13,13 +13,22 @@ const endpoint: PoolFacts['endpoints'][number] = {
   gaugesProblem: undefined,
   adapters: undefined,
 };
-const pool: PoolFacts = { name: 'main', healthy: 1, configured: 1, drained: [], endpoints: [endpoint] };
+const pool: PoolFacts = {
+  name: 'main',
+  healthy: 1,
+  serving: 1,
+  configured: 1,
+  drained: [],
+  endpoints: [endpoint],
+};
 const facts: HealthFacts = {
   isDraining: false,
   isRedisConnected: undefined,
   pools: [pool],
   canaries: [],
   mirrors: [],
+  refused: [],
+  mirrorPools: new Set(),
 };
 const shown = { window: 8, by: 'gauges', state: 'ready for 3 s' };
 
@@ -27,6 +36,7 @@ describe('the health report', () => {
   it('leaves out what is not there', () => {
     expect(healthReport(facts)).toEqual({
       status: 'ok',
+      ready: true,
       pools: { main: { healthy: 1, endpoints: 1, windows: { [URL]: shown } } },
     });
   });
