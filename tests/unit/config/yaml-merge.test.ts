@@ -1,7 +1,6 @@
 /** Anchors, aliases, merge keys and sections of the user's own. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parse as parseYaml } from 'yaml';
 import { readYaml } from '../../../src/config/yaml-source.ts';
 import { configOf, minimal, parse, put } from './parse.ts';
 
@@ -37,7 +36,7 @@ describe('anchors and merge keys', () => {
     expect(tenants.get('bob')?.limits.requestsPerMinute).toBeUndefined();
   });
 
-  it('mean what YAML’s own merge means, whatever is merged', () => {
+  it('mean what the type says, whatever is merged: own keys win, then the earlier source', () => {
     const key = fc.constantFrom('a', 'b', 'c', 'd');
     const mapping = fc.dictionary(key, fc.integer({ min: 0, max: 9 }), { minKeys: 1 });
     const json = (value: unknown): string => JSON.stringify(value);
@@ -47,10 +46,19 @@ describe('anchors and merge keys', () => {
         const text = [
           `x-1: &one ${json(one)}`,
           `x-2: &two { <<: *one, ${inner(two)} }`,
-          `x-3: &one { ${inner(three)}, <<: [*two, *one] }`,
+          `x-3: { ${inner(three)}, <<: [*two, *one] }`,
+          // An anchor may be given again: what was merged before stays.
+          'x-4: &one { "a": 99 }',
           `last: { inner: { <<: *two }, <<: *one, ${inner(four)} }`,
         ].join('\n');
-        expect(readYaml(text).source?.value).toEqual(parseYaml(text, { merge: true, maxAliasCount: -1 }));
+        const merged = { ...one, ...two };
+        expect(readYaml(text).source?.value).toEqual({
+          'x-1': one,
+          'x-2': merged,
+          'x-3': { ...one, ...merged, ...three },
+          'x-4': { a: 99 },
+          last: { inner: merged, a: 99, ...four },
+        });
       }),
       { seed: 14, numRuns: 300 },
     );
