@@ -140,8 +140,25 @@ describe('metrics and health', () => {
   });
 
   it.each([
+    ['all is well', { status: 'ok', ready: true }, { '/live': 200, '/ready': 200, '/health': 200 }],
+    ['no engine', { status: 'degraded', ready: false }, { '/live': 200, '/ready': 503, '/health': 200 }],
+    ['its end', { status: 'draining', ready: false }, { '/live': 200, '/ready': 503, '/health': 503 }],
+  ] as const)('answer probes: %s', async (_, state, expected) => {
+    const port = await start(() => ({ status: 200, answer: {} }));
+    report = { ...report, ...state, reasons: ['why'] };
+    for (const [path, status] of Object.entries(expected)) {
+      const answer = await post(port, undefined, {}, path, 'GET');
+      expect([path, answer.status]).toEqual([path, status]);
+      if (path === '/ready') expect(JSON.parse(answer.text)).toEqual({ ...state, reasons: ['why'] });
+      expect((await post(port, undefined, {}, path, 'HEAD')).status).toBe(status);
+    }
+  });
+
+  it.each([
     ['POST', '/metrics', 405, 'GET, HEAD'],
     ['DELETE', '/health', 405, 'GET, HEAD'],
+    ['POST', '/ready', 405, 'GET, HEAD'],
+    ['POST', '/live', 405, 'GET, HEAD'],
     ['GET', '/drain', 405, 'POST'],
     ['OPTIONS', '/explain', 405, 'POST'],
     ['PUT', '/explain', 405, 'POST'],
