@@ -5,6 +5,7 @@ import type { EndpointConfig } from '../config/config.ts';
 import { didYouMean, quote } from '../config/report.ts';
 import { lookUpSecret, readFailure } from '../config/secrets.ts';
 import { endpoint } from '../config/values.ts';
+import { widthFor } from '../domain/text-table.ts';
 import { ARMS, type ArmName, type ArmsAsked, httpArms, labArms, type TargetName } from '../loadtest/arms.ts';
 import { type Comparison, compare } from '../loadtest/compare.ts';
 import { comparisonJson } from '../loadtest/comparison-json.ts';
@@ -276,7 +277,7 @@ export function benchCommand(): Command {
         release();
       }
       const colour = hasColour(process.stdout);
-      process.stdout.write(textReport(comparison, { colour }));
+      process.stdout.write(textReport(comparison, { colour, width: widthFor(process.stdout.columns) }));
       if (options.json !== undefined) {
         writeFileSync(options.json, `${JSON.stringify(comparisonJson(comparison), null, 2)}\n`);
       }

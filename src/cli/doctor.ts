@@ -21,7 +21,7 @@ export function doctorCommand(): Command {
       const tell: Tell = (level, text) => {
         if (level === 'problem') problems += 1;
         const word = level.padEnd(7);
-        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text);
+        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text, word.length);
       };
       const loaded = loadConfig(path, process.env);
       if (loaded.kind === 'bad') {
