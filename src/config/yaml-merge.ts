@@ -22,7 +22,7 @@ import {
 export type Path = readonly (string | number)[];
 
 /** Values that a configuration may stand for: ten thousand tenants with twenty settings each. */
-export const MOST_VALUES = 250_000;
+const MOST_VALUES = 250_000;
 
 export const UNKNOWN_ALIAS =
   'YAML reads "*" and "&" at the beginning of a value as alias and anchor, and this one is unknown; put the value in quotes, for example "*"';

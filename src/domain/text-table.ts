@@ -8,9 +8,20 @@ const LEAST_WIDTH = 60;
 export const widthFor = (columns: number | undefined): number =>
   Math.max(LEAST_WIDTH, Math.min(columns ?? PAGE_WIDTH, PAGE_WIDTH));
 
-const LONGEST_NAME = 24;
 const GAP = '  ';
-const INDENT = '  ';
+
+export interface TableStyle {
+  /** Before each line. */
+  readonly indent: string;
+  /** Where the columns after the first one stand. */
+  readonly align: 'left' | 'right';
+  /** Longer texts of the first column are cut. */
+  readonly longestName: number;
+  /** Whether headings may have several lines, where the table would not fit. */
+  readonly foldsHeadings: boolean;
+}
+
+const FIGURES: TableStyle = { indent: '  ', align: 'right', longestName: 24, foldsHeadings: true };
 
 /** As many words in a line as fit. A word that is longer than the width has a line of its own. */
 export function wrapped(text: string, width: number, indent = ''): readonly string[] {
@@ -51,23 +62,30 @@ function narrowColumnOf(heading: string, cells: readonly string[]): Column {
   return { heading: lines, cells, width: Math.max(least, ...lines.map(({ length }) => length)) };
 }
 
-const cut = (text: string): string =>
-  text.length > LONGEST_NAME ? `${text.slice(0, LONGEST_NAME - 1)}…` : text;
+const cut = (text: string, most: number): string =>
+  text.length > most ? `${text.slice(0, most - 1)}…` : text;
 
 /**
- * A table, indented, its first column to the left and the others to the right. Where it does not fit, headings have several
- * lines; columns that do not fit even then go below, with the first one again.
+ * A table, its first column to the left; of figures the others stand to the right. Where it does not fit, headings may have
+ * several lines; columns that do not fit even then go below, with the first one again.
  */
 export function textTable(
   headings: readonly string[],
   rows: readonly (readonly string[])[],
   width: number = PAGE_WIDTH,
+  style: TableStyle = FIGURES,
 ): readonly string[] {
   const cellsOf = (i: number): readonly string[] =>
-    rows.map((row) => (i === 0 ? cut(row[i] ?? '') : (row[i] ?? '')));
+    rows.map((row) => (i === 0 ? cut(row[i] ?? '', style.longestName) : (row[i] ?? '')));
   const wide = headings.map((heading, i) => wideColumnOf(heading, cellsOf(i)));
-  const total = wide.reduce((sum, column) => sum + column.width + GAP.length, 0);
-  const columns = total <= width ? wide : headings.map((heading, i) => narrowColumnOf(heading, cellsOf(i)));
+  const total = wide.reduce(
+    (sum, column) => sum + column.width + GAP.length,
+    style.indent.length - GAP.length,
+  );
+  const columns =
+    total <= width || !style.foldsHeadings
+      ? wide
+      : headings.map((heading, i) => narrowColumnOf(heading, cellsOf(i)));
   const [first, ...others] = columns;
   if (first === undefined) return [];
   const blocks: Column[][] = [];
@@ -76,18 +94,20 @@ export function textTable(
     const more = GAP.length + column.width;
     if (used + more > width) {
       blocks.push([first]);
-      used = INDENT.length + first.width;
+      used = style.indent.length + first.width;
     }
     blocks.at(-1)?.push(column);
     used += more;
   }
-  return (blocks.length === 0 ? [[first]] : blocks).flatMap(linesOf);
+  return (blocks.length === 0 ? [[first]] : blocks).flatMap((block) => linesOf(block, style));
 }
 
-function linesOf(columns: readonly Column[]): readonly string[] {
+function linesOf(columns: readonly Column[], { indent, align }: TableStyle): readonly string[] {
   const line = (of: (column: Column) => string): string =>
-    `${INDENT}${columns
-      .map((column, i) => (i === 0 ? of(column).padEnd(column.width) : of(column).padStart(column.width)))
+    `${indent}${columns
+      .map((column, i) =>
+        i === 0 || align === 'left' ? of(column).padEnd(column.width) : of(column).padStart(column.width),
+      )
       .join(GAP)}`.trimEnd();
   const height = Math.max(...columns.map(({ heading }) => heading.length));
   const headings = Array.from({ length: height }, (_, i) =>

@@ -5,7 +5,7 @@
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-export interface FolderFile {
+interface FolderFile {
   readonly path: string;
   readonly text: string;
 }

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { portArgument, textArgument, threadsArgument } from '../../../src/cli/arguments.ts';
 import { checkConfigCommand } from '../../../src/cli/check-config.ts';
