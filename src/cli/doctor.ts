@@ -1,12 +1,13 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
+import { configOption } from './arguments.ts';
 import { checkEngine } from './doctor-engine.ts';
 import { adapterFindings, type Level, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
-import { printMarked } from './terminal.ts';
+import { hasColour, printMarked } from './terminal.ts';
 
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
-const coloured = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+const coloured = hasColour(process.stdout);
 
 /** `fairlane doctor`: what is wrong between the configuration, the engines and a running service. */
 export function doctorCommand(): Command {
@@ -14,13 +15,13 @@ export function doctorCommand(): Command {
     .description(
       'Check the configuration, ask every engine for its health, models and gauges, and a running service for its concurrency limits, drains, adapters, canaries and mirrors.',
     )
-    .requiredOption('-c, --config <file>', 'configuration (YAML)')
+    .addOption(configOption())
     .action(async ({ config: path }: { config: string }) => {
       let problems = 0;
       const tell: Tell = (level, text) => {
         if (level === 'problem') problems += 1;
         const word = level.padEnd(7);
-        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text);
+        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text, word.length);
       };
       const loaded = loadConfig(path, process.env);
       if (loaded.kind === 'bad') {

@@ -4,6 +4,7 @@ import type { DrainAnswer } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
+import { configOption } from './arguments.ts';
 import { ask, command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
@@ -46,7 +47,7 @@ export function drainCommand(): Command {
       'Give an endpoint of the running service no new requests, until it is undone or the service restarts. Needs service.metrics on a loopback address.',
     )
     .argument('<url>', 'the endpoint, as the configuration has it')
-    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
+    .addOption(configOption('configuration (YAML) of the running service'))
     .option('--undo', 'let it take requests again')
     .option('--wait', 'return when its last request has ended')
     .action(async (text: string, options: { config: string; undo?: true; wait?: true }) => {

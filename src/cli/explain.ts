@@ -4,6 +4,7 @@ import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
 import { type EngineRoute, ROUTES } from '../domain/routes.ts';
+import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
@@ -50,8 +51,8 @@ export function explainCommand(): Command {
       'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores; or the refusal, the limit that is over, and when to try again. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
     )
     .argument('<request>', 'file with the body of the request (JSON), or - for the standard input')
-    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
-    .requiredOption('-t, --tenant <name>', 'who asks')
+    .addOption(configOption('configuration (YAML) of the running service'))
+    .requiredOption('-t, --tenant <name>', 'who asks', textArgument)
     .addOption(
       new Option('-r, --route <route>', 'what for').choices(ENGINE_ROUTES).default('chat.completions'),
     )

@@ -1,26 +1,17 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { startSimulator } from '../simulator/http-simulator.ts';
 import { parseProfile } from '../simulator/profile.ts';
+import { portArgument, textArgument, wholeNumber } from './arguments.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
 
-const portOf = (text: string): number => {
-  const port = Number(text);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw new InvalidArgumentError('a port is 0 to 65535');
-  return port;
-};
-const wholeNumber = (text: string): number => {
-  const number = Number(text);
-  if (!Number.isInteger(number) || number < 0 || number > 1_000_000)
-    throw new InvalidArgumentError('a whole number from 0 to 1000000');
-  return number;
-};
+const adaptersArgument = wholeNumber('a number of adapters', 0, 1_000_000);
+const millisecondsArgument = wholeNumber('a time in milliseconds', 0, 1_000_000);
 const setting = (
   text: string,
   before: Readonly<Record<string, string>> = {},
 ): Readonly<Record<string, string>> => {
-  const [key, value] = text.split('=', 2);
+  const [, key, value] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
   if (key === undefined || value === undefined) throw new InvalidArgumentError('write it as key=value');
   return { ...before, [key]: value };
 };
@@ -40,8 +31,8 @@ interface Options {
 export function simulateCommand(): Command {
   return new Command('simulate')
     .description('Run an engine simulator: the OpenAI API with the timing of a vLLM, and no model.')
-    .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--port <port>', 'port to listen on; 0: any free one', portOf, 8000)
+    .option('--host <address>', 'address to listen on', textArgument, '127.0.0.1')
+    .option('--port <port>', 'port to listen on; 0: any free one', portArgument, 8000)
     .option('--model <names...>', 'models it serves; the first is the default', ['demo'])
     .option('--profile <name>', 'how fast it is: quickstart, 8b, 70b or test', 'quickstart')
     .option(
@@ -52,9 +43,9 @@ export function simulateCommand(): Command {
     .option(
       '--adapters <number>',
       'LoRA adapters that may be loaded at one time; without it: none',
-      wholeNumber,
+      adaptersArgument,
     )
-    .option('--adapter-load <milliseconds>', 'time that loading an adapter takes', wholeNumber, 500)
+    .option('--adapter-load <milliseconds>', 'time that loading an adapter takes', millisecondsArgument, 500)
     .option('--exit-with-parent', 'end when the process that started it ends (needs an IPC channel)')
     .action(async (options: Options) => {
       let profile: ReturnType<typeof parseProfile>;

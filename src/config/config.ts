@@ -8,6 +8,10 @@ import type { ModelShape } from '../domain/kv-size.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
 
+/** `auto`: pretty on a terminal, else JSON. */
+export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 export interface HostPort {
   /** IP address or host name, without brackets. */
   readonly host: string;
@@ -213,7 +217,14 @@ export interface LaneCondition {
 export interface RedisConfig {
   readonly target:
     | { readonly kind: 'url' /** With user and password. */; readonly url: string }
-    | { readonly kind: 'sentinel'; readonly sentinels: readonly HostPort[]; readonly name: string }
+    | {
+        readonly kind: 'sentinel';
+        readonly sentinels: readonly HostPort[];
+        readonly name: string;
+        /** Of the sentinels themselves. */
+        readonly username?: string;
+        readonly password?: string;
+      }
     | { readonly kind: 'cluster'; readonly nodes: readonly HostPort[] };
   /** Of sentinels' primaries and clusters. */
   readonly username?: string;
@@ -318,5 +329,5 @@ export interface Config {
   /** By name. */
   readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
-  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: LogFormat };
 }

@@ -4,13 +4,14 @@ import { type Looked, readFailure, type Sources } from './secrets.ts';
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-type FileSources = Pick<Sources, 'readFile' | 'locate'>;
+type FileSources = Pick<Sources, 'readFile' | 'locate' | 'isUnresolved'>;
 
 function lookUpFile(
   path: string,
-  { readFile, locate }: FileSources,
+  { readFile, locate, isUnresolved }: FileSources,
   problemOf: (content: string) => string | undefined,
 ): Looked {
+  if (isUnresolved === true) return { kind: 'unresolved' };
   const located = locate(path);
   let value: string;
   try {

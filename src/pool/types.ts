@@ -170,6 +170,8 @@ export interface PoolEndpoints {
   /** Requests. */
   inFlight(): number;
   healthyCount(): number;
+  /** Endpoints that requests may go to: healthy or the best there is, and not drained. */
+  servingCount(): number;
   list(nowMs: number): readonly EndpointState[];
 
   // What its endpoints are.

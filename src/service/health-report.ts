@@ -5,8 +5,10 @@ import type {
   HealthReport,
   MirrorHealth,
   PoolHealth,
+  RefusedHealth,
 } from '../admin/health.ts';
 import type { AdapterPlace } from '../lora/placement.ts';
+import type { Refused } from './reloader.ts';
 
 interface EndpointFacts {
   readonly url: string;
@@ -25,8 +27,9 @@ interface EndpointFacts {
 
 export interface PoolFacts {
   readonly name: string;
-  /** Endpoints: healthy ones, and all. */
+  /** Endpoints: healthy ones, those that requests may go to, and all. */
   readonly healthy: number;
+  readonly serving: number;
   readonly configured: number;
   readonly drained: readonly { readonly url: string; readonly inFlight: number }[];
   readonly endpoints: readonly EndpointFacts[];
@@ -44,15 +47,23 @@ export interface HealthFacts {
     readonly rolledBack: { readonly gate: string; readonly detail: string } | undefined;
   }[];
   readonly mirrors: readonly (MirrorHealth & { readonly model: string })[];
+  /** Files that were not taken over. */
+  readonly refused: readonly Refused[];
+  /** Pools that answer no client. */
+  readonly mirrorPools: ReadonlySet<string>;
 }
 
 /** Names that are shown of one endpoint. */
 const SHOWN_ADAPTERS = 100;
 
 export function healthReport(facts: HealthFacts): HealthReport {
-  const { isDraining, isRedisConnected, pools, canaries, mirrors } = facts;
+  const { isDraining, isRedisConnected, pools, canaries, mirrors, refused } = facts;
+  const reasons = reasonsOf(facts);
   return {
-    status: isDraining ? 'draining' : 'ok',
+    status: isDraining ? 'draining' : reasons.length > 0 ? 'degraded' : 'ok',
+    ready: !isDraining && pools.some(({ name, serving }) => !facts.mirrorPools.has(name) && serving > 0),
+    ...(reasons.length > 0 && { reasons }),
+    ...(refused.length > 0 && { refused: refused.map(refusedHealth) }),
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
     ...(canaries.length > 0 && {
@@ -64,6 +75,25 @@ export function healthReport(facts: HealthFacts): HealthReport {
       ),
     }),
   };
+}
+
+const MOST_PROBLEMS = 5;
+const LONGEST_PROBLEM = 300;
+
+const refusedHealth = ({ file, sinceMs, problems }: Refused): RefusedHealth => ({
+  file,
+  since: new Date(sinceMs).toISOString(),
+  problems: problems.slice(0, MOST_PROBLEMS).map((problem) => problem.slice(0, LONGEST_PROBLEM)),
+});
+
+/** Why it is degraded, one sentence each: what clients feel first. */
+function reasonsOf({ pools, mirrorPools, isRedisConnected, refused }: HealthFacts): readonly string[] {
+  const silent = pools.filter((pool) => !mirrorPools.has(pool.name) && pool.serving === 0);
+  return [
+    ...silent.map(({ name, configured }) => `pool ${name}: none of ${configured} endpoints takes requests`),
+    ...refused.map(({ file, sinceMs }) => `${file}: not taken over since ${new Date(sinceMs).toISOString()}`),
+    ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
+  ];
 }
 
 function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): PoolHealth {

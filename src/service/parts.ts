@@ -6,6 +6,7 @@ import type { HealthReport } from '../admin/health.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
 import { createSlowReaders } from '../admission/slow-readers.ts';
+import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
 import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
@@ -73,16 +74,17 @@ export class Parts {
   readonly reloader: Reloader<ResolvedAddresses>;
   #isDraining = false;
 
-  /** @param shutdown is told of the connection to Redis. */
-  constructor(initial: Config, log: Log, shutdown: Shutdown) {
+  /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
+  constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
     const { tell } = this;
     this.#initial = initial;
     this.#log = log;
-    this.reloader = new Reloader(initial, this.#reloadSteps(), tell);
+    const options = { unixMs: Date.now, ...(source !== undefined && { source }) };
+    this.reloader = new Reloader(initial, this.#reloadSteps(), tell, options);
     this.memory = createMemoryStore();
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
-    this.limits = new LimitFiles(tell);
+    this.limits = new LimitFiles(tell, Date.now);
     const allotments = this.redis?.allotments;
     this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
     this.#catalog = createCatalog(initial);
@@ -118,6 +120,8 @@ export class Parts {
     return healthReport({
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
+      refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
+      mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
       pools: this.pools.facts(),
       canaries: this.#rollouts.list(),
       mirrors: this.#mirrors.list(this.now()),

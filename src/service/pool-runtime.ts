@@ -133,6 +133,7 @@ export class PoolRuntime {
     return {
       name: this.name,
       healthy: this.endpoints.healthyCount(),
+      serving: this.endpoints.servingCount(),
       configured: this.#config.endpoints.length,
       drained: this.drains.list(),
       endpoints: this.endpoints

@@ -171,7 +171,7 @@ export function createWorld(options: WorldOptions = {}): World {
     aliases: new Map(),
     adapters: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
-    log: { level: 'info' },
+    log: { level: 'info', format: 'json' },
   };
   const config = options.change?.(standard) ?? standard;
   const records: UsageRecord[] = [];

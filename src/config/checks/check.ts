@@ -10,4 +10,6 @@ export interface Check {
   readonly report: Report;
   readonly hide: (text: string) => string;
   readonly env: Sources['env'];
+  /** References are left as they are; a URL's variable may be missing. */
+  readonly isUnresolved: boolean;
 }

@@ -1,16 +1,27 @@
 /** The endpoints of pools, and those of them that other settings name. */
 import type { EndpointConfig } from '../config.ts';
 import { didYouMean, quote } from '../report.ts';
-import { lookUpEnv } from '../secrets.ts';
+import { lookUpEnv, type Resolved } from '../secrets.ts';
 import { endpoint } from '../values.ts';
 import { entriesAt, textsAt } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
 
+/** Of an address that stands for another one, which nobody knows. */
+const UNKNOWN_HOST = /^http:\/\/x[A-Za-z0-9_]+x\.invalid:/;
+
 /** The endpoints of each pool, as far as they are right. */
 export type Endpoints = ReadonlyMap<string, readonly (EndpointConfig & { readonly path: Path })[]>;
 
-export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
+/** An address in `NAME.invalid` stands for a variable that is missing where that does not matter. */
+function lookUpUrl(text: string, { env, isUnresolved }: Pick<Check, 'env' | 'isUnresolved'>): Resolved {
+  const looked = lookUpEnv(text, env);
+  const name = /^env:([A-Za-z0-9_]{1,60})$/.exec(text)?.[1];
+  if (looked.kind === 'ok' || !isUnresolved || name === undefined) return looked;
+  return { kind: 'ok', value: `http://x${name}x.invalid` };
+}
+
+export function checkEndpoints({ root, report, hide, env, isUnresolved }: Check): Endpoints {
   const owners = new Map<string, string>();
   const found = new Map<string, (EndpointConfig & { readonly path: Path })[]>();
   for (const [pool, settings] of entriesAt(root, 'pools')) {
@@ -21,7 +32,7 @@ export function checkEndpoints({ root, report, hide, env }: Check): Endpoints {
       const problem = (message: string): void => {
         report.problem(path, message);
       };
-      const looked = lookUpEnv(text, env);
+      const looked = lookUpUrl(text, { env, isUnresolved });
       const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
       if (result.kind === 'bad') {
         problem(
@@ -51,16 +62,16 @@ export function ownUrlsAt(
   [pool, settings]: readonly [string, unknown],
   list: readonly string[],
   own: readonly string[],
-  { report, hide, env }: Check,
+  { report, hide, env, isUnresolved }: Check,
 ): ReadonlyMap<string, Path> {
   const urls = new Map<string, Path>();
   for (const [i, text] of textsAt(settings, ...list)) {
-    const looked = lookUpEnv(text, env);
+    const looked = lookUpUrl(text, { env, isUnresolved });
     const result = looked.kind === 'ok' ? endpoint(looked.value.trim()) : looked;
     const path = ['pools', pool, ...list, i];
     if (result.kind === 'bad') report.problem(path, result.problem);
     else if (own.includes(result.endpoint.url)) urls.set(result.endpoint.url, path);
-    else {
+    else if (!own.some((url) => UNKNOWN_HOST.test(url))) {
       const near = didYouMean(result.endpoint.url, own);
       report.problem(path, `${result.endpoint.url} is no endpoint of pool ${quote(hide(pool))}${near}`);
     }

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
+import { LOG_FORMATS } from '../config.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, listenAddress, name, section } from './dsl.ts';
 import { envoy } from './envoy.ts';
@@ -56,6 +57,10 @@ export const configSchema = section(
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
           'info',
         ),
+        format: choice(
+          LOG_FORMATS,
+          'How lines look: `json`, one object a line; `pretty`, for people; `auto`, pretty where the output is a terminal and JSON elsewhere. `--log-format` comes first.',
+        ).prefault('auto'),
       },
       'The log.',
     ).prefault({}),

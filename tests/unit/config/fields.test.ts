@@ -215,7 +215,7 @@ describe('defaults', () => {
           },
         ],
       ]),
-      log: { level: 'info' },
+      log: { level: 'info', format: 'auto' },
     });
   });
 

@@ -149,7 +149,7 @@ export const full = () => ({
   },
   rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadowMode: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
-  log: { level: 'warn' },
+  log: { level: 'warn', format: 'json' },
 });
 
 const pem = (name: string): string =>
