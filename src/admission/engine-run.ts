@@ -123,6 +123,13 @@ export class EngineRun {
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
   }
 
+  /** The pool that gets a copy. None of what goes on with a stored response: no other engine has that. */
+  mirrorTo(nowMs: number): string | undefined {
+    const { facts, prediction, pinned } = this.admitted;
+    if (pinned !== undefined) return undefined;
+    return this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+  }
+
   /** The connections to its endpoints were there, and broke without an answer. */
   brokeOnEndpoints(nowMs: number): void {
     const [first = '', second = first] = this.release.slot.addresses;

@@ -343,8 +343,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const { facts, prediction } = admitted;
-    const mirrorTo = this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+    const mirrorTo = this.run.mirrorTo(nowMs);
     this.edge.sendOn({
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
