@@ -63,9 +63,9 @@ const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: AttemptResult = { broken: 'client' };
 
-/** @param fromEngine false: Envoy answered because no endpoint did. */
-function resultOf(status: number, fromEngine: boolean): AttemptResult {
-  if (fromEngine) return { status };
+/** @param upstream that answered; empty: Envoy did, because no endpoint has. */
+export function resultOf({ status, upstream }: Pick<ResponseHead, 'status' | 'upstream'>): AttemptResult {
+  if (upstream !== '') return { status };
   return { broken: status === 504 ? 'timeout' : 'reset' };
 }
 
@@ -142,14 +142,13 @@ export class EngineRun {
   }
 
   /** @param upstream that answered; empty: Envoy did, in its place. */
-  answered(status: number, upstream: string, nowMs: number): void {
-    const fromEngine = upstream !== '';
-    if (fromEngine) {
+  answered({ status, upstream }: ResponseHead, nowMs: number): void {
+    if (upstream !== '') {
       this.release.slot.moveTo(upstream);
       this.presence.movedTo(upstream, nowMs);
       this.endpoint = upstream;
     }
-    this.result = resultOf(status, fromEngine);
+    this.result = resultOf({ status, upstream });
   }
 
   /** What the client gets in place of an engine's answer that would mislead it; undefined: that answer. */

@@ -377,8 +377,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       edge.respond(errorResponse(this.route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
-    const fromEngine = head.upstream !== '';
-    run.answered(head.status, head.upstream, nowMs);
+    run.answered(head, nowMs);
     const error = run.replacementOf(head);
     if (error !== undefined) {
       this.status = error.status;
@@ -388,7 +387,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     }
     if (head.status >= 400) {
       edge.passResponseHeaders('none', add);
-      this.end('failed', fromEngine ? 'engine' : 'envoy', undefined, nowMs);
+      this.end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
       return;
     }
     this.state = 'answering';

@@ -387,6 +387,51 @@ describe('a request for a stored response', () => {
     expect(one.dispatcher.inFlightOfTenant('a')).toBe(0);
   });
 
+  it.each([
+    [{ details: 'lua_response', status: 502 }, 'broke-twice', { broken: 'reset' }],
+    [{ upstream: '', status: 504 }, 'envoy', { broken: 'timeout' }],
+    [{ upstream: '', status: 503 }, 'envoy', { broken: 'reset' }],
+    [{ status: 500 }, 'engine', { status: 500 }],
+  ])('says of its endpoint what became of it: %j', (fields, reason, result) => {
+    const one = world();
+    const results: unknown[] = [];
+    const { dispatcher } = one.context;
+    one.context.dispatcher = {
+      offer(waiting, nowMs) {
+        const { onRelease } = waiting;
+        const heard = Object.assign(Object.create(waiting) as typeof waiting, {
+          onRelease(release: Parameters<typeof onRelease>[0], at: number) {
+            const { slot } = release;
+            const ended = slot.ended.bind(slot);
+            slot.ended = (ending, endedMs) => {
+              results.push(ending);
+              ended(ending, endedMs);
+            };
+            onRelease.call(waiting, release, at);
+          },
+        });
+        return dispatcher.offer(heard, nowMs);
+      },
+      canServe: (...ask) => dispatcher.canServe(...ask),
+      isFullFor: (...ask) => dispatcher.isFullFor(...ask),
+      retryAfterMs: (...ask) => dispatcher.retryAfterMs(...ask),
+      explain: (...ask) => dispatcher.explain(...ask),
+    };
+    one.context.owners?.remember(ID, owner(), 0);
+    const { request } = stored(one, 'GET', `/v1/responses/${ID}`);
+    request.responseHeaders(answer(fields), 1);
+    expect(one.records[0]).toMatchObject({ outcome: 'failed', reason });
+    expect(results[0]).toEqual(result);
+  });
+
+  it('says how long it waited, when its client leaves', () => {
+    const one = world({ limits: { maxConcurrent: 1 } });
+    one.context.owners?.remember(ID, owner(), 0);
+    stored(one, 'GET', `/v1/responses/${ID}`);
+    stored(one, 'GET', `/v1/responses/${ID}`).request.streamEnded(70);
+    expect(one.records).toMatchObject([{ reason: 'queued', queueMs: 70 }]);
+  });
+
   it('ends once, whatever comes in which order', () => {
     const events: readonly ((request: StoredLifecycle) => void)[] = [
       (request) => request.responseHeaders(answer(), 1),
