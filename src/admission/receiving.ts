@@ -264,8 +264,8 @@ export class Receiving implements HoldingOwner {
       .then((late) => {
         if (this.state !== 'finding-owner') return;
         this.state = 'over';
-        const nowMs = context.now();
-        this.unlessBroken(nowMs, () => this.ownerFound(request, id, late, nowMs));
+        const at = context.now();
+        this.unlessBroken(at, () => this.ownerFound(request, id, late, at));
       })
       .catch((error: unknown) => context.onBug(textOf(error)));
   }

@@ -369,12 +369,19 @@ describe('what bounds a report', () => {
   it.each([
     ['twice what a conversation that is gone on with came to', 1_000, 4_400, 4_900],
     ['the context, where that is not known', 0, 32_000, 33_000],
-  ])('is besides its own body %s', (_, tokens, possible, odd) => {
+  ])('is besides its own body %s', (_, held, possible, odd) => {
     const world = createWorld();
     world.context.contextAt = () => 32_768;
     world.context.owners?.remember(
       'resp_1',
-      { tenant: 'a', pool: 'main', endpoint: '10.0.0.1:8000', model: 'small', asked: 'small', tokens },
+      {
+        tenant: 'a',
+        pool: 'main',
+        endpoint: '10.0.0.1:8000',
+        model: 'small',
+        asked: 'small',
+        tokens: held,
+      },
       0,
     );
     const report = (prompt: number) =>

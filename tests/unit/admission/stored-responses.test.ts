@@ -6,6 +6,7 @@ import { type StoredLifecycle, storedRequestOf } from '../../../src/admission/st
 import type { ResponseOwner } from '../../../src/conversation/response-owners.ts';
 import { type FoundOwner, SharedOwners } from '../../../src/conversation/shared-owners.ts';
 import { DEFAULT_COST } from '../../../src/domain/cost.ts';
+import type { Release } from '../../../src/queue/types.ts';
 import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
 
 const ID = 'resp_1';
@@ -398,16 +399,15 @@ describe('a request for a stored response', () => {
     const { dispatcher } = one.context;
     one.context.dispatcher = {
       offer(waiting, nowMs) {
-        const { onRelease } = waiting;
         const heard = Object.assign(Object.create(waiting) as typeof waiting, {
-          onRelease(release: Parameters<typeof onRelease>[0], at: number) {
+          onRelease(release: Release, at: number) {
             const { slot } = release;
             const ended = slot.ended.bind(slot);
             slot.ended = (ending, endedMs) => {
               results.push(ending);
               ended(ending, endedMs);
             };
-            onRelease.call(waiting, release, at);
+            waiting.onRelease(release, at);
           },
         });
         return dispatcher.offer(heard, nowMs);
