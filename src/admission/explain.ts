@@ -193,6 +193,7 @@ class DryRun implements Edge {
       owners: {
         find: (tenant, id, at) => context.owners?.findHere(tenant, id, at),
         remember: () => undefined,
+        ended: () => undefined,
         forget: () => undefined,
       },
       hasEndpoint: (pool, address) => context.hasEndpoint?.(pool, address) !== false,

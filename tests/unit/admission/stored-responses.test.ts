@@ -200,6 +200,7 @@ describe('a follow-up', () => {
         }),
       findHere: () => undefined,
       remember: () => undefined,
+      ended: () => undefined,
       forget: () => undefined,
     };
     const said = follow(one);
