@@ -42,6 +42,8 @@ export interface Admitted {
   /** Tokens of a stored conversation that it goes on with; `unknown`: it may, with any. */
   readonly storedTokens: UsageFacts['storedTokens'];
   readonly prediction: Prediction;
+  /** What stands in place of a cap is the engine's to judge. */
+  readonly leavesCap: boolean;
   readonly lane: LaneConfig;
   readonly canary: ComparedCanary | undefined;
   readonly client: ReadingClient | undefined;
@@ -281,7 +283,7 @@ export class EngineRun {
 
   /** What bounds what is believed of it. */
   private usageFacts(): UsageFacts {
-    const { facts, prediction, bodyBytes, storedTokens } = this.admitted;
+    const { facts, prediction, leavesCap, bodyBytes, storedTokens } = this.admitted;
     const { route, promptBytes, hasMedia, outputs } = facts;
     return {
       route,
@@ -291,6 +293,7 @@ export class EngineRun {
       storedTokens,
       outputs,
       outputLimit: prediction.outputLimit,
+      mayBeEmpty: leavesCap,
       contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
     };
   }

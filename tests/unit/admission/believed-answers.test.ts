@@ -392,6 +392,19 @@ describe('what bounds a report', () => {
     expect(report(odd)).toMatchObject({ usageSource: 'estimate', oddUsage: ['prompt-too-large'] });
   });
 
+  it('may be no output where none was asked for, and is not where some was', () => {
+    const world = createWorld();
+    world.context.engineKindOf = () => 'llamacpp';
+    const nothing = SHAPES.chat.whole(prompts(120, 0));
+    const none = whole(world, 'chat', nothing, { max_tokens: 0 });
+    expect(none).toMatchObject({ completionTokens: 0, usageSource: 'engine' });
+    expect(none).not.toHaveProperty('oddUsage');
+    expect(whole(world, 'chat', nothing, { max_tokens: 1 })).toMatchObject({ oddUsage: ['zero-completion'] });
+    expect(whole(world, 'chat', nothing, { max_tokens: -1 })).toMatchObject({
+      oddUsage: ['zero-completion'],
+    });
+  });
+
   it('is all choices, and a prompt that was computed in part at least', () => {
     const world = createWorld();
     const usage = { ...prompts(120, 400), prompt_tokens_details: { cached_tokens: 120 } };
