@@ -49,7 +49,7 @@ import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
@@ -68,9 +68,6 @@ type State =
   | 'sent'
   | 'answering'
   | 'ended';
-
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
 
 /** What the end tells of the engine that had it. */
 function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {

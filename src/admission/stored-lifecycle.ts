@@ -27,14 +27,11 @@ import { resultOf } from './engine-run.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
-
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
 
 export class StoredLifecycle implements RequestEvents, QueuedOwner {
   private readonly context: LifecycleContext;
