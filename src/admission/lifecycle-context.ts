@@ -63,7 +63,7 @@ export interface LifecycleContext {
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
   /** Whose the responses are that engines store; absent: nobody knows one. */
-  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'forget'>;
+  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'ended' | 'forget'>;
   /** Whether a pool has an endpoint, healthy or not; absent: it has. */
   readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */

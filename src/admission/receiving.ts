@@ -3,8 +3,9 @@
  *
  *   rate-check → awaiting-room → uploading → decoding → reading → finding-owner → received
  *
- * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is small. What
- * is refused here has taken nothing but a request of the bucket, and room for its body.
+ * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is
+ * small, it goes on with nothing. What is refused here has taken nothing but a request of the bucket, and room for its
+ * body.
  */
 import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
@@ -137,7 +138,7 @@ export class Receiving implements HoldingOwner {
       this.coding === 'identity'
         ? bytes
         : Math.max(bytes, Math.min(mostHeld(bytes, maxBodyBytes), limitsOfHolding.maxHeldBytes));
-    const held = holdings.take(name, most, limitsOfHolding);
+    const held = holdings.take(name, most, limitsOfHolding, bytes);
     return typeof held === 'string' ? holdingRefusal(held, dispatcher.retryAfterMs()) : held;
   }
 
@@ -263,7 +264,8 @@ export class Receiving implements HoldingOwner {
       .then((late) => {
         if (this.state !== 'finding-owner') return;
         this.state = 'over';
-        this.ownerFound(request, id, late, context.now());
+        const at = context.now();
+        this.unlessBroken(at, () => this.ownerFound(request, id, late, at));
       })
       .catch((error: unknown) => context.onBug(textOf(error)));
   }

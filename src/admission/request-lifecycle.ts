@@ -49,7 +49,7 @@ import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
@@ -68,9 +68,6 @@ type State =
   | 'sent'
   | 'answering'
   | 'ended';
-
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
 
 /** What the end tells of the engine that had it. */
 function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
@@ -343,8 +340,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const { facts, prediction } = admitted;
-    const mirrorTo = this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+    const mirrorTo = this.run.mirrorTo(nowMs);
     this.edge.sendOn({
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
@@ -378,8 +374,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       edge.respond(errorResponse(this.route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
-    const fromEngine = head.upstream !== '';
-    run.answered(head.status, head.upstream, nowMs);
+    run.answered(head, nowMs);
     const error = run.replacementOf(head);
     if (error !== undefined) {
       this.status = error.status;
@@ -389,7 +384,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     }
     if (head.status >= 400) {
       edge.passResponseHeaders('none', add);
-      this.end('failed', fromEngine ? 'engine' : 'envoy', undefined, nowMs);
+      this.end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
       return;
     }
     this.state = 'answering';

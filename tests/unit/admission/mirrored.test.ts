@@ -71,6 +71,22 @@ describe('a copy', () => {
     }
   });
 
+  it('is not made of what goes on with a stored response: no other engine has that', () => {
+    const { world, asked } = copying();
+    const upstream = '10.0.0.1:8000';
+    world.context.owners?.remember(
+      'resp_1',
+      { tenant: 'a', pool: 'main', endpoint: upstream, model: 'small', asked: 'small', tokens: 9 },
+      0,
+    );
+    const { said } = run(
+      world,
+      { input: 'and then?', previous_response_id: 'resp_1' },
+      { path: '/v1/responses' },
+    );
+    expect([sentOf(said)?.addresses[0], sentOf(said)?.mirrorTo, asked]).toEqual([upstream, undefined, []]);
+  });
+
   it('is not made of what reaches no engine: refused, gone while it waits, or answered here', () => {
     const { world, asked } = copying({ window: 1 });
     run(world);
