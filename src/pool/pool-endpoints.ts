@@ -208,6 +208,10 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     return this.endpoints.map((endpoint) => endpoint.state(nowMs));
   }
 
+  stateOf(url: string, nowMs: number): EndpointState | undefined {
+    return this.#endpointOf(url)?.state(nowMs);
+  }
+
   endpointAt(address: string): Endpoint | undefined {
     return this.endpoints.find((endpoint) => endpoint.address === address);
   }

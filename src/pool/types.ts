@@ -105,7 +105,7 @@ export interface PoolEndpoint {
 }
 
 export interface EndpointState {
-  /** `http://host:port` as configured. */
+  /** Its name among the pool's. */
   readonly url: string;
   /** `ip:port`, as Envoy knows it. */
   readonly address: string;
@@ -171,6 +171,8 @@ export interface PoolEndpoints {
   inFlight(): number;
   healthyCount(): number;
   list(nowMs: number): readonly EndpointState[];
+  /** Undefined: there is no such endpoint. */
+  stateOf(url: string, nowMs: number): EndpointState | undefined;
 
   // What its endpoints are.
 

@@ -125,6 +125,7 @@ export function createWorld(options: WorldOptions = {}): World {
       address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
       metrics: { host: '127.0.0.1', port: 0 },
       drainTimeoutMs: 1_000,
+      dns: { refreshMs: 5_000, servers: [] },
     },
     queue: {
       maxWaitMs: 1_000,
