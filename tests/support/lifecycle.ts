@@ -11,6 +11,7 @@ import type {
 import type { ExplainContext } from '../../src/admission/explain.ts';
 import { Holdings } from '../../src/admission/holdings.ts';
 import type { LifecycleContext, RoutingInputs } from '../../src/admission/lifecycle-context.ts';
+import { modelsRequestOf } from '../../src/admission/models-lifecycle.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import { createRequestLifecycle, type RequestLifecycle } from '../../src/admission/request-lifecycle.ts';
 import {
@@ -266,4 +267,33 @@ export function createWorld(options: WorldOptions = {}): World {
       return { request: createRequestLifecycle(context, edge), said };
     },
   };
+}
+
+/** What a request for models is answered. */
+export function askModels(
+  { context }: World,
+  head: Partial<RequestHead> = {},
+): { readonly status: number; readonly json: unknown; readonly headers: HeaderList } {
+  let answer: DirectResponse | undefined;
+  const unexpected = (): never => {
+    throw new Error('models are answered, and nothing else');
+  };
+  const edge: Edge = {
+    keepsBody: true,
+    passHeaders: unexpected,
+    hold: unexpected,
+    respond(response) {
+      if (answer !== undefined) unexpected();
+      answer = response;
+    },
+    sendOn: unexpected,
+    passResponseHeaders: unexpected,
+    passChunk: unexpected,
+  };
+  const full = chatHead({ method: 'GET', path: '/v1/models', endOfStream: true, ...head });
+  const request = modelsRequestOf(context, edge, full);
+  request?.headers(full, 0);
+  request?.streamEnded();
+  if (answer === undefined) throw new Error('no answer');
+  return { status: answer.status, json: JSON.parse(answer.body) as unknown, headers: answer.headers };
 }
