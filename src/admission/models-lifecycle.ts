@@ -8,6 +8,7 @@
 import type { ApiError } from '../domain/api-error.ts';
 import { modelsRouteOf } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
+import type { ListedModel } from '../engine/listed-models.ts';
 import { invalidRequest, modelNotFound, rateLimited } from '../openai/error-body.ts';
 import {
   anthropicModelList,
@@ -117,29 +118,27 @@ export class ModelsLifecycle implements RequestEvents {
 
   /** Undefined: it is none that the tenant may use. @param name also an alias. */
   private infoOf({ config }: RequestTenant, name: string): ModelInfo | undefined {
-    const { catalog, listedModel } = this.context;
+    const { catalog } = this.context;
     const choice = catalog.choose(config, name, () => undefined);
     if (choice.kind !== 'serve') return undefined;
-    const { model } = choice;
-    const pool = catalog.poolOf(model);
-    const base = catalog.adapterOf(model)?.base;
-    const said = pool === undefined ? undefined : listedModel?.(pool, model);
-    const saidOfBase = pool === undefined || base === undefined ? undefined : listedModel?.(pool, base);
-    const most = Math.min(
-      said?.maxTokens ?? saidOfBase?.maxTokens ?? Number.POSITIVE_INFINITY,
-      config.limits.maxContext ?? Number.POSITIVE_INFINITY,
-    );
-    const isSaid = (said?.maxTokens ?? saidOfBase?.maxTokens) !== undefined;
-    const isKept = ([, value]: [string, unknown]): boolean =>
+    const said = this.saidOf(choice.model);
+    const base = catalog.adapterOf(choice.model)?.base;
+    const tokens = said?.maxTokens ?? (base === undefined ? undefined : this.saidOf(base)?.maxTokens);
+    const mayKnow = (value: unknown): boolean =>
       typeof value !== 'string' ||
       catalog.poolOf(value) === undefined ||
       catalog.choose(config, value, () => undefined).kind === 'serve';
     return {
       id: name,
-      maxTokens: isSaid ? most : undefined,
+      maxTokens: tokens && Math.min(tokens, config.limits.maxContext ?? tokens),
       // `root` and `parent` name models: none that the tenant may not know.
-      facts: Object.fromEntries(Object.entries(said?.facts ?? {}).filter(isKept)),
+      facts: Object.fromEntries(Object.entries(said?.facts ?? {}).filter(([, value]) => mayKnow(value))),
     };
+  }
+
+  private saidOf(model: string): ListedModel | undefined {
+    const pool = this.context.catalog.poolOf(model);
+    return pool === undefined ? undefined : this.context.listedModel?.(pool, model);
   }
 
   private refuse(tenant: RequestTenant | undefined, error: ApiError, nowMs: number): void {

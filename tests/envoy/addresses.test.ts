@@ -52,7 +52,7 @@ const at = (...numbers: number[]): string => numbers.map((n) => `${addressOf(n)}
 const until = (...numbers: number[]) => eventually(healthy, (value) => value === at(...numbers), 10_000);
 
 /** Requests, eight at a time, until it is ended. @returns the statuses that were not 200. */
-function load(): { end(): Promise<readonly number[]>; count(): number } {
+function load(): { end(): Promise<readonly number[]>; readonly count: () => number } {
   const bad: number[] = [];
   let count = 0;
   let isOver = false;

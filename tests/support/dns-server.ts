@@ -6,7 +6,7 @@ export interface DnsServer {
   /** `127.0.0.1:port`, as `service.dns.servers` takes it. */
   readonly address: string;
   /** Questions so far. */
-  asked(): number;
+  readonly asked: () => number;
   /** What a name stands for from now on; `broken`: SERVFAIL. A name that was never set does not exist. */
   set(name: string, addresses: readonly string[] | 'broken'): void;
   close(): Promise<void>;

@@ -53,7 +53,7 @@ describe('what an engine lists', () => {
       escape: 'a\u001b[31m',
       deep,
       'a key': 1,
-      wide: new Array(33).fill(0),
+      wide: Array.from({ length: 33 }, () => 0),
       ok: [1],
     };
     expect(listedModels(list(odd)).get('m')?.facts).toEqual({ deep: { a: { b: {} } }, ok: [1] });
