@@ -170,7 +170,8 @@ export class PoolRuntime {
         .list(this.#context.now())
         .map(({ url, address, concurrencyLimit, limitSource, ejected, broken }) => ({
           url: this.#labelOf(url),
-          address: url.includes('#') ? address : undefined,
+          // One that is configured by its address shows it already.
+          address: this.#addressed.configured.get(url)?.includes(url) === true ? undefined : address,
           limit: concurrencyLimit,
           limitSource,
           ejected,

@@ -45,7 +45,7 @@ async function shown(): Promise<
 const healthy = async (): Promise<string> =>
   Object.values(await shown())
     .filter(({ state }) => state.startsWith('healthy'))
-    .map(({ address }) => address)
+    .map(({ address = '' }) => address)
     .sort()
     .join();
 const at = (...numbers: number[]): string => numbers.map((n) => `${addressOf(n)}:${port}`).join();
