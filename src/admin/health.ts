@@ -42,6 +42,8 @@ export interface EndpointHealth {
   readonly by: string;
   /** What its probes say. */
   readonly state: string;
+  /** `ip:port` that its name stands for. */
+  readonly address?: string;
   readonly engine?: string;
   /** Why its gauges cannot be used. */
   readonly gauges?: string;

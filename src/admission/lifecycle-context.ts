@@ -4,6 +4,7 @@ import type { Config, LoraAdapterConfig } from '../config/config.ts';
 import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
+import type { ListedModel } from '../engine/listed-models.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
@@ -60,6 +61,8 @@ export interface LifecycleContext {
   readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
   /** Tokens that a prompt and an output have room for together on an endpoint; undefined: its engine does not say. */
   readonly contextAt?: (pool: string, address: string) => number | undefined;
+  /** What the engines of a pool say of a model; undefined: nothing is known. */
+  readonly listedModel?: (pool: string, model: string) => ListedModel | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
   /** Whose the responses are that engines store; absent: nobody knows one. */

@@ -1,7 +1,7 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
-import { ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
@@ -28,7 +28,8 @@ export const unknownTenant = (): ApiError => ({
 
 export const unknownRoute = (): ApiError => ({
   status: 404,
-  message: `Not served here. Served are ${[...Object.values(ROUTES), ...Object.values(STORED_ROUTES)]
+  message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]
+    .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
     .map(({ method, path }) => `${method} ${path}`)
     .join(', ')}.`,
   type: 'invalid_request_error',

@@ -36,7 +36,6 @@ import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type RouteName, routeOf } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
-import { modelList } from '../openai/models.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation, ReservationResult, TenantLimits } from '../tenant/tenant-limits.ts';
@@ -226,7 +225,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   private receive(tenant: RequestTenant, route: RouteName, head: RequestHead, nowMs: number): void {
     this.state = 'receiving';
-    if (route !== 'models') this.receiving = new Receiving(this.context, this, tenant, route, head);
+    this.receiving = new Receiving(this.context, this, tenant, route, head);
     const taken = tenant.limits.takeRequest(nowMs);
     if (!(taken instanceof Promise)) this.requestTaken(taken, nowMs);
     else this.whenKnown(taken.then((late) => this.requestTaken(late, this.context.now())));
@@ -237,19 +236,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (taken.kind !== 'taken') {
       const { limit, retryAfterMs } = taken;
       this.refuse(rateLimited('requests', { limit, retryAfterMs }), nowMs);
-    } else if (this.receiving !== undefined) this.receiving.begin(this.arrivedMs, nowMs);
-    else this.answerModels(nowMs);
-  }
-
-  private answerModels(nowMs: number): void {
-    const names = this.tenant === undefined ? [] : this.context.catalog.modelsOf(this.tenant.config);
-    this.state = 'ended';
-    this.edge.respond({
-      status: 200,
-      headers: [['content-type', 'application/json'], ...this.limitHeaders(nowMs)],
-      body: modelList(names, this.context.startedS),
-      details: 'models',
-    });
+    } else this.receiving?.begin(this.arrivedMs, nowMs);
   }
 
   holds(holding: Holding): void {
@@ -406,7 +393,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.edge.respond(errorResponse(this.route, error, this.limitHeaders(nowMs)));
   }
 
-  /** The only way out, but for the list of models, which has no accounts and no record. */
+  /** The only way out. */
   private end(
     outcome: Outcome,
     reason: string | undefined,
@@ -445,7 +432,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     nowMs: number,
   ): void {
     const { context, tenant, route, facts, run } = this;
-    if (tenant === undefined || route === undefined || route === 'models') return;
+    if (tenant === undefined || route === undefined) return;
     const { requestId, status, arrivedMs, queueMs } = this;
     const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
     const lane = this.admitted?.lane.name;

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
 import { configOption } from './arguments.ts';
+import { addressesOf } from './doctor-addresses.ts';
 import { checkEngine } from './doctor-engine.ts';
 import { adapterFindings, type Level, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
@@ -33,8 +34,10 @@ export function doctorCommand(): Command {
       tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];
-        for (const endpoint of pool.endpoints) {
-          served.push(await checkEngine({ pool, endpoint, config, tell }));
+        for (const configured of pool.endpoints) {
+          for (const endpoint of await addressesOf(pool.name, configured, config, tell)) {
+            served.push(await checkEngine({ pool, endpoint, config, tell }));
+          }
         }
         for (const { level, text } of adapterFindings(config, pool, served)) tell(level, text);
       }

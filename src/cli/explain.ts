@@ -9,7 +9,7 @@ import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
 
-const ENGINE_ROUTES = Object.keys(ROUTES).filter((route) => route !== 'models');
+const ENGINE_ROUTES = Object.keys(ROUTES);
 
 interface Options {
   readonly config: string;

@@ -102,7 +102,7 @@ function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Par
 }
 
 const serviceOf = (
-  { address, metrics, drainTimeout, zone }: WrittenConfig['service'],
+  { address, metrics, drainTimeout, zone, dns }: WrittenConfig['service'],
   directory: string,
 ): Config['service'] => ({
   address:
@@ -112,6 +112,7 @@ const serviceOf = (
   metrics,
   drainTimeoutMs: drainTimeout,
   ...(zone !== undefined && { zone }),
+  dns: { refreshMs: dns.refresh, servers: dns.servers },
 });
 
 const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({

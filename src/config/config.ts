@@ -69,6 +69,8 @@ export interface EndpointConfig {
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** IP address that its name stands for: one of several, perhaps. Absent: as configured, not looked up yet. */
+  readonly address?: string;
 }
 
 export interface EndpointChoice {
@@ -295,6 +297,8 @@ export interface Config {
     readonly drainTimeoutMs: number;
     /** Where this replica is. */
     readonly zone?: string;
+    /** How endpoints' names are looked up. `servers`: none, as the system does it. */
+    readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] };
   };
   readonly queue: {
     readonly maxWaitMs: number;

@@ -52,6 +52,11 @@ export function hostPort(text: string, accept: 'ip' | 'any'): HostPort | undefin
   return known ? { host, port } : undefined;
 }
 
+/** `ip`, `ip:port` or `[v6]:port`, as Node.js takes it. */
+export function dnsServer(text: string): string | undefined {
+  return isIp(text) || hostPort(text, 'ip') !== undefined ? text : undefined;
+}
+
 /** `unix:PATH` or `host:port`. The path may be relative: to `envoy.directory`. */
 export function serviceAddress(text: string): ServiceAddress | undefined {
   if (!text.startsWith('unix:')) {

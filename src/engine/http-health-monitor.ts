@@ -12,6 +12,7 @@ import {
 } from '../pool/health/readiness.ts';
 import type { EngineDriver } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
+import { Followed } from './followed.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
 import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
@@ -20,6 +21,8 @@ export interface HealthMonitor {
   readonly firstRound: Promise<void>;
   /** Probes soon: requests fail there. */
   hurry(url: string): void;
+  /** Its endpoints are others now; those that stay are probed on. */
+  follow(endpoints: readonly EndpointConfig[]): void;
   /** What the endpoint is, for how long, and by what. */
   describe(url: string): string | undefined;
   stop(): void;
@@ -62,7 +65,8 @@ class EndpointProbe {
   /** Resolves when it has been probed once. */
   readonly first: Promise<void>;
   readonly #options: HealthMonitorOptions;
-  readonly #stopped: AbortSignal;
+  readonly #stopping = new AbortController();
+  readonly #stopped = this.#stopping.signal;
 
   // What it is.
   #readiness: Readiness;
@@ -80,10 +84,9 @@ class EndpointProbe {
   #untilEngine = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(endpoint: EndpointConfig, options: HealthMonitorOptions, stopped: AbortSignal) {
+  constructor(endpoint: EndpointConfig, options: HealthMonitorOptions) {
     this.endpoint = endpoint;
     this.#options = options;
-    this.#stopped = stopped;
     this.#readiness = unknownReadiness(options.now());
     this.first = this.#probe();
   }
@@ -98,6 +101,7 @@ class EndpointProbe {
   }
 
   stop(): void {
+    this.#stopping.abort();
     clearTimeout(this.#timer);
   }
 
@@ -204,19 +208,15 @@ const readinessConfigOf = ({ health }: PoolConfig): ReadinessConfig => ({
 });
 
 export function startHealthMonitor(options: HealthMonitorOptions): HealthMonitor {
-  const stopping = new AbortController();
-  const probes = options.pool.endpoints.map(
-    (endpoint) => new EndpointProbe(endpoint, options, stopping.signal),
-  );
+  const probes = new Followed<EndpointProbe>();
+  const follow = (endpoints: readonly EndpointConfig[]): void =>
+    probes.follow(endpoints, (endpoint) => new EndpointProbe(endpoint, options));
+  follow(options.pool.endpoints);
   return {
-    firstRound: Promise.all(probes.map(({ first }) => first)).then(() => undefined),
-    hurry(url) {
-      for (const probe of probes) if (probe.endpoint.url === url) probe.probeSoon();
-    },
-    describe: (url) => probes.find(({ endpoint }) => endpoint.url === url)?.describe(),
-    stop() {
-      stopping.abort();
-      for (const probe of probes) probe.stop();
-    },
+    firstRound: Promise.all(Array.from(probes.jobs(), ({ first }) => first)).then(() => undefined),
+    hurry: (url) => probes.get(url)?.probeSoon(),
+    follow,
+    describe: (url) => probes.get(url)?.describe(),
+    stop: () => probes.stop(),
   };
 }

@@ -1,6 +1,7 @@
 /** Asks an endpoint how it is, and which models it serves. */
 import { setMaxListeners } from 'node:events';
 import { Agent, request } from 'node:http';
+import { isIP, type LookupFunction } from 'node:net';
 import type { EndpointConfig } from '../config/config.ts';
 import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './driver.ts';
 
@@ -20,6 +21,15 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /** A connection per probe: one that is kept could stay open to a process that no longer takes new ones. */
 const agent = new Agent({ keepAlive: false });
 
+/** The very address that requests go to. The name stays the one of `host` and of TLS. */
+const standsFor =
+  (address: string): LookupFunction =>
+  (_host, { all }, done) => {
+    const family = isIP(address);
+    if (all === true) done(null, [{ address, family }]);
+    else done(null, address, family);
+  };
+
 /**
  * GET, or POST of a JSON body; rejects on timeout, on a connection failure and on an answer over 4 MiB.
  *
@@ -37,6 +47,7 @@ export function askText(
       {
         host: endpoint.host,
         port: endpoint.port,
+        ...(endpoint.address !== undefined && { lookup: standsFor(endpoint.address) }),
         path,
         agent,
         ...(json !== undefined && { method: 'POST', headers: { 'content-type': 'application/json' } }),

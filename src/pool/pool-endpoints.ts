@@ -156,13 +156,8 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
 
   lacksAdapter(demand: Demand): boolean {
     if (demand.adapter === undefined) return false;
-    let hasOpen = false;
-    for (const endpoint of this.endpoints) {
-      if (!endpoint.isOpen(demand.within)) continue;
-      if (this.#selector.mayHaveAdapter(endpoint, demand)) return false;
-      hasOpen = true;
-    }
-    return hasOpen;
+    const open = this.endpoints.filter((one) => one.isOpen(demand.within));
+    return open.length > 0 && open.every((one) => !this.#selector.mayHaveAdapter(one, demand));
   }
 
   // How much there is.
@@ -206,6 +201,10 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
 
   list(nowMs: number): readonly EndpointState[] {
     return this.endpoints.map((endpoint) => endpoint.state(nowMs));
+  }
+
+  stateOf(url: string, nowMs: number): EndpointState | undefined {
+    return this.#endpointOf(url)?.state(nowMs);
   }
 
   endpointAt(address: string): Endpoint | undefined {
@@ -278,6 +277,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     });
     for (const gone of before.values()) {
       gone.isRemoved = true;
+      gone.allotment?.left();
       if (gone.candidate !== undefined) this.router?.leave(gone.candidate);
       gone.candidate = undefined;
     }

@@ -105,7 +105,7 @@ export interface PoolEndpoint {
 }
 
 export interface EndpointState {
-  /** `http://host:port` as configured. */
+  /** Its name among the pool's. */
   readonly url: string;
   /** `ip:port`, as Envoy knows it. */
   readonly address: string;
@@ -173,6 +173,8 @@ export interface PoolEndpoints {
   /** Endpoints that requests may go to: healthy or the best there is, and not drained. */
   servingCount(): number;
   list(nowMs: number): readonly EndpointState[];
+  /** Undefined: there is no such endpoint. */
+  stateOf(url: string, nowMs: number): EndpointState | undefined;
 
   // What its endpoints are.
 

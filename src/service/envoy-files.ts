@@ -23,7 +23,7 @@ export class EnvoyFiles {
     this.#isWritten = initial.picker === undefined;
   }
 
-  /** @param addresses IP address of each endpoint's URL. @throws when the folder cannot be used. */
+  /** @param config with an endpoint for each address. @param addresses the IP of each. @throws when the folder cannot be used. */
   write(config: Config, addresses: ReadonlyMap<string, string>): void {
     if (!this.#isWritten) return;
     const directory = this.#directory;

@@ -12,6 +12,8 @@ import type { Refused } from './reloader.ts';
 
 interface EndpointFacts {
   readonly url: string;
+  /** `ip:port` that its name stands for; undefined: it has none, or that is not known. */
+  readonly address?: string | undefined;
   /** Of concurrency, in sequences, and what it goes by. */
   readonly limit: number;
   readonly limitSource: string;
@@ -110,11 +112,12 @@ function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): Poo
 }
 
 function endpointHealth(facts: EndpointFacts): EndpointHealth {
-  const { limit, limitSource, readiness, ejected, broken, engine, gaugesProblem, adapters } = facts;
+  const { address, limit, limitSource, readiness, ejected, broken, engine, gaugesProblem, adapters } = facts;
   return {
     window: limit,
     by: limitSource,
     state: readiness,
+    ...(address !== undefined && { address }),
     ...(ejected && { ejected }),
     ...(broken.length > 0 && { broken }),
     ...(engine !== undefined && { engine }),

@@ -97,9 +97,9 @@ async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Pro
   const { pools, files } = parts;
   shutdown.opened({ name: 'Envoy files', undo: () => files.removeCreated() });
   shutdown.opened({ name: 'pools', close: () => pools.stop() });
-  const addresses = await pools.resolve(initial);
-  files.write(initial, addresses);
-  pools.apply(initial, addresses);
+  const names = await pools.resolve(initial);
+  pools.announce(initial, names);
+  pools.apply(initial, names);
 }
 
 function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void {

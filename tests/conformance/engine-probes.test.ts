@@ -409,3 +409,23 @@ describe('the page of an engine', () => {
     }
   });
 });
+
+it('an endpoint of a name with several addresses is asked at its own, by its name', async () => {
+  const hosts: (string | undefined)[] = [];
+  const { port } = await serve((request, response) => {
+    hosts.push(request.headers.host);
+    response.end('{"data":[{"id":"demo"}]}');
+  });
+  const endpoint = {
+    url: `http://engines.test:${port}#127.0.0.1`,
+    host: 'engines.test',
+    port,
+    address: '127.0.0.1',
+  };
+  expect(await probeHealth(endpoint, '/health', 1_000)).toMatchObject({ state: 'healthy' });
+  expect(await askModels(endpoint, 1_000)).toEqual(['demo']);
+  expect(hosts).toEqual([`engines.test:${port}`, `engines.test:${port}`]);
+  // Another address of the same name is another endpoint: nothing listens there.
+  const dead = { ...endpoint, address: '127.0.0.9' };
+  expect(await probeHealth(dead, '/health', 1_000)).toMatchObject({ state: 'dead', refused: true });
+});

@@ -2,7 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import type { SendOn } from '../../../src/admission/edge.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { chatHead, createWorld, type Said, type World, type WorldOptions } from '../../support/lifecycle.ts';
+import {
+  askModels,
+  chatHead,
+  createWorld,
+  type Said,
+  type World,
+  type WorldOptions,
+} from '../../support/lifecycle.ts';
 
 const body = (fields: object = {}): Buffer =>
   Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello' }], ...fields }));
@@ -93,8 +100,7 @@ describe('a copy', () => {
     run(world).request.streamEnded(1);
     run(world, { model: 'unknown' });
     run(world, {}, { tenant: 'nobody' });
-    const { request } = world.open();
-    request.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+    askModels(world);
     expect(asked).toHaveLength(1);
   });
 

@@ -97,6 +97,8 @@ describe('units', () => {
     ['listen', '127.0.0.1:0', 'an IP address and a port'],
     ['listen', '::1:8080', 'or [::1]:8080'],
     ['service.metrics', '127.0.0.1:65536', 'host:port'],
+    ['service.dns.refresh', '1ms', 'a duration from 500ms to 10m'],
+    ['service.dns.servers', '10.0.0.1', 'a list of at most 8 DNS servers'],
     ['service.metrics', '999.0.0.1:80', 'host:port'],
     ['service.address', 'unix:', 'unix:PATH or host:port'],
     ['envoy.admin', 'unix:', 'an IP address and a port, or unix:PATH'],
@@ -115,6 +117,16 @@ describe('units', () => {
     (name) => {
       const problems = problemsOf(put(full(), 'envoy.passHeaders', [name]));
       expect(problems.join()).toContain('a header name in lower case, not of x-fairlane-* or x-envoy-*');
+    },
+  );
+
+  it.each(['dns.example', '10.0.0.1:0', '10.0.0.256', '[fd00::1]', ''])(
+    'service.dns.servers: %s is no DNS server',
+    (server) => {
+      const problems = problemsOf(put(full(), 'service.dns.servers', [server]));
+      expect(problems.join()).toContain(
+        'service.dns.servers[0]: must be an IP address, with a port or without',
+      );
     },
   );
 
@@ -152,6 +164,7 @@ describe('defaults', () => {
         address: { kind: 'unix', path: '/run/user/1/fairlane/ext-proc.sock' },
         metrics: { host: '127.0.0.1', port: 9464 },
         drainTimeoutMs: 10_000,
+        dns: { refreshMs: 5_000, servers: [] },
       },
       queue: {
         maxWaitMs: 30_000,

@@ -28,7 +28,13 @@ export const full = () => ({
     idleTimeout: '30s',
     uploads: { minRate: '8KiB', grace: '5s' },
   },
-  service: { address: '127.0.0.1:9000', metrics: 'localhost:9465', drainTimeout: '1m', zone: 'eu-1' },
+  service: {
+    address: '127.0.0.1:9000',
+    metrics: 'localhost:9465',
+    drainTimeout: '1m',
+    zone: 'eu-1',
+    dns: { refresh: '1s', servers: ['10.96.0.10', '[fd00::53]:5353'] },
+  },
   queue: { maxWait: '200ms', maxQueued: 7, maxQueuedSize: '16MiB', quantum: 64 },
   pools: {
     main: {
