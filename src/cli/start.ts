@@ -16,6 +16,8 @@ import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
+/** Lines about engines that do not serve. */
+const SHOWN_UNSERVED = 10;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
@@ -60,7 +62,8 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
-function banner(config: Config, metricsPort: number, demo: boolean): string {
+/** @param unserved engines of pools that no engine serves, with what is known of them. */
+function banner(config: Config, metricsPort: number, demo: boolean, unserved: readonly string[]): string {
   const api = urlOf(config.listen);
   const lines = [
     '',
@@ -70,6 +73,15 @@ function banner(config: Config, metricsPort: number, demo: boolean): string {
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',
   ];
+  if (unserved.length > 0) {
+    const more = unserved.length - SHOWN_UNSERVED;
+    lines.push(
+      'Nothing is healthy in these pools yet, requests to them get a 503:',
+      ...unserved.slice(0, SHOWN_UNSERVED).map((line) => `  ${line}`),
+      ...(more > 0 ? [`  and ${more} more`] : []),
+      '',
+    );
+  }
   if (demo) {
     lines.push('Try it as one of the demo tenants:');
     for (const name of DEMO_TENANTS) {
@@ -145,7 +157,7 @@ async function run(options: StartOptions, running: Running, stopped: Promise<unk
   });
   const kill = (): void => envoy.kill();
   running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
-  print(banner(config, service.metricsPort, isDemo));
+  print(banner(config, service.metricsPort, isDemo, service.unserved()));
 
   const died = await Promise.race([
     stopped.then(() => undefined),

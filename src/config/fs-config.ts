@@ -75,6 +75,7 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     file: path,
     defaults: { directory: defaultDirectory(env) },
     env,
+    nowMs: Date.now(),
     readFile: (secret) => {
       files.push(secret);
       return readFile(secret, MAX_SECRET_BYTES);

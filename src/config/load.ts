@@ -6,6 +6,7 @@ import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
+import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/engine-secrets.ts';
 import { checkKeys, findKeys } from './checks/keys.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
@@ -28,6 +29,8 @@ export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Reads a secret; throws what node:fs throws. */
   readonly readFile: (path: string) => string;
+  /** Wall clock: certificates end. Absent: whether they have is not looked at. */
+  readonly nowMs?: number;
 }
 
 export type ParsedConfig =
@@ -49,10 +52,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const keys = findKeys(root, { env, readFile, locate });
   const redis = findRedisSecrets(root, { env, readFile, locate });
-  const secrets = [...keys, ...redisSecretTexts(root, redis)].flatMap(({ text: written, looked }) => [
-    ...(SECRET_REFERENCE.test(written) ? [] : [written]),
-    ...(looked.kind === 'ok' ? [looked.value] : []),
-  ]);
+  const engines = findEngineSecrets(root, { env, readFile, locate });
+  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
+    ({ text: written, looked }) => [
+      ...(SECRET_REFERENCE.test(written) ? [] : [written]),
+      ...(looked.kind === 'ok' ? [looked.value] : []),
+    ],
+  );
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -65,14 +71,15 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   }
   tell(report, (path) => position(asWritten(path), 'key').line);
 
-  const check: Check = { root, report, hide, env };
+  const check: Check = { root, report, hide, env, nowMs: input.nowMs };
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
-  const endpoints = checkEndpoints(check);
+  checkEngineSecrets(engines, check);
+  const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
   checkAddresses(endpoints, check);

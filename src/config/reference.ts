@@ -1,7 +1,7 @@
 /** docs/reference/config.md and docs/config.schema.json, from the schema. */
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
-import { type SchemaNode, writtenSchema } from './schema/schema.ts';
+import { mappingOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
 
 /** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {
@@ -91,8 +91,10 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
   if (typeof node.additionalProperties === 'object') return leaves(`${path}.NAME`, node.additionalProperties);
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
-    if (isLeaf(child)) return [{ path: here, node: child, required: node.required?.includes(key) === true }];
-    return leaves(here, child);
+    if (!isLeaf(child)) return leaves(here, child);
+    const row = { path: here, node: child, required: node.required?.includes(key) === true };
+    const item = mappingOf(child.items);
+    return item?.properties === undefined || isLeaf(item) ? [row] : [row, ...leaves(`${here}[]`, item)];
   });
 }
 

@@ -73,6 +73,8 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
   // Requests.
   #inFlight = 0;
   turn = 0;
+  isWeighted = false;
+  turnClock = 0;
   latestRequestMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -139,7 +141,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
   addresses(within: Demand['within']): readonly string[] {
     return this.endpoints
       .filter((one) => one.isServing() && one.isWithin(within))
-      .sort((a, b) => a.sequences - b.sequences)
+      .sort((a, b) => a.load - b.load)
       .map(({ address }) => address);
   }
 
@@ -272,6 +274,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       endpoint.address = config.address;
       endpoint.isolated = config.isolated ?? false;
       endpoint.zone = config.zone;
+      endpoint.weight = config.weight ?? 1;
       if (known === undefined) this.#join(endpoint);
       else if (isNewLimit) known.concurrency = this.#newLimit(known.kvCapacityTokens, known.maxSequences);
       return endpoint;
@@ -282,6 +285,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       gone.candidate = undefined;
     }
     this.turn = 0;
+    this.#reweigh();
   }
 
   freed(): void {
@@ -323,6 +327,12 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     for (const endpoint of this.endpoints) this.#join(endpoint);
   }
 
+  #reweigh(): void {
+    const largest = this.endpoints.reduce((most, { weight }) => Math.max(most, weight), 0);
+    for (const endpoint of this.endpoints) endpoint.weightPart = endpoint.weight / largest;
+    this.isWeighted = this.endpoints.some(({ weight }) => weight !== largest);
+  }
+
   /** Gives the endpoint a place in the router, if there is one. */
   #join(endpoint: Endpoint): void {
     endpoint.candidate = this.router?.join(endpoint.address);
@@ -347,6 +357,8 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     if (decision !== undefined) this.router?.advance(decision.candidate);
     else if (endpoint !== undefined && !isProbe) {
       this.turn = (this.endpoints.indexOf(endpoint) + 1) % this.endpoints.length;
+      this.turnClock = Math.max(endpoint.turnEnds, this.turnClock);
+      endpoint.turnEnds = this.turnClock + demand.sequences / endpoint.weight;
     }
   }
 

@@ -3,7 +3,7 @@
  *
  *   1. Who may have it: healthy, not drained, in its subset, let in by outlier detection and the circuit breaker.
  *   2. Who of those has room (Endpoint.roomFor), asked as late as possible: each answer is left in `endpoint.answer`.
- *   3. Of those with room: the least loaded, ties in turn; with a routing profile, the router's choice (routing/choose.ts),
+ *   3. Of those with room: the least loaded by its weight, ties in turn; with a routing profile, the router's choice (routing/choose.ts),
  *      or nobody yet while it is sooner to wait for the endpoint that has the prompt cached.
  *   4. Before that one a half-open probe, where an endpoint needs one.
  *   5. A request that needs an adapter gets all endpoints with room in their order; the LoRA plan takes one of them.
@@ -33,6 +33,10 @@ export interface SelectionPool {
   readonly limits: PoolLimits;
   /** Where ties begin without a router, so that an idle pool does not send everything to its first endpoint. */
   readonly turn: number;
+  /** Endpoints have different weights. */
+  readonly isWeighted: boolean;
+  /** When the last tie was decided, as `turnEnds` counts. */
+  readonly turnClock: number;
   /** Requests. */
   inFlight(): number;
 }
@@ -167,7 +171,7 @@ export class Selector implements EndpointQueries {
           (this.isAcross(chosen, demand) || !this.isAcross(other, demand)) &&
           this.hasAdapter(other, demand),
       )
-      .sort((a, b) => a.sequences - b.sequences)
+      .sort((a, b) => a.load - b.load)
       .map(({ address }) => address);
   }
 
@@ -312,9 +316,16 @@ export class Selector implements EndpointQueries {
       const endpoint = endpoints[(turn + i) % endpoints.length];
       if (endpoint === undefined || !this.#isCandidate(endpoint)) continue;
       if (this.askRoom(endpoint, 0) !== 'yes') continue;
-      if (best === undefined || endpoint.sequences < best.sequences) best = endpoint;
+      if (best === undefined || this.#isBefore(endpoint, best)) best = endpoint;
     }
     return best && { endpoint: best, matchedTokens: 0 };
+  }
+
+  /** The less loaded by its weight. Ties are in turn, also by weight, so that few requests are shared as many are. */
+  #isBefore(one: Endpoint, other: Endpoint): boolean {
+    if (one.load !== other.load) return one.load < other.load;
+    const { isWeighted, turnClock } = this.#pool;
+    return isWeighted && Math.max(one.turnEnds, turnClock) < Math.max(other.turnEnds, turnClock);
   }
 
   #findProbe(): Endpoint | undefined {
@@ -334,7 +345,7 @@ export class Selector implements EndpointQueries {
     );
     const leads = probe !== undefined && this.hasAdapter(probe, demand);
     const rest = leads && best !== undefined ? [best, ...others] : others;
-    rest.sort((a, b) => a.sequences - b.sequences);
+    rest.sort((a, b) => a.load - b.load);
     const first = leads ? probe : best;
     return [
       ...(first === undefined ? [] : [first]),

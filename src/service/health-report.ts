@@ -66,6 +66,14 @@ export function healthReport(facts: HealthFacts): HealthReport {
   };
 }
 
+/** A line for each engine of the pools that none serves. */
+export const unservedOf = (pools: readonly PoolFacts[]): readonly string[] =>
+  pools
+    .filter(({ healthy }) => healthy === 0)
+    .flatMap(({ name, endpoints }) =>
+      endpoints.map(({ url, readiness }) => `pool ${name}, ${url}: ${readiness}`),
+    );
+
 function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): PoolHealth {
   return {
     healthy,

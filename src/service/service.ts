@@ -4,6 +4,7 @@ import { type AdminServer, startAdminServer } from '../admin/http-admin-server.t
 import type { Config, ServiceAddress } from '../config/config.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
+import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
 import { Snapshots } from './snapshots.ts';
@@ -11,6 +12,8 @@ import { Snapshots } from './snapshots.ts';
 export interface Service {
   readonly address: ServiceAddress;
   readonly metricsPort: number;
+  /** A line for each engine of the pools that no engine serves: where it is, and what its probes say. */
+  unserved(): readonly string[];
   /** Takes over a new configuration; what runs goes on. */
   reload(config: Config, warnings: readonly string[]): Promise<void>;
   /** Says why a new configuration was not taken over. */
@@ -134,6 +137,10 @@ class RunningService implements Service {
     this.#parts = parts;
     this.#grpc = grpc;
     this.#shutdown = shutdown;
+  }
+
+  unserved(): readonly string[] {
+    return unservedOf(this.#parts.pools.facts());
   }
 
   reload(config: Config, warnings: readonly string[]): Promise<void> {

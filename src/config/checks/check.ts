@@ -10,4 +10,6 @@ export interface Check {
   readonly report: Report;
   readonly hide: (text: string) => string;
   readonly env: Sources['env'];
+  /** Wall clock: certificates end. Undefined: whether they have is not looked at. */
+  readonly nowMs: number | undefined;
 }

@@ -179,7 +179,7 @@ describe('defaults', () => {
           'main',
           {
             name: 'main',
-            endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
+            endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000, pool: 'main' }],
             drain: [],
             routing: 'least-loaded',
             choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
@@ -270,9 +270,33 @@ describe('endpoints', () => {
   });
 
   it.each([
-    ['https://engine:8000', 'terminate TLS in front of the engine'],
+    ['http://engine:8000/v1', 'http://engine:8000', undefined],
+    ['http://engine:8000/v1/', 'http://engine:8000', undefined],
+    ['http://engine/llm/', 'http://engine:80/llm', '/llm'],
+    ['http://engine/llm/v1', 'http://engine:80/llm', '/llm'],
+    ['http://engine/v1/v1', 'http://engine:80/v1', '/v1'],
+    ['https://engine', 'https://engine:443', undefined],
+    ['HTTPS://Engine:8443/LLM/v1', 'https://engine:8443/LLM', '/LLM'],
+    ['https://[::1]/a%20b', 'https://[::1]:443/a%20b', '/a%20b'],
+  ])('%s is %s, with the prefix %s', (written, url, prefix) => {
+    const [endpoint] = configOf(endpoints(written)).pools.get('main')?.endpoints ?? [];
+    expect(endpoint?.url).toBe(url);
+    expect(endpoint?.prefix).toBe(prefix);
+    expect(endpoint?.tls).toEqual(url.startsWith('https:') ? {} : undefined);
+  });
+
+  it.each([
     ['http://user:pass@engine:8000', 'credentials'],
-    ['http://engine:8000/v1', 'path'],
+    ['http://@engine:8000', 'credentials'],
+    ['https://user@engine', 'credentials'],
+    ['http://engine:8000/a//b', 'path'],
+    ['http://engine:8000/a/../b', 'path'],
+    ['http://engine:8000/a/%2e%2e/b', 'path'],
+    ['http://engine:8000/a%2Fb', 'path'],
+    [`http://engine:8000/${'a'.repeat(300)}`, 'path'],
+    ['https://engine:8000/v1?x=1', 'query'],
+    ['http://engine:8000/v1?', 'query'],
+    ['unix:/run/engine.sock', 'http:// URL'],
     ['http://engine:8000?x=1', 'query'],
     ['http://engine:8000#x', 'fragment'],
     ['http://engine:99999', 'for example http://127.0.0.1:8000'],
