@@ -77,7 +77,7 @@ async function checkHealth(
   else if (state === 'loading') tell('warning', `${where}: ${detail}; ask again when it is ready`);
   else {
     const question = `is the engine running, and is the path right (pools.${pool.name}.health.path)?`;
-    tell('problem', `${where}: ${detail}${isExplained ? '' : `; ${question}`}`);
+    tell('problem', `${where}: ${detail}${isExplained === true ? '' : `; ${question}`}`);
   }
   if (state !== 'healthy') return false;
   const refusal = await askAccess(endpoint, timeoutMs);

@@ -93,8 +93,9 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
     const here = `${path}.${key}`;
     if (!isLeaf(child)) return leaves(here, child);
     const row = { path: here, node: child, required: node.required?.includes(key) === true };
-    const item = mappingOf(child.items);
-    return item?.properties === undefined || isLeaf(item) ? [row] : [row, ...leaves(`${here}[]`, item)];
+    // Of what may be written in several ways the reference shows the mapping too.
+    const item = child.items?.anyOf === undefined ? undefined : mappingOf(child.items);
+    return item === undefined ? [row] : [row, ...leaves(`${here}[]`, item)];
   });
 }
 

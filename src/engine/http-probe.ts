@@ -17,7 +17,7 @@ export interface ProbeResult {
   /** For the log: the status, or why there is none. */
   readonly detail: string;
   /** That names what mends it. */
-  readonly isExplained: boolean;
+  readonly isExplained?: true;
 }
 
 /** Metrics of an engine with many adapters are long. */
@@ -173,13 +173,14 @@ export async function probeHealth(
       health === undefined ? stateByStatus(answer, wasHealthy) : health.stateOf(answer, wasHealthy);
     const detail = `GET ${path}: ${answer.status}${state === 'loading' ? ', loading' : ''}`;
     const refusal = state === 'dead' ? refusalText(answer, path, endpoint) : undefined;
-    const isExplained = refusal !== undefined;
-    return { state, answered: true, refused: false, detail: refusal ?? detail, isExplained };
+    const told = { state, answered: true, refused: false };
+    return refusal === undefined ? { ...told, detail } : { ...told, detail: refusal, isExplained: true };
   } catch (error) {
     const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
     const remedy = await remedyOf(error, endpoint);
     const detail = `GET ${path}: ${remedy ?? shown(reasonOf(error))}`;
-    return { state: 'dead', answered: false, refused, detail, isExplained: remedy !== undefined };
+    const told = { state: 'dead', answered: false, refused, detail } as const;
+    return remedy === undefined ? told : { ...told, isExplained: true };
   }
 }
 

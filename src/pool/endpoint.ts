@@ -105,6 +105,13 @@ export class Endpoint implements AllottedEndpoint {
     this.concurrency = limit;
   }
 
+  reconfigure({ address, isolated = false, zone, weight = 1 }: PoolEndpoint): void {
+    this.address = address;
+    this.isolated = isolated;
+    this.zone = zone;
+    this.weight = weight;
+  }
+
   // Who may go there.
 
   isWithin(within: Demand['within']): boolean {

@@ -4,7 +4,7 @@
  * | file | what it is |
  * |---|---|
  * | types.ts | what a pool is asked and answers |
- * | selection.ts | which endpoint a request gets: the one rule, for acquire() and explain() |
+ * | selection.ts, weights.ts | which endpoint a request gets: the one rule, for acquire() and explain() |
  * | explanation.ts | a selection as a report |
  * | endpoint.ts, prefills.ts | one endpoint: counts, room, prompts that are computed |
  * | slot.ts | a grant, from release to end |
@@ -40,6 +40,7 @@ import type {
   SharedLimits,
   Slot,
 } from './types.ts';
+import { Weights } from './weights.ts';
 
 const INITIAL_LIMIT = 8;
 /** A request of unknown size in an engine of known capacity. */
@@ -59,6 +60,7 @@ const ADAPTER_REFUSALS = {
 class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPool {
   readonly rotation: Rotation;
   readonly adapters: LoraPlacement | undefined;
+  readonly weights = new Weights();
   readonly #makeLimit: MakeConcurrencyLimit;
   readonly #shared: SharedLimits | undefined;
   readonly #selector = new Selector(this);
@@ -73,8 +75,6 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
   // Requests.
   #inFlight = 0;
   turn = 0;
-  isWeighted = false;
-  turnClock = 0;
   latestRequestMs = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -271,10 +271,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       const known = before.get(config.url);
       before.delete(config.url);
       const endpoint = known ?? this.#newEndpoint(config);
-      endpoint.address = config.address;
-      endpoint.isolated = config.isolated ?? false;
-      endpoint.zone = config.zone;
-      endpoint.weight = config.weight ?? 1;
+      endpoint.reconfigure(config);
       if (known === undefined) this.#join(endpoint);
       else if (isNewLimit) known.concurrency = this.#newLimit(known.kvCapacityTokens, known.maxSequences);
       return endpoint;
@@ -285,7 +282,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       gone.candidate = undefined;
     }
     this.turn = 0;
-    this.#reweigh();
+    this.weights.reconfigure(this.endpoints);
   }
 
   freed(): void {
@@ -318,19 +315,11 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     const profile = routing && resolveProfile(routing);
     this.isolates = profile?.isolate === true;
     const isNewRouter = (profile === undefined) !== (this.router === undefined);
-    if (!isNewRouter) {
-      if (profile !== undefined) this.router?.setProfile(profile);
-      return;
-    }
+    if (profile !== undefined) this.router?.setProfile(profile);
+    if (!isNewRouter) return;
     this.router = profile && createPoolRouter(profile);
     this.byCandidate = [];
     for (const endpoint of this.endpoints) this.#join(endpoint);
-  }
-
-  #reweigh(): void {
-    const largest = this.endpoints.reduce((most, { weight }) => Math.max(most, weight), 0);
-    for (const endpoint of this.endpoints) endpoint.weightPart = endpoint.weight / largest;
-    this.isWeighted = this.endpoints.some(({ weight }) => weight !== largest);
   }
 
   /** Gives the endpoint a place in the router, if there is one. */
@@ -357,8 +346,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     if (decision !== undefined) this.router?.advance(decision.candidate);
     else if (endpoint !== undefined && !isProbe) {
       this.turn = (this.endpoints.indexOf(endpoint) + 1) % this.endpoints.length;
-      this.turnClock = Math.max(endpoint.turnEnds, this.turnClock);
-      endpoint.turnEnds = this.turnClock + demand.sequences / endpoint.weight;
+      this.weights.chosen(endpoint, demand.sequences);
     }
   }
 

@@ -19,6 +19,7 @@ import type { Endpoint, Room, RoomClaim } from './endpoint.ts';
 import type { Admission, RequestKey, Rotation } from './health/rotation.ts';
 import type { LoraPlacement } from './lora-placement.ts';
 import type { Claim, Demand, PoolLimits } from './types.ts';
+import type { Weights } from './weights.ts';
 
 /** The pool, as it is. */
 export interface SelectionPool {
@@ -33,10 +34,7 @@ export interface SelectionPool {
   readonly limits: PoolLimits;
   /** Where ties begin without a router, so that an idle pool does not send everything to its first endpoint. */
   readonly turn: number;
-  /** Endpoints have different weights. */
-  readonly isWeighted: boolean;
-  /** When the last tie was decided, as `turnEnds` counts. */
-  readonly turnClock: number;
+  readonly weights: Weights;
   /** Requests. */
   inFlight(): number;
 }
@@ -310,22 +308,15 @@ export class Selector implements EndpointQueries {
   }
 
   #findLeastLoaded(): Found | undefined {
-    const { endpoints, turn } = this.#pool;
+    const { endpoints, turn, weights } = this.#pool;
     let best: Endpoint | undefined;
     for (let i = 0; i < endpoints.length; i += 1) {
       const endpoint = endpoints[(turn + i) % endpoints.length];
       if (endpoint === undefined || !this.#isCandidate(endpoint)) continue;
       if (this.askRoom(endpoint, 0) !== 'yes') continue;
-      if (best === undefined || this.#isBefore(endpoint, best)) best = endpoint;
+      if (best === undefined || weights.isBefore(endpoint, best)) best = endpoint;
     }
     return best && { endpoint: best, matchedTokens: 0 };
-  }
-
-  /** The less loaded by its weight. Ties are in turn, also by weight, so that few requests are shared as many are. */
-  #isBefore(one: Endpoint, other: Endpoint): boolean {
-    if (one.load !== other.load) return one.load < other.load;
-    const { isWeighted, turnClock } = this.#pool;
-    return isWeighted && Math.max(one.turnEnds, turnClock) < Math.max(other.turnEnds, turnClock);
   }
 
   #findProbe(): Endpoint | undefined {
