@@ -6,7 +6,7 @@ import type { EngineReport } from '../engine/gauges.ts';
 import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
-import { askAccess, askAsleep, askModels, probeHealth } from '../engine/http-probe.ts';
+import { askAccess, askAsleep, askModels, CHAT_QUESTION, probeHealth } from '../engine/http-probe.ts';
 import type { Tell } from './doctor-findings.ts';
 
 /** No engine's health is slower. */
@@ -80,7 +80,9 @@ async function checkHealth(
     tell('problem', `${where}: ${detail}${isExplained === true ? '' : `; ${question}`}`);
   }
   if (state !== 'healthy') return false;
-  const refusal = await askAccess(endpoint, timeoutMs);
+  const refusal =
+    (await askAccess(endpoint, timeoutMs)) ??
+    (await askAccess(endpoint, timeoutMs, undefined, CHAT_QUESTION));
   if (refusal !== undefined) tell('problem', `${where}: ${refusal.detail}`);
   return refusal?.refusesAll !== true;
 }

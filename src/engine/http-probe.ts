@@ -184,6 +184,11 @@ export async function probeHealth(
   }
 }
 
+type AccessQuestion = readonly [path: string, json?: object];
+const MODELS_QUESTION: AccessQuestion = ['/v1/models'];
+/** Of nothing: an engine that lets us in says what is missing. llama.cpp and TGI list models to everybody. */
+export const CHAT_QUESTION: AccessQuestion = ['/v1/chat/completions', {}];
+
 /**
  * Whether the engine lets Fairlane in: its health often needs no key, and all else does.
  *
@@ -193,10 +198,11 @@ export async function askAccess(
   endpoint: EndpointConfig,
   timeoutMs: number,
   stopped?: AbortSignal,
+  [path, json]: AccessQuestion = MODELS_QUESTION,
 ): Promise<{ readonly detail: string; readonly refusesAll: boolean } | undefined> {
   try {
-    const answer = await askText(endpoint, '/v1/models', timeoutMs, undefined, stopped);
-    const detail = refusalText(answer, '/v1/models', endpoint);
+    const answer = await askText(endpoint, path, timeoutMs, json, stopped);
+    const detail = refusalText(answer, path, endpoint);
     return detail === undefined ? undefined : { detail, refusesAll: answer.status === 401 };
   } catch {
     return undefined;

@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { EndpointConfig } from '../config/config.ts';
 import { isIp } from '../config/values.ts';
-import { CREDENTIAL_HEADERS } from '../openai/engine-headers.ts';
+import { CREDENTIAL_HEADERS } from '../domain/names.ts';
 import { caNameOf, identityNameOf, keyNameOf, secretSource } from './engine-secrets.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 

@@ -1,11 +1,7 @@
 /** What the clusters of a pool's engines have in common. */
 import type { Config, EndpointConfig } from '../config/config.ts';
-import { clusterOfPool } from '../domain/names.ts';
-import {
-  ANSWER_HEADERS_TO_CLIENTS,
-  CREDENTIAL_HEADERS,
-  REQUEST_HEADERS_TO_ENGINES,
-} from '../openai/engine-headers.ts';
+import { CREDENTIAL_HEADERS, clusterOfPool } from '../domain/names.ts';
+import { ANSWER_HEADERS_TO_CLIENTS, REQUEST_HEADERS_TO_ENGINES } from '../openai/engine-headers.ts';
 import { connectionBuffer, kernelBuffer } from './downstream.ts';
 import { accessFiltersOf, shapeOf, transportSocketsOf } from './engine-access.ts';
 import { type JsonMap, type } from './envoy-json.ts';

@@ -22,15 +22,6 @@ export const REQUEST_HEADERS_TO_ENGINES: readonly string[] = [
   'x-request-id',
 ];
 
-/** Who a client is, and what it proves that with: for Fairlane, and never for an engine. */
-export const CREDENTIAL_HEADERS: readonly string[] = [
-  'authorization',
-  'x-api-key',
-  'api-key',
-  'cookie',
-  'proxy-authorization',
-];
-
 /**
  * Of an answer: what it is, how to read and keep it, and when to come again. Not among them, because an engine does not speak for the
  * origin that clients know: `set-cookie`, `server`, `location`, `alt-svc`, `strict-transport-security`, `x-envoy-*`, `x-fairlane-*`,

@@ -186,6 +186,14 @@ describe('warnings', () => {
     expect(warningsOf(pool(settings), { files }).join()).toContain(expected);
   });
 
+  it.each(['authorization', 'x-api-key', 'api-key', 'cookie', 'proxy-authorization'])(
+    'of %s among the headers that pass: it does not',
+    (name) => {
+      const settings = put(minimal(), 'envoy.passHeaders', ['x-team', name]);
+      expect(warningsOf(settings).join()).toContain('envoy.passHeaders[1]: has no effect');
+    },
+  );
+
   it('of a certificate that has expired: what else there is is served', () => {
     const settings = pool({ endpoints: [URL], tls: { ca: 'old.pem' } });
     const at = (nowMs: number) =>
