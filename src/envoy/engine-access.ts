@@ -53,14 +53,18 @@ export function metadataOf(endpoint: EndpointConfig): JsonMap {
 }
 
 /**
- * What a cluster knows of its endpoints' metadata, as text; empty: nothing. Endpoints whose metadata a cluster does not know
- * would be reached without their key, or without TLS: they are in a file of a name of its own, which only the fitting cluster reads.
+ * What a cluster has to know before it may have these endpoints, as text; empty: nothing. One that does not would reach them without
+ * TLS, without their key or by a wrong path: they are in a file of a name of its own, which only the fitting cluster reads.
  */
 export function shapeOf(endpoints: readonly EndpointConfig[]): string {
-  const all = endpoints.map((endpoint) => metadataOf(endpoint)).filter((one) => Object.keys(one).length > 0);
-  if (all.length === 0) return '';
-  const texts = [...new Set(all.map((one) => JSON.stringify(one)))].sort();
-  return createHash('sha256').update(texts.join()).digest('hex').slice(0, 16);
+  const parts = endpoints.flatMap((endpoint) => [
+    tlsNameOf(endpoint),
+    keyNameOf(endpoint),
+    endpoint.prefix === undefined ? undefined : 'prefix',
+  ]);
+  const known = [...new Set(parts.filter((part) => part !== undefined))].sort();
+  if (known.length === 0) return '';
+  return createHash('sha256').update(known.join()).digest('hex').slice(0, 16);
 }
 
 /** Sets the address of this attempt's endpoint. Before the first one the path is the client's. */
@@ -68,14 +72,17 @@ const ADDRESS_SCRIPT = `
 function envoy_on_request(handle)
   local headers = handle:headers()
   local metadata = handle:streamInfo():dynamicMetadata()
-  local path = (metadata:get("${PATH_METADATA.namespace}") or {})["${PATH_METADATA.key}"]
+  local known = metadata:get("${PATH_METADATA.namespace}") or {}
+  local path = known["${PATH_METADATA.key}"]
+  local authority = known["authority"]
   if path == nil then
     path = headers:get(":path")
+    authority = headers:get(":authority") or ""
     metadata:set("${PATH_METADATA.namespace}", "${PATH_METADATA.key}", path)
+    metadata:set("${PATH_METADATA.namespace}", "authority", authority)
   end
   headers:replace(":path", (headers:get("${HEADERS.prefix}") or "") .. path)
-  local host = headers:get("${HEADERS.host}")
-  if host ~= nil then headers:replace(":authority", host) end
+  headers:replace(":authority", headers:get("${HEADERS.host}") or authority)
   headers:remove("${HEADERS.key}")
   headers:remove("${HEADERS.prefix}")
   headers:remove("${HEADERS.host}")
@@ -138,7 +145,7 @@ const keyFilter = (name: string, directory: string): JsonMap => ({
  * first, by the filter that lets only listed headers pass, and once more here: nothing else may stand between a key and another engine.
  */
 export function accessFiltersOf(endpoints: readonly EndpointConfig[], directory: string): readonly JsonMap[] {
-  if (shapeOf(endpoints) === '') return [];
+  if (endpoints.every((endpoint) => Object.keys(metadataOf(endpoint)).length === 0)) return [];
   const keys = new Set(endpoints.flatMap((endpoint) => keyNameOf(endpoint) ?? []));
   const named = Object.entries(HEADERS).map(
     ([key, header]): JsonMap => ({

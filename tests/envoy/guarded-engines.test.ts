@@ -110,7 +110,10 @@ describe('two engines with different keys and prefixes', () => {
       }
       for (const { path, headers } of b.requests()) {
         expect(path).toBe('/v1/chat/completions');
-        expect(headers).toMatchObject({ authorization: `Bearer ${KEY_B}` });
+        expect(headers).toMatchObject({
+          authorization: `Bearer ${KEY_B}`,
+          host: new URL(stack?.url ?? '').host,
+        });
         expect(
           Object.keys(headers).filter((name) => name.startsWith('x-fairlane') || name in CLIENT),
         ).toEqual([]);
@@ -142,7 +145,8 @@ describe('two engines with different keys and prefixes', () => {
 
   it('get them while the service is away, and nothing of the client’s', async () => {
     await stack?.service().drain();
-    for (let i = 0; i < 6; i += 1) expect((await ask({}, CLIENT)).status).toBe(200);
+    // Envoy alone takes either at random.
+    for (let i = 0; i < 40; i += 1) expect((await ask({}, CLIENT)).status).toBe(200);
     const all = [...a.requests(), ...b.requests()];
     expect(new Set(all.map(({ headers }) => headers['authorization']))).toEqual(
       new Set([`Bearer ${KEY_A}`, `Bearer ${KEY_B}`]),
