@@ -52,6 +52,9 @@ function targetArgument(text: string, before: Targets = new Map()): Targets {
   if (before.has(name)) throw new InvalidArgumentError('the target is given twice');
   const parsed = endpoint(url ?? '');
   if (parsed.kind === 'bad') throw new InvalidArgumentError(`the URL ${parsed.problem}`);
+  if (parsed.endpoint.isSecure || parsed.endpoint.prefix !== undefined) {
+    throw new InvalidArgumentError('a target is http://host:port, without TLS and path');
+  }
   return new Map([...before, [name, parsed.endpoint]]);
 }
 

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
-import { startSimulator } from '../simulator/http-simulator.ts';
+import { readFailure } from '../config/secrets.ts';
+import { type SimulatorOptions, startSimulator } from '../simulator/http-simulator.ts';
 import { parseProfile } from '../simulator/profile.ts';
 import { portArgument, textArgument, wholeNumber } from './arguments.ts';
 import { UserError } from './running.ts';
@@ -16,6 +18,18 @@ const setting = (
   return { ...before, [key]: value };
 };
 
+const prefixOf = (text: string): string => {
+  if (!/^(\/[A-Za-z0-9._~-]+)+$/.test(text)) throw new InvalidArgumentError('write it as /llm or /a/b');
+  return text;
+};
+const textOf = (file: string): string => {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UserError(`cannot read ${file} (${readFailure(error)})`);
+  }
+};
+
 interface Options {
   readonly host: string;
   readonly port: number;
@@ -24,7 +38,22 @@ interface Options {
   readonly set?: Readonly<Record<string, string>>;
   readonly adapters?: number;
   readonly adapterLoad: number;
+  readonly apiKey?: string;
+  readonly prefix?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsClientCa?: string;
   readonly exitWithParent?: boolean;
+}
+
+/** What it listens with; undefined: plain HTTP. */
+function tlsOf({ tlsCert, tlsKey, tlsClientCa }: Options): SimulatorOptions['tls'] {
+  if (tlsCert === undefined && tlsKey === undefined && tlsClientCa === undefined) return undefined;
+  if (tlsCert === undefined || tlsKey === undefined) {
+    throw new UserError('TLS needs both --tls-cert and --tls-key');
+  }
+  const ca = tlsClientCa === undefined ? {} : { ca: textOf(tlsClientCa) };
+  return { cert: textOf(tlsCert), key: textOf(tlsKey), ...ca };
 }
 
 /** `fairlane simulate`: an engine without a GPU. */
@@ -46,6 +75,11 @@ export function simulateCommand(): Command {
       adaptersArgument,
     )
     .option('--adapter-load <milliseconds>', 'time that loading an adapter takes', millisecondsArgument, 500)
+    .option('--api-key <key>', 'what begins with /v1 wants this key, as of `vllm serve --api-key`')
+    .option('--prefix <path>', 'before every path, for example /llm', prefixOf)
+    .option('--tls-cert <file>', 'speak TLS with this certificate (PEM); needs --tls-key')
+    .option('--tls-key <file>', 'its private key (PEM)')
+    .option('--tls-client-ca <file>', 'clients must show a certificate of this authority (PEM)')
     .option('--exit-with-parent', 'end when the process that started it ends (needs an IPC channel)')
     .action(async (options: Options) => {
       let profile: ReturnType<typeof parseProfile>;
@@ -54,11 +88,15 @@ export function simulateCommand(): Command {
       } catch (error) {
         throw new UserError(error instanceof Error ? error.message : String(error));
       }
+      const tls = tlsOf(options);
       const simulator = await startSimulator({
         profile,
         models: options.model,
         host: options.host,
         port: options.port,
+        ...(options.apiKey !== undefined && { apiKey: options.apiKey }),
+        ...(options.prefix !== undefined && { prefix: options.prefix }),
+        ...(tls !== undefined && { tls }),
         ...(options.adapters !== undefined && {
           adapters: { max: options.adapters, loadMs: options.adapterLoad },
         }),

@@ -24,6 +24,8 @@ import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
+/** Lines about engines that do not serve. */
+const SHOWN_UNSERVED = 10;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
@@ -68,7 +70,14 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
-function banner(config: Config, metricsPort: number, demo: boolean, unready: string | undefined): string {
+interface Unserved {
+  /** Why requests get a 503 now; undefined: they do not. */
+  readonly warning: string | undefined;
+  /** Engines of pools that no engine serves, with what is known of them. */
+  readonly engines: readonly string[];
+}
+
+function banner(config: Config, metricsPort: number, demo: boolean, { warning, engines }: Unserved): string {
   const api = urlOf(config.listen);
   const lines = [
     '',
@@ -77,8 +86,17 @@ function banner(config: Config, metricsPort: number, demo: boolean, unready: str
     `  admin    ${adminOf(config.envoy.admin)}`,
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',
-    ...(unready === undefined ? [] : [`WARNING: ${unready}`, '']),
+    ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
   ];
+  if (engines.length > 0) {
+    const more = engines.length - SHOWN_UNSERVED;
+    lines.push(
+      'Nothing is healthy in these pools yet, requests to them get a 503:',
+      ...engines.slice(0, SHOWN_UNSERVED).map((line) => `  ${line}`),
+      ...(more > 0 ? [`  and ${more} more`] : []),
+      '',
+    );
+  }
   if (demo) {
     lines.push('Try it as one of the demo tenants:');
     for (const name of DEMO_TENANTS) {
@@ -160,7 +178,12 @@ async function run(
   });
   const kill = (): void => envoy.kill();
   running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
-  print(banner(config, service.metricsPort, isDemo, unreadyText(service)));
+  print(
+    banner(config, service.metricsPort, isDemo, {
+      warning: unreadyText(service),
+      engines: service.unserved(),
+    }),
+  );
 
   const died = await Promise.race([
     stopped.then(() => undefined),

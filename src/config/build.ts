@@ -156,7 +156,7 @@ function poolOf(
   const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
   return {
     name,
-    endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+    endpoints: (endpoints.get(name) ?? []).map(({ config }) => config),
     drain: drains.get(name) ?? [],
     routing: pool.routing,
     choice: choiceOf(pool.choice, chosen.get(name)),

@@ -64,13 +64,43 @@ export interface TenantConfig {
   readonly limits: Limits;
 }
 
+/** What an engine is shown or checked by, and where that is set. */
+export interface EngineSecret {
+  /** Never logged, never printed. */
+  readonly value: string;
+  /** Whose it is: the pool's, for all endpoints without their own, or this endpoint's. */
+  readonly of: 'pool' | 'endpoint';
+}
+
+/** How TLS is spoken to an engine. */
+export interface EngineTls {
+  /** PEM of the authorities that its certificate must be from; absent: those of Node.js. */
+  readonly ca?: EngineSecret;
+  /** PEM of what Fairlane shows as a client; `value` is the private key. */
+  readonly identity?: EngineSecret & { readonly cert: string };
+  /** The name that is asked for, and that its certificate must have; absent: the host. */
+  readonly serverName?: string;
+  /** Its certificate is not looked at. */
+  readonly insecureSkipVerify?: true;
+}
+
 export interface EndpointConfig {
-  /** `http://host:port` as configured. */
+  /** `http://host:port`, or `https://`, and the prefix: as configured, without `/v1` at its end. Names the endpoint. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
   /** IP address that its name stands for: one of several, perhaps. Absent: as configured, not looked up yet. */
   readonly address?: string;
+  /** Its pool, for messages that name settings. */
+  readonly pool?: string;
+  /** Before each path, for example `/llm`; absent: none. */
+  readonly prefix?: string;
+  /** The engine wants it as `authorization: Bearer KEY`; absent: it wants none. */
+  readonly apiKey?: EngineSecret;
+  /** Absent: plain HTTP. */
+  readonly tls?: EngineTls;
+  /** Its part of the pool's load, relative to the others'. Over 0; absent: 1. */
+  readonly weight?: number;
 }
 
 export interface EndpointChoice {

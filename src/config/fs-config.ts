@@ -85,6 +85,7 @@ function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: Lo
     defaults: { directory: defaultDirectory(env) },
     env,
     isUnresolved,
+    nowMs: Date.now(),
     readFile: (secret) => {
       files.push(secret);
       return readFile(secret, MAX_SECRET_BYTES);

@@ -7,6 +7,7 @@ import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
+import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/engine-secrets.ts';
 import { checkFields } from './checks/fields.ts';
 import { checkKeys, findKeys } from './checks/keys.ts';
 import { checkMemory } from './checks/memory.ts';
@@ -32,6 +33,8 @@ export interface ConfigInput {
   readonly readFile: (path: string) => string;
   /** Whether secrets stay the references that they are: for what needs none of them. */
   readonly isUnresolved?: boolean;
+  /** Wall clock: certificates end. Absent: whether they have is not looked at. */
+  readonly nowMs?: number;
 }
 
 export type ParsedConfig =
@@ -59,10 +62,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const sources: Sources = { env, readFile, locate, isUnresolved };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
-  const secrets = [...keys, ...redisSecretTexts(root, redis)].flatMap(({ text: written, looked }) => [
-    ...(SECRET_REFERENCE.test(written) ? [] : [written]),
-    ...(looked.kind === 'ok' ? [looked.value] : []),
-  ]);
+  const engines = findEngineSecrets(root, sources);
+  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
+    ({ text: written, looked }) => [
+      ...(SECRET_REFERENCE.test(written) ? [] : [written]),
+      ...(looked.kind === 'ok' ? [looked.value] : []),
+    ],
+  );
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -75,7 +81,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   }
   tell(report, (path) => position(asWritten(path), 'key').line);
 
-  const check: Check = { root, report, hide, env, isUnresolved };
+  const check: Check = { root, report, hide, env, isUnresolved, nowMs: input.nowMs };
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
@@ -83,7 +89,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkFields(check);
-  const endpoints = checkEndpoints(check);
+  checkEngineSecrets(engines, check);
+  const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
   checkAddresses(endpoints, check);

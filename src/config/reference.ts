@@ -1,7 +1,7 @@
 /** docs/reference/config.md and docs/config.schema.json, from the schema. */
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
-import { type SchemaNode, writtenSchema } from './schema/schema.ts';
+import { mappingOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
 import { EXTENSION } from './written-data.ts';
 
 /** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
@@ -107,8 +107,11 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
   if (typeof node.additionalProperties === 'object') return leaves(`${path}.NAME`, node.additionalProperties);
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
-    if (isLeaf(child)) return [{ path: here, node: child, required: node.required?.includes(key) === true }];
-    return leaves(here, child);
+    if (!isLeaf(child)) return leaves(here, child);
+    const row = { path: here, node: child, required: node.required?.includes(key) === true };
+    // Of what may be written in several ways the reference shows the mapping too.
+    const item = child.items?.anyOf === undefined ? undefined : mappingOf(child.items);
+    return item === undefined ? [row] : [row, ...leaves(`${here}[]`, item)];
   });
 }
 

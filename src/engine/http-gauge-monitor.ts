@@ -3,7 +3,8 @@ import type { EndpointConfig, PoolConfig } from '../config/config.ts';
 import { Followed } from './followed.ts';
 import type { EngineReport, GaugesResult } from './gauges.ts';
 import { readGauges } from './gauges.ts';
-import { askText } from './http-probe.ts';
+import { askText, whyNoAnswer } from './http-probe.ts';
+import { refusalText } from './probe-problems.ts';
 
 export interface GaugeMonitor {
   /** Its endpoints are others now; those that stay are read on. */
@@ -37,13 +38,13 @@ export async function askGauges(
 ): Promise<GaugesResult> {
   try {
     const { status, body } = await askText(endpoint, path, MAX_AGE_MS, undefined, stopped);
-    if (status !== 200) return { kind: 'unusable', detail: `GET ${path}: ${status}` };
+    if (status !== 200) {
+      const refusal = refusalText({ status, body }, path, endpoint);
+      return { kind: 'unusable', detail: refusal ?? `GET ${path}: ${status}` };
+    }
     return readGauges(body, engine === 'auto' ? undefined : engine);
   } catch (error) {
-    return {
-      kind: 'unusable',
-      detail: `GET ${path}: ${error instanceof Error ? error.message : String(error)}`,
-    };
+    return { kind: 'unusable', detail: `GET ${path}: ${await whyNoAnswer(error, endpoint)}` };
   }
 }
 

@@ -14,7 +14,7 @@ import type { EngineDriver } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { Followed } from './followed.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
-import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
+import { askAccess, askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
 export interface HealthMonitor {
   /** Resolves when every endpoint has been probed once. */
@@ -35,6 +35,8 @@ export interface HealthMonitorOptions {
   readonly onHealth: (endpoint: EndpointConfig, healthy: boolean, detail: string) => void;
   /** It has loaded, and is told to be healthy next. */
   readonly onLoaded: (endpoint: EndpointConfig) => void;
+  /** It serves, and refuses some of what it is asked: why. Undefined: that is over. */
+  readonly onRefused?: (endpoint: EndpointConfig, detail: string | undefined) => void;
   readonly onModels: (models: readonly string[]) => void;
   /** Which engine a healthy endpoint is; told again when it has been away. */
   readonly onEngine: (endpoint: EndpointConfig, identity: Identity) => void;
@@ -44,6 +46,8 @@ export interface HealthMonitorOptions {
 const PROBES_PER_MODEL_QUESTION = 5;
 /** An endpoint that told nothing is asked again which engine it is, every so many probes. */
 const PROBES_PER_ENGINE_QUESTION = 15;
+/** One that lets us in is asked again whether it still does, every so many probes. */
+const PROBES_PER_ACCESS_QUESTION = 15;
 /** A loading endpoint is probed so often. */
 const LOADING_INTERVAL_MS = 500;
 /** The largest models are read from slow disks. */
@@ -82,6 +86,9 @@ class EndpointProbe {
   /** Probes until the next question of its models, and of which engine it is. */
   #untilModels = 0;
   #untilEngine = 0;
+  #untilAccess = 0;
+  /** What it said when it refused, of what it is asked now. */
+  #refusal: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(endpoint: EndpointConfig, options: HealthMonitorOptions) {
@@ -137,12 +144,32 @@ class EndpointProbe {
     const result = await probeHealth(endpoint, health.path, timeoutMs, known, this.#wasHealthy, stopped);
     this.#wasHealthy = result.answered && (this.#wasHealthy || result.state === 'healthy');
     if (result.state !== 'healthy') return result;
+    const refusal = await this.#askAccess(health.timeoutMs);
+    if (refusal !== undefined) return { ...result, state: 'dead', detail: refusal };
     await this.#identify();
     const sleep = this.#driver?.health.sleep;
     if (sleep === undefined || sleep.wakesByRequest || this.#cannotSleep) return result;
     const answer = await askAsleep(endpoint, sleep, health.timeoutMs, stopped);
     this.#cannotSleep = answer === 'cannot';
     return answer === 'asleep' ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` } : result;
+  }
+
+  /** @returns why no request would be served; undefined: nothing is known against that. */
+  async #askAccess(timeoutMs: number): Promise<string | undefined> {
+    if (this.#untilAccess > 0) {
+      this.#untilAccess -= 1;
+      return undefined;
+    }
+    const refusal = await askAccess(this.endpoint, timeoutMs, this.#stopped);
+    if (this.#stopped.aborted) return undefined;
+    // One that refuses may be put right at any time.
+    this.#untilAccess = refusal?.refusesAll === true ? 0 : PROBES_PER_ACCESS_QUESTION;
+    if (refusal?.refusesAll === true) return refusal.detail;
+    if (refusal?.detail !== this.#refusal) {
+      this.#refusal = refusal?.detail;
+      this.#options.onRefused?.(this.endpoint, refusal?.detail);
+    }
+    return undefined;
   }
 
   async #identify(): Promise<void> {
@@ -173,6 +200,7 @@ class EndpointProbe {
       this.#identity = undefined;
       this.#untilEngine = 0;
       this.#cannotSleep = false;
+      this.#untilAccess = 0;
     }
     return before;
   }

@@ -10,7 +10,8 @@ import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import { Followed } from '../engine/followed.ts';
-import { askText } from '../engine/http-probe.ts';
+import { askText, whyNoAnswer } from '../engine/http-probe.ts';
+import { refusalText } from '../engine/probe-problems.ts';
 
 interface AdapterTimes {
   /** Between two questions of what an endpoint has. */
@@ -59,8 +60,6 @@ type CallResult =
   /** The engine has no such page. */
   | { readonly kind: 'absent' }
   | { readonly kind: 'refused'; readonly detail: string };
-
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Gives what an engine says of its failure, made safe for a log line. */
 function saidBy(body: string): {
@@ -229,9 +228,11 @@ class EndpointLoader {
       if (status >= 200 && status < 300 && !said.failed) return { kind: 'done' };
       // An adapter that is not found is a 404 too, with an error of the engine's.
       if ((status === 404 && !said.isError) || status === 405) return { kind: 'absent' };
-      return { kind: 'refused', detail: `${status}${said.message === '' ? '' : `: ${said.message}`}` };
+      const why = refusalText({ status, body }, call.path, this.endpoint);
+      const detail = why ?? `${status}${said.message === '' ? '' : `: ${said.message}`}`;
+      return { kind: 'refused', detail };
     } catch (error) {
-      return { kind: 'refused', detail: reasonOf(error) };
+      return { kind: 'refused', detail: await whyNoAnswer(error, this.endpoint) };
     }
   }
 

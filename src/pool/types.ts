@@ -102,6 +102,8 @@ export interface PoolEndpoint {
   /** It is kept for clients that read slowly, where the routing isolates them. */
   readonly isolated?: boolean;
   readonly zone?: string;
+  /** Its part of the load, relative to the others'. Over 0. Default: 1. */
+  readonly weight?: number;
 }
 
 export interface EndpointState {

@@ -90,6 +90,7 @@ function cellOf({ score, weight, points }: Score): string {
 /** What is known of an endpoint of a pool that counts requests, and nothing else. */
 export interface CountedEndpoint {
   readonly address: string;
+  /** In flight, divided by the endpoint's weight. */
   readonly sequences: number;
   /** It may have the request but for room. */
   readonly admitted: boolean;

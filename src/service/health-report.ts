@@ -97,6 +97,13 @@ function reasonsOf({ pools, mirrorPools, isRedisConnected, refused }: HealthFact
     ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
   ];
 }
+/** A line for each engine of the pools that none serves. */
+export const unservedOf = (pools: readonly PoolFacts[]): readonly string[] =>
+  pools
+    .filter(({ healthy }) => healthy === 0)
+    .flatMap(({ name, endpoints }) =>
+      endpoints.map(({ url, readiness }) => `pool ${name}, ${url}: ${readiness}`),
+    );
 
 function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): PoolHealth {
   return {

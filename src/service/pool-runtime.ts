@@ -190,6 +190,7 @@ export class PoolRuntime {
       next.endpoints.map((endpoint) => ({
         url: endpoint.url,
         address: addressOf(endpoint),
+        ...(endpoint.weight !== undefined && { weight: endpoint.weight }),
         ...placementOf(next, endpoint.url),
       })),
       {
@@ -228,6 +229,7 @@ export class PoolRuntime {
       now: this.#context.now,
       onLoaded: ({ url }) => this.endpoints.engineLoaded(url),
       onHealth: (endpoint, healthy, detail) => this.#healthChanged(endpoint, healthy, detail),
+      onRefused: ({ url }, detail) => this.#refused(url, detail),
       onModels: (models) => this.#modelsListed(models),
       onEngine: (endpoint, identity) => this.#identified(endpoint, identity, timeoutMs, signal),
     });
@@ -248,6 +250,17 @@ export class PoolRuntime {
       this.lora.ask(url);
       dispatcher.dispatch(now());
     } else this.lora.gone(url);
+  }
+
+  #refused(endpoint: string, said: string | undefined): void {
+    const detail = said ?? 'it refuses nothing any more';
+    this.#context.tell({
+      kind: 'engine-refuses',
+      pool: this.name,
+      endpoint,
+      refuses: said !== undefined,
+      detail,
+    });
   }
 
   #modelsListed(models: readonly string[]): void {

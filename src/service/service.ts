@@ -6,6 +6,7 @@ import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
+import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
 import { Snapshots } from './snapshots.ts';
@@ -13,6 +14,8 @@ import { Snapshots } from './snapshots.ts';
 export interface Service {
   readonly address: ServiceAddress;
   readonly metricsPort: number;
+  /** A line for each engine of the pools that no engine serves: where it is, and what its probes say. */
+  unserved(): readonly string[];
   /** Takes over a new configuration; what runs goes on. */
   reload(config: Config, warnings: readonly string[], source?: ConfigSource): Promise<void>;
   /** Says why a new configuration was not taken over. */
@@ -155,6 +158,10 @@ class RunningService implements Service {
     this.#parts = parts;
     this.#grpc = grpc;
     this.#shutdown = shutdown;
+  }
+
+  unserved(): readonly string[] {
+    return unservedOf(this.#parts.pools.facts());
   }
 
   reload(config: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {

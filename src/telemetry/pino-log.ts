@@ -79,6 +79,8 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return 'error';
     case 'endpoint-health':
       return warnIf(!event.healthy);
+    case 'engine-refuses':
+      return warnIf(event.refuses);
     case 'endpoint-drain':
       return warnIf(event.last);
     case 'endpoint-ejected':

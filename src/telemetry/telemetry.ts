@@ -20,6 +20,15 @@ export type ServiceEvent =
       readonly detail: string;
     }
   | {
+      readonly kind: 'engine-refuses';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** False: that is over. */
+      readonly refuses: boolean;
+      /** What it said, and which setting may mend it. */
+      readonly detail: string;
+    }
+  | {
       readonly kind: 'endpoint-ejected';
       readonly pool: string;
       readonly endpoint: string;

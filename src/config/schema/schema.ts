@@ -79,12 +79,17 @@ export interface SchemaNode {
   readonly required?: readonly string[];
   readonly additionalProperties?: SchemaNode | boolean;
   readonly items?: SchemaNode;
+  readonly anyOf?: readonly SchemaNode[];
   readonly allOf?: readonly unknown[];
   readonly deprecated?: boolean;
 }
 
 /** The schema of what users write, before defaults. */
 export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+
+/** Of what may be written in several ways, the mapping. */
+export const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
+  node?.anyOf?.find(({ properties }) => properties !== undefined) ?? node;
 
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
@@ -95,6 +100,7 @@ export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
     const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
     if (isSetting) node = properties[step];
     else node = typeof additionalProperties === 'object' ? additionalProperties : items;
+    node = mappingOf(node);
   }
   return Object.keys(node?.properties ?? {});
 }

@@ -74,7 +74,26 @@ export const full = () => ({
         slowStart: '7s',
       },
     },
-    small: { endpoints: ['http://engine.local:8001'] },
+    small: {
+      endpoints: [
+        'http://engine.local:8001',
+        {
+          url: 'https://engine.local:8443/llm/v1',
+          apiKey: 'file:/etc/own-engine-key',
+          tls: { ca: 'redis-ca.pem', cert: 'redis.pem', key: 'redis.key', serverName: 'own.example' },
+          weight: 2.5,
+        },
+      ],
+      apiKey: 'file:/etc/engine-key',
+      tls: {
+        ca: 'redis-ca.pem',
+        cert: 'redis.pem',
+        key: 'redis.key',
+        serverName: 'engine.example',
+        // The other value is warned of.
+        insecureSkipVerify: false,
+      },
+    },
   },
   cost: { prompt: 2, cachedPrompt: 0, output: 3 },
   lanes: {
@@ -164,6 +183,8 @@ const pem = (name: string): string =>
 /** What `full` names. */
 const FILES: Readonly<Record<string, string>> = {
   '/etc/redis-password': 'password-of-redis',
+  '/etc/engine-key': 'key-of-the-engines',
+  '/etc/own-engine-key': 'key-of-one-engine',
   '/etc/redis-ca.pem': pem('ca'),
   '/etc/redis.pem': pem('client'),
   '/etc/redis.key': pem('key'),
