@@ -14,11 +14,13 @@ import {
 } from '../domain/names.ts';
 import { RESPONSE_ID_PATTERN, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { credentialsFilter } from './credentials.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
+import { ANSWER_IDS, requestIds } from './request-ids.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -41,9 +43,11 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
           request_mutations: RESERVED_HEADER_PREFIXES.map((prefix) => ({
             remove_on_match: { key_matcher: { prefix, ignore_case: true } },
           })),
+          response_mutations: ANSWER_IDS,
         },
       },
     },
+    credentialsFilter(config),
     {
       name: 'fairlane.api_key_auth',
       config_discovery: {
@@ -223,7 +227,8 @@ function listenerOf(config: Config): JsonMap {
               path_with_escaped_slashes_action: 'REJECT_REQUEST',
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
-              local_reply_config: localReplies(),
+              ...requestIds,
+              local_reply_config: localReplies(config),
               route_config: {
                 name: 'fairlane',
                 virtual_hosts: [{ name: 'fairlane', domains: ['*'], routes: routesOf(config) }],

@@ -1,9 +1,13 @@
 /** What Envoy answers itself, without the service: each status in the words and the shape of the API. */
+import type { Config } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { bodyTooLarge } from '../openai/error-body.ts';
+import { retryHeaders } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
+import { ID_OF_UNREAD } from './request-ids.ts';
 
 interface LocalReply {
   readonly status: number;
@@ -14,10 +18,18 @@ interface LocalReply {
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
+  /** The client gets another status than Envoy's. */
+  readonly as?: number;
+}
+
+/** Statuses of which one answer is as good as another. */
+interface OtherReplies extends Omit<LocalReply, 'status'> {
+  /** And all above. */
+  readonly from: number;
 }
 
 /** What Envoy says itself, in the words of the API. */
-const LOCAL_REPLIES: readonly LocalReply[] = [
+const localRepliesOf = ({ envoy }: Pick<Config, 'envoy'>): readonly LocalReply[] => [
   OVERLOADED,
   {
     status: 400,
@@ -31,14 +43,17 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'invalid_api_key',
     anthropic: 'authentication_error',
-    message: 'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`.',
+    message:
+      'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`.',
   },
   {
     status: 403,
     type: 'invalid_request_error',
     code: 'upgrade_refused',
-    anthropic: 'permission_error',
-    message: 'Connections are not upgraded here. Send the request without `Upgrade`.',
+    anthropic: 'invalid_request_error',
+    message: 'Connections are not upgraded here. Send the request without `Upgrade`, over HTTP.',
+    // Clients that try a WebSocket first go on over HTTP at once when they see it.
+    as: 426,
   },
   {
     status: 404,
@@ -61,14 +76,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'body_too_large',
     anthropic: 'request_too_large',
-    message: 'The request body is too large.',
-  },
-  {
-    status: 426,
-    type: 'invalid_request_error',
-    code: 'http_version_not_supported',
-    anthropic: 'invalid_request_error',
-    message: 'HTTP/1.0 is not served here. Use HTTP/1.1 or HTTP/2.',
+    message: bodyTooLarge(envoy.maxBodyBytes).message,
   },
   {
     status: 431,
@@ -84,6 +92,14 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     anthropic: 'api_error',
     message: 'The gateway failed on this request. Please try again.',
     retryAfterS: 1,
+  },
+  {
+    status: 501,
+    type: 'invalid_request_error',
+    code: 'transfer_encoding_not_supported',
+    anthropic: 'invalid_request_error',
+    message:
+      'The request has a `transfer-encoding` that is not taken here. Send it `chunked`, or with a content-length.',
   },
   {
     status: 502,
@@ -111,53 +127,94 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
   },
 ];
 
-/** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
-export function localReplies(): JsonMap {
-  const filterOf = (reply: LocalReply, onlyMessages: boolean): JsonMap => {
-    const filters: JsonMap[] = [
-      {
-        status_code_filter: {
-          comparison: { op: 'EQ', value: { default_value: reply.status, runtime_key: 'fairlane.unset' } },
+/** What no line above names. */
+const OTHERS: readonly OtherReplies[] = [
+  {
+    from: 500,
+    type: 'server_error',
+    code: 'gateway_error',
+    anthropic: 'api_error',
+    message: 'The gateway failed on this request. Please try again.',
+    retryAfterS: 1,
+  },
+  {
+    from: 400,
+    type: 'invalid_request_error',
+    code: 'invalid_request',
+    anthropic: 'invalid_request_error',
+    message: 'The gateway does not take this request: check the path, the method and the headers.',
+  },
+];
+
+/** The codes of Envoy's own refusals by their status, as it counts them. */
+export const localCodeOf = (status: number, details?: string): string =>
+  details === OVERLOADED.details
+    ? OVERLOADED.code
+    : (CODES.get(status) ?? OTHERS.find(({ from }) => status >= from)?.code ?? 'other');
+
+const CODES: ReadonlyMap<number, string> = new Map(
+  localRepliesOf({ envoy: { maxBodyBytes: 0 } as Config['envoy'] })
+    .filter(({ details }) => details === undefined)
+    .map(({ status, code }) => [status, code]),
+);
+
+/** Of answers that are not the service's, those that a mapper is for. */
+function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+  const [op, value] = 'status' in reply ? ['EQ', reply.status] : ['GE', reply.from];
+  const filters: JsonMap[] = [
+    {
+      status_code_filter: {
+        comparison: { op, value: { default_value: value, runtime_key: 'fairlane.unset' } },
+      },
+    },
+    {
+      extension_filter: {
+        name: 'envoy.access_loggers.extension_filters.cel',
+        typed_config: {
+          ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
+          expression:
+            reply.details === undefined
+              ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
+              : `response.code_details == '${reply.details}'`,
         },
       },
-      {
-        extension_filter: {
-          name: 'envoy.access_loggers.extension_filters.cel',
-          typed_config: {
-            ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
-            expression:
-              reply.details === undefined
-                ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
-                : `response.code_details == '${reply.details}'`,
-          },
-        },
-      },
-    ];
-    if (onlyMessages) {
-      filters.push({
-        header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
-      });
-    }
-    return { and_filter: { filters } };
-  };
-  const mapper = (reply: LocalReply, onlyMessages: boolean): JsonMap => ({
+    },
+  ];
+  if (onlyMessages) {
+    filters.push({
+      header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
+    });
+  }
+  return { and_filter: { filters } };
+}
+
+const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
+  header: { key, value },
+  append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+});
+
+function mapperOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+  const { retryAfterS } = reply;
+  return {
     filter: filterOf(reply, onlyMessages),
+    ...(reply.as !== undefined && { status_code: reply.as }),
     body_format_override: {
       json_format: onlyMessages
         ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }
         : { error: { message: reply.message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
-    ...(reply.retryAfterS !== undefined && {
-      headers_to_add: [
-        {
-          header: { key: 'retry-after', value: String(reply.retryAfterS) },
-          append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-        },
-      ],
-    }),
-  });
-  return {
-    mappers: LOCAL_REPLIES.flatMap((reply) => [mapper(reply, true), mapper(reply, false)]),
+    headers_to_add: [
+      ID_OF_UNREAD,
+      ...(retryAfterS === undefined ? [] : retryHeaders(retryAfterS * 1_000)).map(setHeader),
+    ],
   };
 }
+
+/** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
+export const localReplies = (config: Pick<Config, 'envoy'>): JsonMap => ({
+  mappers: [...localRepliesOf(config), ...OTHERS].flatMap((reply) => [
+    mapperOf(reply, true),
+    mapperOf(reply, false),
+  ]),
+});

@@ -19,6 +19,7 @@ export const REQUEST_HEADERS_TO_ENGINES: readonly string[] = [
   'tracestate',
   'user-agent',
   'x-b3-*',
+  'x-client-request-id',
   'x-request-id',
 ];
 
@@ -39,6 +40,7 @@ export const ANSWER_HEADERS_TO_CLIENTS: readonly string[] = [
   'openai-*',
   'request-id',
   'retry-after',
+  'retry-after-ms',
   'vary',
   'x-request-id',
   // Of ours too, where a request broke two engines.
