@@ -44,6 +44,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
   const config: Config = {
     ...(written.mode === 'endpoint-picker' && { picker: pickerOf(written) }),
     listen: written.listen,
+    ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
     envoy: envoyOf(written, parts),
     service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
     queue: queueOf(written),
@@ -70,6 +71,16 @@ const withHeap = (config: Config): Config =>
 const pickerOf = ({ picker: { fairnessHeader, tenant } }: WrittenConfig): NonNullable<Config['picker']> => ({
   fairnessHeader,
   ...(tenant !== undefined && { tenant }),
+});
+
+const corsOf = ({
+  origins,
+  headers,
+  maxAge,
+}: NonNullable<WrittenConfig['cors']>): NonNullable<Config['cors']> => ({
+  origins,
+  headers,
+  maxAgeMs: maxAge,
 });
 
 /** Pools for copies: they answer no client. */

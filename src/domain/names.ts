@@ -24,6 +24,15 @@ export const CLIENT_ID_HEADER = 'x-client-request-id';
 export const CLIENT_ID_BYTES = 128;
 /** Every client-sent header with one of these prefixes is removed before a filter reads it: ours, and those that Envoy's router obeys. */
 export const RESERVED_HEADER_PREFIXES = ['x-fairlane-', 'x-envoy-'] as const;
+/** What a client proves with who it is: never an engine's business, whatever the configuration passes besides. */
+export const CREDENTIAL_HEADERS: readonly string[] = [
+  'authorization',
+  'x-api-key',
+  'api-key',
+  'cookie',
+  'proxy-authorization',
+];
+
 /**
  * Most headers of a request and most of their bytes, as Envoy counts them. Envoy itself takes somewhat more: what it and the service
  * add must have room, or it fails a request that it had taken.
@@ -35,6 +44,8 @@ export const METADATA_NAMESPACE = 'fairlane';
 export const ENDPOINTS_METADATA_KEY = 'endpoints';
 /** Prefix of the response code details of an answer that the service wrote itself. */
 export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
+/** What Envoy refuses without the service, as its statistics name it. The tag has the status, or the code where several have one status. */
+export const REFUSALS_STAT = { prefix: 'fairlane', name: 'refusals', tag: 'status' } as const;
 /** Envoy cluster of the service. */
 export const SERVICE_CLUSTER = 'fairlane';
 /** Envoy cluster of a pool. */

@@ -14,12 +14,14 @@ import {
 } from '../domain/names.ts';
 import { RESPONSE_ID_PATTERN, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { corsFilters, corsPolicy, notServed } from './cors.ts';
 import { credentialsFilter } from './credentials.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
+import { refusalCounts, refusalSink } from './refusal-counts.ts';
 import { ANSWER_IDS, requestIds } from './request-ids.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
@@ -35,6 +37,7 @@ const MAX_RETRIES = 5;
 /** The filters in their order: what a client may not send goes, the tenant is known, the service decides. */
 export function httpFiltersOf(config: Config): readonly JsonMap[] {
   return [
+    ...corsFilters(config),
     {
       name: 'fairlane.remove_reserved_headers',
       typed_config: {
@@ -143,7 +146,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
     ...storedRoutes(retries),
     {
       match: { prefix: '/' },
-      direct_response: { status: 404 },
+      ...notServed(config),
       // Nothing to decide: the service is not asked.
       typed_per_filter_config: {
         'fairlane.ext_proc': {
@@ -228,10 +231,13 @@ function listenerOf(config: Config): JsonMap {
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
               ...requestIds,
+              ...refusalCounts,
               local_reply_config: localReplies(config),
               route_config: {
                 name: 'fairlane',
-                virtual_hosts: [{ name: 'fairlane', domains: ['*'], routes: routesOf(config) }],
+                virtual_hosts: [
+                  { name: 'fairlane', domains: ['*'], routes: routesOf(config), ...corsPolicy(config) },
+                ],
                 // The pool's cluster comes from a file and may be there a moment later.
                 validate_clusters: false,
               },
@@ -261,6 +267,7 @@ export function bootstrapOf(config: Config): JsonMap {
         },
       ],
     },
+    ...refusalSink,
     overload_manager: overloadManagerOf(config),
     memory_allocator_manager: memoryAllocator,
     dynamic_resources: {

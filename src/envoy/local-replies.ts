@@ -146,17 +146,16 @@ const OTHERS: readonly OtherReplies[] = [
   },
 ];
 
-/** The codes of Envoy's own refusals by their status, as it counts them. */
-export const localCodeOf = (status: number, details?: string): string =>
-  details === OVERLOADED.details
-    ? OVERLOADED.code
-    : (CODES.get(status) ?? OTHERS.find(({ from }) => status >= from)?.code ?? 'other');
-
-const CODES: ReadonlyMap<number, string> = new Map(
-  localRepliesOf({ envoy: { maxBodyBytes: 0 } as Config['envoy'] })
-    .filter(({ details }) => details === undefined)
-    .map(({ status, code }) => [status, code]),
+/** By the status that the client gets. */
+const CODES: ReadonlyMap<string, string> = new Map(
+  localRepliesOf({ envoy: { maxBodyBytes: 0 } as Config['envoy'] }).map(
+    ({ status, as = status, details, code }) => [details === undefined ? String(as) : code, code],
+  ),
 );
+
+/** The code of an answer of Envoy's own, as its body has it. @param counted as refusal-counts.ts has it. */
+export const localCodeOf = (counted: string): string =>
+  CODES.get(counted) ?? OTHERS.find(({ from }) => Number(counted) >= from)?.code ?? 'other';
 
 /** Of answers that are not the service's, those that a mapper is for. */
 function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {

@@ -23,13 +23,16 @@ export const REQUEST_HEADERS_TO_ENGINES: readonly string[] = [
   'x-request-id',
 ];
 
+/** Of an answer, what browsers obey. */
+export const CORS_HEADERS = 'access-control-*';
+
 /**
  * Of an answer: what it is, how to read and keep it, and when to come again. Not among them, because an engine does not speak for the
  * origin that clients know: `set-cookie`, `server`, `location`, `alt-svc`, `strict-transport-security`, `x-envoy-*`, `x-fairlane-*`,
  * rate limits other than ours.
  */
 export const ANSWER_HEADERS_TO_CLIENTS: readonly string[] = [
-  'access-control-*',
+  CORS_HEADERS,
   'anthropic-*',
   'cache-control',
   'content-encoding',

@@ -85,6 +85,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'dns-failed':
       return 'warn';
     case 'config-reloaded':
+    case 'envoy-refused':
     case 'limits-loaded':
     case 'models-discovered':
     case 'engine-help':

@@ -103,6 +103,13 @@ export type ServiceEvent =
       readonly limited: boolean;
       readonly detail: string;
     }
+  | {
+      readonly kind: 'envoy-refused';
+      /** The error code that clients got. */
+      readonly reason: string;
+      /** Since the line before with this reason. */
+      readonly requests: number;
+    }
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }

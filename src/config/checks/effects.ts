@@ -1,4 +1,5 @@
 /** Settings that have no effect, or another one than they seem to have, beside the others. */
+import { CREDENTIAL_HEADERS } from '../../domain/names.ts';
 import type { Config, Limits } from '../config.ts';
 import { quote, type Report } from '../report.ts';
 import type { WrittenConfig } from '../schema/schema.ts';
@@ -16,6 +17,7 @@ type WrittenLimits = WrittenConfig['tiers'][string];
 export function checkEffects(config: Config, written: WrittenConfig, { report }: Check): void {
   checkLanes(config, written, report);
   checkAdapterPlaces(config, report);
+  checkPassedHeaders(written, report);
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   for (const [name, tier] of Object.entries(written.tiers)) {
     checkLimits(['tiers', name], tier, tier, isForgetful, report);
@@ -23,6 +25,17 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
   for (const [name, { limits: own }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;
     if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
+  }
+}
+
+function checkPassedHeaders({ envoy }: WrittenConfig, report: Report): void {
+  for (const [index, name] of (envoy.passHeaders ?? []).entries()) {
+    if (!CREDENTIAL_HEADERS.includes(name)) continue;
+    report.warning(
+      ['envoy', 'passHeaders', index],
+      `has no effect: engines never get ${name}, which tells who a client is`,
+      'value',
+    );
   }
 }
 
