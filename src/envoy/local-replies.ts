@@ -20,6 +20,8 @@ interface LocalReply {
   readonly details?: string;
   /** The client gets another status than Envoy's. */
   readonly as?: number;
+  /** Of Envoy's answers with this status, those to requests that have this header. */
+  readonly withHeader?: string;
 }
 
 /** Statuses of which one answer is as good as another. */
@@ -29,7 +31,7 @@ interface OtherReplies extends Omit<LocalReply, 'status'> {
 }
 
 /** What Envoy says itself, in the words of the API. */
-const localRepliesOf = ({ envoy }: Pick<Config, 'envoy'>): readonly LocalReply[] => [
+const LOCAL_REPLIES: readonly LocalReply[] = [
   OVERLOADED,
   {
     status: 400,
@@ -70,13 +72,6 @@ const localRepliesOf = ({ envoy }: Pick<Config, 'envoy'>): readonly LocalReply[]
     code: 'request_timeout',
     anthropic: 'api_error',
     message: 'The request did not arrive in time. Please try again.',
-  },
-  {
-    status: 413,
-    type: 'invalid_request_error',
-    code: 'body_too_large',
-    anthropic: 'request_too_large',
-    message: bodyTooLarge(envoy.maxBodyBytes).message,
   },
   {
     status: 431,
@@ -146,11 +141,24 @@ const OTHERS: readonly OtherReplies[] = [
   },
 ];
 
+const tooLarge = (maxBytes: number): LocalReply => {
+  const { status, type: errorType, code, message } = bodyTooLarge(maxBytes);
+  return { status, type: errorType, code, anthropic: 'request_too_large', message };
+};
+
+/** It may be known how large it is. Digits alone: Envoy takes no other length. */
+const tooLargeBy = (maxBytes: number): readonly LocalReply[] => {
+  const reply = tooLarge(maxBytes);
+  const message = reply.message.replace(/\.$/, ': it has %REQ(content-length)%.');
+  return [{ ...reply, message, withHeader: 'content-length' }, reply];
+};
+
 /** By the status that the client gets. */
 const CODES: ReadonlyMap<string, string> = new Map(
-  localRepliesOf({ envoy: { maxBodyBytes: 0 } as Config['envoy'] }).map(
-    ({ status, as = status, details, code }) => [details === undefined ? String(as) : code, code],
-  ),
+  [...LOCAL_REPLIES, tooLarge(0)].map(({ status, as = status, details, code }) => [
+    details === undefined ? String(as) : code,
+    code,
+  ]),
 );
 
 /** The code of an answer of Envoy's own, as its body has it. @param counted as refusal-counts.ts has it. */
@@ -179,6 +187,9 @@ function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): Json
       },
     },
   ];
+  if (reply.withHeader !== undefined) {
+    filters.push({ header_filter: { header: { name: reply.withHeader, present_match: true } } });
+  }
   if (onlyMessages) {
     filters.push({
       header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
@@ -211,8 +222,8 @@ function mapperOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): Json
 }
 
 /** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
-export const localReplies = (config: Pick<Config, 'envoy'>): JsonMap => ({
-  mappers: [...localRepliesOf(config), ...OTHERS].flatMap((reply) => [
+export const localReplies = ({ envoy }: Pick<Config, 'envoy'>): JsonMap => ({
+  mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => [
     mapperOf(reply, true),
     mapperOf(reply, false),
   ]),
