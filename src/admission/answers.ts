@@ -2,6 +2,7 @@
 import type { ApiError } from '../domain/api-error.ts';
 import type { RouteName } from '../domain/routes.ts';
 import { errorBody } from '../openai/error-body.ts';
+import { retryHeaders } from '../openai/retry-headers.ts';
 import type { BucketView } from '../tenant/bucket.ts';
 import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
@@ -45,14 +46,10 @@ export function errorResponse(
   error: ApiError,
   add: HeaderList,
 ): DirectResponse {
-  const headers: [string, string][] = [['content-type', 'application/json']];
-  if (error.retryAfterMs !== undefined) {
-    // Whole seconds, rounded up: a client that comes back then is not refused for the same reason again.
-    headers.push(['retry-after', String(Math.max(1, Math.ceil(error.retryAfterMs / 1_000)))]);
-  }
+  const retry = error.retryAfterMs === undefined ? NO_HEADERS : retryHeaders(error.retryAfterMs);
   return {
     status: error.status,
-    headers: [...headers, ...add],
+    headers: [['content-type', 'application/json'], ...retry, ...add],
     body: errorBody(route, error),
     details: error.code,
   };

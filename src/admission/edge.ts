@@ -49,6 +49,8 @@ export interface RequestHead {
   /** From Envoy's authentication; empty when Envoy sent none. */
   readonly tenant: string;
   readonly requestId: string;
+  /** What the client calls it; empty or absent: nothing. */
+  readonly clientRequestId?: string;
   /** Declared body length, or undefined. */
   readonly contentLength: number | undefined;
   /** There is no body. */

@@ -19,6 +19,7 @@ export function refusalOfHead(
   if (head.endOfStream) return emptyBody();
   if (!isJsonType(head.header('content-type'))) return notJsonType();
   if (coding === undefined) return unknownCoding();
-  if ((head.contentLength ?? 0) > maxBodyBytes) return bodyTooLarge(maxBodyBytes);
+  const { contentLength = 0 } = head;
+  if (contentLength > maxBodyBytes) return bodyTooLarge(maxBodyBytes, contentLength);
   return undefined;
 }

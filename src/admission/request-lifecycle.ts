@@ -51,7 +51,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { recordOf } from './request-record.ts';
+import { idsOf, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 
 type RequestTaken = Awaited<ReturnType<TenantLimits['takeRequest']>>;
@@ -82,7 +82,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   // From the headers to the end
   private arrivedMs = 0;
-  private requestId = '';
+  private ids = NO_IDS;
   private route: RouteName | undefined = undefined;
   private tenant: RequestTenant | undefined = undefined;
   /** Envoy waits already: it can be told once. */
@@ -125,7 +125,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
-    this.requestId = head.requestId;
+    this.ids = idsOf(head);
     this.route = routeOf(head.method, head.path);
     const tenant = this.context.tenants.get(head.tenant);
     this.tenant = tenant;
@@ -433,13 +433,13 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   ): void {
     const { context, tenant, route, facts, run } = this;
     if (tenant === undefined || route === undefined) return;
-    const { requestId, status, arrivedMs, queueMs } = this;
+    const { ids, status, arrivedMs, queueMs } = this;
     const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
     const lane = this.admitted?.lane.name;
     const { name } = tenant.config;
     context.record(
       recordOf(
-        { requestId, tenant: name, route, facts, isModelKnown, lane, run, status, arrivedMs, queueMs },
+        { ids, tenant: name, route, facts, isModelKnown, lane, run, status, arrivedMs, queueMs },
         { outcome, reason, reading },
         nowMs,
       ),

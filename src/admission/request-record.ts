@@ -1,12 +1,27 @@
 /** The usage record of a request that has ended. Pure. */
+import { CLIENT_ID_BYTES } from '../domain/names.ts';
 import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
+import type { RequestHead } from './edge.ts';
+
+export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId'>;
+
+export const NO_IDS: RequestIds = { requestId: '' };
+
+/** Of visible ASCII, and bounded: it is the client's. */
+export function idsOf({ requestId, clientRequestId = '' }: RequestHead): RequestIds {
+  if (clientRequestId === '') return { requestId };
+  return {
+    requestId,
+    clientRequestId: clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?'),
+  };
+}
 
 /** What is known of the request: the later it ended, the more. */
 export interface EndedRequest {
-  readonly requestId: string;
+  readonly ids: RequestIds;
   readonly tenant: string;
   readonly route: EngineRoute | StoredRoute;
   /** Once its body was read. */
@@ -52,7 +67,7 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
   const { outcome, reason, reading } = ending;
   const { firstTokenMs, itl, usage } = reading ?? {};
   return {
-    requestId: request.requestId,
+    ...request.ids,
     tenant: request.tenant,
     route: request.route,
     ...(facts !== undefined && request.isModelKnown && { model: facts.model }),

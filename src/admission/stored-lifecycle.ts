@@ -29,7 +29,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
-import { recordOf } from './request-record.ts';
+import { idsOf, NO_IDS, recordOf } from './request-record.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
 
@@ -44,7 +44,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
 
   // From the headers to the end
   private arrivedMs = 0;
-  private requestId = '';
+  private ids = NO_IDS;
   private tenant: RequestTenant | undefined = undefined;
   private holding: Holding | undefined = undefined;
 
@@ -71,7 +71,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (this.state !== 'new') return;
     this.state = 'checking';
     this.arrivedMs = nowMs;
-    this.requestId = head.requestId;
+    this.ids = idsOf(head);
     const tenant = this.context.tenants.get(head.tenant);
     this.tenant = tenant;
     if (tenant === undefined) this.refuse(refusals.unknownTenant(), nowMs);
@@ -255,7 +255,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
   private end(outcome: Outcome, reason: string | undefined, nowMs: number): void {
     if (this.state === 'ended') return;
     this.state = 'ended';
-    const { queued, release, tenant, requestId, route, lane, status, arrivedMs, queueMs } = this;
+    const { queued, release, tenant, ids, route, lane, status, arrivedMs, queueMs } = this;
     this.queued = undefined;
     queued?.leave();
     if (tenant !== undefined) {
@@ -268,7 +268,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
       this.context.record(
         recordOf(
           {
-            requestId,
+            ids,
             tenant: tenant.config.name,
             route,
             facts: undefined,

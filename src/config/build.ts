@@ -1,6 +1,8 @@
 /** The configuration as the program uses it, from one that has been checked. */
+
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
+import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
 import type { KeyEntry } from './checks/keys.ts';
@@ -23,9 +25,6 @@ import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
-/** Uploads at once of a client that does not say how long they are. */
-const HELD_BODIES = 6;
-const DEFAULT_MAX_HELD_BYTES = 48 * 1024 ** 2;
 
 interface Parts {
   /** Used where the configuration names none. */
@@ -45,6 +44,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
   const config: Config = {
     ...(written.mode === 'endpoint-picker' && { picker: pickerOf(written) }),
     listen: written.listen,
+    ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
     envoy: envoyOf(written, parts),
     service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
     queue: queueOf(written),
@@ -77,6 +77,16 @@ const pickerOf = ({ picker: { fairnessHeader, tenant } }: WrittenConfig): NonNul
   ...(tenant !== undefined && { tenant }),
 });
 
+const corsOf = ({
+  origins,
+  headers,
+  maxAge,
+}: NonNullable<WrittenConfig['cors']>): NonNullable<Config['cors']> => ({
+  origins,
+  headers,
+  maxAgeMs: maxAge,
+});
+
 /** Pools for copies: they answer no client. */
 const mirrorPoolsOf = ({ models }: WrittenConfig): ReadonlySet<string> =>
   new Set(Object.values(models).flatMap(({ mirror }) => mirror?.pool ?? []));
@@ -91,7 +101,7 @@ function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Par
     directory,
     failureMode: envoy.failureMode,
     fallbackPool: envoy.fallbackPool ?? poolNames.find((name) => !mirrorPools.has(name)) ?? '',
-    maxBodyBytes: envoy.maxBodySize,
+    maxBodyBytes: maxBodyBytesOf(written),
     ...(envoy.passHeaders !== undefined && { passHeaders: envoy.passHeaders }),
     connectionBufferBytes: envoy.connectionBufferSize,
     maxHeapBytes: envoy.maxHeapSize ?? 0,
@@ -210,7 +220,9 @@ const adaptersOf = (written: WrittenConfig): Config['adapters'] =>
     ]),
   );
 
-function tenantsOf({ tenants, tiers, envoy }: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
+function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
+  const { tenants, tiers } = written;
+  const heldBytes = maxHeldBytesOf(written);
   const keysOf = byTenant(keys);
   return new Map(
     Object.entries(tenants).map(([name, { tier, trustGroup, models, limits }]) => [
@@ -221,7 +233,7 @@ function tenantsOf({ tenants, tiers, envoy }: WrittenConfig, keys: readonly KeyE
         ...(trustGroup === undefined ? {} : { trustGroup }),
         keys: (keysOf.get(name) ?? []).flatMap(({ looked }) => (looked.kind === 'ok' ? [looked.value] : [])),
         models: models === '*' ? '*' : new Set(models),
-        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, envoy.maxBodySize),
+        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, heldBytes),
       },
     ]),
   );
@@ -355,12 +367,12 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
 type WrittenLimits = WrittenConfig['tiers'][string];
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
-function merge(tier: WrittenLimits, own: WrittenLimits, maxBodyBytes: number): Limits {
+function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {
   const {
     weight = 1,
     maxOutputs = DEFAULT_MAX_OUTPUTS,
     maxQueued = DEFAULT_MAX_QUEUED,
-    maxHeldSize = Math.max(DEFAULT_MAX_HELD_BYTES, HELD_BODIES * maxBodyBytes),
+    maxHeldSize = heldBytes,
     ...rest
   } = { ...tier, ...own };
   const limits: Record<string, number> = {};

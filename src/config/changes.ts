@@ -8,6 +8,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['mode', (config) => config.picker !== undefined],
   ['picker', (config) => config.picker],
   ['listen', (config) => config.listen],
+  ['cors', (config) => config.cors],
   ['envoy.admin', (config) => config.envoy.admin],
   ['envoy.directory', (config) => config.envoy.directory],
   ['envoy.failureMode', (config) => config.envoy.failureMode],

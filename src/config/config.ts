@@ -302,6 +302,14 @@ export interface Config {
   };
   /** Where clients connect: Envoy's listener. */
   readonly listen: HostPort;
+  /** Browser clients; absent: none are told that they may. */
+  readonly cors?: {
+    /** As browsers write them, or `*`. */
+    readonly origins: readonly string[];
+    /** Of requests, in lower case, or `*`. */
+    readonly headers: readonly string[];
+    readonly maxAgeMs: number;
+  };
   readonly envoy: {
     readonly admin: AdminAddress;
     /** Files that Envoy watches (keys, clusters, endpoints) and, by default, the service's socket. Absolute. */

@@ -18,6 +18,10 @@ export const MIRROR_HEADER = ':fairlane-shadow';
 export const MODEL_HEADER = 'x-fairlane-model';
 /** Response header of a tenant that runs one request at a time. Its value says why. */
 export const LIMITED_HEADER = 'x-fairlane-limited';
+/** What a client calls its request, in the request and in the answer: its own, or else the `x-request-id` that it sent. */
+export const CLIENT_ID_HEADER = 'x-client-request-id';
+/** Of it, so many bytes come back and are recorded. */
+export const CLIENT_ID_BYTES = 128;
 /** Every client-sent header with one of these prefixes is removed before a filter reads it: ours, and those that Envoy's router obeys. */
 export const RESERVED_HEADER_PREFIXES = ['x-fairlane-', 'x-envoy-'] as const;
 /**
@@ -39,6 +43,8 @@ export const METADATA_NAMESPACE = 'fairlane';
 export const ENDPOINTS_METADATA_KEY = 'endpoints';
 /** Prefix of the response code details of an answer that the service wrote itself. */
 export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
+/** What Envoy refuses without the service, as its statistics name it. The tag has the status, or the code where several have one status. */
+export const REFUSALS_STAT = { prefix: 'fairlane', name: 'refusals', tag: 'status' } as const;
 /** Envoy cluster of the service. */
 export const SERVICE_CLUSTER = 'fairlane';
 /** Envoy cluster of a pool. */

@@ -20,11 +20,15 @@ import {
   STORED_ROUTES,
 } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { corsFilters, corsPolicy, notServed } from './cors.ts';
+import { credentialsFilter } from './credentials.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
+import { refusalCounts, refusalSink } from './refusal-counts.ts';
+import { ANSWER_IDS, requestIds } from './request-ids.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -39,6 +43,7 @@ const MAX_RETRIES = 5;
 /** The filters in their order: what a client may not send goes, the tenant is known, the service decides. */
 export function httpFiltersOf(config: Config): readonly JsonMap[] {
   return [
+    ...corsFilters(config),
     {
       name: 'fairlane.remove_reserved_headers',
       typed_config: {
@@ -47,9 +52,11 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
           request_mutations: RESERVED_HEADER_PREFIXES.map((prefix) => ({
             remove_on_match: { key_matcher: { prefix, ignore_case: true } },
           })),
+          response_mutations: ANSWER_IDS,
         },
       },
     },
+    credentialsFilter(config),
     {
       name: 'fairlane.api_key_auth',
       config_discovery: {
@@ -142,10 +149,10 @@ export function routesOf(config: Config): readonly JsonMap[] {
   });
   return [
     ...modelRoutes(config, retries),
-    unasked({ safe_regex: { regex: ESCAPED_SLASH } }, 400),
+    unasked({ safe_regex: { regex: ESCAPED_SLASH } }, { direct_response: { status: 400 } }),
     ...allowed,
     ...storedRoutes(retries),
-    unasked({ prefix: '/' }, 404),
+    unasked({ prefix: '/' }, notServed(config)),
   ];
 }
 
@@ -153,9 +160,9 @@ export function routesOf(config: Config): readonly JsonMap[] {
 const ESCAPED_SLASH = '.*%(2[fF]|5[cC]).*';
 
 /** Envoy's own answer. Nothing to decide: the service is not asked. */
-const unasked = (match: JsonMap, status: number): JsonMap => ({
+const unasked = (match: JsonMap, answer: JsonMap): JsonMap => ({
   match,
-  direct_response: { status },
+  ...answer,
   typed_per_filter_config: {
     'fairlane.ext_proc': {
       ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
@@ -258,10 +265,14 @@ function listenerOf(config: Config): JsonMap {
               path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
-              local_reply_config: localReplies(),
+              ...requestIds,
+              ...refusalCounts,
+              local_reply_config: localReplies(config),
               route_config: {
                 name: 'fairlane',
-                virtual_hosts: [{ name: 'fairlane', domains: ['*'], routes: routesOf(config) }],
+                virtual_hosts: [
+                  { name: 'fairlane', domains: ['*'], routes: routesOf(config), ...corsPolicy(config) },
+                ],
                 // The pool's cluster comes from a file and may be there a moment later.
                 validate_clusters: false,
               },
@@ -291,6 +302,7 @@ export function bootstrapOf(config: Config): JsonMap {
         },
       ],
     },
+    ...refusalSink,
     overload_manager: overloadManagerOf(config),
     memory_allocator_manager: memoryAllocator,
     dynamic_resources: {

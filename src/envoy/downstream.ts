@@ -67,6 +67,13 @@ export function clientLimits(config: Config): JsonMap {
       // Names that servers of some kinds take for others: `x_y` for `x-y`.
       headers_with_underscores_action: 'DROP_HEADER',
     },
+    http_protocol_options: {
+      // nginx's `proxy_pass` speaks it by default. A client of it may send no `host`.
+      accept_http_10: true,
+      default_host_for_http_10: 'fairlane',
+      // An offer that a server need not take: the request is answered as it came.
+      ignore_http_11_upgrade: [{ prefix: 'TLS/', ignore_case: true }],
+    },
     max_request_headers_kb: MAX_REQUEST_HEADERS.bytes / 1_024 + KB_OF_OURS,
     http2_protocol_options: {
       max_concurrent_streams: STREAMS_PER_CONNECTION,

@@ -2,6 +2,7 @@
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
 import { ATTEMPT_FILTERS } from './attempts.ts';
+import { CREDENTIALS_FILE, credentialsScript, KEY_HEADERS } from './credentials.ts';
 import { metadataOf, weightOf } from './engine-access.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { secretFilesOf } from './engine-secrets.ts';
@@ -61,8 +62,7 @@ function apiKeysOf(config: Config): JsonMap {
       credentials: [...config.tenants.values()].flatMap(({ name, keys }) =>
         keys.map((key) => ({ key, client: name })),
       ),
-      // Anthropic's clients send x-api-key.
-      key_sources: [{ header: 'Authorization' }, { header: 'x-api-key' }],
+      key_sources: KEY_HEADERS.map((header) => ({ header })),
       forwarding: { header: TENANT_HEADER, hide_credentials: true },
     },
   };
@@ -82,7 +82,10 @@ export function dynamicFilesOf(
   resolved: ReadonlyMap<string, string>,
   authorities = '',
 ): ReadonlyMap<string, JsonMap> {
-  const files = new Map<string, JsonMap>([[API_KEYS_FILE, { resources: [apiKeysOf(config)] }]]);
+  const files = new Map<string, JsonMap>([
+    [API_KEYS_FILE, { resources: [apiKeysOf(config)] }],
+    [CREDENTIALS_FILE, { resources: [credentialsScript(config)] }],
+  ]);
   for (const [name, file] of secretFilesOf(config.pools.values(), authorities)) files.set(name, file);
   for (const pool of config.pools.values()) {
     files.set(endpointsFile(config, pool.name), { resources: [endpointsOf(pool, resolved)] });

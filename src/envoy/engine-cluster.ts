@@ -1,7 +1,11 @@
 /** What the clusters of a pool's engines have in common. */
 import type { Config, EndpointConfig } from '../config/config.ts';
 import { CREDENTIAL_HEADERS, clusterOfPool } from '../domain/names.ts';
-import { ANSWER_HEADERS_TO_CLIENTS, REQUEST_HEADERS_TO_ENGINES } from '../openai/engine-headers.ts';
+import {
+  ANSWER_HEADERS_TO_CLIENTS,
+  CORS_HEADERS,
+  REQUEST_HEADERS_TO_ENGINES,
+} from '../openai/engine-headers.ts';
 import { connectionBuffer, kernelBuffer } from './downstream.ts';
 import { accessFiltersOf, shapeOf, transportSocketsOf } from './engine-access.ts';
 import { type JsonMap, type } from './envoy-json.ts';
@@ -30,6 +34,17 @@ export const leastRequest = policy('least_request', {
 /** What was sent and not acknowledged for so long was sent to nobody. */
 const UNACKNOWLEDGED_MS = 5_000;
 
+const requestHeadersOf = ({ envoy }: Config): readonly string[] => [
+  ...REQUEST_HEADERS_TO_ENGINES,
+  ...(envoy.passHeaders ?? []).filter((name) => !CREDENTIAL_HEADERS.includes(name)),
+];
+
+/** Whose pages may read an answer is said once: by `cors`, where it is there. */
+const answerHeadersOf = ({ cors }: Config): readonly string[] =>
+  cors === undefined
+    ? ANSWER_HEADERS_TO_CLIENTS
+    : ANSWER_HEADERS_TO_CLIENTS.filter((name) => name !== CORS_HEADERS);
+
 const removeAllBut = (names: readonly string[]): readonly JsonMap[] =>
   anyHeaderBut(names).map((regex) => ({ remove_on_match: { key_matcher: { safe_regex: { regex } } } }));
 
@@ -56,11 +71,8 @@ export const engineProtocol = (
           typed_config: {
             ...type('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation'),
             mutations: {
-              request_mutations: removeAllBut([
-                ...REQUEST_HEADERS_TO_ENGINES,
-                ...(config.envoy.passHeaders ?? []).filter((name) => !CREDENTIAL_HEADERS.includes(name)),
-              ]),
-              response_mutations: removeAllBut(ANSWER_HEADERS_TO_CLIENTS),
+              request_mutations: removeAllBut(requestHeadersOf(config)),
+              response_mutations: removeAllBut(answerHeadersOf(config)),
             },
           },
         },

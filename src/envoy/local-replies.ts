@@ -1,9 +1,13 @@
 /** What Envoy answers itself, without the service: each status in the words and the shape of the API. */
+import type { Config } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { bodyTooLarge } from '../openai/error-body.ts';
+import { retryHeaders } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
+import { ID_OF_UNREAD } from './request-ids.ts';
 
 interface LocalReply {
   readonly status: number;
@@ -14,6 +18,16 @@ interface LocalReply {
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
+  /** The client gets another status than Envoy's. */
+  readonly as?: number;
+  /** Of Envoy's answers with this status, those to requests that have this header. */
+  readonly withHeader?: string;
+}
+
+/** Statuses of which one answer is as good as another. */
+interface OtherReplies extends Omit<LocalReply, 'status'> {
+  /** And all above. */
+  readonly from: number;
 }
 
 /** What Envoy says itself, in the words of the API. */
@@ -31,14 +45,17 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'invalid_api_key',
     anthropic: 'authentication_error',
-    message: 'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`.',
+    message:
+      'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`.',
   },
   {
     status: 403,
     type: 'invalid_request_error',
     code: 'upgrade_refused',
-    anthropic: 'permission_error',
-    message: 'Connections are not upgraded here. Send the request without `Upgrade`.',
+    anthropic: 'invalid_request_error',
+    message: 'Connections are not upgraded here. Send the request without `Upgrade`, over HTTP.',
+    // Clients that try a WebSocket first go on over HTTP at once when they see it.
+    as: 426,
   },
   {
     status: 404,
@@ -58,20 +75,6 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     message: 'The request did not arrive in time. Please try again.',
   },
   {
-    status: 413,
-    type: 'invalid_request_error',
-    code: 'body_too_large',
-    anthropic: 'request_too_large',
-    message: 'The request body is too large.',
-  },
-  {
-    status: 426,
-    type: 'invalid_request_error',
-    code: 'http_version_not_supported',
-    anthropic: 'invalid_request_error',
-    message: 'HTTP/1.0 is not served here. Use HTTP/1.1 or HTTP/2.',
-  },
-  {
     status: 431,
     type: 'invalid_request_error',
     code: 'headers_too_large',
@@ -85,6 +88,14 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     anthropic: 'api_error',
     message: 'The gateway failed on this request. Please try again.',
     retryAfterS: 1,
+  },
+  {
+    status: 501,
+    type: 'invalid_request_error',
+    code: 'transfer_encoding_not_supported',
+    anthropic: 'invalid_request_error',
+    message:
+      'The request has a `transfer-encoding` that is not taken here. Send it `chunked`, or with a content-length.',
   },
   {
     status: 502,
@@ -112,53 +123,109 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
   },
 ];
 
-/** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
-export function localReplies(): JsonMap {
-  const filterOf = (reply: LocalReply, onlyMessages: boolean): JsonMap => {
-    const filters: JsonMap[] = [
-      {
-        status_code_filter: {
-          comparison: { op: 'EQ', value: { default_value: reply.status, runtime_key: 'fairlane.unset' } },
+/** What no line above names. */
+const OTHERS: readonly OtherReplies[] = [
+  {
+    from: 500,
+    type: 'server_error',
+    code: 'gateway_error',
+    anthropic: 'api_error',
+    message: 'The gateway failed on this request. Please try again.',
+    retryAfterS: 1,
+  },
+  {
+    from: 400,
+    type: 'invalid_request_error',
+    code: 'invalid_request',
+    anthropic: 'invalid_request_error',
+    message: 'The gateway does not take this request: check the path, the method and the headers.',
+  },
+];
+
+const tooLarge = (maxBytes: number): LocalReply => {
+  const { status, type: errorType, code, message } = bodyTooLarge(maxBytes);
+  return { status, type: errorType, code, anthropic: 'request_too_large', message };
+};
+
+/** It may be known how large it is. Digits alone: Envoy takes no other length. */
+const tooLargeBy = (maxBytes: number): readonly LocalReply[] => {
+  const reply = tooLarge(maxBytes);
+  const message = reply.message.replace(/\.$/, ': it has %REQ(content-length)%.');
+  return [{ ...reply, message, withHeader: 'content-length' }, reply];
+};
+
+/** By the status that the client gets. */
+const CODES: ReadonlyMap<string, string> = new Map(
+  [...LOCAL_REPLIES, tooLarge(0)].map(({ status, as = status, details, code }) => [
+    details === undefined ? String(as) : code,
+    code,
+  ]),
+);
+
+/** The code of an answer of Envoy's own, as its body has it. @param counted as refusal-counts.ts has it. */
+export const localCodeOf = (counted: string): string =>
+  CODES.get(counted) ?? OTHERS.find(({ from }) => Number(counted) >= from)?.code ?? 'other';
+
+/** Of answers that are not the service's, those that a mapper is for. */
+function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+  const [op, value] = 'status' in reply ? ['EQ', reply.status] : ['GE', reply.from];
+  const filters: JsonMap[] = [
+    {
+      status_code_filter: {
+        comparison: { op, value: { default_value: value, runtime_key: 'fairlane.unset' } },
+      },
+    },
+    {
+      extension_filter: {
+        name: 'envoy.access_loggers.extension_filters.cel',
+        typed_config: {
+          ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
+          expression:
+            reply.details === undefined
+              ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
+              : `response.code_details == '${reply.details}'`,
         },
       },
-      {
-        extension_filter: {
-          name: 'envoy.access_loggers.extension_filters.cel',
-          typed_config: {
-            ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
-            expression:
-              reply.details === undefined
-                ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
-                : `response.code_details == '${reply.details}'`,
-          },
-        },
-      },
-    ];
-    if (onlyMessages) {
-      filters.push({
-        header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
-      });
-    }
-    return { and_filter: { filters } };
-  };
-  const mapper = (reply: LocalReply, onlyMessages: boolean): JsonMap => ({
+    },
+  ];
+  if (reply.withHeader !== undefined) {
+    filters.push({ header_filter: { header: { name: reply.withHeader, present_match: true } } });
+  }
+  if (onlyMessages) {
+    filters.push({
+      header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
+    });
+  }
+  return { and_filter: { filters } };
+}
+
+const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
+  header: { key, value },
+  append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+});
+
+function mapperOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+  const { retryAfterS } = reply;
+  return {
     filter: filterOf(reply, onlyMessages),
+    ...(reply.as !== undefined && { status_code: reply.as }),
     body_format_override: {
       json_format: onlyMessages
         ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }
         : { error: { message: reply.message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
-    ...(reply.retryAfterS !== undefined && {
-      headers_to_add: [
-        {
-          header: { key: 'retry-after', value: String(reply.retryAfterS) },
-          append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-        },
-      ],
-    }),
-  });
-  return {
-    mappers: LOCAL_REPLIES.flatMap((reply) => [mapper(reply, true), mapper(reply, false)]),
+    headers_to_add: [
+      ID_OF_UNREAD,
+      ...(retryAfterS === undefined ? [] : retryHeaders(retryAfterS * 1_000)).map(setHeader),
+    ],
   };
 }
+
+/** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
+export const localReplies = ({ envoy }: Pick<Config, 'envoy'>): JsonMap => ({
+  mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => [
+    mapperOf(reply, true),
+    mapperOf(reply, false),
+  ]),
+});

@@ -1,6 +1,6 @@
 /** Heads of requests and answers from Envoy's messages, for every edge. */
 import type { RequestHead, ResponseHead } from '../admission/edge.ts';
-import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
+import { CLIENT_ID_HEADER, MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';
 
 /** A compressed answer could not be metered as it streams. The body that goes on is plain, whatever came. */
@@ -21,6 +21,7 @@ export function requestHead(
     path: header(':path'),
     tenant: header(tenantHeader),
     requestId: header('x-request-id'),
+    clientRequestId: header(CLIENT_ID_HEADER),
     contentLength: Number.isFinite(length) ? length : undefined,
     endOfStream,
     oversized: headerCount > MAX_REQUEST_HEADERS.count || headers.length > MAX_REQUEST_HEADERS.bytes,

@@ -19,8 +19,12 @@ export const REQUEST_HEADERS_TO_ENGINES: readonly string[] = [
   'tracestate',
   'user-agent',
   'x-b3-*',
+  'x-client-request-id',
   'x-request-id',
 ];
+
+/** Of an answer, what browsers obey. */
+export const CORS_HEADERS = 'access-control-*';
 
 /**
  * Of an answer: what it is, how to read and keep it, and when to come again. Not among them, because an engine does not speak for the
@@ -28,7 +32,7 @@ export const REQUEST_HEADERS_TO_ENGINES: readonly string[] = [
  * rate limits other than ours.
  */
 export const ANSWER_HEADERS_TO_CLIENTS: readonly string[] = [
-  'access-control-*',
+  CORS_HEADERS,
   'anthropic-*',
   'cache-control',
   'content-encoding',
@@ -39,6 +43,7 @@ export const ANSWER_HEADERS_TO_CLIENTS: readonly string[] = [
   'openai-*',
   'request-id',
   'retry-after',
+  'retry-after-ms',
   'vary',
   'x-request-id',
   // Of ours too, where a request broke two engines.

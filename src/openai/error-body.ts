@@ -195,11 +195,12 @@ export function adapterUnavailable(model: string, retryAfterMs?: number): ApiErr
   );
 }
 
-/** 413 */
-export function bodyTooLarge(maxBytes: number): ApiError {
+/** 413. @param declaredBytes as far as the client said. */
+export function bodyTooLarge(maxBytes: number, declaredBytes?: number): ApiError {
+  const has = declaredBytes === undefined ? '' : `: it has ${declaredBytes}`;
   return {
     status: 413,
-    message: `The request body is larger than ${maxBytes} bytes (\`envoy.maxBodySize\`).`,
+    message: `The request body is larger than ${maxBytes} bytes (\`envoy.maxBodySize\`)${has}.`,
     type: 'invalid_request_error',
     code: 'body_too_large',
   };

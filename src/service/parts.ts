@@ -10,6 +10,8 @@ import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
 import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
+import { localCodeOf } from '../envoy/local-replies.ts';
+import { createRefusalService } from '../ext-proc/grpc-refusals.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
@@ -70,6 +72,7 @@ export class Parts {
   readonly #context: ExplainContext;
   readonly requests: ExtProcService;
   readonly rateLimit: GrpcService;
+  readonly refusals: GrpcService;
 
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
@@ -101,6 +104,11 @@ export class Parts {
     this.#context = this.#createContext();
     this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
     this.rateLimit = this.#createRateLimit();
+    this.refusals = createRefusalService({
+      onRefused: (counted, requests) =>
+        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), requests }),
+      onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
+    });
   }
 
   /** Monotonic milliseconds. */

@@ -82,7 +82,7 @@ async function open(
   openTimers(parts, shutdown);
 
   const { service, envoy } = initial;
-  const services = [parts.requests, parts.rateLimit];
+  const services = [parts.requests, parts.rateLimit, parts.refusals];
   const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes);
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
   const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {

@@ -102,6 +102,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'dns-failed':
       return 'warn';
     case 'config-reloaded':
+    case 'envoy-refused':
     case 'models-discovered':
     case 'engine-help':
     case 'adapter-loaded':

@@ -81,6 +81,8 @@ function count(domains: Domains, event: ServiceEvent): void {
       return service.reloaded('refused');
     case 'stream-failed':
       return service.streamFailed();
+    case 'envoy-refused':
+      return requests.refusedByEnvoy(event.reason, event.requests);
     case 'limits-loaded':
       return limits.loaded('applied');
     case 'limits-refused':

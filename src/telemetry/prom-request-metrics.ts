@@ -13,6 +13,8 @@ export interface RequestSource {
 export interface RequestMetrics {
   /** Counts a request that has ended. */
   ended(record: UsageRecord): void;
+  /** Counts requests of nobody that is known, which never got to the service. */
+  refusedByEnvoy(reason: string, requests: number): void;
   /** Counts a tenant that was held to one request at a time. */
   tenantLimited(tenant: string): void;
 }
@@ -29,7 +31,7 @@ const endings = (registers: Registry[]) => ({
   }),
   refusals: new Counter({
     name: 'fairlane_refusals_total',
-    help: 'Requests that Fairlane or Envoy refused, by the error code that the client got.',
+    help: 'Requests that Fairlane or Envoy refused, by the error code that the client got. Without a tenant: Envoy refused it before it was known whose it was.',
     labelNames: ['tenant', 'model', 'reason'],
     registers,
   }),
@@ -140,6 +142,7 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
         tokens.inc({ tenant, model, kind: 'cached', source: ofPrompt }, record.cachedTokens);
       }
     },
+    refusedByEnvoy: (reason, count) => refusals.inc({ tenant: '', model: '', reason }, count),
     tenantLimited: (tenant) => limitedTenants.inc({ tenant }),
   };
 }

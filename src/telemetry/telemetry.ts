@@ -115,6 +115,13 @@ export type ServiceEvent =
       readonly detail: string;
     }
   | {
+      readonly kind: 'envoy-refused';
+      /** The error code that clients got. */
+      readonly reason: string;
+      /** Since the line before with this reason. */
+      readonly requests: number;
+    }
+  | {
       readonly kind: 'limits-loaded';
       readonly domains: readonly string[];
       /** Files that were passed over, and why. */

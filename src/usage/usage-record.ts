@@ -14,7 +14,10 @@ export type Outcome =
 
 /** One per request that reached the service. Never contains a prompt, a completion or a key. */
 export interface UsageRecord {
+  /** Envoy's: the answer and the engine have it too. */
   readonly requestId: string;
+  /** What the client calls it: its `x-client-request-id`, or its own `x-request-id`. */
+  readonly clientRequestId?: string;
   readonly tenant: string;
   readonly route: EngineRoute | StoredRoute;
   /** Only a model that exists; a client's invention is not repeated. */

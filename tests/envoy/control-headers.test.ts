@@ -240,7 +240,15 @@ describe.each(MODES)('failing %s', (mode) => {
           expect(answer.headers).toMatchObject({ 'openai-processing-ms': '7', 'retry-after': '3' });
           const names = Object.keys(answer.headers).filter((name) => name !== 'connection');
           expect(names.sort()).toEqual(
-            ['content-type', 'date', 'openai-processing-ms', 'retry-after', 'transfer-encoding'].sort(),
+            [
+              'content-type',
+              'date',
+              'openai-processing-ms',
+              'retry-after',
+              'transfer-encoding',
+              // Envoy's own.
+              'x-request-id',
+            ].sort(),
           );
         } else expect(answer.status).toBeGreaterThanOrEqual(500);
       },

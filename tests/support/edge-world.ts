@@ -45,6 +45,8 @@ export async function startEdgeWorld(
   const yaml = configYaml([engine.url], { api, admin, metrics }, directory, (config) => {
     config['envoy']['failureMode'] = failureMode;
     config['envoy']['fallbackPool'] = 'main';
+    // Uploads without a length count as the largest body: many of them come at once here.
+    config['envoy']['maxBodySize'] = '1MiB';
     config['pools']['other'] = { endpoints: [other.url], concurrencyLimit: 8 };
     config['models'] = { demo: { pool: 'main' }, secret: { pool: 'other' } };
     config['tenants'] = {

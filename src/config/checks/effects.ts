@@ -24,6 +24,7 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
     );
   });
   checkAdapterPlaces(config, report);
+  checkPassedHeaders(written, report);
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   for (const [name, tier] of Object.entries(written.tiers)) {
     checkLimits(['tiers', name], tier, tier, isForgetful, report);
@@ -31,6 +32,17 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
   for (const [name, { limits: own }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;
     if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
+  }
+}
+
+function checkPassedHeaders({ envoy }: WrittenConfig, report: Report): void {
+  for (const [index, name] of (envoy.passHeaders ?? []).entries()) {
+    if (!CREDENTIAL_HEADERS.includes(name)) continue;
+    report.warning(
+      ['envoy', 'passHeaders', index],
+      `has no effect: engines never get ${name}, which tells who a client is`,
+      'value',
+    );
   }
 }
 

@@ -7,6 +7,8 @@ import type { Check } from './check.ts';
 
 export function checkMemory(written: WrittenConfig, { root, report }: Check): void {
   const { maxBodySize } = written.envoy;
+  // The default follows the others.
+  if (maxBodySize === undefined) return;
   const atLeast = (path: Path, found: unknown): void => {
     const bytes = typeof found === 'string' ? sizeBytes(found) : undefined;
     if (bytes === undefined || bytes >= maxBodySize) return;

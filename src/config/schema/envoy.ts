@@ -69,7 +69,12 @@ export const envoy = section(
       'header names',
       'Request headers that engines get besides those that they always get (docs/threat-model.md lists them). What an engine obeys in such a header, it obeys from every tenant. Default: none.',
     ).optional(),
-    maxBodySize: size('1KiB', '128MiB', '8MiB', 'Largest request body.').prefault('8MiB'),
+    maxBodySize: size(
+      '1KiB',
+      '128MiB',
+      '32MiB',
+      'Largest request body. Default: `32MiB`, some images in a conversation; or the smallest `maxHeldSize` and `queue.maxQueuedSize`, where one is smaller.',
+    ).optional(),
     ...envoyMemory,
   },
   'Envoy, in front.',

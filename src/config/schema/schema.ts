@@ -5,6 +5,7 @@
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
 import { LOG_FORMATS } from '../config.ts';
+import { cors } from './cors.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, listenAddress, name, section } from './dsl.ts';
 import { envoy } from './envoy.ts';
@@ -37,6 +38,7 @@ export const configSchema = section(
     listen: listenAddress('127.0.0.1:8080', 'Where clients connect: Envoy’s listener.').prefault(
       '127.0.0.1:8080',
     ),
+    cors,
     envoy,
     service,
     queue,

@@ -42,8 +42,8 @@ const limits = {
   maxHeldSize: size(
     '1KiB',
     '1024GiB',
-    '48MiB',
-    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`, and one with a `content-encoding` as what it may become, too. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `48MiB`, or six times `envoy.maxBodySize`.',
+    '96MiB',
+    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`, and one with a `content-encoding` as what it may become, too. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `96MiB`; where `envoy.maxBodySize` is written, `48MiB` or six times as much as that.',
   ).optional(),
 };
 

@@ -84,7 +84,13 @@ function draftOf(
   const own = ['demo', 'embedder'];
   return {
     listen: `127.0.0.1:${ports.api}`,
-    envoy: { admin: `127.0.0.1:${ports.admin}`, directory, failureMode: mode, fallbackPool: 'main' },
+    envoy: {
+      admin: `127.0.0.1:${ports.admin}`,
+      directory,
+      failureMode: mode,
+      fallbackPool: 'main',
+      maxBodySize: '8MiB',
+    },
     service: { metrics: `127.0.0.1:${ports.metrics}`, drainTimeout: '1s' },
     queue: { maxWait: '10s' },
     pools: {

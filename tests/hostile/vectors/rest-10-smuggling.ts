@@ -211,9 +211,10 @@ const lines: readonly Vector[] = [
   raw('another behind one without a key', `${h1Bytes({ as: null }).toString('latin1')}${SMUGGLED}`, 0),
   raw('HTTP/0.9', 'GET /v1/models\r\n\r\n', 0),
   raw(
+    // Envoy that serves HTTP/1.0 takes every other version for it: one request, and the connection is closed.
     'HTTP/2.0 in words',
     `${head('POST /v1/chat/completions HTTP/2.0', `content-length: ${BODY.length}`)}${BODY}`,
-    0,
+    1,
   ),
   raw(
     'HTTP/1.9',

@@ -260,7 +260,8 @@ describe('a tenant over a limit', () => {
   it.each([
     ['requests_per_minute', { requestsPerMinute: 1 }, 429, 60],
     ['tokens_per_minute', { tokensPerMinute: 60, tokenBurst: 60_000 }, 429, undefined],
-    ['insufficient_quota', { tokensPerMonth: 100 }, 429, 2 * 24 * 3_600],
+    // No client is told to wait for two days.
+    ['insufficient_quota', { tokensPerMonth: 100 }, 429, undefined],
     ['prompt_over_token_burst', { tokensPerMinute: 1 }, 400, undefined],
     ['tenant_queue_full', { maxConcurrent: 1, maxQueued: 0 }, 429, undefined],
   ] as readonly [string, Partial<Limits>, number, number | undefined][])(

@@ -30,7 +30,7 @@ describe('check-config', () => {
     vi.stubEnv('BOB_KEY', 'example-of-bob');
     const { out } = await run('examples/existing-vllm.yaml', '--memory');
     expect(out).toContain(
-      '\nMemory: tenant alice alone can fill Envoy to 298 MiB and Fairlane to 208 MiB; Envoy sheds at a heap of 240 MiB',
+      '\nMemory: tenant alice alone can fill Envoy to 474 MiB and Fairlane to 268 MiB; Envoy sheds at a heap of 416 MiB',
     );
   });
 

@@ -35,8 +35,9 @@ describe('exchanges that a tenant may have open', () => {
 });
 
 describe('the memory that one tenant can take', () => {
-  it('is at most 512 MiB with the defaults', () => {
-    expect(totalOf(minimal())).toBeLessThanOrEqual(512 * MiB);
+  it('is at most 768 MiB with the defaults, and at most 512 MiB where bodies have 8 MiB', () => {
+    expect(totalOf(minimal())).toBeLessThanOrEqual(768 * MiB);
+    expect(totalOf(put(minimal(), 'envoy.maxBodySize', '8MiB'))).toBeLessThanOrEqual(512 * MiB);
   });
   it('is what it takes over as many connections as there may be, within the heap', () => {
     const large = put(put(minimal(), 'envoy.maxHeapSize', '1024GiB'), 'envoy.maxConnections', 16);
@@ -73,7 +74,7 @@ describe('the memory that one tenant can take', () => {
 });
 
 it('half as many bytes as may be held may wait for room, one body at least, and never more than may be held', () => {
-  const config = configOf(minimal());
+  const config = configOf(put(minimal(), 'envoy.maxBodySize', '8MiB'));
   expect(maxWaitingOf(48 * MiB, config)).toBe(24 * MiB);
   expect(maxWaitingOf(12 * MiB, config)).toBe(config.envoy.maxBodyBytes);
   expect(maxWaitingOf(1 * MiB, config)).toBe(1 * MiB);

@@ -15,6 +15,7 @@ export const full = () => ({
   mode: 'endpoint-picker',
   picker: { fairnessHeader: 'x-team', tenant: 'alice' },
   listen: '127.0.0.2:8081',
+  cors: { origins: ['https://app.example.com'], headers: ['x-ours'], maxAge: '1m' },
   envoy: {
     admin: '[::1]:9902',
     directory: '/run/here',

@@ -31,6 +31,7 @@ describe('the bootstrap', () => {
   it('removes what clients may not send before it authenticates, and asks the service after', () => {
     expect(httpFiltersOf(config).map(({ name }) => name)).toEqual([
       'fairlane.remove_reserved_headers',
+      'fairlane.choose_credentials',
       'fairlane.api_key_auth',
       'fairlane.ext_proc',
       'envoy.filters.http.router',

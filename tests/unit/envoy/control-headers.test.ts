@@ -84,6 +84,8 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   ':fairlane-shadow': WHO.service,
   ':method': WHO.client,
   ':path': WHO.client,
+  // For the words of an error.
+  'content-length': WHO.client,
   'x-fairlane-tenant': WHO.envoy,
   'x-fairlane-': WHO.envoy,
   // Of an attempt, between two filters towards the engine (attempts.ts).
@@ -93,11 +95,16 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   'x-fairlane-host': WHO.envoy,
   'x-fairlane-prefix': WHO.envoy,
   'x-envoy-': WHO.envoy,
-  Authorization: WHO.credential,
-  // Towards an engine: its own key, in place of whatever was there.
-  authorization: WHO.envoy,
+  // Of a client; towards an engine its own key, in place of whatever was there.
+  authorization: WHO.credential,
+  'api-key': WHO.credential,
   'x-api-key': WHO.credential,
   'retry-after': WHO.answer,
+  'retry-after-ms': WHO.answer,
+  'x-request-id': WHO.envoy,
+  'x-client-request-id': WHO.client,
+  // The name of the extension that keeps it.
+  'fairlane.client_request_id': WHO.client,
 };
 
 /** What each extension reads of a request that the configuration does not name. */
@@ -120,9 +127,18 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   'envoy.config.overload.v3.ScaleTimersOverloadActionConfig': 'none',
   'envoy.extensions.filters.http.lua.v3.Lua':
     'x-fairlane-sent, -host and -prefix, which the filter before it sets for each attempt, and :path, to which it adds the prefix, and for the shape of an error',
+  'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation':
+    'x-request-id, kept as x-client-request-id, which decides nothing',
   'envoy.extensions.common.matching.v3.ExtensionWithMatcher':
-    'x-fairlane-key, which the filter before it sets for each attempt',
-  'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'the same',
+    'the credentials, by what it names; towards an engine x-fairlane-key, which the filter before it sets for each attempt',
+  'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'the header that it names',
+  'envoy.extensions.filters.http.composite.v3.Composite': 'none',
+  'envoy.extensions.filters.http.composite.v3.ExecuteFilterAction':
+    'none; its script reads the credentials and leaves the one that may be a key, which the next filter looks up',
+  'envoy.extensions.access_loggers.stats.v3.Config': 'none: the status of the answer',
+  'envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig': 'none',
+  'envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig.DropAction': 'none',
+  'envoy.extensions.matching.common_inputs.stats.v3.StatFullNameMatchInput': 'none',
   'envoy.extensions.filters.common.matcher.action.v3.SkipFilter': 'none',
   'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector':
     'none: it sets authorization towards an engine',

@@ -1,0 +1,27 @@
+/** How large a body may be, and how many of them a tenant may hold, where the configuration does not say. */
+import type { WrittenConfig } from './schema/schema.ts';
+
+const MiB = 1024 ** 2;
+const DEFAULT_MAX_BODY_BYTES = 32 * MiB;
+/** Uploads at once of a client that does not say how long they are. */
+const HELD_BODIES = 6;
+const LEAST_HELD_BYTES = 48 * MiB;
+/** Three bodies of the default size: more of them at once is memory that few need. */
+const DEFAULT_HELD_BYTES = 96 * MiB;
+
+/** A bound on bytes that was written for smaller bodies keeps its meaning: the default is never above it. */
+export function maxBodyBytesOf({ envoy, queue, tiers, tenants }: WrittenConfig): number {
+  const limits = [...Object.values(tiers), ...Object.values(tenants).map((tenant) => tenant.limits)];
+  return (
+    envoy.maxBodySize ??
+    Math.min(
+      DEFAULT_MAX_BODY_BYTES,
+      queue.maxQueuedSize,
+      ...limits.map(({ maxHeldSize = DEFAULT_MAX_BODY_BYTES }) => maxHeldSize),
+    )
+  );
+}
+
+/** Of a tenant. */
+export const maxHeldBytesOf = ({ envoy: { maxBodySize } }: WrittenConfig): number =>
+  maxBodySize === undefined ? DEFAULT_HELD_BYTES : Math.max(LEAST_HELD_BYTES, HELD_BODIES * maxBodySize);
