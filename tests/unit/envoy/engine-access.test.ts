@@ -27,7 +27,12 @@ const namesOf = (endpoints: readonly EndpointConfig[]): readonly string[] => [..
 
 describe('plain endpoints', () => {
   it('have the files that they always had', () => {
-    expect(namesOf([at(1), at(2)])).toEqual(['api-keys.json', 'endpoints-main.json', 'clusters.json']);
+    expect(namesOf([at(1), at(2)])).toEqual([
+      'api-keys.json',
+      'credentials.json',
+      'endpoints-main.json',
+      'clusters.json',
+    ]);
     expect(textOf([at(1), at(2)], /./)).not.toMatch(
       /fairlane\.engine_address|filter_metadata|transport_socket|weight/,
     );
