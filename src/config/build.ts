@@ -3,18 +3,22 @@ import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
+import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
+import { type FoundListener, listenersOf } from './checks/listeners.ts';
 import { type RedisSecrets, speaksTls } from './checks/redis.ts';
 import {
   type Config,
   DEFAULT_LANE,
   type EndpointChoice,
+  type JwtConfig,
   type LaneCondition,
   type LaneConfig,
   type Limits,
   type MirrorConfig,
   type PoolConfig,
   type RedisConfig,
+  type RefusedTenantFile,
 } from './config.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
@@ -31,7 +35,10 @@ interface Parts {
   readonly directory: string;
   /** Of a path that is relative to the configuration's folder. */
   readonly locate: (path: string) => string;
+  readonly listeners: readonly FoundListener[];
+  readonly jwt: FoundJwt;
   readonly keys: readonly KeyEntry[];
+  readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
@@ -43,7 +50,8 @@ interface Parts {
 export function buildConfig(written: WrittenConfig, parts: Parts): Config {
   const config: Config = {
     ...(written.mode === 'endpoint-picker' && { picker: pickerOf(written) }),
-    listen: written.listen,
+    listen: listenersOf(parts.listeners),
+    ...jwtOf(written, parts.jwt),
     envoy: envoyOf(written, parts),
     service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
     queue: queueOf(written),
@@ -57,6 +65,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     aliases: new Map(Object.entries(written.aliases)),
     adapters: adaptersOf(written),
     tenants: tenantsOf(written, parts.keys),
+    refusedTenantFiles: parts.refusedTenantFiles,
     log: written.log,
   };
   return freeze(withHeap(config));
@@ -219,6 +228,31 @@ function tenantsOf({ tenants, tiers, envoy }: WrittenConfig, keys: readonly KeyE
       },
     ]),
   );
+}
+
+function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: JwtConfig } {
+  const { jwt } = written.identity;
+  // A gateway says itself who a tenant is.
+  if (jwt === undefined || jwks?.kind !== 'ok' || written.mode === 'endpoint-picker') return {};
+  const { issuer, audience = [], tenantClaim, tierClaim, unknownTenants, maxUnknownTenants: most } = jwt;
+  const tiers = tierClaim === undefined ? [unknownTenants ?? ''] : Object.keys(written.tiers);
+  const limitsOf = (tier: string): Limits => merge(written.tiers[tier] ?? {}, {}, written.envoy.maxBodySize);
+  return {
+    jwt: {
+      issuer,
+      audiences: typeof audience === 'string' ? [audience] : audience,
+      jwks: jwks.jwks,
+      tenantClaim,
+      ...(tierClaim !== undefined && { tierClaim }),
+      ...(unknownTenants !== undefined && {
+        visitors: {
+          tier: unknownTenants,
+          limits: new Map(tiers.map((tier) => [tier, limitsOf(tier)])),
+          most,
+        },
+      }),
+    },
+  };
 }
 
 type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;

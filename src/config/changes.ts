@@ -5,7 +5,13 @@ import type { Config } from './config.ts';
 const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknown])[] = [
   ['mode', (config) => config.picker !== undefined],
   ['picker', (config) => config.picker],
-  ['listen', (config) => config.listen],
+  // What is in the files of certificates is read again while Envoy runs.
+  [
+    'listen',
+    (config) =>
+      config.listen.map(({ address, tls }) => [address, tls !== undefined, tls?.clientCa !== undefined]),
+  ],
+  ['identity.jwt', (config) => config.jwt !== undefined],
   ['envoy.admin', (config) => config.envoy.admin],
   ['envoy.directory', (config) => config.envoy.directory],
   ['envoy.failureMode', (config) => config.envoy.failureMode],

@@ -1,11 +1,13 @@
 /** The configuration file and the secrets it names, read once or watched. */
 import { createHash } from 'node:crypto';
-import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs';
+import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import type { Config } from './config.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
+import { MAX_TENANT_FILE_BYTES, type TenantFile } from './tenant-files.ts';
 
 export type LoadedConfig =
   | {
@@ -14,6 +16,8 @@ export type LoadedConfig =
       readonly warnings: readonly string[];
       /** Of the contents that were read: equal contents, equal version. */
       readonly version: string;
+      /** What was taken of each file of `tenantDirectory`. */
+      readonly tenantTexts: ReadonlyMap<string, string>;
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
 
@@ -21,7 +25,7 @@ export type LoadedConfig =
 const MAX_SECRET_BYTES = 1024 ** 2;
 
 export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
-  return read(path, env).loaded;
+  return read(path, env, new Map()).loaded;
 }
 
 /** Where Envoy's files go unless `envoy.directory` says otherwise: a folder that is this user's own. */
@@ -43,16 +47,25 @@ const MOST_OPEN_TOLD = 10;
 const openWarning = (file: string): string =>
   `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
 
-/** Certificates are public. */
+/** Certificates are public, and so are the keys that tokens are checked with. */
 const isSecret = (text: string): boolean =>
-  !text.includes('-----BEGIN CERTIFICATE-----') || text.includes('PRIVATE KEY-----');
+  text.includes('PRIVATE KEY-----') ||
+  !(text.includes('-----BEGIN CERTIFICATE-----') || /^\s*\{\s*"keys"\s*:/.test(text));
 
-function read(path: string, env: NodeJS.ProcessEnv): Reading {
+/** Also a link that leads nowhere. */
+const isGone = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+/** Editors' and copiers' own files are none of tenants: hidden ones, and what ends otherwise. */
+const TENANT_FILE = /^[^.#].*\.ya?ml$/;
+
+/** @param tenantsBefore what was taken of each file of tenants. */
+function read(path: string, env: NodeJS.ProcessEnv, tenantsBefore: ReadonlyMap<string, string>): Reading {
   const files = [path];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
   const hash = createHash('sha256');
-  const readFile = (file: string, mostBytes: number): string => {
+  const readFile = (file: string, mostBytes: number, isOurs = file === path): string => {
     // A pipe or device would block or never end.
     const stat = statSync(file);
     if (stat.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
@@ -60,7 +73,7 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     if (stat.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
     const text = readFileSync(file, 'utf8');
     hash.update(`${file}\0${text.length}\0${text}`);
-    if (file !== path && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
+    if (!isOurs && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
     return text;
   };
   let text: string;
@@ -70,11 +83,31 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     const problem = `${path}: cannot read the configuration (${readFailure(error)}); give the path of a readable YAML file`;
     return { loaded: { kind: 'bad', problems: [problem] }, files };
   }
+  const readTenantFile = (file: string): TenantFile => {
+    files.push(file);
+    try {
+      return { file, content: { kind: 'ok', text: readFile(file, MAX_TENANT_FILE_BYTES, true) } };
+    } catch (error) {
+      const problem = `cannot be read (${readFailure(error)}); correct or remove it`;
+      hash.update(`${file}\0${problem}`);
+      return { file, content: { kind: 'bad', problem, isGone: isGone(error) } };
+    }
+  };
   const parsed = parseConfig({
     text,
     file: path,
     defaults: { directory: defaultDirectory(env) },
     env,
+    nowMs: Date.now(),
+    authorities: () => rootCertificates.join('\n'),
+    tenantsBefore,
+    readFolder(folder) {
+      files.push(folder);
+      return readdirSync(folder)
+        .filter((name) => TENANT_FILE.test(name))
+        .sort()
+        .map((name) => readTenantFile(join(folder, name)));
+    },
     readFile: (secret) => {
       files.push(secret);
       return readFile(secret, MAX_SECRET_BYTES);
@@ -117,6 +150,7 @@ class FileWatch implements ConfigWatch {
 
   // What is in use, and what was told of it.
   #version: string;
+  #tenantTexts: ReadonlyMap<string, string>;
   #toldProblems: string | undefined;
   #toldWarnings: ReadonlySet<string>;
 
@@ -132,7 +166,8 @@ class FileWatch implements ConfigWatch {
   constructor(options: WatchOptions) {
     const { path, env, version } = options;
     this.#options = options;
-    const { loaded, files } = read(path, env);
+    const { loaded, files } = read(path, env, new Map());
+    this.#tenantTexts = loaded.kind === 'ok' ? loaded.tenantTexts : new Map();
     const isRead = loaded.kind === 'ok' && (version === undefined || version === loaded.version);
     this.#version = version ?? (loaded.kind === 'ok' ? loaded.version : '');
     this.#toldWarnings = new Set(isRead ? loaded.warnings : []);
@@ -175,7 +210,7 @@ class FileWatch implements ConfigWatch {
   #load(forced: boolean): void {
     clearTimeout(this.#settling);
     const { path, env } = this.#options;
-    const { loaded, files } = read(path, env);
+    const { loaded, files } = read(path, env, this.#tenantTexts);
     this.#files = files;
     this.#seen = fingerprint(files);
     this.#watchFolders();
@@ -193,11 +228,15 @@ class FileWatch implements ConfigWatch {
   }
 
   /** Warnings of the configuration before are not told again, unless somebody asks. */
-  #takeOver({ config, version, warnings }: Extract<LoadedConfig, { kind: 'ok' }>, forced: boolean): void {
+  #takeOver(
+    { config, version, warnings, tenantTexts }: Extract<LoadedConfig, { kind: 'ok' }>,
+    forced: boolean,
+  ): void {
     const fresh = forced ? warnings : warnings.filter((warning) => !this.#toldWarnings.has(warning));
     this.#toldProblems = undefined;
     this.#toldWarnings = new Set(warnings);
     this.#version = version;
+    this.#tenantTexts = tenantTexts;
     this.#options.onChange(config, fresh);
   }
 

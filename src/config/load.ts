@@ -6,18 +6,22 @@ import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
-import { checkKeys, findKeys } from './checks/keys.ts';
+import { checkIdentity, findJwt } from './checks/identity.ts';
+import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
+import { checkListeners, findListeners } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
-import { checkReferences } from './checks/references.ts';
+import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
 import { configSchema } from './schema/schema.ts';
-import { SECRET_REFERENCE, SHORT_KEY } from './secrets.ts';
-import { isMapping } from './written-data.ts';
+import { readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import { type LoadedTenantFiles, loadTenantFiles, type TenantFile } from './tenant-files.ts';
+import { FILE_PATH, sizeBytes } from './values.ts';
+import { at, isMapping, type Mapping } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
@@ -28,10 +32,24 @@ export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Reads a secret; throws what node:fs throws. */
   readonly readFile: (path: string) => string;
+  /** The files of a folder of tenants, in the order of their names; throws what node:fs throws. */
+  readonly readFolder?: (path: string) => readonly TenantFile[];
+  /** What was taken of each of those files before. */
+  readonly tenantsBefore?: ReadonlyMap<string, string>;
+  /** Unix time: certificates expire. Default: nothing has. */
+  readonly nowMs?: number;
+  /** PEM of the authorities that a system trusts. */
+  readonly authorities?: () => string;
 }
 
 export type ParsedConfig =
-  | { readonly kind: 'ok'; readonly config: Config; readonly warnings: readonly string[] }
+  | {
+      readonly kind: 'ok';
+      readonly config: Config;
+      readonly warnings: readonly string[];
+      /** What was taken of each file of `tenantDirectory`. */
+      readonly tenantTexts: ReadonlyMap<string, string>;
+    }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
 
 /** Ten thousand tenants take about one. */
@@ -47,8 +65,9 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const position: ReportContext['position'] = (path, at) =>
     source?.position(path, at) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
-  const keys = findKeys(root, { env, readFile, locate });
-  const redis = findRedisSecrets(root, { env, readFile, locate });
+  const sources = { env, readFile, locate };
+  const keys = findKeys(root, sources);
+  const redis = findRedisSecrets(root, sources);
   const secrets = [...keys, ...redisSecretTexts(root, redis)].flatMap(({ text: written, looked }) => [
     ...(SECRET_REFERENCE.test(written) ? [] : [written]),
     ...(looked.kind === 'ok' ? [looked.value] : []),
@@ -65,33 +84,86 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   }
   tell(report, (path) => position(asWritten(path), 'key').line);
 
-  const check: Check = { root, report, hide, env };
+  const tenantFiles = readTenantFiles(input, root, keys, sources);
+  const tenantsInFiles = [...tenantFiles.tenants.keys()];
+  const check: Check = { root, report, hide, env, tenantsInFiles };
+  if (tenantFiles.problem !== undefined) report.problem(['tenantDirectory'], tenantFiles.problem);
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
+  const listeners = findListeners(root, sources);
+  checkListeners(listeners, check, input.nowMs);
+  const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
+  checkIdentity(jwt, keys, check);
   const endpoints = checkEndpoints(check);
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
-  checkAddresses(endpoints, check);
+  checkAddresses(listeners, endpoints, check);
   if (checked.success) checkMemory(checked.data, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
 
-  const config = buildConfig(checked.data, {
-    directory: input.defaults.directory,
-    locate,
-    keys,
-    redis,
-    endpoints,
-    drains,
-    chosen,
-    poolNames: source.keys(asWritten(['pools'])),
-  });
+  const config = buildConfig(
+    { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
+    {
+      directory: input.defaults.directory,
+      locate,
+      listeners,
+      jwt,
+      keys: [...keys, ...tenantFiles.keys],
+      refusedTenantFiles: tenantFiles.refused,
+      redis,
+      endpoints,
+      drains,
+      chosen,
+      poolNames: source.keys(asWritten(['pools'])),
+    },
+  );
   checkSockets(config, check);
   checkEffects(config, checked.data, check);
   checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
-  return { kind: 'ok', config, warnings: report.warnings() };
+  const warnings = [...report.warnings(), ...tenantFiles.warnings];
+  return { kind: 'ok', config, warnings, tenantTexts: tenantFiles.texts };
+}
+
+const NO_TENANT_FILES: LoadedTenantFiles = {
+  tenants: new Map(),
+  keys: [],
+  refused: [],
+  texts: new Map(),
+  warnings: [],
+};
+
+/** @returns with a problem: the folder itself cannot be read. */
+function readTenantFiles(
+  { readFolder, tenantsBefore = new Map() }: ConfigInput,
+  root: Mapping,
+  keys: readonly KeyEntry[],
+  sources: Sources,
+): LoadedTenantFiles & { readonly problem?: string } {
+  const { tenantDirectory } = root;
+  if (typeof tenantDirectory !== 'string' || !FILE_PATH.test(tenantDirectory) || readFolder === undefined) {
+    return NO_TENANT_FILES;
+  }
+  const folder = sources.locate(tenantDirectory);
+  let files: readonly TenantFile[];
+  try {
+    files = readFolder(folder);
+  } catch (error) {
+    const problem = `cannot read ${folder} (${readFailure(error)}); create the folder or correct the path`;
+    return { ...NO_TENANT_FILES, problem };
+  }
+  const maxBodySize = at(root, 'envoy', 'maxBodySize');
+  return loadTenantFiles({
+    files,
+    before: tenantsBefore,
+    root,
+    known: knownNamesOf(root),
+    keys,
+    maxBodyBytes: typeof maxBodySize === 'string' ? sizeBytes(maxBodySize) : undefined,
+    sources,
+  });
 }

@@ -1,7 +1,7 @@
 /** docs/reference/config.md and docs/config.schema.json, from the schema. */
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
-import { type SchemaNode, writtenSchema } from './schema/schema.ts';
+import { formsOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
 
 /** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {
@@ -59,7 +59,7 @@ const LONGEST_LIST = 3;
 export function configReference(): string {
   const sections = Object.entries(writtenSchema.properties ?? {}).map(([key, node]) => {
     const required = writtenSchema.required?.includes(key) === true;
-    const rows = isLeaf(node) ? [{ path: key, node, required }] : leaves(key, node);
+    const rows = isLeaf(node) ? leafRows(key, node, required) : leaves(key, node);
     const intro = isLeaf(node) ? '' : `${node.description}${required ? ' Required.' : ''}\n\n`;
     const lists = rows.flatMap(({ path, node: { default: value } }) =>
       Array.isArray(value) && value.length > LONGEST_LIST
@@ -91,10 +91,19 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
   if (typeof node.additionalProperties === 'object') return leaves(`${path}.NAME`, node.additionalProperties);
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
-    if (isLeaf(child)) return [{ path: here, node: child, required: node.required?.includes(key) === true }];
+    if (isLeaf(child)) return leafRows(here, child, node.required?.includes(key) === true);
     return leaves(here, child);
   });
 }
+
+/** A value, and the keys of the mapping that it may be instead. */
+const leafRows = (path: string, node: SchemaNode, required: boolean): readonly Row[] => [
+  { path, node, required },
+  ...(node.anyOf ?? [])
+    .flatMap(formsOf)
+    .filter(({ properties }) => properties !== undefined)
+    .flatMap((form) => leaves(path, form)),
+];
 
 function line({ path, node, required }: Row): string {
   const { shown = '', description = '' } = node;

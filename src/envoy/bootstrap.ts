@@ -2,7 +2,7 @@
  * Envoy's bootstrap for a configuration. What changes while Envoy runs (keys, clusters, endpoints) is in files that it
  * watches (dynamic-files.ts): a change of the listener would drain it and cut long streams.
  */
-import type { Config, ServiceAddress } from '../config/config.ts';
+import type { Config, ListenerConfig, ServiceAddress } from '../config/config.ts';
 import {
   clusterOfPool,
   METADATA_NAMESPACE,
@@ -11,14 +11,17 @@ import {
   RESERVED_HEADER_PREFIXES,
   SERVICE_CLUSTER,
   TENANT_HEADER,
+  TIER_HEADER,
 } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { transportOf } from './client-tls.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
-import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
+import { API_KEY_FILTER, API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
+import { MATCHER_TYPE, tenantFilters, tokenFilters, withoutTenantFilter } from './tokens.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -44,16 +47,20 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         },
       },
     },
+    ...tokenFilters(config),
     {
-      name: 'fairlane.api_key_auth',
+      name: API_KEY_FILTER,
       config_discovery: {
         config_source: {
           path_config_source: { path: `${config.envoy.directory}/${API_KEYS_FILE}` },
           resource_api_version: 'V3',
         },
-        type_urls: ['type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'],
+        type_urls: [
+          `type.googleapis.com/${config.jwt === undefined ? 'envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth' : MATCHER_TYPE}`,
+        ],
       },
     },
+    ...tenantFilters(config, 'before-service'),
     {
       name: 'fairlane.ext_proc',
       typed_config: {
@@ -79,6 +86,7 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         metadata_options: { receiving_namespaces: { untyped: [METADATA_NAMESPACE] } },
       },
     },
+    ...tenantFilters(config, 'after-service'),
     {
       name: 'envoy.filters.http.router',
       typed_config: {
@@ -123,13 +131,13 @@ export function routesOf(config: Config): readonly JsonMap[] {
           ...upstream({ cluster_header: POOL_HEADER }, retries),
           ...(method === 'POST' && { request_mirror_policies: [copies] }),
         },
-        request_headers_to_remove: [TENANT_HEADER],
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
         request_body_buffer_limit: bodyBuffer(config),
       },
       {
         match: match([]),
         route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-        request_headers_to_remove: [TENANT_HEADER],
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
         request_body_buffer_limit: bodyBuffer(config),
       },
     ];
@@ -145,6 +153,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
           ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
           disabled: true,
         },
+        ...withoutTenantFilter(config),
       },
     },
   ];
@@ -181,13 +190,14 @@ export function serviceClusterOf(config: Config): JsonMap {
   };
 }
 
-function listenerOf(config: Config): JsonMap {
+function listenerOf(config: Config, listener: ListenerConfig, i: number): JsonMap {
   return {
-    name: 'fairlane',
-    address: socketAddress(config.listen),
+    name: i === 0 ? 'fairlane' : `fairlane-${i + 1}`,
+    address: socketAddress(listener.address),
     ...listenerBuffers(config),
     filter_chains: [
       {
+        ...transportOf(config, listener),
         filters: [
           {
             name: 'envoy.filters.network.http_connection_manager',
@@ -243,7 +253,7 @@ export function bootstrapOf(config: Config): JsonMap {
       },
     },
     static_resources: {
-      listeners: [listenerOf(config)],
+      listeners: config.listen.map((listener, i) => listenerOf(config, listener, i)),
       clusters: [serviceClusterOf(config)],
     },
   };

@@ -4,6 +4,7 @@ import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { ROUTES } from '../domain/routes.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
+import { TOKEN_DETAILS_PREFIX, UNKNOWN_TENANT_DETAILS } from './tokens.ts';
 
 interface LocalReply {
   readonly status: number;
@@ -14,11 +15,44 @@ interface LocalReply {
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
+  /** Or those whose details begin so. */
+  readonly detailsPrefix?: string;
+  /** What the client gets instead of `status`. */
+  readonly shownStatus?: number;
 }
 
 /** What Envoy says itself, in the words of the API. */
 const LOCAL_REPLIES: readonly LocalReply[] = [
   OVERLOADED,
+  {
+    status: 401,
+    detailsPrefix: `${TOKEN_DETAILS_PREFIX}{Jwks_remote_fetch`,
+    shownStatus: 503,
+    type: 'server_error',
+    code: 'token_keys_unavailable',
+    anthropic: 'api_error',
+    message: 'The keys that tokens are checked with cannot be read now. Please try again.',
+    retryAfterS: 5,
+  },
+  ...[401, 403].map((status) => ({
+    status,
+    detailsPrefix: TOKEN_DETAILS_PREFIX,
+    // An audience is no reason for another status: the token is not for this service.
+    shownStatus: 401,
+    type: 'invalid_request_error',
+    code: 'invalid_token',
+    anthropic: 'authentication_error',
+    // Envoy's words: of a few, none of which is the client's.
+    message: 'The token was refused: %LOCAL_REPLY_BODY%.',
+  })),
+  {
+    status: 403,
+    details: UNKNOWN_TENANT_DETAILS,
+    type: 'invalid_request_error',
+    code: 'unknown_tenant',
+    anthropic: 'permission_error',
+    message: 'The token names no tenant of this service.',
+  },
   {
     status: 400,
     type: 'invalid_request_error',
@@ -126,9 +160,11 @@ export function localReplies(): JsonMap {
           typed_config: {
             ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
             expression:
-              reply.details === undefined
-                ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
-                : `response.code_details == '${reply.details}'`,
+              reply.detailsPrefix !== undefined
+                ? `response.code_details.startsWith('${reply.detailsPrefix}')`
+                : reply.details === undefined
+                  ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
+                  : `response.code_details == '${reply.details}'`,
           },
         },
       },
@@ -142,6 +178,7 @@ export function localReplies(): JsonMap {
   };
   const mapper = (reply: LocalReply, onlyMessages: boolean): JsonMap => ({
     filter: filterOf(reply, onlyMessages),
+    ...(reply.shownStatus !== undefined && { status_code: reply.shownStatus }),
     body_format_override: {
       json_format: onlyMessages
         ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }

@@ -15,19 +15,26 @@ interface Created {
 export class EnvoyFiles {
   readonly #directory: string;
   readonly #isWritten: boolean;
+  /** Envoy has the filters of tokens. */
+  readonly #takesTokens: boolean;
   #created: Created | undefined;
 
   /** @param initial the configuration that Envoy is started with. */
   constructor(initial: Config) {
     this.#directory = initial.envoy.directory;
     this.#isWritten = initial.picker === undefined;
+    this.#takesTokens = initial.jwt !== undefined;
   }
 
   /** @param addresses IP address of each endpoint's URL. @throws when the folder cannot be used. */
   write(config: Config, addresses: ReadonlyMap<string, string>): void {
     if (!this.#isWritten) return;
     const directory = this.#directory;
-    const files = dynamicFilesOf({ ...config, envoy: { ...config.envoy, directory } }, addresses);
+    const files = dynamicFilesOf(
+      { ...config, envoy: { ...config.envoy, directory } },
+      addresses,
+      this.#takesTokens,
+    );
     this.#created ??= absentOf(resolve(directory), files.keys());
     writeDynamicFiles(directory, files);
   }

@@ -36,6 +36,7 @@ export interface HealthFacts {
   readonly isDraining: boolean;
   /** Undefined: none is configured. */
   readonly isRedisConnected: boolean | undefined;
+  readonly refusedTenantFiles?: HealthReport['refusedTenantFiles'];
   readonly pools: readonly PoolFacts[];
   readonly canaries: readonly {
     readonly model: string;
@@ -50,10 +51,11 @@ export interface HealthFacts {
 const SHOWN_ADAPTERS = 100;
 
 export function healthReport(facts: HealthFacts): HealthReport {
-  const { isDraining, isRedisConnected, pools, canaries, mirrors } = facts;
+  const { isDraining, isRedisConnected, refusedTenantFiles = {}, pools, canaries, mirrors } = facts;
   return {
     status: isDraining ? 'draining' : 'ok',
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
+    ...(Object.keys(refusedTenantFiles).length > 0 && { refusedTenantFiles }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
     ...(canaries.length > 0 && {
       canaries: Object.fromEntries(canaries.map((one) => [one.model, canaryHealth(one)])),

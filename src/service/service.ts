@@ -56,6 +56,7 @@ async function open(initial: Config, log: Log, shutdown: Shutdown): Promise<Serv
   const parts = new Parts(initial, log, shutdown);
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
+  parts.tellRefusedFiles();
   await openPools(initial, parts, shutdown);
   openSnapshots(initial, parts, shutdown);
   await parts.redis?.firstAnswer();

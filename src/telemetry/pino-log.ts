@@ -61,6 +61,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
   switch (event.kind) {
     case 'config-refused':
     case 'limits-refused':
+    case 'tenant-file-refused':
     case 'filter-misconfigured':
     case 'stream-failed':
       return 'error';
@@ -85,6 +86,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return 'warn';
     case 'config-reloaded':
     case 'limits-loaded':
+    case 'tenant-file-mended':
     case 'models-discovered':
     case 'engine-help':
     case 'adapter-loaded':

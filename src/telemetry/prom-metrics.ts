@@ -104,6 +104,8 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'engine-identified':
     case 'engine-gauges':
     case 'engine-help':
+    case 'tenant-file-refused':
+    case 'tenant-file-mended':
     case 'snapshot-failed':
     case 'redis':
     case 'models-discovered':

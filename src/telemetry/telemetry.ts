@@ -94,6 +94,14 @@ export type ServiceEvent =
       readonly limited: boolean;
       readonly detail: string;
     }
+  | {
+      readonly kind: 'tenant-file-refused';
+      readonly file: string;
+      readonly problems: readonly string[];
+      /** The tenant is served as the file said before. */
+      readonly kept: boolean;
+    }
+  | { readonly kind: 'tenant-file-mended'; readonly file: string }
   | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }

@@ -2,6 +2,7 @@
 import type { Config, TenantConfig } from '../config/config.ts';
 import type { LimitStore } from '../limit/store.ts';
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
+import { Visitors, type VisitRefusal } from './visitors.ts';
 
 export interface Tenant {
   config: TenantConfig;
@@ -9,7 +10,11 @@ export interface Tenant {
 }
 
 export interface TenantDirectory {
+  /** One that is configured, or has come with a token. */
   get(name: string): Tenant | undefined;
+  /** One that a token names and that is not configured comes. Undefined: such tenants are not taken. */
+  visit(name: string, tier: string, nowMs: number): Tenant | VisitRefusal | undefined;
+  /** Those that are configured. */
   all(): Iterable<Tenant>;
   /** Tenants that stay keep their buckets' levels. */
   reconfigure(config: Config): void;
@@ -25,19 +30,30 @@ export function createTenantDirectory(
   unixMs: () => number,
 ): TenantDirectory {
   const tenants = new Map<string, Tenant>();
+  const limitsOf = ({ name, limits }: TenantConfig): TenantLimits =>
+    createTenantLimits({ tenant: name, limits, store, unixMs });
+  const visitors = new Visitors(config.jwt?.visitors, limitsOf);
+  let takesVisitors = false;
   const apply = (next: Config): void => {
     for (const name of tenants.keys()) if (!next.tenants.has(name)) tenants.delete(name);
     for (const tenant of next.tenants.values()) {
       const known = tenants.get(tenant.name);
       if (known === undefined) {
-        const limits = createTenantLimits({ tenant: tenant.name, limits: tenant.limits, store, unixMs });
-        tenants.set(tenant.name, { config: tenant, limits });
+        tenants.set(tenant.name, { config: tenant, limits: limitsOf(tenant) });
       } else {
         known.config = tenant;
         known.limits.reconfigure(tenant.limits);
       }
     }
+    takesVisitors = next.jwt?.visitors !== undefined;
+    visitors.reconfigure(next.jwt?.visitors, (name) => tenants.has(name));
   };
   apply(config);
-  return { get: (name) => tenants.get(name), all: () => tenants.values(), reconfigure: apply };
+  return {
+    get: (name) => tenants.get(name) ?? visitors.get(name),
+    visit: (name, tier, nowMs) =>
+      takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier, nowMs)) : undefined,
+    all: () => tenants.values(),
+    reconfigure: apply,
+  };
 }

@@ -10,4 +10,6 @@ export interface Check {
   readonly report: Report;
   readonly hide: (text: string) => string;
   readonly env: Sources['env'];
+  /** Tenants that have files of their own. */
+  readonly tenantsInFiles?: readonly string[];
 }
