@@ -7,7 +7,7 @@ import { rootCertificates } from 'node:tls';
 import type { Config } from './config.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
-import { MAX_TENANT_FILE_BYTES, type TenantFile } from './tenant-files.ts';
+import { MAX_TENANT_FILE_BYTES, type TenantFile, type TenantFileCache } from './tenant-files.ts';
 
 export type LoadedConfig =
   | {
@@ -25,7 +25,7 @@ export type LoadedConfig =
 const MAX_SECRET_BYTES = 1024 ** 2;
 
 export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
-  return read(path, env, new Map()).loaded;
+  return read(path, env, { texts: new Map() }).loaded;
 }
 
 /** Where Envoy's files go unless `envoy.directory` says otherwise: a folder that is this user's own. */
@@ -37,8 +37,10 @@ function defaultDirectory(env: NodeJS.ProcessEnv): string {
 
 interface Reading {
   readonly loaded: LoadedConfig;
-  /** Every file that was read, or should have been. */
+  /** Every file that was read, or should have been, and the folder of tenants. */
   readonly files: readonly string[];
+  /** Those of tenants. */
+  readonly tenantFiles: readonly string[];
 }
 
 const OTHERS_MAY_READ = 0o004;
@@ -59,9 +61,16 @@ const isGone = (error: unknown): boolean =>
 /** Editors' and copiers' own files are none of tenants: hidden ones, and what ends otherwise. */
 const TENANT_FILE = /^[^.#].*\.ya?ml$/;
 
-/** @param tenantsBefore what was taken of each file of tenants. */
-function read(path: string, env: NodeJS.ProcessEnv, tenantsBefore: ReadonlyMap<string, string>): Reading {
+/** What is known of the files of tenants from the time before. */
+interface TenantsBefore {
+  /** What was taken of each. */
+  readonly texts: ReadonlyMap<string, string>;
+  readonly cache?: TenantFileCache;
+}
+
+function read(path: string, env: NodeJS.ProcessEnv, { texts, cache }: TenantsBefore): Reading {
   const files = [path];
+  const tenantFiles: string[] = [];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
   const hash = createHash('sha256');
@@ -81,10 +90,10 @@ function read(path: string, env: NodeJS.ProcessEnv, tenantsBefore: ReadonlyMap<s
     text = readFile(path, MAX_CONFIG_BYTES);
   } catch (error) {
     const problem = `${path}: cannot read the configuration (${readFailure(error)}); give the path of a readable YAML file`;
-    return { loaded: { kind: 'bad', problems: [problem] }, files };
+    return { loaded: { kind: 'bad', problems: [problem] }, files, tenantFiles };
   }
   const readTenantFile = (file: string): TenantFile => {
-    files.push(file);
+    tenantFiles.push(file);
     try {
       return { file, content: { kind: 'ok', text: readFile(file, MAX_TENANT_FILE_BYTES, true) } };
     } catch (error) {
@@ -100,7 +109,8 @@ function read(path: string, env: NodeJS.ProcessEnv, tenantsBefore: ReadonlyMap<s
     env,
     nowMs: Date.now(),
     authorities: () => rootCertificates.join('\n'),
-    tenantsBefore,
+    tenantsBefore: texts,
+    ...(cache !== undefined && { tenantCache: cache }),
     readFolder(folder) {
       files.push(folder);
       return readdirSync(folder)
@@ -113,10 +123,10 @@ function read(path: string, env: NodeJS.ProcessEnv, tenantsBefore: ReadonlyMap<s
       return readFile(secret, MAX_SECRET_BYTES);
     },
   });
-  if (parsed.kind === 'bad') return { loaded: parsed, files };
+  if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles };
   const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
-  return { loaded: { ...parsed, warnings, version: hash.digest('hex') }, files };
+  return { loaded: { ...parsed, warnings, version: hash.digest('hex') }, files, tenantFiles };
 }
 
 export interface WatchOptions {
@@ -155,8 +165,10 @@ class FileWatch implements ConfigWatch {
   #toldWarnings: ReadonlySet<string>;
 
   // The files as they were last seen.
-  #files: readonly string[];
-  #seen: string;
+  #files: readonly string[] = [];
+  #seen = '';
+  readonly #tenants = new TenantFilesSeen();
+  readonly #cache: TenantFileCache = new Map();
 
   // What close() ends.
   #settling: NodeJS.Timeout | undefined;
@@ -164,19 +176,28 @@ class FileWatch implements ConfigWatch {
   readonly #watchers = new Map<string, FSWatcher>();
 
   constructor(options: WatchOptions) {
-    const { path, env, version } = options;
+    const { version } = options;
     this.#options = options;
-    const { loaded, files } = read(path, env, new Map());
-    this.#tenantTexts = loaded.kind === 'ok' ? loaded.tenantTexts : new Map();
+    this.#tenantTexts = new Map();
+    const loaded = this.#read();
+    if (loaded.kind === 'ok') this.#tenantTexts = loaded.tenantTexts;
     const isRead = loaded.kind === 'ok' && (version === undefined || version === loaded.version);
     this.#version = version ?? (loaded.kind === 'ok' ? loaded.version : '');
     this.#toldWarnings = new Set(isRead ? loaded.warnings : []);
-    this.#files = files;
-    this.#seen = fingerprint(files);
-    this.#watchFolders();
     this.#settle();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
     this.#looking.unref();
+  }
+
+  #read(): LoadedConfig {
+    const { path, env } = this.#options;
+    const before = { texts: this.#tenantTexts, cache: this.#cache };
+    const { loaded, files, tenantFiles } = read(path, env, before);
+    this.#files = files;
+    this.#seen = fingerprint(files);
+    this.#tenants.see(tenantFiles);
+    this.#watchFolders();
+    return loaded;
   }
 
   reload(): void {
@@ -189,18 +210,22 @@ class FileWatch implements ConfigWatch {
     for (const [folder, watcher] of this.#watchers) this.#forget(folder, watcher);
   }
 
-  #look(): void {
+  /** @param changed the file that the kernel has told of. */
+  #look(changed?: string): void {
     const now = fingerprint(this.#files);
-    if (now === this.#seen) return;
+    const isTenant =
+      changed === undefined ? this.#tenants.haveSomeChanged() : this.#tenants.hasChanged(changed);
+    if (now === this.#seen && !isTenant) return;
     this.#seen = now;
     this.#settle();
   }
 
   #settle(): void {
     clearTimeout(this.#settling);
+    const tenants = this.#tenants.fingerprint();
     this.#settling = setTimeout(() => {
       const now = fingerprint(this.#files);
-      if (now === this.#seen) return this.#load(false);
+      if (now === this.#seen && tenants === this.#tenants.fingerprint()) return this.#load(false);
       this.#seen = now;
       this.#settle();
     }, SETTLE_MS);
@@ -209,11 +234,7 @@ class FileWatch implements ConfigWatch {
 
   #load(forced: boolean): void {
     clearTimeout(this.#settling);
-    const { path, env } = this.#options;
-    const { loaded, files } = read(path, env, this.#tenantTexts);
-    this.#files = files;
-    this.#seen = fingerprint(files);
-    this.#watchFolders();
+    const loaded = this.#read();
     if (loaded.kind === 'bad') this.#refuse(loaded.problems, forced);
     else if (forced || this.#toldProblems !== undefined || loaded.version !== this.#version) {
       this.#takeOver(loaded, forced);
@@ -241,12 +262,17 @@ class FileWatch implements ConfigWatch {
   }
 
   #watchFolders(): void {
-    const folders = new Set(this.#files.map((file) => dirname(resolve(file))));
+    const folders = new Set([
+      ...this.#files.map((file) => dirname(resolve(file))),
+      ...this.#tenants.folders(),
+    ]);
     for (const [folder, watcher] of this.#watchers) if (!folders.has(folder)) this.#forget(folder, watcher);
     for (const folder of folders) {
       if (this.#watchers.has(folder)) continue;
       try {
-        const watcher = watch(folder, { persistent: false }, () => this.#look());
+        const watcher = watch(folder, { persistent: false }, (_, name) =>
+          this.#look(name === null ? undefined : join(folder, name)),
+        );
         watcher.on('error', () => this.#forget(folder, watcher));
         this.#watchers.set(folder, watcher);
       } catch {
@@ -258,6 +284,44 @@ class FileWatch implements ConfigWatch {
   #forget(folder: string, watcher: FSWatcher): void {
     watcher.close();
     this.#watchers.delete(folder);
+  }
+}
+
+/** Files of tenants that a regular look sees: a look at ten thousand would take a fifth of a second. */
+const LOOKED_AT = 256;
+
+/** The files of tenants as they were last seen. Of a change the kernel tells; where it does not, it is found a little later. */
+class TenantFilesSeen {
+  #files: readonly string[] = [];
+  /** By resolved path. */
+  #stamps: ReadonlyMap<string, string> = new Map();
+  #next = 0;
+
+  see(files: readonly string[]): void {
+    this.#files = files.map((file) => resolve(file));
+    this.#stamps = new Map(this.#files.map((file) => [file, fingerprint([file])]));
+  }
+
+  folders(): readonly string[] {
+    return this.#files.slice(0, 1).map((file) => dirname(file));
+  }
+
+  hasChanged(file: string): boolean {
+    const stamp = this.#stamps.get(file);
+    return stamp !== undefined && stamp !== fingerprint([file]);
+  }
+
+  /** Some of them, others the next time. */
+  haveSomeChanged(): boolean {
+    const end = Math.min(this.#files.length, this.#next + LOOKED_AT);
+    const some = this.#files.slice(this.#next, end);
+    this.#next = end >= this.#files.length ? 0 : end;
+    return some.some((file) => this.hasChanged(file));
+  }
+
+  /** As they are now. */
+  fingerprint(): string {
+    return fingerprint(this.#files);
   }
 }
 

@@ -17,10 +17,16 @@ import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
+import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
 import { readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
-import { type LoadedTenantFiles, loadTenantFiles, type TenantFile } from './tenant-files.ts';
-import { FILE_PATH, sizeBytes } from './values.ts';
+import {
+  type LoadedTenantFiles,
+  loadTenantFiles,
+  type TenantFile,
+  type TenantFileCache,
+} from './tenant-files.ts';
+import { FILE_PATH } from './values.ts';
 import { at, isMapping, type Mapping } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
@@ -36,6 +42,7 @@ export interface ConfigInput {
   readonly readFolder?: (path: string) => readonly TenantFile[];
   /** What was taken of each of those files before. */
   readonly tenantsBefore?: ReadonlyMap<string, string>;
+  readonly tenantCache?: TenantFileCache;
   /** Unix time: certificates expire. Default: nothing has. */
   readonly nowMs?: number;
   /** PEM of the authorities that a system trusts. */
@@ -139,7 +146,7 @@ const NO_TENANT_FILES: LoadedTenantFiles = {
 
 /** @returns with a problem: the folder itself cannot be read. */
 function readTenantFiles(
-  { readFolder, tenantsBefore = new Map() }: ConfigInput,
+  { readFolder, tenantsBefore = new Map(), tenantCache }: ConfigInput,
   root: Mapping,
   keys: readonly KeyEntry[],
   sources: Sources,
@@ -156,14 +163,16 @@ function readTenantFiles(
     const problem = `cannot read ${folder} (${readFailure(error)}); create the folder or correct the path`;
     return { ...NO_TENANT_FILES, problem };
   }
-  const maxBodySize = at(root, 'envoy', 'maxBodySize');
+  // With its default. One that is wrong is told elsewhere.
+  const envoy = envoySchema.safeParse(at(root, 'envoy') ?? {});
   return loadTenantFiles({
     files,
     before: tenantsBefore,
     root,
     known: knownNamesOf(root),
     keys,
-    maxBodyBytes: typeof maxBodySize === 'string' ? sizeBytes(maxBodySize) : undefined,
+    maxBodyBytes: envoy.success ? envoy.data.maxBodySize : undefined,
     sources,
+    ...(tenantCache !== undefined && { cache: tenantCache }),
   });
 }

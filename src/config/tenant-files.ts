@@ -44,7 +44,19 @@ export interface TenantFilesInput {
   readonly keys: readonly KeyEntry[];
   readonly maxBodyBytes: number | undefined;
   readonly sources: Sources;
+  readonly cache?: TenantFileCache;
 }
+
+/** What a text says, as long as the text is the same: of ten thousand files a few change at a time. */
+interface ReadTenantFile {
+  readonly text: string;
+  /** As written. */
+  readonly settings: unknown;
+  readonly checked: ReturnType<typeof tenantFile.safeParse>;
+}
+
+/** By file; those that are gone are forgotten. */
+export type TenantFileCache = Map<string, ReadTenantFile>;
 
 type WrittenTenant = WrittenConfig['tenants'][string];
 
@@ -66,6 +78,8 @@ type Attempt =
       readonly warnings: readonly string[];
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
+
+const NOT_READ: ReturnType<typeof readYaml> = { faults: [] };
 
 export function loadTenantFiles(input: TenantFilesInput): LoadedTenantFiles {
   return new Loading(input).all();
@@ -92,7 +106,9 @@ class Loading {
   }
 
   all(): LoadedTenantFiles {
-    const { files } = this.#input;
+    const { files, cache = new Map() } = this.#input;
+    const names = new Set(files.map(({ file }) => file));
+    for (const file of cache.keys()) if (!names.has(file)) cache.delete(file);
     for (const one of files.slice(0, MOST_TENANT_FILES)) this.#take(one);
     for (const { file } of files.slice(MOST_TENANT_FILES)) {
       this.#refuse(file, [`${file}: is one of more than ${MOST_TENANT_FILES} files; remove some`], false);
@@ -134,36 +150,28 @@ class Loading {
 
   #attempt(file: string, text: string): Attempt {
     const refuse = (problem: string): Attempt => ({ kind: 'bad', problems: [`${file}: ${problem}`] });
-    const { source, faults } = readYaml(text);
-    const settings = source?.value;
-    if (source !== undefined && !isMapping(settings)) {
+    const known = this.#input.cache?.get(file);
+    const { source, faults } = known?.text === text ? NOT_READ : readYaml(text);
+    const settings = known?.text === text ? known.settings : source?.value;
+    if (faults.length === 0 && !isMapping(settings)) {
       return refuse(
         settings === null || settings === undefined
           ? 'is empty; it needs at least keys'
           : 'is not a mapping of settings; it has the keys of tenants.NAME, such as "keys:"',
       );
     }
-    const written = at(settings, 'name') ?? basename(file).replace(/\.ya?ml$/, '');
+    const { name: written = basename(file).replace(/\.ya?ml$/, ''), ...own } = isMapping(settings)
+      ? settings
+      : {};
     const name = typeof written === 'string' ? written : '';
-    const { name: _, ...own } = isMapping(settings) ? settings : {};
     const root = { ...this.#input.root, tenants: { [name]: own } };
     const keys = findKeys(root, this.#input.sources);
-    const secrets = keys.flatMap(({ text: shown, looked }) => [
-      ...(SECRET_REFERENCE.test(shown) ? [] : [shown]),
-      ...(looked.kind === 'ok' ? [looked.value] : []),
-    ]);
-    const hide = hiding(secrets, SHORT_KEY);
-    const report = createReport({
-      file,
-      hide,
-      position: (path, what) => source?.position(path, what) ?? { line: 1, column: 1 },
-      // The file is what stands at tenants.NAME.
-      asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
-    });
+    const check = this.#checkOf(file, text, root, keys);
+    const { report } = check;
     for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
-    if (source === undefined) return { kind: 'bad', problems: report.problems() };
-    const check: Check = { root, report, hide, env: this.#input.sources.env };
-    const checked = tenantFile.safeParse(settings);
+    if (faults.length > 0) return { kind: 'bad', problems: report.problems() };
+    const checked = known?.text === text ? known.checked : tenantFile.safeParse(settings);
+    this.#input.cache?.set(file, { text, settings, checked });
     if (!checked.success) reportSchema(checked.error.issues, check, ['tenants', name]);
     this.#checkName(name, check);
     checkTenantReferences(this.#input.known, check);
@@ -171,8 +179,29 @@ class Loading {
     this.#checkForeignKeys(keys, check);
     checkTenantMemory(this.#input.maxBodyBytes, check);
     if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
-    const { name: __, ...tenant } = checked.data;
+    const { name: _, ...tenant } = checked.data;
     return { kind: 'ok', name, tenant, keys, warnings: report.warnings() };
+  }
+
+  /** A report of its own, whose places are those of the file. */
+  #checkOf(file: string, text: string, root: Mapping, keys: readonly KeyEntry[]): Check {
+    const secrets = keys.flatMap(({ text: shown, looked }) => [
+      ...(SECRET_REFERENCE.test(shown) ? [] : [shown]),
+      ...(looked.kind === 'ok' ? [looked.value] : []),
+    ]);
+    const hide = hiding(secrets, SHORT_KEY);
+    let read: ReturnType<typeof readYaml> | undefined;
+    const report = createReport({
+      file,
+      hide,
+      position(path, what) {
+        read ??= readYaml(text);
+        return read.source?.position(path, what) ?? { line: 1, column: 1 };
+      },
+      // The file is what stands at tenants.NAME.
+      asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
+    });
+    return { root, report, hide, env: this.#input.sources.env };
   }
 
   #checkName(name: string, { report, hide }: Check): void {
