@@ -74,7 +74,8 @@ export function configReference(): string {
 
 One YAML file, checked strictly: an unknown key is an error that names the nearest known one. \`fairlane check-config FILE\`
 says everything that is wrong with it, with lines and columns. Fairlane reads the file again when it, or a key file it
-names, changes; a file with a problem changes nothing. \`listen\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\` and
+names, changes; a file with a problem changes nothing. \`listen\` (but for what is in files of
+certificates), whether there is \`identity.jwt\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\` and
 \`rateLimit.snapshot\` take effect with a restart. A key that was renamed may still be written by its old name, which gives a
 warning.
 

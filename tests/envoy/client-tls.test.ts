@@ -179,6 +179,15 @@ console.log(answer.choices[0].message.content);`;
   });
 });
 
+it('the admin page shows no private key', async () => {
+  const dump = await (await fetch(`${stack.adminUrl}/config_dump`)).text();
+  expect(dump).toContain('certificate-127-0-0-1');
+  expect(dump).not.toContain('PRIVATE KEY');
+  const [, secret = ''] = text('key').split('\n');
+  expect(dump).not.toContain(secret);
+  expect(dump).not.toContain(Buffer.from(text('key')).toString('base64').slice(0, 60));
+});
+
 describe('client certificates', () => {
   it('are required, from the authority, besides a key', async () => {
     const mine = { cert: text('client'), key: text('key') };

@@ -199,6 +199,12 @@ describe('a token is refused', () => {
   });
 });
 
+it('the admin page shows no key', async () => {
+  const dump = await (await fetch(`${stack.adminUrl}/config_dump?include_eds`)).text();
+  expect(dump).toContain('fairlane.api_key_auth');
+  for (const secret of Object.values(KEYS)) expect(dump).not.toContain(secret);
+});
+
 describe('a key', () => {
   it('counts alone, and beside a token that is not valid', async () => {
     expect(said(await ask(KEYS.noisy))).toBe('200');

@@ -1,5 +1,14 @@
 /** The documents hold together: links lead somewhere, lines are short, and commands are given in one voice. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -114,11 +123,18 @@ function completed(sample: Sample): object {
   };
 }
 
+/** What samples name that their reader has. */
+const READERS_FILES = { 'tls/tls.crt': 'server.pem', 'tls/tls.key': 'key.pem', 'tls/clients.pem': 'ca.pem' };
+
 function problemsOf(sample: string): readonly string[] {
   const folder = mkdtempSync(join(tmpdir(), 'fairlane-sample-'));
   const path = join(folder, 'fairlane.yaml');
   const text = stringify(completed(parse(sample) as Sample));
   writeFileSync(path, text);
+  for (const name of ['tls', 'tenants.d']) mkdirSync(join(folder, name));
+  for (const [name, from] of Object.entries(READERS_FILES)) {
+    copyFileSync(join('tests/fixtures/tls', from), join(folder, name));
+  }
   const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [name, `secret-of-${name}`]);
   const loaded = loadConfig(path, Object.fromEntries(variables) as NodeJS.ProcessEnv);
   rmSync(folder, { recursive: true });
