@@ -13,7 +13,7 @@ export interface HealthReport {
   readonly shadows?: Readonly<Record<string, MirrorHealth>>;
 }
 
-export interface RefusedFileHealth {
+interface RefusedFileHealth {
   /** ISO 8601. */
   readonly since: string;
   readonly problem: string;

@@ -46,8 +46,6 @@ export interface RequestHead {
   readonly path: string;
   /** From Envoy's authentication; empty when Envoy sent none. */
   readonly tenant: string;
-  /** As a token names it, of a tenant that may not be configured; empty or absent: it names none. */
-  readonly tier?: string;
   readonly requestId: string;
   /** Declared body length, or undefined. */
   readonly contentLength: number | undefined;

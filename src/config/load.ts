@@ -69,8 +69,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
 
   const { source, faults } = readYaml(text);
   const { value: root, asWritten, tell } = withCurrentKeys(source?.value);
-  const position: ReportContext['position'] = (path, at) =>
-    source?.position(path, at) ?? { line: 1, column: 1 };
+  const position: ReportContext['position'] = (path, place) =>
+    source?.position(path, place) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const sources = { env, readFile, locate };
   const keys = findKeys(root, sources);

@@ -29,7 +29,7 @@ export interface TenantFile {
 
 /** More is no tenant. */
 export const MAX_TENANT_FILE_BYTES = 64 * 1024;
-export const MOST_TENANT_FILES = 10_000;
+const MOST_TENANT_FILES = 10_000;
 /** Of names of tenants. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 

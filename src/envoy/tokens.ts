@@ -10,8 +10,8 @@ import type { Config, JwtConfig } from '../config/config.ts';
 import { JWKS_CLUSTER, POOL_HEADER, TENANT_HEADER, TIER_HEADER } from '../domain/names.ts';
 import { duration, type JsonMap, type } from './envoy-json.ts';
 
-export const TOKENS_FILE = 'tokens.json';
-export const TENANTS_FILE = 'tenants.json';
+const TOKENS_FILE = 'tokens.json';
+const TENANTS_FILE = 'tenants.json';
 const JWT_FILTER = 'fairlane.jwt_authn';
 const TENANTS_FILTER = 'fairlane.tenants';
 

@@ -1,6 +1,6 @@
 /** Heads of requests and answers from Envoy's messages, for every edge. */
 import type { RequestHead, ResponseHead } from '../admission/edge.ts';
-import { MAX_REQUEST_HEADERS, TIER_HEADER } from '../domain/names.ts';
+import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';
 
 /** A compressed answer could not be metered as it streams. */
@@ -20,7 +20,6 @@ export function requestHead(
     method: header(':method'),
     path: header(':path'),
     tenant: header(tenantHeader),
-    tier: header(TIER_HEADER),
     requestId: header('x-request-id'),
     contentLength: Number.isFinite(length) ? length : undefined,
     endOfStream,

@@ -12,8 +12,12 @@ export interface Tenant {
 export interface TenantDirectory {
   /** One that is configured, or has come with a token. */
   get(name: string): Tenant | undefined;
-  /** One that a token names and that is not configured comes. Undefined: such tenants are not taken. */
-  visit(name: string, tier: string, nowMs: number): Tenant | VisitRefusal | undefined;
+  /**
+   * One that a token names and that is not configured comes. Undefined: such tenants are not taken.
+   *
+   * @param tier as the token names it; empty: it names none.
+   */
+  visit(name: string, tier: () => string, nowMs: number): Tenant | VisitRefusal | undefined;
   /** Those that are configured. */
   all(): Iterable<Tenant>;
   /** Tenants that stay keep their buckets' levels. */
@@ -52,7 +56,7 @@ export function createTenantDirectory(
   return {
     get: (name) => tenants.get(name) ?? visitors.get(name),
     visit: (name, tier, nowMs) =>
-      takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier, nowMs)) : undefined,
+      takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier(), nowMs)) : undefined,
     all: () => tenants.values(),
     reconfigure: apply,
   };
