@@ -92,3 +92,12 @@ describe('the health report', () => {
     expect(report.shadows).toEqual({ a: { pool: 'next', fraction: 0.1, running: 3 } });
   });
 });
+
+it('names the files of tenants that are refused, and only where there are any', () => {
+  const facts = { isDraining: false, isRedisConnected: undefined, pools: [], canaries: [], mirrors: [] };
+  const refusedTenantFiles = {
+    'tenants.d/bob.yaml': { since: '2026-11-28T20:00:00.000Z', problem: 'is empty', kept: true },
+  };
+  expect(healthReport({ ...facts, refusedTenantFiles })).toMatchObject({ status: 'ok', refusedTenantFiles });
+  expect(healthReport({ ...facts, refusedTenantFiles: {} })).not.toHaveProperty('refusedTenantFiles');
+});
