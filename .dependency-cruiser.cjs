@@ -19,7 +19,7 @@ const FLOORS = [
   { name: 'parts', folders: ['queue', 'rollout', 'tenant', 'engine', 'telemetry', 'envoy'] },
   { name: 'pool', folders: ['pool'] },
   { name: 'routing', folders: ['routing'] },
-  { name: 'api', folders: ['openai', 'usage'] },
+  { name: 'api', folders: ['openai', 'usage', 'conversation'] },
   { name: 'ground', folders: ['config', 'limit', 'grpc', 'simulator'] },
   { name: 'foundation', folders: ['domain', 'files'] },
 ];

@@ -41,7 +41,7 @@ const median = (list: readonly number[]): number => {
 };
 const rounded = (value: number): number => Number(value.toPrecision(3));
 
-const chat = (stream: boolean): object =>
+const chat = (stream: boolean, content: string): object =>
   requestBody(
     JSON.stringify({
       model: 'm',
@@ -50,10 +50,13 @@ const chat = (stream: boolean): object =>
       ...(stream && { stream: true, stream_options: { include_usage: true } }),
       messages: [
         { role: 'system', content: 'You are helpful.' },
-        { role: 'user', content: 'word '.repeat(80) },
+        { role: 'user', content },
       ],
     }),
   );
+const SHORT = 'word '.repeat(80);
+/** Prose with line feeds, quotes and some characters that are not ASCII. */
+const LONG = 'It was “late”, and the naïve fox said: "No."\n'.repeat(4_400);
 const usage = { prompt_tokens: 110, completion_tokens: CHUNKS, total_tokens: 110 + CHUNKS };
 const event = (choices: readonly object[], more: object = {}): string =>
   `data: ${JSON.stringify({
@@ -67,10 +70,20 @@ const event = (choices: readonly object[], more: object = {}): string =>
 const token = event([{ index: 0, delta: { content: ' world' }, logprobs: null, finish_reason: null }]);
 const END = `${event([{ index: 0, delta: {}, logprobs: null, finish_reason: 'stop' }])}${event([], { usage })}data: [DONE]\n\n`;
 
-const EXCHANGES: Readonly<Record<'whole' | 'streamed', Exchange>> = {
+const KINDS = ['whole', 'streamed', 'large'] as const;
+type Kind = (typeof KINDS)[number];
+const TITLES: Readonly<Record<Kind, string>> = {
+  whole: 'answer in one piece',
+  streamed: `streamed answer, ${CHUNKS} tokens`,
+  large: 'prompt of 220 KB, short stream',
+};
+/** Of the requests of a round: large ones cost as much as many. */
+const SHARES: Readonly<Record<Kind, number>> = { whole: 1, streamed: 1, large: 0.25 };
+
+const EXCHANGES: Readonly<Record<Kind, Exchange>> = {
   whole: [
     CHAT_HEADERS,
-    chat(false),
+    chat(false, SHORT),
     answerHeaders('application/json'),
     answerBody(
       JSON.stringify({
@@ -92,14 +105,19 @@ const EXCHANGES: Readonly<Record<'whole' | 'streamed', Exchange>> = {
   ],
   streamed: [
     CHAT_HEADERS,
-    chat(true),
+    chat(true, SHORT),
     answerHeaders('text/event-stream; charset=utf-8'),
     ...Array.from({ length: CHUNKS }, () => answerBody(token, false)),
     answerBody(END, true),
   ],
+  large: [
+    CHAT_HEADERS,
+    chat(true, LONG),
+    answerHeaders('text/event-stream; charset=utf-8'),
+    answerBody(END, true),
+  ],
 };
-const KINDS = ['whole', 'streamed'] as const;
-const TITLES = { whole: 'answer in one piece', streamed: `streamed answer, ${CHUNKS} tokens` };
+const countOf = (kind: Kind): number => Math.ceil(requests * SHARES[kind]);
 
 // Says that it is healthy, and gives no gauges: the concurrency limit is fixed.
 const engine = createServer((_, response) => response.end('{}'));
@@ -117,17 +135,17 @@ try {
   const other = await start(against);
   say('warming up');
   for (const checkout of [ours, other]) {
-    for (const kind of KINDS) await checkout.run(EXCHANGES[kind], requests);
+    for (const kind of KINDS) await checkout.run(EXCHANGES[kind], countOf(kind));
   }
-  const seen = { whole: [] as [number, number][], streamed: [] as [number, number][] };
+  const seen: Readonly<Record<Kind, [number, number][]>> = { whole: [], streamed: [], large: [] };
   for (let round = 0; round < rounds; round += 1) {
     say(`round ${round + 1} of ${rounds}`);
     for (const kind of KINDS) {
       const exchange = EXCHANGES[kind];
       // Who is first changes: a machine that gets slower or faster then favours nobody.
       const first = round % 2 === 0 ? ours : other;
-      const firstUs = await first.measure(exchange, requests);
-      const secondUs = await (first === ours ? other : ours).measure(exchange, requests);
+      const firstUs = await first.measure(exchange, countOf(kind));
+      const secondUs = await (first === ours ? other : ours).measure(exchange, countOf(kind));
       seen[kind].push(first === ours ? [firstUs, secondUs] : [secondUs, firstUs]);
     }
   }

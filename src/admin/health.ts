@@ -1,7 +1,13 @@
 /** What `GET /health` answers, as JSON. Its names are for others to rely on. */
 
 export interface HealthReport {
-  readonly status: 'ok' | 'draining';
+  /** `degraded`: it works, and something is wrong that somebody should mend; `reasons` says what. */
+  readonly status: 'ok' | 'degraded' | 'draining';
+  /** Whether a pool serves: what `/ready` goes by. */
+  readonly ready: boolean;
+  readonly reasons?: readonly string[];
+  /** Files that are not in use as they are now: what they said before is. */
+  readonly refused?: readonly RefusedHealth[];
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
   /** By file of `tenantDirectory`: those that are refused. Only where there are any. */
@@ -21,6 +27,15 @@ interface RefusedFileHealth {
   readonly kept: boolean;
 }
 
+export interface RefusedHealth {
+  /** The configuration, or the folder of limits. */
+  readonly file: string;
+  /** Of the first refusal, as ISO 8601. */
+  readonly since: string;
+  /** The first ones. */
+  readonly problems: readonly string[];
+}
+
 export interface PoolHealth {
   readonly healthy: number;
   readonly endpoints: number;
@@ -37,6 +52,8 @@ export interface EndpointHealth {
   readonly by: string;
   /** What its probes say. */
   readonly state: string;
+  /** `ip:port` that its name stands for. */
+  readonly address?: string;
   readonly engine?: string;
   /** Why its gauges cannot be used. */
   readonly gauges?: string;

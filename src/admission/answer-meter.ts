@@ -2,15 +2,27 @@
 import { createBodyMeter } from '../openai/body-meter.ts';
 import { createEncodedMeter } from '../openai/encoded-meter.ts';
 import type { RequestFacts } from '../openai/request.ts';
-import type { ResponseMeter } from '../openai/response-meter.ts';
+import type { MeterResult, ResponseMeter } from '../openai/response-meter.ts';
 import { createStreamMeter } from '../openai/stream-meter.ts';
-import type { Usage } from '../openai/usage.ts';
-import { isPossibleOutput } from '../usage/predictor.ts';
+import {
+  type AnswerSeen,
+  type BelievedUsage,
+  believe,
+  type OddUsage,
+  type TokenCounts,
+  type UsageFacts,
+  type UsageSource,
+} from '../usage/believed-usage.ts';
 import type { ResponseHead } from './edge.ts';
 
 export interface AnswerReading {
-  readonly usage: Usage;
-  readonly source: 'engine' | 'estimate';
+  readonly usage: TokenCounts;
+  /** `estimate`: of one half at least. `none`: nothing was computed. */
+  readonly source: UsageSource | 'none';
+  /** The half that is an estimate, where the other is the engine's own count. */
+  readonly estimated?: 'prompt' | 'completion';
+  /** What cannot be of what the engine reported. */
+  readonly odd: readonly OddUsage[];
   /** Time of the first token, on the same clock as `push`. */
   readonly firstTokenMs?: number;
   /** Inter-token time; only with two tokens or more. */
@@ -19,13 +31,29 @@ export interface AnswerReading {
   readonly errorFrame: boolean;
 }
 
+/** What stands in for what the engine does not say. */
+export type UsageEstimate = Pick<TokenCounts, 'promptTokens' | 'completionTokens'>;
+
+const NO_ANSWER: AnswerSeen = { events: 0, streamed: false, isFinal: false };
+const NOTHING_USED: TokenCounts = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
+const NOTHING_ODD: readonly OddUsage[] = [];
+
 /** The engine may have read the prompt and more, and nothing of the answer was seen. */
-export function unseenReading(predictedPromptTokens: number, estimatedOutput: number): AnswerReading {
-  return {
-    usage: { promptTokens: predictedPromptTokens, completionTokens: estimatedOutput, cachedTokens: 0 },
-    source: 'estimate',
-    errorFrame: false,
-  };
+export function unseenReading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
+  const { usage, odd } = believe(undefined, false, facts, NO_ANSWER, estimate);
+  return { usage, source: 'estimate', odd, errorFrame: false };
+}
+
+/** Whether a successful answer is an error and nothing else. What an Anthropic stream begins with is no token. */
+const isErrorAlone = ({ errorFrame, tokenEvents, usage, isUsageEarly }: MeterResult): boolean =>
+  errorFrame && tokenEvents === 0 && (isUsageEarly === true || (usage?.completionTokens ?? 0) === 0);
+
+function sourcesOf({
+  promptSource,
+  completionSource,
+}: BelievedUsage): Pick<AnswerReading, 'source' | 'estimated'> {
+  if (promptSource === completionSource) return { source: promptSource };
+  return { source: 'estimate', estimated: promptSource === 'estimate' ? 'prompt' : 'completion' };
 }
 
 function meterOf(request: RequestFacts, streamed: boolean, contentEncoding: string): ResponseMeter {
@@ -70,37 +98,27 @@ export class AnswerMeter {
     return this.meter.finished();
   }
 
-  /**
-   * What the answer took. The parameters stand in while the engine has not reported usage.
-   *
-   * @param outputLimit of all outputs: an engine's count of more than the request could get is none.
-   */
-  reading(
-    predictedPromptTokens: number,
-    estimatedOutput: number,
-    outputLimit: number | undefined,
-  ): AnswerReading {
-    const { usage: reported, isUsageEarly, firstTokenMs, itl, errorFrame } = this.meter.result();
-    const isWhole = reported !== undefined && isUsageEarly !== true;
-    const usage = isWhole
-      ? reported
-      : {
-          promptTokens: reported?.promptTokens ?? predictedPromptTokens,
-          completionTokens: Math.max(reported?.completionTokens ?? 0, estimatedOutput),
-          cachedTokens: reported?.cachedTokens ?? 0,
-        };
-    const isPossible = isPossibleOutput(usage.completionTokens, outputLimit);
+  /** What the answer took, as far as it has come. */
+  reading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
+    const result = this.meter.result();
+    const { firstTokenMs, itl, errorFrame } = result;
     return {
-      usage: isPossible ? usage : this.bounded(usage, outputLimit),
-      source: isWhole && isPossible ? 'engine' : 'estimate',
+      ...this.used(result, facts, estimate),
       ...(this.streamed && firstTokenMs !== undefined && { firstTokenMs }),
       ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
       errorFrame,
     };
   }
 
-  private bounded(usage: Usage, outputLimit: number | undefined): Usage {
-    const seen = Math.max(outputLimit ?? 0, this.tokens());
-    return { ...usage, completionTokens: Math.min(usage.completionTokens, seen) };
+  private used(
+    result: MeterResult,
+    facts: UsageFacts,
+    estimate: UsageEstimate,
+  ): Pick<AnswerReading, 'usage' | 'source' | 'estimated' | 'odd'> {
+    if (isErrorAlone(result)) return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD };
+    const { usage: reported, isUsageEarly, oddUsage, tokenEvents } = result;
+    const seen: AnswerSeen = { events: tokenEvents, streamed: this.streamed, isFinal: isUsageEarly !== true };
+    const believed = believe(reported, oddUsage === true, facts, seen, estimate);
+    return { usage: believed.usage, odd: believed.odd, ...sourcesOf(believed) };
   }
 }

@@ -1,3 +1,5 @@
+import type { ResponseOwner } from '../conversation/response-owners.ts';
+
 /**
  * What a request's life cycle says to the wire. The edges implement it; nothing here knows ext_proc.
  *
@@ -57,6 +59,8 @@ export interface RequestHead {
   readonly header: (name: string) => string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
+  /** The stored response that it goes on with: only its endpoint may serve it. */
+  readonly pinned?: ResponseOwner;
 }
 
 export interface ResponseHead {
@@ -70,4 +74,18 @@ export interface ResponseHead {
   /** Envoy's response code details; absent when it does not say. */
   readonly details?: string;
   readonly endOfStream: boolean;
+}
+
+/** What the wire says of a request: RequestLifecycle and StoredLifecycle take it. */
+export interface RequestEvents {
+  headers(head: RequestHead, nowMs: number): void;
+  /** The whole body. */
+  body(bytes: Uint8Array, nowMs: number): void;
+  responseHeaders(head: ResponseHead, nowMs: number): void;
+  responseChunk(bytes: Uint8Array, endOfStream: boolean, nowMs: number): void;
+  /** Trailers, or anything else that proves that the answer was complete. */
+  responseComplete(nowMs: number): void;
+  tick(nowMs: number): void;
+  /** The stream is gone, for whatever reason. */
+  streamEnded(nowMs: number): void;
 }

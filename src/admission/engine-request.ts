@@ -33,6 +33,8 @@ export interface Selected {
   /** The model's adapter, where it is one. */
   readonly adapter: string | undefined;
   readonly prediction: Prediction;
+  /** What stands in place of a cap is the engine's to judge: none of ours is written over it. */
+  readonly leavesCap: boolean;
 }
 
 /** The text to send. */
@@ -46,7 +48,7 @@ export interface EngineBody {
 /** @param proxyKeepsIt the proxy can send the client's own body: it need not be kept here where nothing is changed. */
 export function engineBodyOf(
   context: LifecycleContext,
-  { parsed, tenant, selected: { model, pool }, prediction }: Selected,
+  { parsed, tenant, selected: { model, pool }, prediction, leavesCap }: Selected,
   proxyKeepsIt: boolean,
 ): EngineBody {
   const adapter = context.catalog.adapterOf(model);
@@ -54,7 +56,10 @@ export function engineBodyOf(
   const hints = ROUTES_WITH_HINTS.has(parsed.route) ? context.capabilitiesOf(pool) : NO_CAPABILITIES;
   const { cap } = prediction;
   const isCapOurs =
-    tenant.limits.maxContext !== undefined && parsed.maxOutputTokens === undefined && (cap ?? 0) > 0;
+    !leavesCap &&
+    tenant.limits.maxContext !== undefined &&
+    parsed.maxOutputTokens === undefined &&
+    (cap ?? 0) > 0;
   const changes: RequestChanges = {
     ...(sentModel !== parsed.model && { model: sentModel }),
     ...(hints.cacheSalt && { cacheSalt: cacheSaltOf(tenant) }),

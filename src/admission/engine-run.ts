@@ -9,20 +9,27 @@
  * After the end of the request the meter goes on reading: it also cuts what the client did not ask for.
  */
 import type { LaneConfig } from '../config/config.ts';
+import type { ResponseOwner } from '../conversation/response-owners.ts';
+import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import { adapterUnavailable } from '../openai/error-body.ts';
 import type { RequestFacts } from '../openai/request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
 import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
+import type { UsageFacts } from '../usage/believed-usage.ts';
 import type { Outcome } from '../usage/usage-record.ts';
-import { AnswerMeter, type AnswerReading, unseenReading } from './answer-meter.ts';
+import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
 import type { ResponseHead } from './edge.ts';
 import type { ReadingClient } from './engine-request.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { ComparedCanary } from './model-selection.ts';
+import { isElsewhere, pinnedAddresses } from './owned.ts';
+import { type OwnedAnswer, ownedAnswer } from './owned-answer.ts';
 import type { Prediction } from './prediction.ts';
 import type { RequestInEngine } from './quarantine.ts';
+import { responseUnavailable } from './refusals.ts';
 import type { Reading } from './slow-readers.ts';
 
 /** What was decided about a request before it was queued, and is needed until its end. */
@@ -30,11 +37,21 @@ export interface Admitted {
   readonly tenant: string;
   /** With the model that serves it. */
   readonly facts: RequestFacts;
+  /** Of the whole body. */
+  readonly bodyBytes: number;
+  /** Tokens of a stored conversation that it goes on with; `unknown`: it may, with any. */
+  readonly storedTokens: UsageFacts['storedTokens'];
   readonly prediction: Prediction;
+  /** What stands in place of a cap is the engine's to judge. */
+  readonly leavesCap: boolean;
   readonly lane: LaneConfig;
   readonly canary: ComparedCanary | undefined;
   readonly client: ReadingClient | undefined;
   readonly reservation: Reservation;
+  /** The name that the client sent. */
+  readonly asked: string;
+  /** The stored response that it goes on with. */
+  readonly pinned: ResponseOwner | undefined;
 }
 
 /** A stream is charged and timed each so many tokens. */
@@ -43,12 +60,14 @@ const TOKENS_PER_CHARGE = 32;
 const BYTES_PER_CHARGE = 512;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
+/** An engine that does not know an adapter is asked what it has at once. */
+const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: AttemptResult = { broken: 'client' };
 
-/** @param fromEngine false: Envoy answered because no endpoint did. */
-function resultOf(status: number, fromEngine: boolean): AttemptResult {
-  if (fromEngine) return { status };
+/** @param upstream that answered; empty: Envoy did, because no endpoint has. */
+export function resultOf({ status, upstream }: Pick<ResponseHead, 'status' | 'upstream'>): AttemptResult {
+  if (upstream !== '') return { status };
   return { broken: status === 504 ? 'timeout' : 'reset' };
 }
 
@@ -68,6 +87,8 @@ export class EngineRun {
 
   // From the headers of the answer on
   private meter: AnswerMeter | undefined = undefined;
+  /** Where the engine may store it. */
+  private owned: OwnedAnswer | undefined = undefined;
   private lastChunkMs = 0;
   private hasBegun = false;
   /** Its client stopped reading, and its slot went to others. */
@@ -98,6 +119,19 @@ export class EngineRun {
     return this.release.belowFairShare;
   }
 
+  /** Ordered `ip:port`, as Envoy is to try them. */
+  get addresses(): readonly string[] {
+    const { pinned } = this.admitted;
+    return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
+  }
+
+  /** The pool that gets a copy. None of what goes on with a stored response: no other engine has that. */
+  mirrorTo(nowMs: number): string | undefined {
+    const { facts, prediction, pinned } = this.admitted;
+    if (pinned !== undefined) return undefined;
+    return this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+  }
+
   /** The connections to its endpoints were there, and broke without an answer. */
   brokeOnEndpoints(nowMs: number): void {
     const [first = '', second = first] = this.release.slot.addresses;
@@ -110,23 +144,37 @@ export class EngineRun {
   }
 
   /** @param upstream that answered; empty: Envoy did, in its place. */
-  answered(status: number, upstream: string, nowMs: number): void {
-    const fromEngine = upstream !== '';
-    if (fromEngine) {
+  answered({ status, upstream }: ResponseHead, nowMs: number): void {
+    if (upstream !== '') {
       this.release.slot.moveTo(upstream);
       this.presence.movedTo(upstream, nowMs);
       this.endpoint = upstream;
     }
-    this.result = resultOf(status, fromEngine);
+    this.result = resultOf({ status, upstream });
+  }
+
+  /** What the client gets in place of an engine's answer that would mislead it; undefined: that answer. */
+  replacementOf({ status, upstream }: ResponseHead): ApiError | undefined {
+    const { facts, pinned } = this.admitted;
+    if (isElsewhere(pinned, upstream)) return responseUnavailable();
+    // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
+    return status === 404 && upstream !== '' && this.context.catalog.adapterOf(facts.model) !== undefined
+      ? adapterUnavailable(facts.model, ADAPTER_RETRY_MS)
+      : undefined;
   }
 
   answerBegins(head: ResponseHead, nowMs: number): void {
     this.lastChunkMs = nowMs;
-    this.meter = new AnswerMeter(this.admitted.facts, head);
+    const { tenant, facts, asked } = this.admitted;
+    this.meter = new AnswerMeter(facts, head);
+    if (facts.isStored !== true) return;
+    const { pool, endpoint, context } = this;
+    this.owned = ownedAnswer(context, { tenant, pool, endpoint, model: facts.model, asked, tokens: 0 }, head);
   }
 
   /** Meters a chunk. Gives the bytes to send instead, or undefined to send it as it came. */
   push(bytes: Uint8Array, endOfStream: boolean, nowMs: number): Uint8Array | undefined {
+    this.owned?.push(bytes, nowMs);
     const replacement = this.meter?.push(bytes, endOfStream, nowMs);
     this.lastChunkMs = nowMs;
     if (bytes.length > 0) this.hasBegun = true;
@@ -220,13 +268,34 @@ export class EngineRun {
 
   /** What is known of the answer now. @param isWhole it has come to its end. */
   reading(isWhole: boolean, nowMs: number): AnswerReading | undefined {
-    const { promptTokens, outputLimit } = this.admitted.prediction;
-    return this.meter?.reading(promptTokens, this.usedOutput(nowMs, isWhole), outputLimit);
+    return this.meter?.reading(this.usageFacts(), this.estimate(nowMs, isWhole));
   }
 
   /** No token of the answer was seen, and some may have been computed. */
   unseen(nowMs: number): AnswerReading {
-    return unseenReading(this.admitted.prediction.promptTokens, this.usedOutput(nowMs, false));
+    return unseenReading(this.usageFacts(), this.estimate(nowMs, false));
+  }
+
+  private estimate(nowMs: number, isWhole: boolean): UsageEstimate {
+    const { promptTokens } = this.admitted.prediction;
+    return { promptTokens, completionTokens: this.usedOutput(nowMs, isWhole) };
+  }
+
+  /** What bounds what is believed of it. */
+  private usageFacts(): UsageFacts {
+    const { facts, prediction, leavesCap, bodyBytes, storedTokens } = this.admitted;
+    const { route, promptBytes, hasMedia, outputs } = facts;
+    return {
+      route,
+      bodyBytes,
+      promptBytes,
+      hasMedia,
+      storedTokens,
+      outputs,
+      outputLimit: prediction.outputLimit,
+      mayBeEmpty: leavesCap,
+      contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
+    };
   }
 
   /** The whole answer has come. */
@@ -263,8 +332,9 @@ export class EngineRun {
     return silentMs >= STALL_PATIENCE * Math.max(0, most - seen) * perTokenMs;
   }
 
-  /** Learns from the engine's own count. */
-  learn({ usage }: AnswerReading): void {
+  /** Learns from the engine's own count, where that is all of an answer and can be. */
+  learn({ usage, source, odd, errorFrame }: AnswerReading): void {
+    if (source !== 'engine' || odd.length > 0 || errorFrame) return;
     const { tenant, facts, prediction } = this.admitted;
     const { context, meter, firstTokenMs } = this;
     context.predictor.learn(tenant, facts.model, {
@@ -272,7 +342,8 @@ export class EngineRun {
       promptTokens: usage.promptTokens,
       cachedTokens: usage.cachedTokens,
       outputTokens: usage.completionTokens,
-      hasMedia: facts.hasMedia,
+      // What was stored is not in its bytes either.
+      hasMedia: facts.hasMedia || facts.heldTokens !== undefined,
       ...(prediction.outputLimit !== undefined && { outputCap: prediction.outputLimit }),
       ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
     });
@@ -307,9 +378,10 @@ export class EngineRun {
     how: Parameters<RequestInEngine['ended']>[0],
     nowMs: number,
   ): void {
-    const used = reading?.usage;
+    const used = reading?.source === 'none' ? undefined : reading?.usage;
     const cost =
       used === undefined ? 0 : this.costOf(used.promptTokens, used.cachedTokens, used.completionTokens);
+    if (used !== undefined) this.owned?.ended(used, nowMs);
     this.release.settle(cost, nowMs);
     this.release.free(nowMs);
     this.presence.ended(how, nowMs);

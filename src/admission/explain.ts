@@ -3,12 +3,14 @@
  * recorded. The same code decides, so what is explained is what would be done.
  */
 
+import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
-import type { Reservation } from '../tenant/tenant-limits.ts';
+import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
+import { codingOf } from './content-coding.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
@@ -21,6 +23,13 @@ export interface Question {
   readonly body: Uint8Array;
   /** Value of a header by its lower-case name; empty when absent. */
   readonly header: (name: string) => string;
+}
+
+/** Of the tenant's buckets; absent where it has no such limit. */
+interface LimitViews {
+  readonly requests?: BucketView;
+  readonly tokens?: BucketView;
+  readonly month?: BucketView;
 }
 
 interface Placed {
@@ -38,19 +47,20 @@ interface Placed {
   readonly sequences: number;
   /** Weighted tokens. */
   readonly cost: number;
-  /** Of the tenant's buckets; absent where it has no such limit. */
-  readonly limits: {
-    readonly requests?: BucketView;
-    readonly tokens?: BucketView;
-    readonly month?: BucketView;
-  };
+  readonly limits: LimitViews;
   readonly queue: QueueReport;
 }
 
 export type Explanation =
   | {
       readonly kind: 'refused';
+      readonly tenant: string;
       readonly status: number;
+      /** As metrics and records have it: the code of the error, or which limit. */
+      readonly reason: string;
+      /** Until it would be worth another try; absent where waiting does not help. */
+      readonly retryAfterMs?: number;
+      readonly limits: LimitViews;
       /** As the client would get it. */
       readonly body: string;
       /** Where it was refused: absent if that was before any endpoint was looked at. */
@@ -58,28 +68,42 @@ export type Explanation =
     }
   | Placed;
 
+/** A tenant, and what would become of its requests. */
+interface ExplainedTenant extends RequestTenant {
+  readonly limits: RequestTenant['limits'] & Pick<TenantLimits, 'wouldTakeRequest' | 'wouldReserve'>;
+}
+
 /** A request that was offered, and what the queue would make of it. */
 interface Offered {
   readonly waiting: Parameters<Dispatcher['offer']>[0];
   readonly queue: QueueReport;
 }
 
-const TAKEN = { kind: 'taken' } as const;
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
-/** Takes nothing, and knows no limit. */
-const NO_LIMITS: RequestTenant['limits'] = {
-  takeRequest: () => TAKEN,
-  reserveTokens: () => ({ kind: 'reserved', reservation: RESERVED }),
+/** Refuses as the tenant's own limits would, and takes nothing. */
+const dryLimits = (limits: ExplainedTenant['limits']): RequestTenant['limits'] => ({
+  takeRequest: (nowMs) => limits.wouldTakeRequest(nowMs),
+  reserveTokens(tokens, nowMs) {
+    const would = limits.wouldReserve(tokens, nowMs);
+    return would.kind === 'fits' ? { kind: 'reserved', reservation: RESERVED } : would;
+  },
   requests: () => undefined,
   tokens: () => undefined,
   month: () => undefined,
+});
+const NO_BOUND = {
+  maxOpen: Number.POSITIVE_INFINITY,
+  maxHeldBytes: Number.POSITIVE_INFINITY,
+  maxWaitingBytes: Number.POSITIVE_INFINITY,
 };
 const QUEUED: Offer = { kind: 'queued', ticket: { cancel: () => true } };
 
 /** What a request is explained by: what it is handled by, and what can say what would be. */
 export interface ExplainContext extends LifecycleContext {
+  readonly tenants: { get(name: string): ExplainedTenant | undefined };
   readonly rollouts: Pick<Rollouts, 'assign' | 'wouldServe'>;
   readonly dispatcher: LifecycleContext['dispatcher'] & Pick<Dispatcher, 'explain'>;
+  readonly owners?: NonNullable<LifecycleContext['owners']> & Pick<SharedOwners, 'findHere'>;
 }
 
 /** A request's life cycle without consequences, and what it came to. */
@@ -90,6 +114,8 @@ class DryRun implements Edge {
   /** The model's name, as the client wrote it. */
   asked = '';
   refused: DirectResponse | undefined = undefined;
+  /** As its record would have it. */
+  reason: string | undefined = undefined;
   private readonly context: ExplainContext;
   private readonly nowMs: number;
 
@@ -99,11 +125,14 @@ class DryRun implements Edge {
   }
 
   run({ tenant, path, body, header }: Question): void {
-    const request = createRequestLifecycle(this.dryContext(), this);
+    const request = createRequestLifecycle(this.dryContext(tenant), this);
     const requestId = 'explain';
     const contentLength = body.length;
+    // The body is text: decoded already, whatever its client will send it as.
+    const ofText = (name: string): string =>
+      name === 'content-encoding' && codingOf(header(name)) !== undefined ? '' : header(name);
     request.headers(
-      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header },
+      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header: ofText },
       this.nowMs,
     );
     request.body(body, this.nowMs);
@@ -121,7 +150,7 @@ class DryRun implements Edge {
   passChunk(): void {}
 
   /** Without `bodies`, so that a large body is read at once too: the answer is wanted now. */
-  private dryContext(): LifecycleContext {
+  private dryContext(ofTenant: string): LifecycleContext {
     const { context, nowMs } = this;
     const { catalog, dispatcher } = context;
     return {
@@ -129,7 +158,7 @@ class DryRun implements Edge {
       tenants: {
         get(name) {
           const known = context.tenants.get(name);
-          return known && { config: known.config, limits: NO_LIMITS };
+          return known && { config: known.config, limits: dryLimits(known.limits) };
         },
       },
       rollouts: { assign: (model, asker, usable) => this.assign(model, asker, usable) },
@@ -151,21 +180,39 @@ class DryRun implements Edge {
         retryAfterMs: (pool) => dispatcher.retryAfterMs(pool),
       },
       predictor: context.predictor,
-      holdings: new Holdings((error) => {
-        throw error;
-      }),
+      holdings: this.dryHoldings(ofTenant),
       occupancy: createOccupancy(),
       paces: context.paces,
       quarantine: context.quarantine,
       capabilitiesOf: (pool) => context.capabilitiesOf(pool),
+      engineKindOf: (pool) => context.engineKindOf?.(pool),
       routingInputsOf: (pool) => context.routingInputsOf?.(pool),
       hashPrompt: (pool, source) => context.hashPrompt?.(pool, source),
       adapterName: (pool, adapter) => context.adapterName?.(pool, adapter),
+      // Other replicas are not asked: the answer is wanted now.
+      owners: {
+        find: (tenant, id, at) => context.owners?.findHere(tenant, id, at),
+        remember: () => undefined,
+        ended: () => undefined,
+        forget: () => undefined,
+      },
+      hasEndpoint: (pool, address) => context.hasEndpoint?.(pool, address) !== false,
       startedS: context.startedS,
-      record: () => undefined,
+      record: ({ reason }) => {
+        this.reason ??= reason;
+      },
       now: () => nowMs,
       onBug: (detail) => context.onBug(detail),
     };
+  }
+
+  /** With as many exchanges of the tenant open as there are. */
+  private dryHoldings(tenant: string): Holdings {
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
+    for (let i = this.context.holdings.openOf(tenant); i > 0; i -= 1) holdings.take(tenant, 0, NO_BOUND);
+    return holdings;
   }
 
   private assign(...[model, asker, usable]: Parameters<Rollouts['assign']>): ReturnType<Rollouts['assign']> {
@@ -194,13 +241,19 @@ class DryRun implements Edge {
 export function explainRequest(context: ExplainContext, question: Question, nowMs: number): Explanation {
   const dry = new DryRun(context, nowMs);
   dry.run(question);
-  const { refused, offered, asked } = dry;
+  const { refused, reason, offered, asked } = dry;
   if (refused !== undefined) {
     // Of several that refuse it, the client is told of the first.
     const [first] = offered;
+    const { status, headers, details } = refused;
+    const retryAfter = headers.find(([name]) => name === 'retry-after')?.[1];
     return {
       kind: 'refused',
-      status: refused.status,
+      tenant: question.tenant,
+      status,
+      reason: reason ?? details,
+      ...(retryAfter !== undefined && { retryAfterMs: 1_000 * Number(retryAfter) }),
+      limits: limitsOf(context, question.tenant, nowMs),
       body: refused.body,
       ...(first !== undefined && { tried: placedAt(context, first, asked, nowMs) }),
     };
@@ -210,15 +263,23 @@ export function explainRequest(context: ExplainContext, question: Question, nowM
   return placedAt(context, last, asked, nowMs);
 }
 
+function limitsOf(context: ExplainContext, tenant: string, nowMs: number): LimitViews {
+  const limits = context.tenants.get(tenant)?.limits;
+  const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
+  return {
+    ...(requests !== undefined && { requests }),
+    ...(tokens !== undefined && { tokens }),
+    ...(month !== undefined && { month }),
+  };
+}
+
 function placedAt(
-  context: LifecycleContext,
+  context: ExplainContext,
   { waiting, queue }: Offered,
   asked: string,
   nowMs: number,
 ): Placed {
   const { tenant, pool, lane, cost, demand } = waiting;
-  const limits = context.tenants.get(tenant)?.limits;
-  const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
   return {
     kind: 'placed',
     tenant,
@@ -230,11 +291,7 @@ function placedAt(
     totalTokens: demand.totalTokens,
     sequences: demand.sequences,
     cost,
-    limits: {
-      ...(requests !== undefined && { requests }),
-      ...(tokens !== undefined && { tokens }),
-      ...(month !== undefined && { month }),
-    },
+    limits: limitsOf(context, tenant, nowMs),
     queue,
   };
 }
@@ -266,7 +323,7 @@ export function questionOf(
 
 const round = (value: number): string => String(Math.round(value));
 
-function limitsText({ requests, tokens, month }: Placed['limits']): string {
+function limitsText({ requests, tokens, month }: LimitViews): string {
   const parts = Object.entries({ requests, tokens, 'tokens this month': month }).flatMap(([what, view]) =>
     view === undefined
       ? []
@@ -286,12 +343,28 @@ function turnOf({ queue, tenant }: Placed): string {
   return `in turn; ${waiting}; slots kept free for quiet tenants: ${headroom}`;
 }
 
-/** For people. */
-export function explanationText(explanation: Explanation): string {
-  if (explanation.kind === 'refused') {
-    const { status, body, tried } = explanation;
-    return `It would be refused with ${status}:\n${body}${tried === undefined ? '' : `\n\n${explanationText(tried)}`}`;
-  }
+function refusalText(
+  explanation: Extract<Explanation, { kind: 'refused' }>,
+  unixMs: number | undefined,
+): string {
+  const { tenant, status, reason, retryAfterMs, limits, body, tried } = explanation;
+  const seconds = retryAfterMs === undefined ? undefined : Math.ceil(retryAfterMs / 1_000);
+  const at =
+    unixMs === undefined || seconds === undefined
+      ? ''
+      : `, at ${new Date(unixMs + 1_000 * seconds).toISOString().replace(/\..*/, 'Z')}`;
+  const over = seconds === undefined ? 'waiting does not help' : `try again in ${seconds} s${at}`;
+  return [
+    `It would be refused with ${status}:\n${body}`,
+    '',
+    `reason   ${reason}; ${over}`,
+    tried === undefined ? `tenant   ${tenant}: ${limitsText(limits)}` : explanationText(tried),
+  ].join('\n');
+}
+
+/** For people. @param unixMs when it was asked for; undefined: times are told as durations alone. */
+export function explanationText(explanation: Explanation, unixMs?: number): string {
+  if (explanation.kind === 'refused') return refusalText(explanation, unixMs);
   const { tenant, asked, model, pool, lane, promptTokens, totalTokens, sequences, cost, limits, queue } =
     explanation;
   return [

@@ -1,7 +1,10 @@
 /** The ports of a request's life cycle: what it asks of the rest of the service, and no more of that than it needs. */
 
 import type { Config, LoraAdapterConfig } from '../config/config.ts';
+import type { SharedOwners } from '../conversation/shared-owners.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
+import type { ListedModel } from '../engine/listed-models.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
@@ -12,6 +15,7 @@ import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
 import type { Holdings } from './holdings.ts';
 import type { Quarantine } from './quarantine.ts';
@@ -42,6 +46,8 @@ export interface LifecycleContext {
   readonly predictor: Predictor;
   /** Where large bodies are read; absent: here, at once. */
   readonly bodies?: BodyQueue;
+  /** Where bodies are decoded; absent: they are taken as they are only. */
+  readonly decoder?: BodyDecoder;
   readonly holdings: Holdings;
   readonly occupancy: Pick<Occupancy, 'open'>;
   /** How fast endpoints write. */
@@ -49,14 +55,24 @@ export interface LifecycleContext {
   readonly quarantine: Quarantine;
   /** What the engines of a pool can do themselves, and are to do. */
   readonly capabilitiesOf: (pool: string) => EngineCapabilities;
+  /** What the engines of a pool are; undefined: not known, or not the same. */
+  readonly engineKindOf?: (pool: string) => EngineKind | undefined;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
   readonly hashPrompt?: (pool: string, source: PromptSource) => PromptHashes | undefined;
   /** The pool that gets a copy of a request of this model, if one does; undefined: no model is mirrored. */
   readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
+  /** Tokens that a prompt and an output have room for together on an endpoint; undefined: its engine does not say. */
+  readonly contextAt?: (pool: string, address: string) => number | undefined;
+  /** What the engines of a pool say of a model; undefined: nothing is known. */
+  readonly listedModel?: (pool: string, model: string) => ListedModel | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
+  /** Whose the responses are that engines store; absent: nobody knows one. */
+  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'ended' | 'forget'>;
+  /** Whether a pool has an endpoint, healthy or not; absent: it has. */
+  readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   readonly record: (record: UsageRecord) => void;

@@ -65,11 +65,25 @@ export class ModelSelection {
     const { catalog } = this.context;
     const choice = catalog.choose(this.tenant, this.asked, (model, pool) => this.reasonAgainst(model, pool));
     if (choice.kind === 'denied') return undefined;
+    const stays = choice.kind === 'serve' ? undefined : this.pinnedModel();
+    if (stays !== undefined) return stays;
     const isUnavailable = choice.kind !== 'serve';
     const canary = isUnavailable ? undefined : this.canaryOf(choice.model);
     const model = canary?.assignment.model ?? choice.model;
     const pool = catalog.poolOf(model);
     return pool === undefined ? undefined : { model, pool, isUnavailable, canary };
+  }
+
+  /** Another version or a fallback of what was asked for has the conversation: it goes on with it. */
+  private pinnedModel(): SelectedModel | undefined {
+    const { pinned, within } = this.head;
+    const { catalog, dispatcher } = this.context;
+    if (pinned === undefined || pinned.asked !== this.asked) return undefined;
+    const { model, pool } = pinned;
+    const isServed = catalog.poolOf(model) === pool && dispatcher.canServe(pool, within);
+    return isServed && this.unavailable?.has(model) !== true
+      ? { model, pool, isUnavailable: false, canary: undefined }
+      : undefined;
   }
 
   /** The queue has refused it. Gives the model to try instead, or what to tell the client. */

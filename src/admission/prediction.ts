@@ -45,8 +45,8 @@ export function predict(
   { name, limits }: TenantConfig,
   request: RequestFacts,
 ): Prediction | ApiError {
-  const { model, outputs } = request;
-  const promptTokens = predictor.promptTokens(name, model, request.promptBytes);
+  const { model, outputs, heldTokens = 0 } = request;
+  const promptTokens = predictor.promptTokens(name, model, request.promptBytes) + heldTokens;
   const cap = outputCap(request, promptTokens, limits.maxContext);
   if (typeof cap === 'object') return cap;
   const outputLimit = cap === undefined ? undefined : cap * outputs;

@@ -1,25 +1,37 @@
 /**
  * The phase between a request's headers and its parsed body.
  *
- *   rate-check → awaiting-room → uploading → reading → received
+ *   rate-check → awaiting-room → uploading → decoding → reading → finding-owner → received
  *
- * Each may be passed in no time: the request bucket is known here, there is room for the body, the body is small. What
- * is refused here has taken nothing but a request of the bucket, and room for its body.
+ * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is
+ * small, it goes on with nothing. What is refused here has taken nothing but a request of the bucket, and room for its
+ * body.
  */
 import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
+import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
-import { bodyTooLarge, queueFull } from '../openai/error-body.ts';
+import { textOf } from '../domain/text-of.ts';
+import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/error-body.ts';
 import { type Reading, readJson } from '../openai/json/reader.ts';
 import { namesOf } from '../openai/policy-names.ts';
 import { type ParsedRequest, understand } from '../openai/request.ts';
-import { AT_ONCE_BYTES, type BodyReading } from './body-queue.ts';
+import type { BodyReading } from './body-queue.ts';
+import { type Coding, codingOf, mostDecoded, mostHeld } from './content-coding.ts';
 import type { RequestHead } from './edge.ts';
 import { refusalOfHead } from './head-checks.ts';
 import { type Holding, type HoldingOwner, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { holdingRefusal, internalError, uploadTooSlow } from './refusals.ts';
+import { pinnedTo, refusalOfOwner } from './owned.ts';
+import {
+  brokenCoding,
+  decodedTooLarge,
+  growsTooMuch,
+  holdingRefusal,
+  internalError,
+  uploadTooSlow,
+} from './refusals.ts';
 
 /** Whose body it is. */
 export interface ReceivingOwner {
@@ -45,21 +57,31 @@ export class Receiving implements HoldingOwner {
   private readonly owner: ReceivingOwner;
   private readonly tenant: RequestTenant;
   private readonly route: EngineRoute;
-  readonly head: RequestHead;
-  private state: 'rate-check' | 'awaiting-room' | 'uploading' | 'reading' | 'over' = 'rate-check';
+  /** With what it was found to go on with. */
+  head: RequestHead;
+  private state:
+    | 'rate-check'
+    | 'awaiting-room'
+    | 'uploading'
+    | 'decoding'
+    | 'reading'
+    | 'finding-owner'
+    | 'over' = 'rate-check';
+  /** Of the body, as its headers say. */
+  private coding: Coding | 'identity' = 'identity';
 
   // rate-check, awaiting-room: a gateway sends a body without waiting for the answer to the headers
   private earlyBody: Uint8Array | undefined = undefined;
 
-  // awaiting-room, uploading, reading
+  // awaiting-room, uploading, decoding, reading
   private holding: Holding | undefined = undefined;
   /** Until when there must be room, or the body must be there. */
   private untilMs = 0;
 
-  // reading
+  // decoding, reading
   private bodyReading: BodyReading | undefined = undefined;
 
-  /** Bytes of the body, once it is there. */
+  /** Bytes of the body, once it is there: decoded. */
   bodyBytes = 0;
 
   constructor(
@@ -102,11 +124,21 @@ export class Receiving implements HoldingOwner {
     const { dispatcher, holdings } = this.context;
     const config = this.context.config();
     const { name, limits } = this.tenant.config;
-    const refusal = refusalOfHead(head, config.envoy.maxBodyBytes);
+    const { maxBodyBytes } = config.envoy;
+    const coding = codingOf(head.header('content-encoding'));
+    const isTaken = coding === 'identity' || this.context.decoder !== undefined;
+    const refusal = refusalOfHead(head, isTaken ? coding : undefined, maxBodyBytes);
     if (refusal !== undefined) return refusal;
+    this.coding = coding ?? 'identity';
     if (dispatcher.isFullFor(name, nowMs)) return queueFull('tenant', dispatcher.retryAfterMs());
-    const bytes = head.contentLength ?? config.envoy.maxBodyBytes;
-    const held = holdings.take(name, bytes, holdingLimitsOf(limits, config));
+    const limitsOfHolding = holdingLimitsOf(limits, config);
+    const bytes = head.contentLength ?? maxBodyBytes;
+    // What it may become beside what came; one that alone may be too much has all the room there is.
+    const most =
+      this.coding === 'identity'
+        ? bytes
+        : Math.max(bytes, Math.min(mostHeld(bytes, maxBodyBytes), limitsOfHolding.maxHeldBytes));
+    const held = holdings.take(name, most, limitsOfHolding, bytes);
     return typeof held === 'string' ? holdingRefusal(held, dispatcher.retryAfterMs()) : held;
   }
 
@@ -116,7 +148,8 @@ export class Receiving implements HoldingOwner {
   }
 
   private upload(nowMs: number): void {
-    this.untilMs = nowMs + uploadMs(this.context.config().envoy, this.holding?.wanted ?? 0);
+    const { envoy } = this.context.config();
+    this.untilMs = nowMs + uploadMs(envoy, this.head.contentLength ?? envoy.maxBodyBytes);
     this.state = 'uploading';
     this.owner.mayUpload();
     const body = this.earlyBody;
@@ -134,42 +167,78 @@ export class Receiving implements HoldingOwner {
       case 'uploading':
         this.arrived(bytes, nowMs);
         break;
+      case 'decoding':
       case 'reading':
+      case 'finding-owner':
       case 'over':
     }
   }
 
   private arrived(bytes: Uint8Array, nowMs: number): void {
+    const config = this.context.config();
+    const { maxBodyBytes } = config.envoy;
+    if (bytes.length > maxBodyBytes) this.owner.refuse(bodyTooLarge(maxBodyBytes), nowMs);
+    else if (this.coding === 'identity') this.plain(bytes, config, nowMs);
+    else this.decode(this.coding, bytes, maxBodyBytes);
+  }
+
+  private decode(coding: Coding, bytes: Uint8Array, maxBodyBytes: number): void {
+    const { context, tenant, owner } = this;
+    this.state = 'decoding';
+    this.holding?.arrived(mostHeld(bytes.length, maxBodyBytes));
+    owner.takesLonger(READING_MS);
+    const most = mostDecoded(bytes.length, maxBodyBytes);
+    this.bodyReading = context.decoder?.decode(tenant.config.name, coding, { bytes, most }, (result, at) => {
+      if (this.state !== 'decoding') return;
+      switch (result.kind) {
+        case 'ok':
+          this.unlessBroken(at, () => this.plain(result.bytes, context.config(), at));
+          break;
+        case 'too-large':
+          owner.refuse(most < maxBodyBytes ? growsTooMuch() : decodedTooLarge(maxBodyBytes), at);
+          break;
+        case 'broken':
+          owner.refuse(brokenCoding(coding), at);
+      }
+    });
+  }
+
+  /** @param bytes as engines get them. */
+  private plain(bytes: Uint8Array, config: Config, nowMs: number): void {
     const { context, tenant } = this;
-    const config = context.config();
     this.bodyBytes = bytes.length;
     this.holding?.arrived(bytes.length);
-    const { maxBodyBytes } = config.envoy;
-    if (bytes.length > maxBodyBytes) {
-      this.owner.refuse(bodyTooLarge(maxBodyBytes), nowMs);
-      return;
-    }
     const names = namesOf(config.fields);
-    if (context.bodies === undefined || bytes.length <= AT_ONCE_BYTES) {
-      this.read(readJson(bytes, names), config, nowMs);
+    const { bodies } = context;
+    const json = bodies === undefined ? readJson(bytes, names) : bodies.atOnce(bytes, names);
+    if (json !== undefined) {
+      this.read(json, config, nowMs);
       return;
     }
     this.state = 'reading';
     this.owner.takesLonger(READING_MS);
-    this.bodyReading = context.bodies.read(tenant.config.name, bytes, names, (json, at) =>
-      this.readLater(json, config, at),
+    this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (reading, at) =>
+      this.readLater(reading, config, at),
     );
   }
 
   private readLater(json: Reading, config: Config, nowMs: number): void {
-    if (this.state !== 'reading') return;
+    if (this.state === 'reading') this.unlessBroken(nowMs, () => this.read(json, config, nowMs));
+  }
+
+  private unlessBroken(nowMs: number, act: () => void): void {
     try {
-      this.read(json, config, nowMs);
+      act();
     } catch (error) {
       // Unanswered, Envoy would send it on unread.
       this.owner.refuse(internalError(), nowMs);
       throw error;
     }
+  }
+
+  /** The proxy's body is the one that engines get, unless something is changed. */
+  isAsSent(): boolean {
+    return this.coding === 'identity' && this.head.contentLength !== undefined;
   }
 
   /** @param config that the body was read with. */
@@ -178,7 +247,36 @@ export class Receiving implements HoldingOwner {
     this.bodyReading = undefined;
     const parsed = understand(this.route, json, config);
     if (parsed.kind === 'bad') this.owner.refuse(parsed.error, nowMs);
-    else this.owner.received(this, parsed.request, nowMs);
+    else if (parsed.request.previousResponse === undefined) this.owner.received(this, parsed.request, nowMs);
+    else this.findOwner(parsed.request, parsed.request.previousResponse, nowMs);
+  }
+
+  /** Of the stored response that it goes on with: other replicas may have to be asked. */
+  private findOwner(request: ParsedRequest, id: string, nowMs: number): void {
+    const { context, tenant } = this;
+    const found = context.owners?.find(tenant.config.name, id, nowMs);
+    if (!(found instanceof Promise)) {
+      this.ownerFound(request, id, found, nowMs);
+      return;
+    }
+    this.state = 'finding-owner';
+    found
+      .then((late) => {
+        if (this.state !== 'finding-owner') return;
+        this.state = 'over';
+        const at = context.now();
+        this.unlessBroken(at, () => this.ownerFound(request, id, late, at));
+      })
+      .catch((error: unknown) => context.onBug(textOf(error)));
+  }
+
+  private ownerFound(request: ParsedRequest, id: string, found: FoundOwner, nowMs: number): void {
+    const refusal = refusalOfOwner(this.context, found, id, previousResponseNotFound);
+    if (refusal !== undefined) this.owner.refuse(refusal, nowMs);
+    else if (typeof found === 'object') {
+      this.head = pinnedTo(this.head, found);
+      this.owner.received(this, { ...request, heldTokens: found.tokens }, nowMs);
+    }
   }
 
   /** Time has passed: nobody may hold a place in memory for long without a body. */

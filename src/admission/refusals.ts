@@ -1,19 +1,22 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
-import { ROUTES } from '../domain/routes.ts';
+import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import {
   adapterUnavailable,
+  bodyTooLarge,
   draining,
   invalidRequest,
   noHealthyEndpoint,
   queueFull,
   queueTimeout,
   quotaSpent,
+  quoted,
   rateLimited,
 } from '../openai/error-body.ts';
 import type { Dispatcher, Offer } from '../queue/types.ts';
 import type { ReservationResult } from '../tenant/tenant-limits.ts';
+import { CODINGS, type Coding, MOST_GROWTH } from './content-coding.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({
@@ -42,7 +45,8 @@ export const tooManyTenants = (): ApiError => ({
 
 export const unknownRoute = (): ApiError => ({
   status: 404,
-  message: `Not served here. Served are ${Object.values(ROUTES)
+  message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]
+    .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
     .map(({ method, path }) => `${method} ${path}`)
     .join(', ')}.`,
   type: 'invalid_request_error',
@@ -57,11 +61,31 @@ export const notJsonType = (): ApiError => ({
   code: 'unsupported_media_type',
 });
 
-export const encodedBody = (): ApiError => ({
+export const unknownCoding = (): ApiError => ({
   status: 415,
-  message: 'Compressed bodies are not taken. Send it without `content-encoding`.',
+  message: `The body has a \`content-encoding\` that is not decoded here. Taken is one of ${CODINGS.join(', ')}, or none.`,
   type: 'invalid_request_error',
   code: 'unsupported_content_encoding',
+});
+
+/** It would be decoded to something, or to nothing: no engine gets a part of a body. */
+export const brokenCoding = (coding: Coding): ApiError =>
+  invalidRequest(
+    `The body could not be decoded: it is no \`${coding}\`, it is cut off, or something stands behind its end. Send what \`content-encoding\` says, or send it without.`,
+    undefined,
+    'invalid_content_encoding',
+  );
+
+export const decodedTooLarge = (maxBytes: number): ApiError => ({
+  ...bodyTooLarge(maxBytes),
+  message: `The request body is larger than ${maxBytes} bytes when it is decoded (\`envoy.maxBodySize\`).`,
+});
+
+export const growsTooMuch = (): ApiError => ({
+  status: 413,
+  message: `The request body becomes more than ${MOST_GROWTH} times larger when it is decoded. Send it without \`content-encoding\`.`,
+  type: 'invalid_request_error',
+  code: 'body_grows_too_much',
 });
 
 export const headersTooLarge = (): ApiError => ({
@@ -110,6 +134,45 @@ export const modelsUnknown = (): ApiError => ({
   code: 'models_unknown',
   retryAfterMs: 1_000,
 });
+
+/** A stored response whose owner another replica may know, and Redis does not answer. */
+export const ownersUnknown = (): ApiError => ({
+  status: 503,
+  message: 'It cannot be said at the moment where that response is stored. Please try again.',
+  type: 'server_error',
+  code: 'response_owner_unknown',
+  retryAfterMs: 1_000,
+});
+
+/** The endpoint that has it serves nothing now. */
+export const responseUnavailable = (): ApiError => ({
+  status: 503,
+  message:
+    'The response is stored in an engine that does not serve at the moment. Try again later, or send the whole conversation.',
+  type: 'server_error',
+  code: 'response_unavailable',
+  retryAfterMs: 5_000,
+});
+
+/** The endpoint that had it is gone, and with it all that it stored. */
+export const responseLost = (): ApiError => ({
+  status: 404,
+  message: 'The response was stored in an engine that is gone, and is lost. Send the whole conversation.',
+  type: 'invalid_request_error',
+  code: 'response_lost',
+});
+
+/** The model that is asked for does not run where the previous response is stored. */
+export const otherModelsResponse = (model: string): ApiError =>
+  invalidRequest(
+    `The previous response is stored with another model, and \`${quoted(model)}\` cannot go on with it. Ask for the same model, or send the whole conversation.`,
+    'previous_response_id',
+    'previous_response_of_other_model',
+  );
+
+/** A route of a stored response. */
+export const bodyNotTaken = (): ApiError =>
+  invalidRequest('This request takes no body. Send it without one.');
 
 /** Of whatever a gateway may choose from. */
 export const noEndpointReady = (): ApiError => ({

@@ -35,8 +35,7 @@ import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '..
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type RouteName, routeOf } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
-import { adapterUnavailable, rateLimited } from '../openai/error-body.ts';
-import { modelList } from '../openai/models.ts';
+import { rateLimited } from '../openai/error-body.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation, ReservationResult, TenantLimits } from '../tenant/tenant-limits.ts';
@@ -44,12 +43,12 @@ import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
-import type { Edge, HeaderList, RequestHead, ResponseHead } from './edge.ts';
+import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
@@ -70,18 +69,13 @@ type State =
   | 'answering'
   | 'ended';
 
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
-/** An engine that does not know an adapter is asked what it has at once. */
-const ADAPTER_RETRY_MS = 1_000;
-
 /** What the end tells of the engine that had it. */
 function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
   if (outcome === 'completed') return 'well';
   return outcome === 'failed' && reason === 'engine' ? 'answered' : 'unanswered';
 }
 
-export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
+export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOwner {
   private readonly context: LifecycleContext;
   private readonly edge: Edge;
   /** Says which of the fields below are set. */
@@ -232,7 +226,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
 
   private receive(tenant: RequestTenant, route: RouteName, head: RequestHead, nowMs: number): void {
     this.state = 'receiving';
-    if (route !== 'models') this.receiving = new Receiving(this.context, this, tenant, route, head);
+    this.receiving = new Receiving(this.context, this, tenant, route, head);
     const taken = tenant.limits.takeRequest(nowMs);
     if (!(taken instanceof Promise)) this.requestTaken(taken, nowMs);
     else this.whenKnown(taken.then((late) => this.requestTaken(late, this.context.now())));
@@ -243,19 +237,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     if (taken.kind !== 'taken') {
       const { limit, retryAfterMs } = taken;
       this.refuse(rateLimited('requests', { limit, retryAfterMs }), nowMs);
-    } else if (this.receiving !== undefined) this.receiving.begin(this.arrivedMs, nowMs);
-    else this.answerModels(nowMs);
-  }
-
-  private answerModels(nowMs: number): void {
-    const names = this.tenant === undefined ? [] : this.context.catalog.modelsOf(this.tenant.config);
-    this.state = 'ended';
-    this.edge.respond({
-      status: 200,
-      headers: [['content-type', 'application/json'], ...this.limitHeaders(nowMs)],
-      body: modelList(names, this.context.startedS),
-      details: 'models',
-    });
+    } else this.receiving?.begin(this.arrivedMs, nowMs);
   }
 
   holds(holding: Holding): void {
@@ -276,12 +258,12 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.edge.hold(this.context.config().queue.maxWaitMs + HOLD_MARGIN_MS + moreMs);
   }
 
-  received({ head, bodyBytes }: Receiving, request: ParsedRequest, nowMs: number): void {
+  received(receiving: Receiving, request: ParsedRequest, nowMs: number): void {
     const { tenant } = this;
     if (this.state !== 'receiving' || tenant === undefined) return;
     this.receiving = undefined;
     this.askedModel = request.model;
-    const selecting = new Selecting(this.context, tenant, head, request, bodyBytes);
+    const selecting = new Selecting(this.context, tenant, receiving, request);
     this.attempt(selecting, selecting.first(), nowMs);
   }
 
@@ -346,12 +328,11 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const { facts, prediction } = admitted;
-    const mirrorTo = this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+    const mirrorTo = this.run.mirrorTo(nowMs);
     this.edge.sendOn({
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
-      addresses: release.slot.addresses,
+      addresses: this.run.addresses,
       ...(mirrorTo !== undefined && { mirrorTo }),
     });
   }
@@ -381,12 +362,9 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
       edge.respond(errorResponse(this.route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
-    const fromEngine = head.upstream !== '';
-    run.answered(head.status, head.upstream, nowMs);
-    const model = this.facts?.model ?? '';
-    if (head.status === 404 && fromEngine && this.context.catalog.adapterOf(model) !== undefined) {
-      // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
-      const error = adapterUnavailable(model, ADAPTER_RETRY_MS);
+    run.answered(head, nowMs);
+    const error = run.replacementOf(head);
+    if (error !== undefined) {
       this.status = error.status;
       this.end('failed', 'engine', undefined, nowMs);
       edge.respond(errorResponse(this.route, error, add));
@@ -394,7 +372,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     }
     if (head.status >= 400) {
       edge.passResponseHeaders('none', add);
-      this.end('failed', fromEngine ? 'engine' : 'envoy', undefined, nowMs);
+      this.end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
       return;
     }
     this.state = 'answering';
@@ -416,7 +394,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.edge.respond(errorResponse(this.route, error, this.limitHeaders(nowMs)));
   }
 
-  /** The only way out, but for the list of models, which has no accounts and no record. */
+  /** The only way out. */
   private end(
     outcome: Outcome,
     reason: string | undefined,
@@ -430,7 +408,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     this.queued?.leave();
     const used = reading?.usage;
     this.closeAccounts(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
-    if (reading?.source === 'engine') run?.learn(reading);
+    if (outcome === 'completed' && reading !== undefined) run?.learn(reading);
     this.record(outcome, reason, reading, nowMs);
     run?.judgeCanary(outcome, this.status, reading?.errorFrame === true, nowMs);
     this.receiving = undefined;
@@ -455,7 +433,7 @@ export class RequestLifecycle implements ReceivingOwner, QueuedOwner {
     nowMs: number,
   ): void {
     const { context, tenant, route, facts, run } = this;
-    if (tenant === undefined || route === undefined || route === 'models') return;
+    if (tenant === undefined || route === undefined) return;
     const { requestId, status, arrivedMs, queueMs } = this;
     const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
     const lane = this.admitted?.lane.name;

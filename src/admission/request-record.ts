@@ -1,5 +1,5 @@
 /** The usage record of a request that has ended. Pure. */
-import type { EngineRoute } from '../domain/routes.ts';
+import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -8,7 +8,7 @@ import type { AnswerReading } from './answer-meter.ts';
 export interface EndedRequest {
   readonly requestId: string;
   readonly tenant: string;
-  readonly route: EngineRoute;
+  readonly route: EngineRoute | StoredRoute;
   /** Once its body was read. */
   readonly facts: RequestFacts | undefined;
   /** Its model exists: a client's invention is not repeated. */
@@ -72,6 +72,8 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
     completionTokens: usage?.completionTokens ?? 0,
     cachedTokens: usage?.cachedTokens ?? 0,
     usageSource: reading?.source ?? 'none',
+    ...(reading?.estimated !== undefined && { estimated: reading.estimated }),
+    ...(reading !== undefined && reading.odd.length > 0 && { oddUsage: reading.odd }),
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
 }

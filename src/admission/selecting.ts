@@ -5,6 +5,7 @@
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import type { BelowOne } from '../engine/driver.ts';
 import { modelNotFound } from '../openai/error-body.ts';
 import { factsOf, type ParsedRequest, type RequestFacts } from '../openai/request.ts';
 import type { Demand } from '../pool/types.ts';
@@ -16,9 +17,24 @@ import { type EngineBody, endpointChoiceOf, engineBodyOf, type Selected } from '
 import type { Admitted } from './engine-run.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
+import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
-import { modelsUnknown, tooManyOutputs } from './refusals.ts';
+import type { Receiving } from './receiving.ts';
+import { modelsUnknown, otherModelsResponse, tooManyOutputs } from './refusals.ts';
+
+/** What a stored conversation came to may have been estimated: it may be so many times larger. */
+const HELD_SLACK = 2;
+
+/**
+ * Most tokens that an engine may find beside the body.
+ *
+ * @param held of the conversation that is gone on with, as far as it is known: 0 is not. @param isAnyState other state may be named.
+ */
+const storedTokensOf = (held: number | undefined, isAnyState: boolean): number | 'unknown' => {
+  if (isAnyState || held === 0) return 'unknown';
+  return HELD_SLACK * (held ?? 0);
+};
 
 /** A model that may serve the request, if its tokens can be reserved. */
 export interface Attempt extends Selected {
@@ -48,28 +64,29 @@ export class Selecting {
   private readonly head: RequestHead;
   private readonly parsed: ParsedRequest;
   private readonly bodyBytes: number;
+  private readonly isBodyAsSent: boolean;
   private readonly selection: ModelSelection;
   /** Of the latest attempt; of the model that was asked for before there is one. */
   private facts: RequestFacts;
 
-  constructor(
-    context: LifecycleContext,
-    tenant: RequestTenant,
-    head: RequestHead,
-    parsed: ParsedRequest,
-    bodyBytes: number,
-  ) {
+  constructor(context: LifecycleContext, tenant: RequestTenant, received: Receiving, parsed: ParsedRequest) {
+    const { head } = received;
     this.context = context;
     this.tenant = tenant;
     this.head = head;
     this.parsed = parsed;
-    this.bodyBytes = bodyBytes;
+    this.bodyBytes = received.bodyBytes;
+    this.isBodyAsSent = received.isAsSent();
     this.facts = factsOf(parsed, parsed.model);
     this.selection = new ModelSelection(context, tenant.config, head, parsed.model, parsed.promptBytes);
   }
 
   first(): Attempt | Refusal {
     const selected = this.selection.select();
+    const { pinned } = this.head;
+    if (pinned !== undefined && selected?.isUnavailable === true && selected.pool !== pinned.pool) {
+      return this.refusal(otherModelsResponse(this.parsed.model));
+    }
     if (selected !== undefined) return this.attempt(selected);
     return this.refusal(
       this.context.catalog.isDiscovering() ? modelsUnknown() : modelNotFound(this.parsed.model),
@@ -90,7 +107,11 @@ export class Selecting {
     const { context, parsed, head } = this;
     const { config } = this.tenant;
     const { model } = selected;
-    const facts = model === this.facts.model ? this.facts : factsOf(parsed, model);
+    const meaning =
+      parsed.belowOne === undefined
+        ? undefined
+        : meaningOfCap(parsed.belowOne, parsed.route, context.engineKindOf?.(selected.pool));
+    const facts = this.factsFor(model, meaning);
     this.facts = facts;
     if (facts.route !== 'embeddings' && facts.outputs > config.limits.maxOutputs) {
       return this.refusal(tooManyOutputs(facts.outputs, config.limits.maxOutputs));
@@ -105,9 +126,16 @@ export class Selecting {
       selected,
       adapter: context.catalog.adapterOf(model)?.name,
       prediction,
+      leavesCap: meaning === 'nothing' || meaning === 'refused',
       facts,
       tokensToReserve: tokensToReserve(prediction, config.limits),
     };
+  }
+
+  private factsFor(model: string, meaning: BelowOne | undefined): RequestFacts {
+    const { parsed } = this;
+    if (meaning === 'nothing') return { ...factsOf(parsed, model), maxOutputTokens: NOTHING_TOKENS };
+    return model === this.facts.model && meaning === undefined ? this.facts : factsOf(parsed, model);
   }
 
   /** @param proxyKeepsBody the proxy can send the client's own body. */
@@ -144,11 +172,16 @@ export class Selecting {
       admitted: {
         tenant: tenant.name,
         facts,
+        bodyBytes: this.bodyBytes,
+        storedTokens: storedTokensOf(facts.heldTokens, context.config().fields.state === 'allow'),
         prediction,
+        leavesCap: attempt.leavesCap,
         lane,
         canary: selected.canary,
         client,
         reservation,
+        asked: this.parsed.model,
+        pinned: head.pinned,
       },
       fields: {
         tenant: tenant.name,
@@ -158,8 +191,8 @@ export class Selecting {
         cost: costOf(weights, promptTokens, cachedTokens, outputTokens),
         demand,
       },
-      // Engines need not know chunked bodies.
-      body: engineBodyOf(context, attempt, proxyKeepsBody && head.contentLength !== undefined),
+      // Engines need not know chunked bodies, or encoded ones.
+      body: engineBodyOf(context, attempt, proxyKeepsBody && this.isBodyAsSent),
     };
   }
 }

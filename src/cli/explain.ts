@@ -4,11 +4,12 @@ import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
 import { type EngineRoute, ROUTES } from '../domain/routes.ts';
+import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
 
-const ENGINE_ROUTES = Object.keys(ROUTES).filter((route) => route !== 'models');
+const ENGINE_ROUTES = Object.keys(ROUTES);
 
 interface Options {
   readonly config: string;
@@ -47,11 +48,11 @@ function headersOf(pairs: readonly string[]): Readonly<Record<string, string>> {
 export function explainCommand(): Command {
   return new Command('explain')
     .description(
-      'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
+      'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores; or the refusal, the limit that is over, and when to try again. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
     )
     .argument('<request>', 'file with the body of the request (JSON), or - for the standard input')
-    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
-    .requiredOption('-t, --tenant <name>', 'who asks')
+    .addOption(configOption('configuration (YAML) of the running service'))
+    .requiredOption('-t, --tenant <name>', 'who asks', textArgument)
     .addOption(
       new Option('-r, --route <route>', 'what for').choices(ENGINE_ROUTES).default('chat.completions'),
     )
@@ -71,7 +72,9 @@ export function explainCommand(): Command {
       const told = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
       const answer = told as Explanation & { readonly error?: string };
       if (answer.error !== undefined) throw new UserError(answer.error);
-      print(options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer));
+      print(
+        options.json === true ? JSON.stringify(answer, undefined, 2) : explanationText(answer, Date.now()),
+      );
       if (answer.kind === 'refused') process.exitCode = 2;
     });
 }

@@ -4,6 +4,7 @@ import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { rootCertificates } from 'node:tls';
+import type { ConfigSource } from './changes.ts';
 import type { Config } from './config.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
@@ -18,14 +19,16 @@ export type LoadedConfig =
       readonly version: string;
       /** What was taken of each file of `tenantDirectory`. */
       readonly tenantTexts: ReadonlyMap<string, string>;
+      readonly source: ConfigSource;
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
 
 /** A system's list of authorities takes a quarter of it. */
 const MAX_SECRET_BYTES = 1024 ** 2;
 
-export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
-  return read(path, env, { texts: new Map() }).loaded;
+/** @param how `isUnresolved`: secrets stay references, and neither their files nor their variables are looked at. */
+export function loadConfig(path: string, env: NodeJS.ProcessEnv, how: LoadOptions = {}): LoadedConfig {
+  return read(path, env, how).loaded;
 }
 
 /** Where Envoy's files go unless `envoy.directory` says otherwise: a folder that is this user's own. */
@@ -45,6 +48,10 @@ interface Reading {
 
 const OTHERS_MAY_READ = 0o004;
 const MOST_OPEN_TOLD = 10;
+
+export interface LoadOptions {
+  readonly isUnresolved?: boolean;
+}
 
 const openWarning = (file: string): string =>
   `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
@@ -68,12 +75,18 @@ interface TenantsBefore {
   readonly cache?: TenantFileCache;
 }
 
-function read(path: string, env: NodeJS.ProcessEnv, { texts, cache }: TenantsBefore): Reading {
+function read(
+  path: string,
+  env: NodeJS.ProcessEnv,
+  { isUnresolved = false }: LoadOptions,
+  { texts, cache }: TenantsBefore = { texts: new Map() },
+): Reading {
   const files = [path];
   const tenantFiles: string[] = [];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
   const hash = createHash('sha256');
+  const digests = new Map<string, string>();
   const readFile = (file: string, mostBytes: number, isOurs = file === path): string => {
     // A pipe or device would block or never end.
     const stat = statSync(file);
@@ -82,6 +95,7 @@ function read(path: string, env: NodeJS.ProcessEnv, { texts, cache }: TenantsBef
     if (stat.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
     const text = readFileSync(file, 'utf8');
     hash.update(`${file}\0${text.length}\0${text}`);
+    if (file !== path) digests.set(file, createHash('sha256').update(text).digest('base64'));
     if (!isOurs && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
     return text;
   };
@@ -107,6 +121,7 @@ function read(path: string, env: NodeJS.ProcessEnv, { texts, cache }: TenantsBef
     file: path,
     defaults: { directory: defaultDirectory(env) },
     env,
+    isUnresolved,
     nowMs: Date.now(),
     authorities: () => rootCertificates.join('\n'),
     tenantsBefore: texts,
@@ -126,7 +141,9 @@ function read(path: string, env: NodeJS.ProcessEnv, { texts, cache }: TenantsBef
   if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles };
   const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
-  return { loaded: { ...parsed, warnings, version: hash.digest('hex') }, files, tenantFiles };
+  const { written, ...rest } = parsed;
+  const source = { ...written, file: path, digests };
+  return { loaded: { ...rest, warnings, version: hash.digest('hex'), source }, files, tenantFiles };
 }
 
 export interface WatchOptions {
@@ -135,7 +152,7 @@ export interface WatchOptions {
   /** The version in use; absent: what the files contain now. With it, no change since it was read is missed. */
   readonly version?: string;
   /** `warnings`: those that were not told of the configuration before; after `reload`, all. */
-  readonly onChange: (config: Config, warnings: readonly string[]) => void;
+  readonly onChange: (config: Config, warnings: readonly string[], source: ConfigSource) => void;
   /** The configuration in use stays. The same problems are told once. */
   readonly onBad: (problems: readonly string[]) => void;
 }
@@ -192,7 +209,7 @@ class FileWatch implements ConfigWatch {
   #read(): LoadedConfig {
     const { path, env } = this.#options;
     const before = { texts: this.#tenantTexts, cache: this.#cache };
-    const { loaded, files, tenantFiles } = read(path, env, before);
+    const { loaded, files, tenantFiles } = read(path, env, {}, before);
     this.#files = files;
     this.#seen = fingerprint(files);
     this.#tenants.see(tenantFiles);
@@ -250,7 +267,7 @@ class FileWatch implements ConfigWatch {
 
   /** Warnings of the configuration before are not told again, unless somebody asks. */
   #takeOver(
-    { config, version, warnings, tenantTexts }: Extract<LoadedConfig, { kind: 'ok' }>,
+    { config, version, warnings, source, tenantTexts }: Extract<LoadedConfig, { kind: 'ok' }>,
     forced: boolean,
   ): void {
     const fresh = forced ? warnings : warnings.filter((warning) => !this.#toldWarnings.has(warning));
@@ -258,7 +275,7 @@ class FileWatch implements ConfigWatch {
     this.#toldWarnings = new Set(warnings);
     this.#version = version;
     this.#tenantTexts = tenantTexts;
-    this.#options.onChange(config, fresh);
+    this.#options.onChange(config, fresh, source);
   }
 
   #watchFolders(): void {

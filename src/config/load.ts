@@ -1,11 +1,14 @@
 /** From the text that users write to the configuration that the program uses, or to everything that is wrong with it. */
 import { dirname, isAbsolute, join } from 'node:path';
 import { buildConfig } from './build.ts';
+import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
+import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/engine-secrets.ts';
+import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
 import { checkListeners, findListeners } from './checks/listeners.ts';
@@ -19,7 +22,7 @@ import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
-import { readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
 import {
   type LoadedTenantFiles,
   loadTenantFiles,
@@ -27,7 +30,7 @@ import {
   type TenantFileCache,
 } from './tenant-files.ts';
 import { FILE_PATH } from './values.ts';
-import { at, isMapping, type Mapping } from './written-data.ts';
+import { at, isMapping, type Mapping, withoutExtensions } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
@@ -38,12 +41,14 @@ export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Reads a secret; throws what node:fs throws. */
   readonly readFile: (path: string) => string;
+  /** Whether secrets stay the references that they are: for what needs none of them. No file is read then. */
+  readonly isUnresolved?: boolean;
   /** The files of a folder of tenants, in the order of their names; throws what node:fs throws. */
   readonly readFolder?: (path: string) => readonly TenantFile[];
   /** What was taken of each of those files before. */
   readonly tenantsBefore?: ReadonlyMap<string, string>;
   readonly tenantCache?: TenantFileCache;
-  /** Unix time: certificates expire. Default: nothing has. */
+  /** Wall clock: certificates end. Absent: whether they have is not looked at. */
   readonly nowMs?: number;
   /** PEM of the authorities that a system trusts. */
   readonly authorities?: () => string;
@@ -54,6 +59,7 @@ export type ParsedConfig =
       readonly kind: 'ok';
       readonly config: Config;
       readonly warnings: readonly string[];
+      readonly written: Written;
       /** What was taken of each file of `tenantDirectory`. */
       readonly tenantTexts: ReadonlyMap<string, string>;
     }
@@ -63,22 +69,22 @@ export type ParsedConfig =
 export const MAX_CONFIG_BYTES = 4 * 1024 ** 2;
 
 export function parseConfig(input: ConfigInput): ParsedConfig {
-  const { text, file, env, readFile } = input;
+  const { text, file, env, readFile, isUnresolved = false } = input;
   const refuse = (problem: string): ParsedConfig => ({ kind: 'bad', problems: [`${file}: ${problem}`] });
   if (text.length > MAX_CONFIG_BYTES) return refuse('is larger than 4 MiB; a configuration is not');
 
   const { source, faults } = readYaml(text);
-  const { value: root, asWritten, tell } = withCurrentKeys(source?.value);
+  const { value: root, asWritten, tell } = withCurrentKeys(withoutExtensions(source?.value));
   const position: ReportContext['position'] = (path, place) =>
     source?.position(path, place) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
-  const sources = { env, readFile, locate };
+  const sources: Sources = { env, readFile, locate, isUnresolved };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
-  const secrets = [...keys, ...redisSecretTexts(root, redis)].flatMap(({ text: written, looked }) => [
-    ...(SECRET_REFERENCE.test(written) ? [] : [written]),
-    ...(looked.kind === 'ok' ? [looked.value] : []),
-  ]);
+  const engines = findEngineSecrets(root, sources);
+  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
+    secretTextsOf,
+  );
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -93,7 +99,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
 
   const tenantFiles = readTenantFiles(input, root, keys, sources);
   const tenantsInFiles = [...tenantFiles.tenants.keys()];
-  const check: Check = { root, report, hide, env, tenantsInFiles };
+  const check: Check = { root, report, hide, env, tenantsInFiles, isUnresolved, nowMs: input.nowMs };
   if (tenantFiles.problem !== undefined) report.problem(['tenantDirectory'], tenantFiles.problem);
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
@@ -102,10 +108,12 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkKeys(keys, check);
   checkRedis(redis, check);
   const listeners = findListeners(root, sources);
-  checkListeners(listeners, check, input.nowMs);
+  checkListeners(listeners, check);
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
-  const endpoints = checkEndpoints(check);
+  checkFields(check);
+  checkEngineSecrets(engines, check);
+  const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
   checkAddresses(listeners, endpoints, check);
@@ -133,8 +141,20 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
   const warnings = [...report.warnings(), ...tenantFiles.warnings];
-  return { kind: 'ok', config, warnings, tenantTexts: tenantFiles.texts };
+  return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
 }
+
+/** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretTextsOf = ({
+  text,
+  looked,
+}: {
+  readonly text: string;
+  readonly looked: Looked;
+}): readonly string[] => [
+  ...(SECRET_REFERENCE.test(text) ? [] : [text]),
+  ...(looked.kind === 'ok' ? [looked.value] : []),
+];
 
 const NO_TENANT_FILES: LoadedTenantFiles = {
   tenants: new Map(),
@@ -155,6 +175,7 @@ function readTenantFiles(
   if (typeof tenantDirectory !== 'string' || !FILE_PATH.test(tenantDirectory) || readFolder === undefined) {
     return NO_TENANT_FILES;
   }
+  if (sources.isUnresolved === true) return NO_TENANT_FILES;
   const folder = sources.locate(tenantDirectory);
   let files: readonly TenantFile[];
   try {

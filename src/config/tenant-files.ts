@@ -201,7 +201,7 @@ class Loading {
       // The file is what stands at tenants.NAME.
       asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
     });
-    return { root, report, hide, env: this.#input.sources.env };
+    return { root, report, hide, env: this.#input.sources.env, isUnresolved: false, nowMs: undefined };
   }
 
   #checkName(name: string, { report, hide }: Check): void {

@@ -3,6 +3,7 @@
  * tells it something goes by this; nobody else knows an engine's names.
  */
 import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { EngineRoute } from '../domain/routes.ts';
 import type { Sample, Samples } from './metrics-text.ts';
 
 export interface EngineDriver {
@@ -117,12 +118,17 @@ export interface ErrorFields {
   readonly code: string;
 }
 
+/** What a number below one means in place of a cap; `refused`: the engine answers with an error. */
+export type BelowOne = 'unlimited' | 'nothing' | 'refused';
+
 interface OutputCap {
   /** Request fields that set it, the strongest first. */
   readonly chat: readonly string[];
   readonly completions: readonly string[];
   /** Tokens of an output without one; `context`: until the context is full. */
   readonly unlimited: { readonly chat: number | 'context'; readonly completions: number | 'context' };
+  /** @param value a whole number below one. */
+  belowOne(value: number, route: EngineRoute): BelowOne;
 }
 
 export interface PriorityValues {

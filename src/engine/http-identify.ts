@@ -3,7 +3,7 @@ import type { EndpointConfig } from '../config/config.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from './driver.ts';
 import { readGauges } from './gauges.ts';
-import { askText } from './http-probe.ts';
+import { askText, whyNoAnswer } from './http-probe.ts';
 import { IDENTIFYING_PATHS, recognise } from './identify.ts';
 
 export interface Identity {
@@ -48,7 +48,7 @@ export async function identifyEngine(
     }
     return { engine: undefined, by: `neither ${metricsPath} nor ${IDENTIFYING_PATHS.join(', ')} tells` };
   } catch (error) {
-    return { engine: undefined, by: error instanceof Error ? error.message : String(error) };
+    return { engine: undefined, by: await whyNoAnswer(error, endpoint) };
   }
 }
 
@@ -68,4 +68,17 @@ export async function askServerInfo(
     }
   }
   return undefined;
+}
+
+/** What it lists at `/v1/models`, as JSON; undefined: no answer that says anything. Never rejects. */
+export async function askListing(
+  endpoint: EndpointConfig,
+  timeoutMs: number,
+  stopped?: AbortSignal,
+): Promise<unknown> {
+  try {
+    return await askJson(endpoint, '/v1/models', timeoutMs, stopped);
+  } catch {
+    return undefined;
+  }
 }

@@ -61,6 +61,8 @@ export const LLAMACPP: EngineDriver = {
     chat: ['n_predict', 'max_completion_tokens', 'max_tokens'],
     completions: ['n_predict', 'max_completion_tokens', 'max_tokens'],
     unlimited: { chat: 'context', completions: 'context' },
+    // 0 computes the prompt. Newer versions refuse less than -1, older ones end after a token.
+    belowOne: (value) => (value === -1 ? 'unlimited' : value === 0 ? 'nothing' : 'refused'),
   },
   usageOfSeveral: 'one-of-them',
   priority: undefined,

@@ -38,10 +38,12 @@ export function collectSamples(text: string, wanted: ReadonlySet<string>): Sampl
   return found;
 }
 
-/** The label's value, as it is written; undefined if there is no such label. */
+/** The label's value, as it is written; undefined if there is no such label before the first thing that is none. */
 export function labelOf(labels: string, name: string): string | undefined {
-  for (const [, key, value] of labels.matchAll(/([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"/g)) {
-    if (key === name) return value;
+  // Each look begins where the last one ended: to look for a label at every letter takes the square of their number.
+  const label = /[ \t]*([A-Za-z_]\w*)[ \t]*=[ \t]*"([^"\\]*(?:\\.[^"\\]*)*)"[ \t]*,?/y;
+  for (let found = label.exec(labels); found !== null; found = label.exec(labels)) {
+    if (found[1] === name) return found[2];
   }
   return undefined;
 }

@@ -37,6 +37,11 @@ const ROWS: readonly (readonly [label: string, cell: (driver: EngineDriver) => s
     'output without a cap: chat, completions',
     ({ outputCap: { unlimited } }) => `${cap(unlimited.chat)}, ${cap(unlimited.completions)}`,
   ],
+  [
+    'a cap of -1; of 0',
+    ({ outputCap }) =>
+      `${outputCap.belowOne(-1, 'chat.completions')}; ${outputCap.belowOne(0, 'chat.completions')} (completions: ${outputCap.belowOne(0, 'completions')})`,
+  ],
   ['usage with `n` > 1, no stream', ({ usageOfSeveral }) => SEVERAL[usageOfSeveral]],
   [
     'priority',

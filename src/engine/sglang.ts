@@ -69,6 +69,8 @@ export const SGLANG: EngineDriver = {
     chat: ['max_completion_tokens', 'max_tokens'],
     completions: ['max_tokens'],
     unlimited: { chat: 'context', completions: 16 },
+    // Where it is not checked, 0 is false and so none.
+    belowOne: (value, route) => (value === 0 && route !== 'completions' ? 'unlimited' : 'refused'),
   },
   usageOfSeveral: 'all',
   priority: {

@@ -45,6 +45,7 @@ export const TGI: EngineDriver = {
     chat: ['max_tokens'],
     completions: ['max_tokens'],
     unlimited: { chat: 'context', completions: 100 },
+    belowOne: () => 'refused',
   },
   // `n` is read and not used.
   usageOfSeveral: 'one-output',

@@ -18,6 +18,8 @@ export const TRTLLM: EngineDriver = {
     chat: ['max_completion_tokens', 'max_tokens'],
     completions: ['max_tokens'],
     unlimited: { chat: 'context', completions: 'context' },
+    // 0 is false and so none; the executor refuses the rest.
+    belowOne: (value) => (value === 0 ? 'unlimited' : 'refused'),
   },
   usageOfSeveral: 'all',
   priority: undefined,

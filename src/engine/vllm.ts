@@ -80,6 +80,8 @@ export const VLLM: EngineDriver = {
     chat: ['max_completion_tokens', 'max_tokens'],
     completions: ['max_tokens'],
     unlimited: { chat: 'context', completions: 16 },
+    // With `echo` 0 is a cap: that is known before the engine is.
+    belowOne: () => 'refused',
   },
   usageOfSeveral: 'all',
   priority: {

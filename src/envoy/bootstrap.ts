@@ -13,7 +13,13 @@ import {
   TENANT_HEADER,
   TIER_HEADER,
 } from '../domain/names.ts';
-import { ROUTES } from '../domain/routes.ts';
+import {
+  MODEL_ID_PATTERN,
+  MODEL_ROUTES,
+  RESPONSE_ID_PATTERN,
+  ROUTES,
+  STORED_ROUTES,
+} from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
 import { transportOf } from './client-tls.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
@@ -129,7 +135,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
         match: match([{ name: POOL_HEADER, present_match: true }]),
         route: {
           ...upstream({ cluster_header: POOL_HEADER }, retries),
-          ...(method === 'POST' && { request_mirror_policies: [copies] }),
+          request_mirror_policies: [copies],
         },
         request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
         request_body_buffer_limit: bodyBuffer(config),
@@ -143,20 +149,74 @@ export function routesOf(config: Config): readonly JsonMap[] {
     ];
   });
   return [
+    ...modelRoutes(config, retries),
+    unasked(config, { safe_regex: { regex: ESCAPED_SLASH } }, 400),
     ...allowed,
-    {
-      match: { prefix: '/' },
-      direct_response: { status: 404 },
-      // Nothing to decide: the service is not asked.
-      typed_per_filter_config: {
-        'fairlane.ext_proc': {
-          ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
-          disabled: true,
-        },
-        ...withoutTenantFilter(config),
-      },
-    },
+    ...storedRoutes(config, retries),
+    unasked(config, { prefix: '/' }, 404),
   ];
+}
+
+/** `%2F` and `%5C` in a path. Names of models have them; no other route takes a path that another reader may see otherwise. */
+const ESCAPED_SLASH = '.*%(2[fF]|5[cC]).*';
+
+/** Envoy's own answer. Nothing to decide: the service is not asked. */
+const unasked = (config: Config, match: JsonMap, status: number): JsonMap => ({
+  match,
+  direct_response: { status },
+  typed_per_filter_config: {
+    'fairlane.ext_proc': {
+      ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
+      disabled: true,
+    },
+    ...withoutTenantFilter(config),
+  },
+});
+
+/** Envoy's answer where the service has not answered: whoever has a key or a token gets it. */
+const unanswered = (config: Config, match: JsonMap): JsonMap => ({
+  match,
+  direct_response: { status: 503 },
+  ...(config.jwt !== undefined && { typed_per_filter_config: withoutTenantFilter(config) }),
+});
+
+/**
+ * The models that a tenant may use: the service answers. Without it a list is that of an engine of the fallback pool; one model, by
+ * a path that the client chooses, is nobody's.
+ */
+function modelRoutes(config: Config, retries: number): readonly JsonMap[] {
+  const headers = [{ name: ':method', string_match: { safe_regex: { regex: 'GET|HEAD' } } }];
+  const { models, 'models.retrieve': one } = MODEL_ROUTES;
+  return [
+    {
+      match: { path: models.path, headers },
+      route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
+      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+    unanswered(config, { safe_regex: { regex: one.path.replace('{id}', MODEL_ID_PATTERN) }, headers }),
+  ];
+}
+
+/**
+ * Responses that engines have stored. The service says whose they are and which engine has them; without its word, whatever the
+ * failure mode, no engine is asked.
+ */
+function storedRoutes(config: Config, retries: number): readonly JsonMap[] {
+  return Object.values(STORED_ROUTES).flatMap(({ method, path }) => {
+    const match = (extra: readonly JsonMap[]): JsonMap => ({
+      safe_regex: { regex: path.replace('{id}', RESPONSE_ID_PATTERN) },
+      headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
+    });
+    return [
+      {
+        match: match([{ name: POOL_HEADER, present_match: true }]),
+        route: upstream({ cluster_header: POOL_HEADER }, retries),
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      },
+      unanswered(config, match([])),
+    ];
+  });
 }
 
 function serviceEndpoint(address: ServiceAddress): JsonMap {
@@ -208,7 +268,8 @@ function listenerOf(config: Config, listener: ListenerConfig, i: number): JsonMa
               use_remote_address: true,
               normalize_path: true,
               merge_slashes: true,
-              path_with_escaped_slashes_action: 'REJECT_REQUEST',
+              // The routes decide: models' names have slashes.
+              path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
               local_reply_config: localReplies(),

@@ -53,7 +53,7 @@ const secretOf = (name: string, content: JsonMap): readonly [file: string, JsonM
 ];
 
 /** File name → discovery response, of all listeners that speak TLS. */
-export function secretFilesOf({ listen }: Config): ReadonlyMap<string, JsonMap> {
+export function listenerSecretFilesOf({ listen }: Config): ReadonlyMap<string, JsonMap> {
   return new Map(
     listen.flatMap((listener) => {
       const { tls } = listener;

@@ -1,12 +1,14 @@
-/** The files that Envoy watches: keys, clusters and endpoints. Each is a discovery response. */
+/** The files that Envoy watches: keys, engines' secrets, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
 import { ATTEMPT_FILTERS } from './attempts.ts';
-import { secretFilesOf } from './client-tls.ts';
+import { listenerSecretFilesOf } from './client-tls.ts';
+import { metadataOf, weightOf } from './engine-access.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
+import { secretFilesOf } from './engine-secrets.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { mirrorClustersOf } from './mirror-clusters.ts';
-import { jwksClusters, tokenFilesOf, unlessTenantIsKnown } from './tokens.ts';
+import { jwksClusters, jwksSecretFilesOf, tokenFilesOf, unlessTenantIsKnown } from './tokens.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
@@ -14,7 +16,7 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfPool(pool.name),
     ...enginesOf(config, pool.name),
-    ...engineProtocol(config, {}, ATTEMPT_FILTERS),
+    ...engineProtocol(config, pool.name, {}, ATTEMPT_FILTERS),
     circuit_breakers: noLimits,
     load_balancing_policy: {
       policies: [
@@ -35,13 +37,19 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
 function endpointsOf(pool: PoolConfig, resolved: ReadonlyMap<string, string>): JsonMap {
   const reachable = pool.endpoints.flatMap((endpoint) => {
     const host = resolved.get(endpoint.url);
-    return host === undefined ? [] : [{ host, port: endpoint.port }];
+    return host === undefined ? [] : [{ address: socketAddress({ host, port: endpoint.port }), endpoint }];
   });
   return {
     ...type('envoy.config.endpoint.v3.ClusterLoadAssignment'),
     cluster_name: clusterOfPool(pool.name),
     endpoints: [
-      { lb_endpoints: reachable.map((address) => ({ endpoint: { address: socketAddress(address) } })) },
+      {
+        lb_endpoints: reachable.map(({ address, endpoint }) => ({
+          endpoint: { address },
+          ...metadataOf(endpoint),
+          ...weightOf(endpoint, pool.endpoints),
+        })),
+      },
     ],
   };
 }
@@ -72,21 +80,25 @@ export const CLUSTERS_FILE = 'clusters.json';
  * File name → discovery response, in the order in which they have to be written: what is referred to comes first.
  *
  * @param resolved IP address of each endpoint's URL; an endpoint without one is left out until it has one.
+ * @param authorities PEM of those that engines' certificates may be from where `tls.ca` names none. Empty: they are from none.
  * @param takesTokens the filters of tokens are in Envoy, as they were in the configuration that it was started with.
  */
 export function dynamicFilesOf(
   config: Config,
   resolved: ReadonlyMap<string, string>,
+  authorities = '',
   takesTokens = config.jwt !== undefined,
 ): ReadonlyMap<string, JsonMap> {
   const files = new Map<string, JsonMap>([
-    ...secretFilesOf(config),
+    ...listenerSecretFilesOf(config),
+    ...jwksSecretFilesOf(config),
     // Tenants before their keys: a key that comes names a tenant that is let through.
     ...(takesTokens ? tokenFilesOf(config) : []),
     [API_KEYS_FILE, { resources: [apiKeysOf(config, takesTokens)] }],
   ]);
+  for (const [name, file] of secretFilesOf(config.pools.values(), authorities)) files.set(name, file);
   for (const pool of config.pools.values()) {
-    files.set(endpointsFile(pool.name), { resources: [endpointsOf(pool, resolved)] });
+    files.set(endpointsFile(config, pool.name), { resources: [endpointsOf(pool, resolved)] });
   }
   files.set(CLUSTERS_FILE, {
     resources: [

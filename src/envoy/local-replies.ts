@@ -1,7 +1,7 @@
 /** What Envoy answers itself, without the service: each status in the words and the shape of the API. */
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { ROUTES } from '../domain/routes.ts';
+import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
 import { TOKEN_DETAILS_PREFIX, UNKNOWN_TENANT_DETAILS } from './tokens.ts';
@@ -79,7 +79,8 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'unknown_url',
     anthropic: 'not_found_error',
-    message: `Not served here. Served are ${Object.values(ROUTES)
+    message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]
+      .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
       .map(({ method, path }) => `${method} ${path}`)
       .join(', ')}.`,
   },

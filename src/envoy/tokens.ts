@@ -8,10 +8,12 @@
  */
 import type { Config, JwtConfig } from '../config/config.ts';
 import { JWKS_CLUSTER, POOL_HEADER, TENANT_HEADER, TIER_HEADER } from '../domain/names.ts';
+import { secretSource } from './engine-secrets.ts';
 import { duration, type JsonMap, type } from './envoy-json.ts';
 
 const TOKENS_FILE = 'tokens.json';
 const TENANTS_FILE = 'tenants.json';
+const JWKS_CA = 'jwks-ca';
 const JWT_FILTER = 'fairlane.jwt_authn';
 const TENANTS_FILTER = 'fairlane.tenants';
 
@@ -218,8 +220,20 @@ const removeRefusedToken: JsonMap = {
   ),
 };
 
+/** File name → discovery response: the authorities of whoever gives the issuer's keys, as the cluster asks for them. */
+export function jwksSecretFilesOf({ jwt }: Config): ReadonlyMap<string, JsonMap> {
+  const ca = jwt?.jwks.kind === 'url' ? jwt.jwks.ca : undefined;
+  if (ca === undefined) return new Map();
+  const secret = {
+    ...type('envoy.extensions.transport_sockets.tls.v3.Secret'),
+    name: JWKS_CA,
+    validation_context: { trusted_ca: { inline_string: ca } },
+  };
+  return new Map([[`${JWKS_CA}.json`, { resources: [secret] }]]);
+}
+
 /** Where the issuer's keys are read; none where they are in a file. */
-export function jwksClusters({ jwt }: Config): readonly JsonMap[] {
+export function jwksClusters({ jwt, envoy }: Config): readonly JsonMap[] {
   if (jwt?.jwks.kind !== 'url') return [];
   const { host, port, ca } = jwt.jwks;
   return [
@@ -241,25 +255,27 @@ export function jwksClusters({ jwt }: Config): readonly JsonMap[] {
           },
         ],
       },
-      ...(ca !== undefined && { transport_socket: tlsTo(host, ca) }),
+      ...(ca !== undefined && { transport_socket: tlsTo(host, envoy.directory) }),
     },
   ];
 }
 
 const IS_ADDRESS = /^[\d.]+$|:/;
 
-const tlsTo = (host: string, ca: string): JsonMap => ({
+const tlsTo = (host: string, directory: string): JsonMap => ({
   name: 'envoy.transport_sockets.tls',
   typed_config: {
     ...type('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'),
     ...(!IS_ADDRESS.test(host) && { sni: host }),
     common_tls_context: {
       tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
-      validation_context: {
-        trusted_ca: { inline_string: ca },
-        match_typed_subject_alt_names: [
-          { san_type: IS_ADDRESS.test(host) ? 'IP_ADDRESS' : 'DNS', matcher: { exact: host } },
-        ],
+      combined_validation_context: {
+        default_validation_context: {
+          match_typed_subject_alt_names: [
+            { san_type: IS_ADDRESS.test(host) ? 'IP_ADDRESS' : 'DNS', matcher: { exact: host } },
+          ],
+        },
+        validation_context_sds_secret_config: secretSource(JWKS_CA, directory),
       },
     },
   },

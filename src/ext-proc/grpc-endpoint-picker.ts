@@ -7,7 +7,7 @@
  */
 import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { routeOf } from '../domain/routes.ts';
+import { modelsRouteOf, namesResponses, routeOf } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE } from '../grpc/status.ts';
@@ -86,8 +86,12 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   }
 
   override sendOn({ body, addresses }: SendOn): void {
-    if (body === undefined) throw new Error('the body has to be sent on from here');
+    if (body === undefined && this.hasBody) throw new Error('the body has to be sent on from here');
     this.settle();
+    if (body === undefined) {
+      this.stream.write(encodeDestination(addresses, [], REMOVED));
+      return;
+    }
     const set: HeaderList = [['content-length', String(lengthOf(body))]];
     this.stream.write(encodeDestination(addresses, set, REMOVED));
     this.sendSome(encodeBody('request', body, !this.hasTrailers));
@@ -186,9 +190,13 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
       tenant: options.tenantOf(known.tenant),
       ...(subset !== undefined && { within: subset }),
     };
-    // A request of the API that ends here has an empty body, and is refused as one: no engine sees it.
-    if (!head.endOfStream || routeOf(head.method, head.path) !== undefined) {
-      this.request.headers(head, nowMs);
+    // A request of the API that ends here has an empty body, and is refused as one: no engine sees it. Stored responses have owners.
+    const isOurs =
+      routeOf(head.method, head.path) !== undefined ||
+      modelsRouteOf(head.method, head.path) !== undefined ||
+      namesResponses(head.path);
+    if (!head.endOfStream || isOurs) {
+      this.begin(head, nowMs);
       return;
     }
     // Nothing to understand and nothing to meter: the gateway's routes let it pass.

@@ -24,6 +24,7 @@ import {
   encodeImmediate,
   encodeReplacement,
   encodeRequestBody,
+  encodeRequestHeaders,
   encodeResponseHeaders,
   lengthOf,
   PASS,
@@ -69,16 +70,16 @@ class SidecarStream extends RequestStream<ExtProcOptions> {
     const set: [string, string][] = [[POOL_HEADER, clusterOfPool(pool)]];
     if (body !== undefined) set.push(['content-length', String(lengthOf(body))]);
     if (mirrorTo !== undefined) set.push([MIRROR_HEADER, clusterOfMirror(mirrorTo)]);
-    const frame = encodeRequestBody({
-      ...(body !== undefined && { body }),
-      set,
-      remove: REMOVED,
-      metadata: {
-        namespace: METADATA_NAMESPACE,
-        key: ENDPOINTS_METADATA_KEY,
-        value: addresses.join(','),
-      },
-    });
+    const metadata = {
+      namespace: METADATA_NAMESPACE,
+      key: ENDPOINTS_METADATA_KEY,
+      value: addresses.join(','),
+    };
+    if (!this.hasBody) {
+      this.stream.write(encodeRequestHeaders({ set, remove: REMOVED, metadata }));
+      return;
+    }
+    const frame = encodeRequestBody({ ...(body !== undefined && { body }), set, remove: REMOVED, metadata });
     this.stream.write(frame, body);
   }
 
@@ -103,7 +104,7 @@ class SidecarStream extends RequestStream<ExtProcOptions> {
     const nowMs = options.now();
     switch (message.kind) {
       case 'request_headers':
-        request.headers(requestHead(message, TENANT_HEADER), nowMs);
+        this.begin(requestHead(message, TENANT_HEADER), nowMs);
         break;
       case 'request_body':
         // BUFFERED sends one message. Another one is Envoy's mistake: it is passed, and changes nothing.

@@ -3,8 +3,8 @@ import type { RequestHead, ResponseHead } from '../admission/edge.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';
 
-/** A compressed answer could not be metered as it streams. */
-export const REMOVED = ['accept-encoding'];
+/** A compressed answer could not be metered as it streams. The body that goes on is plain, whatever came. */
+export const REMOVED = ['accept-encoding', 'content-encoding'];
 
 /** `text/event-stream; charset=utf-8` → `text/event-stream` */
 const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();

@@ -77,15 +77,20 @@ function encodeEmpty(field: number, withCommon: boolean): Frame {
   return finishFrame(writer);
 }
 
-/** The reply to a request's headers that lets them pass, and asks for all that comes after. */
-function encodePassWithAnswer(): Frame {
-  const writer = startMessage();
+/** Asks for all that comes after a request's headers. */
+function putAnswerMode(writer: Writer): void {
   const override = beginMessage(writer);
   putNumber(writer, MODE.responseTrailerMode, SEND);
   putNumber(writer, MODE.requestTrailerMode, SEND);
   putNumber(writer, MODE.requestBodyMode, BUFFERED);
   putNumber(writer, MODE.responseHeaderMode, SEND);
   endMessage(writer, RESPONSE.modeOverride, override);
+}
+
+/** The reply to a request's headers that lets them pass. */
+function encodePassWithAnswer(): Frame {
+  const writer = startMessage();
+  putAnswerMode(writer);
   const response = beginMessage(writer);
   endMessage(writer, COMMON_RESPONSE, beginMessage(writer));
   endMessage(writer, RESPONSE.requestHeaders, response);
@@ -184,6 +189,23 @@ export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyRe
   endMessage(writer, COMMON.headerMutation, headerMutation);
   endMessage(writer, COMMON_RESPONSE, common);
   endMessage(writer, RESPONSE.requestBody, response);
+  putMetadata(writer, metadata);
+  return finishFrame(writer);
+}
+
+/** The reply to the headers of a request that has no body: other headers, and a value of dynamic metadata. */
+export function encodeRequestHeaders({ set, remove, metadata }: Omit<RequestBodyReply, 'body'>): Frame {
+  const writer = startMessage();
+  putAnswerMode(writer);
+  const response = beginMessage(writer);
+  const common = beginMessage(writer);
+  putNumber(writer, COMMON.clearRouteCache, 1);
+  const headerMutation = beginMessage(writer);
+  putRemoveHeaders(writer, remove);
+  putSetHeaders(writer, set);
+  endMessage(writer, COMMON.headerMutation, headerMutation);
+  endMessage(writer, COMMON_RESPONSE, common);
+  endMessage(writer, RESPONSE.requestHeaders, response);
   putMetadata(writer, metadata);
   return finishFrame(writer);
 }

@@ -5,8 +5,15 @@
  * A class, because ten thousand requests may wait: one object for each of them, where functions would be a dozen.
  */
 
-import type { DirectResponse, Edge, HeaderList, ResponseMode, SendOn } from '../admission/edge.ts';
-import type { RequestLifecycle } from '../admission/request-lifecycle.ts';
+import type {
+  DirectResponse,
+  Edge,
+  HeaderList,
+  RequestEvents,
+  RequestHead,
+  ResponseMode,
+  SendOn,
+} from '../admission/edge.ts';
 import { textOf } from '../domain/text-of.ts';
 import { isMalformed } from '../grpc/protobuf.ts';
 import type { GrpcService, ServerStream, StreamHandler, StreamMethod } from '../grpc/service.ts';
@@ -14,7 +21,9 @@ import { INTERNAL_FAILURE, MALFORMED_REQUEST } from '../grpc/status.ts';
 import { decodeProcessingRequest, type ProcessingRequest } from './codec.ts';
 
 export interface RequestStreamOptions {
-  readonly openRequest: (edge: Edge) => RequestLifecycle;
+  readonly openRequest: (edge: Edge) => RequestEvents;
+  /** Of a request that has a life cycle of its own; undefined for any other. Absent: there are none. */
+  readonly openOther?: (edge: Edge, head: RequestHead) => RequestEvents | undefined;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** While true, new streams are turned away. */
@@ -38,7 +47,7 @@ export type OpenStreams = Set<Pick<RequestStream<RequestStreamOptions>, 'tick' |
 export abstract class RequestStream<Options extends RequestStreamOptions> implements Edge, StreamHandler {
   abstract readonly keepsBody: boolean;
   protected readonly stream: ServerStream;
-  protected readonly request: RequestLifecycle;
+  protected request: RequestEvents;
   /** There is nobody left to answer. */
   protected isClosed = false;
   protected readonly options: Options;
@@ -61,6 +70,12 @@ export abstract class RequestStream<Options extends RequestStreamOptions> implem
   abstract sendOn(request: SendOn): void;
   abstract passResponseHeaders(mode: ResponseMode, add: HeaderList): void;
   abstract passChunk(replacement: Uint8Array | undefined): void;
+
+  /** The headers say what kind of request it is. */
+  protected begin(head: RequestHead, nowMs: number): void {
+    this.request = this.options.openOther?.(this, head) ?? this.request;
+    this.request.headers(head, nowMs);
+  }
 
   onMessage(bytes: Buffer): void {
     if (this.isClosed) return;

@@ -6,8 +6,8 @@
  * has them; every token granted, charged or given back is in `used`, and `used − reported` is what the server has not
  * been told.
  */
-import { apply } from './memory-store.ts';
 import type { StoredLimit, TakeMode, Taken } from './store.ts';
+import { apply, TOLERANCE, usedAfter, usedWith } from './used.ts';
 
 /** A lease lives this long on the server. Here it ends a round trip earlier. */
 export const LEASE_MS = 1_000;
@@ -21,13 +21,12 @@ const LEASE_PART = 0.02;
 const LOW = 0.25;
 /** A bucket found empty is asked again when a token is there, within these bounds: others may give back. */
 const ASK_AGAIN_MS = { least: 100, most: 500 } as const;
-/** Levels are products of floats. */
-const TOLERANCE = 1e-6;
 
+/** Of this replica's part. */
 interface Bucket {
   amount: number;
   unitMs: number;
-  level: number;
+  used: number;
   atMs: number;
 }
 
@@ -38,9 +37,11 @@ export interface Holding {
   keepMs: number;
   left: number;
   leaseEndsMs: number;
-  /** Estimate of what is there beside leases; undefined until the server has said it for this limit. */
+  /** Estimate of what is there beside leases; undefined until the server, or whoever took from it before, has said it. */
   level: number | undefined;
   levelAtMs: number;
+  /** In leases of others, by the last answer. */
+  heldByOthers: number;
   answeredMs: number;
   /** Until then nothing is asked: the bucket is empty. */
   askAtMs: number;
@@ -54,8 +55,8 @@ export interface Holding {
   alone: Bucket | undefined;
   /** Whether it has granted alone since the server last answered. */
   isAlone: boolean;
-  /** What the server is told when it has lost the bucket: tokens, leased ones included, and when by its clock. */
-  seed: { readonly level: number; readonly atMs: number } | undefined;
+  /** What the server is told when it has lost the bucket: what was used, beside leases, and when by its clock. */
+  seed: { readonly used: number; readonly atMs: number | undefined } | undefined;
   touchedMs: number;
 }
 
@@ -83,16 +84,21 @@ export interface Answer {
   readonly used: number;
 }
 
-export const createHolding = (limit: StoredLimit, nowMs: number): Holding => ({
+/** Before the server has ever said anything. */
+const NEVER = Number.NEGATIVE_INFINITY;
+
+/** @param used tokens that are known to be used of it; it is said of what does not come back. */
+export const createHolding = (limit: StoredLimit, nowMs: number, used?: number): Holding => ({
   amount: limit.amount,
   unitMs: limit.unitMs,
   maxDebt: limit.maxDebt ?? limit.amount,
   keepMs: limit.keepMs ?? KEEP_MS,
   left: 0,
   leaseEndsMs: 0,
-  level: undefined,
+  level: used === undefined ? undefined : limit.amount - used,
   levelAtMs: nowMs,
-  answeredMs: nowMs,
+  heldByOthers: 0,
+  answeredMs: used === undefined ? nowMs : NEVER,
   askAtMs: 0,
   used: 0,
   reported: 0,
@@ -100,7 +106,7 @@ export const createHolding = (limit: StoredLimit, nowMs: number): Holding => ({
   recentAtMs: nowMs,
   alone: undefined,
   isAlone: false,
-  seed: undefined,
+  seed: used === undefined ? undefined : { used, atMs: undefined },
   touchedMs: nowMs,
 });
 
@@ -132,17 +138,46 @@ function bringTo(holding: Holding, nowMs: number): void {
     holding.left = 0;
   }
   if (holding.level === undefined || nowMs <= holding.levelAtMs) return;
-  const more = ((nowMs - holding.levelAtMs) * holding.amount) / holding.unitMs;
-  holding.level = Math.min(holding.amount - holding.left, holding.level + more);
+  const room = holding.amount - holding.left;
+  holding.level = room - usedAfter(Math.max(0, room - holding.level), holding, nowMs - holding.levelAtMs);
   holding.levelAtMs = nowMs;
 }
 
-/** @param total tokens there are. A refusal never shows as many as were asked for. */
-function takenOf(limit: StoredLimit, granted: boolean, hits: number, total: number): Taken {
+/** Takes another limit over: what was used stays, what is left changes at once, and the server is asked for a lease of it. */
+function reconfigure(holding: Holding, { amount, unitMs }: StoredLimit, nowMs: number): void {
+  if (amount === holding.amount && unitMs === holding.unitMs) return;
+  bringTo(holding, nowMs);
+  if (holding.level !== undefined) holding.level += holding.left + amount - holding.amount;
+  holding.left = 0;
+  holding.amount = amount;
+  holding.unitMs = unitMs;
+  holding.askAtMs = 0;
+  holding.answeredMs = NEVER;
+}
+
+/** Charges the estimate, as far as the debt may go. */
+function lower(holding: Holding, level: number, hits: number): number {
+  const { amount } = holding;
+  return amount - usedWith(amount - level, hits, holding);
+}
+
+/**
+ * The outcome of hits. A refusal never shows as many as were asked for.
+ *
+ * @param total tokens there are beside the leases of others, which hold `heldByOthers`.
+ */
+export function takenOf(
+  limit: StoredLimit,
+  granted: boolean,
+  hits: number,
+  total: number,
+  heldByOthers: number,
+): Taken {
   const remaining = Math.max(0, Math.floor(total + TOLERANCE));
   return {
     granted,
     level: total,
+    used: limit.amount - total - heldByOthers,
     remaining: granted ? remaining : Math.min(remaining, Math.max(0, Math.ceil(hits) - 1)),
     resetMs: Math.max(0, Math.ceil(((limit.amount - total) * limit.unitMs) / Math.max(1, limit.amount))),
   };
@@ -154,7 +189,7 @@ function charge(holding: Holding, hits: number, nowMs: number): void {
   holding.left = Math.max(0, holding.left - hits);
   holding.used += hits;
   if (beyond === 0 || holding.level === undefined) return;
-  holding.level = Math.max(-holding.maxDebt, holding.level - beyond);
+  holding.level = lower(holding, holding.level, beyond);
   if (holding.level + TOLERANCE < 1) {
     holding.askAtMs = Math.max(holding.askAtMs, nowMs + askAgainMs(holding.level, holding));
   }
@@ -171,18 +206,12 @@ export function decide(
   holding.touchedMs = nowMs;
   holding.maxDebt = limit.maxDebt ?? limit.amount;
   holding.keepMs = limit.keepMs ?? KEEP_MS;
-  if (limit.amount !== holding.amount || limit.unitMs !== holding.unitMs) {
-    holding.amount = limit.amount;
-    holding.unitMs = limit.unitMs;
-    holding.left = 0;
-    holding.level = undefined;
-    holding.askAtMs = 0;
-  }
+  reconfigure(holding, limit, nowMs);
   bringTo(holding, nowMs);
   if (holding.level === undefined) return undefined;
   const waits = nowMs < holding.askAtMs;
   const answer = (granted: boolean): Taken =>
-    takenOf(holding, granted, hits, holding.left + (holding.level ?? 0));
+    takenOf(holding, granted, hits, holding.left + (holding.level ?? 0), holding.heldByOthers);
   if (hits > 0 && mode === 'report') {
     charge(holding, hits, nowMs);
     return answer(true);
@@ -256,21 +285,26 @@ export function answered(
   holding.used += charged;
   holding.answeredMs = nowMs;
   holding.isAlone = false;
-  holding.seed = { level: answer.level + answer.lease + answer.heldByOthers, atMs: answer.atMs };
+  // What leases hold is not used.
+  const used = sent.amount - answer.level - answer.lease - answer.heldByOthers;
+  holding.seed = { used, atMs: answer.atMs };
+  holding.heldByOthers = answer.heldByOthers;
   for (const hits of granted) remember(holding, hits, nowMs);
-  if (sent.amount !== holding.amount || sent.unitMs !== holding.unitMs) return;
+  if (sent.amount !== holding.amount || sent.unitMs !== holding.unitMs) {
+    // Of a limit that is none any more: no lease of it counts, and the server is asked again.
+    holding.level = holding.amount - used - meanwhile;
+    holding.levelAtMs = nowMs;
+    holding.answeredMs = NEVER;
+    return;
+  }
   const spent = sent.inUse - holding.left;
   holding.left = Math.max(0, answer.lease - spent);
   holding.leaseEndsMs = sent.atMs + LEASE_MS;
-  holding.level = Math.max(-holding.maxDebt, answer.level - (meanwhile - spent));
+  holding.level = lower(holding, answer.level, meanwhile - spent);
   holding.levelAtMs = nowMs;
   holding.askAtMs = holding.level + TOLERANCE >= 1 ? nowMs : nowMs + askAgainMs(holding.level, holding);
   bringTo(holding, nowMs);
 }
-
-/** The outcome of hits that the server decided, with `level` tokens beside the leases of others after it. */
-export const takenAt = (limit: StoredLimit, granted: boolean, hits: number, level: number): Taken =>
-  takenOf(limit, granted, hits, level);
 
 /** A replica's part of a limit: `part` of its rate, and of its amount at least the one token that a request needs. */
 export function partOfLimit({ amount, unitMs }: StoredLimit, part: number): StoredLimit {
@@ -279,10 +313,10 @@ export function partOfLimit({ amount, unitMs }: StoredLimit, part: number): Stor
   return { amount: Math.min(1, amount), unitMs: (unitMs * Math.min(1, amount)) / tokens };
 }
 
-function refillAlone(bucket: Bucket, nowMs: number): void {
+function refillAlone(bucket: Bucket, maxDebt: number, nowMs: number): void {
   if (nowMs <= bucket.atMs) return;
-  const more = ((nowMs - bucket.atMs) * bucket.amount) / bucket.unitMs;
-  bucket.level = Math.min(bucket.amount, bucket.level + more);
+  const { amount, unitMs } = bucket;
+  bucket.used = usedAfter(bucket.used, { amount, unitMs, maxDebt }, nowMs - bucket.atMs);
   bucket.atMs = nowMs;
 }
 
@@ -297,44 +331,46 @@ export function decideAlone(
   mode: TakeMode,
   nowMs: number,
 ): Taken {
-  const limit = partOfLimit(holding, part);
-  holding.alone ??= { ...limit, level: limit.amount, atMs: nowMs };
+  const { maxDebt } = holding;
+  const limit = { ...partOfLimit(holding, part), maxDebt };
+  holding.alone ??= { amount: limit.amount, unitMs: limit.unitMs, used: 0, atMs: nowMs };
   const bucket = holding.alone;
-  refillAlone(bucket, nowMs);
+  refillAlone(bucket, maxDebt, nowMs);
   bucket.amount = limit.amount;
   bucket.unitMs = limit.unitMs;
-  bucket.level = Math.min(limit.amount, bucket.level);
   if (!holding.isAlone) {
     holding.isAlone = true;
     if (holding.level !== undefined && holding.amount > 0) {
-      const total = holding.level + holding.left;
-      bucket.level = Math.min(bucket.level, (total * limit.amount) / holding.amount);
+      const used = holding.amount - holding.level - holding.left;
+      bucket.used = Math.max(bucket.used, (used * limit.amount) / holding.amount);
     }
   }
-  const { maxDebt } = holding;
   // What the whole bucket could give, and this part of it never can, goes when the part is full, and is paid off then.
   const isWhole = mode === 'take' && hits > limit.amount && hits <= holding.amount;
-  let taken = apply(bucket, { ...limit, maxDebt }, isWhole ? limit.amount : hits, mode);
-  if (isWhole && taken.granted) {
-    apply(bucket, { ...limit, maxDebt }, hits - limit.amount, 'report');
-    taken = { ...taken, level: bucket.level };
-  }
+  const taken = apply(bucket, limit, isWhole ? limit.amount : hits, mode);
+  if (isWhole && taken.granted) apply(bucket, limit, hits - limit.amount, 'report');
   if (hits < 0 || mode !== 'take' || taken.granted) {
     holding.used += hits;
     if (holding.level !== undefined) {
-      holding.level = Math.min(holding.amount, Math.max(-holding.maxDebt, holding.level - hits));
+      holding.level = Math.min(holding.amount, lower(holding, holding.level, hits));
     }
   }
   if (taken.granted && hits > 0) remember(holding, hits, nowMs);
-  return taken;
+  const used =
+    holding.level === undefined
+      ? undefined
+      : holding.amount - holding.level - holding.left - holding.heldByOthers;
+  return { ...taken, level: limit.amount - bucket.used, used };
 }
 
 /** Whether nothing is lost when this is forgotten. What could not be reported does not matter once it has been refilled. */
 export function isForgettable(holding: Holding, nowMs: number): boolean {
   const idleMs = nowMs - holding.touchedMs;
   if (idleMs < LEASE_MS || nowMs < holding.askAtMs) return false;
-  if (holding.used !== holding.reported && idleMs < 2 * holding.unitMs) return false;
+  // What does not come back is of no use when its time is over.
+  const enoughMs = Math.min(2 * holding.unitMs, holding.keepMs);
+  if (holding.used !== holding.reported && idleMs < enoughMs) return false;
   if (holding.alone === undefined) return true;
-  refillAlone(holding.alone, nowMs);
-  return holding.alone.level >= holding.alone.amount || idleMs >= 2 * holding.unitMs;
+  refillAlone(holding.alone, holding.maxDebt, nowMs);
+  return holding.alone.used < TOLERANCE || idleMs >= enoughMs;
 }

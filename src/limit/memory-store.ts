@@ -1,12 +1,15 @@
 /**
- * Token buckets in this process. A bucket that is full again is forgotten: memory is that of the keys in use.
+ * Token buckets in this process, by what was used of them (used.ts). A bucket that is full again is forgotten: memory is that
+ * of the keys in use.
  *
  * Invariant: over any interval, granted − given back ≤ amount + amount / unit · time, where a clock that goes back stands
- * still until it is there again: a bucket that was forgotten would fill twice otherwise.
+ * still until it is there again: a bucket that was forgotten would fill twice otherwise. Where the limit changed, amount is
+ * the last one and amount / unit · time the sum over the limits.
  */
-import type { BucketRequest, LimitStore, StoredLimit, TakeMode, Taken } from './store.ts';
+import type { BucketRequest, LimitStore, StoredLimit, Taken } from './store.ts';
+import { apply, TOLERANCE, usedAfter } from './used.ts';
 
-/** A bucket as it is kept over a restart. */
+/** A bucket as it is kept over a restart. Used are `amount − level`, whatever the limit is then. */
 export type StoredBucket = readonly [
   key: string,
   amount: number,
@@ -15,20 +18,25 @@ export type StoredBucket = readonly [
   keepMs?: number,
 ];
 
-export interface MemoryStore extends LimitStore {
-  take(requests: readonly BucketRequest[], nowMs: number): readonly Taken[];
-  /** Buckets that are not known to be full. */
-  size(): number;
+/** What a snapshot is made of, and restored to. */
+export interface Snapshotted {
   /** Those that are not full. */
   buckets(nowMs: number): Iterable<StoredBucket>;
   /** Takes over buckets as they were `ageMs` ago; known ones stay as they are. */
   restore(buckets: Iterable<StoredBucket>, nowMs: number, ageMs: number): void;
 }
 
+export interface MemoryStore extends LimitStore, Snapshotted {
+  take(requests: readonly BucketRequest[], nowMs: number): readonly Taken[];
+  /** Buckets that are not known to be full. */
+  size(): number;
+}
+
 interface Bucket {
+  /** By which it was used last: a reload may change it. */
   limit: StoredLimit;
-  /** Negative while in debt. */
-  level: number;
+  /** More than the amount while in debt. */
+  used: number;
   atMs: number;
   /** Key of the same bucket, for the sweep. */
   readonly key: string;
@@ -36,42 +44,18 @@ interface Bucket {
 
 /** Buckets looked at for each request, to forget those that are full: twice as many as can be added. */
 const SWEPT = 2;
-/** The refill is a product of floats. */
-const TOLERANCE = 1e-6;
 
-const gained = ({ limit, atMs }: Bucket, nowMs: number): number =>
-  ((nowMs - atMs) * limit.amount) / limit.unitMs;
-
-/** Brings a bucket to `nowMs` and to its limit, which a reload may have changed: a full bucket stays full. */
-function refill(bucket: Bucket, limit: StoredLimit, nowMs: number): void {
-  const { amount, unitMs } = bucket.limit;
-  if (nowMs > bucket.atMs) {
-    bucket.level = Math.min(amount, bucket.level + gained(bucket, nowMs));
-    bucket.atMs = nowMs;
-  }
-  bucket.limit = limit;
-  if (amount === limit.amount && unitMs === limit.unitMs) return;
-  bucket.level = Math.min(limit.amount, bucket.level === amount ? limit.amount : bucket.level);
+/** Brings a bucket to `nowMs`, at the rate that it had until then. */
+function refill(bucket: Bucket, nowMs: number): void {
+  if (nowMs <= bucket.atMs) return;
+  bucket.used = usedAfter(bucket.used, bucket.limit, nowMs - bucket.atMs);
+  bucket.atMs = nowMs;
 }
 
-/** Applies `hits` to a bucket that is up to date. Shared with the local side of other stores. */
-export function apply(bucket: { level: number }, limit: StoredLimit, hits: number, mode: TakeMode): Taken {
-  const { amount, unitMs, maxDebt = amount } = limit;
-  let granted: boolean;
-  if (hits > 0) {
-    granted = bucket.level + TOLERANCE >= hits;
-    if (granted) bucket.level -= hits;
-    else if (mode !== 'take') bucket.level = Math.max(-maxDebt, bucket.level - hits);
-  } else {
-    bucket.level = Math.min(amount, bucket.level - hits);
-    granted = bucket.level + TOLERANCE >= 1;
-  }
-  return {
-    granted,
-    level: bucket.level,
-    remaining: Math.max(0, Math.floor(bucket.level + TOLERANCE)),
-    resetMs: Math.ceil(((amount - bucket.level) * unitMs) / Math.max(1, amount)),
-  };
+/** Whether nothing is lost when it is forgotten. */
+function isForgettable({ limit, used, atMs }: Bucket, nowMs: number): boolean {
+  const { keepMs = Number.POSITIVE_INFINITY } = limit;
+  return nowMs - atMs > keepMs || usedAfter(used, limit, nowMs - atMs) < TOLERANCE;
 }
 
 export function createMemoryStore(): MemoryStore {
@@ -91,9 +75,7 @@ export function createMemoryStore(): MemoryStore {
         sweep = buckets.values();
         return;
       }
-      const { amount, keepMs = Number.POSITIVE_INFINITY } = value.limit;
-      const isFull = value.level + gained(value, nowMs) >= amount;
-      if (isFull || nowMs - value.atMs > keepMs) buckets.delete(value.key);
+      if (isForgettable(value, nowMs)) buckets.delete(value.key);
     }
   };
 
@@ -104,9 +86,12 @@ export function createMemoryStore(): MemoryStore {
         forgetFull(nowMs);
         let bucket = buckets.get(key);
         if (bucket === undefined) {
-          bucket = { limit, level: limit.amount, atMs: nowMs, key };
+          bucket = { limit, used: 0, atMs: nowMs, key };
           buckets.set(key, bucket);
-        } else refill(bucket, limit, nowMs);
+        } else {
+          refill(bucket, nowMs);
+          bucket.limit = limit;
+        }
         return apply(bucket, limit, hits, mode);
       });
     },
@@ -114,9 +99,9 @@ export function createMemoryStore(): MemoryStore {
     *buckets(atMs) {
       const nowMs = clock(atMs);
       for (const bucket of buckets.values()) {
+        if (isForgettable(bucket, nowMs)) continue;
         const { amount, unitMs, keepMs } = bucket.limit;
-        const level = bucket.level + gained(bucket, nowMs);
-        if (level >= amount || nowMs - bucket.atMs > (keepMs ?? Number.POSITIVE_INFINITY)) continue;
+        const level = amount - usedAfter(bucket.used, bucket.limit, nowMs - bucket.atMs);
         const stored = [bucket.key, amount, unitMs, level] as const;
         yield keepMs === undefined ? stored : [...stored, keepMs];
       }
@@ -124,9 +109,11 @@ export function createMemoryStore(): MemoryStore {
     restore(stored, atMs, ageMs) {
       const nowMs = clock(atMs);
       for (const [key, amount, unitMs, level, keepMs] of stored) {
-        if (buckets.has(key) || level + (ageMs * amount) / unitMs >= amount) continue;
-        const limit = { amount, unitMs, ...(keepMs !== undefined && { keepMs }) };
-        buckets.set(key, { key, limit, level, atMs: nowMs - ageMs });
+        // Until the bucket is used, nobody says how deep its debt may be.
+        const maxDebt = Number.POSITIVE_INFINITY;
+        const limit = { amount, unitMs, maxDebt, ...(keepMs !== undefined && { keepMs }) };
+        const bucket = { key, limit, used: amount - level, atMs: nowMs - ageMs };
+        if (!buckets.has(key) && !isForgettable(bucket, nowMs)) buckets.set(key, bucket);
       }
     },
     close: () => Promise.resolve(),

@@ -2,7 +2,12 @@
  * The script of redis-lease-store.ts: settles one replica's account of a bucket, decides what waits, and renews its lease.
  *
  * KEYS[1]: the bucket, a hash of `level` (beside all leases), `at`, `amount`, `unit`, and for each replica
- * `l:<replica>` = tokens : end : holding : account. Replicas of other versions read and write the same hash.
+ * `l:<replica>` = tokens : end : holding : account. Replicas of other versions read and write the same hash, and fail on a
+ * field that they do not know.
+ *
+ * Used is `amount − level − all leases`, with the amount that stands beside the level. It is what counts (used.ts): who comes
+ * with another limit finds what was used, refilled so far by the limit of who wrote last, and writes it back with its own.
+ * So replicas of which only some have a new configuration do not take anything from each other.
  *
  * The account makes it safe to repeat: what is charged is the difference to the account that is stored, so an answer that
  * was lost, and a server that fell back to an older state, are made up for by the next call.
@@ -26,8 +31,8 @@ export const LEASE_SCRIPT = new RedisScript(
     want: 'number',
     inUse: 'number',
     leaseMs: 'number',
-    /** What the bucket begins with where Redis has lost it. */
-    seedLevel: 'optional',
+    /** What was used of the bucket where Redis has lost it, and when: now, where nobody knows. */
+    seedUsed: 'optional',
     seedAt: 'optional',
     maxDebt: 'number',
     keepMs: 'number',
@@ -36,6 +41,17 @@ export const LEASE_SCRIPT = new RedisScript(
   `
 local mine = 'l:' .. replica
 local function text(number) return string.format('%.17g', number) end
+-- As usedAfter and usedWith of used.ts.
+local function usedAfter(spent, of, per, ms)
+  local most = of + maxDebt
+  if spent <= most then return math.max(0, spent - ms * of / per) end
+  local fade = per * math.log(spent / most)
+  if ms < fade then return spent * math.exp(-ms / per) end
+  return math.max(0, most - (ms - fade) * of / per)
+end
+local function charged(level, hits)
+  return math.min(math.max(level, level - hits), math.max(-maxDebt, level - hits))
+end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
@@ -64,32 +80,25 @@ for i = 1, #stored, 2 do
 end
 
 if level == nil then
-  oldAmount, oldUnit = amount, unit
-  if seedLevel == nil then
-    level, at = amount, now
-  else
-    level, at = math.min(amount, seedLevel), seedAt
-  end
+  oldAmount, oldUnit, at = amount, unit, now
+  level = amount
+  if seedUsed ~= nil then level, at = amount - seedUsed, seedAt or now end
 end
-local room = oldAmount - held - back
-if now > at and level < room then level = math.min(room, level + (now - at) * oldAmount / oldUnit) end
-if amount ~= oldAmount or unit ~= oldUnit then
-  if level + 1e-6 >= room then level = amount - held - back
-  else level = math.min(level, amount - held - back) end
-end
-level = math.max(-maxDebt, math.min(amount - held, level + back - (used - base)))
+local spent = math.max(0, oldAmount - held - back - level)
+if now > at then spent = usedAfter(spent, oldAmount, oldUnit, now - at) end
+level = math.min(amount - held, charged(amount - held - spent, used - base))
 
 local answer = {}
 for i = rest, #ARGV do
-  local charged = string.sub(ARGV[i], 1, 1) == 'c'
-  local hits = tonumber(charged and string.sub(ARGV[i], 2) or ARGV[i])
+  local isCharged = string.sub(ARGV[i], 1, 1) == 'c'
+  local hits = tonumber(isCharged and string.sub(ARGV[i], 2) or ARGV[i])
   local granted
   if hits > 0 then
     granted = level + 1e-6 >= hits
     if granted then
       level, used = level - hits, used + hits
-    elseif charged then
-      level, used = math.max(-maxDebt, level - hits), used + hits
+    elseif isCharged then
+      level, used = charged(level, hits), used + hits
     end
   else
     level, used = math.min(amount - held, level - hits), used + hits
@@ -135,7 +144,7 @@ export function leaseArguments(
       want: sent.want,
       inUse: sent.inUse,
       leaseMs: LEASE_MS,
-      seedLevel: seed?.level,
+      seedUsed: seed?.used,
       seedAt: seed?.atMs,
       maxDebt,
       keepMs,
@@ -156,7 +165,7 @@ export const probeArguments = (replica: string): readonly (string | number)[] =>
     want: 0,
     inUse: 0,
     leaseMs: LEASE_MS,
-    seedLevel: undefined,
+    seedUsed: undefined,
     seedAt: undefined,
     maxDebt: 1,
     keepMs: LEASE_MS,

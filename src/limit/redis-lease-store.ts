@@ -223,12 +223,12 @@ class LeaseStore implements RedisLeaseStore {
     this.servers.close();
   }
 
-  private keyOf({ key: name, limit }: BucketRequest, nowMs: number): LeasedKey {
-    const id = idOf(name);
+  private keyOf(request: BucketRequest, nowMs: number): LeasedKey {
+    const id = idOf(request.key);
     let key = this.keys.get(id);
     if (key === undefined) {
       this.epochs += 1;
-      key = new LeasedKey(this.context, id, this.epochs, limit, nowMs);
+      key = new LeasedKey(this.context, id, this.epochs, request, nowMs);
       this.keys.set(id, key);
     }
     return key;

@@ -16,7 +16,7 @@ import {
   isForgettable,
   isLow,
   REPORT_MS,
-  takenAt,
+  takenOf,
 } from './lease.ts';
 import { LEASE_SCRIPT, leaseArguments, readLeaseReply } from './redis-lease-script.ts';
 import type { RedisServers } from './redis-servers.ts';
@@ -87,15 +87,23 @@ export class LeasedKey {
   private waiting: WaitingHits[] = [];
   private isScheduled = false;
   private isAsking = false;
+  /** The exchange that runs, or the last one. It does not reject. */
+  private asking: Promise<void> = Promise.resolve();
   private mutedUntilMs = 0;
 
-  constructor(context: LeaseContext, id: string, epoch: number, limit: StoredLimit, nowMs: number) {
+  constructor(
+    context: LeaseContext,
+    id: string,
+    epoch: number,
+    { limit, knownUsed }: { readonly limit: StoredLimit; readonly knownUsed?: number },
+    nowMs: number,
+  ) {
     this.context = context;
     this.id = id;
     this.redisKey = `${context.keyPrefix}{${id}}`;
     this.place = context.servers.placeOf(this.redisKey);
     this.epoch = epoch;
-    this.holding = createHolding(limit, nowMs);
+    this.holding = createHolding(limit, nowMs, knownUsed);
   }
 
   now(): number {
@@ -145,10 +153,19 @@ export class LeasedKey {
 
   /** Reports what was used and gives the lease back. Undefined: there is nothing to say, or nobody to tell. */
   giveBack(nowMs: number): Promise<void> | undefined {
-    const { holding } = this;
-    if ((holding.left === 0 && holding.used === holding.reported) || !this.canAsk(nowMs)) return undefined;
-    holding.recent = 0;
-    return this.refresh();
+    if ((!this.isAsking && !this.hasToTell()) || !this.canAsk(nowMs)) return undefined;
+    this.holding.recent = 0;
+    return this.tellTheRest();
+  }
+
+  /** What is not in an exchange that runs needs another one. */
+  private async tellTheRest(): Promise<void> {
+    if (this.isAsking) await this.asking;
+    if (this.hasToTell()) await this.refresh();
+  }
+
+  private hasToTell(): boolean {
+    return this.holding.left > 0 || this.holding.used !== this.holding.reported;
   }
 
   /** Tokens in its lease. */
@@ -161,8 +178,12 @@ export class LeasedKey {
   }
 
   /** Tells Redis what was used, has it decide what waits, and renews the lease. */
-  private async refresh(): Promise<void> {
-    if (this.isAsking) return;
+  private refresh(): Promise<void> {
+    if (!this.isAsking) this.asking = this.exchanges();
+    return this.asking;
+  }
+
+  private async exchanges(): Promise<void> {
     this.isAsking = true;
     try {
       do {
@@ -198,7 +219,7 @@ export class LeasedKey {
       const { hits, mode } = one;
       if (isGranted || mode !== 'take' || hits < 0) charged += hits;
       if (isGranted && hits > 0) granted.push(hits);
-      one.decide(takenAt(sent, isGranted, hits, read.levelAfter(i)));
+      one.decide(takenOf(sent, isGranted, hits, read.levelAfter(i), read.answer.heldByOthers));
     });
     answered(this.holding, sent, read.answer, { charged, granted }, this.now());
     this.note();

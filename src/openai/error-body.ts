@@ -59,6 +59,27 @@ export function invalidRequest(message: string, param?: string, code = 'invalid_
   };
 }
 
+/** 404 in OpenAI's words: also for a response that another tenant owns. */
+export function responseNotFound(id: string): ApiError {
+  return {
+    status: 404,
+    message: `Response with id '${quoted(id)}' not found.`,
+    type: 'invalid_request_error',
+    code: 'response_not_found',
+  };
+}
+
+/** 404, likewise, of a response that a request was to go on with. */
+export function previousResponseNotFound(id: string): ApiError {
+  return {
+    status: 404,
+    message: `Previous response with id '${quoted(id)}' not found.`,
+    type: 'invalid_request_error',
+    code: 'previous_response_not_found',
+    param: 'previous_response_id',
+  };
+}
+
 /** 400: the operator does not let tenants set this field. */
 export function forbiddenField(field: string): ApiError {
   const name = quoted(field);
@@ -178,7 +199,7 @@ export function adapterUnavailable(model: string, retryAfterMs?: number): ApiErr
 export function bodyTooLarge(maxBytes: number): ApiError {
   return {
     status: 413,
-    message: `The request body is larger than ${maxBytes} bytes.`,
+    message: `The request body is larger than ${maxBytes} bytes (\`envoy.maxBodySize\`).`,
     type: 'invalid_request_error',
     code: 'body_too_large',
   };

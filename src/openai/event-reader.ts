@@ -1,28 +1,29 @@
 /** Reads the parsed events of a stream: content, finish, errors, usage. */
 import type { EngineRoute } from '../domain/routes.ts';
-import { type Fields, isObject, type Usage, usageOf } from './usage.ts';
+import { hasContent } from './answer-shapes.ts';
+import { type Fields, isErrorShape, isObject, saysOutput, type Usage, usageReport } from './usage.ts';
 
-/** What one event has. */
-interface EventContent {
-  readonly content: boolean;
-  readonly usageOnly: boolean;
-}
+// What one event has: bits.
+export const CONTENT = 1;
+/** A count of tokens that can be one. */
+export const USAGE = 2;
+/** Usage, and nothing else that a client would miss. */
+export const USAGE_ONLY = 4;
 
 export interface EventReader {
-  read(event: unknown): EventContent;
+  /** Reads the next event, parsed. Gives what it has, as bits. */
+  read(event: unknown): number;
   /** A choice has ended: only usage and the end of the stream may follow for it. */
   finishSeen(): boolean;
   finished(): boolean;
   errorFrame(): boolean;
   /** @param tokenEvents content events so far. */
   usage(tokenEvents: number): Usage | undefined;
-  /** The usage is that of the beginning: what came after is not in it. */
+  /** The usage is that of the beginning, or of so far: what comes after is not in it. */
   isUsageEarly(): boolean;
+  /** Something stood where usage belongs that is none. */
+  oddUsage(): boolean;
 }
-
-const NOTHING: EventContent = { content: false, usageOnly: false };
-const CONTENT: EventContent = { content: true, usageOnly: false };
-const USAGE_ONLY: EventContent = { content: false, usageOnly: true };
 
 /** Choices of one request whose usage is kept apart; more come only from an engine that makes up indexes. */
 const MAX_CHOICES = 4096;
@@ -43,28 +44,33 @@ class ChoicesReader implements EventReader {
   private totals = 0;
   private sum: Usage | undefined;
   private failed = false;
+  private odd = false;
 
-  read(event: unknown): EventContent {
-    if (!isObject(event)) return NOTHING;
-    const isError = isErrorEvent(event);
+  read(event: unknown): number {
+    if (!isObject(event)) return 0;
+    const isError = isErrorShape(event);
     if (isError) this.failed = true;
-    const { choices } = event;
-    if (!Array.isArray(choices)) return NOTHING;
+    const choices = event['choices'] ?? [];
+    const list: readonly unknown[] = Array.isArray(choices) ? choices : [];
 
-    let content = false;
-    for (const choice of choices as readonly unknown[]) {
+    let has = 0;
+    for (const choice of list) {
       if (!isObject(choice)) continue;
       const { text, delta, finish_reason: reason } = choice;
-      if (hasContent(text) || (isObject(delta) && deltaHasContent(delta))) content = true;
+      if (hasContent(text) || (isObject(delta) && deltaHasContent(delta))) has = CONTENT;
       if (typeof reason === 'string' && reason !== '' && this.finishedChoices.size < MAX_CHOICES) {
         this.finishedChoices.add(indexOf(choice));
       }
     }
 
-    const usage = usageOf(event);
-    if (usage !== undefined) this.note(usage, choices as readonly unknown[]);
-    if (content) return CONTENT;
-    return choices.length === 0 && !isError && isObject(event['usage']) ? USAGE_ONLY : NOTHING;
+    const { usage, odd } = usageReport(event);
+    if (odd) this.odd = true;
+    if (usage !== undefined) {
+      this.note(usage, list);
+      has |= USAGE;
+    }
+    const isOnly = !isError && list === choices && list.length === 0 && isObject(event['usage']);
+    return isOnly && !saysMore(event) ? has | USAGE_ONLY : has;
   }
 
   finishSeen(): boolean {
@@ -80,7 +86,13 @@ class ChoicesReader implements EventReader {
   }
 
   isUsageEarly(): boolean {
+    if (this.total !== undefined) return false;
+    for (const index of this.perChoice.keys()) if (!this.finishedChoices.has(index)) return true;
     return false;
+  }
+
+  oddUsage(): boolean {
+    return this.odd;
   }
 
   usage(tokenEvents: number): Usage | undefined {
@@ -114,30 +126,30 @@ class TypedReader implements EventReader {
   private isEarly = true;
   private isFinished = false;
   private failed = false;
+  private odd = false;
 
-  read(event: unknown): EventContent {
-    if (!isObject(event)) return NOTHING;
-    if (isErrorEvent(event)) this.failed = true;
+  read(event: unknown): number {
+    if (!isObject(event)) return 0;
+    if (isErrorShape(event)) this.failed = true;
     const { type, delta } = event;
-    const reported = usageOf(event);
-    // Anthropic splits it: message_start has the prompt, message_delta the output so far.
-    if (reported !== undefined) {
-      this.latestUsage = this.latestUsage === undefined ? reported : latest(this.latestUsage, reported);
-      if (type !== 'message_start') this.isEarly = false;
+    const { usage, odd } = usageReport(event);
+    if (odd) this.odd = true;
+    // Anthropic splits it: message_start has the prompt, message_delta the output so far, with the prompt or without.
+    if (usage !== undefined) {
+      this.latestUsage = this.latestUsage === undefined ? usage : latest(this.latestUsage, usage);
+      if (!isBeginning(type) && saysOutput(event)) this.isEarly = false;
     }
+    const has = usage === undefined ? 0 : USAGE;
     switch (type) {
       case 'response.completed':
       case 'response.incomplete':
       case 'message_stop':
         this.isFinished = true;
-        return NOTHING;
-      case 'response.failed':
-        this.failed = true;
-        return NOTHING;
+        return has;
       case 'content_block_delta':
-        return isObject(delta) && deltaHasContent(delta) ? CONTENT : NOTHING;
+        return isObject(delta) && deltaHasContent(delta) ? has | CONTENT : has;
       default:
-        return typeof type === 'string' && type.endsWith('.delta') && hasContent(delta) ? CONTENT : NOTHING;
+        return typeof type === 'string' && type.endsWith('.delta') && hasContent(delta) ? has | CONTENT : has;
     }
   }
 
@@ -160,21 +172,31 @@ class TypedReader implements EventReader {
   isUsageEarly(): boolean {
     return this.isEarly;
   }
+
+  oddUsage(): boolean {
+    return this.odd;
+  }
 }
 
-/** OpenAI's and TGI's `error`, SGLang's flat `object: "error"`, Anthropic's and Responses' `type: "error"`. */
-function isErrorEvent(event: Fields): boolean {
-  return (event['error'] ?? null) !== null || event['object'] === 'error' || event['type'] === 'error';
+/** Events that come before the answer: what they report of the output is not all. */
+function isBeginning(type: unknown): boolean {
+  return (
+    type === 'message_start' ||
+    type === 'response.created' ||
+    type === 'response.queued' ||
+    type === 'response.in_progress'
+  );
+}
+
+/** Without choices it may be an event of another API, with text of its own. */
+function saysMore(event: Fields): boolean {
+  const { delta, message, text, content } = event;
+  return hasContent(delta) || hasContent(message) || hasContent(text) || hasContent(content);
 }
 
 function indexOf(choice: Fields): number {
   const { index } = choice;
   return typeof index === 'number' ? index : 0;
-}
-
-function hasContent(value: unknown): boolean {
-  if (typeof value === 'string' || Array.isArray(value)) return value.length > 0;
-  return isObject(value);
 }
 
 /** Text, reasoning, tool calls, a refusal: engines name them differently, so any field that is filled counts. */
@@ -187,13 +209,23 @@ function deltaHasContent(delta: Fields): boolean {
 
 /** Usage of two choices of one prompt. */
 function together(one: Usage, other: Usage): Usage {
-  return { ...latest(one, other), completionTokens: one.completionTokens + other.completionTokens };
+  const reasoning = (one.reasoningTokens ?? 0) + (other.reasoningTokens ?? 0);
+  return {
+    ...latest(one, other),
+    completionTokens: one.completionTokens + other.completionTokens,
+    ...(reasoning > 0 && { reasoningTokens: reasoning }),
+  };
 }
 
+/** The larger of each: an engine that says nothing of a part again, or zero, takes nothing back. */
 function latest(before: Usage, now: Usage): Usage {
+  const created = Math.max(before.cacheCreationTokens ?? 0, now.cacheCreationTokens ?? 0);
+  const reasoning = Math.max(before.reasoningTokens ?? 0, now.reasoningTokens ?? 0);
   return {
     promptTokens: Math.max(before.promptTokens, now.promptTokens),
     completionTokens: Math.max(before.completionTokens, now.completionTokens),
     cachedTokens: Math.max(before.cachedTokens, now.cachedTokens),
+    ...(created > 0 && { cacheCreationTokens: created }),
+    ...(reasoning > 0 && { reasoningTokens: reasoning }),
   };
 }

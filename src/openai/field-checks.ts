@@ -3,7 +3,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { type BodyFields, CAP_FIELDS, ROUTE_FIELDS } from './body-fields.ts';
 import { invalidRequest, PROMPT_FIELD } from './error-body.ts';
-import { type JsonDocument, KIND } from './json/document.ts';
+import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { type KnownName, NAME } from './names.ts';
 
 const MODEL_CHARACTERS = 256;
@@ -118,32 +118,50 @@ export function optionalInteger(
     : invalidRequest(`'${name}' must be an integer between ${least} and ${most}.`, name);
 }
 
-/** The effective cap. All names are checked: an engine may read one that the API does not have on this route. */
-export function outputCap(route: EngineRoute, fields: BodyFields): number | undefined | ApiError {
+export interface OutputCap {
+  /** The effective one; undefined: none. */
+  readonly tokens: number | undefined;
+  /** Without one: the whole numbers below one that stand in its place, whose meaning is the engine's. */
+  readonly belowOne: readonly number[] | undefined;
+}
+
+const NO_CAP: OutputCap = { tokens: undefined, belowOne: undefined };
+
+/** All names are checked: an engine may read one that the API does not have on this route. */
+export function outputCap(route: EngineRoute, fields: BodyFields): OutputCap | ApiError {
   const { document } = fields;
+  let belowOne: number[] | undefined;
+  for (const name of CAP_FIELDS) {
+    const value = optionalInteger(fields, name, -MAX_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS);
+    if (typeof value === 'object') return value;
+    if (value !== undefined && value < 1) (belowOne ??= []).push(value);
+  }
   const echo = fields.at('echo');
   // Scoring a given text: completions with `echo` generate nothing.
   const least = route === 'completions' && echo >= 0 && document.kind(echo) === KIND.true ? 0 : 1;
-  for (const name of CAP_FIELDS) {
-    const value = optionalInteger(fields, name, least, MAX_OUTPUT_TOKENS);
-    if (typeof value === 'object') return value;
-  }
   for (const name of ROUTE_FIELDS[route].caps) {
-    const value = document.number(fields.at(name));
-    if (!Number.isNaN(value)) return value;
+    const tokens = document.number(fields.at(name));
+    if (tokens >= least) return { tokens, belowOne: undefined };
   }
-  return undefined;
+  return belowOne === undefined ? NO_CAP : { tokens: undefined, belowOne };
 }
 
-/** `stream_options.include_usage`. */
-export function usageOption(fields: BodyFields): boolean | undefined | ApiError {
+/** `stream_options.include_usage`. @param skipped keys of members that are left out: nobody reads them. */
+export function usageOption(
+  fields: BodyFields,
+  skipped: ReadonlySet<number>,
+): boolean | undefined | ApiError {
   const { document } = fields;
   const options = fields.at('stream_options');
   if (document.isNothing(options)) return undefined;
   if (!document.isObject(options))
     return invalidRequest("'stream_options' must be an object.", 'stream_options');
-  const read = (name: KnownName): boolean | undefined | ApiError =>
-    optionalBoolean(document, document.get(options, NAME[name]), `stream_options.${name}`);
+  const read = (name: KnownName): boolean | undefined | ApiError => {
+    const value = document.get(options, NAME[name]);
+    return skipped.has(value - STRIDE)
+      ? undefined
+      : optionalBoolean(document, value, `stream_options.${name}`);
+  };
   const continuous = read('continuous_usage_stats');
   return typeof continuous === 'object' ? continuous : read('include_usage');
 }

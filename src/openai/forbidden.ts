@@ -13,6 +13,8 @@ export interface Forbidden {
 
 /** One level of the names, by their numbers: what is forbidden here, and what is forbidden within. */
 interface Level {
+  /** Of the object that the names are members of, with a dot behind it; empty for the body. */
+  readonly path: string;
   readonly exact: Set<number>;
   /** The same, as they are where cases are not told apart. */
   readonly folded: Set<string>;
@@ -31,12 +33,18 @@ const NOTHING: Forbidden = { names: [], keys: new Map() };
 /** A policy lives as long as its configuration: compiled once. */
 const compiled = new WeakMap<FieldPolicy, Level>();
 
-const emptyLevel = (): Level => ({ exact: new Set(), folded: new Set(), prefixes: [], within: new Map() });
+const emptyLevel = (path: string): Level => ({
+  path,
+  exact: new Set(),
+  folded: new Set(),
+  prefixes: [],
+  within: new Map(),
+});
 
 function levelOf(fields: FieldPolicy): Level {
   const known = compiled.get(fields);
   if (known !== undefined) return known;
-  const root = emptyLevel();
+  const root = emptyLevel('');
   const names = namesOf(fields);
   for (const path of fields.forbidden) {
     const steps = path.split('.');
@@ -44,7 +52,7 @@ function levelOf(fields: FieldPolicy): Level {
     let level = root;
     for (const step of steps) {
       const name = names.get(step);
-      const next = level.within.get(name) ?? emptyLevel();
+      const next = level.within.get(name) ?? emptyLevel(`${level.path}${step}.`);
       level.within.set(name, next);
       level = next;
     }
@@ -69,12 +77,12 @@ class Search {
   }
 
   /** Lists are passed through: a name holds in each of their items. */
-  look(at: number, level: Level, path: string): void {
+  look(at: number, level: Level): void {
     const { document } = this;
     if (document.isArray(at)) {
       const end = document.next(at);
       for (let item = document.first(at); item < end; item = document.next(item)) {
-        this.look(item, level, path);
+        this.look(item, level);
       }
       return;
     }
@@ -84,11 +92,11 @@ class Search {
     for (let key = document.first(at); key < end; key = document.next(key + STRIDE)) {
       if (this.isForbidden(key, level)) {
         (found ??= []).push(key);
-        this.names.push((path + document.head(key, TOLD_CHARACTERS)).slice(0, TOLD_CHARACTERS));
+        this.names.push((level.path + document.head(key, TOLD_CHARACTERS)).slice(0, TOLD_CHARACTERS));
         if (this.names.length > MOST_FORBIDDEN) return;
       } else if (document.name(key) !== UNKNOWN_NAME) {
         const within = level.within.get(document.name(key));
-        if (within !== undefined) this.look(key + STRIDE, within, `${path}${document.text(key)}.`);
+        if (within !== undefined) this.look(key + STRIDE, within);
       }
     }
     if (found !== undefined) this.keys.set(at, found);
@@ -111,6 +119,6 @@ class Search {
 /** What of a document, read with namesOf(fields), is forbidden. Its cost grows with the members at the depths that the names have. */
 export function findForbidden(document: JsonDocument, fields: FieldPolicy): Forbidden {
   const search = new Search(document);
-  search.look(0, levelOf(fields), '');
+  search.look(0, levelOf(fields));
   return search.names.length === 0 ? NOTHING : search;
 }

@@ -8,7 +8,7 @@ import type { ApiError } from '../domain/api-error.ts';
 import { invalidRequest } from './error-body.ts';
 import type { JsonDocument } from './json/document.ts';
 
-const DATA = Buffer.from('data:');
+const DATA = 'data:';
 const MOST_BYTES = 2_048;
 /** No user, no brackets, no backslash, no white space, no escapes before the path. */
 const ADDRESS =
@@ -27,24 +27,14 @@ export function mediumRefusal(
   { urls, hosts }: MediaPolicy,
   param: string,
 ): ApiError | undefined {
-  const { bytes } = document;
-  const from = document.start(at);
-  if (
-    document.end(at) - from >= DATA.length &&
-    bytes.compare(DATA, 0, DATA.length, from, from + DATA.length) === 0
-  ) {
-    return undefined;
-  }
-  // Written with escapes it is still the same to an engine.
-  const isLong = document.more(at) > MOST_BYTES;
-  const text = isLong ? '' : document.text(at);
-  if (text.startsWith('data:')) return undefined;
+  if (document.begins(at, DATA)) return undefined;
   if (urls === 'refuse') {
     return refused(
       'Media are taken only as `data:` URLs with their data in base64 (media.urls). Send it in the request.',
       param,
     );
   }
+  const text = document.more(at) > MOST_BYTES ? '' : document.text(at);
   const host = ADDRESS.exec(text)?.[1];
   if (host === undefined) {
     return refused(

@@ -54,7 +54,7 @@ const LONGEST_KEY = 256;
 const MCP = 'mcp_';
 const SMALL_I = 0x69;
 const SMALL_M = 0x6d;
-const DATA_TEXT = Buffer.from('data:text/');
+const DATA_TEXT = 'data:text/';
 /** In bytes, of a file. */
 const LONGEST_PATH = 4_096;
 const HEAD_BYTES = 64;
@@ -231,13 +231,13 @@ export class PromptWalk {
     if (first !== SMALL_I && first !== SMALL_M && !(document.isString(at) && document.isEscaped(at))) return;
     if (this.is(at, 'item_reference')) this.refuseState('item_reference', path);
     // What an MCP server was asked or answered, or is allowed to do: its engine may go on with it.
-    if (!this.wordOf(at).startsWith(MCP) || isAllowedTool('mcp', this.policy.fields)) return;
+    const isMcp = document.isString(at) && document.more(at) <= WORD_BYTES && document.begins(at, MCP);
+    if (!isMcp || isAllowedTool('mcp', this.policy.fields)) return;
     this.refuse(toolRefused('mcp', path));
   }
 
   private is(at: number, word: string): boolean {
-    const { document } = this;
-    return document.isString(at) && document.more(at) === word.length && document.text(at) === word;
+    return this.document.isString(at) && this.document.says(at, word);
   }
 
   private word(at: number): void {
@@ -333,13 +333,7 @@ export class PromptWalk {
   }
 
   private isTextData(at: number): boolean {
-    const { document } = this;
-    if (document.isEscaped(at)) return this.headOf(at).startsWith('data:text/');
-    const start = document.start(at);
-    return (
-      document.more(at) >= DATA_TEXT.length &&
-      document.bytes.compare(DATA_TEXT, 0, DATA_TEXT.length, start, start + DATA_TEXT.length) === 0
-    );
+    return this.document.begins(at, DATA_TEXT);
   }
 
   private link(at: number, path: string): void {

@@ -13,7 +13,7 @@ import {
   usageOption,
 } from './field-checks.ts';
 import { type Forbidden, findForbidden, MOST_FORBIDDEN } from './forbidden.ts';
-import { ABSENT, type JsonDocument, STRIDE } from './json/document.ts';
+import { ABSENT, type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { type Reading, readJson } from './json/reader.ts';
 import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice } from './json/splice.ts';
 import { type KnownName, NAME } from './names.ts';
@@ -38,13 +38,21 @@ export interface RequestFacts {
   readonly wantsUsage: boolean;
   /** Forbidden fields that were left out, by path. Names as the client wrote them: not for metric labels. */
   readonly dropped: readonly string[];
+  /** The engine may store the answer under its id. */
+  readonly isStored?: true;
+  /** Tokens of a conversation that the engine has stored, and that this request goes on with; absent: none. */
+  readonly heldTokens?: number;
 }
 
 export interface ParsedRequest extends RequestFacts {
+  /** Without a cap: whole numbers below one that stand in its place, whose meaning is the engine's. */
+  readonly belowOne: readonly number[] | undefined;
   /** Where the forbidden fields are. */
   readonly forbidden: Forbidden['keys'];
   /** As it came. */
   readonly document: JsonDocument;
+  /** Id of the stored response that it goes on with, as far as one may be long. */
+  readonly previousResponse?: string;
 }
 
 /** The facts alone, without what would keep the body. @param model that serves it. */
@@ -58,6 +66,8 @@ export const factsOf = (request: ParsedRequest, model: string): RequestFacts => 
   outputs: request.outputs,
   wantsUsage: request.wantsUsage,
   dropped: request.dropped,
+  ...(request.isStored === true && { isStored: true }),
+  ...(request.heldTokens !== undefined && { heldTokens: request.heldTokens }),
 });
 
 export type RequestResult =
@@ -78,6 +88,8 @@ export interface RequestChanges {
 }
 
 const MAX_CHOICES = 128;
+/** In bytes: more than any id has. */
+const LONGEST_PREVIOUS = 256;
 
 /** Templates render these as JSON, so their keys are prompt too; on whichever route an engine reads them. */
 const RENDERED: readonly KnownName[] = [
@@ -98,7 +110,7 @@ const RENDERED: readonly KnownName[] = [
   'tool_prompt',
 ];
 
-/** What names something that is stored elsewhere. */
+/** What names something that is stored elsewhere. A previous response of /v1/responses has an owner, who is asked for. */
 const STATE: readonly KnownName[] = ['conversation', 'previous_response_id', 'container'];
 /** What acts elsewhere, as a field; as tools they have types. */
 const ACTING: readonly KnownName[] = ['mcp_servers', 'web_search_options', 'plugins'];
@@ -139,11 +151,13 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
   const bestOf = optionalInteger(fields, 'best_of', 1, MAX_CHOICES);
   if (typeof bestOf === 'object') return bad(bestOf);
   const cap = outputCap(route, fields);
-  if (typeof cap === 'object') return bad(cap);
-  const usage = usageOption(fields);
+  if ('status' in cap) return bad(cap);
+  const usage = usageOption(fields, skipped);
   if (typeof usage === 'object') return bad(usage);
   const acting = actingElsewhere(route, fields, policy.fields);
   if (acting !== undefined) return bad(acting);
+  const previous = route === 'responses' ? previousResponse(fields) : undefined;
+  if (typeof previous === 'object') return bad(previous);
   const size = promptSize(route, fields, policy, skipped);
   if (!('bytes' in size)) return bad(size);
 
@@ -156,12 +170,15 @@ export function understand(route: EngineRoute, json: Reading, policy: PromptPoli
       stream: stream === true && !embeds,
       promptBytes: size.bytes,
       hasMedia: size.hasMedia,
-      maxOutputTokens: embeds ? 0 : cap,
+      maxOutputTokens: embeds ? 0 : cap.tokens,
+      belowOne: embeds ? undefined : cap.belowOne,
       outputs: embeds ? 1 : Math.max(n ?? 1, bestOf ?? 1) * promptCount(route, fields),
       wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
       dropped: forbidden.names,
       forbidden: forbidden.keys,
       document,
+      ...(route === 'responses' && !isFalse(document, fields.at('store')) && { isStored: true }),
+      ...(previous !== undefined && { previousResponse: previous }),
     },
   };
 }
@@ -246,10 +263,11 @@ function keysToCut(
 
 /** A serialised request, which has no priority, with one. Cheap: the text is neither read again nor copied. */
 export function withPriority([first, ...rest]: readonly Buffer[], priority: number): readonly Buffer[] {
-  const begin = Buffer.from(`{"priority":${priority},`);
   if (first === undefined) return [];
-  // White space may stand before it.
-  const behind = first.subarray(first.indexOf('{') + 1);
+  // White space may stand before it, and stays.
+  const at = first.indexOf('{') + 1;
+  const begin = Buffer.concat([first.subarray(0, at), Buffer.from(`"priority":${priority},`)]);
+  const behind = first.subarray(at);
   return rest.length === 0 && first.length < COPIED_BYTES
     ? [Buffer.concat([begin, behind])]
     : [begin, behind, ...rest];
@@ -263,7 +281,8 @@ const bad = (error: ApiError): RequestResult => ({ kind: 'bad', error });
 function actingElsewhere(route: EngineRoute, fields: BodyFields, policy: FieldPolicy): ApiError | undefined {
   const { document } = fields;
   if (policy.state === 'refuse') {
-    const name = STATE.find((one) => !document.isNothing(fields.at(one)));
+    const isTaken = (one: KnownName): boolean => route === 'responses' && one === 'previous_response_id';
+    const name = STATE.find((one) => !isTaken(one) && !document.isNothing(fields.at(one)));
     if (name !== undefined) return stateRefused(name, name);
     // A prompt of /v1/responses is one that is stored.
     if (route === 'responses' && document.isObject(fields.at('prompt')))
@@ -272,6 +291,17 @@ function actingElsewhere(route: EngineRoute, fields: BodyFields, policy: FieldPo
   const acts = ACTING.find((one) => !document.isNothing(fields.at(one)));
   if (acts !== undefined && !isAllowedTool(acts, policy)) return toolRefused(acts, acts);
   return refusedTool(document, fields.at('tools'), policy);
+}
+
+const isFalse = (document: JsonDocument, at: number): boolean => at >= 0 && document.kind(at) === KIND.false;
+
+function previousResponse(fields: BodyFields): string | undefined | ApiError {
+  const { document } = fields;
+  const at = fields.at('previous_response_id');
+  if (document.isNothing(at)) return undefined;
+  return document.isString(at)
+    ? document.head(at, LONGEST_PREVIOUS)
+    : invalidRequest("'previous_response_id' must be a string.", 'previous_response_id');
 }
 
 // --- size

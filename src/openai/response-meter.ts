@@ -8,8 +8,16 @@ export interface MeterResult {
   /** Stream events that carried content: about one for each output token. 0 for other responses. */
   readonly tokenEvents: number;
   readonly usage?: Usage;
-  /** The usage is that of the answer's beginning: it has the prompt, and not what was written since. */
+  /**
+   * The usage is older than the last content (in an Anthropic stream that of `message_start`): it has the prompt, and
+   * not what was written since.
+   */
   readonly isUsageEarly?: true;
+  /**
+   * Something stood where usage belongs, or in it, that no count can be: text, a fraction, a negative or impossible number, a list.
+   * It is not in `usage`, which may be there all the same: from another event, or without a part (cached, reasoning).
+   */
+  readonly oddUsage?: true;
   /** The engine said that the answer is complete. */
   readonly finished: boolean;
   /** The engine reported an error inside a successful response, whatever came after. */

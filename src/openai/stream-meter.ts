@@ -3,19 +3,24 @@
  * usage event that the service asked for and the client did not.
  */
 import type { EngineRoute } from '../domain/routes.ts';
-import { createEventReader, type EventReader, isTypedRoute } from './event-reader.ts';
-import type { MeterResult, ResponseMeter } from './response-meter.ts';
+import { HINT_CONTENT, HINT_PARSE } from './event-hints.ts';
 import {
-  createEventScan,
-  type EventScan,
-  findEventEnd,
-  HINT_CONTENT,
-  HINT_PARSE,
-  scanEvent,
-} from './sse-scanner.ts';
+  CONTENT,
+  createEventReader,
+  type EventReader,
+  isTypedRoute,
+  USAGE,
+  USAGE_ONLY,
+} from './event-reader.ts';
+import { LongEvent } from './long-event.ts';
+import type { MeterResult, ResponseMeter } from './response-meter.ts';
+import { createEventScan, type EventScan, findEventEnd, isWholeData, scanEvent } from './sse-scanner.ts';
+import { bomBytes, bufferOf, dataLines, parse, textOf } from './sse-text.ts';
 
-/** Larger events pass unread. */
-export const MAX_EVENT_BYTES = 1024 * 1024;
+/** Larger events are not kept: they are read as they pass, and neither held back nor taken out. */
+export const KEPT_EVENT_BYTES = 64 * 1024;
+/** Times that an event which comes in pieces is looked at for another one in its next line. */
+const MOST_LOOKS = 4;
 /** A buffer for incomplete events is let go after use when it is larger than this. */
 const KEPT_BUFFER_BYTES = 16 * 1024;
 
@@ -26,7 +31,7 @@ const LF = 0x0a;
 export interface StreamMeterOptions {
   readonly route: EngineRoute;
   /**
-   * Takes out events with usage and an empty list of choices. To be able to, bytes of an incomplete event are held
+   * Takes out events with usage and without choices (none, null or an empty list). To be able to, bytes of an incomplete event are held
    * back, but only once a choice has finished: token events always pass at once.
    */
   readonly removeUsageChunk: boolean;
@@ -45,12 +50,16 @@ class StreamMeter implements ResponseMeter {
   private done = false;
   private ended = false;
   private errorLine = false;
+  /** No event has ended: a byte order mark may come first. */
+  private isFirst = true;
 
   // Its tokens. `nowMs`: the time of the push that is running.
   private nowMs = 0;
   private firstTokenMs = 0;
   private lastTokenMs = 0;
   private tokens = 0;
+  /** Of them those that had come with, or before, the latest usage. */
+  private tokensAtUsage = 0;
   private textBytes = 0;
   private itlSumMs = 0;
   private itlMaxMs = 0;
@@ -59,8 +68,9 @@ class StreamMeter implements ResponseMeter {
   private carry: Buffer = EMPTY;
   private carried = 0;
   private held = false;
-  /** The event that is passing is too large to be kept: only its end is looked for. */
-  private skipping = false;
+  /** The event that is passing, if it is too large to be kept. */
+  private long: LongEvent | undefined = undefined;
+  private looks = 0;
   /** An event that was removed ended with a CR: a LF that comes next belongs to it. */
   private removeLineFeed = false;
 
@@ -87,17 +97,18 @@ class StreamMeter implements ResponseMeter {
       at = 1;
     }
     this.removeLineFeed = false;
-    if (this.carried > 0 || this.skipping) at = this.resume(chunk);
+    if (this.carried > 0 || this.long !== undefined) at = this.resume(chunk);
     const { scan } = this;
     while (at < length) {
-      const end = scanEvent(chunk, at, length, this.typed, scan);
+      const from = this.isFirst ? at + bomBytes(chunk, at, length) : at;
+      const end = scanEvent(chunk, from, length, this.typed, scan);
       if (end < 0) {
-        this.keepTail(chunk, at);
+        this.keepTail(chunk, at, from);
         break;
       }
-      const isTooLarge = scan.size > MAX_EVENT_BYTES;
-      if (isTooLarge) this.textBytes += scan.size;
-      else if (this.takeEvent(chunk, at, end, false)) {
+      this.isFirst = false;
+      if (scan.size > KEPT_EVENT_BYTES) this.takeLong(chunk, from, end);
+      else if (this.takeEvent(chunk, from, end, false)) {
         this.cut(chunk, at, end);
         this.removeLineFeed = scan.endedByCr;
       }
@@ -112,13 +123,23 @@ class StreamMeter implements ResponseMeter {
   end(): Uint8Array | undefined {
     if (this.ended) return undefined;
     this.ended = true;
-    if (this.carried === 0) return undefined;
+    this.endLong();
+    const { carried: size, scan } = this;
+    if (size === 0) return undefined;
     // Some servers leave out the last blank line. What is not whole JSON is passed over.
-    const size = this.carried;
     this.append(BLANK_LINE, 0, BLANK_LINE.length);
-    const end = scanEvent(this.carry, 0, this.carried, this.typed, this.scan);
-    const remove = this.takeEvent(this.carry, 0, end, true);
-    const rest = this.held && !remove ? Buffer.from(this.carry.subarray(0, size)) : undefined;
+    const { carry, held } = this;
+    const kept: Uint8Array[] = [];
+    let at = this.isFirst ? bomBytes(carry, 0, size) : 0;
+    let from = 0;
+    while (at < size) {
+      const end = scanEvent(carry, at, this.carried, this.typed, scan);
+      if (end < 0) break;
+      if (!this.takeEvent(carry, at, end, true)) kept.push(carry.subarray(from, Math.min(end, size)));
+      at = end;
+      from = end;
+    }
+    const rest = held && kept.length > 0 ? Buffer.concat(kept) : undefined;
     this.dropCarry();
     return rest;
   }
@@ -132,7 +153,7 @@ class StreamMeter implements ResponseMeter {
   }
 
   contentBytes(): number {
-    return this.textBytes;
+    return this.textBytes + (this.long?.textBytes() ?? 0);
   }
 
   result(): MeterResult {
@@ -142,7 +163,9 @@ class StreamMeter implements ResponseMeter {
       ...(tokens > 0 && { firstTokenMs: this.firstTokenMs, lastTokenMs: this.lastTokenMs }),
       tokenEvents: tokens,
       ...(usage !== undefined && { usage }),
-      ...(usage !== undefined && reader.isUsageEarly() && { isUsageEarly: true as const }),
+      ...(usage !== undefined &&
+        (reader.isUsageEarly() || this.tokensAtUsage < tokens) && { isUsageEarly: true as const }),
+      ...(reader.oddUsage() && { oddUsage: true as const }),
       // Some servers send no [DONE]: then a finish reason and an orderly end have to do.
       finished: this.done || reader.finished() || (this.ended && reader.finishSeen()),
       errorFrame: this.errorLine || reader.errorFrame(),
@@ -166,33 +189,67 @@ class StreamMeter implements ResponseMeter {
   }
 
   /** Takes the event that `scan` describes. True if it is to be removed. */
-  private takeEvent(data: Uint8Array, from: number, end: number, parse: boolean): boolean {
+  private takeEvent(data: Uint8Array, from: number, end: number, isLast: boolean): boolean {
     const { scan } = this;
     if (scan.errorLine) this.errorLine = true;
     if (scan.dataLines === 0) return false;
     // Keys could be split over several data lines: hints are for one.
-    if (!parse && this.tokens > 0 && scan.dataLines === 1 && (scan.hints & HINT_PARSE) === 0) {
+    if (!isLast && this.tokens > 0 && scan.dataLines === 1 && (scan.hints & HINT_PARSE) === 0) {
       if ((scan.hints & HINT_CONTENT) !== 0) {
         this.token();
         return false;
       }
       if (data[scan.dataStart] !== 0x5b) return false;
     }
-    const text =
-      scan.dataLines === 1 ? decode(data, scan.dataStart, scan.dataEnd) : joinData(decode(data, from, end));
+    if (scan.dataLines === 1) return this.takeText(textOf(data, scan.dataStart, scan.dataEnd));
+    const lines = dataLines(textOf(data, from, end));
+    const event = parse(lines.join('\n'));
+    if (event !== undefined) return this.takeParsed(event);
+    // Not JSON that is spread over lines, then: lines of their own.
+    for (const line of lines) this.takeText(line);
+    return false;
+  }
+
+  private takeText(text: string): boolean {
     if (text.startsWith('[')) {
       if (text.trimEnd() === '[DONE]') this.done = true;
       return false;
     }
-    let event: unknown;
-    try {
-      event = JSON.parse(text);
-    } catch {
-      return false;
-    }
-    const { content, usageOnly } = this.reader.read(event);
-    if (content) this.token();
-    return usageOnly && this.removing;
+    const event = parse(text);
+    return event !== undefined && this.takeParsed(event);
+  }
+
+  private takeParsed(event: unknown): boolean {
+    const has = this.reader.read(event);
+    if ((has & CONTENT) !== 0) this.token();
+    if ((has & USAGE) !== 0) this.tokensAtUsage = this.tokens;
+    return (has & USAGE_ONLY) !== 0 && this.removing;
+  }
+
+  // --- an event that is too large to be kept
+
+  private beginLong(): LongEvent {
+    const { scan } = this;
+    if (scan.errorLine) this.errorLine = true;
+    this.long = new LongEvent((event) => {
+      // Its text is counted as it passes.
+      scan.textBytes = 0;
+      this.takeParsed(event);
+    });
+    return this.long;
+  }
+
+  private endLong(): void {
+    const { long } = this;
+    if (long === undefined) return;
+    long.end();
+    this.textBytes += long.textBytes();
+    this.long = undefined;
+  }
+
+  private takeLong(chunk: Uint8Array, from: number, end: number): void {
+    this.beginLong().push(bufferOf(chunk, from, end));
+    this.endLong();
   }
 
   // --- the event that is not complete
@@ -219,48 +276,95 @@ class StreamMeter implements ResponseMeter {
   /** Goes on with the event that began in an earlier chunk. Gives the offset after it, or the chunk's length. */
   private resume(chunk: Uint8Array): number {
     const { scan, carried: before, held } = this;
-    const end = findEventEnd(chunk, 0, chunk.length, scan);
-    const complete = end >= 0;
-    const next = complete ? end : chunk.length;
-    if (this.skipping || before + (complete ? scan.size : next) > MAX_EVENT_BYTES) {
-      if (held) this.pieces = [Buffer.from(this.carry.subarray(0, before))];
-      // Nothing but text is as large.
-      this.textBytes += this.skipping ? next : before + next;
-      this.dropCarry();
-      this.skipping = !complete;
-      return next;
-    }
-    this.append(chunk, 0, next);
-    if (!complete) {
-      if (held) {
-        this.pieces = [];
-        this.keepFrom = next;
+    const { length } = chunk;
+    let at = 0;
+    for (;;) {
+      const end = findEventEnd(chunk, at, length, scan);
+      const next = end < 0 ? length : end;
+      if (this.long !== undefined || this.carried + (end < 0 ? next - at : scan.size) > KEPT_EVENT_BYTES) {
+        return this.resumeLong(chunk, at, end, before);
       }
-      return next;
+      this.append(chunk, at, next);
+      at = next;
+      if (end < 0) {
+        if (held) {
+          this.pieces = [];
+          this.keepFrom = next;
+        }
+        return next;
+      }
+      if (!scan.atLine || this.endsAtLine()) break;
     }
-    const { carry, carried } = this;
-    scanEvent(carry, 0, carried, this.typed, scan);
-    const remove = this.takeEvent(carry, 0, carried, false) && held;
+    const from = this.isFirst ? bomBytes(this.carry, 0, this.carried) : 0;
+    if (!scan.atLine) scanEvent(this.carry, from, this.carried, this.typed, scan);
+    this.isFirst = false;
+    const remove = this.takeEvent(this.carry, from, this.carried, false) && held;
     if (remove) {
       this.pieces = [];
-      this.keepFrom = end;
-      this.removeLineFeed = scan.endedByCr && end === chunk.length;
-    } else if (held) this.pieces = [Buffer.from(carry.subarray(0, before))];
+      this.keepFrom = at;
+      this.removeLineFeed = scan.endedByCr && at === length;
+    } else if (held) this.pieces = [Buffer.from(this.carry.subarray(0, before))];
     this.dropCarry();
+    return at;
+  }
+
+  /** Whether the event that is carried is whole, now that a line begins that may be another one. */
+  private endsAtLine(): boolean {
+    const { scan, carry, carried } = this;
+    this.looks += 1;
+    const from = this.isFirst ? bomBytes(carry, 0, carried) : 0;
+    const end = scanEvent(carry, from, carried, this.typed, scan);
+    const isWhole = end < 0 && scan.dataLines === 1 && isWholeData(carry, carried, carried, scan);
+    scan.seeksLine = !isWhole && scan.dataLines === 0 && this.looks < MOST_LOOKS;
+    scan.atLine = isWhole;
+    scan.lineEmpty = false;
+    scan.afterCr = false;
+    return isWhole;
+  }
+
+  private resumeLong(chunk: Uint8Array, from: number, firstEnd: number, before: number): number {
+    const { scan, carry, carried } = this;
+    if (this.long === undefined) {
+      if (this.held) this.pieces = [Buffer.from(carry.subarray(0, before))];
+      const bom = this.isFirst ? bomBytes(carry, 0, carried) : 0;
+      this.isFirst = false;
+      this.beginLong().push(carry.subarray(bom, carried));
+      this.dropCarry();
+    }
+    const { length } = chunk;
+    let at = from;
+    let end = firstEnd;
+    for (;;) {
+      this.long?.push(bufferOf(chunk, at, end < 0 ? length : end));
+      if (end < 0) return length;
+      if (!scan.atLine) break;
+      if (this.long?.isWhole() === true) {
+        scan.byLine = true;
+        break;
+      }
+      at = end;
+      scan.lineEmpty = false;
+      // From behind the letter at which it stopped.
+      end = findEventEnd(chunk, end + 1, length, scan);
+    }
+    this.endLong();
     return end;
   }
 
-  /** The bytes from `from` on are the beginning of an event. */
-  private keepTail(chunk: Uint8Array, from: number): void {
+  /** The bytes from `at` on are the beginning of an event; `from`: without a byte order mark. */
+  private keepTail(chunk: Uint8Array, at: number, from: number): void {
+    const { scan } = this;
     const { length } = chunk;
-    if (length - from > MAX_EVENT_BYTES) {
-      this.textBytes += length - from;
-      this.skipping = true;
+    this.looks = 0;
+    scan.seeksLine = !scan.byLine;
+    if (length - at > KEPT_EVENT_BYTES) {
+      this.isFirst = false;
+      this.beginLong().push(bufferOf(chunk, from, length));
       return;
     }
-    this.append(chunk, from, length);
+    this.append(chunk, at, length);
     this.held = this.removing && this.reader.finishSeen();
-    if (this.held) this.cut(chunk, from, length);
+    if (this.held) this.cut(chunk, at, length);
   }
 
   // --- what is sent on
@@ -270,19 +374,6 @@ class StreamMeter implements ResponseMeter {
     if (from > this.keepFrom) this.pieces.push(chunk.subarray(this.keepFrom, from));
     this.keepFrom = to;
   }
-}
-
-function decode(data: Uint8Array, from: number, to: number): string {
-  return Buffer.from(data.buffer, data.byteOffset + from, to - from).toString('utf8');
-}
-
-/** The value of an event's `data` lines together. */
-function joinData(event: string): string {
-  return event
-    .split(/\r\n|\n|\r/)
-    .filter((line) => line === 'data' || line.startsWith('data:'))
-    .map((line) => line.slice(5).replace(/^ /, ''))
-    .join('\n');
 }
 
 function joined(pieces: readonly Uint8Array[], rest: Uint8Array): Uint8Array {

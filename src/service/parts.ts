@@ -1,12 +1,15 @@
 /** Which parts a service has, and what they know of each other. Nothing is open yet but the connection to Redis. */
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
+import type { Explained } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
 import { createSlowReaders } from '../admission/slow-readers.ts';
+import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
-import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
+import { SharedOwners } from '../conversation/shared-owners.ts';
+import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
@@ -20,6 +23,7 @@ import type { Log } from '../telemetry/pino-log.ts';
 import { createMetrics, type Metrics } from '../telemetry/prom-metrics.ts';
 import { Paces } from '../usage/abandoned.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
+import { OddUsageNotices } from '../usage/odd-usage-notices.ts';
 import { createPredictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { EnvoyFiles } from './envoy-files.ts';
@@ -27,7 +31,7 @@ import { healthReport } from './health-report.ts';
 import { LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
-import { PoolSet, type ResolvedAddresses } from './pool-set.ts';
+import { PoolSet } from './pool-set.ts';
 import { RedisRuntime } from './redis-runtime.ts';
 import { RefusedTenantFiles } from './refused-tenant-files.ts';
 import { Reloader, type ReloadSteps } from './reloader.ts';
@@ -63,6 +67,7 @@ export class Parts {
   // What is known of requests.
   readonly #occupancy = createOccupancy();
   readonly #paces = new Paces();
+  readonly #oddUsage = new OddUsageNotices();
   readonly #slowReaders = createSlowReaders();
 
   // What is served.
@@ -71,19 +76,20 @@ export class Parts {
   readonly requests: ExtProcService;
   readonly rateLimit: GrpcService;
 
-  readonly reloader: Reloader<ResolvedAddresses>;
+  readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
 
-  /** @param shutdown is told of the connection to Redis. */
-  constructor(initial: Config, log: Log, shutdown: Shutdown) {
+  /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
+  constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
     const { tell } = this;
     this.#initial = initial;
     this.#log = log;
-    this.reloader = new Reloader(initial, this.#reloadSteps(), tell);
+    const options = { unixMs: Date.now, ...(source !== undefined && { source }) };
+    this.reloader = new Reloader(initial, this.#reloadSteps(), tell, options);
     this.memory = createMemoryStore();
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
-    this.limits = new LimitFiles(tell);
+    this.limits = new LimitFiles(tell, Date.now);
     this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
     this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
@@ -128,6 +134,8 @@ export class Parts {
       refusedTenantFiles: this.#refusedTenantFiles.report(),
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
+      refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
+      mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
       pools: this.pools.facts(),
       canaries: this.#rollouts.list(),
       mirrors: this.#mirrors.list(this.now()),
@@ -135,9 +143,11 @@ export class Parts {
   }
 
   /** Answers a question of what would become of a request. @param question as it came. */
-  explain(question: unknown): { readonly status: number; readonly answer: unknown } {
+  async explain(question: unknown): Promise<Explained> {
     const read = questionOf(question);
     if (read.kind === 'bad') return { status: 400, answer: { error: read.problem } };
+    // Other replicas may have used what this one thinks is left.
+    await this.scheduling.tenants.get(read.question.tenant)?.limits.look(this.now());
     return { status: 200, answer: explainRequest(this.#context, read.question, this.now()) };
   }
 
@@ -146,7 +156,11 @@ export class Parts {
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
     this.metrics.requestEnded({ ...usage, tenant: this.#tenantLabel(usage.tenant) });
-    if (usage.model !== undefined && usage.outcome === 'completed') {
+    if (usage.oddUsage !== undefined) {
+      for (const notice of this.#oddUsage.of(usage, this.now())) {
+        this.tell({ kind: 'engine-usage-odd', ...notice });
+      }
+    } else if (usage.model !== undefined && usage.outcome === 'completed') {
       this.#mirrors.learn(usage.model, usage.durationMs - usage.queueMs, usage.completionTokens);
     }
   };
@@ -159,12 +173,12 @@ export class Parts {
 
   readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
 
-  #reloadSteps(): ReloadSteps<ResolvedAddresses> {
+  #reloadSteps(): ReloadSteps<NameAddresses> {
     return {
       resolve: (config) => this.pools.resolve(config),
       // It is what can fail, and Envoy learns of an endpoint before it is probed, and so before it is picked.
-      prepare: (next, addresses) => this.files.write(next, addresses),
-      apply: (next, addresses, before) => {
+      prepare: (next, names) => this.pools.announce(next, names),
+      apply: (next, names, before) => {
         this.#refusedTenantFiles.update(next.refusedTenantFiles, Date.now());
         this.scheduling.tenants.reconfigure(next);
         this.#catalog.reconfigure(next);
@@ -173,7 +187,7 @@ export class Parts {
         this.scheduling.dispatcher.reconfigure(next.queue, this.now());
         this.#log.setLevel(next.log.level);
         if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
-        this.pools.apply(next, addresses);
+        this.pools.apply(next, names);
       },
     };
   }
@@ -236,6 +250,7 @@ export class Parts {
       occupancy: this.#occupancy,
       paces: this.#paces,
       quarantine,
+      owners: new SharedOwners(this.redis?.owners, this.now),
       pools: this.pools,
       record: this.#record,
       now: this.now,

@@ -1,8 +1,9 @@
-/** What replicas share in Redis over one connection: levels of limits, parts of capacities, and what was learned of requests. */
+/** What replicas share in Redis over one connection: levels of limits, parts of capacities, what was learned, and owners of responses. */
 import type { RedisConfig } from '../config/config.ts';
 import { createRedisAllotments, type RedisAllotments } from '../limit/redis-allotments.ts';
 import { type RedisLearned, startRedisLearned } from '../limit/redis-learned.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../limit/redis-lease-store.ts';
+import { createRedisOwners, type RedisOwners } from '../limit/redis-owners.ts';
 import type { RedisTarget } from '../limit/redis-servers.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { createSharedPredictor, DECAY, type SharedPredictor } from '../usage/predictor.ts';
@@ -25,7 +26,7 @@ export function openRedis(
     target.kind === 'url'
       ? { url: target.url, options }
       : target.kind === 'sentinel'
-        ? { options: { ...options, sentinels: [...target.sentinels], name: target.name } }
+        ? { options: { ...options, ...sentinelOptions(target) } }
         : { nodes: target.nodes, options: { redisOptions: options } };
   return createRedisLeaseStore({
     redis,
@@ -42,10 +43,24 @@ export function openRedis(
   });
 }
 
+/** ioredis asks the sentinels with nothing of the primary's. */
+const sentinelOptions = ({
+  sentinels,
+  name,
+  username,
+  password,
+}: Extract<RedisConfig['target'], { kind: 'sentinel' }>) => ({
+  sentinels: [...sentinels],
+  name,
+  ...(username !== undefined && { sentinelUsername: username }),
+  ...(password !== undefined && { sentinelPassword: password }),
+});
+
 export class RedisRuntime {
   readonly store: RedisLeaseStore;
   readonly allotments: RedisAllotments;
   readonly predictor: SharedPredictor;
+  readonly owners: RedisOwners;
   readonly #learned: RedisLearned;
   readonly #now: () => number;
 
@@ -59,6 +74,7 @@ export class RedisRuntime {
     this.store = store;
     this.allotments = createRedisAllotments({ scripts, isUp, keyPrefix, maxWaitMs, failureShare, now });
     this.predictor = createSharedPredictor();
+    this.owners = createRedisOwners({ scripts, isUp, keyPrefix, maxWaitMs });
     this.#learned = startRedisLearned({ scripts, isUp, keyPrefix, rows: this.predictor, decay: DECAY });
   }
 

@@ -1,5 +1,6 @@
 /** What every request is handled with. */
 import { randomFillSync } from 'node:crypto';
+import { BodyDecoder } from '../admission/body-decoder.ts';
 import { BodyQueue } from '../admission/body-queue.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { Holdings } from '../admission/holdings.ts';
@@ -23,6 +24,7 @@ export interface RequestParts
     | 'occupancy'
     | 'paces'
     | 'quarantine'
+    | 'owners'
     | 'record'
     | 'now'
   > {
@@ -33,9 +35,11 @@ export interface RequestParts
 
 export function createRequestContext(parts: RequestParts): ExplainContext {
   const { config, tenants, catalog, rollouts, dispatcher, predictor, occupancy, paces, quarantine } = parts;
-  const { pools, mirrors, record, now, tell } = parts;
+  const { pools, mirrors, owners, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
+  const onError = (error: unknown): void => onBug(textOf(error));
+  const bodies = new BodyQueue({ now, later: setImmediate, onBug: onError });
   return {
     config,
     tenants,
@@ -43,19 +47,29 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     rollouts,
     dispatcher,
     predictor,
-    bodies: new BodyQueue({ now, later: setImmediate, onBug: (error) => onBug(textOf(error)) }),
+    bodies,
+    decoder: new BodyDecoder(bodies, { now, onBug: onError }),
     occupancy,
-    holdings: new Holdings((error) => onBug(textOf(error))),
+    holdings: new Holdings(onError),
     paces,
     quarantine,
     capabilitiesOf: (pool) => pools.get(pool)?.capabilities.common ?? NO_CAPABILITIES,
+    engineKindOf: (pool) => pools.get(pool)?.engines.onlyKind(),
     routingInputsOf: (pool) => pools.get(pool)?.routingInputs,
     hashPrompt: (_pool, source) => hasher.hash(source),
     mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),
+    contextAt: (pool, address) => pools.get(pool)?.contextAt(address),
+    listedModel: (pool, model) => pools.get(pool)?.engines.listedModel(model),
     adapterName(pool, { base, name }) {
       const kind = pools.get(pool)?.engines.lastKind;
       return kind === undefined ? undefined : DRIVERS[kind].lora.modelOf?.(base, name);
     },
+    ...(owners !== undefined && { owners }),
+    hasEndpoint: (pool, address) =>
+      pools
+        .get(pool)
+        ?.endpoints.list(now())
+        .some((one) => one.address === address) === true,
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,

@@ -1,6 +1,9 @@
-/** Keeps the levels of buckets over a restart, where there is no Redis that does: in a file, written at times and at the end. */
+/**
+ * Keeps what was used of limits over a restart, in a file that is written at times and at the end: of all buckets, or where
+ * Redis has them of the tenants' months, for a start without it.
+ */
 import { restoreSnapshot, saveSnapshot } from '../limit/fs-snapshot.ts';
-import type { MemoryStore } from '../limit/memory-store.ts';
+import type { Snapshotted } from '../limit/memory-store.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 
 /** What a crash may lose of the levels. */
@@ -8,7 +11,7 @@ const INTERVAL_MS = 10_000;
 
 export interface SnapshotsOptions {
   readonly path: string;
-  readonly store: MemoryStore;
+  readonly store: Snapshotted;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   readonly tell: (event: ServiceEvent) => void;
@@ -28,7 +31,9 @@ export class Snapshots {
   open(): void {
     const { path, store, now, tell } = this.#options;
     const restored = restoreSnapshot(path, store, now(), Date.now());
-    if (restored.kind === 'bad') tell({ kind: 'snapshot-failed', problem: restored.problem });
+    if (restored.kind !== 'none' && restored.problem !== undefined) {
+      tell({ kind: 'snapshot-failed', problem: restored.problem });
+    }
     this.#timer = setInterval(() => this.#save(), INTERVAL_MS);
   }
 

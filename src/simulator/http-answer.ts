@@ -15,19 +15,20 @@ export class HttpAnswer {
   readonly job: Job;
   readonly #response: ServerResponse;
   readonly #fault: Fault | undefined;
-  readonly #createdS = Math.floor(Date.now() / 1_000);
+  readonly createdS = Math.floor(Date.now() / 1_000);
   readonly #writer: StreamWriter;
   readonly #write: (text: string) => void;
   #choicesLeft: number;
   #tokens = 0;
-  #cachedTokens = 0;
+  /** What the prefix cache had, as far as the engine has said. */
+  cachedTokens = 0;
 
   constructor(id: string, job: Job, response: ServerResponse, fault: Fault | undefined) {
     this.id = id;
     this.job = job;
     this.#response = response;
     this.#fault = fault;
-    this.#writer = streamWriter(id, job, this.#createdS, fault?.kind !== 'no-usage');
+    this.#writer = streamWriter(id, job, this.createdS, fault?.kind !== 'no-usage');
     this.#write = writeTo(response, fault);
     this.#choicesLeft = job.choices;
   }
@@ -45,7 +46,7 @@ export class HttpAnswer {
 
   /** Takes a token of a choice. @returns true when the last choice has its last one: `end` is due. */
   token(choice: number, index: number, last: boolean, cachedTokens: number): boolean {
-    this.#cachedTokens = Math.max(this.#cachedTokens, cachedTokens);
+    this.cachedTokens = Math.max(this.cachedTokens, cachedTokens);
     this.#tokens += 1;
     if (this.job.stream && !this.#streamToken(choice, index, last)) return false;
     if (last) this.#choicesLeft -= 1;
@@ -56,12 +57,12 @@ export class HttpAnswer {
     if (this.#fault?.kind === 'trailers') this.#response.addTrailers({ 'x-engine': 'simulated' });
     if (this.job.stream) {
       const failed = this.#fault?.kind === 'error-frame';
-      this.#write(failed ? 'data: [DONE]\n\n' : this.#writer.end(this.#cachedTokens));
+      this.#write(failed ? 'data: [DONE]\n\n' : this.#writer.end(this.cachedTokens));
       this.#response.end();
       return;
     }
     const reportUsage = this.#fault?.kind !== 'no-usage';
-    const text = jsonAnswer(this.id, this.job, this.#createdS, this.#cachedTokens, reportUsage);
+    const text = jsonAnswer(this.id, this.job, this.createdS, this.cachedTokens, reportUsage);
     const bytes = this.#fault?.kind === 'gzip' ? gzipSync(text) : Buffer.from(text);
     this.#response.writeHead(200, {
       'content-type': 'application/json',
@@ -74,7 +75,7 @@ export class HttpAnswer {
   /** @returns false if the engine died over it. */
   #streamToken(choice: number, index: number, last: boolean): boolean {
     const fault = this.#fault;
-    if (this.#tokens === 1) this.#write(this.#writer.start(this.#cachedTokens));
+    if (this.#tokens === 1) this.#write(this.#writer.start(this.cachedTokens));
     if (fault?.kind === 'error-frame' && this.#tokens === 2) {
       this.#write(`data: ${JSON.stringify(ERROR_FRAME)}\n\n`);
     }

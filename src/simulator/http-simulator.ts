@@ -1,5 +1,6 @@
 /** The simulated engine as an HTTP server: `fairlane simulate`, the tests and the benchmarks. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createEngine, type Engine, type EngineGauges } from './engine.ts';
 import { HttpAnswer } from './http-answer.ts';
@@ -7,6 +8,7 @@ import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
 import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
 import type { EngineProfile } from './profile.ts';
+import { StoredResponses } from './stored-responses.ts';
 import { metricsPage } from './vllm-metrics.ts';
 
 interface SeenRequest {
@@ -41,6 +43,12 @@ export interface SimulatorOptions {
   readonly adapters?: AdapterSettings;
   /** 0 or absent: any free one. */
   readonly port?: number;
+  /** As `vllm serve --api-key`: what begins with /v1 wants it. Absent: nothing does. */
+  readonly apiKey?: string;
+  /** Before every path, for example `/llm`. Absent: none. */
+  readonly prefix?: string;
+  /** PEM. With `ca` a client must show a certificate of that authority. Absent: plain HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
   /** Honours setFault and remembers requests. */
   readonly faults?: boolean;
 }
@@ -73,6 +81,7 @@ class HttpSimulator implements Simulator {
   readonly #adapters: SimulatedAdapters;
   #fault: Fault | undefined;
   readonly #seen: SeenRequest[] = [];
+  readonly #stored = new StoredResponses();
 
   // The engine, and the answers that it is making.
   readonly #engine: Engine;
@@ -100,13 +109,21 @@ class HttpSimulator implements Simulator {
     this.#engine = createEngine(this.#profile);
     this.#said = this.#engine.gauges();
     this.#adapters = createSimulatedAdapters(options.adapters ?? { max: 0, loadMs: 0 }, options.models);
-    this.#server = createServer((request, response) => this.#onRequest(request, response));
+    const { tls } = options;
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#onRequest(request, response);
+    this.#server =
+      tls === undefined
+        ? createServer(onRequest)
+        : createTlsServer({ ...tls, requestCert: tls.ca !== undefined }, onRequest);
     this.#server.keepAliveTimeout = 60_000;
   }
 
   get url(): string {
     const host = this.#host();
-    return `http://${host.includes(':') ? `[${host}]` : host}:${this.#port}`;
+    const { tls, prefix = '' } = this.#options;
+    const scheme = tls === undefined ? 'http' : 'https';
+    return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${this.#port}${prefix}`;
   }
 
   get port(): number {
@@ -166,7 +183,14 @@ class HttpSimulator implements Simulator {
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
-    const path = request.url?.split('?', 1)[0] ?? '';
+    const { prefix = '', apiKey } = this.#options;
+    const whole = request.url?.split('?', 1)[0] ?? '';
+    const path = whole.startsWith(prefix) ? whole.slice(prefix.length) : '';
+    const isLetIn = apiKey === undefined || request.headers.authorization === `Bearer ${apiKey}`;
+    if (path.startsWith('/v1') && !isLetIn) {
+      response.writeHead(401, { 'content-type': 'application/json' }).end('{"error":"Unauthorized"}');
+      return;
+    }
     const requestId = request.headers['x-request-id'];
     if (typeof requestId === 'string') response.setHeader('x-request-id', requestId);
     if (request.method === 'GET' && this.#answerGet(path, response)) return;
@@ -175,9 +199,22 @@ class HttpSimulator implements Simulator {
       this.#changeAdapters(what, request, response).catch(() => response.destroy());
     } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
       this.#serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
+    } else if (this.#answerStored(path, request, response)) {
+      request.resume();
     } else {
       response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Not Found"}');
     }
+  }
+
+  /** @returns false for what asks for no stored response. */
+  #answerStored(path: string, request: IncomingMessage, response: ServerResponse): boolean {
+    const answer = this.#stored.answer(request.method ?? '', path);
+    if (answer === undefined) return false;
+    const fault = this.#fault;
+    this.#remember(path, request, undefined);
+    const { status, body = '{}' } = fault?.kind === 'status' ? fault : answer;
+    if (fault?.kind !== 'hang') response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+    return true;
   }
 
   /** @returns false for a path that is not there. */
@@ -232,7 +269,7 @@ class HttpSimulator implements Simulator {
     }
     if (fault?.kind === 'slow-headers') await new Promise((resolve) => setTimeout(resolve, fault.ms));
     const models = [...this.#options.models, ...this.#adapters.names()];
-    const read = readRequest(route, text, this.#profile, models);
+    const read = readRequest(route, text, this.#profile, models, (id) => this.#stored.conversation(id));
     if (read.kind === 'error') return json(read.status, read.body);
     const answer = new HttpAnswer(String(this.#nextId), read.job, response, fault);
     this.#nextId += 1;
@@ -306,6 +343,7 @@ class HttpSimulator implements Simulator {
     if (!answer.token(Number(choice), index, last, cachedTokens)) return;
     this.#running.delete(id);
     this.#finished += 1;
+    this.#stored.keep(id, answer.job, answer.createdS, answer.cachedTokens);
     answer.end();
   }
 

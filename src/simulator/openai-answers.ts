@@ -122,7 +122,7 @@ export const responseObject = (
   text: string,
   usage: object,
 ): object => ({
-  id: `resp_${id}`,
+  id: job.responseId ?? `resp_${id}`,
   object: 'response',
   created_at: createdS,
   model: job.model,

@@ -1,5 +1,5 @@
 /** Requests to the simulated engine's API, read as generously as vLLM does. */
-import { createHash } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { EngineProfile } from './profile.ts';
 
 export type SimulatedRoute =
@@ -32,6 +32,10 @@ export interface Job {
   readonly priority: number;
   /** Number of inputs of an embeddings request. */
   readonly inputs: number;
+  /** Of a response. */
+  readonly responseId?: string;
+  /** All that was said up to here, as items; undefined: it is not stored. */
+  readonly said?: readonly unknown[];
 }
 
 export type FrontResult =
@@ -76,27 +80,54 @@ const wholeNumber = (value: unknown): number | undefined => {
   return typeof number === 'number' && Number.isInteger(number) ? number : undefined;
 };
 
+/** What the engine remembers of responses: all that was said before it answered, by id. */
+export type StoredConversations = (id: string) => readonly unknown[] | undefined;
+const NOTHING_STORED: StoredConversations = () => undefined;
+
+/** Of /v1/responses: what was said before, the id of the answer, and whether it is stored. */
+function conversationOf(
+  body: Body,
+  stored: StoredConversations,
+): { readonly before: readonly unknown[]; readonly fields: Pick<Job, 'responseId' | 'said'> } | string {
+  const previous = body['previous_response_id'];
+  const before = typeof previous === 'string' ? stored(previous) : [];
+  if (before === undefined) return String(previous);
+  const input = body['input'];
+  const said = [
+    ...before,
+    ...(Array.isArray(input) ? (input as unknown[]) : [{ role: 'user', content: input }]),
+  ];
+  const responseId = `resp_${randomUUID().replaceAll('-', '')}`;
+  return { before, fields: { responseId, ...(body['store'] !== false && { said }) } };
+}
+
+/** The body, or what is wrong with it. */
+function bodyOf(text: string): Body | string {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)
+      ? 'The body is not an object.'
+      : (parsed as Body);
+  } catch {
+    return 'The body is not JSON.';
+  }
+}
+
 /** Reads a request. Numbers in strings and `"stream": "yes"` are accepted, as vLLM does. */
 export function readRequest(
   route: SimulatedRoute,
   text: string,
   profile: EngineProfile,
   models: readonly string[],
+  stored: StoredConversations = NOTHING_STORED,
 ): FrontResult {
   const isMessages = route === '/v1/messages';
   const bad = (message: string, param: string | null = null): FrontResult =>
     isMessages
       ? anthropicError(400, 'invalid_request_error', message)
       : error(400, 'BadRequestError', message, param);
-  let body: Body;
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed))
-      return bad('The body is not an object.');
-    body = parsed as Body;
-  } catch {
-    return bad('The body is not JSON.');
-  }
+  const body = bodyOf(text);
+  if (typeof body === 'string') return bad(body);
   const model = typeof body['model'] === 'string' && body['model'] !== '' ? body['model'] : (models[0] ?? '');
   if (!models.includes(model)) {
     const message = `The model \`${model}\` does not exist.`;
@@ -106,10 +137,14 @@ export function readRequest(
   }
   const prompt = body['messages'] ?? body['prompt'] ?? body['input'];
   if (prompt === undefined || prompt === null) return bad('There is no prompt.');
+  const conversation = route === '/v1/responses' ? conversationOf(body, stored) : undefined;
+  if (typeof conversation === 'string') {
+    const message = `Response with id '${conversation}' not found.`;
+    return error(404, 'invalid_request_error', message, 'response_id');
+  }
   const salt = typeof body['cache_salt'] === 'string' ? body['cache_salt'] : '';
-  const promptString = promptText(
-    [body['system'], body['instructions'], prompt].filter((part) => part !== undefined),
-  );
+  const parts = [body['system'], body['instructions'], ...(conversation?.before ?? []), prompt];
+  const promptString = promptText(parts.filter((part) => part !== undefined));
   const bytes = Buffer.from(promptString, 'utf8');
   const promptTokens = Math.ceil(bytes.length / BYTES_PER_TOKEN) + TEMPLATE_TOKENS;
 
@@ -125,9 +160,7 @@ export function readRequest(
       'messages',
     );
   }
-  const digest = createHash('sha256').update(bytes).digest();
-  const natural =
-    NATURAL_STOP.least + (digest.readUInt32BE(0) % (NATURAL_STOP.most - NATURAL_STOP.least + 1));
+  const natural = naturalLength(bytes);
   const cap = Math.min(
     asked ?? (route === '/v1/completions' ? DEFAULT_COMPLETION_TOKENS : capacity),
     capacity - promptTokens,
@@ -151,8 +184,15 @@ export function readRequest(
       capped: outputTokens === cap,
       priority: wholeNumber(body['priority']) ?? 0,
       inputs: isEmbeddings && Array.isArray(prompt) ? prompt.length : 1,
+      ...conversation?.fields,
     },
   };
+}
+
+/** Tokens after which the output ends by itself: of a prompt, always the same. */
+function naturalLength(prompt: Uint8Array): number {
+  const digest = createHash('sha256').update(prompt).digest();
+  return NATURAL_STOP.least + (digest.readUInt32BE(0) % (NATURAL_STOP.most - NATURAL_STOP.least + 1));
 }
 
 /** A chain: the hash of a block covers everything before it, and the salt. */

@@ -1,5 +1,6 @@
 /** Metrics of requests, by tenant and model: how they ended, what they used, how long they took. */
 import { Counter, Histogram, type Registry } from 'prom-client';
+import { ODD_USAGE } from '../usage/believed-usage.ts';
 import type { OccupancyRow } from '../usage/occupancy.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { rowGauge } from './prom-row-gauge.ts';
@@ -71,6 +72,12 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model', 'kind', 'source'],
     registers,
   }),
+  oddUsage: new Counter({
+    name: 'fairlane_engine_usage_odd_total',
+    help: `Answers whose engine reported usage that cannot be, so that part of it was estimated. reason is one of ${ODD_USAGE.join(', ')}.`,
+    labelNames: ['pool', 'reason'],
+    registers,
+  }),
   queueWait: new Histogram({
     name: 'fairlane_queue_wait_seconds',
     help: 'Time from joining the queue to the release, of released requests; 0 for those that did not wait.',
@@ -96,7 +103,7 @@ const amounts = (registers: Registry[]) => ({
 
 export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
   const { requests, refusals, aborts, droppedFields, passed, stalled, limitedTenants } = endings([registry]);
-  const { tokens, queueWait, ttft, itl } = amounts([registry]);
+  const { tokens, oddUsage, queueWait, ttft, itl } = amounts([registry]);
   const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
     rowGauge(registry, {
       name,
@@ -122,11 +129,15 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
       if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
       if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
+      for (const reason of record.oddUsage ?? []) oddUsage.inc({ pool: record.pool ?? '', reason });
       if (usageSource === 'none') return;
-      tokens.inc({ tenant, model, kind: 'prompt', source: usageSource }, record.promptTokens);
-      tokens.inc({ tenant, model, kind: 'completion', source: usageSource }, record.completionTokens);
+      const { estimated } = record;
+      const ofPrompt = estimated === 'completion' ? 'engine' : usageSource;
+      const ofCompletion = estimated === 'prompt' ? 'engine' : usageSource;
+      tokens.inc({ tenant, model, kind: 'prompt', source: ofPrompt }, record.promptTokens);
+      tokens.inc({ tenant, model, kind: 'completion', source: ofCompletion }, record.completionTokens);
       if (record.cachedTokens > 0) {
-        tokens.inc({ tenant, model, kind: 'cached', source: usageSource }, record.cachedTokens);
+        tokens.inc({ tenant, model, kind: 'cached', source: ofPrompt }, record.cachedTokens);
       }
     },
     tenantLimited: (tenant) => limitedTenants.inc({ tenant }),

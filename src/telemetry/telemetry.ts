@@ -1,10 +1,13 @@
 /** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
+import type { OddUsage } from '../usage/believed-usage.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 
 /** `kind` is the message of the log line, the rest its fields. */
 export type ServiceEvent =
   | {
       readonly kind: 'config-reloaded';
+      /** What it says otherwise than the one before; absent: unknown. */
+      readonly changes?: readonly string[];
       readonly warnings: readonly string[];
       readonly restart: readonly string[];
     }
@@ -14,6 +17,15 @@ export type ServiceEvent =
       readonly pool: string;
       readonly endpoint: string;
       readonly healthy: boolean;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'engine-refuses';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** False: that is over. */
+      readonly refuses: boolean;
+      /** What it said, and which setting may mend it. */
       readonly detail: string;
     }
   | {
@@ -48,6 +60,14 @@ export type ServiceEvent =
       /** False: the concurrency limit goes by the times to first token. */
       readonly usable: boolean;
       readonly detail: string;
+    }
+  | {
+      readonly kind: 'engine-usage-odd';
+      readonly pool: string;
+      readonly endpoint: string;
+      readonly reason: OddUsage;
+      /** Answers with it since the line before. */
+      readonly answers: number;
     }
   | {
       readonly kind: 'engine-help';
@@ -102,7 +122,12 @@ export type ServiceEvent =
       readonly kept: boolean;
     }
   | { readonly kind: 'tenant-file-mended'; readonly file: string }
-  | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
+  | {
+      readonly kind: 'limits-loaded';
+      readonly domains: readonly string[];
+      /** Files that were passed over, and why. */
+      readonly warnings?: readonly string[];
+    }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
   | { readonly kind: 'redis'; readonly connected: boolean; readonly reason?: string }

@@ -1,8 +1,9 @@
 /**
- * One bucket of a tenant's contract, as this replica knows it: the key and the limit by which the store has it, and the level
- * that the store said last.
+ * One bucket of a tenant's contract, as this replica knows it: the key and the limit by which the store has it, and what the
+ * store said last.
  */
 import type { StoredLimit, Taken } from '../limit/store.ts';
+import { TOLERANCE, usedAfter } from '../limit/used.ts';
 
 /** The state of one bucket, as response headers show it. */
 export interface BucketView {
@@ -18,9 +19,6 @@ const MAX_DEBT = Number.MAX_SAFE_INTEGER;
 const NO_REFILL_MS = Number.MAX_SAFE_INTEGER;
 /** A month and some. */
 const KEEP_MONTH_MS = 40 * 24 * 3_600_000;
-/** Levels are products of floats. */
-const TOLERANCE = 1e-6;
-
 /** A bucket of `amount` that fills at `perMinute`. */
 const storedLimit = (perMinute: number, amount: number): StoredLimit => ({
   amount,
@@ -28,22 +26,40 @@ const storedLimit = (perMinute: number, amount: number): StoredLimit => ({
   maxDebt: MAX_DEBT,
 });
 
+const monthLimit = (tokens: number): StoredLimit => ({
+  amount: tokens,
+  unitMs: NO_REFILL_MS,
+  maxDebt: MAX_DEBT,
+  keepMs: KEEP_MONTH_MS,
+});
+
+interface Month {
+  readonly beginsMs: number;
+  readonly endsMs: number;
+}
+
 export class Bucket {
   readonly key: string;
-  /** When a month ends, in Unix time; undefined: it is refilled. */
-  readonly endsMs: number | undefined;
+  /** In Unix time; undefined: it is refilled. */
+  readonly month: Month | undefined;
   /** The limit as clients are told. */
   shown: number;
   stored: StoredLimit;
-  /** Not configured any more: what was taken from it is nobody's. */
+  /** Not configured at the moment. What is reserved is settled all the same: it counts if the limit comes back. */
   isGone = false;
-  private seen: { readonly level: number; readonly atMs: number } | undefined = undefined;
+  /** Tokens of the month that all replicas have used, as last known here. */
+  knownUsed: number | undefined = undefined;
+  /** What this replica could take, as the store said last; undefined until it has. */
+  private level: number | undefined = undefined;
+  private levelAtMs = 0;
+  /** Whether the store has said anything yet of the bucket as it is configured. */
+  isKnown = false;
 
-  private constructor(key: string, shown: number, stored: StoredLimit, endsMs: number | undefined) {
+  private constructor(key: string, shown: number, stored: StoredLimit, month: Month | undefined) {
     this.key = key;
     this.shown = shown;
     this.stored = stored;
-    this.endsMs = endsMs;
+    this.month = month;
   }
 
   /** A bucket that is refilled. @param burst what it holds; undefined: a minute's. */
@@ -55,26 +71,47 @@ export class Bucket {
   static ofMonth(keyPrefix: string, tokens: number, unixMs: number): Bucket {
     const date = new Date(unixMs);
     const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
-    const stored = { amount: tokens, unitMs: NO_REFILL_MS, maxDebt: MAX_DEBT, keepMs: KEEP_MONTH_MS };
-    return new Bucket(`${keyPrefix}:${year}-${month + 1}`, tokens, stored, Date.UTC(year, month + 1));
+    const span = { beginsMs: Date.UTC(year, month), endsMs: Date.UTC(year, month + 1) };
+    return new Bucket(`${keyPrefix}:${year}-${month + 1}`, tokens, monthLimit(tokens), span);
   }
 
   /** Takes another limit over; with the same one it changes nothing. */
   reconfigure(perMinute: number, burst: number | undefined): void {
-    const amount = burst ?? perMinute;
-    if (this.stored.amount !== amount || this.shown !== perMinute) this.seen = undefined;
-    this.shown = perMinute;
-    this.stored = storedLimit(perMinute, amount);
+    this.limitIs(perMinute, storedLimit(perMinute, burst ?? perMinute));
   }
 
-  /** Notes what the store said. */
-  note({ level }: Taken, nowMs: number): void {
-    this.seen = { level, atMs: nowMs };
+  reconfigureMonth(tokens: number): void {
+    this.limitIs(tokens, monthLimit(tokens));
   }
 
-  /** Whether the store has said anything yet of the bucket as it is configured. */
-  isKnown(): boolean {
-    return this.seen !== undefined;
+  /** What was used stays; the store is asked what is left. */
+  private limitIs(shown: number, stored: StoredLimit): void {
+    const before = this.stored;
+    this.shown = shown;
+    this.stored = stored;
+    this.isGone = false;
+    if (stored.amount === before.amount && stored.unitMs === before.unitMs) return;
+    this.isKnown = false;
+    if (this.level !== undefined) this.level += stored.amount - before.amount;
+  }
+
+  /** Notes what the store said of the bucket. @param amount for which it was asked. */
+  note({ level, used }: Taken, amount: number, nowMs: number): void {
+    this.level = level + this.stored.amount - amount;
+    this.levelAtMs = nowMs;
+    this.isKnown = true;
+    if (this.month !== undefined && used !== undefined) this.knownUsed = used;
+  }
+
+  /** Takes over what was used of the month before this service began, while nobody has said more. */
+  restore(used: number): void {
+    if (this.knownUsed !== undefined) return;
+    this.knownUsed = used;
+    this.level = this.stored.amount - used;
+  }
+
+  isOver(unixMs: number): boolean {
+    return this.month !== undefined && (unixMs >= this.month.endsMs || unixMs < this.month.beginsMs);
   }
 
   /** Time until `level` has become `wanted`, in ms. */
@@ -90,16 +127,17 @@ export class Bucket {
       limit: this.shown,
       remaining: Math.max(0, Math.floor(level + TOLERANCE)),
       resetMs:
-        this.endsMs === undefined
+        this.month === undefined
           ? this.msUntil(this.stored.amount, level)
-          : Math.max(0, this.endsMs - unixMs),
+          : Math.max(0, this.month.endsMs - unixMs),
     };
   }
 
-  private levelAt(nowMs: number): number {
-    const { seen } = this;
-    const { amount, unitMs } = this.stored;
-    if (seen === undefined) return amount;
-    return Math.min(amount, seen.level + (Math.max(0, nowMs - seen.atMs) * amount) / unitMs);
+  /** Tokens left, as last seen and refilled since; negative in debt. */
+  levelAt(nowMs: number): number {
+    const { level, stored } = this;
+    if (level === undefined) return stored.amount;
+    const used = Math.max(0, stored.amount - level);
+    return stored.amount - usedAfter(used, stored, nowMs - this.levelAtMs);
   }
 }

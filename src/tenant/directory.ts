@@ -1,5 +1,6 @@
 /** The tenants: who they are, and the state of their contracts. */
 import type { Config, TenantConfig } from '../config/config.ts';
+import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 import { Visitors, type VisitRefusal } from './visitors.ts';
@@ -9,7 +10,8 @@ export interface Tenant {
   readonly limits: TenantLimits;
 }
 
-export interface TenantDirectory {
+/** As a snapshot: what this replica knows to be used of the tenants' months, where the store is elsewhere. */
+export interface TenantDirectory extends Snapshotted {
   /** One that is configured, or has come with a token. */
   get(name: string): Tenant | undefined;
   /**
@@ -36,7 +38,13 @@ export function createTenantDirectory(
   const tenants = new Map<string, Tenant>();
   const limitsOf = ({ name, limits }: TenantConfig): TenantLimits =>
     createTenantLimits({ tenant: name, limits, store, unixMs });
-  const visitors = new Visitors(config.jwt?.visitors, limitsOf);
+  let stored: ReadonlyMap<string, StoredBucket> = new Map();
+  const visitors = new Visitors(config.jwt?.visitors, (visitor) => {
+    // They come one by one, and what they have used was known before.
+    const limits = limitsOf(visitor);
+    limits.restoreMonth(stored);
+    return limits;
+  });
   let takesVisitors = false;
   const apply = (next: Config): void => {
     for (const name of tenants.keys()) if (!next.tenants.has(name)) tenants.delete(name);
@@ -59,5 +67,16 @@ export function createTenantDirectory(
       takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier(), nowMs)) : undefined,
     all: () => tenants.values(),
     reconfigure: apply,
+    *buckets() {
+      for (const { limits } of [...tenants.values(), ...visitors.all()]) {
+        const used = limits.monthUsed();
+        if (used !== undefined) yield used;
+      }
+    },
+    restore(buckets) {
+      stored = new Map([...buckets].map((one) => [one[0], one]));
+      for (const { limits } of tenants.values()) limits.restoreMonth(stored);
+      if (!takesVisitors) stored = new Map();
+    },
   };
 }

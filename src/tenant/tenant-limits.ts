@@ -7,7 +7,9 @@
  * is granted.
  */
 import type { Limits } from '../config/config.ts';
+import type { StoredBucket } from '../limit/memory-store.ts';
 import type { BucketRequest, LimitStore, Taken } from '../limit/store.ts';
+import { TOLERANCE } from '../limit/used.ts';
 import { Bucket, type BucketView } from './bucket.ts';
 
 export interface Reservation {
@@ -31,6 +33,8 @@ export type ReservationResult =
   /** The month's tokens are used up. */
   | { readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number };
 
+type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
+
 export interface TenantLimits {
   /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest>;
@@ -41,7 +45,16 @@ export interface TenantLimits {
   requests(nowMs: number): BucketView | undefined;
   tokens(nowMs: number): BucketView | undefined;
   month(nowMs: number): BucketView | undefined;
+  /** Asks the store what is left of each bucket, and takes nothing. A promise only when it has to ask others. */
+  look(nowMs: number): void | Promise<void>;
+  /** What would become of a request, by what was last seen: of one bucket, and of a reservation. */
+  wouldTakeRequest(nowMs: number): TakeRequest;
+  wouldReserve(tokens: number, nowMs: number): WouldReserve;
   reconfigure(limits: Limits): void;
+  /** What this replica knows to be used of the month, for a restart without the store; undefined: nothing. */
+  monthUsed(): StoredBucket | undefined;
+  /** Takes that over where this month is among what was stored, by key. */
+  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void;
 }
 
 export interface TenantLimitsOptions {
@@ -70,19 +83,34 @@ class TokenReservation implements Reservation {
   }
 
   charge(usedTokens: number, nowMs: number): void {
-    if (!this.isOpen || usedTokens <= this.held) return;
-    this.limits.correct(this.buckets, usedTokens - this.held, nowMs);
-    this.limits.reserved(usedTokens - this.held);
-    this.held = usedTokens;
+    const used = possible(usedTokens, this.held);
+    if (!this.isOpen || used <= this.held) return;
+    this.limits.correct(this.buckets, used - this.held, nowMs);
+    this.limits.reserved(used - this.held);
+    this.held = used;
   }
 
   settle(usedTokens: number, nowMs: number): void {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.limits.reserved(-this.held);
-    this.limits.correct(this.buckets, usedTokens - this.held, nowMs);
+    this.limits.correct(this.buckets, possible(usedTokens, this.held) - this.held, nowMs);
   }
 }
+
+/** A count of tokens that can be none moves nothing: one that is no number would stay in the bucket for ever. */
+const possible = (tokens: number, held: number): number =>
+  Number.isFinite(tokens) ? Math.max(0, tokens) : held;
+
+/** Of buckets that are not configured at the moment, none. */
+const inForce = (bucket: Bucket | undefined): Bucket | undefined =>
+  bucket?.isGone === true ? undefined : bucket;
+
+const shortOf = (bucket: Bucket, hits: number, level: number): Extract<TakeRequest, { kind: 'short' }> => ({
+  kind: 'short',
+  retryAfterMs: bucket.msUntil(hits, level),
+  limit: bucket.shown,
+});
 
 class StoredTenantLimits implements TenantLimits {
   private readonly tenant: string;
@@ -107,22 +135,18 @@ class StoredTenantLimits implements TenantLimits {
   }
 
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest> {
-    const bucket = this.requestBucket;
+    const bucket = inForce(this.requestBucket);
     if (bucket === undefined) return { kind: 'taken' };
     const taken = this.takeFrom([bucket], 1, 'take', nowMs);
     const outcome = ([one]: readonly Taken[]): TakeRequest =>
-      one?.granted === true
-        ? { kind: 'taken' }
-        : { kind: 'short', retryAfterMs: bucket.msUntil(1, one?.level ?? 0), limit: bucket.shown };
+      one?.granted === true ? { kind: 'taken' } : shortOf(bucket, 1, one?.level ?? 0);
     return 'then' in taken ? taken.then(outcome) : outcome(taken);
   }
 
   reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult> {
-    const { tokenBucket } = this;
-    if (tokenBucket !== undefined && tokens > tokenBucket.stored.amount) {
-      return { kind: 'never', limit: tokenBucket.stored.amount };
-    }
-    const buckets = [tokenBucket, this.monthNow()].filter((bucket) => bucket !== undefined);
+    const never = this.neverFits(tokens);
+    if (never !== undefined) return never;
+    const buckets = this.tokenBuckets();
     if (tokens === 0 || buckets.length === 0) {
       return { kind: 'reserved', reservation: new TokenReservation(this, buckets, tokens) };
     }
@@ -137,26 +161,58 @@ class StoredTenantLimits implements TenantLimits {
   }
 
   requests(nowMs: number): BucketView | undefined {
-    return this.view(this.requestBucket, nowMs);
+    return this.view(inForce(this.requestBucket), nowMs);
   }
 
   tokens(nowMs: number): BucketView | undefined {
-    return this.view(this.tokenBucket, nowMs);
+    return this.view(inForce(this.tokenBucket), nowMs);
   }
 
   month(nowMs: number): BucketView | undefined {
     return this.view(this.monthNow(), nowMs);
   }
 
+  look(nowMs: number): void | Promise<void> {
+    const buckets = [inForce(this.requestBucket), ...this.tokenBuckets()].filter((one) => one !== undefined);
+    if (buckets.length === 0) return;
+    const taken = this.takeFrom(buckets, 0, 'take', nowMs);
+    if ('then' in taken) return taken.then(() => undefined);
+  }
+
+  wouldTakeRequest(nowMs: number): TakeRequest {
+    const bucket = inForce(this.requestBucket);
+    const level = bucket?.levelAt(nowMs) ?? 1;
+    return bucket === undefined || level + TOLERANCE >= 1 ? { kind: 'taken' } : shortOf(bucket, 1, level);
+  }
+
+  wouldReserve(tokens: number, nowMs: number): WouldReserve {
+    const never = this.neverFits(tokens);
+    if (never !== undefined) return never;
+    const short = this.tokenBuckets().find((bucket) => bucket.levelAt(nowMs) + TOLERANCE < tokens);
+    if (short === undefined || tokens === 0) return { kind: 'fits' };
+    return this.shortage(short, tokens, short.levelAt(nowMs));
+  }
+
   reconfigure(next: Limits): void {
     const { requestsPerMinute, requestBurst, tokensPerMinute, tokenBurst, tokensPerMonth } = next;
     this.requestBucket = this.configured(this.requestBucket, 'requests', requestsPerMinute, requestBurst);
     this.tokenBucket = this.configured(this.tokenBucket, 'tokens', tokensPerMinute, tokenBurst);
-    if (tokensPerMonth !== this.tokensPerMonth && this.monthBucket !== undefined) {
-      this.monthBucket.isGone = tokensPerMonth === undefined;
-      this.monthBucket = undefined;
-    }
     this.tokensPerMonth = tokensPerMonth;
+    if (tokensPerMonth !== undefined) this.monthBucket?.reconfigureMonth(tokensPerMonth);
+  }
+
+  monthUsed(): StoredBucket | undefined {
+    const bucket = this.monthNow();
+    if (bucket?.knownUsed === undefined) return undefined;
+    const { amount, unitMs, keepMs } = bucket.stored;
+    const stored = [bucket.key, amount, unitMs, amount - bucket.knownUsed] as const;
+    return keepMs === undefined ? stored : [...stored, keepMs];
+  }
+
+  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void {
+    const bucket = this.monthNow();
+    const [, amount, , level] = stored.get(bucket?.key ?? '') ?? [];
+    if (amount !== undefined && level !== undefined) bucket?.restore(amount - level);
   }
 
   // ---- For its reservations.
@@ -168,8 +224,7 @@ class StoredTenantLimits implements TenantLimits {
 
   /** Takes what was used more (or, negative, gives back what was used less) than was taken. Nobody waits for it. */
   correct(buckets: readonly Bucket[], tokens: number, nowMs: number): void {
-    const known = buckets.filter(({ isGone }) => !isGone);
-    if (tokens !== 0 && known.length > 0) void this.takeFrom(known, tokens, 'report', nowMs);
+    if (tokens !== 0 && buckets.length > 0) void this.takeFrom(buckets, tokens, 'report', nowMs);
   }
 
   // ---- Buckets.
@@ -182,20 +237,33 @@ class StoredTenantLimits implements TenantLimits {
   ): Bucket | undefined {
     if (perMinute === undefined) {
       if (bucket !== undefined) bucket.isGone = true;
-      return undefined;
+      return bucket;
     }
     if (bucket === undefined) return Bucket.perMinute(`tenant:${this.tenant}:${name}`, perMinute, burst);
     bucket.reconfigure(perMinute, burst);
     return bucket;
   }
 
+  /** What tokens are taken from. */
+  private tokenBuckets(): readonly Bucket[] {
+    return [inForce(this.tokenBucket), this.monthNow()].filter((bucket) => bucket !== undefined);
+  }
+
+  /** The month of the clock, whichever way that goes: each month has what was used of it. */
   private monthNow(): Bucket | undefined {
     if (this.tokensPerMonth === undefined) return undefined;
     const unixMs = this.unixMs();
-    if (this.monthBucket?.endsMs === undefined || unixMs >= this.monthBucket.endsMs) {
+    if (this.monthBucket === undefined || this.monthBucket.isOver(unixMs)) {
       this.monthBucket = Bucket.ofMonth(`tenant:${this.tenant}:tokens`, this.tokensPerMonth, unixMs);
     }
     return this.monthBucket;
+  }
+
+  private neverFits(tokens: number): Extract<ReservationResult, { kind: 'never' }> | undefined {
+    const bucket = inForce(this.tokenBucket);
+    return bucket === undefined || tokens <= bucket.stored.amount
+      ? undefined
+      : { kind: 'never', limit: bucket.stored.amount };
   }
 
   private takeFrom(
@@ -204,12 +272,15 @@ class StoredTenantLimits implements TenantLimits {
     mode: NonNullable<BucketRequest['mode']>,
     nowMs: number,
   ): readonly Taken[] | Promise<readonly Taken[]> {
-    const taken = this.store.take(
-      buckets.map(({ key, stored }) => ({ key, limit: stored, hits, mode })),
-      nowMs,
+    const requests = buckets.map(
+      ({ key, stored, knownUsed }): BucketRequest =>
+        knownUsed === undefined
+          ? { key, limit: stored, hits, mode }
+          : { key, limit: stored, hits, mode, knownUsed },
     );
+    const taken = this.store.take(requests, nowMs);
     const note = (all: readonly Taken[]): readonly Taken[] => {
-      all.forEach((one, i) => buckets[i]?.note(one, nowMs));
+      all.forEach((one, i) => buckets[i]?.note(one, requests[i]?.limit.amount ?? 0, nowMs));
       return all;
     };
     return 'then' in taken ? taken.then(note) : note(taken);
@@ -229,18 +300,23 @@ class StoredTenantLimits implements TenantLimits {
     }
     const granted = buckets.filter((_, i) => taken[i]?.granted === true);
     this.correct(granted, -tokens, nowMs);
-    const { shown, endsMs } = bucket;
-    if (endsMs !== undefined) {
-      return { kind: 'spent', retryAfterMs: Math.max(0, endsMs - this.unixMs()), limit: shown };
-    }
-    const level = taken[refusing]?.level ?? 0;
-    return { kind: 'short', retryAfterMs: bucket.msUntil(tokens, level), limit: shown };
+    return this.shortage(bucket, tokens, taken[refusing]?.level ?? 0);
+  }
+
+  private shortage(
+    bucket: Bucket,
+    tokens: number,
+    level: number,
+  ): Extract<ReservationResult, { kind: 'short' | 'spent' }> {
+    const { shown, month } = bucket;
+    if (month === undefined) return shortOf(bucket, tokens, level);
+    return { kind: 'spent', retryAfterMs: Math.max(0, month.endsMs - this.unixMs()), limit: shown };
   }
 
   /** What this replica has not seen yet is asked for; an answer that takes its time is for the next look. */
   private view(bucket: Bucket | undefined, nowMs: number): BucketView | undefined {
     if (bucket === undefined) return undefined;
-    if (!bucket.isKnown()) void this.takeFrom([bucket], 0, 'take', nowMs);
+    if (!bucket.isKnown) void this.takeFrom([bucket], 0, 'take', nowMs);
     return bucket.view(nowMs, this.unixMs());
   }
 }

@@ -45,6 +45,10 @@ export class Visitors {
     return this.#entries.size;
   }
 
+  all(): Iterable<VisitingTenant> {
+    return [...this.#entries.values()].map(({ tenant }) => tenant);
+  }
+
   get(name: string): VisitingTenant | undefined {
     return this.#entries.get(name)?.tenant;
   }

@@ -9,6 +9,7 @@
  * has learned in n samples is added to what others know as known · DECAY^n + learned. `takeChanges` gives what was
  * learned since it was last told, `merge` takes what all know.
  */
+import { MAX_TOKENS, mostOfCap, TEMPLATE_TOKENS } from './believed-usage.ts';
 import {
   createVotes,
   DECAY,
@@ -72,17 +73,6 @@ export interface SharedPredictor extends Predictor {
 }
 
 const INITIAL_OUTPUT_TOKENS = 256;
-/** No request is larger: others may say anything. */
-const MAX_TOKENS = 1e7;
-/** A byte is one token at most. Templates and tools' descriptions come with it: so many tokens more are possible. */
-const TEMPLATE_TOKENS = 2_048;
-/** Engines stop at the limit, or a step after it. */
-const CAP_SLACK = 16;
-
-/** Whether an engine can have written so much for a request of this cap. @param cap undefined: it has none. */
-export const isPossibleOutput = (outputTokens: number, cap: number | undefined): boolean =>
-  outputTokens <= (cap ?? MAX_TOKENS) + CAP_SLACK;
-
 /** An output counts as so many times the usual one at most, once there is one. */
 const MAX_OUTPUT_SURPRISE = 16;
 const LEAST_OUTPUT_BOUND = 4_096;
@@ -106,12 +96,25 @@ const add = (sums: number[], samples: number, more: readonly number[]): void => 
   for (let i = 0; i < sums.length; i += 1) sums[i] = (sums[i] ?? 0) * fade + (more[i] ?? 0);
 };
 
+/** Sums of floats in another order differ in their last digits. */
+const ROUNDING = 1 + 1e-9;
+
+const isWithin = (sum: number, most: number): boolean => sum >= 0 && sum <= most;
+
 /** @param size of the row that they are for. */
 function isPossible(sums: readonly number[], size: number): boolean {
   if (sums.length !== size) return false;
   if (size === RATIO_SIZE) return isPossibleRatio(sums);
-  const [, , , weight = 0] = sums;
-  return sums.every((sum) => sum >= 0 && sum <= MAX_WEIGHT * MAX_TOKENS) && weight <= MAX_WEIGHT;
+  const [output = 0, prompt = 0, cached = 0, weight = 0] = sums;
+  // As means: a weight that is next to nothing would make of any sum whatever it likes.
+  const most = weight * MAX_TOKENS * ROUNDING;
+  return (
+    weight >= 0 &&
+    weight <= MAX_WEIGHT &&
+    isWithin(output, most) &&
+    isWithin(prompt, most) &&
+    isWithin(cached, prompt * ROUNDING)
+  );
 }
 
 /** @param changed the row of the key is this now; undefined: it is not kept any more. */
@@ -191,6 +194,8 @@ function createRows(isShared: boolean, changed: (key: string, sums: readonly num
   };
 }
 
+const isSample = (tokens: number): boolean => tokens >= 0 && tokens <= MAX_TOKENS;
+
 type RatioKind = 'p' | 'o';
 
 const keyOf = (kind: RatioKind | 'u', tenant: string, model: string): string => `${kind}:${tenant}\n${model}`;
@@ -224,7 +229,10 @@ class LearnedPredictor implements SharedPredictor {
 
   learn(tenant: string, model: string, seen: Seen): void {
     const { promptBytes, promptTokens, cachedTokens, outputTokens, outputCap, contentBytes = 0 } = seen;
-    if (promptTokens > MAX_TOKENS || !isPossibleOutput(outputTokens, outputCap)) return;
+    // Whoever asks has asked the rule of believed-usage.ts, which knows more of the request. What it let pass is no
+    // sample of text if it is more than the text.
+    if (!isSample(promptTokens) || !isSample(outputTokens)) return;
+    if (outputTokens > mostOfCap(outputCap ?? MAX_TOKENS)) return;
     const isPlain = seen.hasMedia !== true;
     if (isPlain && promptTokens > promptBytes + TEMPLATE_TOKENS) return;
     if (isPlain) this.learnRatio('p', tenant, model, promptBytes, promptTokens);

@@ -1,4 +1,5 @@
-import type { EngineRoute } from '../domain/routes.ts';
+import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
+import type { OddUsage } from './believed-usage.ts';
 
 /** How a request ended. */
 export type Outcome =
@@ -15,7 +16,7 @@ export type Outcome =
 export interface UsageRecord {
   readonly requestId: string;
   readonly tenant: string;
-  readonly route: EngineRoute;
+  readonly route: EngineRoute | StoredRoute;
   /** Only a model that exists; a client's invention is not repeated. */
   readonly model?: string;
   readonly pool?: string;
@@ -41,8 +42,12 @@ export interface UsageRecord {
   readonly completionTokens: number;
   /** Part of promptTokens. */
   readonly cachedTokens: number;
-  /** `engine`: the engine's own count. `estimate`: it never came; counted from chunks and bytes. */
+  /** `engine`: the engine's own count. `estimate`: it never came, or cannot be; by chunks, bytes and time. */
   readonly usageSource: 'engine' | 'estimate' | 'none';
+  /** With `estimate`: the half that is one, where the other is the engine's own count. */
+  readonly estimated?: 'prompt' | 'completion';
+  /** What could not be of the usage that the engine reported. */
+  readonly oddUsage?: readonly OddUsage[];
   /** Its tenant was below its fair share, and it passed the queue. */
   readonly quiet: boolean;
   /** Its client stopped reading, and its slot went to others before its end. */

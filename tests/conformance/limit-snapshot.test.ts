@@ -66,13 +66,73 @@ describe('a snapshot', () => {
     expect(left(store, 'k', 0)).toBe(100);
   });
 
-  it('leaves out buckets that make no sense', () => {
+  it('counts buckets of which the level makes no sense as empty, leaves out others, and says so', () => {
     const path = join(folder, 'odd.json');
-    const buckets = [['k', 100, 60_000, 20], ['x', -1, 1, 1], ['y', 1, 1, 'z'], 5, ['z', 1, 1, 1e300], null];
+    const buckets = [
+      ['k', 100, 60_000, 20],
+      ['x', -1, 1, 1],
+      ['y', 100, 60_000, 'z'],
+      5,
+      ['z', 100, 60_000, 1e300],
+      null,
+    ];
     writeFileSync(path, JSON.stringify({ version: 1, savedAtMs: 1, buckets }));
     const store = createMemoryStore();
-    expect(restoreSnapshot(path, store, 0, 1)).toEqual({ kind: 'restored', buckets: 1 });
-    expect(left(store, 'k', 0)).toBe(20);
+    expect(restoreSnapshot(path, store, 0, 1)).toEqual({
+      kind: 'restored',
+      buckets: 3,
+      problem: `${path}: of 6 buckets some make no sense: 2 count as empty, 3 as full`,
+    });
+    expect(['k', 'x', 'y', 'z'].map((key) => left(store, key, 0))).toEqual([20, 100, 0, 0]);
+  });
+
+  it.each([
+    ['nothing', null],
+    ['NaN', 'NaN'],
+    ['more than there is', 101],
+    ['a list', [1]],
+    ['nothing left, deep below', -1e308],
+  ])('gives no fresh tokens for a level of %s', (_, level) => {
+    const path = join(folder, 'level.json');
+    const month = 9_007_199_254_740_991;
+    const buckets = [
+      ['m', 100, month, level, 1e9],
+      ['m', 100, month, 50, 1e9],
+    ];
+    writeFileSync(path, JSON.stringify({ version: 1, savedAtMs: 1, buckets }));
+    const store = createMemoryStore();
+    restoreSnapshot(path, store, 0, 1);
+    const of = { amount: 100, unitMs: month, maxDebt: month, keepMs: 1e9 };
+    expect(store.take([{ key: 'm', limit: of, hits: 1 }], 0)[0]).toMatchObject({ granted: false });
+    // It is no debt beyond what numbers can hold.
+    expect(Number.isFinite(store.take([{ key: 'm', limit: of, hits: 0 }], 0)[0]?.level)).toBe(true);
+  });
+
+  it('of this format or the one before has what was used, whatever the limit is by then', () => {
+    const path = join(folder, 'changed.json');
+    const month = 9_007_199_254_740_991;
+    const key = 'tenant:a:tokens:2026-11';
+    writeFileSync(
+      path,
+      `{"version":1,"savedAtMs":1000000,"buckets":[["${key}",1000,${month},0,3456000000],["k",100,60000,20]]}`,
+    );
+    for (const [amount, remaining] of [
+      [1_000, 0],
+      [1_500, 500],
+      [400, 0],
+    ] as const) {
+      const store = createMemoryStore();
+      restoreSnapshot(path, store, 0, 1_000_000);
+      const of = { amount, unitMs: month, maxDebt: month, keepMs: 3_456_000_000 };
+      const [taken] = store.take([{ key, limit: of, hits: 0 }], 0);
+      expect(taken).toMatchObject({ remaining, used: 1_000 });
+    }
+    const store = createMemoryStore();
+    restoreSnapshot(path, store, 0, 1_000_000);
+    const [taken] = store.take([{ key: 'k', limit: { amount: 1_000, unitMs: 60_000 }, hits: 0 }], 0);
+    expect(taken).toMatchObject({ remaining: 920 });
+    saveSnapshot(path, store, 0, 1_000_000);
+    expect(readFileSync(path, 'utf8')).toContain(`["${key}",1000,${month},0,3456000000]`);
   });
 
   it('that was never saved is none', () => {

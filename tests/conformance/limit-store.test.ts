@@ -185,12 +185,59 @@ describe.each(Object.entries(benches))('the store in %s', (_name, createBench) =
     expect(await take(-1, slow)).toMatchObject({ granted: true, remaining: 1 });
   });
 
-  it('keeps the level when the limit changes, cut to the new amount; a full bucket stays full', async () => {
+  it('keeps what was used when the limit changes, in both directions, at once', async () => {
     bench = await createBench();
     await take(4, slow);
-    expect((await take(0, { amount: 100, unitMs: HOUR })).remaining).toBe(6);
-    expect((await take(0, { amount: 3, unitMs: HOUR })).remaining).toBe(3);
-    expect((await take(0, { amount: 20, unitMs: HOUR })).remaining).toBe(20);
+    expect(await take(1, { amount: 100, unitMs: HOUR })).toMatchObject({ granted: true, remaining: 95 });
+    expect(await take(0, { amount: 3, unitMs: HOUR })).toMatchObject({ granted: false, remaining: 0 });
+    expect((await take(-3, { amount: 3, unitMs: HOUR })).remaining).toBe(1);
+    expect((await take(0, { amount: 20, unitMs: HOUR })).remaining).toBe(18);
+    expect((await take(0, { amount: 20, unitMs: 24 * HOUR })).remaining).toBe(18);
+  });
+
+  it('has a debt where more was used than the lowered limit holds, and loses nothing of it', async () => {
+    bench = await createBench();
+    const large = { amount: 1_000, unitMs: 1_000 * HOUR };
+    const small = { amount: 100, unitMs: 1_000 * HOUR };
+    await takeAll(300, large, 'take');
+    for (let i = 0; i < 5; i += 1) {
+      expect((await takeAll(0, small, 'take')).level).toBeCloseTo(-200, 1);
+      expect((await takeAll(1, small, 'take')).granted).toBe(false);
+      expect((await takeAll(0, large, 'take')).level).toBeCloseTo(700, 1);
+    }
+    // Not even what is charged changes what the old limit knows, beyond the debt that there may be.
+    await takeAll(50, small, 'charge');
+    expect((await takeAll(0, large, 'take')).level).toBeCloseTo(700, 1);
+    await takeAll(-250, small, 'take');
+    expect((await takeAll(0, small, 'take')).level).toBeCloseTo(50, 1);
+  });
+
+  it('pays a debt off at the new rate', async () => {
+    bench = await createBench();
+    const unit = { amount: 1_000, unitMs: HOUR, maxDebt: 1e9 };
+    await takeAll(300, unit, 'take');
+    // 200 a second.
+    const fast = { amount: 100, unitMs: 500, maxDebt: 1e9 };
+    expect((await takeAll(0, fast, 'take')).level).toBeLessThan(-150);
+    await bench.pass(1_100);
+    expect(await takeAll(0, fast, 'take')).toMatchObject({ granted: true });
+  });
+
+  it('keeps what was used while the limit is 0', async () => {
+    bench = await createBench();
+    await take(4, slow);
+    expect((await take(1, { amount: 0, unitMs: HOUR })).granted).toBe(false);
+    expect((await take(0, slow)).remaining).toBe(6);
+  });
+
+  it('counts to 2^53 tokens exactly', async () => {
+    bench = await createBench();
+    const most = { amount: 2 ** 53, unitMs: 2 ** 80, maxDebt: Number.MAX_SAFE_INTEGER };
+    await takeAll(2 ** 53 - 10, most, 'take');
+    expect((await takeAll(11, most, 'take')).granted).toBe(false);
+    expect((await takeAll(10, most, 'take')).granted).toBe(true);
+    expect((await takeAll(0, { ...most, amount: 1_000 }, 'take')).granted).toBe(false);
+    expect((await takeAll(0, most, 'take')).level).toBe(0);
   });
 
   it('refuses everything where the amount is 0', async () => {

@@ -1,5 +1,8 @@
 /** The messages by which a request may end, to both edges: none of them lets a request pass that was not admitted. */
 import { describe, expect, it } from 'vitest';
+import type { Edge, RequestHead } from '../../src/admission/edge.ts';
+import { modelsRequestOf } from '../../src/admission/models-lifecycle.ts';
+import { storedRequestOf } from '../../src/admission/stored-lifecycle.ts';
 import { createEndpointPickerService } from '../../src/ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
 import type { ServerStream, StreamMethod } from '../../src/grpc/service.ts';
@@ -39,6 +42,8 @@ const trailers = { request_trailers: {} };
 
 const shared = (world: World) => ({
   openRequest: (edge: Parameters<World['request']>[0]) => world.request(edge),
+  openOther: (edge: Edge, head: RequestHead) =>
+    storedRequestOf(world.context, edge, head) ?? modelsRequestOf(world.context, edge, head),
   now: () => 0,
   draining: () => false,
   onMisconfigured: (detail: string) => {
@@ -64,8 +69,7 @@ const EDGES = {
 };
 
 /** What an edge says to the messages, one after another, and how many requests run in an engine then. */
-function talk(kind: keyof typeof EDGES, messages: readonly object[]) {
-  const world = createWorld();
+function talk(kind: keyof typeof EDGES, messages: readonly object[], world = createWorld()) {
   const service = EDGES[kind](world);
   const said: Message[] = [];
   let ended = false;
@@ -167,5 +171,65 @@ describe('the edge of a picker', () => {
       'OVERWRITE_IF_EXISTS_OR_ADD',
       '10.0.0.1:8000',
     ]);
+  });
+});
+
+describe.each(['sidecar', 'picker'] as const)('a stored response at the edge of a %s', (kind) => {
+  const get = (path: string, method = 'GET') => [headers({ method, path, end: true })];
+  const owned = (): World => {
+    const world = createWorld();
+    const owner = {
+      tenant: 'a',
+      pool: 'main',
+      endpoint: '10.0.0.1:8000',
+      model: 'small',
+      asked: 'small',
+      tokens: 0,
+    };
+    world.context.owners?.remember('resp_1', owner, 0);
+    world.context.owners?.remember('resp_2', { ...owner, tenant: 'b' }, 0);
+    return world;
+  };
+
+  it('goes to the endpoint that has it, for its owner, by the reply to its headers', () => {
+    for (const [method, path] of [
+      ['GET', '/v1/responses/resp_1'],
+      ['DELETE', '/v1/responses/resp_1'],
+      ['POST', '/v1/responses/resp_1/cancel'],
+      ['GET', '/v1/responses/resp_1/input_items?limit=1'],
+    ] as const) {
+      const { said } = talk(kind, get(path, method), owned());
+      expect(outcome(said)).toBe('admitted');
+      expect(said.map(({ response }) => response)).toEqual(['request_headers']);
+      expect(said[0]?.request_headers.response.clear_route_cache).toBe(true);
+      expect(JSON.stringify(said[0]?.dynamic_metadata)).toContain('10.0.0.1:8000');
+    }
+  });
+
+  it('of another tenant is unknown, and one that is written in another way is no route', () => {
+    for (const path of [
+      '/v1/responses/resp_2',
+      '/v1/responses/resp_3',
+      '/v1/responses/resp_2?stream=true',
+      '/v1/responses/resp%5f2',
+      '/v1/%72esponses/resp_2',
+      '/v1//responses/resp_2',
+      '/v1/responses/resp_2/',
+      '/v1/RESPONSES/resp_2',
+      '/x/../v1/responses/resp_2',
+      '/v1/responses/resp_2%',
+    ]) {
+      const { said } = talk(kind, get(path), owned());
+      expect([path, outcome(said)]).toEqual([path, 404]);
+    }
+  });
+
+  it('takes no body', () => {
+    const { said } = talk(
+      kind,
+      [headers({ path: '/v1/responses/resp_1/cancel' }), body('{}', true)],
+      owned(),
+    );
+    expect(outcome(said)).toBe(400);
   });
 });

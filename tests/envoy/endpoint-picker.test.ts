@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import * as grpc from '@grpc/grpc-js';
 import * as protoLoader from '@grpc/proto-loader';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +17,7 @@ import { freePorts } from '../support/ports.ts';
 import { type Http2Part, sendHttp1, sendHttp2 } from '../support/raw-http.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 import { configYaml } from '../support/stack.ts';
+import { zstdOfOneByte, zstdStored } from '../support/zstd.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions';
 const DESTINATION = 'x-gateway-destination-endpoint';
@@ -176,6 +178,7 @@ beforeAll(async () => {
         profile: parseProfile('test', {}),
         models: ['demo'],
         adapters: { max: 2, loadMs: 20 },
+        faults: true,
       }),
     ),
   );
@@ -380,6 +383,47 @@ describe('an endpoint picker behind a gateway', () => {
       async () => (await ask({ model: 'tone' }, team)).status,
       (status) => status === 200,
     );
+  });
+
+  const sendEncoded = (coding: string, body: Buffer): Promise<Answer> =>
+    send(`http://127.0.0.1:${api}`, {
+      headers: { 'content-encoding': coding, 'content-length': String(body.length) },
+      body,
+    });
+  /** The latest request that an engine has had with this text in it. */
+  const seenWith = (text: string) =>
+    engines.flatMap((engine) => engine.requests()).find(({ body }) => JSON.stringify(body).includes(text));
+
+  it.each([
+    ['gzip', gzipSync],
+    ['br', brotliCompressSync],
+    ['zstd', zstdStored],
+    ['deflate', deflateSync],
+  ] as const)('decodes a body in %s: gateways send it as it is', async (coding, encode) => {
+    for (const stream of [false, true]) {
+      const mark = `encoded-${coding}-${String(stream)}-`;
+      const messages = [{ role: 'user', content: mark.repeat(2_000) }];
+      const text = chatBody({ messages, max_tokens: 1, stream });
+      expect((await sendEncoded(coding, encode(Buffer.from(text)))).status).toBe(200);
+      const seen = seenWith(mark);
+      expect(seen?.headers).not.toHaveProperty('content-encoding');
+      // Envoy takes the length away where bodies are streamed through the picker.
+      expect(seen?.headers).toHaveProperty('transfer-encoding', 'chunked');
+      expect(seen?.headers).not.toHaveProperty('content-length');
+      const added = stream ? { stream_options: { include_usage: true } } : {};
+      expect(seen?.body).toEqual({ ...(JSON.parse(text) as object), ...added });
+    }
+  });
+
+  it('refuses what it cannot decode, and bombs', async () => {
+    const body = Buffer.from(chatBody());
+    const routed = await servedBy(async () => {
+      expect((await sendEncoded('gzip', body)).json.error.code).toBe('invalid_content_encoding');
+      expect((await sendEncoded('lzma', body)).status).toBe(415);
+      expect((await sendEncoded('gzip', gzipSync(Buffer.alloc(7_000_000)))).status).toBe(413);
+      expect((await sendEncoded('zstd', zstdOfOneByte(0, 1_000_000_000))).status).toBe(413);
+    });
+    expect(routed).toEqual([0, 0, 0]);
   });
 
   it('sheds with 429 what is over a limit', async () => {

@@ -1,12 +1,16 @@
 /** Two sidecars, each an Envoy and a service, in front of one engine and with one Redis: a tenant has one contract. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { loadConfig } from '../../src/config/fs-config.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 import { runCli } from '../support/serve.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { type Draft, KEYS, type Stack, startStack } from '../support/stack.ts';
 
 let redis: TestRedis;
 let engine: Simulator;
@@ -151,4 +155,64 @@ describe('a sidecar without Redis', () => {
     expect(after).toBeGreaterThan(before - 400);
     await stack.close();
   });
+
+  it('applies another month at once, in both directions, and explains what is refused', async () => {
+    const stack = await startStack({
+      engines: [engine.url],
+      change: (config) => {
+        config['rateLimit'] = { snapshot: 'levels.json' };
+        config['tenants'] = { ...config['tenants'], ...TENANTS };
+      },
+    });
+    const reload = async (tokensPerMonth: number): Promise<void> => {
+      const draft = parse(readFileSync(stack.configPath, 'utf8')) as Draft;
+      draft['tenants'] = {
+        ...draft['tenants'],
+        monthly: { ...TENANTS.monthly, limits: { tokensPerMonth } },
+      };
+      writeFileSync(stack.configPath, stringify(draft));
+      const loaded = loadConfig(stack.configPath, process.env);
+      if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
+      await stack.service().reload(loaded.config, loaded.warnings);
+    };
+    const left = ({ headers }: Answer): number => Number(headers['x-ratelimit-remaining-tokens-month']);
+    const path = join(dirname(stack.configPath), 'request.json');
+    writeFileSync(path, chatBody({ max_tokens: 1_000 }));
+    const explain = async (): Promise<readonly [number | null, string]> => {
+      const args = ['explain', path, '--config', stack.configPath, '--tenant', 'monthly'];
+      const { exited, stdout } = runCli(args);
+      return [await exited, stdout()];
+    };
+    expect((await explain())[0]).toBe(0);
+    let last = await ask(stack, 'monthly', { max_tokens: 100 });
+    for (let i = 0; i < 40 && last.status === 200; i += 1)
+      last = await ask(stack, 'monthly', { max_tokens: 100 });
+    expect(last).toMatchObject({
+      status: 429,
+      text: expect.stringContaining('insufficient_quota') as string,
+    });
+    const [code, text] = await explain();
+    expect([code, text]).toEqual([2, expect.stringContaining('would be refused with 429')]);
+    expect(text).toMatch(/^reason {3}insufficient_quota; try again in \d+ s, at \d{4}-\d\d-01T00:00:0/m);
+    const spent = 2_000 - left(last);
+
+    await reload(10_000);
+    expect((await explain())[0]).toBe(0);
+    const raised = await ask(stack, 'monthly', { max_tokens: 1 });
+    expect(raised.status).toBe(200);
+    expect(left(raised)).toBeLessThanOrEqual(10_000 - spent);
+    expect(left(raised)).toBeGreaterThan(10_000 - spent - 400);
+
+    await reload(1_000);
+    const lowered = await ask(stack, 'monthly', { max_tokens: 1 });
+    expect([lowered.status, left(lowered)]).toEqual([429, 0]);
+    // Of the configuration before, 2,000.
+    await stack.restartService();
+    const after = await eventually(
+      () => ask(stack, 'monthly', { max_tokens: 1 }),
+      (answer) => Number.isFinite(left(answer)),
+    );
+    expect(left(after)).toBeLessThanOrEqual(2_000 - spent);
+    await stack.close();
+  }, 60_000);
 });

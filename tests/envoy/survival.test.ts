@@ -113,6 +113,11 @@ describe.each(['unix', 'tcp'] as const)('failing open, over %s', (address) => {
     expect((await quiet(world)).status).toBe(200);
     expect((await send(world.url, { body: chatBody() })).status).toBe(401);
     expect((await send(world.url, { key: KEYS.quiet, path: '/v1/load_lora_adapter' })).status).toBe(404);
+    // Stored responses have owners, whom nobody knows now.
+    for (const method of ['GET', 'DELETE']) {
+      const stored = await send(world.url, { key: KEYS.quiet, method, path: '/v1/responses/resp_1' });
+      expect([method, stored.status, stored.json.error.type]).toEqual([method, 503, 'server_error']);
+    }
     const seen = world.engine.requests().at(-1);
     expect(JSON.stringify(seen?.headers)).not.toMatch(/fairlane|key-of-the/);
     const events = eventsOf(await stream.done);
@@ -127,6 +132,20 @@ describe.each(['unix', 'tcp'] as const)('failing open, over %s', (address) => {
       () => records(world).length,
       (count) => count === 1,
     );
+  });
+
+  it('a stored response is not asked for by a service that hangs', async () => {
+    world.service.child.kill('SIGSTOP');
+    const before = world.engine.requests().length;
+    const answer = await send(world.url, {
+      key: KEYS.quiet,
+      method: 'POST',
+      path: '/v1/responses/resp_1/cancel',
+      headers: { 'content-length': '0' },
+    });
+    world.service.child.kill('SIGCONT');
+    expect(answer.status).toBe(503);
+    expect(world.engine.requests()).toHaveLength(before);
   });
 
   it('SIGTERM lets streams finish and ends within the deadline, with exit code 0', async () => {

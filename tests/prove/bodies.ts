@@ -15,7 +15,9 @@ import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
 import type { EngineRoute } from '../../src/domain/routes.ts';
 import { ROUTES } from '../../src/domain/routes.ts';
 import { type FrameReader, readFrames } from '../../src/grpc/frames.ts';
+import { CLIENT_BODIES } from '../support/client-bodies.ts';
 import { chatHead, createWorld } from '../support/lifecycle.ts';
+import { placesOf } from './unaltered/oracle.ts';
 
 export const DEFAULT_LIMIT = 8 * 1024 * 1024;
 export const LARGEST_LIMIT = 128 * 1024 * 1024;
@@ -139,6 +141,19 @@ const FRAGMENTS: readonly string[] = [
   `${'9'.repeat(300)},`,
 ];
 
+/** Messages, items and tools of clients, as they stand. */
+const CLIENT_FRAGMENTS: readonly string[] = [
+  ...new Set(
+    CLIENT_BODIES.flatMap(({ bytes }) => {
+      const text = bytes.toString();
+      const lists = placesOf(text).members.filter(({ value }) => value.items[0]?.kind === 'object');
+      return lists.flatMap(({ value }) =>
+        value.items.map(({ start, end }) => `${text.slice(start, end).replaceAll('#', '')},`),
+      );
+    }),
+  ),
+];
+
 export function textOf({ frame, parts, bytes }: Plan): Buffer {
   const [, before, after] = FRAMES[frame] ?? ['', '', ''];
   const pieces: string[] = [before];
@@ -157,13 +172,14 @@ export function textOf({ frame, parts, bytes }: Plan): Buffer {
 }
 
 const pick = <T>(random: Random, items: readonly T[]): T => items[Math.floor(random() * items.length)] as T;
+const fragmentOf = (random: Random): string => pick(random, random() < 0.15 ? CLIENT_FRAGMENTS : FRAGMENTS);
 /** Of all sizes alike. */
 const timesOf = (random: Random): number => Math.floor(2 ** (random() * 23));
 
 function planOf(random: Random, bytes: number): Plan {
   const frame = Math.floor(random() * FRAMES.length);
   const parts = Array.from({ length: 1 + Math.floor(random() * 3) }, () => ({
-    text: pick(random, FRAGMENTS),
+    text: fragmentOf(random),
     times: timesOf(random),
   }));
   return { route: FRAMES[frame]?.[0] ?? 'completions', frame, parts, bytes };
@@ -178,13 +194,13 @@ function mutated(random: Random, plan: Plan): Plan {
       parts[at] = { ...part, times: timesOf(random) };
       break;
     case 1:
-      parts[at] = { ...part, text: pick(random, FRAGMENTS) };
+      parts[at] = { ...part, text: fragmentOf(random) };
       break;
     case 2:
-      parts.splice(at, 0, { text: pick(random, FRAGMENTS), times: timesOf(random) });
+      parts.splice(at, 0, { text: fragmentOf(random), times: timesOf(random) });
       break;
     case 3:
-      parts[at] = { ...part, text: part.text + pick(random, FRAGMENTS) };
+      parts[at] = { ...part, text: part.text + fragmentOf(random) };
       break;
     case 4: {
       // A byte of the fragment becomes another: what is nearly right costs as much as what is right.

@@ -57,7 +57,7 @@ interface Http2Options {
 /** Sends a chat over HTTP/2. @returns its status; 0 when the stream ended without one. */
 export function sendOverHttp2(
   url: string,
-  body: string,
+  body: string | Buffer,
   { headers = {}, mayBreak = false }: Http2Options = {},
 ): Promise<number> {
   return new Promise((resolve, reject) => {

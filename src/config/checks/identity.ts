@@ -57,8 +57,10 @@ function fromUrl(text: string, authorities: () => string): FoundJwt['jwks'] {
   };
 }
 
-function fromFile(path: string, { readFile, locate }: Sources): FoundJwt['jwks'] {
+function fromFile(path: string, { readFile, locate, isUnresolved }: Sources): FoundJwt['jwks'] {
   if (!FILE_PATH.test(path)) return bad('must be an https:// or http:// URL, or the path of a file');
+  // That it is in a file is all that matters then.
+  if (isUnresolved === true) return { kind: 'ok', jwks: { kind: 'keys', text: 'unresolved' } };
   const located = locate(path);
   let text: string;
   try {

@@ -45,12 +45,7 @@ export function findListeners(root: unknown, sources: Sources): readonly FoundLi
     : [one(written, ['listen'])];
 }
 
-/** @param nowMs Unix time: certificates expire; absent: none does. */
-export function checkListeners(
-  listeners: readonly FoundListener[],
-  { report }: Check,
-  nowMs: number | undefined,
-): void {
+export function checkListeners(listeners: readonly FoundListener[], { report, nowMs }: Check): void {
   for (const { path, tls } of listeners) {
     if (tls === undefined) continue;
     const { cert, key } = tls;
@@ -70,21 +65,21 @@ export function checkListeners(
   }
 }
 
+/** Of a file that nobody was to read, that it is there: no more of it matters. */
+function textOf(looked: Looked | undefined): string | undefined {
+  if (looked === undefined || looked.kind === 'bad') return undefined;
+  return looked.kind === 'ok' ? looked.value : looked.kind;
+}
+
 /** Of listeners that were checked. */
 export function listenersOf(listeners: readonly FoundListener[]): readonly ListenerConfig[] {
   return listeners.flatMap(({ address: written, tls }) => {
     const address = typeof written === 'string' ? hostPort(written, 'ip') : undefined;
     if (address === undefined) return [];
-    if (tls?.cert?.kind !== 'ok' || tls.key?.kind !== 'ok') return [{ address }];
-    return [
-      {
-        address,
-        tls: {
-          cert: tls.cert.value,
-          key: tls.key.value,
-          ...(tls.clientCa?.kind === 'ok' && { clientCa: tls.clientCa.value }),
-        },
-      },
-    ];
+    const cert = textOf(tls?.cert);
+    const key = textOf(tls?.key);
+    const clientCa = textOf(tls?.clientCa);
+    if (cert === undefined || key === undefined) return [{ address }];
+    return [{ address, tls: { cert, key, ...(clientCa !== undefined && { clientCa }) } }];
   });
 }

@@ -67,9 +67,11 @@ export function checkTenantReferences(known: KnownNames, check: Check): void {
 }
 
 const mustExistIn =
-  ({ report, hide }: Check): MustExist =>
+  ({ root, report, hide, isUnresolved }: Check): MustExist =>
   (noun, known, path, name) => {
     if (typeof name !== 'string' || known.includes(name)) return;
+    // It may be in a file that nobody was to read.
+    if (noun === 'tenant' && isUnresolved && at(root, 'tenantDirectory') !== undefined) return;
     report.problem(path, noSuch(noun, known, name, hide));
   };
 

@@ -9,7 +9,11 @@ import type { Check } from './check.ts';
 const SHOWN_NAMES = 16;
 
 /** @param base where in the configuration that stands which was checked. */
-export function reportSchema(issues: readonly z.core.$ZodIssue[], { report }: Check, base: Path = []): void {
+export function reportSchema(
+  issues: readonly z.core.$ZodIssue[],
+  { report }: Pick<Check, 'report'>,
+  base: Path = [],
+): void {
   for (const issue of issues.flatMap(meant)) {
     const path = [...base, ...issue.path].map((step) => (typeof step === 'number' ? step : String(step)));
     if (issue.code === 'unrecognized_keys') {

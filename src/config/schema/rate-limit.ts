@@ -9,7 +9,7 @@ export const rateLimit = section(
     ).optional(),
     snapshot: filePath(
       '/var/lib/fairlane/limits.json',
-      'File in which the levels are kept over a restart; written every ten seconds and at the end, relative to the configuration file’s folder. Default: they start full.',
+      'File in which what is used of limits is kept over a restart; written every ten seconds and at the end, relative to the configuration file’s folder. With `redis`: what is used of the tenants’ months, for a start while Redis is away. Default: limits start full.',
     ).optional(),
     mergeDomains: choice(['off', 'on'], 'With `on` a domain may be spread over several files.').prefault(
       'off',

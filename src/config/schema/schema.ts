@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
+import { LOG_FORMATS } from '../config.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, name, section } from './dsl.ts';
 import { envoy } from './envoy.ts';
@@ -58,6 +59,10 @@ export const configSchema = section(
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
           'info',
         ),
+        format: choice(
+          LOG_FORMATS,
+          'How lines look: `json`, one object a line; `pretty`, for people; `auto`, pretty where the output is a terminal and JSON elsewhere. `--log-format` comes first.',
+        ).prefault('auto'),
       },
       'The log.',
     ).prefault({}),
@@ -83,6 +88,10 @@ export interface SchemaNode {
 
 /** The schema of what users write, before defaults. */
 export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+
+/** Of what may be written in several ways, the mapping. */
+export const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
+  node?.anyOf?.find(({ properties }) => properties !== undefined) ?? node;
 
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {

@@ -18,11 +18,11 @@ const limits = {
   tokenBurst: integer(
     1,
     1_000_000_000,
-    'Tokens that may be used at once after a pause; a longer prompt never passes. Default: `tokensPerMinute`.',
+    'Tokens that may be used at once after a pause; a change applies at once, and what was used stays used; a longer prompt never passes. Default: `tokensPerMinute`.',
   ).optional(),
   tokensPerMonth: limit(
     1_000_000_000_000_000,
-    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`. Default: unlimited.',
+    'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`, and a change applies at once: left = limit − used. Default: unlimited.',
   ).optional(),
   maxConcurrent: limit(
     100_000,
@@ -43,7 +43,7 @@ const limits = {
     '1KiB',
     '1024GiB',
     '48MiB',
-    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `48MiB`, or six times `envoy.maxBodySize`.',
+    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`, and one with a `content-encoding` as what it may become, too. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `48MiB`, or six times `envoy.maxBodySize`.',
   ).optional(),
 };
 

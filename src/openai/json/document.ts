@@ -126,6 +126,22 @@ export class JsonDocument {
     return this.utf8(at).toString('utf8');
   }
 
+  /** Of a string or key: whether this is its text. @param text ASCII. */
+  says(at: number, text: string): boolean {
+    return this.more(at) === text.length && this.begins(at, text);
+  }
+
+  /** Of a string or key: whether its text begins so. No string is made of it. @param text ASCII. */
+  begins(at: number, text: string): boolean {
+    const { length } = text;
+    if (this.more(at) < length) return false;
+    if (this.isEscaped(at)) return this.head(at, length).startsWith(text);
+    const { bytes } = this;
+    const start = this.start(at);
+    for (let i = 0; i < length; i += 1) if (bytes[start + i] !== text.charCodeAt(i)) return false;
+    return true;
+  }
+
   /** The first so many bytes of the text of a string or key, or all of it: a key may be long, a name that is looked for is not. */
   head(at: number, bytes: number): string {
     if (this.more(at) <= bytes) return this.text(at);

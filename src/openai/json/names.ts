@@ -64,6 +64,15 @@ export class NameTable {
     if (to - from > this.longest) return UNKNOWN_NAME;
     const known = this.byHash.get(hash);
     if (known === undefined) return UNKNOWN_NAME;
-    return known.find((one) => one.bytes.compare(bytes, from, to) === 0)?.number ?? UNKNOWN_NAME;
+    for (const one of known) if (isSame(one.bytes, bytes, from, to)) return one.number;
+    return UNKNOWN_NAME;
   }
+}
+
+/** Names are short: a call of Buffer's costs more. */
+function isSame(name: Buffer, bytes: Buffer, from: number, to: number): boolean {
+  const { length } = name;
+  if (length !== to - from) return false;
+  for (let i = 0; i < length; i += 1) if (name[i] !== bytes[from + i]) return false;
+  return true;
 }

@@ -1,8 +1,9 @@
 /**
  * A JSON reader that accepts only what every engine reads the same way, in one pass over the bytes.
  *
- * Engines disagree on duplicate keys, other encodings, numbers that overflow and halves of surrogate pairs; a body that could mean
- * two things is refused. What is accepted is never written again: it is edited by splicing (splice.ts).
+ * Engines disagree on duplicate keys, other encodings and halves of surrogate pairs; a body that could mean two things is refused.
+ * What is accepted is never written again: it is edited by splicing (splice.ts). Numbers are text, of any size and precision;
+ * whoever reads a field says what it may hold (field-checks.ts).
  *
  * The work is bounded, whatever the bytes are: a pass can stop after any number of bytes and go on later, so that no body holds up
  * others; what grows with the number of values has a bound (LIMITS). Nothing is allocated for a value but its place on the tape.
@@ -14,7 +15,7 @@ import { isUtf8 } from 'node:buffer';
 import { FLAG_NOT_DIGITS, FLAG_UNUSUAL, JsonDocument, KIND, NAME_SHIFT, STRIDE } from './document.ts';
 import { grown, KEY, KeyIndex } from './key-index.ts';
 import { hashOf, type NameTable } from './names.ts';
-import { BACKSLASH, decodeInto, isLow, LOWER_U, lowAt, QUOTE, unitAt } from './text.ts';
+import { BACKSLASH, decodeInto, isLow, LOWER_U, lowAt, plainEnd, QUOTE, unitAt } from './text.ts';
 
 /** What a body may have, beside its size. Each is far above what real requests have, and keeps the work after the pass small. */
 export const LIMITS = {
@@ -64,10 +65,6 @@ const MINUS = 0x2d;
 const ZERO = 0x30;
 const NINE = 0x39;
 
-/** 1 for each byte that is not simply itself in a string: control characters, the quote, the backslash. */
-const SPECIAL = Uint8Array.from({ length: 256 }, (_, byte) =>
-  byte < 0x20 || byte === QUOTE || byte === BACKSLASH ? 1 : 0,
-);
 const SPACE = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d ? 1 : 0,
 );
@@ -84,10 +81,6 @@ const LITERALS = {
   false: Buffer.from('false'),
   null: Buffer.from('null'),
 } as const;
-/** Only numbers that long, or with an exponent, can be larger than a double holds. */
-const FINITE_DIGITS = 300;
-/** Of fewer characters, an exponent has at most two digits: `1e99`. */
-const SHORT_NUMBER = 5;
 
 /** Decoded keys, one at a time. */
 const scratch = Buffer.allocUnsafeSlow(LIMITS.keyBytes + 3);
@@ -116,6 +109,8 @@ const takeWorkspace = (): Workspace =>
 /** One body being read. A class: a pass stops and goes on, and everything it knows is here. */
 export class JsonReader {
   private readonly bytes: Buffer;
+  /** The same, to be read by words. */
+  private readonly view: DataView;
   private readonly names: NameTable;
   private done: Reading | undefined;
 
@@ -154,6 +149,7 @@ export class JsonReader {
   /** @param bytes that nobody changes while they are read, or while the document is used. */
   constructor(bytes: Uint8Array, names: NameTable) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.names = names;
     ({ tape: this.tape, open: this.open, keys: this.keys } = takeWorkspace());
     if (bytes.length === 0) this.done = bad('The request body is empty; it must be a JSON object.');
@@ -392,8 +388,6 @@ export class JsonReader {
     const digits = first === MINUS ? from + 1 : from;
     let at = bytes[digits] === ZERO ? digits + 1 : skipDigits(bytes, digits);
     if (at === digits) return this.fail(this.notJson(at));
-    const whole = at - digits;
-    let exponent = false;
     this.isPlain = first !== MINUS;
     if (bytes[at] === 0x2e) {
       const start = at + 1;
@@ -407,15 +401,11 @@ export class JsonReader {
       at = skipDigits(bytes, start);
       if (at === start) return this.fail(this.notJson(at));
       this.isPlain = false;
-      exponent = true;
     }
     if (at - from > LIMITS.numberBytes) {
       return this.fail(
         bad(`The request body contains a number of more than ${LIMITS.numberBytes} characters.`),
       );
-    }
-    if ((exponent || whole > FINITE_DIGITS) && !isFinite(bytes, from, at)) {
-      return this.fail(bad('The request body contains a number too large to represent.'));
     }
     return at;
   }
@@ -428,11 +418,11 @@ export class JsonReader {
   }
 
   private stringRest(from: number, stop: number): number {
-    const { bytes } = this;
+    const { bytes, view } = this;
     let { saved } = this;
     let at = from;
     for (;;) {
-      while (at < stop && SPECIAL[bytes[at] as number] === 0) at += 1;
+      at = plainEnd(bytes, view, at, stop);
       if (at >= stop) {
         if (this.stringIsKey && at - this.stringStart > LIMITS.keyBytes) return this.fail(KEY_TOO_LONG);
         this.saved = saved;
@@ -542,11 +532,6 @@ const NO_OBJECT = bad('The request body must be a JSON object.');
 const KEY_TOO_LONG = bad(`The request body has a key of more than ${LIMITS.keyBytes} bytes.`);
 const tooMany = (most: number, what: string): Reading =>
   bad(`The request body has more than ${most} ${what}. Send less in one request.`);
-
-/** Exponents of up to two digits need no look: with at most FINITE_DIGITS before them they stay below 1e308. */
-function isFinite(bytes: Buffer, from: number, to: number): boolean {
-  return to - from < SHORT_NUMBER || Number.isFinite(Number(bytes.toString('latin1', from, to)));
-}
 
 function skipDigits(bytes: Buffer, from: number): number {
   let at = from;

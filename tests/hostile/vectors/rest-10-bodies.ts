@@ -1,5 +1,7 @@
 /** Row 10, bodies: what every engine reads the same way is served, and all else is refused. */
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { expect } from 'vitest';
+import { zstdOfOneByte, zstdStored } from '../../support/zstd.ts';
 import { CHAT, chat, type Group, jsonOf, UP, type Vector, without } from '../support/vectors.ts';
 
 const BODY = JSON.stringify(CHAT);
@@ -59,8 +61,8 @@ const NOT_JSON: readonly (readonly [string, string | Buffer])[] = [
   ['NaN', member('"temperature":NaN')],
   ['Infinity', member('"temperature":Infinity')],
   ['-Infinity', member('"temperature":-Infinity')],
-  ['1e999', member('"temperature":1e999')],
-  ['-1e999', member('"x":[-1e999]')],
+  ['1e999 outputs', member('"n":1e999')],
+  ['-1e999 tokens', member('"max_completion_tokens":-1e999')],
   ['a plus sign', member('"seed":+1')],
   ['a leading zero', member('"seed":01')],
   ['a point without digits', member('"seed":1.')],
@@ -140,6 +142,39 @@ const TYPES: readonly (readonly [string, string, boolean])[] = [
   ['application/json;charset=UTF-8', 'application/json;charset=UTF-8', true],
 ];
 
+const ZEROS_OF_GZIP = gzipSync(Buffer.alloc(7_900_000, ' '));
+
+const ENCODED: readonly (readonly [string, string, Buffer, number])[] = [
+  ['a plain one', 'gzip', gzipSync(BODY), 200],
+  ['a plain one', 'br', brotliCompressSync(BODY), 200],
+  ['a plain one', 'zstd', zstdStored(Buffer.from(BODY)), 200],
+  ['a plain one', 'deflate', deflateSync(BODY), 200],
+  ['two bodies, one behind the other', 'deflate', Buffer.concat([deflateSync(BODY), deflateSync(BODY)]), 400],
+  ['two bodies, one behind the other', 'gzip', gzipSync(`${BODY}${BODY}`), 400],
+  ['a plain body behind it', 'br', Buffer.concat([brotliCompressSync(BODY), Buffer.from(BODY)]), 400],
+  ['cut off', 'gzip', gzipSync(BODY).subarray(0, -1), 400],
+  ['cut off', 'br', brotliCompressSync(BODY).subarray(0, -1), 400],
+  ['cut off', 'zstd', zstdStored(Buffer.from(BODY)).subarray(0, -1), 400],
+  ['of nothing', 'gzip', gzipSync(''), 400],
+  ['of another coding', 'br', gzipSync(BODY), 400],
+  ['8 MB of blanks', 'gzip', ZEROS_OF_GZIP, 413],
+  ['8 MB of blanks', 'br', brotliCompressSync(Buffer.alloc(7_900_000, ' ')), 413],
+  ['a window of 2 GB', 'zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0xa8, 0x09, 0, 0, 0x7b]), 400],
+  [
+    'a size of 2 ** 63',
+    'zstd',
+    Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0x80, 1, 0, 0]),
+    413,
+  ],
+  ['4 GB', 'zstd', zstdOfOneByte(0x20, 4_000_000_000), 413],
+  [
+    'blocks of nothing',
+    'zstd',
+    Buffer.concat([Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x50]), Buffer.alloc(900_000)]),
+    400,
+  ],
+];
+
 const types: readonly Vector[] = [
   ...TYPES.map(
     ([name, value, isServed]): Vector => ({
@@ -194,6 +229,55 @@ const types: readonly Vector[] = [
       },
     },
   },
+  ...ENCODED.map(
+    ([name, coding, body, status]): Vector => ({
+      name: `content-encoding ${coding}: ${name}`,
+      over: ['h1', 'h2'],
+      send: { headers: [['content-encoding', coding]], body },
+      expect: { status, engine: status === 200 ? 'once' : 'nothing', within: 5_000 },
+    }),
+  ),
+  {
+    name: 'content-encoding twice',
+    modes: UP,
+    send: {
+      headers: [
+        ['content-encoding', 'gzip'],
+        ['content-encoding', 'gzip'],
+      ],
+      body: gzipSync(gzipSync(BODY)),
+    },
+    expect: { status: 415, engine: 'nothing' },
+  },
+  {
+    name: 'content-encoding by another name',
+    modes: UP,
+    send: { headers: [['content_encoding', 'gzip']], body: gzipSync(BODY) },
+    expect: { status: refused, engine: 'nothing' },
+  },
+  {
+    name: 'a forbidden field in an encoded body',
+    modes: UP,
+    send: { headers: [['content-encoding', 'gzip']], body: gzipSync(member('"priority":-100')) },
+    expect: { status: 200, engine: without('priority') },
+  },
+  {
+    name: 'forty bombs at once, and another tenant',
+    send: async ({ send }) => {
+      const bombs = Array.from({ length: 40 }, () =>
+        send({ headers: [['content-encoding', 'gzip']], body: ZEROS_OF_GZIP }),
+      );
+      const victim = await send({ as: 'victim' });
+      return [victim, ...(await Promise.all(bombs))];
+    },
+    expect: {
+      status: 200,
+      answer: (_, all) => {
+        for (const { status } of all.slice(1)) expect([413, 429]).toContain(status);
+      },
+      within: 10_000,
+    },
+  },
 ];
 
 const limits: readonly Vector[] = [
@@ -228,7 +312,26 @@ const limits: readonly Vector[] = [
   },
 ];
 
+/** Of no field that is read here: what a double cannot hold is the engine's matter, as it was said. */
+const UNREAD: readonly string[] = [
+  '"temperature":1e999',
+  '"x":[-1e999]',
+  '"seed":9223372036854775807',
+  '"x":-0',
+  '"x":0.1000000000000000055511151231257827',
+];
+
 const kept: readonly Vector[] = [
+  ...UNREAD.map(
+    (text): Vector => ({
+      name: `${text} arrives as it was said`,
+      send: { body: member(text) },
+      expect: {
+        status: 200,
+        engine: (seen) => expect(seen.map(({ body }) => body.toString())).toEqual([member(text)]),
+      },
+    }),
+  ),
   {
     name: 'what is understood arrives as it was said',
     send: {

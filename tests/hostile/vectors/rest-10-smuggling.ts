@@ -286,7 +286,7 @@ const FOREIGN_PATHS = [
   '/v1/files',
   '/v1/batches',
   '/v1/responses/resp_1',
-  '/v1/responses/resp_1/cancel',
+  '/v1/responses/resp_1/other',
   '/v1/chat/completions/',
   '/v1/chat/completions/../../load_lora_adapter',
   '/v1/chat/completions/..%2f..%2fload_lora_adapter',
@@ -357,6 +357,39 @@ const paths: readonly Vector[] = [
     }),
   ),
 ];
+
+/** Nobody's id. */
+const stored: readonly Vector[] = (
+  [
+    ['GET', '/v1/responses/resp_1'],
+    ['GET', '/v1/responses/resp_1?stream=true&include[]=x'],
+    ['DELETE', '/v1/responses/resp_1'],
+    ['POST', '/v1/responses/resp_1/cancel'],
+    ['GET', '/v1/responses/resp_1/input_items'],
+    ['GET', '/v1/responses/resp_1%2fcancel'],
+    ['GET', '/v1/responses/resp_..%2f..%2fhealth'],
+    ['GET', '/v1/responses/%72esp_1'],
+    ['GET', '/v1/%72esponses/resp_1'],
+    ['GET', '/v1/responses/resp_1/../../../health'],
+    ['GET', '/v1/responses/resp_1;x'],
+    ['GET', '/v1/responses/resp_1%00'],
+    ['GET', `/v1/responses/resp_${'a'.repeat(8_000)}`],
+  ] as const
+).flatMap(([method, path]): readonly Vector[] =>
+  (['open', 'closed', 'open-killed'] as const).map(
+    (mode): Vector => ({
+      name: `a stored response in ${mode}: ${method} ${path.slice(0, 60)}`,
+      modes: [mode],
+      over: ['h1', 'h2'],
+      send: { method, path },
+      expect: {
+        // A body is refused before the id is looked at.
+        status: (status) => [0, 400, 404, ...(mode === 'open-killed' ? [503] : [])].includes(status),
+        engine: 'nothing',
+      },
+    }),
+  ),
+);
 
 const methods: readonly Vector[] = [
   'GET',
@@ -438,6 +471,7 @@ export const REST_10_SMUGGLING: Group = {
     ...encodings,
     ...lines,
     ...paths,
+    ...stored,
     ...methods,
     ...http2,
     {

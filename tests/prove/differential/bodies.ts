@@ -5,9 +5,7 @@ import { type EngineRoute, ROUTES } from '../../../src/domain/routes.ts';
 import { KNOWN_NAMES } from '../../../src/openai/names.ts';
 import type { Random } from './random.ts';
 
-const ENGINE_ROUTES = (Object.keys(ROUTES) as (keyof typeof ROUTES)[]).filter(
-  (route): route is EngineRoute => route !== 'models',
-);
+const ENGINE_ROUTES = Object.keys(ROUTES) as EngineRoute[];
 
 /** At the limits of integers and doubles, and in spellings that readers have tripped over. */
 export const NUMBERS: readonly string[] = [

@@ -91,3 +91,11 @@ function bitsOf(number: number): string {
   double.writeDoubleBE(number);
   return double.toString('hex');
 }
+
+/** Our tokens: a number is beyond a double. */
+export const hasOverflow = (tokens: string): boolean =>
+  tokens.split(' ').some((token) => token.startsWith('#') && !Number.isFinite(Number(token.slice(1))));
+
+/** A reader's refusal of such a number: of nlohmann::json and of orjson. */
+export const isOverflow = (tokens: string): boolean =>
+  /^!.*(?:number overflow|number is infinity when parsed as double)/s.test(tokens);

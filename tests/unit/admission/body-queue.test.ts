@@ -28,6 +28,40 @@ function loop() {
 }
 const bodyOf = (steps: number): Buffer => Buffer.from(`{"a":"${'x'.repeat(steps * STEP_BYTES - 100)}"}`);
 
+describe('a body of ordinary length', () => {
+  it('is read at once while nobody waits, one in a turn', () => {
+    const { queue, turn } = loop();
+    const long = bodyOf(4);
+    expect(queue.atOnce(bodyOf(1), NAMES)?.kind).toBe('ok');
+    // Each look at the clock takes as long as it may.
+    expect(queue.atOnce(bodyOf(1), NAMES)?.kind).toBe('ok');
+    expect(queue.atOnce(long, NAMES)).toBeUndefined();
+    const patient = new BodyQueue({ now: () => 0, later: () => undefined, onBug: () => undefined });
+    expect(patient.atOnce(long, NAMES)?.kind).toBe('ok');
+    expect(patient.atOnce(long, NAMES)).toBeUndefined();
+    expect(patient.atOnce(bodyOf(1), NAMES)?.kind).toBe('ok');
+    turn();
+  });
+
+  it('waits for its turn behind those that wait, and when it is larger', () => {
+    let later: () => void = () => undefined;
+    const queue = new BodyQueue({
+      now: () => 0,
+      later: (callback) => {
+        later = callback;
+      },
+      onBug: () => undefined,
+    });
+    expect(queue.atOnce(bodyOf(40), NAMES)).toBeUndefined();
+    expect(queue.atOnce(bodyOf(4), NAMES)?.kind).toBe('ok');
+    later();
+    expect(queue.atOnce(bodyOf(4), NAMES)?.kind).toBe('ok');
+    later();
+    queue.read('a', bodyOf(4), NAMES, () => undefined);
+    expect(queue.atOnce(bodyOf(4), NAMES)).toBeUndefined();
+  });
+});
+
 describe('large bodies', () => {
   it('are read over several turns, and are what they are', () => {
     const { queue, turn } = loop();

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { explainRequest, explanationText, questionOf } from '../../../src/admission/explain.ts';
+import type { Limits } from '../../../src/config/config.ts';
+import { maxOpenOf } from '../../../src/config/memory-bound.ts';
 import { createWorld, type World, type WorldOptions } from '../../support/lifecycle.ts';
 
 const body = (fields: object = {}): string =>
@@ -232,6 +234,97 @@ describe('a request that nobody takes now', () => {
   });
 });
 
+describe('a tenant over a limit', () => {
+  const AUGUST_30 = Date.UTC(2026, 7, 30);
+  const refused = (world: World, fields: object = {}, more: object = {}) => {
+    const explanation = ask(world, fields, more);
+    if (explanation.kind !== 'refused') throw new Error(explanation.kind);
+    return explanation;
+  };
+  /** What a client gets for the same request, at the same time. */
+  const answered = (world: World, fields: object = {}) => {
+    const { request, said } = world.open();
+    const head = { method: 'POST', path: '/v1/chat/completions', tenant: 'a', requestId: 'r' };
+    request.headers({ ...head, contentLength: undefined, endOfStream: false, header: () => '' }, 1_000);
+    request.body(Buffer.from(body(fields)), 1_000);
+    const last = said.at(-1);
+    if (last?.kind !== 'respond') throw new Error('it was taken');
+    return last.response;
+  };
+  const limitsOf = (world: World) => {
+    const limits = world.tenants.get('a')?.limits;
+    if (limits === undefined) throw new Error('no tenant');
+    return limits;
+  };
+
+  it.each([
+    ['requests_per_minute', { requestsPerMinute: 1 }, 429, 60],
+    ['tokens_per_minute', { tokensPerMinute: 60, tokenBurst: 60_000 }, 429, undefined],
+    ['insufficient_quota', { tokensPerMonth: 100 }, 429, 2 * 24 * 3_600],
+    ['prompt_over_token_burst', { tokensPerMinute: 1 }, 400, undefined],
+    ['tenant_queue_full', { maxConcurrent: 1, maxQueued: 0 }, 429, undefined],
+  ] as readonly [string, Partial<Limits>, number, number | undefined][])(
+    'is refused for %s, as its next request is',
+    (reason, limits, status, seconds) => {
+      const world = createWorld({ limits, unixMs: AUGUST_30 });
+      if (reason === 'requests_per_minute') void limitsOf(world).takeRequest(1_000);
+      else if (reason === 'tenant_queue_full') send(world, 'a');
+      else if (reason !== 'prompt_over_token_burst') {
+        const all = limits.tokensPerMonth ?? 60_000;
+        const reserved = limitsOf(world).reserveTokens(all, 1_000);
+        if ('kind' in reserved && reserved.kind === 'reserved') reserved.reservation.settle(all, 1_000);
+      }
+      const explanation = refused(world);
+      expect(explanation).toMatchObject({ status, reason });
+      if (seconds !== undefined) expect(explanation.retryAfterMs).toBe(1_000 * seconds);
+      const client = answered(world);
+      expect([explanation.status, explanation.body]).toEqual([client.status, client.body]);
+      expect(explanationText(explanation)).toMatch(new RegExp(`^It would be refused with ${status}:\\n`));
+      expect(explanationText(explanation)).toContain(`reason   ${reason}; `);
+    },
+  );
+
+  it('is told which limit, what is left of each, and when to try again', () => {
+    const world = createWorld({
+      limits: { requestsPerMinute: 1, tokensPerMonth: 100 },
+      unixMs: AUGUST_30,
+    });
+    void limitsOf(world).takeRequest(1_000);
+    const text = explanationText(refused(world), Date.UTC(2026, 7, 30, 12));
+    expect(text).toContain('reason   requests_per_minute; try again in 60 s, at 2026-08-30T12:01:00Z');
+    expect(text).toContain(
+      'tenant   a: 0 of 1 requests left (429 for now), 100 of 100 tokens this month left',
+    );
+    expect(explanationText(refused(world, {}, { tenant: 'nobody' }))).toContain(
+      'reason   invalid_api_key; waiting does not help\ntenant   nobody: no limits',
+    );
+  });
+
+  it('is refused when it has too much open, as its next request is', () => {
+    const world = createWorld({ limits: { maxConcurrent: 1 } });
+    const none = Number.POSITIVE_INFINITY;
+    const open = { maxOpen: none, maxHeldBytes: none, maxWaitingBytes: none };
+    const most = maxOpenOf({ weight: 1, maxOutputs: 16, maxQueued: 10, maxConcurrent: 1 }, world.config);
+    for (let i = 0; i < most; i += 1) {
+      expect(ask(world).kind).toBe('placed');
+      world.context.holdings.take('a', 0, open);
+    }
+    const explanation = refused(world);
+    expect(explanation).toMatchObject({ status: 429, reason: 'tenant_queue_full' });
+    expect(explanation.body).toBe(answered(world).body);
+  });
+
+  it('is not, as soon as the limit is raised', () => {
+    const world = createWorld({ limits: { tokensPerMonth: 100 }, unixMs: AUGUST_30 });
+    const reserved = limitsOf(world).reserveTokens(100, 1_000);
+    expect(reserved).toMatchObject({ kind: 'reserved' });
+    expect(ask(world)).toMatchObject({ kind: 'refused', status: 429 });
+    limitsOf(world).reconfigure({ weight: 1, maxOutputs: 16, maxQueued: 10, tokensPerMonth: 10_000 });
+    expect(ask(world)).toMatchObject({ kind: 'placed', limits: { month: { remaining: 9_900 } } });
+    expect(limitsOf(world).month(1_000)).toMatchObject({ remaining: 9_900 });
+  });
+});
+
 describe('what is explained of a model with a shadow', () => {
   it('copies nothing and draws nothing', () => {
     let asked = 0;
@@ -244,6 +337,19 @@ describe('what is explained of a model with a shadow', () => {
     });
     expect(placed(world).queue.choice.chosen).toBeDefined();
     expect(asked).toBe(0);
+  });
+});
+
+describe('what is explained of a body that its client will encode', () => {
+  const encoded = (world: World, coding: string) =>
+    ask(world, {}, { header: (name: string) => (name === 'content-encoding' ? coding : '') });
+
+  it('is what becomes of its text', () => {
+    const world = createWorld({ change: twoEndpoints });
+    for (const coding of ['gzip', 'br', 'zstd', 'deflate', 'x-gzip', 'identity', '']) {
+      expect([coding, encoded(world, coding).kind]).toEqual([coding, 'placed']);
+    }
+    expect(encoded(world, 'lzma')).toMatchObject({ status: 415, reason: 'unsupported_content_encoding' });
   });
 });
 

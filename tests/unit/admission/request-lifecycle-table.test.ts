@@ -14,7 +14,7 @@ import { chatHead, createWorld, type Said } from '../../support/lifecycle.ts';
 const chat = (content: string, fields: object = {}): Buffer =>
   Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content }], ...fields }));
 const BODY = chat('hello there', { stream: true, max_tokens: 10 });
-const LARGE_BODY = chat('x'.repeat(100_000), { stream: true, max_tokens: 10 });
+const LARGE_BODY = chat('x'.repeat(600_000), { stream: true, max_tokens: 10 });
 const head = (fields: object = {}) => ({
   status: 200,
   contentType: 'text/event-stream',
@@ -116,6 +116,8 @@ class Stage {
             requests: (at) => limits.requests(at),
             tokens: (at) => limits.tokens(at),
             month: (at) => limits.month(at),
+            wouldTakeRequest: (at) => limits.wouldTakeRequest(at),
+            wouldReserve: (tokens, at) => limits.wouldReserve(tokens, at),
           },
         };
       },

@@ -184,4 +184,18 @@ describe("an engine's metrics", () => {
       }),
     );
   });
+
+  it('take no longer than their length, whatever stands where labels should', () => {
+    for (const labels of [
+      'a'.repeat(1_000_000),
+      'a="'.repeat(300_000),
+      `a="${'\\n'.repeat(500_000)}`,
+      ' '.repeat(1_000_000),
+    ]) {
+      const startMs = performance.now();
+      expect(report(`${base}vllm:cache_config_info{${labels}} 1`).kvCapacityTokens).toBeUndefined();
+      // Hours, where it goes by the square.
+      expect(performance.now() - startMs).toBeLessThan(5_000);
+    }
+  });
 });

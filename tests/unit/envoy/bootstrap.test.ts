@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
-import { ROUTES } from '../../../src/domain/routes.ts';
+import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -40,13 +40,47 @@ describe('the bootstrap', () => {
   it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
     const routes = routesOf(config);
     const allowed = Object.values(ROUTES);
-    expect(routes).toHaveLength(2 * allowed.length + 1);
+    const others = [...Object.keys(MODEL_ROUTES), 'escaped slashes', 'everything else'];
+    expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + others.length);
     for (const { method, path } of allowed) {
       const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
       expect(mine).toHaveLength(2);
       for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
     }
     expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });
+  });
+
+  it('sends a request for a stored response to an engine only by the word of the service', () => {
+    const stored = routesOf(config).filter((route) =>
+      JSON.stringify(route['match']).includes('"regex":"/v1/responses/'),
+    );
+    expect(stored).toHaveLength(2 * Object.keys(STORED_ROUTES).length);
+    for (const route of stored) {
+      const text = JSON.stringify(route);
+      expect(text.includes('"cluster_header":":fairlane-pool"')).toBe(text.includes('"present_match":true'));
+      if (!text.includes('"present_match":true'))
+        expect(route).toMatchObject({ direct_response: { status: 503 } });
+      expect(text).not.toContain('"cluster":');
+    }
+  });
+
+  it('has escaped slashes in names of models alone, and no engine hears of one', () => {
+    const routes = routesOf(config);
+    const regexOf = (route: (typeof routes)[number]): string =>
+      (route['match'] as { safe_regex?: { regex: string } }).safe_regex?.regex ?? '';
+    const refusing = routes.findIndex((route) => new RegExp(`^${regexOf(route)}$`).test('/x%2fy'));
+    expect(routes[refusing]).toMatchObject({ direct_response: { status: 400 } });
+    expect(refusing).toBe(Object.keys(MODEL_ROUTES).length);
+    for (const path of ['/v1%2Fmodels', '/v1/chat%5ccompletions', '/%2F', '/v1/responses/resp_1%2Fcancel']) {
+      const first = routes.find((route) => new RegExp(`^${regexOf(route)}$`).test(path));
+      expect(first).toMatchObject({ direct_response: { status: 400 } });
+    }
+    const [list, one] = routes;
+    expect(list).toMatchObject({ match: { path: '/v1/models' } });
+    expect(one).toMatchObject({
+      match: { safe_regex: { regex: '/v1/models/.+' } },
+      direct_response: { status: 503 },
+    });
   });
 
   it('never gives up on a request before the queue does', () => {

@@ -3,7 +3,7 @@
  * here until it is said who may set it: nothing that a client sends may decide a route, a cluster or a tenant.
  */
 import { describe, expect, it } from 'vitest';
-import type { Config } from '../../../src/config/config.ts';
+import type { Config, EndpointConfig } from '../../../src/config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -11,6 +11,15 @@ import { createWorld } from '../../support/lifecycle.ts';
 const { config: plain } = createWorld();
 const [pool] = plain.pools.values();
 if (pool === undefined) throw new Error('there is no pool');
+const guarded: EndpointConfig = {
+  url: 'https://engine:443/llm',
+  host: 'engine',
+  port: 443,
+  prefix: '/llm',
+  pool: 'guarded',
+  apiKey: { value: 'key', of: 'pool' },
+  tls: { identity: { value: 'key', cert: 'certificate', of: 'pool' } },
+};
 /** With all that adds to Envoy's configuration. */
 const config: Config = {
   ...plain,
@@ -29,7 +38,7 @@ const config: Config = {
     tierClaim: 'tier',
     visitors: { tier: 'free', limits: new Map(), most: 10 },
   },
-  pools: new Map([...plain.pools, ['copies', { ...pool, name: 'copies' }]]),
+  pools: new Map([...plain.pools, ['copies', { ...pool, name: 'copies', endpoints: [guarded] }]]),
   models: new Map(
     [...plain.models].map(([name, model]) => [
       name,
@@ -95,8 +104,13 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   'x-fairlane-': WHO.envoy,
   // Of an attempt, between two filters towards the engine (attempts.ts).
   'x-fairlane-sent': WHO.envoy,
+  // The same: whose endpoint it is, by its metadata (engine-access.ts).
+  'x-fairlane-key': WHO.envoy,
+  'x-fairlane-host': WHO.envoy,
+  'x-fairlane-prefix': WHO.envoy,
   'x-envoy-': WHO.envoy,
   Authorization: WHO.credential,
+  // Towards an engine Envoy sets the engine's own key, in place of whatever was there.
   authorization: WHO.credential,
   'x-api-key': WHO.credential,
   'retry-after': WHO.answer,
@@ -121,16 +135,19 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   'envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig': 'none',
   'envoy.config.overload.v3.ScaleTimersOverloadActionConfig': 'none',
   'envoy.extensions.filters.http.lua.v3.Lua':
-    'x-fairlane-sent, which the filter before it sets for each attempt, and :path for the shape of an error',
+    'x-fairlane-sent, -host and -prefix, which the filter before it sets for each attempt, and :path, to which it adds the prefix, and for the shape of an error',
   'envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication':
     'authorization; whether there is an x-api-key decides only who says no. It sets what claim_to_headers names',
   'envoy.extensions.common.matching.v3.ExtensionWithMatcher':
-    'authorization, and x-fairlane-tenant, which only jwt_authn can have set before',
+    'of clients: authorization, and x-fairlane-tenant, which only jwt_authn can have set before; towards engines: x-fairlane-key, which the filter before it sets for each attempt',
   'envoy.extensions.filters.common.matcher.action.v3.SkipFilter': 'none',
   'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'what it names',
   'envoy.extensions.filters.http.rbac.v3.RBAC': 'x-fairlane-tenant and :fairlane-pool',
   'envoy.extensions.filters.http.rbac.v3.RBACPerRoute': 'none',
   'envoy.config.rbac.v3.Action': 'none',
+  'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector':
+    'none: it sets authorization towards an engine',
+  'envoy.extensions.http.injected_credentials.generic.v3.Generic': 'none',
   'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext': 'none',
   'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': 'none',
   'envoy.extensions.transport_sockets.tls.v3.Secret': 'none',

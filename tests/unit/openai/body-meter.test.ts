@@ -109,6 +109,32 @@ describe('usage of a JSON answer', () => {
     );
   });
 
+  it.each([300, 40_000, 700_000, 5_000_000])('is read in the middle of %i bytes', (size) => {
+    const half = 'x'.repeat(size / 2);
+    const tokens = Array.from({ length: size / 10 }, (_, i) => i % 999);
+    const tools = [
+      { usage: { prompt_tokens: 1, completion_tokens: 1 }, text: '"usage":{"prompt_tokens":1}' },
+    ];
+    for (const [before, after] of [
+      [{ half }, { tokens }],
+      [
+        { tokens, tools },
+        { half, tools },
+      ],
+    ]) {
+      const body = JSON.stringify({ ...before, usage: USAGE, ...after });
+      expect(read(body).usage).toEqual(EXPECTED);
+      expect(
+        read(body.replace('"usage":{"prompt_tokens":12', '"us\\u0061ge":{"prompt_tokens":12')).usage,
+      ).toEqual(EXPECTED);
+      // As Python writes them.
+      expect(read(`{"logprob":-Infinity,"a":[NaN],${body.slice(1)}`).usage).toEqual(EXPECTED);
+      expect(read(`\uFEFF${body}`).usage).toEqual(EXPECTED);
+      expect(read(`{"usage":{"prompt_tokens":1},${body.slice(1)}`).usage).toEqual(EXPECTED);
+      expect(read(`${body.slice(0, -1)},"error":{"message":"x"}}`).errorFrame).toBe(true);
+    }
+  });
+
   it('survives a tail that is full of what it looks for', () => {
     const many = '{"usage":{"input_tokens":1},"a":'.repeat(10_000);
     expect(read(`{"padding":${many}1${'}'.repeat(10_000)},"usage":${JSON.stringify(USAGE)}}`).usage).toEqual(

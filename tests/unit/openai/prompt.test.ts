@@ -366,7 +366,7 @@ describe('tools that act elsewhere, and what is stored', () => {
 
   it.each<[string, object, EngineRoute]>([
     ['conversation', { input: 'x', conversation: 'conv_1' }, 'responses'],
-    ['previous_response_id', { input: 'x', previous_response_id: 'resp_1' }, 'responses'],
+    ['previous_response_id', { ...chat('x'), previous_response_id: 'resp_1' }, 'chat.completions'],
     ['prompt', { input: 'x', prompt: { id: 'pmpt_1' } }, 'responses'],
     ['item_reference', { input: [{ type: 'item_reference', id: 'x' }] }, 'responses'],
     ['a bare id', { input: [{ id: 'x' }] }, 'responses'],
@@ -377,6 +377,37 @@ describe('tools that act elsewhere, and what is stored', () => {
   ])('%s is refused, and allowed by fields.state', (_, body, route) => {
     expect(codeOf(body, route)).toBe('state_refused');
     expect(codeOf(body, route, { state: 'allow' })).toBe('accepted');
+  });
+});
+
+describe('a previous response of /v1/responses', () => {
+  const read = (fields: object, policy?: Parameters<typeof accepted>[2]) =>
+    accepted({ model: 'm', input: 'x', ...fields }, 'responses', policy);
+
+  it('is named: whose it is, is asked later', () => {
+    for (const state of ['refuse', 'allow'] as const) {
+      expect(read({ previous_response_id: 'resp_1' }, { state }).previousResponse).toBe('resp_1');
+    }
+    expect(read({ previous_response_id: null }).previousResponse).toBeUndefined();
+    expect(read({}).previousResponse).toBeUndefined();
+    expect(read({ previous_response_id: '' }).previousResponse).toBe('');
+    expect(read({ previous_response_id: 'a'.repeat(100_000) }).previousResponse?.length).toBeLessThan(300);
+    expect(
+      read({ previous_response_id: 'x' }, { forbidden: ['previous_response_id'] }).previousResponse,
+    ).toBe(undefined);
+    for (const wrong of [1, true, {}, ['resp_1']]) {
+      expect(codeOf({ model: 'm', input: 'x', previous_response_id: wrong }, 'responses')).toBe(
+        'invalid_request',
+      );
+    }
+  });
+
+  it('may be stored, unless the request says no', () => {
+    expect(read({}).isStored).toBe(true);
+    expect(read({ store: true }).isStored).toBe(true);
+    expect(read({ store: null }).isStored).toBe(true);
+    expect(read({ store: false }).isStored).toBeUndefined();
+    expect(accepted(chat('x'), 'chat.completions').isStored).toBeUndefined();
   });
 });
 

@@ -57,9 +57,9 @@ describe('a request is read strictly', () => {
     ['stream', ['yes', 'true', 1, 0, {}, []]],
     ['n', ['2', 0, -1, 1.5, 129, 1e300, true, [], {}]],
     ['best_of', ['2', 0, 129]],
-    ['max_tokens', ['10', 0, -1, 1.5, 2 ** 31 + 1, true, {}]],
-    ['max_completion_tokens', ['10', 0, -1, 1.5, 2 ** 31 + 1, true, []]],
-    ['max_output_tokens', ['10', 0, -1]],
+    ['max_tokens', ['10', 0.5, -0.5, 1.5, 2 ** 31 + 1, -(2 ** 31) - 1, true, {}]],
+    ['max_completion_tokens', ['10', -1.5, 1.5, 2 ** 31 + 1, -(2 ** 31) - 1, true, []]],
+    ['max_output_tokens', ['10', '-1', 1e300]],
     ['stream_options', ['x', 1, true, []]],
   ])('%s of another type or out of range is refused and named', (field, values) => {
     for (const value of values) {
@@ -153,9 +153,20 @@ describe('the output that a request may take', () => {
     expect(accepted('embeddings', { max_tokens: 10 }).maxOutputTokens).toBe(0);
   });
 
+  it('is left open by a number below one: its meaning is the engine’s', () => {
+    expect(accepted('chat.completions', { max_tokens: -1 })).toMatchObject({ belowOne: [-1] });
+    expect(accepted('completions', { max_tokens: 0, max_completion_tokens: -1 }).belowOne).toEqual([-1, 0]);
+    expect(accepted('chat.completions', { max_tokens: -1, max_completion_tokens: 4 })).toMatchObject({
+      maxOutputTokens: 4,
+      belowOne: undefined,
+    });
+    expect(accepted('chat.completions', { max_tokens: null }).belowOne).toBeUndefined();
+    expect(accepted('embeddings', { max_tokens: -1 }).belowOne).toBeUndefined();
+  });
+
   it('is nothing for completions that only score the given text', () => {
     expect(accepted('completions', { echo: true, max_tokens: 0 }).maxOutputTokens).toBe(0);
-    expect(refusal('completions', { max_tokens: 0 }).param).toBe('max_tokens');
+    expect(accepted('completions', { max_tokens: 0 }).maxOutputTokens).toBeUndefined();
   });
 
   it('multiplies choices by prompts', () => {

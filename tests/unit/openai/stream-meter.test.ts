@@ -1,11 +1,15 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { EngineRoute } from '../../../src/domain/routes.ts';
-import { createStreamMeter, MAX_EVENT_BYTES } from '../../../src/openai/stream-meter.ts';
+import { createStreamMeter, KEPT_EVENT_BYTES } from '../../../src/openai/stream-meter.ts';
 import { cutAt, meter, streams } from './sse-streams.ts';
 
 const ROUTES: EngineRoute[] = ['chat.completions', 'completions', 'responses', 'messages'];
 const cuts = fc.array(fc.nat(), { maxLength: 12 });
+const cutEvery = (stream: Buffer, size: number): Buffer[] =>
+  Array.from({ length: Math.ceil(stream.length / size) }, (_, i) =>
+    stream.subarray(i * size, (i + 1) * size),
+  );
 const every = (stream: Buffer): Buffer[] => Array.from(stream, (byte) => Buffer.from([byte]));
 
 const event = (json: unknown): string => `data: ${JSON.stringify(json)}\n\n`;
@@ -194,12 +198,22 @@ describe('bytes of text', () => {
     expect(stream.contentBytes()).toBe(7);
   });
 
-  it('are those of an event that is too large to be read', () => {
-    const stream = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
-    const huge = Buffer.from(chat({ content: 'x'.repeat(2 * MAX_EVENT_BYTES) }));
-    for (let at = 0; at < huge.length; at += 65_536) stream.push(huge.subarray(at, at + 65_536), 0);
-    expect(stream.contentBytes()).toBeGreaterThan(2 * MAX_EVENT_BYTES);
-    expect(stream.contentBytes()).toBeLessThan(2 * MAX_EVENT_BYTES + 200);
+  it('are those of an event that is too large to be kept, also before its end', () => {
+    const size = 2 * KEPT_EVENT_BYTES;
+    for (const delta of [
+      { content: 'x'.repeat(size) },
+      { tool_calls: [{ index: 0, function: { name: 'f', arguments: 'x'.repeat(size) } }] },
+    ]) {
+      const stream = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
+      const huge = Buffer.from(event({ padding: 'y'.repeat(size), choices: [{ delta }] }));
+      const half = huge.length - size / 2;
+      for (let at = 0; at < half; at += 1000) stream.push(huge.subarray(at, Math.min(half, at + 1000)), 0);
+      expect(stream.contentBytes()).toBeGreaterThan(size / 2 - 200);
+      expect(stream.contentBytes()).toBeLessThan(size / 2 + 20);
+      stream.push(huge.subarray(half), 0);
+      expect(stream.contentBytes()).toBeGreaterThanOrEqual(size);
+      expect(stream.contentBytes()).toBeLessThan(size + 20);
+    }
   });
 });
 
@@ -305,6 +319,84 @@ describe('usage', () => {
   });
 });
 
+describe('usage without choices', () => {
+  const usage = { prompt_tokens: 5, completion_tokens: 2 };
+  const start = chat({ content: 'a' }) + chat({}, 'stop');
+
+  it.each([{ usage }, { choices: null, usage }, { choices: [], usage }])(
+    'is counted and taken out: %j',
+    (last) => {
+      const text = Buffer.from(start + event(last) + DONE);
+      for (const pieces of [[text], every(text)]) {
+        const { output, result } = meter(pieces, { remove: true });
+        expect(output.toString()).toBe(start + DONE);
+        expect(result.usage).toMatchObject({ promptTokens: 5, completionTokens: 2 });
+      }
+    },
+  );
+
+  it('stays where the event says more', () => {
+    for (const more of [
+      { choices: [{ index: 0, delta: { content: 'z' } }] },
+      { choices: [{ index: 0, delta: {}, finish_reason: 'stop' }] },
+      { error: { message: 'x' } },
+      { message: { content: 'z' } },
+    ]) {
+      const text = start + event({ ...more, usage }) + DONE;
+      expect(meter([Buffer.from(text)], { remove: true }).output.toString()).toBe(text);
+    }
+  });
+
+  it('is early where text came after it, and while its choice has not finished', () => {
+    const soFar = { usage: { prompt_tokens: 5, completion_tokens: 1 } };
+    const first = chat({ content: 'a' }, 'stop', 0, soFar);
+    expect(read(first)).not.toHaveProperty('isUsageEarly');
+    expect(read(first + chat({ content: 'b' })).isUsageEarly).toBe(true);
+    expect(read(chat({ content: 'a' }, null, 0, soFar)).isUsageEarly).toBe(true);
+  });
+
+  it('is told as odd where it is none', () => {
+    for (const odd of [{ ...usage, prompt_tokens: '5' }, [usage], 'x', 5, { usage }]) {
+      const result = read(chat({ content: 'a' }) + event({ choices: [], usage: odd }));
+      expect(result.oddUsage).toBe(true);
+      expect(result.usage).toBeUndefined();
+    }
+    expect(read(start + event({ choices: [], usage }))).not.toHaveProperty('oddUsage');
+  });
+});
+
+describe('lines without blank ones between them', () => {
+  const lines = (start: string, eol: string): Buffer =>
+    Buffer.from(
+      start +
+        (ROLE + chat({ content: 'a' }) + chat({ content: 'b' }, 'stop') + usageEvent(5, 2) + DONE).replaceAll(
+          '\n\n',
+          eol,
+        ),
+    );
+
+  it.each(['\n', '\r\n', '\r'])('are events: %j', (eol) => {
+    for (const start of ['', '\uFEFF', ': ping\n', 'event: x\n']) {
+      const text = lines(start, eol);
+      for (const pieces of [[text], every(text), cutEvery(text, 50)]) {
+        const { output, result } = meter(pieces, { remove: true });
+        expect(output.toString()).toBe(text.toString().replace(usageEvent(5, 2).trim() + eol, ''));
+        expect(result).toMatchObject({ tokenEvents: 2, finished: true, usage: { promptTokens: 5 } });
+      }
+    }
+  });
+
+  it('are timed as they come, and the end is known at once', () => {
+    const subject = createStreamMeter({ route: 'chat.completions', removeUsageChunk: false });
+    const pieces = lines('', '\n')
+      .toString()
+      .split(/(?<=\n)/);
+    for (const [i, piece] of pieces.entries()) subject.push(Buffer.from(piece), i);
+    expect(subject.finished()).toBe(true);
+    expect(subject.result()).toMatchObject({ firstTokenMs: 1, lastTokenMs: 2 });
+  });
+});
+
 describe('an error frame', () => {
   it.each([
     event({ error: { message: 'overloaded', type: 'x', param: null, code: 503 } }),
@@ -312,6 +404,8 @@ describe('an error frame', () => {
     event({ error: 'Input validation error', error_type: 'validation' }),
     'error: {"code":500,"message":"x","type":"server_error"}\n\n',
     'event: error\ndata: {"error":{"message":"x"}}\n\n',
+    'event: error\ndata: it broke\n\n',
+    event({ choices: [], '\\u0065rror': 1 }).replace('\\\\', '\\'),
   ])('is an error even before any token, and whatever follows: %s', (frame) => {
     expect(read(frame).errorFrame).toBe(true);
     expect(read(ROLE + chat({ content: 'a' }) + frame + DONE)).toMatchObject({
@@ -397,25 +491,79 @@ describe('holding back', () => {
   });
 });
 
-describe('an event over 1 MiB', () => {
-  const huge = chat({ content: 'x'.repeat(MAX_EVENT_BYTES) });
-  const hugeUsage = usageEvent(9, 9, { padding: 'x'.repeat(MAX_EVENT_BYTES) });
+describe('an event that is too large to be kept', () => {
+  const padding = 'x'.repeat(1_200_000);
+  const huge = chat({ content: padding });
+  const hugeUsage = usageEvent(9, 9, { padding });
 
   it.each([1000, 65_536, 1_000_000, 10_000_000])(
-    'passes unread in pieces of %i bytes, and the next is read',
+    'passes in pieces of %i bytes as it is, and is read',
     (size) => {
-      const text = Buffer.from(
-        ROLE + huge + chat({ content: 'a' }, 'stop') + hugeUsage + usageEvent(5, 2) + DONE,
-      );
-      const pieces = Array.from({ length: Math.ceil(text.length / size) }, (_, i) =>
-        text.subarray(i * size, (i + 1) * size),
-      );
+      const text = Buffer.from(ROLE + huge + chat({ content: 'a' }, 'stop') + hugeUsage + DONE);
+      const both = Buffer.concat([text, Buffer.from(usageEvent(5, 2))]);
       for (const remove of [false, true]) {
-        const { output, result } = meter(pieces, { remove });
-        const expected = remove ? text.toString().replace(usageEvent(5, 2), '') : text.toString();
-        expect(output.toString() === expected).toBe(true);
-        expect(result).toMatchObject({ tokenEvents: 1, finished: true, usage: { promptTokens: 5 } });
+        const { output, result } = meter(cutEvery(both, size), { remove });
+        expect(output.equals(remove ? text : both)).toBe(true);
+        expect(result).toMatchObject({ tokenEvents: 2, finished: true, usage: { promptTokens: 5 } });
       }
+      const { usage } = meter(cutEvery(text, size)).result;
+      expect(usage).toEqual({ promptTokens: 9, completionTokens: 9, cachedTokens: 0 });
     },
   );
+
+  it('gives its usage wherever that stands', () => {
+    const usage = { prompt_tokens: 700, completion_tokens: 3 };
+    const tokens = Array.from({ length: 200_000 }, (_, i) => i % 1000);
+    const events: readonly (readonly [EngineRoute, object])[] = [
+      ['chat.completions', { usage, choices: [], prompt_token_ids: tokens }],
+      ['chat.completions', { prompt_token_ids: tokens, choices: [], usage }],
+      ['chat.completions', { prompt_token_ids: tokens, usage, tools: [{ usage: 1 }], padding }],
+      ['completions', { choices: [{ text: '', logprobs: tokens, finish_reason: 'stop' }], usage, padding }],
+      [
+        'responses',
+        {
+          type: 'response.completed',
+          response: { output: [padding], usage: { input_tokens: 700, output_tokens: 3 }, tools: [padding] },
+        },
+      ],
+      [
+        'responses',
+        {
+          response: { tools: [{ usage }, padding], usage: { input_tokens: 700, output_tokens: 3 } },
+          type: 'response.completed',
+        },
+      ],
+      [
+        'messages',
+        {
+          type: 'message_delta',
+          delta: { stop_reason: padding },
+          usage: { input_tokens: 700, output_tokens: 3 },
+        },
+      ],
+    ];
+    for (const [route, json] of events) {
+      for (const eol of ['\n', '\r\n', '\r']) {
+        const text = Buffer.from(event(json).replaceAll('\n', eol));
+        for (const size of [999, 65_536, 10_000_000]) {
+          const { usage: read_, errorFrame } = meter(cutEvery(text, size), { route }).result;
+          expect(read_).toEqual({ promptTokens: 700, completionTokens: 3, cachedTokens: 0 });
+          expect(errorFrame).toBe(false);
+        }
+      }
+    }
+  });
+
+  it('may be an error, or spread over lines, or followed by a line that is an event', () => {
+    const failed = event({ padding, error: { message: 'x' } });
+    expect(meter(cutEvery(Buffer.from(failed), 999)).result.errorFrame).toBe(true);
+    const spread = hugeUsage.replace(',', ',\ndata:');
+    expect(meter(cutEvery(Buffer.from(spread), 999)).result.usage).toMatchObject({ promptTokens: 9 });
+    const lines = `${hugeUsage.trim()}\n${hugeUsage.trim().replaceAll('9', '8')}\ndata: [DONE]\n`;
+    for (const size of [999, 65_536, 10_000_000]) {
+      const { usage, finished } = meter(cutEvery(Buffer.from(lines), size)).result;
+      expect(usage).toMatchObject({ promptTokens: 8 });
+      expect(finished).toBe(true);
+    }
+  });
 });

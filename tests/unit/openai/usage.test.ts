@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { usageOf } from '../../../src/openai/usage.ts';
+import { usageOf, usageReport } from '../../../src/openai/usage.ts';
 
 const usage = (promptTokens: number, completionTokens: number, cachedTokens = 0) => ({
   promptTokens,
@@ -38,7 +38,7 @@ describe('usage is read from', () => {
           cache_creation_input_tokens: 10,
         },
       },
-      usage(105, 2, 90),
+      { ...usage(105, 2, 90), cacheCreationTokens: 10 },
     ],
     ['message_start', { message: { usage: { input_tokens: 5, output_tokens: 0 } } }, usage(5, 0)],
     ['message_delta', { usage: { output_tokens: 7 } }, usage(0, 7)],
@@ -126,5 +126,47 @@ describe('usage is not believed when', () => {
       ),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('what is odd', () => {
+  it.each([
+    { usage: [] },
+    { usage: 5 },
+    { usage: 'x' },
+    { usage: { tokens: 5 } },
+    { usage: { prompt_tokens: '5', completion_tokens: 1 } },
+    { usage: { prompt_tokens: 1, completion_tokens: 1.5 } },
+    { usage: { input_tokens: 2 ** 31 - 1, cache_read_input_tokens: 1 } },
+  ])('%j is no usage', (value) => {
+    expect(usageReport(value)).toEqual({ usage: undefined, odd: true });
+  });
+
+  it('a part alone costs the rest nothing', () => {
+    const counts = { prompt_tokens: 5, completion_tokens: 2 };
+    for (const part of [
+      { prompt_tokens_details: { cached_tokens: '4' } },
+      { completion_tokens_details: { reasoning_tokens: -1 } },
+      { reasoning_tokens: 1.5 },
+    ]) {
+      expect(usageReport({ usage: { ...counts, ...part } })).toEqual({ usage: usage(5, 2), odd: true });
+    }
+  });
+
+  it.each([{ usage: null }, { usage: {} }, { usage: { prompt_tokens: null } }, {}])(
+    '%j says nothing',
+    (value) => {
+      expect(usageReport(value)).toEqual({ usage: undefined, odd: false });
+    },
+  );
+});
+
+describe('reasoning', () => {
+  it.each([
+    { prompt_tokens: 5, completion_tokens: 9, completion_tokens_details: { reasoning_tokens: 4 } },
+    { prompt_tokens: 5, completion_tokens: 9, reasoning_tokens: 4 },
+    { input_tokens: 5, output_tokens: 9, output_tokens_details: { reasoning_tokens: 4 } },
+  ])('is a part of the output: %j', (value) => {
+    expect(usageOf({ usage: value })).toEqual({ ...usage(5, 9), reasoningTokens: 4 });
   });
 });

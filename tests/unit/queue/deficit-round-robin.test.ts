@@ -132,6 +132,37 @@ describe('deficit round robin', () => {
     expect(first).toEqual(Array.from({ length: 10 }, () => 'honest'));
   });
 
+  it('gives a flow that makes its own costs look small no more than what it has in flight at once', () => {
+    const costs = fc.array(fc.integer({ min: 1, max: 2_000 }), { minLength: 100, maxLength: 200 });
+    fc.assert(
+      fc.property(costs, fc.integer({ min: 1, max: 8 }), (real, inFlight) => {
+        const queue = new DeficitRoundRobin<number>(QUANTUM);
+        const most = Math.max(...real);
+        real.forEach((_, i) => {
+          queue.push('liar', 1, 1, i, 0);
+          queue.push('honest', 1, most, i, 0);
+        });
+        const served = { liar: 0, honest: 0 };
+        const running: number[] = [];
+        for (let k = 0; k < real.length; k += 1) {
+          const entry = next(queue);
+          if (entry === undefined) throw new Error('backlogged, and nothing served');
+          if (entry.cost === most && entry.owner.name === 'honest') served.honest += most;
+          else {
+            const cost = real[entry.item] ?? 0;
+            served.liar += cost;
+            running.push(cost);
+          }
+          // The oldest ends: what it has cost is settled.
+          const ended = running.length > inFlight ? running.shift() : undefined;
+          if (ended !== undefined) queue.charge('liar', ended - 1);
+          expect(served.liar - served.honest).toBeLessThanOrEqual(QUANTUM + (inFlight + 2) * most);
+        }
+      }),
+      { numRuns: 100 },
+    );
+  });
+
   it('spends no time on visits that release nothing', () => {
     const queue = new DeficitRoundRobin<number>(1);
     for (let i = 0; i < 10; i += 1) queue.push(`f${i}`, 1, 1_000_000_000, i, 0);

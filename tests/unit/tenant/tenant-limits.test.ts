@@ -148,13 +148,73 @@ describe("a tenant's limits", () => {
     expect(tenant.takeRequest(1_000)).toEqual({ kind: 'taken' });
   });
 
-  it('keep the level over a reload, cut to the new burst', () => {
+  it('keep what was used over a reload: another burst applies at once, and less is a debt', () => {
     const tenant = tenantWith(limits);
     reservation(tenant, 4_000, 0);
     tenant.reconfigure({ ...limits, tokenBurst: 50_000 });
+    expect(tenant.tokens(0)?.remaining).toBe(46_000);
+    tenant.reconfigure({ ...limits, tokenBurst: 1_000 });
+    expect(tenant.tokens(0)?.remaining).toBe(0);
+    // 3,000 of debt and 1 more, at 1,000 a second.
+    expect(reserve(tenant, 1, 0)).toMatchObject({ kind: 'short', retryAfterMs: 3_001 });
+    tenant.reconfigure({ ...limits, tokensPerMinute: 600_000, tokenBurst: 1_000 });
+    expect(reserve(tenant, 1, 0)).toMatchObject({ kind: 'short', retryAfterMs: 301 });
+    tenant.reconfigure(limits);
     expect(tenant.tokens(0)?.remaining).toBe(6_000);
-    tenant.reconfigure({ ...limits, tokenBurst: 100 });
-    expect(tenant.tokens(0)?.remaining).toBe(100);
+  });
+
+  it('keep the month that is used over a reload, in both directions', () => {
+    const monthly = { weight: 1, maxOutputs: 16, maxQueued: 1, tokensPerMonth: 1_000 };
+    const tenant = tenantWith(monthly, { unixMs: () => AUGUST_30 });
+    const one = reservation(tenant, 1_000, 0);
+    expect(reserve(tenant, 1, 0).kind).toBe('spent');
+    tenant.reconfigure({ ...monthly, tokensPerMonth: 1_500 });
+    expect(tenant.month(0)).toMatchObject({ limit: 1_500, remaining: 500 });
+    expect(reserve(tenant, 500, 0).kind).toBe('reserved');
+    tenant.reconfigure({ ...monthly, tokensPerMonth: 100 });
+    expect(tenant.month(0)).toMatchObject({ limit: 100, remaining: 0 });
+    expect(reserve(tenant, 1, 0).kind).toBe('spent');
+    one.settle(10, 0);
+    tenant.reconfigure({ ...monthly, tokensPerMonth: 511 });
+    expect(tenant.month(0)).toMatchObject({ limit: 511, remaining: 1 });
+  });
+
+  it('know what was used when a limit is taken away and set again', () => {
+    const monthly = { weight: 1, maxOutputs: 16, maxQueued: 1, tokensPerMonth: 1_000 };
+    const tenant = tenantWith(monthly, { unixMs: () => AUGUST_30 });
+    const one = reservation(tenant, 600, 0);
+    const { tokensPerMonth: _, ...without } = monthly;
+    tenant.reconfigure(without);
+    expect(tenant.month(0)).toBeUndefined();
+    one.settle(700, 0);
+    tenant.reconfigure({ ...monthly, tokensPerMonth: 2_000 });
+    expect(tenant.month(0)?.remaining).toBe(1_300);
+  });
+
+  it('are moved by no use that is none', () => {
+    const tenant = tenantWith({ ...limits, tokensPerMonth: 100_000 }, { unixMs: () => AUGUST_30 });
+    for (const odd of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      const one = reservation(tenant, 100, 0);
+      one.charge(odd, 0);
+      one.settle(odd, 0);
+    }
+    expect(tenant.month(0)?.remaining).toBe(99_700);
+    reservation(tenant, 100, 0).settle(-1e9, 0);
+    expect(tenant.month(0)?.remaining).toBe(99_700);
+    expect(tenant.outstanding()).toBe(0);
+  });
+
+  it('have the month of the clock, whichever way it goes', () => {
+    let unix = AUGUST_30;
+    const monthly = { weight: 1, maxOutputs: 16, maxQueued: 1, tokensPerMonth: 1_000 };
+    const tenant = tenantWith(monthly, { unixMs: () => unix });
+    reservation(tenant, 1_000, 0);
+    unix = Date.UTC(2035, 1, 1);
+    expect(reserve(tenant, 1_000, 0).kind).toBe('reserved');
+    unix = AUGUST_30 + DAY;
+    expect(reserve(tenant, 1, 0)).toMatchObject({ kind: 'spent', retryAfterMs: DAY });
+    unix = Date.UTC(2026, 8, 1);
+    expect(tenant.month(0)?.remaining).toBe(1_000);
   });
 
   it('hold a month to its tokens, and begin anew with the next one', () => {

@@ -1,11 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { believe, type UsageFacts } from '../../../src/usage/believed-usage.ts';
 import { MAX_INFLUENCE } from '../../../src/usage/bytes-per-token.ts';
 import {
   createPredictor,
   createSharedPredictor,
   DECAY,
   type LearnedChange,
+  type Predictor,
   type SharedPredictor,
 } from '../../../src/usage/predictor.ts';
 
@@ -166,12 +168,172 @@ describe('what one tenant can do to the predictions', () => {
     );
   });
 
+  it('what a replica says of usual outputs is bounded, however little it weighs', () => {
+    const said = [
+      fc.double(),
+      fc.double({ min: 0, max: 1e9, noNaN: true }),
+      fc.double({ min: 0, max: 1e-9 }),
+    ];
+    const sums = fc.array(fc.oneof(...said), { minLength: 4, maxLength: 4 });
+    fc.assert(
+      fc.property(fc.array(sums, { maxLength: 10 }), (answers) => {
+        const predictor = createSharedPredictor();
+        predictor.outputTokens('odd', 'm', undefined);
+        for (const one of answers) predictor.merge({ key: 'u:odd\nm', samples: 0, sums: [0, 0, 0, 0] }, one);
+        const usual = predictor.outputTokens('odd', 'm', undefined);
+        expect(usual).toBeGreaterThanOrEqual(0);
+        expect(usual).toBeLessThanOrEqual(1e7 + 1);
+        const cached = predictor.cachedTokens('odd', 'm', 1_000);
+        expect(cached).toBeGreaterThanOrEqual(0);
+        expect(cached).toBeLessThanOrEqual(1_000);
+        expect(predictor.outputTokens('a', 'm', undefined)).toBe(256);
+      }),
+      { numRuns: 500 },
+    );
+    const predictor = createSharedPredictor();
+    predictor.outputTokens('odd', 'm', undefined);
+    predictor.merge({ key: 'u:odd\nm', samples: 0, sums: [0, 0, 0, 0] }, [1e8, 1, 1, 1e-300]);
+    expect(predictor.outputTokens('odd', 'm', undefined)).toBe(256);
+  });
+
   it('keeps a bounded number of rows', () => {
     const predictor = createSharedPredictor();
     for (let i = 0; i < 120_000; i += 1) predictor.promptTokens(`tenant-${i}`, 'm', 100);
     expect(predictor.changes()).toBe(100_000);
   });
 });
+
+/** What a hostile engine may report to a request of a hostile tenant. */
+const hostile = fc.record({
+  bodyBytes: fc.oneof(fc.integer({ min: 40, max: 200 }), fc.integer({ min: 40, max: 1_000_000 })),
+  part: fc.double({ min: 0, max: 1, noNaN: true }),
+  cap: fc.option(fc.nat(8_192), { nil: undefined }),
+  events: fc.nat(2_000),
+  contentBytes: fc.nat(100_000),
+  promptTokens: fc.oneof(fc.nat(10), fc.nat(3_000), fc.nat(2 ** 31 - 1)),
+  completionTokens: fc.oneof(fc.nat(10), fc.nat(3_000), fc.nat(2 ** 31 - 1)),
+  cachedTokens: fc.oneof(fc.nat(10), fc.nat(2 ** 31 - 1)),
+});
+type Hostile = typeof hostile extends fc.Arbitrary<infer T> ? T : never;
+
+/** Learns as a request does: nothing of what is not believed. */
+function learn(predictor: Predictor, tenant: string, one: Hostile): void {
+  const { bodyBytes, part, cap, events, contentBytes, ...reported } = one;
+  const promptBytes = Math.floor(part * bodyBytes);
+  const facts: UsageFacts = {
+    route: 'chat.completions',
+    bodyBytes,
+    promptBytes,
+    hasMedia: false,
+    storedTokens: 0,
+    outputs: 1,
+    outputLimit: cap,
+    contextTokens: undefined,
+  };
+  const seen = { events, streamed: true, isFinal: true };
+  const estimate = {
+    promptTokens: predictor.promptTokens(tenant, 'm', promptBytes),
+    completionTokens: events,
+  };
+  const { usage, odd } = believe(reported, false, facts, seen, estimate);
+  if (odd.length > 0) return;
+  const { promptTokens, cachedTokens, completionTokens } = usage;
+  const outputCap = cap === undefined ? {} : { outputCap: cap };
+  predictor.learn(tenant, 'm', {
+    promptBytes,
+    promptTokens,
+    cachedTokens,
+    outputTokens: completionTokens,
+    contentBytes,
+    ...outputCap,
+  });
+}
+
+/** Goes by what would do most harm next: the same extreme again and again. */
+const relentless = fc
+  .tuple(hostile, fc.integer({ min: 1, max: 200 }))
+  .map(([one, times]) => Array.from({ length: times }, () => one));
+
+describe('a hostile tenant with a hostile engine', () => {
+  it('moves what is predicted for others by MAX_INFLUENCE at most, through Redis too', () => {
+    const ratios = fc.array(fc.double({ min: 0.6, max: 12, noNaN: true }), { maxLength: 8 });
+    const injected = fc.array(
+      fc.tuple(fc.constantFrom('p', 'o', 'u'), fc.array(fc.double(), { maxLength: 4 })),
+      { maxLength: 6 },
+    );
+    const attacks = fc.oneof(fc.array(hostile, { maxLength: 40 }), relentless);
+    fc.assert(
+      fc.property(ratios, attacks, injected, fc.boolean(), (others, attack, odd, isFirst) => {
+        const worlds = [true, false].map((isAttacked) => {
+          const known = new Map<string, readonly number[]>();
+          const replicas = [createSharedPredictor(), createSharedPredictor()] as const;
+          const round = () => {
+            for (const replica of [...replicas, ...replicas]) tell(replica, known);
+          };
+          const strike = () => {
+            for (const one of attack) learn(replicas[0], 'odd', one);
+            // Whoever can write to Redis says anything of the hostile tenant's rows.
+            for (const [kind, sums] of odd) known.set(`${kind}:odd\nm`, sums);
+          };
+          if (isAttacked && isFirst) strike();
+          others.forEach((ratio, i) => {
+            for (let k = 0; k < 3; k += 1)
+              replicas[i % 2 === 0 ? 0 : 1].learn(`other-${i}`, 'm', honest(4_096, ratio));
+          });
+          for (const replica of replicas) replica.promptTokens('odd', 'm', 1);
+          round();
+          if (isAttacked && !isFirst) strike();
+          for (let k = 0; k < 2; k += 1) replicas[1].learn('a', 'm', honest(300, 3));
+          round();
+          return replicas[1];
+        });
+        const [attacked, quiet] = worlds;
+        if (attacked === undefined || quiet === undefined) throw new Error('there are two');
+        for (const ask of ['promptTokens', 'contentTokens'] as const) {
+          for (const tenant of ['a', 'new']) {
+            const [one, other] = [attacked[ask](tenant, 'm', 1e6), quiet[ask](tenant, 'm', 1e6)];
+            expect(Math.max(one, other) - 1).toBeLessThanOrEqual(Math.min(one, other) * MAX_INFLUENCE);
+          }
+        }
+        for (const tenant of ['a', 'new']) {
+          expect(attacked.outputTokens(tenant, 'm', undefined)).toBe(
+            quiet.outputTokens(tenant, 'm', undefined),
+          );
+          expect(attacked.cachedTokens(tenant, 'm', 1_000)).toBe(quiet.cachedTokens(tenant, 'm', 1_000));
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('cannot make its own tokens cheaper than tokenizers do, nor its output what no engine writes', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.array(hostile, { maxLength: 60 }), relentless), (attack) => {
+        const predictor = createPredictor();
+        for (const one of attack) learn(predictor, 'odd', one);
+        const tokens = predictor.promptTokens('odd', 'm', 16_000);
+        expect(tokens).toBeGreaterThanOrEqual(1_000);
+        expect(tokens).toBeLessThanOrEqual(32_000);
+        expect(predictor.outputTokens('odd', 'm', undefined)).toBeLessThanOrEqual(1e7);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+/** What all know, by row. */
+function tell(
+  predictor: SharedPredictor,
+  known: Map<string, readonly number[]>,
+  changes: readonly LearnedChange[] = predictor.takeChanges(1_000),
+): void {
+  for (const change of changes) {
+    const before = known.get(change.key) ?? change.sums.map(() => 0);
+    const sums = change.sums.map((sum, i) => (before[i] ?? 0) * DECAY ** change.samples + sum);
+    known.set(change.key, sums);
+    predictor.merge(change, sums);
+  }
+}
 
 describe('a predictor that others share', () => {
   const usage = (outputTokens: number) => ({
@@ -180,20 +342,6 @@ describe('a predictor that others share', () => {
     cachedTokens: 20,
     outputTokens,
   });
-  /** What all know, by row. */
-  const tell = (
-    predictor: SharedPredictor,
-    known: Map<string, readonly number[]>,
-    changes: readonly LearnedChange[] = predictor.takeChanges(1_000),
-  ): void => {
-    for (const change of changes) {
-      const before = known.get(change.key) ?? change.sums.map(() => 0);
-      const sums = before.map((sum, i) => sum * DECAY ** change.samples + (change.sums[i] ?? 0));
-      known.set(change.key, sums);
-      predictor.merge(change, sums);
-    }
-  };
-
   it('predicts as it would alone, when nobody else learns', () => {
     fc.assert(
       fc.property(

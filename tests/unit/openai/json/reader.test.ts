@@ -153,11 +153,9 @@ describe('a strict reader', () => {
     expect(message('[1]')).toContain('must be a JSON object');
     expect(message('null')).toContain('must be a JSON object');
     expect(message('\ufeff{}')).toContain('byte order mark');
-    expect(message('{"a":1e999}')).toContain('too large');
     expect(message('{"a":"\\ud83d"}')).toContain('half of a surrogate pair');
     expect(message('{"a":"\\ude00\\ud83d"}')).toContain('half of a surrogate pair');
     expect(message('{"\\ud83d":1}')).toContain('half of a surrogate pair');
-    expect(message('{"a":1.7976931348623157e308}')).toBe('accepted');
     expect(message('{"a":NaN}')).toContain('not valid JSON');
     expect(parseStrict(Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]))).toMatchObject({
       message: 'The request body is not valid UTF-8.',
@@ -268,7 +266,7 @@ describe('what a body may have', () => {
     expect(message(`{"${'k'.repeat(2 * STEP_BYTES)}`)).toContain('a key of more than');
     expect(message(`{"a":0.${'1'.repeat(LIMITS.numberBytes - 2)}}`)).toBe('accepted');
     expect(message(`{"a":0.${'1'.repeat(LIMITS.numberBytes)}}`)).toContain('a number of more than');
-    expect(message(`{"a":${'1'.repeat(400)}}`)).toContain('too large');
+    expect(message(`{"a":${'1'.repeat(400)}}`)).toBe('accepted');
   });
 });
 
@@ -281,10 +279,19 @@ describe('the tape', () => {
     expect(reading.document.length(8)).toBe(3);
   });
 
-  it('keeps integers of any size as they are written', () => {
-    const reading = readJson(Buffer.from('{"a":9223372036854775807}'), NAMES);
+  it.each([
+    '9223372036854775807',
+    '-9223372036854775809',
+    '1'.repeat(400),
+    '-0',
+    '1E400',
+    '-1e+999',
+    '1.7976931348623159e308',
+    '0.1000000000000000055511151231257827',
+  ])('keeps numbers of any size as they are written: %s', (written) => {
+    const reading = readJson(Buffer.from(`{"a":${written}}`), NAMES);
     if (reading.kind !== 'ok') throw new Error(reading.message);
     const { document } = reading;
-    expect(document.bytes.toString('utf8', document.start(8), document.end(8))).toBe('9223372036854775807');
+    expect(document.bytes.toString('utf8', document.start(8), document.end(8))).toBe(written);
   });
 });
