@@ -89,10 +89,6 @@ export interface SchemaNode {
 /** The schema of what users write, before defaults. */
 export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
 
-/** Of what may be written in several ways, the mapping. */
-export const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
-  node?.anyOf?.find(({ properties }) => properties !== undefined) ?? node;
-
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
   let nodes: readonly SchemaNode[] = formsOf(writtenSchema);
