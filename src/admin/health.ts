@@ -10,11 +10,21 @@ export interface HealthReport {
   readonly refused?: readonly RefusedHealth[];
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
+  /** By file of `tenantDirectory`: those that are refused. Only where there are any. */
+  readonly refusedTenantFiles?: Readonly<Record<string, RefusedFileHealth>>;
   readonly pools: Readonly<Record<string, PoolHealth>>;
   /** By model: its canary. Only where one is configured. */
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
   /** By model: the pool that gets copies. Only where one is configured. */
   readonly shadows?: Readonly<Record<string, MirrorHealth>>;
+}
+
+interface RefusedFileHealth {
+  /** ISO 8601. */
+  readonly since: string;
+  readonly problem: string;
+  /** The tenant is served as the file said before. */
+  readonly kept: boolean;
 }
 
 export interface RefusedHealth {

@@ -28,6 +28,10 @@ export interface RequestTenant extends Pick<Tenant, 'config'> {
 
 interface RequestTenants {
   get(name: Parameters<TenantDirectory['get']>[0]): RequestTenant | undefined;
+  /** Absent: there are no others than those that are there. */
+  visit?(
+    ...visit: Parameters<TenantDirectory['visit']>
+  ): RequestTenant | Extract<ReturnType<TenantDirectory['visit']>, string> | undefined;
 }
 
 export interface LifecycleContext {

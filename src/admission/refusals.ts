@@ -26,6 +26,23 @@ export const unknownTenant = (): ApiError => ({
   code: 'invalid_api_key',
 });
 
+/** A token names a tenant that cannot be one. */
+export const unservableTenant = (): ApiError => ({
+  status: 403,
+  message: 'The token names no tenant of this service.',
+  type: 'invalid_request_error',
+  code: 'unknown_tenant',
+});
+
+/** As many tenants that are not configured are here as may be. */
+export const tooManyTenants = (): ApiError => ({
+  status: 429,
+  message: 'Too many tenants are active that are not configured. Please try again later.',
+  type: 'rate_limit_error',
+  code: 'too_many_tenants',
+  retryAfterMs: 60_000,
+});
+
 export const unknownRoute = (): ApiError => ({
   status: 404,
   message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]

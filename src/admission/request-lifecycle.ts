@@ -53,6 +53,7 @@ import { Receiving, type ReceivingOwner } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { idsOf, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
+import { tenantOf } from './tenant-of.ts';
 
 type RequestTaken = Awaited<ReturnType<TenantLimits['takeRequest']>>;
 
@@ -127,10 +128,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.arrivedMs = nowMs;
     this.ids = idsOf(head);
     this.route = routeOf(head.method, head.path);
-    const tenant = this.context.tenants.get(head.tenant);
+    const tenant = tenantOf(this.context, head, nowMs);
+    if ('status' in tenant) return this.refuse(tenant, nowMs);
     this.tenant = tenant;
-    if (tenant === undefined) this.refuse(refusals.unknownTenant(), nowMs);
-    else if (this.route === undefined) this.refuse(refusals.unknownRoute(), nowMs);
+    if (this.route === undefined) this.refuse(refusals.unknownRoute(), nowMs);
     else if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
     else this.receive(tenant, this.route, head, nowMs);
   }

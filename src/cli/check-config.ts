@@ -34,12 +34,17 @@ export function checkConfigCommand(): Command {
         return;
       }
       for (const warning of loaded.warnings) printError(`warning: ${warning}`);
+      const { refusedTenantFiles: refused } = loaded.config;
+      for (const { problems } of refused) for (const problem of problems) printError(problem);
       const { tenants, pools, models } = loaded.config;
       const endpoints = [...pools.values()].reduce((sum, pool) => sum + pool.endpoints.length, 0);
       const discovering = [...pools.values()].filter((pool) => pool.discoverModels).length;
       const asked = discovering === 0 ? '' : ` (${count(discovering, 'pool')} will be asked for more)`;
+      const verdict =
+        refused.length === 0 ? 'OK' : `${count(refused.length, 'file')} of tenants refused; the rest`;
+      if (refused.length > 0) process.exitCode = 1;
       print(
-        `OK: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
+        `${verdict}: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
       );
       if (options.memory !== true) return;
       const { tenant, envoy, fairlane } = memoryBoundOf(loaded.config);

@@ -1,5 +1,6 @@
 /** What `fairlane doctor` says of what it was told: pure. */
 import type { Config, PoolConfig } from '../config/config.ts';
+import { expiryOf } from '../config/pem.ts';
 
 export type Level = 'ok' | 'warning' | 'problem';
 
@@ -106,6 +107,28 @@ export function* healthFindings(health: unknown): Generator<Finding> {
       `model ${model}, mirror in pool ${textOf(pool) ?? '?'}: copies ${percent(fraction)} of the requests, ${counted(numberOf(running), 'copy').replace('copys', 'copies')} running`,
     );
   }
+}
+
+const DAY_MS = 86_400_000;
+/** Renewals come earlier: one that has not come by then has failed. */
+const SOON_DAYS = 14;
+
+/** Where clients connect, and how long certificates are good. @param nowMs Unix time. */
+export function listenerFindings(
+  { listen, picker }: Pick<Config, 'listen' | 'picker'>,
+  nowMs: number,
+): readonly Finding[] {
+  if (picker !== undefined) return [];
+  return listen.map(({ address: { host, port }, tls }) => {
+    const at = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+    if (tls === undefined) return found('ok', `clients: http://${at}`);
+    const days = Math.floor((expiryOf(tls.cert) - nowMs) / DAY_MS);
+    const asked = tls.clientCa === undefined ? '' : ', clients need a certificate';
+    const left =
+      days < 0 ? 'the certificate has expired' : `the certificate is good for ${counted(days, 'day')}`;
+    const level = days < 0 ? 'problem' : days < SOON_DAYS ? 'warning' : 'ok';
+    return found(level, `clients: https://${at}, ${left}${asked}`);
+  });
 }
 
 /**

@@ -3,7 +3,7 @@ import { loadConfig } from '../config/fs-config.ts';
 import { configOption } from './arguments.ts';
 import { addressesOf } from './doctor-addresses.ts';
 import { checkEngine } from './doctor-engine.ts';
-import { adapterFindings, type Level, type Tell } from './doctor-findings.ts';
+import { adapterFindings, type Level, listenerFindings, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
 import { hasColour, printMarked } from './terminal.ts';
 
@@ -31,7 +31,11 @@ export function doctorCommand(): Command {
       }
       const { config, warnings } = loaded;
       for (const warning of warnings) tell('warning', warning);
+      for (const { problems: ofFile } of config.refusedTenantFiles) {
+        for (const problem of ofFile) tell('problem', problem);
+      }
       tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
+      for (const { level, text } of listenerFindings(config, Date.now())) tell(level, text);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];
         for (const configured of pool.endpoints) {

@@ -5,6 +5,7 @@ import { bootstrapOf, httpFiltersOf, routesOf, serviceClusterOf } from '../envoy
 import { clusterOf } from '../envoy/dynamic-files.ts';
 import type { Json, JsonMap } from '../envoy/envoy-json.ts';
 import { mirrorClustersOf } from '../envoy/mirror-clusters.ts';
+import { jwksClusters } from '../envoy/tokens.ts';
 import { configOption } from './arguments.ts';
 import { loadOrThrow } from './running.ts';
 
@@ -37,6 +38,7 @@ function partOf(config: Config, part: EnvoyConfigPart): Json {
         serviceClusterOf(config),
         ...[...config.pools.values()].map((pool) => withoutType(clusterOf(config, pool))),
         ...mirrorClustersOf(config).map(withoutType),
+        ...jwksClusters(config).map(withoutType),
       ];
   }
 }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import type { AdminAddress, Config, HostPort, LogFormat } from '../config/config.ts';
+import type { AdminAddress, Config, HostPort, ListenerConfig, LogFormat } from '../config/config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickstart.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
@@ -29,10 +29,12 @@ const SHOWN_UNSERVED = 10;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
-const urlOf = ({ host, port }: HostPort): string => {
+const urlOf = ({ host, port }: HostPort, scheme = 'http'): string => {
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+  return `${scheme}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
 };
+const apiOf = ({ address, tls }: ListenerConfig): string =>
+  urlOf(address, tls === undefined ? 'http' : 'https');
 const adminOf = (address: AdminAddress): string =>
   'path' in address ? `unix:${address.path}` : urlOf(address);
 const say = (text: string): void => printError(`fairlane: ${text}`);
@@ -59,9 +61,11 @@ async function onFreePorts(config: Config): Promise<Config> {
     taken.add(free.port);
     return free;
   };
+  const listen: ListenerConfig[] = [];
+  for (const listener of config.listen) listen.push({ ...listener, address: await next(listener.address) });
   return {
     ...config,
-    listen: await next(config.listen),
+    listen,
     envoy: {
       ...config.envoy,
       ...(!('path' in config.envoy.admin) && { admin: await next(config.envoy.admin) }),
@@ -78,11 +82,12 @@ interface Unserved {
 }
 
 function banner(config: Config, metricsPort: number, demo: boolean, { warning, engines }: Unserved): string {
-  const api = urlOf(config.listen);
+  const [api = '', ...others] = config.listen.map(apiOf);
   const lines = [
     '',
     'Fairlane is up.',
     `  API      ${api}/v1`,
+    ...others.map((other) => `           ${other}/v1`),
     `  admin    ${adminOf(config.envoy.admin)}`,
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',

@@ -5,18 +5,22 @@ import type { CostWeights } from '../domain/cost.ts';
 import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
+import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
+import { type FoundListener, listenersOf } from './checks/listeners.ts';
 import { type RedisSecrets, speaksTls } from './checks/redis.ts';
 import {
   type Config,
   DEFAULT_LANE,
   type EndpointChoice,
+  type JwtConfig,
   type LaneCondition,
   type LaneConfig,
   type Limits,
   type MirrorConfig,
   type PoolConfig,
   type RedisConfig,
+  type RefusedTenantFile,
 } from './config.ts';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
@@ -31,7 +35,10 @@ interface Parts {
   readonly directory: string;
   /** Of a path that is relative to the configuration's folder. */
   readonly locate: (path: string) => string;
+  readonly listeners: readonly FoundListener[];
+  readonly jwt: FoundJwt;
   readonly keys: readonly KeyEntry[];
+  readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
@@ -43,8 +50,9 @@ interface Parts {
 export function buildConfig(written: WrittenConfig, parts: Parts): Config {
   const config: Config = {
     ...(written.mode === 'endpoint-picker' && { picker: pickerOf(written) }),
-    listen: written.listen,
+    listen: listenersOf(parts.listeners),
     ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
+    ...jwtOf(written, parts.jwt),
     envoy: envoyOf(written, parts),
     service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
     queue: queueOf(written),
@@ -62,6 +70,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     aliases: new Map(Object.entries(written.aliases)),
     adapters: adaptersOf(written),
     tenants: tenantsOf(written, parts.keys),
+    refusedTenantFiles: parts.refusedTenantFiles,
     log: written.log,
   };
   return freeze(withHeap(config));
@@ -237,6 +246,31 @@ function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['t
       },
     ]),
   );
+}
+
+function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: JwtConfig } {
+  const { jwt } = written.identity;
+  // A gateway says itself who a tenant is.
+  if (jwt === undefined || jwks?.kind !== 'ok' || written.mode === 'endpoint-picker') return {};
+  const { issuer, audience = [], tenantClaim, tierClaim, unknownTenants, maxUnknownTenants: most } = jwt;
+  const tiers = tierClaim === undefined ? [unknownTenants ?? ''] : Object.keys(written.tiers);
+  const limitsOf = (tier: string): Limits => merge(written.tiers[tier] ?? {}, {}, maxHeldBytesOf(written));
+  return {
+    jwt: {
+      issuer,
+      audiences: typeof audience === 'string' ? [audience] : audience,
+      jwks: jwks.jwks,
+      tenantClaim,
+      ...(tierClaim !== undefined && { tierClaim }),
+      ...(unknownTenants !== undefined && {
+        visitors: {
+          tier: unknownTenants,
+          limits: new Map(tiers.map((tier) => [tier, limitsOf(tier)])),
+          most,
+        },
+      }),
+    },
+  };
 }
 
 type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;

@@ -7,8 +7,14 @@ import { isMapping, type Mapping } from './written-data.ts';
 const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknown])[] = [
   ['mode', (config) => config.picker !== undefined],
   ['picker', (config) => config.picker],
-  ['listen', (config) => config.listen],
+  // What is in the files of certificates is read again while Envoy runs.
+  [
+    'listen',
+    (config) =>
+      config.listen.map(({ address, tls }) => [address, tls !== undefined, tls?.clientCa !== undefined]),
+  ],
   ['cors', (config) => config.cors],
+  ['identity.jwt', (config) => config.jwt !== undefined],
   ['envoy.admin', (config) => config.envoy.admin],
   ['envoy.directory', (config) => config.envoy.directory],
   ['envoy.failureMode', (config) => config.envoy.failureMode],
@@ -41,7 +47,7 @@ export interface Written {
 /** The same, as it was read from files. */
 export interface ConfigSource extends Written {
   readonly file: string;
-  /** Of the text of each secret's file, by its path. */
+  /** Of the text of each file of a secret or a tenant, by its path. */
   readonly digests: ReadonlyMap<string, string>;
 }
 

@@ -21,6 +21,60 @@ export interface HostPort {
 /** Where Envoy's admin page is: an address, or the absolute path of a Unix socket. */
 export type AdminAddress = HostPort | { readonly path: string };
 
+/** Where clients connect. */
+export interface ListenerConfig {
+  readonly address: HostPort;
+  /** PEM texts; absent: no TLS is spoken. */
+  readonly tls?: {
+    /** The chain, the listener's own certificate first. */
+    readonly cert: string;
+    readonly key: string;
+    /** Authorities that clients' certificates must be from; absent: none is asked for. */
+    readonly clientCa?: string;
+  };
+}
+
+/** Tokens that name the tenant. */
+export interface JwtConfig {
+  readonly issuer: string;
+  /** One of them must be in the token; empty: none is asked for. */
+  readonly audiences: readonly string[];
+  readonly jwks:
+    | {
+        readonly kind: 'url';
+        readonly url: string;
+        readonly host: string;
+        readonly port: number;
+        /** PEM of authorities; absent: no TLS is spoken. */
+        readonly ca?: string;
+      }
+    /** The key set's text. */
+    | { readonly kind: 'keys'; readonly text: string };
+  /** A dot leads into a mapping. */
+  readonly tenantClaim: string;
+  readonly tierClaim?: string;
+  /** Absent: tenants that are not configured are refused. */
+  readonly visitors?: VisitorPolicy;
+}
+
+/** Tenants that a token names and the configuration does not. */
+export interface VisitorPolicy {
+  /** Of those whose token names no tier of `limits`. */
+  readonly tier: string;
+  /** By tier. */
+  readonly limits: ReadonlyMap<string, Limits>;
+  /** As many may be active within an hour. */
+  readonly most: number;
+}
+
+/** A file of `tenantDirectory` that was not taken. */
+export interface RefusedTenantFile {
+  readonly file: string;
+  readonly problems: readonly string[];
+  /** The tenant is served as the file said before. */
+  readonly isKept: boolean;
+}
+
 /** Where the gRPC service listens and Envoy finds it. */
 export type ServiceAddress =
   | { readonly kind: 'unix'; readonly path: string }
@@ -300,8 +354,10 @@ export interface Config {
     /** Of requests whose header names none. */
     readonly tenant?: string;
   };
-  /** Where clients connect: Envoy's listener. */
-  readonly listen: HostPort;
+  /** Where clients connect: Envoy's listeners, at least one. */
+  readonly listen: readonly ListenerConfig[];
+  /** Absent: API keys alone say who a client is. */
+  readonly jwt?: JwtConfig;
   /** Browser clients; absent: none are told that they may. */
   readonly cors?: {
     /** As browsers write them, or `*`. */
@@ -371,5 +427,7 @@ export interface Config {
   /** By name. */
   readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
+  /** Of `tenantDirectory`; empty: all were taken. */
+  readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: LogFormat };
 }

@@ -1,12 +1,14 @@
 /** The configuration file and the secrets it names, read once or watched. */
 import { createHash } from 'node:crypto';
-import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs';
+import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import type { ConfigSource } from './changes.ts';
 import type { Config } from './config.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
+import { MAX_TENANT_FILE_BYTES, type TenantFile, type TenantFileCache } from './tenant-files.ts';
 
 export type LoadedConfig =
   | {
@@ -15,6 +17,8 @@ export type LoadedConfig =
       readonly warnings: readonly string[];
       /** Of the contents that were read: equal contents, equal version. */
       readonly version: string;
+      /** What was taken of each file of `tenantDirectory`. */
+      readonly tenantTexts: ReadonlyMap<string, string>;
       readonly source: ConfigSource;
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
@@ -36,8 +40,10 @@ function defaultDirectory(env: NodeJS.ProcessEnv): string {
 
 interface Reading {
   readonly loaded: LoadedConfig;
-  /** Every file that was read, or should have been. */
+  /** Every file that was read, or should have been, and the folder of tenants. */
   readonly files: readonly string[];
+  /** Those of tenants. */
+  readonly tenantFiles: readonly string[];
 }
 
 const OTHERS_MAY_READ = 0o004;
@@ -50,17 +56,38 @@ export interface LoadOptions {
 const openWarning = (file: string): string =>
   `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
 
-/** Certificates are public. */
+/** Certificates are public, and so are the keys that tokens are checked with. */
 const isSecret = (text: string): boolean =>
-  !text.includes('-----BEGIN CERTIFICATE-----') || text.includes('PRIVATE KEY-----');
+  text.includes('PRIVATE KEY-----') ||
+  !(text.includes('-----BEGIN CERTIFICATE-----') || /^\s*\{\s*"keys"\s*:/.test(text));
 
-function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: LoadOptions = {}): Reading {
+/** Also a link that leads nowhere. */
+const isGone = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+/** Editors' and copiers' own files are none of tenants: hidden ones, and what ends otherwise. */
+const TENANT_FILE = /^[^.#].*\.ya?ml$/;
+
+/** What is known of the files of tenants from the time before. */
+interface TenantsBefore {
+  /** What was taken of each. */
+  readonly texts: ReadonlyMap<string, string>;
+  readonly cache?: TenantFileCache;
+}
+
+function read(
+  path: string,
+  env: NodeJS.ProcessEnv,
+  { isUnresolved = false }: LoadOptions,
+  { texts, cache }: TenantsBefore = { texts: new Map() },
+): Reading {
   const files = [path];
+  const tenantFiles: string[] = [];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
   const hash = createHash('sha256');
   const digests = new Map<string, string>();
-  const readFile = (file: string, mostBytes: number): string => {
+  const readFile = (file: string, mostBytes: number, isOurs = file === path): string => {
     // A pipe or device would block or never end.
     const stat = statSync(file);
     if (stat.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
@@ -69,7 +96,7 @@ function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: Lo
     const text = readFileSync(file, 'utf8');
     hash.update(`${file}\0${text.length}\0${text}`);
     if (file !== path) digests.set(file, createHash('sha256').update(text).digest('base64'));
-    if (file !== path && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
+    if (!isOurs && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
     return text;
   };
   let text: string;
@@ -77,8 +104,18 @@ function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: Lo
     text = readFile(path, MAX_CONFIG_BYTES);
   } catch (error) {
     const problem = `${path}: cannot read the configuration (${readFailure(error)}); give the path of a readable YAML file`;
-    return { loaded: { kind: 'bad', problems: [problem] }, files };
+    return { loaded: { kind: 'bad', problems: [problem] }, files, tenantFiles };
   }
+  const readTenantFile = (file: string): TenantFile => {
+    tenantFiles.push(file);
+    try {
+      return { file, content: { kind: 'ok', text: readFile(file, MAX_TENANT_FILE_BYTES, true) } };
+    } catch (error) {
+      const problem = `cannot be read (${readFailure(error)}); correct or remove it`;
+      hash.update(`${file}\0${problem}`);
+      return { file, content: { kind: 'bad', problem, isGone: isGone(error) } };
+    }
+  };
   const parsed = parseConfig({
     text,
     file: path,
@@ -86,17 +123,27 @@ function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: Lo
     env,
     isUnresolved,
     nowMs: Date.now(),
+    authorities: () => rootCertificates.join('\n'),
+    tenantsBefore: texts,
+    ...(cache !== undefined && { tenantCache: cache }),
+    readFolder(folder) {
+      files.push(folder);
+      return readdirSync(folder)
+        .filter((name) => TENANT_FILE.test(name))
+        .sort()
+        .map((name) => readTenantFile(join(folder, name)));
+    },
     readFile: (secret) => {
       files.push(secret);
       return readFile(secret, MAX_SECRET_BYTES);
     },
   });
-  if (parsed.kind === 'bad') return { loaded: parsed, files };
+  if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles };
   const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
   const { written, ...rest } = parsed;
   const source = { ...written, file: path, digests };
-  return { loaded: { ...rest, warnings, version: hash.digest('hex'), source }, files };
+  return { loaded: { ...rest, warnings, version: hash.digest('hex'), source }, files, tenantFiles };
 }
 
 export interface WatchOptions {
@@ -130,12 +177,15 @@ class FileWatch implements ConfigWatch {
 
   // What is in use, and what was told of it.
   #version: string;
+  #tenantTexts: ReadonlyMap<string, string>;
   #toldProblems: string | undefined;
   #toldWarnings: ReadonlySet<string>;
 
   // The files as they were last seen.
-  #files: readonly string[];
-  #seen: string;
+  #files: readonly string[] = [];
+  #seen = '';
+  readonly #tenants = new TenantFilesSeen();
+  readonly #cache: TenantFileCache = new Map();
 
   // What close() ends.
   #settling: NodeJS.Timeout | undefined;
@@ -143,18 +193,28 @@ class FileWatch implements ConfigWatch {
   readonly #watchers = new Map<string, FSWatcher>();
 
   constructor(options: WatchOptions) {
-    const { path, env, version } = options;
+    const { version } = options;
     this.#options = options;
-    const { loaded, files } = read(path, env);
+    this.#tenantTexts = new Map();
+    const loaded = this.#read();
+    if (loaded.kind === 'ok') this.#tenantTexts = loaded.tenantTexts;
     const isRead = loaded.kind === 'ok' && (version === undefined || version === loaded.version);
     this.#version = version ?? (loaded.kind === 'ok' ? loaded.version : '');
     this.#toldWarnings = new Set(isRead ? loaded.warnings : []);
-    this.#files = files;
-    this.#seen = fingerprint(files);
-    this.#watchFolders();
     this.#settle();
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
     this.#looking.unref();
+  }
+
+  #read(): LoadedConfig {
+    const { path, env } = this.#options;
+    const before = { texts: this.#tenantTexts, cache: this.#cache };
+    const { loaded, files, tenantFiles } = read(path, env, {}, before);
+    this.#files = files;
+    this.#seen = fingerprint(files);
+    this.#tenants.see(tenantFiles);
+    this.#watchFolders();
+    return loaded;
   }
 
   reload(): void {
@@ -167,18 +227,22 @@ class FileWatch implements ConfigWatch {
     for (const [folder, watcher] of this.#watchers) this.#forget(folder, watcher);
   }
 
-  #look(): void {
+  /** @param changed the file that the kernel has told of. */
+  #look(changed?: string): void {
     const now = fingerprint(this.#files);
-    if (now === this.#seen) return;
+    const isTenant =
+      changed === undefined ? this.#tenants.haveSomeChanged() : this.#tenants.hasChanged(changed);
+    if (now === this.#seen && !isTenant) return;
     this.#seen = now;
     this.#settle();
   }
 
   #settle(): void {
     clearTimeout(this.#settling);
+    const tenants = this.#tenants.fingerprint();
     this.#settling = setTimeout(() => {
       const now = fingerprint(this.#files);
-      if (now === this.#seen) return this.#load(false);
+      if (now === this.#seen && tenants === this.#tenants.fingerprint()) return this.#load(false);
       this.#seen = now;
       this.#settle();
     }, SETTLE_MS);
@@ -187,11 +251,7 @@ class FileWatch implements ConfigWatch {
 
   #load(forced: boolean): void {
     clearTimeout(this.#settling);
-    const { path, env } = this.#options;
-    const { loaded, files } = read(path, env);
-    this.#files = files;
-    this.#seen = fingerprint(files);
-    this.#watchFolders();
+    const loaded = this.#read();
     if (loaded.kind === 'bad') this.#refuse(loaded.problems, forced);
     else if (forced || this.#toldProblems !== undefined || loaded.version !== this.#version) {
       this.#takeOver(loaded, forced);
@@ -207,23 +267,29 @@ class FileWatch implements ConfigWatch {
 
   /** Warnings of the configuration before are not told again, unless somebody asks. */
   #takeOver(
-    { config, version, warnings, source }: Extract<LoadedConfig, { kind: 'ok' }>,
+    { config, version, warnings, source, tenantTexts }: Extract<LoadedConfig, { kind: 'ok' }>,
     forced: boolean,
   ): void {
     const fresh = forced ? warnings : warnings.filter((warning) => !this.#toldWarnings.has(warning));
     this.#toldProblems = undefined;
     this.#toldWarnings = new Set(warnings);
     this.#version = version;
+    this.#tenantTexts = tenantTexts;
     this.#options.onChange(config, fresh, source);
   }
 
   #watchFolders(): void {
-    const folders = new Set(this.#files.map((file) => dirname(resolve(file))));
+    const folders = new Set([
+      ...this.#files.map((file) => dirname(resolve(file))),
+      ...this.#tenants.folders(),
+    ]);
     for (const [folder, watcher] of this.#watchers) if (!folders.has(folder)) this.#forget(folder, watcher);
     for (const folder of folders) {
       if (this.#watchers.has(folder)) continue;
       try {
-        const watcher = watch(folder, { persistent: false }, () => this.#look());
+        const watcher = watch(folder, { persistent: false }, (_, name) =>
+          this.#look(name === null ? undefined : join(folder, name)),
+        );
         watcher.on('error', () => this.#forget(folder, watcher));
         this.#watchers.set(folder, watcher);
       } catch {
@@ -235,6 +301,44 @@ class FileWatch implements ConfigWatch {
   #forget(folder: string, watcher: FSWatcher): void {
     watcher.close();
     this.#watchers.delete(folder);
+  }
+}
+
+/** Files of tenants that a regular look sees: a look at ten thousand would take a fifth of a second. */
+const LOOKED_AT = 256;
+
+/** The files of tenants as they were last seen. Of a change the kernel tells; where it does not, it is found a little later. */
+class TenantFilesSeen {
+  #files: readonly string[] = [];
+  /** By resolved path. */
+  #stamps: ReadonlyMap<string, string> = new Map();
+  #next = 0;
+
+  see(files: readonly string[]): void {
+    this.#files = files.map((file) => resolve(file));
+    this.#stamps = new Map(this.#files.map((file) => [file, fingerprint([file])]));
+  }
+
+  folders(): readonly string[] {
+    return this.#files.slice(0, 1).map((file) => dirname(file));
+  }
+
+  hasChanged(file: string): boolean {
+    const stamp = this.#stamps.get(file);
+    return stamp !== undefined && stamp !== fingerprint([file]);
+  }
+
+  /** Some of them, others the next time. */
+  haveSomeChanged(): boolean {
+    const end = Math.min(this.#files.length, this.#next + LOOKED_AT);
+    const some = this.#files.slice(this.#next, end);
+    this.#next = end >= this.#files.length ? 0 : end;
+    return some.some((file) => this.hasChanged(file));
+  }
+
+  /** As they are now. */
+  fingerprint(): string {
+    return fingerprint(this.#files);
   }
 }
 

@@ -9,18 +9,28 @@ import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
 import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/engine-secrets.ts';
 import { checkFields } from './checks/fields.ts';
-import { checkKeys, findKeys } from './checks/keys.ts';
+import { checkIdentity, findJwt } from './checks/identity.ts';
+import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
+import { checkListeners, findListeners } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
-import { checkReferences } from './checks/references.ts';
+import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
+import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
-import { SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
-import { isMapping, withoutExtensions } from './written-data.ts';
+import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import {
+  type LoadedTenantFiles,
+  loadTenantFiles,
+  type TenantFile,
+  type TenantFileCache,
+} from './tenant-files.ts';
+import { FILE_PATH } from './values.ts';
+import { at, isMapping, type Mapping, withoutExtensions } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
@@ -31,10 +41,17 @@ export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Reads a secret; throws what node:fs throws. */
   readonly readFile: (path: string) => string;
-  /** Whether secrets stay the references that they are: for what needs none of them. */
+  /** Whether secrets stay the references that they are: for what needs none of them. No file is read then. */
   readonly isUnresolved?: boolean;
+  /** The files of a folder of tenants, in the order of their names; throws what node:fs throws. */
+  readonly readFolder?: (path: string) => readonly TenantFile[];
+  /** What was taken of each of those files before. */
+  readonly tenantsBefore?: ReadonlyMap<string, string>;
+  readonly tenantCache?: TenantFileCache;
   /** Wall clock: certificates end. Absent: whether they have is not looked at. */
   readonly nowMs?: number;
+  /** PEM of the authorities that a system trusts. */
+  readonly authorities?: () => string;
 }
 
 export type ParsedConfig =
@@ -43,6 +60,8 @@ export type ParsedConfig =
       readonly config: Config;
       readonly warnings: readonly string[];
       readonly written: Written;
+      /** What was taken of each file of `tenantDirectory`. */
+      readonly tenantTexts: ReadonlyMap<string, string>;
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
 
@@ -56,18 +75,15 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
 
   const { source, faults } = readYaml(text);
   const { value: root, asWritten, tell } = withCurrentKeys(withoutExtensions(source?.value));
-  const position: ReportContext['position'] = (path, at) =>
-    source?.position(path, at) ?? { line: 1, column: 1 };
+  const position: ReportContext['position'] = (path, place) =>
+    source?.position(path, place) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const sources: Sources = { env, readFile, locate, isUnresolved };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
   const engines = findEngineSecrets(root, sources);
   const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
-    ({ text: written, looked }) => [
-      ...(SECRET_REFERENCE.test(written) ? [] : [written]),
-      ...(looked.kind === 'ok' ? [looked.value] : []),
-    ],
+    secretTextsOf,
   );
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
@@ -81,35 +97,103 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   }
   tell(report, (path) => position(asWritten(path), 'key').line);
 
-  const check: Check = { root, report, hide, env, isUnresolved, nowMs: input.nowMs };
+  const tenantFiles = readTenantFiles(input, root, keys, sources);
+  const tenantsInFiles = [...tenantFiles.tenants.keys()];
+  const check: Check = { root, report, hide, env, tenantsInFiles, isUnresolved, nowMs: input.nowMs };
+  if (tenantFiles.problem !== undefined) report.problem(['tenantDirectory'], tenantFiles.problem);
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
+  const listeners = findListeners(root, sources);
+  checkListeners(listeners, check);
+  const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
+  checkIdentity(jwt, keys, check);
   checkFields(check);
   checkEngineSecrets(engines, check);
   const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
   const chosen = checkChosenEndpoints(endpoints, check);
-  checkAddresses(endpoints, check);
+  checkAddresses(listeners, endpoints, check);
   if (checked.success) checkMemory(checked.data, check);
   if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
 
-  const config = buildConfig(checked.data, {
-    directory: input.defaults.directory,
-    locate,
-    keys,
-    redis,
-    endpoints,
-    drains,
-    chosen,
-    poolNames: source.keys(asWritten(['pools'])),
-  });
+  const config = buildConfig(
+    { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
+    {
+      directory: input.defaults.directory,
+      locate,
+      listeners,
+      jwt,
+      keys: [...keys, ...tenantFiles.keys],
+      refusedTenantFiles: tenantFiles.refused,
+      redis,
+      endpoints,
+      drains,
+      chosen,
+      poolNames: source.keys(asWritten(['pools'])),
+    },
+  );
   checkSockets(config, check);
   checkEffects(config, checked.data, check);
   checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
-  return { kind: 'ok', config, warnings: report.warnings(), written: { root, hide } };
+  const warnings = [...report.warnings(), ...tenantFiles.warnings];
+  return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
+}
+
+/** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretTextsOf = ({
+  text,
+  looked,
+}: {
+  readonly text: string;
+  readonly looked: Looked;
+}): readonly string[] => [
+  ...(SECRET_REFERENCE.test(text) ? [] : [text]),
+  ...(looked.kind === 'ok' ? [looked.value] : []),
+];
+
+const NO_TENANT_FILES: LoadedTenantFiles = {
+  tenants: new Map(),
+  keys: [],
+  refused: [],
+  texts: new Map(),
+  warnings: [],
+};
+
+/** @returns with a problem: the folder itself cannot be read. */
+function readTenantFiles(
+  { readFolder, tenantsBefore = new Map(), tenantCache }: ConfigInput,
+  root: Mapping,
+  keys: readonly KeyEntry[],
+  sources: Sources,
+): LoadedTenantFiles & { readonly problem?: string } {
+  const { tenantDirectory } = root;
+  if (typeof tenantDirectory !== 'string' || !FILE_PATH.test(tenantDirectory) || readFolder === undefined) {
+    return NO_TENANT_FILES;
+  }
+  if (sources.isUnresolved === true) return NO_TENANT_FILES;
+  const folder = sources.locate(tenantDirectory);
+  let files: readonly TenantFile[];
+  try {
+    files = readFolder(folder);
+  } catch (error) {
+    const problem = `cannot read ${folder} (${readFailure(error)}); create the folder or correct the path`;
+    return { ...NO_TENANT_FILES, problem };
+  }
+  // With its default. One that is wrong is told elsewhere.
+  const envoy = envoySchema.safeParse(at(root, 'envoy') ?? {});
+  return loadTenantFiles({
+    files,
+    before: tenantsBefore,
+    root,
+    known: knownNamesOf(root),
+    keys,
+    maxBodyBytes: envoy.success ? envoy.data.maxBodySize : undefined,
+    sources,
+    ...(tenantCache !== undefined && { cache: tenantCache }),
+  });
 }

@@ -85,12 +85,15 @@ function partsOf(limits: Limits, config: Config): Parts {
   };
 }
 
+/** Tenants that are configured, and those that tokens may name. */
+const everybody = ({ tenants, jwt }: Config): readonly (readonly [name: string, limits: Limits])[] => [
+  ...[...tenants.values()].map(({ name, limits }) => [name, limits] as const),
+  ...[...(jwt?.visitors?.limits ?? [])].map(([tier, limits]) => [`of tier ${tier}`, limits] as const),
+];
+
 /** Of what each tenant alone can hold, the most. */
 export function memoryBoundOf(config: Config): MemoryBound {
-  const all = [...config.tenants.values()].map(({ name, limits }) => ({
-    tenant: name,
-    ...partsOf(limits, config),
-  }));
+  const all = everybody(config).map(([tenant, limits]) => ({ tenant, ...partsOf(limits, config) }));
   const most = all.reduce((a, b) => (b.envoy + b.fairlane > a.envoy + a.fairlane ? b : a), {
     tenant: '',
     envoy: ENVOY_IDLE,
@@ -104,10 +107,7 @@ export function memoryBoundOf(config: Config): MemoryBound {
 
 /** A heap for Envoy in which one tenant can hold all that it can, and others have room. */
 export function heapFor(config: Config): number {
-  const most = Math.max(
-    0,
-    ...[...config.tenants.values()].map(({ limits }) => partsOf(limits, config).envoy),
-  );
+  const most = everybody(config).reduce((sum, [, limits]) => Math.max(sum, partsOf(limits, config).envoy), 0);
   const heap = (most - ENVOY_NO_HEAP) / ONE_TENANTS_PART;
   return Math.max(LEAST_HEAP, Math.ceil(heap / HEAP_STEP) * HEAP_STEP);
 }

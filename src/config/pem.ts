@@ -69,3 +69,34 @@ const dayOf = (time: string): string => new Date(Date.parse(time)).toISOString()
 /** Of PEM texts that were looked up. */
 export const isKeyOf = (key: string, certificate: string): boolean =>
   new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key));
+
+/** Why Envoy takes no such private key for a listener; undefined: it does. @param key PEM that was looked up. */
+export function unservableKey(key: string): string | undefined {
+  const { asymmetricKeyType: type, asymmetricKeyDetails: details } = createPrivateKey(key);
+  if (type === 'rsa') {
+    const { modulusLength = 0 } = details ?? {};
+    return modulusLength >= 2_048
+      ? undefined
+      : `is RSA with ${modulusLength} bits; Envoy takes 2048 and more`;
+  }
+  if (type !== 'ec') return `is of the kind ${type ?? 'unknown'}; Envoy takes RSA and EC keys`;
+  const curve = details?.namedCurve ?? 'unknown';
+  return SERVABLE_CURVES.has(curve)
+    ? undefined
+    : `is on the curve ${curve}; Envoy takes prime256v1 (P-256), secp384r1 and secp521r1`;
+}
+
+const SERVABLE_CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);
+
+/** What time has done to a certificate; undefined: it is valid now. @param certificate PEM that was looked up. */
+export function validityProblem(certificate: string, nowMs: number): string | undefined {
+  const { validFrom, validTo } = new X509Certificate(certificate);
+  if (Date.parse(validTo) < nowMs)
+    return `the certificate has expired (${validTo}): clients refuse it; renew it`;
+  if (Date.parse(validFrom) > nowMs)
+    return `the certificate is not valid before ${validFrom}: clients refuse it`;
+  return undefined;
+}
+
+/** The end of its validity, in Unix milliseconds. @param certificate PEM that was looked up. */
+export const expiryOf = (certificate: string): number => Date.parse(new X509Certificate(certificate).validTo);

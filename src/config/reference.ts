@@ -1,7 +1,7 @@
 /** docs/reference/config.md and docs/config.schema.json, from the schema. */
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
-import { mappingOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
+import { formsOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
 import { EXTENSION } from './written-data.ts';
 
 /** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
@@ -64,7 +64,7 @@ const LONGEST_LIST = 3;
 export function configReference(): string {
   const sections = Object.entries(writtenSchema.properties ?? {}).map(([key, node]) => {
     const required = writtenSchema.required?.includes(key) === true;
-    const rows = isLeaf(node) ? [{ path: key, node, required }] : leaves(key, node);
+    const rows = isLeaf(node) ? leafRows(key, node, required) : leaves(key, node);
     const intro = isLeaf(node) ? '' : `${node.description}${required ? ' Required.' : ''}\n\n`;
     const lists = rows.flatMap(({ path, node: { default: value } }) =>
       Array.isArray(value) && value.length > LONGEST_LIST
@@ -79,9 +79,10 @@ export function configReference(): string {
 
 One YAML file, \`fairlane.yaml\` unless a command is told otherwise, checked strictly: an unknown key is an error that names
 the nearest known one. \`fairlane check-config -c FILE\` says everything that is wrong with it, with lines and columns.
-Fairlane reads the file again when it, or a key file it names, changes, and the log says what changed; a file with a problem
-changes nothing, and \`/health\` says since when. \`listen\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\` and
-\`rateLimit.snapshot\` and \`log.format\` take effect with a restart. A key that was renamed may still be written by its old name, which gives a
+Fairlane reads the file again when it, or a file it names, changes, and the log says what changed; a file with a problem
+changes nothing, and \`/health\` says since when. \`listen\` (but for what is in files of certificates), whether there is
+\`identity.jwt\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\`, \`rateLimit.snapshot\` and \`log.format\`
+take effect with a restart. A key that was renamed may still be written by its old name, which gives a
 warning.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
@@ -108,12 +109,25 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
     if (!isLeaf(child)) return leaves(here, child);
-    const row = { path: here, node: child, required: node.required?.includes(key) === true };
-    // Of what may be written in several ways the reference shows the mapping too.
-    const item = child.items?.anyOf === undefined ? undefined : mappingOf(child.items);
-    return item === undefined ? [row] : [row, ...leaves(`${here}[]`, item)];
+    return [
+      ...leafRows(here, child, node.required?.includes(key) === true),
+      ...(child.items === undefined ? [] : formRows(`${here}[]`, child.items)),
+    ];
   });
 }
+
+/** A value, and the keys of the mapping that it may be instead. */
+const leafRows = (path: string, node: SchemaNode, required: boolean): readonly Row[] => [
+  { path, node, required },
+  ...formRows(path, node),
+];
+
+/** Of what may be written in several ways the reference shows the mapping too. */
+const formRows = (path: string, node: SchemaNode): readonly Row[] =>
+  (node.anyOf ?? [])
+    .flatMap(formsOf)
+    .filter(({ properties }) => properties !== undefined)
+    .flatMap((form) => leaves(path, form));
 
 function line({ path, node, required }: Row): string {
   const { shown = '', description = '' } = node;

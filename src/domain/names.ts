@@ -2,6 +2,8 @@
 
 /** Request header that Envoy sets to the authenticated tenant. Clients cannot: the prefix is removed first. */
 export const TENANT_HEADER = 'x-fairlane-tenant';
+/** Request header that Envoy sets to the tier that a token names. Clients cannot either. */
+export const TIER_HEADER = 'x-fairlane-tier';
 /*
  * What the service tells Envoy's routes has the form of a pseudo-header: a client that sends one is refused over HTTP/1.1 and HTTP/2,
  * and Envoy writes none to an HTTP/1.1 engine. An ordinary header that a route reads is under the client's control, however early
@@ -47,6 +49,8 @@ export const RESPONSE_DETAILS_PREFIX = 'fairlane_';
 export const REFUSALS_STAT = { prefix: 'fairlane', name: 'refusals', tag: 'status' } as const;
 /** Envoy cluster of the service. */
 export const SERVICE_CLUSTER = 'fairlane';
+/** Envoy cluster of who has the public keys of tokens. */
+export const JWKS_CLUSTER = 'fairlane-jwks';
 /** Envoy cluster of a pool. */
 export const clusterOfPool = (pool: string): string => `pool-${pool}`;
 /** Envoy cluster of the copies for a pool. */

@@ -2,7 +2,7 @@
  * Envoy's bootstrap for a configuration. What changes while Envoy runs (keys, clusters, endpoints) is in files that it
  * watches (dynamic-files.ts): a change of the listener would drain it and cut long streams.
  */
-import type { Config, ServiceAddress } from '../config/config.ts';
+import type { Config, ListenerConfig, ServiceAddress } from '../config/config.ts';
 import {
   clusterOfPool,
   METADATA_NAMESPACE,
@@ -11,6 +11,7 @@ import {
   RESERVED_HEADER_PREFIXES,
   SERVICE_CLUSTER,
   TENANT_HEADER,
+  TIER_HEADER,
 } from '../domain/names.ts';
 import {
   MODEL_ID_PATTERN,
@@ -20,15 +21,17 @@ import {
   STORED_ROUTES,
 } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { transportOf } from './client-tls.ts';
 import { corsFilters, corsPolicy, notServed } from './cors.ts';
 import { credentialsFilter } from './credentials.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
-import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
+import { API_KEY_FILTER, API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
 import { refusalCounts, refusalSink } from './refusal-counts.ts';
 import { ANSWER_IDS, requestIds } from './request-ids.ts';
+import { MATCHER_TYPE, tenantFilters, tokenFilters, withoutTenantFilter } from './tokens.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -56,17 +59,21 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         },
       },
     },
+    ...tokenFilters(config),
     credentialsFilter(config),
     {
-      name: 'fairlane.api_key_auth',
+      name: API_KEY_FILTER,
       config_discovery: {
         config_source: {
           path_config_source: { path: `${config.envoy.directory}/${API_KEYS_FILE}` },
           resource_api_version: 'V3',
         },
-        type_urls: ['type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'],
+        type_urls: [
+          `type.googleapis.com/${config.jwt === undefined ? 'envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth' : MATCHER_TYPE}`,
+        ],
       },
     },
+    ...tenantFilters(config, 'before-service'),
     {
       name: 'fairlane.ext_proc',
       typed_config: {
@@ -92,6 +99,7 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         metadata_options: { receiving_namespaces: { untyped: [METADATA_NAMESPACE] } },
       },
     },
+    ...tenantFilters(config, 'after-service'),
     {
       name: 'envoy.filters.http.router',
       typed_config: {
@@ -136,23 +144,23 @@ export function routesOf(config: Config): readonly JsonMap[] {
           ...upstream({ cluster_header: POOL_HEADER }, retries),
           request_mirror_policies: [copies],
         },
-        request_headers_to_remove: [TENANT_HEADER],
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
         request_body_buffer_limit: bodyBuffer(config),
       },
       {
         match: match([]),
         route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-        request_headers_to_remove: [TENANT_HEADER],
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
         request_body_buffer_limit: bodyBuffer(config),
       },
     ];
   });
   return [
     ...modelRoutes(config, retries),
-    unasked({ safe_regex: { regex: ESCAPED_SLASH } }, { direct_response: { status: 400 } }),
+    unasked(config, { safe_regex: { regex: ESCAPED_SLASH } }, { direct_response: { status: 400 } }),
     ...allowed,
-    ...storedRoutes(retries),
-    unasked({ prefix: '/' }, notServed(config)),
+    ...storedRoutes(config, retries),
+    unasked(config, { prefix: '/' }, notServed(config)),
   ];
 }
 
@@ -160,7 +168,7 @@ export function routesOf(config: Config): readonly JsonMap[] {
 const ESCAPED_SLASH = '.*%(2[fF]|5[cC]).*';
 
 /** Envoy's own answer. Nothing to decide: the service is not asked. */
-const unasked = (match: JsonMap, answer: JsonMap): JsonMap => ({
+const unasked = (config: Config, match: JsonMap, answer: JsonMap): JsonMap => ({
   match,
   ...answer,
   typed_per_filter_config: {
@@ -168,7 +176,15 @@ const unasked = (match: JsonMap, answer: JsonMap): JsonMap => ({
       ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
       disabled: true,
     },
+    ...withoutTenantFilter(config),
   },
+});
+
+/** Envoy's answer where the service has not answered: whoever has a key or a token gets it. */
+const unanswered = (config: Config, match: JsonMap): JsonMap => ({
+  match,
+  direct_response: { status: 503 },
+  ...(config.jwt !== undefined && { typed_per_filter_config: withoutTenantFilter(config) }),
 });
 
 /**
@@ -182,13 +198,10 @@ function modelRoutes(config: Config, retries: number): readonly JsonMap[] {
     {
       match: { path: models.path, headers },
       route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-      request_headers_to_remove: [TENANT_HEADER],
+      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
       request_body_buffer_limit: bodyBuffer(config),
     },
-    {
-      match: { safe_regex: { regex: one.path.replace('{id}', MODEL_ID_PATTERN) }, headers },
-      direct_response: { status: 503 },
-    },
+    unanswered(config, { safe_regex: { regex: one.path.replace('{id}', MODEL_ID_PATTERN) }, headers }),
   ];
 }
 
@@ -196,7 +209,7 @@ function modelRoutes(config: Config, retries: number): readonly JsonMap[] {
  * Responses that engines have stored. The service says whose they are and which engine has them; without its word, whatever the
  * failure mode, no engine is asked.
  */
-function storedRoutes(retries: number): readonly JsonMap[] {
+function storedRoutes(config: Config, retries: number): readonly JsonMap[] {
   return Object.values(STORED_ROUTES).flatMap(({ method, path }) => {
     const match = (extra: readonly JsonMap[]): JsonMap => ({
       safe_regex: { regex: path.replace('{id}', RESPONSE_ID_PATTERN) },
@@ -206,9 +219,9 @@ function storedRoutes(retries: number): readonly JsonMap[] {
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),
         route: upstream({ cluster_header: POOL_HEADER }, retries),
-        request_headers_to_remove: [TENANT_HEADER],
+        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
       },
-      { match: match([]), direct_response: { status: 503 } },
+      unanswered(config, match([])),
     ];
   });
 }
@@ -244,13 +257,14 @@ export function serviceClusterOf(config: Config): JsonMap {
   };
 }
 
-function listenerOf(config: Config): JsonMap {
+function listenerOf(config: Config, listener: ListenerConfig, i: number): JsonMap {
   return {
-    name: 'fairlane',
-    address: socketAddress(config.listen),
+    name: i === 0 ? 'fairlane' : `fairlane-${i + 1}`,
+    address: socketAddress(listener.address),
     ...listenerBuffers(config),
     filter_chains: [
       {
+        ...transportOf(config, listener),
         filters: [
           {
             name: 'envoy.filters.network.http_connection_manager',
@@ -312,7 +326,7 @@ export function bootstrapOf(config: Config): JsonMap {
       },
     },
     static_resources: {
-      listeners: [listenerOf(config)],
+      listeners: config.listen.map((listener, i) => listenerOf(config, listener, i)),
       clusters: [serviceClusterOf(config)],
     },
   };

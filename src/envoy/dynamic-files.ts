@@ -2,12 +2,14 @@
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
 import { ATTEMPT_FILTERS } from './attempts.ts';
+import { listenerSecretFilesOf } from './client-tls.ts';
 import { CREDENTIALS_FILE, credentialsScript, KEY_HEADERS } from './credentials.ts';
 import { metadataOf, weightOf } from './engine-access.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { secretFilesOf } from './engine-secrets.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { mirrorClustersOf } from './mirror-clusters.ts';
+import { jwksClusters, jwksSecretFilesOf, tokenFilesOf, unlessTenantIsKnown } from './tokens.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
@@ -53,21 +55,24 @@ function endpointsOf(pool: PoolConfig, resolved: ReadonlyMap<string, string>): J
   };
 }
 
-function apiKeysOf(config: Config): JsonMap {
+/** @param isBesideTokens a token may have named the tenant already. */
+function apiKeysOf(config: Config, isBesideTokens: boolean): JsonMap {
+  const filter: JsonMap = {
+    ...type('envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'),
+    credentials: [...config.tenants.values()].flatMap(({ name, keys }) =>
+      keys.map((key) => ({ key, client: name })),
+    ),
+    key_sources: KEY_HEADERS.map((header) => ({ header })),
+    forwarding: { header: TENANT_HEADER, hide_credentials: true },
+  };
   return {
     ...type('envoy.config.core.v3.TypedExtensionConfig'),
-    name: 'fairlane.api_key_auth',
-    typed_config: {
-      ...type('envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'),
-      credentials: [...config.tenants.values()].flatMap(({ name, keys }) =>
-        keys.map((key) => ({ key, client: name })),
-      ),
-      key_sources: KEY_HEADERS.map((header) => ({ header })),
-      forwarding: { header: TENANT_HEADER, hide_credentials: true },
-    },
+    name: API_KEY_FILTER,
+    typed_config: isBesideTokens ? unlessTenantIsKnown(API_KEY_FILTER, filter) : filter,
   };
 }
 
+export const API_KEY_FILTER = 'fairlane.api_key_auth';
 export const API_KEYS_FILE = 'api-keys.json';
 export const CLUSTERS_FILE = 'clusters.json';
 
@@ -76,14 +81,20 @@ export const CLUSTERS_FILE = 'clusters.json';
  *
  * @param resolved IP address of each endpoint's URL; an endpoint without one is left out until it has one.
  * @param authorities PEM of those that engines' certificates may be from where `tls.ca` names none. Empty: they are from none.
+ * @param takesTokens the filters of tokens are in Envoy, as they were in the configuration that it was started with.
  */
 export function dynamicFilesOf(
   config: Config,
   resolved: ReadonlyMap<string, string>,
   authorities = '',
+  takesTokens = config.jwt !== undefined,
 ): ReadonlyMap<string, JsonMap> {
   const files = new Map<string, JsonMap>([
-    [API_KEYS_FILE, { resources: [apiKeysOf(config)] }],
+    ...listenerSecretFilesOf(config),
+    ...jwksSecretFilesOf(config),
+    // Tenants before their keys: a key that comes names a tenant that is let through.
+    ...(takesTokens ? tokenFilesOf(config) : []),
+    [API_KEYS_FILE, { resources: [apiKeysOf(config, takesTokens)] }],
     [CREDENTIALS_FILE, { resources: [credentialsScript(config)] }],
   ]);
   for (const [name, file] of secretFilesOf(config.pools.values(), authorities)) files.set(name, file);
@@ -94,6 +105,7 @@ export function dynamicFilesOf(
     resources: [
       ...[...config.pools.values()].map((pool) => clusterOf(config, pool)),
       ...mirrorClustersOf(config),
+      ...jwksClusters(config),
     ],
   });
   return files;

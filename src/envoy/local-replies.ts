@@ -8,6 +8,7 @@ import { retryHeaders } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
 import { ID_OF_UNREAD } from './request-ids.ts';
+import { TOKEN_DETAILS_PREFIX, UNKNOWN_TENANT_DETAILS } from './tokens.ts';
 
 interface LocalReply {
   readonly status: number;
@@ -18,6 +19,8 @@ interface LocalReply {
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
+  /** Or those whose details begin so. */
+  readonly detailsPrefix?: string;
   /** The client gets another status than Envoy's. */
   readonly as?: number;
   /** Of Envoy's answers with this status, those to requests that have this header. */
@@ -33,6 +36,35 @@ interface OtherReplies extends Omit<LocalReply, 'status'> {
 /** What Envoy says itself, in the words of the API. */
 const LOCAL_REPLIES: readonly LocalReply[] = [
   OVERLOADED,
+  {
+    status: 401,
+    detailsPrefix: `${TOKEN_DETAILS_PREFIX}{Jwks_remote_fetch`,
+    as: 503,
+    type: 'server_error',
+    code: 'token_keys_unavailable',
+    anthropic: 'api_error',
+    message: 'The keys that tokens are checked with cannot be read now. Please try again.',
+    retryAfterS: 5,
+  },
+  ...[401, 403].map((status) => ({
+    status,
+    detailsPrefix: TOKEN_DETAILS_PREFIX,
+    // An audience is no reason for another status: the token is not for this service.
+    as: 401,
+    type: 'invalid_request_error',
+    code: 'invalid_token',
+    anthropic: 'authentication_error',
+    // Envoy's words: of a few, none of which is the client's.
+    message: 'The token was refused: %LOCAL_REPLY_BODY%.',
+  })),
+  {
+    status: 403,
+    details: UNKNOWN_TENANT_DETAILS,
+    type: 'invalid_request_error',
+    code: 'unknown_tenant',
+    anthropic: 'permission_error',
+    message: 'The token names no tenant of this service.',
+  },
   {
     status: 400,
     type: 'invalid_request_error',
@@ -156,8 +188,8 @@ const tooLargeBy = (maxBytes: number): readonly LocalReply[] => {
 
 /** By the status that the client gets. */
 const CODES: ReadonlyMap<string, string> = new Map(
-  [...LOCAL_REPLIES, tooLarge(0)].map(({ status, as = status, details, code }) => [
-    details === undefined ? String(as) : code,
+  [...LOCAL_REPLIES, tooLarge(0)].map(({ status, as = status, details, detailsPrefix, code }) => [
+    (details ?? detailsPrefix) === undefined ? String(as) : code,
     code,
   ]),
 );
@@ -165,6 +197,14 @@ const CODES: ReadonlyMap<string, string> = new Map(
 /** The code of an answer of Envoy's own, as its body has it. @param counted as refusal-counts.ts has it. */
 export const localCodeOf = (counted: string): string =>
   CODES.get(counted) ?? OTHERS.find(({ from }) => Number(counted) >= from)?.code ?? 'other';
+
+/** Whether its details are those that a reply is for: they say that it is not the service's, too. */
+function expressionOf({ details, detailsPrefix }: LocalReply | OtherReplies): string {
+  if (detailsPrefix !== undefined) return `response.code_details.startsWith('${detailsPrefix}')`;
+  return details === undefined
+    ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
+    : `response.code_details == '${details}'`;
+}
 
 /** Of answers that are not the service's, those that a mapper is for. */
 function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
@@ -180,10 +220,7 @@ function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): Json
         name: 'envoy.access_loggers.extension_filters.cel',
         typed_config: {
           ...type('envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter'),
-          expression:
-            reply.details === undefined
-              ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
-              : `response.code_details == '${reply.details}'`,
+          expression: expressionOf(reply),
         },
       },
     },

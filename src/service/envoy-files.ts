@@ -19,12 +19,15 @@ interface Created {
 export class EnvoyFiles {
   readonly #directory: string;
   readonly #isWritten: boolean;
+  /** Envoy has the filters of tokens. */
+  readonly #takesTokens: boolean;
   #created: Created | undefined;
 
   /** @param initial the configuration that Envoy is started with. */
   constructor(initial: Config) {
     this.#directory = initial.envoy.directory;
     this.#isWritten = initial.picker === undefined;
+    this.#takesTokens = initial.jwt !== undefined;
   }
 
   /** @param config with an endpoint for each address. @param addresses the IP of each. @throws when the folder cannot be used. */
@@ -32,7 +35,7 @@ export class EnvoyFiles {
     if (!this.#isWritten) return;
     const directory = this.#directory;
     const inFolder = { ...config, envoy: { ...config.envoy, directory } };
-    const files = dynamicFilesOf(inFolder, addresses, AUTHORITIES);
+    const files = dynamicFilesOf(inFolder, addresses, AUTHORITIES, this.#takesTokens);
     this.#created ??= absentOf(resolve(directory), files.keys());
     writeDynamicFiles(directory, files);
   }

@@ -41,6 +41,7 @@ export interface HealthFacts {
   readonly isDraining: boolean;
   /** Undefined: none is configured. */
   readonly isRedisConnected: boolean | undefined;
+  readonly refusedTenantFiles?: HealthReport['refusedTenantFiles'];
   readonly pools: readonly PoolFacts[];
   readonly canaries: readonly {
     readonly model: string;
@@ -59,7 +60,7 @@ export interface HealthFacts {
 const SHOWN_ADAPTERS = 100;
 
 export function healthReport(facts: HealthFacts): HealthReport {
-  const { isDraining, isRedisConnected, pools, canaries, mirrors, refused } = facts;
+  const { isDraining, isRedisConnected, refusedTenantFiles = {}, pools, canaries, mirrors, refused } = facts;
   const reasons = reasonsOf(facts);
   return {
     status: isDraining ? 'draining' : reasons.length > 0 ? 'degraded' : 'ok',
@@ -67,6 +68,7 @@ export function healthReport(facts: HealthFacts): HealthReport {
     ...(reasons.length > 0 && { reasons }),
     ...(refused.length > 0 && { refused: refused.map(refusedHealth) }),
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
+    ...(Object.keys(refusedTenantFiles).length > 0 && { refusedTenantFiles }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
     ...(canaries.length > 0 && {
       canaries: Object.fromEntries(canaries.map((one) => [one.model, canaryHealth(one)])),
@@ -89,11 +91,16 @@ const refusedHealth = ({ file, sinceMs, problems }: Refused): RefusedHealth => (
 });
 
 /** Why it is degraded, one sentence each: what clients feel first. */
-function reasonsOf({ pools, mirrorPools, isRedisConnected, refused }: HealthFacts): readonly string[] {
+function reasonsOf(facts: HealthFacts): readonly string[] {
+  const { pools, mirrorPools, isRedisConnected, refused, refusedTenantFiles = {} } = facts;
+  const tenantFiles = Object.keys(refusedTenantFiles);
   const silent = pools.filter((pool) => !mirrorPools.has(pool.name) && pool.serving === 0);
   return [
     ...silent.map(({ name, configured }) => `pool ${name}: none of ${configured} endpoints takes requests`),
     ...refused.map(({ file, sinceMs }) => `${file}: not taken over since ${new Date(sinceMs).toISOString()}`),
+    ...(tenantFiles.length > 0
+      ? [`refused files of tenants: ${tenantFiles.length}, such as ${tenantFiles[0]}`]
+      : []),
     ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
   ];
 }

@@ -2,7 +2,7 @@
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
-import type { Occupancy } from '../usage/occupancy.ts';
+import type { Occupancy, OccupancyRow } from '../usage/occupancy.ts';
 import { addressOf } from './addressed-pools.ts';
 import type { PoolSet } from './pool-set.ts';
 
@@ -10,6 +10,8 @@ export interface MetricsSourceParts {
   readonly pools: PoolSet;
   readonly dispatcher: Dispatcher;
   readonly occupancy: Occupancy;
+  /** What a tenant is called in metrics. */
+  readonly tenantLabel: (tenant: string) => string;
   readonly rollouts: Rollouts;
   readonly openStreams: () => number;
   /** Monotonic milliseconds. */
@@ -20,12 +22,13 @@ export function metricsSource({
   pools,
   dispatcher,
   occupancy,
+  tenantLabel,
   rollouts,
   openStreams,
   now,
 }: MetricsSourceParts): MetricsSource {
   return {
-    occupancy: () => occupancy.rows(),
+    occupancy: () => byLabel(occupancy.rows(), tenantLabel),
     *pools() {
       for (const { name, endpoints } of pools.all()) {
         yield {
@@ -57,4 +60,21 @@ export function metricsSource({
     openStreams,
     rollouts: () => rollouts.list(),
   };
+}
+
+/** One row for those that share a label. */
+function byLabel(rows: Iterable<OccupancyRow>, labelOf: (tenant: string) => string): Iterable<OccupancyRow> {
+  const merged = new Map<string, OccupancyRow>();
+  for (const row of rows) {
+    const tenant = labelOf(row.tenant);
+    const key = `${tenant}\n${row.model}`;
+    const { queued = 0, inFlight = 0 } = merged.get(key) ?? {};
+    merged.set(key, {
+      tenant,
+      model: row.model,
+      queued: queued + row.queued,
+      inFlight: inFlight + row.inFlight,
+    });
+  }
+  return merged.values();
 }

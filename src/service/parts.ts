@@ -35,11 +35,15 @@ import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
 import { PoolSet } from './pool-set.ts';
 import { RedisRuntime } from './redis-runtime.ts';
+import { RefusedTenantFiles } from './refused-tenant-files.ts';
 import { Reloader, type ReloadSteps } from './reloader.ts';
 import { createRequestContext } from './request-context.ts';
 import { createRequestEdge } from './request-edge.ts';
 import { createScheduling, type Scheduling } from './scheduling.ts';
 import type { Shutdown } from './shutdown.ts';
+
+/** No name of a tenant. */
+const VISITORS_LABEL = '(not configured)';
 
 export class Parts {
   readonly #initial: Config;
@@ -53,6 +57,7 @@ export class Parts {
   readonly #store: LimitStore;
   readonly limits: LimitFiles;
   readonly scheduling: Scheduling;
+  readonly #refusedTenantFiles: RefusedTenantFiles;
 
   // Models, and the pools that serve them.
   readonly #catalog: Catalog;
@@ -88,6 +93,7 @@ export class Parts {
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
     this.limits = new LimitFiles(tell, Date.now);
+    this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
     this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
     this.#catalog = createCatalog(initial);
@@ -116,7 +122,9 @@ export class Parts {
 
   readonly tell: Tell = (event, isNews = true) => {
     if (isNews) this.#log.event(event);
-    this.metrics.event(event);
+    this.metrics.event(
+      event.kind === 'tenant-limited' ? { ...event, tenant: this.#tenantLabel(event.tenant) } : event,
+    );
   };
 
   /** From now on new streams are turned away, and `/health` says so. */
@@ -124,8 +132,14 @@ export class Parts {
     this.#isDraining = true;
   }
 
+  /** Says of the configuration of the start what a reload would say. */
+  tellRefusedFiles(): void {
+    this.#refusedTenantFiles.update(this.#initial.refusedTenantFiles, Date.now());
+  }
+
   health(): HealthReport {
     return healthReport({
+      refusedTenantFiles: this.#refusedTenantFiles.report(),
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
       refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
@@ -149,7 +163,7 @@ export class Parts {
 
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
-    this.metrics.requestEnded(usage);
+    this.metrics.requestEnded({ ...usage, tenant: this.#tenantLabel(usage.tenant) });
     if (usage.oddUsage !== undefined) {
       for (const notice of this.#oddUsage.of(usage, this.now())) {
         this.tell({ kind: 'engine-usage-odd', ...notice });
@@ -157,6 +171,12 @@ export class Parts {
     } else if (usage.model !== undefined && usage.outcome === 'completed') {
       this.#mirrors.learn(usage.model, usage.durationMs - usage.queueMs, usage.completionTokens);
     }
+  };
+
+  /** Tenants that come with tokens share one: labels are bounded. */
+  readonly #tenantLabel = (tenant: string): string => {
+    const { jwt, tenants } = this.#config();
+    return jwt?.visitors === undefined || tenants.has(tenant) ? tenant : VISITORS_LABEL;
   };
 
   readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
@@ -167,6 +187,7 @@ export class Parts {
       // It is what can fail, and Envoy learns of an endpoint before it is probed, and so before it is picked.
       prepare: (next, names) => this.pools.announce(next, names),
       apply: (next, names, before) => {
+        this.#refusedTenantFiles.update(next.refusedTenantFiles, Date.now());
         this.scheduling.tenants.reconfigure(next);
         this.#catalog.reconfigure(next);
         this.#rollouts.reconfigure(next.models.values());
@@ -211,6 +232,7 @@ export class Parts {
         pools: this.pools,
         dispatcher: this.scheduling.dispatcher,
         occupancy: this.#occupancy,
+        tenantLabel: this.#tenantLabel,
         rollouts: this.#rollouts,
         openStreams: () => this.requests.open(),
         now,

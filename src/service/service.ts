@@ -76,6 +76,7 @@ async function open(
   const parts = new Parts(initial, log, shutdown, source);
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
+  parts.tellRefusedFiles();
   await openPools(initial, parts, shutdown);
   openSnapshots(initial, parts, shutdown);
   await parts.redis?.firstAnswer();

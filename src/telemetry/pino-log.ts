@@ -74,6 +74,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
   switch (event.kind) {
     case 'config-refused':
     case 'limits-refused':
+    case 'tenant-file-refused':
     case 'filter-misconfigured':
     case 'stream-failed':
       return 'error';
@@ -103,6 +104,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return 'warn';
     case 'config-reloaded':
     case 'envoy-refused':
+    case 'tenant-file-mended':
     case 'models-discovered':
     case 'engine-help':
     case 'adapter-loaded':

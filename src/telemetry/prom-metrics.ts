@@ -108,6 +108,8 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'engine-gauges':
     case 'engine-usage-odd':
     case 'engine-help':
+    case 'tenant-file-refused':
+    case 'tenant-file-mended':
     case 'snapshot-failed':
     case 'redis':
     case 'models-discovered':

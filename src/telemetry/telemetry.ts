@@ -122,6 +122,14 @@ export type ServiceEvent =
       readonly requests: number;
     }
   | {
+      readonly kind: 'tenant-file-refused';
+      readonly file: string;
+      readonly problems: readonly string[];
+      /** The tenant is served as the file said before. */
+      readonly kept: boolean;
+    }
+  | { readonly kind: 'tenant-file-mended'; readonly file: string }
+  | {
       readonly kind: 'limits-loaded';
       readonly domains: readonly string[];
       /** Files that were passed over, and why. */

@@ -3,6 +3,7 @@ import type { Config, TenantConfig } from '../config/config.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
+import { Visitors, type VisitRefusal } from './visitors.ts';
 
 export interface Tenant {
   config: TenantConfig;
@@ -11,7 +12,15 @@ export interface Tenant {
 
 /** As a snapshot: what this replica knows to be used of the tenants' months, where the store is elsewhere. */
 export interface TenantDirectory extends Snapshotted {
+  /** One that is configured, or has come with a token. */
   get(name: string): Tenant | undefined;
+  /**
+   * One that a token names and that is not configured comes. Undefined: such tenants are not taken.
+   *
+   * @param tier as the token names it; empty: it names none.
+   */
+  visit(name: string, tier: () => string, nowMs: number): Tenant | VisitRefusal | undefined;
+  /** Those that are configured. */
   all(): Iterable<Tenant>;
   /** Tenants that stay keep their buckets' levels. */
   reconfigure(config: Config): void;
@@ -27,34 +36,47 @@ export function createTenantDirectory(
   unixMs: () => number,
 ): TenantDirectory {
   const tenants = new Map<string, Tenant>();
+  const limitsOf = ({ name, limits }: TenantConfig): TenantLimits =>
+    createTenantLimits({ tenant: name, limits, store, unixMs });
+  let stored: ReadonlyMap<string, StoredBucket> = new Map();
+  const visitors = new Visitors(config.jwt?.visitors, (visitor) => {
+    // They come one by one, and what they have used was known before.
+    const limits = limitsOf(visitor);
+    limits.restoreMonth(stored);
+    return limits;
+  });
+  let takesVisitors = false;
   const apply = (next: Config): void => {
     for (const name of tenants.keys()) if (!next.tenants.has(name)) tenants.delete(name);
     for (const tenant of next.tenants.values()) {
       const known = tenants.get(tenant.name);
       if (known === undefined) {
-        const limits = createTenantLimits({ tenant: tenant.name, limits: tenant.limits, store, unixMs });
-        tenants.set(tenant.name, { config: tenant, limits });
+        tenants.set(tenant.name, { config: tenant, limits: limitsOf(tenant) });
       } else {
         known.config = tenant;
         known.limits.reconfigure(tenant.limits);
       }
     }
+    takesVisitors = next.jwt?.visitors !== undefined;
+    visitors.reconfigure(next.jwt?.visitors, (name) => tenants.has(name));
   };
   apply(config);
   return {
-    get: (name) => tenants.get(name),
+    get: (name) => tenants.get(name) ?? visitors.get(name),
+    visit: (name, tier, nowMs) =>
+      takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier(), nowMs)) : undefined,
     all: () => tenants.values(),
     reconfigure: apply,
     *buckets() {
-      for (const { limits } of tenants.values()) {
+      for (const { limits } of [...tenants.values(), ...visitors.all()]) {
         const used = limits.monthUsed();
         if (used !== undefined) yield used;
       }
     },
-    restore(stored) {
-      const byKey = new Map<string, StoredBucket>();
-      for (const one of stored) byKey.set(one[0], one);
-      for (const { limits } of tenants.values()) limits.restoreMonth(byKey);
+    restore(buckets) {
+      stored = new Map([...buckets].map((one) => [one[0], one]));
+      for (const { limits } of tenants.values()) limits.restoreMonth(stored);
+      if (!takesVisitors) stored = new Map();
     },
   };
 }

@@ -301,6 +301,25 @@ describe('a month that is known to be spent', () => {
     expect(restart(1_000).month(0)?.remaining).toBe(0);
   });
 
+  it('of a tenant that came with a token stays refused too, when it comes again', async () => {
+    const visitors = { tier: 'free', limits: new Map([['free', monthly(1_000)]]), most: 10 };
+    const config = { tenants: new Map(), jwt: { visitors } } as unknown as Config;
+    const path = join(folder, 'months-of-visitors.json');
+    const comes = (directory: ReturnType<typeof createTenantDirectory>): TenantLimits => {
+      const visit = directory.visit('v', () => '', 0);
+      if (visit === undefined || typeof visit === 'string') throw new Error('no visitor');
+      return visit.limits;
+    };
+    const before = createTenantDirectory(config, await replica(), () => NOVEMBER_28);
+    await use(comes(before), 1_000);
+    saveSnapshot(path, before, 0, NOVEMBER_28);
+    const away = createRedisLeaseStore({ redis: 'redis://127.0.0.1:1', keyPrefix: prefix });
+    open.push(away);
+    const after = createTenantDirectory(config, away, () => NOVEMBER_28);
+    expect(restoreSnapshot(path, after, 0, NOVEMBER_28)).toEqual({ kind: 'restored', buckets: 1 });
+    expect(await refusals(comes(after))).toEqual(new Set(['spent']));
+  });
+
   it('is of no use in the next month', async () => {
     const { store, tenant } = await spent(5_000);
     let unix = NOVEMBER_28;

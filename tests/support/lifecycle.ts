@@ -109,7 +109,8 @@ const tenant = (name: string, options: WorldOptions): TenantConfig => ({
 export function createWorld(options: WorldOptions = {}): World {
   const names = ['a', 'b'];
   const standard: Config = {
-    listen: { host: '127.0.0.1', port: 8080 },
+    listen: [{ address: { host: '127.0.0.1', port: 8080 } }],
+    refusedTenantFiles: [],
     envoy: {
       admin: { host: '127.0.0.1', port: 9901 },
       directory: '/nowhere',

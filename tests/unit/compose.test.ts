@@ -91,7 +91,7 @@ describe('docker-compose.yml', () => {
   it('publishes and probes the ports that are configured', () => {
     const adminPort = 'port' in config.envoy.admin ? config.envoy.admin.port : 0;
     const inner = (name: string) => (service(name).ports ?? []).map((port) => Number(port.split(':').at(-1)));
-    expect(inner('envoy')).toEqual([config.listen.port, adminPort]);
+    expect(inner('envoy')).toEqual([config.listen[0]?.address.port, adminPort]);
     expect(inner('fairlane')).toEqual([config.service.metrics.port]);
     expect(service('envoy').healthcheck?.test.join(' ')).toContain(`/${adminPort}`);
     expect(service('fairlane').healthcheck?.test.join(' ')).toContain(

@@ -1,5 +1,14 @@
 /** The documents hold together: links lead somewhere, lines are short, and commands are given in one voice. */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -115,6 +124,9 @@ function completed(sample: Sample): object {
   };
 }
 
+/** What samples name that their reader has. */
+const READERS_FILES = { 'tls/tls.crt': 'server.pem', 'tls/tls.key': 'key.pem', 'tls/clients.pem': 'ca.pem' };
+
 const authority = createAuthority();
 const PEM: Readonly<Record<string, string>> = { ca: authority.ca, ...authority.issue(['client']) };
 
@@ -123,6 +135,10 @@ function problemsOf(sample: string): readonly string[] {
   const path = join(folder, 'fairlane.yaml');
   const text = stringify(completed(parse(sample) as Sample));
   writeFileSync(path, text);
+  for (const name of ['tls', 'tenants.d']) mkdirSync(join(folder, name));
+  for (const [name, from] of Object.entries(READERS_FILES)) {
+    copyFileSync(join('tests/fixtures/tls', from), join(folder, name));
+  }
   for (const [, key = '', name = ''] of text.matchAll(/^ +(ca|cert|key): ([\w-]+\.pem)$/gm)) {
     writeFileSync(join(folder, name), PEM[key] ?? '');
   }

@@ -5,27 +5,34 @@ import { at } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
 import type { Endpoints } from './endpoints.ts';
+import type { FoundListener } from './listeners.ts';
 
 /** Linux takes 107 bytes, macOS 103. */
 const LONGEST_SOCKET_PATH = 103;
 
 const LISTENERS: readonly (readonly [path: readonly [string, ...string[]], standard: string])[] = [
-  [['listen'], '127.0.0.1:8080'],
   [['envoy', 'admin'], '127.0.0.1:9901'],
   [['service', 'metrics'], '127.0.0.1:9464'],
   [['service', 'address'], 'unix:'],
 ];
 
 /** No two listeners share an address, and no endpoint is Envoy's own listener: that would be a loop. */
-export function checkAddresses(endpoints: Endpoints, { root, report }: Check): void {
+export function checkAddresses(
+  listeners: readonly FoundListener[],
+  endpoints: Endpoints,
+  { root, report }: Check,
+): void {
   const taken: { path: Path; address: HostPort }[] = [];
   const clash = (path: Path, other: Path, address: HostPort, remedy: string): void => {
     report.problem(path, `port ${address.port} is already taken by ${other.join('.')}; ${remedy}`);
   };
-  for (const [path, standard] of LISTENERS) {
-    const written = at(root, ...path) ?? standard;
+  const written: readonly (readonly [Path, unknown])[] = [
+    ...listeners.map(({ addressPath, address }) => [addressPath, address] as const),
+    ...LISTENERS.map(([path, standard]) => [path, at(root, ...path) ?? standard] as const),
+  ];
+  for (const [path, text] of written) {
     // A `unix:` address is no host and port either.
-    const address = typeof written === 'string' ? hostPort(written, 'any') : undefined;
+    const address = typeof text === 'string' ? hostPort(text, 'any') : undefined;
     if (address === undefined) continue;
     const other = taken.find((earlier) => overlap(earlier.address, address));
     if (other !== undefined) clash(path, other.path, address, 'give each its own');

@@ -1,38 +1,86 @@
 /** Names that must be configured elsewhere: pools, tiers, tenants, models, adapters and aliases. */
 import { loadAliases } from '../aliases.ts';
 import { didYouMean, quote } from '../report.ts';
+import { must } from '../values.ts';
 import { at, entriesAt, isMapping, textsAt } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
 
 export function checkReferences(check: Check): void {
-  const { root, report, hide } = check;
+  const { root } = check;
   const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);
   const pools = names('pools');
   const models = names('models');
   const adapters = names('adapters');
-  const mustExist: MustExist = (noun, known, path, name) => {
-    if (typeof name !== 'string' || known.includes(name)) return;
-    report.problem(path, missing(noun, known, name, hide));
-  };
+  const mustExist = mustExistIn(check);
+  const known = knownNamesOf(root);
+  const { discovering } = known;
+  const tenants = tenantNames(check);
+
+  mustExist('pool', pools, ['envoy', 'fallbackPool'], at(root, 'envoy', 'fallbackPool'));
+  mustExist('tenant', tenants, ['picker', 'tenant'], at(root, 'picker', 'tenant'));
+  checkModels({ pools, models, adapters }, mustExist, check);
+  checkAliases([...models, ...adapters], discovering, check);
+  checkAdapters(models, discovering, mustExist, check);
+  checkLanes(tenants, mustExist, check);
+  checkAnyTenant(check);
+  checkTenantReferences(known, check);
+}
+
+const tenantNames = ({ root, tenantsInFiles = [] }: Check): readonly string[] => [
+  ...entriesAt(root, 'tenants').map(([name]) => name),
+  ...tenantsInFiles,
+];
+
+/** Names that tenants may name. */
+export interface KnownNames {
+  readonly tiers: readonly string[];
+  /** Models, adapters and aliases. */
+  readonly usable: ReadonlySet<string>;
+  /** Without configured models every name comes from an engine, and none can be checked. */
+  readonly hasModels: boolean;
+  /** An engine may announce models. */
+  readonly discovering: boolean;
+}
+
+export function knownNamesOf(root: unknown): KnownNames {
+  const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);
+  const models = names('models');
   const named = new Set(
     entriesAt(root, 'models').flatMap(([, settings]) => [
       at(settings, 'pool'),
       at(settings, 'mirror', 'pool'),
     ]),
   );
-  const discovering = pools.some((pool) => !named.has(pool));
+  return {
+    tiers: names('tiers'),
+    usable: new Set([...models, ...names('adapters'), ...names('aliases')]),
+    hasModels: models.length > 0,
+    discovering: names('pools').some((pool) => !named.has(pool)),
+  };
+}
 
-  mustExist('pool', pools, ['envoy', 'fallbackPool'], at(root, 'envoy', 'fallbackPool'));
-  mustExist('tenant', names('tenants'), ['picker', 'tenant'], at(root, 'picker', 'tenant'));
-  checkModels({ pools, models, adapters }, mustExist, check);
-  checkAliases([...models, ...adapters], discovering, check);
-  checkAdapters(models, discovering, mustExist, check);
-  checkLanes(root, mustExist);
-  checkTenants(names('tiers'), mustExist, check);
-  const usable = [...models, ...adapters, ...names('aliases')];
-  // Without configured models every name comes from an engine, and none can be checked here.
-  if (models.length > 0) checkTenantModels(usable, discovering, check);
+/** What the tenants of `check.root` name. */
+export function checkTenantReferences(known: KnownNames, check: Check): void {
+  checkTenants(known.tiers, mustExistIn(check), check);
+  if (known.hasModels) checkTenantModels(known, check);
+}
+
+const mustExistIn =
+  ({ root, report, hide, isUnresolved }: Check): MustExist =>
+  (noun, known, path, name) => {
+    if (typeof name !== 'string' || known.includes(name)) return;
+    // It may be in a file that nobody was to read.
+    if (noun === 'tenant' && isUnresolved && at(root, 'tenantDirectory') !== undefined) return;
+    report.problem(path, noSuch(noun, known, name, hide));
+  };
+
+/** Somebody must be able to send requests; a folder may fill later. */
+function checkAnyTenant({ root, report }: Check): void {
+  const { tenants, tenantDirectory } = isMapping(root) ? root : {};
+  if (tenantDirectory !== undefined || at(root, 'identity', 'jwt', 'unknownTenants') !== undefined) return;
+  if (tenants !== undefined && (!isMapping(tenants) || Object.keys(tenants).length > 0)) return;
+  report.problem(['tenants'], must('a mapping of 1 to 10000 tenants')({ input: tenants }));
 }
 
 /** Pools of models and of their copies, and canaries. */
@@ -59,29 +107,24 @@ function checkModels(
 
 /** Keys and tiers. With an endpoint picker the gateway says who a tenant is. */
 function checkTenants(tiers: readonly string[], mustExist: MustExist, { root, report }: Check): void {
-  const isPicker = at(root, 'mode') === 'endpoint-picker';
+  const mayHaveNone = at(root, 'mode') === 'endpoint-picker' || isMapping(at(root, 'identity', 'jwt'));
   for (const [tenant, settings] of entriesAt(root, 'tenants')) {
-    if (!isPicker && isMapping(settings) && at(settings, 'keys') === undefined) {
+    if (!mayHaveNone && isMapping(settings) && at(settings, 'keys') === undefined) {
       report.problem(['tenants', tenant, 'keys'], 'is missing; must be a list of 1 to 64 keys');
     }
     mustExist('tier', tiers, ['tenants', tenant, 'tier'], at(settings, 'tier'));
   }
 }
 
-/** @param usable models, adapters and aliases. */
-function checkTenantModels(
-  usable: readonly string[],
-  discovering: boolean,
-  { root, report, hide }: Check,
-): void {
+function checkTenantModels({ usable, discovering }: KnownNames, { root, report, hide }: Check): void {
   for (const [tenant, settings] of entriesAt(root, 'tenants')) {
     for (const [i, model] of textsAt(settings, 'models')) {
-      if (usable.includes(model) || model === '*') continue;
+      if (usable.has(model) || model === '*') continue;
       const path = ['tenants', tenant, 'models', i];
-      if (!discovering) report.problem(path, missing('model', usable, model, hide));
+      if (!discovering) report.problem(path, noSuch('model', [...usable], model, hide));
       else {
         const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
-        report.warning(path, `${message}${didYouMean(model, usable)}`);
+        report.warning(path, `${message}${didYouMean(model, [...usable])}`);
       }
     }
   }
@@ -117,9 +160,10 @@ function checkAdapters(
   models: readonly string[],
   discovering: boolean,
   mustExist: MustExist,
-  { root, report, hide }: Check,
+  check: Check,
 ): void {
-  const tenants = entriesAt(root, 'tenants').map(([tenant]) => tenant);
+  const { root, report, hide } = check;
+  const tenants = tenantNames(check);
   for (const [adapter, settings] of entriesAt(root, 'adapters')) {
     const path = ['adapters', adapter];
     if (models.includes(adapter)) {
@@ -134,7 +178,7 @@ function checkAdapters(
     const of = (message: string): void => report.problem(where, message);
     if (at(root, 'adapters', base) !== undefined) of('is an adapter itself; name the model under both');
     else if (at(root, 'aliases', base) !== undefined) of('is an alias; name the model that it stands for');
-    else if (!discovering) of(missing('model', models, base, hide));
+    else if (!discovering) of(noSuch('model', models, base, hide));
     else if (models.length > 0) {
       const message = `no model ${quote(hide(base))} is configured; the adapter can be used only if an engine announces it`;
       report.warning(where, `${message}${didYouMean(base, models)}`);
@@ -143,16 +187,16 @@ function checkAdapters(
 }
 
 /** Tenants and tiers that lanes name. Their models may come from an engine. */
-function checkLanes(root: unknown, mustExist: MustExist): void {
+function checkLanes(tenants: readonly string[], mustExist: MustExist, { root }: Check): void {
+  const tiers = entriesAt(root, 'tiers').map(([name]) => name);
   for (const [lane, settings] of entriesAt(root, 'lanes')) {
     const conditions = at(settings, 'when');
     if (!Array.isArray(conditions)) continue;
     conditions.forEach((condition: unknown, i) => {
-      for (const [key, noun] of [
-        ['tenants', 'tenant'],
-        ['tiers', 'tier'],
+      for (const [key, noun, known] of [
+        ['tenants', 'tenant', tenants],
+        ['tiers', 'tier', tiers],
       ] as const) {
-        const known = entriesAt(root, key).map(([name]) => name);
         for (const [k, name] of textsAt(condition, key)) {
           mustExist(noun, known, ['lanes', lane, 'when', i, key, k], name);
         }
@@ -161,7 +205,8 @@ function checkLanes(root: unknown, mustExist: MustExist): void {
   }
 }
 
-function missing(
+/** That there is no such name, and which to take. */
+export function noSuch(
   noun: string,
   known: readonly string[],
   name: string,

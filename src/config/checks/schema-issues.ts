@@ -3,31 +3,26 @@ import type { z } from 'zod';
 import { renamedIn } from '../renamed-keys.ts';
 import { didYouMean } from '../report.ts';
 import { knownKeys } from '../schema/schema.ts';
+import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
 
-/** What may be written in several ways and is a mapping: what is wrong inside of it. Undefined: it is none, or none of the ways. */
-const insideOf = ({ errors }: z.core.$ZodIssueInvalidUnion): readonly z.core.$ZodIssue[] | undefined =>
-  errors.find((one) => one.every(({ code, path }) => path.length > 0 || code === 'unrecognized_keys'));
+const SHOWN_NAMES = 16;
 
+/** @param base where in the configuration that stands which was checked. */
 export function reportSchema(
   issues: readonly z.core.$ZodIssue[],
   { report }: Pick<Check, 'report'>,
-  within: readonly PropertyKey[] = [],
+  base: Path = [],
 ): void {
-  for (const issue of issues) {
-    const path = [...within, ...issue.path].map((step) => (typeof step === 'number' ? step : String(step)));
-    const inside = issue.code === 'invalid_union' ? insideOf(issue) : undefined;
-    if (inside !== undefined && inside.length > 0) {
-      reportSchema(inside, { report }, path);
-      continue;
-    }
+  for (const issue of issues.flatMap(meant)) {
+    const path = [...base, ...issue.path].map((step) => (typeof step === 'number' ? step : String(step)));
     if (issue.code === 'unrecognized_keys') {
       const known = knownKeys(path);
       const renamed = renamedIn(path);
       for (const key of issue.keys) {
         const here = [...path, key];
         const near =
-          didYouMean(key, [...known, ...renamed.keys()], renamed) || `; known here: ${known.join(', ')}`;
+          didYouMean(key, [...known, ...renamed.keys()], renamed) || `; known here: ${firstOf(known)}`;
         report.problem(here, `unknown setting${near}`, 'key');
       }
     } else if (issue.code === 'invalid_key') {
@@ -37,4 +32,24 @@ export function reportSchema(
       report.problem(path, issue.message);
     }
   }
+}
+
+/** As many names as fit a line. */
+function firstOf(names: readonly string[]): string {
+  const shown = names.slice(0, SHOWN_NAMES).join(', ');
+  return names.length > SHOWN_NAMES ? `${shown}, …` : shown;
+}
+
+/**
+ * Where a value may be written in several ways: what is wrong with the way that was chosen. That is the one whose kind of value
+ * it has, so that what is wrong is inside.
+ */
+function meant(issue: z.core.$ZodIssue): readonly z.core.$ZodIssue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const chosen = issue.errors.find(
+    (inner) =>
+      inner.length > 0 && inner.every(({ code, path }) => path.length > 0 || code === 'unrecognized_keys'),
+  );
+  if (chosen === undefined) return [issue];
+  return chosen.flatMap((inner) => meant({ ...inner, path: [...issue.path, ...inner.path] }));
 }

@@ -7,10 +7,12 @@ import { PICKER } from '../../domain/names.ts';
 import { LOG_FORMATS } from '../config.ts';
 import { cors } from './cors.ts';
 import { cost } from './cost.ts';
-import { choice, headerName, listenAddress, name, section } from './dsl.ts';
+import { choice, headerName, name, section } from './dsl.ts';
 import { envoy } from './envoy.ts';
 import { fields } from './fields.ts';
+import { identity } from './identity.ts';
 import { lanes } from './lanes.ts';
+import { listen } from './listen.ts';
 import { media } from './media.ts';
 import { adapters, aliases, models } from './models.ts';
 import { pools } from './pools.ts';
@@ -18,13 +20,13 @@ import { queue } from './queue.ts';
 import { rateLimit } from './rate-limit.ts';
 import { redis } from './redis.ts';
 import { service } from './service.ts';
-import { tenants, tiers } from './tenants.ts';
+import { tenantDirectory, tenants, tiers } from './tenants.ts';
 
 export const configSchema = section(
   {
     mode: choice(
       ['sidecar', 'endpoint-picker'],
-      'Who asks: `sidecar` an Envoy of Fairlane’s own configuration, `endpoint-picker` a gateway that speaks the Endpoint Picker Protocol. A gateway has its own listeners, keys and routes: then `listen`, `envoy.admin`, `envoy.failureMode` and `keys` mean nothing.',
+      'Who asks: `sidecar` an Envoy of Fairlane’s own configuration, `endpoint-picker` a gateway that speaks the Endpoint Picker Protocol. A gateway has its own listeners, keys and routes: then `listen`, `identity`, `envoy.admin`, `envoy.failureMode` and `keys` mean nothing.',
     ).prefault('sidecar'),
     picker: section(
       {
@@ -35,10 +37,9 @@ export const configSchema = section(
       },
       'For `mode: endpoint-picker`.',
     ).prefault({}),
-    listen: listenAddress('127.0.0.1:8080', 'Where clients connect: Envoy’s listener.').prefault(
-      '127.0.0.1:8080',
-    ),
+    listen,
     cors,
+    identity,
     envoy,
     service,
     queue,
@@ -50,6 +51,7 @@ export const configSchema = section(
     lanes,
     tiers,
     tenants,
+    tenantDirectory,
     redis,
     rateLimit,
     fields,
@@ -89,20 +91,19 @@ export interface SchemaNode {
 /** The schema of what users write, before defaults. */
 export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
 
-/** Of what may be written in several ways, the mapping. */
-export const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
-  node?.anyOf?.find(({ properties }) => properties !== undefined) ?? node;
-
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
-  let node: SchemaNode | undefined = writtenSchema;
+  let nodes: readonly SchemaNode[] = formsOf(writtenSchema);
   for (const step of path) {
-    if (node === undefined) return [];
-    const { properties, additionalProperties, items }: SchemaNode = node;
-    const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
-    if (isSetting) node = properties[step];
-    else node = typeof additionalProperties === 'object' ? additionalProperties : items;
-    node = mappingOf(node);
+    nodes = nodes.flatMap(({ properties, additionalProperties, items }) => {
+      const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
+      if (isSetting) return formsOf(properties[step]);
+      return formsOf(typeof additionalProperties === 'object' ? additionalProperties : items);
+    });
   }
-  return Object.keys(node?.properties ?? {});
+  return [...new Set(nodes.flatMap(({ properties }) => Object.keys(properties ?? {})))];
 }
+
+/** Where a value may be written in several ways: each of them. */
+export const formsOf = (node: SchemaNode | undefined): readonly SchemaNode[] =>
+  node === undefined ? [] : [node, ...(node.anyOf ?? []).flatMap(formsOf)];

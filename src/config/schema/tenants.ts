@@ -1,7 +1,7 @@
 /** `tiers` and `tenants`: who may send requests, and how many. */
 import * as z from 'zod';
 import { must } from '../values.ts';
-import { about, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
+import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
 
 const limits = {
   weight: number(
@@ -55,38 +55,49 @@ export const tiers = named(
   'Named sets of limits.',
 ).prefault({});
 
-const tenant = section(
-  {
-    tier: name('Tier whose limits apply.').optional(),
-    keys: list(
-      z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
-      64,
-      'keys',
-      'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` allows.',
-    ).optional(),
-    models: z
-      .union(
-        [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
-        { error: must('a list of model names, or "*" for all') },
-      )
-      .meta(about('Models that the tenant may use.', 'list of models, or `"*"` for all'))
-      .prefault('*'),
-    trustGroup: name(
-      'Tenants of one group may share the engines’ prefix cache. Default: each is alone.',
-    ).optional(),
-    limits: section(
-      limits,
-      'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
-      'the keys of `tiers.NAME`',
-    ).prefault({}),
-  },
+/** What a tenant has, in `tenants` or in a file of its own. */
+const tenantSettings = {
+  tier: name('Tier whose limits apply.').optional(),
+  keys: list(
+    z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
+    64,
+    'keys',
+    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
+  ).optional(),
+  models: z
+    .union(
+      [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
+      { error: must('a list of model names, or "*" for all') },
+    )
+    .meta(about('Models that the tenant may use.', 'list of models, or `"*"` for all'))
+    .prefault('*'),
+  trustGroup: name(
+    'Tenants of one group may share the engines’ prefix cache. Default: each is alone.',
+  ).optional(),
+  limits: section(
+    limits,
+    'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
+    'the keys of `tiers.NAME`',
+  ).prefault({}),
+};
+
+const tenant = section(tenantSettings, 'A tenant.');
+
+/** A file of `tenantDirectory`. */
+export const tenantFile = section(
+  { name: name('Tenant name. Default: the file’s.').optional(), ...tenantSettings },
   'A tenant.',
 );
 
 export const tenants = named(
   name('Tenant name.'),
   tenant,
-  [1, 10_000],
+  [0, 10_000],
   'tenants',
-  'Who may send requests, and how many.',
-);
+  'Who may send requests, and how many. Required without `tenantDirectory` or `identity.jwt.unknownTenants`.',
+).prefault({});
+
+export const tenantDirectory = filePath(
+  '/etc/fairlane/tenants.d',
+  'Folder of tenants, a file (`NAME.yaml`) each, with the keys of `tenants.NAME` and, where the file’s name is not the tenant’s, `name`; relative to the configuration file’s folder. Read again when a file comes, changes or goes. A bad file is refused alone. Default: none.',
+).optional();

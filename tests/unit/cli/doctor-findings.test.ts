@@ -1,5 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { adapterFindings, healthFindings } from '../../../src/cli/doctor-findings.ts';
+import { adapterFindings, healthFindings, listenerFindings } from '../../../src/cli/doctor-findings.ts';
 import type { LoraAdapterConfig } from '../../../src/config/config.ts';
 
 const of = (health: unknown): readonly string[] =>
@@ -118,5 +119,27 @@ describe('what doctor says of adapters', () => {
 
   it('is nothing while an endpoint does not say what it has', () => {
     expect(say(2, [['big'], undefined])).toEqual([]);
+  });
+});
+
+describe('what doctor says of listeners', () => {
+  const cert = readFileSync(new URL('../../fixtures/tls/expired.pem', import.meta.url), 'utf8');
+  const plain = { address: { host: '::1', port: 8080 } };
+  const secure = { address: { host: '0.0.0.0', port: 8443 }, tls: { cert, key: '' } };
+  const at = (year: number, month: number, day: number) =>
+    listenerFindings({ listen: [plain, secure] }, Date.UTC(year, month, day));
+
+  it('is where clients connect, and how long certificates are good', () => {
+    expect(at(2020, 0, 1)).toEqual([
+      { level: 'ok', text: 'clients: http://[::1]:8080' },
+      { level: 'ok', text: 'clients: https://0.0.0.0:8443, the certificate is good for 366 days' },
+    ]);
+    expect(at(2020, 11, 31)[1]).toEqual({
+      level: 'warning',
+      text: 'clients: https://0.0.0.0:8443, the certificate is good for 1 day',
+    });
+    expect(at(2022, 0, 1)[1]?.level).toBe('problem');
+    const mutual = { ...secure, tls: { ...secure.tls, clientCa: 'x' } };
+    expect(listenerFindings({ listen: [mutual] }, 0)[0]?.text).toContain('clients need a certificate');
   });
 });

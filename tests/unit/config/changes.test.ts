@@ -7,9 +7,12 @@ const changed = (path: string, value: unknown) =>
 
 describe('a restart', () => {
   it.each([
-    ['mode', 'sidecar', ['mode', 'picker']],
+    ['mode', 'sidecar', ['mode', 'picker', 'identity.jwt']],
     ['picker.tenant', undefined, ['picker']],
     ['listen', '127.0.0.1:8082'],
+    ['listen', ['127.0.0.2:8081', '127.0.0.1:8082']],
+    ['listen.tls', undefined, ['listen']],
+    ['listen.tls.clientCa', undefined, ['listen']],
     ['envoy.admin', '127.0.0.1:9903'],
     ['envoy.failureMode', 'open'],
     ['envoy.fallbackPool', 'main'],
@@ -37,6 +40,7 @@ describe('a restart', () => {
     ['queue.maxWait', '5s'],
     ['pools.main.concurrencyLimit', 5],
     ['tenants.bob', { keys: ['key-of-bob'] }],
+    ['listen.tls.clientCa', 'server.pem'],
     ['log.level', 'debug'],
   ])('is not needed for %s', (path, value) => {
     expect(changed(path, value)).toEqual([]);

@@ -53,6 +53,12 @@ describe('every setting', () => {
     const required = [
       'redis.url',
       'cors.origins',
+      'listen.address',
+      'listen.tls.cert',
+      'listen.tls.key',
+      'identity.jwt.issuer',
+      'identity.jwt.jwks',
+      'identity.jwt.tenantClaim',
       'pools',
       'tenants',
       'tenants.alice',
@@ -151,7 +157,8 @@ describe('units', () => {
 describe('defaults', () => {
   it('fill everything but pools and tenants', () => {
     expect(configOf(minimal())).toEqual({
-      listen: { host: '127.0.0.1', port: 8080 },
+      listen: [{ address: { host: '127.0.0.1', port: 8080 } }],
+      refusedTenantFiles: [],
       envoy: {
         admin: { host: '127.0.0.1', port: 9901 },
         directory: '/run/user/1/fairlane',

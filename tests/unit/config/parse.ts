@@ -8,14 +8,33 @@ export type Settings = Record<string, unknown>;
 export interface Surroundings {
   readonly env?: Record<string, string>;
   readonly files?: Record<string, string>;
+  /** Files of the folder of tenants, by name. */
+  readonly tenants?: Readonly<Record<string, string>>;
+  readonly before?: ReadonlyMap<string, string>;
+  readonly nowMs?: number;
 }
 
 /** Every setting, each with a value that is not its default. */
 export const full = () => ({
   mode: 'endpoint-picker',
   picker: { fairnessHeader: 'x-team', tenant: 'alice' },
-  listen: '127.0.0.2:8081',
   cors: { origins: ['https://app.example.com'], headers: ['x-ours'], maxAge: '1m' },
+  listen: {
+    address: '127.0.0.2:8081',
+    tls: { cert: 'server.pem', key: 'server.key', clientCa: 'clients.pem' },
+  },
+  identity: {
+    jwt: {
+      issuer: 'https://issuer.test/',
+      audience: ['fairlane', 'other'],
+      jwks: 'https://issuer.test:8443/keys?x=1',
+      jwksCa: 'idp-ca.pem',
+      tenantClaim: 'org.name',
+      tierClaim: 'plan',
+      unknownTenants: 'gold',
+      maxUnknownTenants: 50,
+    },
+  },
   envoy: {
     admin: '[::1]:9902',
     directory: '/run/here',
@@ -161,6 +180,7 @@ export const full = () => ({
       },
     },
   },
+  tenantDirectory: 'tenants.d',
   redis: {
     url: 'rediss://user:secret-of-redis@10.0.0.9:6380/2',
     username: 'fairlane',
@@ -189,6 +209,10 @@ const FILES: Readonly<Record<string, string>> = {
   '/etc/redis-ca.pem': pem('ca'),
   '/etc/redis.pem': pem('client'),
   '/etc/redis.key': pem('key'),
+  '/etc/server.pem': pem('server'),
+  '/etc/server.key': pem('key'),
+  '/etc/clients.pem': pem('ca'),
+  '/etc/idp-ca.pem': pem('ca'),
 };
 
 export const minimal = () => ({
@@ -196,12 +220,20 @@ export const minimal = () => ({
   tenants: { alice: { keys: ['key-of-alice'] } },
 });
 
-export function parse(settings: unknown, { env = {}, files = {} }: Surroundings = {}): ParsedConfig {
+export function parse(settings: unknown, surroundings: Surroundings = {}): ParsedConfig {
+  const { env = {}, files = {}, tenants = {}, before, nowMs } = surroundings;
   return parseConfig({
     text: typeof settings === 'string' ? settings : stringify(settings),
     file: '/etc/f.yaml',
     defaults: { directory: '/run/user/1/fairlane' },
     env,
+    ...(nowMs !== undefined && { nowMs }),
+    ...(before !== undefined && { tenantsBefore: before }),
+    readFolder: (path) =>
+      Object.entries(tenants)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, text]) => ({ file: `${path}/${name}`, content: { kind: 'ok', text } })),
+    authorities: () => 'the authorities of the system',
     readFile(path) {
       const text = files[path] ?? FILES[path];
       if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });

@@ -4,6 +4,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse as parseYaml, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
+import { bootstrapOf } from '../../../src/envoy/bootstrap.ts';
 import { configOf, full, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
 
 const withKeys = (...keys: readonly unknown[]) => put(minimal(), 'tenants.alice.keys', keys);
@@ -275,6 +276,33 @@ describe('a configuration whose secrets stay references', () => {
       MAIN_URL: 'http://10.0.0.1',
     });
     expect(JSON.stringify(set)).not.toContain('value-of');
+  });
+
+  it('reads no certificate, no public keys and no file of a tenant', () => {
+    const fail = (path: string): never => {
+      throw new Error(`read ${path}`);
+    };
+    const parsed = parseConfig({
+      text: stringify({
+        pools: { main: { endpoints: ['http://127.0.0.1:8000'] } },
+        listen: { address: '0.0.0.0:8443', tls: { cert: 'c.pem', key: 'k.pem', clientCa: 'ca.pem' } },
+        identity: { jwt: { issuer: 'https://issuer.test', audience: 'fairlane', jwks: 'keys.json' } },
+        lanes: { batch: { when: [{ tenants: ['bob'] }] } },
+        tenantDirectory: 'tenants.d',
+      }),
+      file: '/etc/f.yaml',
+      defaults: { directory: '/run/fairlane' },
+      env: {},
+      isUnresolved: true,
+      readFile: fail,
+      readFolder: fail,
+    });
+    if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
+    const text = JSON.stringify(bootstrapOf(parsed.config));
+    for (const part of ['certificate-0-0-0-0-8443', 'client-ca-0-0-0-0-8443', 'fairlane.jwt_authn']) {
+      expect(text).toContain(part);
+    }
+    expect(text).not.toContain('unresolved');
   });
 
   it('has problems all the same', () => {

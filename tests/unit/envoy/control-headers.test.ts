@@ -23,6 +23,21 @@ const guarded: EndpointConfig = {
 /** With all that adds to Envoy's configuration. */
 const config: Config = {
   ...plain,
+  listen: [
+    ...plain.listen,
+    {
+      address: { host: '0.0.0.0', port: 8443 },
+      tls: { cert: 'certificate', key: 'key', clientCa: 'authority' },
+    },
+  ],
+  jwt: {
+    issuer: 'issuer',
+    audiences: [],
+    jwks: { kind: 'url', url: 'https://issuer.test/keys', host: 'issuer.test', port: 443, ca: 'authority' },
+    tenantClaim: 'tenant',
+    tierClaim: 'tier',
+    visitors: { tier: 'free', limits: new Map(), most: 10 },
+  },
   pools: new Map([...plain.pools, ['copies', { ...pool, name: 'copies', endpoints: [guarded] }]]),
   models: new Map(
     [...plain.models].map(([name, model]) => [
@@ -87,6 +102,7 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   // For the words of an error.
   'content-length': WHO.client,
   'x-fairlane-tenant': WHO.envoy,
+  'x-fairlane-tier': WHO.envoy,
   'x-fairlane-': WHO.envoy,
   // Of an attempt, between two filters towards the engine (attempts.ts).
   'x-fairlane-sent': WHO.envoy,
@@ -129,9 +145,10 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
     'x-fairlane-sent, -host and -prefix, which the filter before it sets for each attempt, and :path, to which it adds the prefix, and for the shape of an error',
   'envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation':
     'x-request-id, kept as x-client-request-id, which decides nothing',
+  'envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication':
+    'authorization; whether there is an x-api-key decides only who says no. It sets what claim_to_headers names',
   'envoy.extensions.common.matching.v3.ExtensionWithMatcher':
-    'the credentials, by what it names; towards an engine x-fairlane-key, which the filter before it sets for each attempt',
-  'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'the header that it names',
+    'of clients: the credentials, and x-fairlane-tenant, which only jwt_authn can have set before; towards engines: x-fairlane-key, which the filter before it sets for each attempt',
   'envoy.extensions.filters.http.composite.v3.Composite': 'none',
   'envoy.extensions.filters.http.composite.v3.ExecuteFilterAction':
     'none; its script reads the credentials and leaves the one that may be a key, which the next filter looks up',
@@ -140,9 +157,14 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   'envoy.extensions.stat_sinks.open_telemetry.v3.SinkConfig.DropAction': 'none',
   'envoy.extensions.matching.common_inputs.stats.v3.StatFullNameMatchInput': 'none',
   'envoy.extensions.filters.common.matcher.action.v3.SkipFilter': 'none',
+  'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'what it names',
+  'envoy.extensions.filters.http.rbac.v3.RBAC': 'x-fairlane-tenant and :fairlane-pool',
+  'envoy.extensions.filters.http.rbac.v3.RBACPerRoute': 'none',
+  'envoy.config.rbac.v3.Action': 'none',
   'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector':
     'none: it sets authorization towards an engine',
   'envoy.extensions.http.injected_credentials.generic.v3.Generic': 'none',
+  'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext': 'none',
   'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': 'none',
   'envoy.extensions.transport_sockets.tls.v3.Secret': 'none',
   'envoy.config.cluster.v3.Cluster': 'none',
@@ -156,7 +178,12 @@ describe('the headers of Envoy’s configuration', () => {
   });
 
   it('are found where they stand', () => {
-    expect([...(found.get(':fairlane-pool') ?? [])].sort()).toEqual(['cluster_header', 'headers']);
+    expect([...(found.get(':fairlane-pool') ?? [])].sort()).toEqual([
+      'cluster_header',
+      // Tenants that are not configured pass once the service has sent them on (tokens.ts).
+      'header_name',
+      'headers',
+    ]);
     expect(found.get(':fairlane-shadow')).toEqual(new Set(['cluster_header']));
   });
 

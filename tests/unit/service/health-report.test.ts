@@ -143,3 +143,15 @@ describe('the health report', () => {
     expect(report.shadows).toEqual({ a: { pool: 'next', fraction: 0.1, running: 3 } });
   });
 });
+
+it('names the files of tenants that are refused, and only where there are any', () => {
+  const refusedTenantFiles = {
+    'tenants.d/bob.yaml': { since: '2026-11-28T20:00:00.000Z', problem: 'is empty', kept: true },
+  };
+  expect(healthReport({ ...facts, refusedTenantFiles })).toMatchObject({
+    status: 'degraded',
+    reasons: ['refused files of tenants: 1, such as tenants.d/bob.yaml'],
+    refusedTenantFiles,
+  });
+  expect(healthReport({ ...facts, refusedTenantFiles: {} })).not.toHaveProperty('refusedTenantFiles');
+});

@@ -1,0 +1,19 @@
+/** Whose request it is. */
+import type { ApiError } from '../domain/api-error.ts';
+import { TIER_HEADER } from '../domain/names.ts';
+import type { RequestHead } from './edge.ts';
+import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { tooManyTenants, unknownTenant, unservableTenant } from './refusals.ts';
+
+/** The tenant that Envoy has named, or why the request is nobody's. Who is not configured may come with a token. */
+export function tenantOf(
+  { tenants }: Pick<LifecycleContext, 'tenants'>,
+  { tenant: name, header }: Pick<RequestHead, 'tenant' | 'header'>,
+  nowMs: number,
+): RequestTenant | ApiError {
+  // A visit first: it says that a tenant that has come with a token is here again.
+  const found = tenants.visit?.(name, () => header(TIER_HEADER), nowMs) ?? tenants.get(name);
+  if (found === undefined) return unknownTenant();
+  if (typeof found === 'object') return found;
+  return found === 'full' ? tooManyTenants() : unservableTenant();
+}

@@ -1,0 +1,85 @@
+/** `listen`: addresses, and certificates that can be served. */
+import type { ListenerConfig } from '../config.ts';
+import { isKeyOf, lookUpCertificates, lookUpPrivateKey, unservableKey, validityProblem } from '../pem.ts';
+import type { Looked, Sources } from '../secrets.ts';
+import { FILE_PATH, hostPort } from '../values.ts';
+import { at, isMapping } from '../written-data.ts';
+import type { Path } from '../yaml-source.ts';
+import type { Check } from './check.ts';
+
+const STANDARD = '127.0.0.1:8080';
+
+/** One listener as written, with its files looked up. */
+export interface FoundListener {
+  readonly path: Path;
+  /** Where its address stands. */
+  readonly addressPath: Path;
+  readonly address: unknown;
+  readonly tls: { readonly [name in 'cert' | 'key' | 'clientCa']: Looked | undefined } | undefined;
+}
+
+export function findListeners(root: unknown, sources: Sources): readonly FoundListener[] {
+  const written = at(root, 'listen') ?? STANDARD;
+  const one = (value: unknown, path: Path): FoundListener => {
+    if (!isMapping(value)) return { path, addressPath: path, address: value, tls: undefined };
+    const tls = at(value, 'tls');
+    const file = (name: string, lookUp: typeof lookUpCertificates): Looked | undefined => {
+      const text = at(tls, name);
+      return typeof text === 'string' && FILE_PATH.test(text) ? lookUp(text, sources) : undefined;
+    };
+    return {
+      path,
+      addressPath: [...path, 'address'],
+      address: value['address'],
+      tls: isMapping(tls)
+        ? {
+            cert: file('cert', lookUpCertificates),
+            key: file('key', lookUpPrivateKey),
+            clientCa: file('clientCa', lookUpCertificates),
+          }
+        : undefined,
+    };
+  };
+  return Array.isArray(written)
+    ? written.map((value: unknown, i) => one(value, ['listen', i]))
+    : [one(written, ['listen'])];
+}
+
+export function checkListeners(listeners: readonly FoundListener[], { report, nowMs }: Check): void {
+  for (const { path, tls } of listeners) {
+    if (tls === undefined) continue;
+    const { cert, key } = tls;
+    for (const [name, looked] of Object.entries(tls)) {
+      if (looked?.kind === 'bad') report.problem([...path, 'tls', name], looked.problem);
+    }
+    if (key?.kind === 'ok') {
+      const unservable = unservableKey(key.value);
+      if (unservable !== undefined) report.problem([...path, 'tls', 'key'], unservable);
+      else if (cert?.kind === 'ok' && !isKeyOf(key.value, cert.value)) {
+        report.problem([...path, 'tls', 'key'], 'is not the key of the first certificate in cert');
+      }
+    }
+    const invalid =
+      cert?.kind === 'ok' && nowMs !== undefined ? validityProblem(cert.value, nowMs) : undefined;
+    if (invalid !== undefined) report.warning([...path, 'tls', 'cert'], invalid);
+  }
+}
+
+/** Of a file that nobody was to read, that it is there: no more of it matters. */
+function textOf(looked: Looked | undefined): string | undefined {
+  if (looked === undefined || looked.kind === 'bad') return undefined;
+  return looked.kind === 'ok' ? looked.value : looked.kind;
+}
+
+/** Of listeners that were checked. */
+export function listenersOf(listeners: readonly FoundListener[]): readonly ListenerConfig[] {
+  return listeners.flatMap(({ address: written, tls }) => {
+    const address = typeof written === 'string' ? hostPort(written, 'ip') : undefined;
+    if (address === undefined) return [];
+    const cert = textOf(tls?.cert);
+    const key = textOf(tls?.key);
+    const clientCa = textOf(tls?.clientCa);
+    if (cert === undefined || key === undefined) return [{ address }];
+    return [{ address, tls: { cert, key, ...(clientCa !== undefined && { clientCa }) } }];
+  });
+}
