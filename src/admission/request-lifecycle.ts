@@ -33,13 +33,13 @@
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
-import { type RouteName, routeOf } from '../domain/routes.ts';
+import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
 import { modelList } from '../openai/models.ts';
-import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
+import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
-import type { Reservation, ReservationResult, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -50,12 +50,10 @@ import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
-import { Receiving, type ReceivingOwner } from './receiving.ts';
+import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
-
-type RequestTaken = Awaited<ReturnType<TenantLimits['takeRequest']>>;
 
 type State =
   | 'new'
@@ -87,7 +85,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   // From the headers to the end
   private arrivedMs = 0;
   private requestId = '';
-  private route: RouteName | undefined = undefined;
+  private route: FoundRoute | undefined = undefined;
   private tenant: RequestTenant | undefined = undefined;
   /** Envoy waits already: it can be told once. */
   private isHeld = false;
@@ -130,11 +128,12 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
     this.requestId = head.requestId;
-    this.route = routeOf(head.method, head.path);
+    const { routes } = this.context.config();
+    this.route = findRoute(routes, head.method, head.path);
     const tenant = this.context.tenants.get(head.tenant);
     this.tenant = tenant;
     if (tenant === undefined) this.refuse(refusals.unknownTenant(), nowMs);
-    else if (this.route === undefined) this.refuse(refusals.unknownRoute(), nowMs);
+    else if (this.route === undefined) this.refuse(refusals.unknownRoute(routes), nowMs);
     else if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
     else this.receive(tenant, this.route, head, nowMs);
   }
@@ -227,10 +226,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   // --- receiving ---
 
-  private receive(tenant: RequestTenant, route: RouteName, head: RequestHead, nowMs: number): void {
+  private receive(tenant: RequestTenant, route: FoundRoute, head: RequestHead, nowMs: number): void {
     this.state = 'receiving';
-    if (route !== 'models') this.receiving = new Receiving(this.context, this, tenant, route, head);
-    const taken = tenant.limits.takeRequest(nowMs);
+    if (route.name !== 'models') this.receiving = new Receiving(this.context, this, tenant, route, head);
+    const taken = takeRequest(route, tenant, nowMs);
     if (!(taken instanceof Promise)) this.requestTaken(taken, nowMs);
     else this.whenKnown(taken.then((late) => this.requestTaken(late, this.context.now())));
   }
@@ -375,7 +374,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (details === BROKE_TWICE_DETAILS) {
       run.brokeTwice();
       this.end('failed', 'broke-twice', undefined, nowMs);
-      edge.respond(errorResponse(this.route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
+      edge.respond(errorResponse(this.route?.name, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
     const fromEngine = head.upstream !== '';
@@ -384,7 +383,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (error !== undefined) {
       this.status = error.status;
       this.end('failed', 'engine', undefined, nowMs);
-      edge.respond(errorResponse(this.route, error, add));
+      edge.respond(errorResponse(this.route?.name, error, add));
       return;
     }
     if (head.status >= 400) {
@@ -408,7 +407,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.end('refused', refusals.reasonOf(error), undefined, nowMs);
     this.holding?.gone();
     // After the end: what the request had reserved is back, and the headers say so.
-    this.edge.respond(errorResponse(this.route, error, this.limitHeaders(nowMs)));
+    this.edge.respond(errorResponse(this.route?.name, error, this.limitHeaders(nowMs)));
   }
 
   /** The only way out, but for the list of models, which has no accounts and no record. */
@@ -450,7 +449,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     nowMs: number,
   ): void {
     const { context, tenant, route, facts, run } = this;
-    if (tenant === undefined || route === undefined || route === 'models') return;
+    if (tenant === undefined || route === undefined || route.name === 'models') return;
     const { requestId, status, arrivedMs, queueMs } = this;
     const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
     const lane = this.admitted?.lane.name;

@@ -1,6 +1,6 @@
 /** The usage record of a request that has ended. Pure. */
-import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
-import type { RequestFacts } from '../openai/request.ts';
+import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
+import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 
@@ -8,7 +8,7 @@ import type { AnswerReading } from './answer-meter.ts';
 export interface EndedRequest {
   readonly requestId: string;
   readonly tenant: string;
-  readonly route: EngineRoute | StoredRoute;
+  readonly route: { readonly name: EngineRoute | StoredRoute; readonly custom?: CustomRoute };
   /** Once its body was read. */
   readonly facts: RequestFacts | undefined;
   /** Its model exists: a client's invention is not repeated. */
@@ -54,7 +54,8 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
   return {
     requestId: request.requestId,
     tenant: request.tenant,
-    route: request.route,
+    route: request.route.name,
+    ...(request.route.custom !== undefined && { customRoute: request.route.custom.name }),
     ...(facts !== undefined && request.isModelKnown && { model: facts.model }),
     ...(run !== undefined && { pool: run.pool, endpoint: run.endpoint }),
     ...(lane !== undefined && { lane }),
@@ -71,6 +72,7 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
     promptTokens: usage?.promptTokens ?? 0,
     completionTokens: usage?.completionTokens ?? 0,
     cachedTokens: usage?.cachedTokens ?? 0,
+    ...reading?.amount,
     usageSource: reading?.source ?? 'none',
     ...(reading?.estimated !== undefined && { estimated: reading.estimated }),
     ...(reading !== undefined && reading.odd.length > 0 && { oddUsage: reading.odd }),

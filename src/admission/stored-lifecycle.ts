@@ -267,7 +267,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
           {
             requestId,
             tenant: tenant.config.name,
-            route,
+            route: { name: route },
             facts: undefined,
             isModelKnown: false,
             lane,

@@ -3,17 +3,15 @@ import { readFileSync } from 'node:fs';
 import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
-import { type EngineRoute, ROUTES } from '../domain/routes.ts';
+import { API_ROUTES, type ApiRoute, ROUTES } from '../domain/routes.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
 
-const ENGINE_ROUTES = Object.keys(ROUTES).filter((route) => route !== 'models');
-
 interface Options {
   readonly config: string;
   readonly tenant: string;
-  readonly route: EngineRoute;
+  readonly route: ApiRoute;
   readonly header?: readonly string[];
   readonly json?: true;
 }
@@ -49,12 +47,13 @@ export function explainCommand(): Command {
     .description(
       'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores; or the refusal, the limit that is over, and when to try again. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
     )
-    .argument('<request>', 'file with the body of the request (JSON), or - for the standard input')
+    .argument(
+      '<request>',
+      'file with the body of the request (JSON, or a form with its content-type as a header), or - for the standard input',
+    )
     .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
     .requiredOption('-t, --tenant <name>', 'who asks')
-    .addOption(
-      new Option('-r, --route <route>', 'what for').choices(ENGINE_ROUTES).default('chat.completions'),
-    )
+    .addOption(new Option('-r, --route <route>', 'what for').choices(API_ROUTES).default('chat.completions'))
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',

@@ -12,7 +12,7 @@ import {
   SERVICE_CLUSTER,
   TENANT_HEADER,
 } from '../domain/names.ts';
-import { RESPONSE_ID_PATTERN, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { pathsOf, RESPONSE_ID_PATTERN, ROUTES, type RouteName, STORED_ROUTES } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
@@ -104,39 +104,70 @@ const upstream = (target: JsonMap, retries: number): JsonMap => ({
 /** A copy for the cluster that the service names, if it names one. Always there: routes do not change while Envoy runs. */
 const copies: JsonMap = { cluster_header: MIRROR_HEADER, disable_shadow_host_suffix_append: true };
 
+/** What Envoy lets through: the API's routes, and those of the configuration. */
+function allowedOf(config: Config): readonly { method: string; path: string; isRefusedUnread: boolean }[] {
+  return [
+    ...(Object.keys(ROUTES) as RouteName[]).flatMap((name) =>
+      pathsOf(name).map((path) => ({
+        method: ROUTES[name].method,
+        path,
+        isRefusedUnread: ROUTES[name].unread === 'refused',
+      })),
+    ),
+    ...[...(config.routes?.values() ?? [])].map(({ method, path }) => ({
+      method,
+      path,
+      isRefusedUnread: true,
+    })),
+  ];
+}
+
+const exactly = (method: string, path: string, extra: readonly JsonMap[] = []): JsonMap => ({
+  path,
+  headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
+});
+
+/** Clients ask so whether somebody is there, before they have a key. */
+const SOMEBODY_IS_THERE: JsonMap = {
+  match: exactly('HEAD', '/'),
+  direct_response: { status: 200 },
+  typed_per_filter_config: Object.fromEntries(
+    ['fairlane.api_key_auth', 'fairlane.ext_proc'].map((name) => [
+      name,
+      { ...type('envoy.config.route.v3.FilterConfig'), disabled: true },
+    ]),
+  ),
+};
+
 /**
  * The allow-list as routes. The service sends a request to a pool by a header; without it (the service is away, and
- * the failure mode is open) the fallback pool serves it.
+ * the failure mode is open) the fallback pool serves it, or nobody does: routes.ts says which.
  */
 export function routesOf(config: Config): readonly JsonMap[] {
   const largest = Math.max(...[...config.pools.values()].map(({ endpoints }) => endpoints.length));
   const retries = Math.min(MAX_RETRIES, Math.max(MIN_RETRIES, largest - 1));
-  const allowed = Object.values(ROUTES).flatMap(({ method, path }) => {
-    const match = (extra: readonly JsonMap[]): JsonMap => ({
-      path,
-      headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
-    });
-    return [
-      {
-        match: match([{ name: POOL_HEADER, present_match: true }]),
-        route: {
-          ...upstream({ cluster_header: POOL_HEADER }, retries),
-          ...(method === 'POST' && { request_mirror_policies: [copies] }),
-        },
-        request_headers_to_remove: [TENANT_HEADER],
-        request_body_buffer_limit: bodyBuffer(config),
+  const unread = { route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries) };
+  const allowed = allowedOf(config).flatMap(({ method, path, isRefusedUnread }) => [
+    {
+      match: exactly(method, path, [{ name: POOL_HEADER, present_match: true }]),
+      route: {
+        ...upstream({ cluster_header: POOL_HEADER }, retries),
+        ...(method === 'POST' && { request_mirror_policies: [copies] }),
       },
-      {
-        match: match([]),
-        route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-        request_headers_to_remove: [TENANT_HEADER],
-        request_body_buffer_limit: bodyBuffer(config),
-      },
-    ];
-  });
+      request_headers_to_remove: [TENANT_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+    {
+      match: exactly(method, path),
+      ...(isRefusedUnread ? { direct_response: { status: 503 } } : unread),
+      request_headers_to_remove: [TENANT_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+  ]);
   return [
     ...allowed,
     ...storedRoutes(retries),
+    SOMEBODY_IS_THERE,
     {
       match: { prefix: '/' },
       direct_response: { status: 404 },
@@ -223,7 +254,7 @@ function listenerOf(config: Config): JsonMap {
               path_with_escaped_slashes_action: 'REJECT_REQUEST',
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
-              local_reply_config: localReplies(),
+              local_reply_config: localReplies(config.routes),
               route_config: {
                 name: 'fairlane',
                 virtual_hosts: [{ name: 'fairlane', domains: ['*'], routes: routesOf(config) }],

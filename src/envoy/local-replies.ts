@@ -1,7 +1,7 @@
 /** What Envoy answers itself, without the service: each status in the words and the shape of the API. */
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { type CustomRoutes, ROUTES, servedText } from '../domain/routes.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
 
@@ -15,6 +15,8 @@ interface LocalReply {
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
 }
+
+const NOT_SERVED = 'Not served here.';
 
 /** What Envoy says itself, in the words of the API. */
 const LOCAL_REPLIES: readonly LocalReply[] = [
@@ -45,9 +47,8 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'unknown_url',
     anthropic: 'not_found_error',
-    message: `Not served here. Served are ${[...Object.values(ROUTES), ...Object.values(STORED_ROUTES)]
-      .map(({ method, path }) => `${method} ${path}`)
-      .join(', ')}.`,
+    // localReplies() says which.
+    message: NOT_SERVED,
   },
   {
     status: 408,
@@ -112,7 +113,7 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
 ];
 
 /** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
-export function localReplies(): JsonMap {
+export function localReplies(routes?: CustomRoutes): JsonMap {
   const filterOf = (reply: LocalReply, onlyMessages: boolean): JsonMap => {
     const filters: JsonMap[] = [
       {
@@ -140,12 +141,14 @@ export function localReplies(): JsonMap {
     }
     return { and_filter: { filters } };
   };
+  const served = `${NOT_SERVED} Served are ${servedText(routes)}.`;
+  const messageOf = ({ message }: LocalReply): string => (message === NOT_SERVED ? served : message);
   const mapper = (reply: LocalReply, onlyMessages: boolean): JsonMap => ({
     filter: filterOf(reply, onlyMessages),
     body_format_override: {
       json_format: onlyMessages
-        ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }
-        : { error: { message: reply.message, type: reply.type, param: null, code: reply.code } },
+        ? { type: 'error', error: { type: reply.anthropic, message: messageOf(reply) } }
+        : { error: { message: messageOf(reply), type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
     ...(reply.retryAfterS !== undefined && {

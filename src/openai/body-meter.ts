@@ -1,10 +1,22 @@
 /** Meters a JSON response as it passes, in bounded memory: what it says is found wherever in it that stands. */
-import type { EngineRoute } from '../domain/routes.ts';
+import { type EngineRoute, meteredOf, unitOf } from '../domain/routes.ts';
+import { amountOf } from './amount.ts';
 import { AnswerScan } from './answer-scan.ts';
 import { BODY } from './answer-shapes.ts';
-import { type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
+import { type Amount, type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
 import { bufferOf, parse } from './sse-text.ts';
-import { isErrorShape, isObject, type UsageReport, usageReport } from './usage.ts';
+import { type Fields, isErrorShape, isObject, type UsageReport, usageReport } from './usage.ts';
+
+/** Older engines say of what they rank how many tokens it was, and no more; of what is heard the usage may be seconds. */
+function promptReport(route: EngineRoute, { usage }: Fields): UsageReport | undefined {
+  if (!isObject(usage)) return undefined;
+  if (usage['type'] === 'duration') return { usage: undefined, odd: false };
+  const isTotalAlone =
+    meteredOf(route) === 'prompt' && isTold(usage['total_tokens']) && !isTold(usage['prompt_tokens']);
+  return isTotalAlone ? usageReport({ usage: { prompt_tokens: usage['total_tokens'] } }) : undefined;
+}
+
+const isTold = (value: unknown): boolean => value !== undefined && value !== null;
 
 /** A body up to this size is kept and parsed whole: that is quicker. */
 const WHOLE_BYTES = 32 * 1024;
@@ -25,6 +37,7 @@ class BodyMeter implements ResponseMeter {
   private hasEnded = false;
   private errorFrame = false;
   private report: UsageReport = { usage: undefined, odd: false };
+  private amount: Amount | undefined = undefined;
 
   constructor(route: EngineRoute) {
     this.route = route;
@@ -48,7 +61,8 @@ class BodyMeter implements ResponseMeter {
     this.scan = undefined;
     if (!isObject(answer)) return undefined;
     this.errorFrame = isErrorShape(answer);
-    this.report = usageReport(answer);
+    this.report = promptReport(this.route, answer) ?? usageReport(answer);
+    this.amount = amountOf(unitOf(this.route), answer);
     return undefined;
   }
 
@@ -66,9 +80,9 @@ class BodyMeter implements ResponseMeter {
   }
 
   result(): MeterResult {
-    const { bytes, report } = this;
+    const { bytes, report, amount } = this;
     const usage =
-      report.usage !== undefined && this.route === 'embeddings'
+      report.usage !== undefined && meteredOf(this.route) === 'prompt'
         ? { ...report.usage, completionTokens: 0 }
         : report.usage;
     const known = {
@@ -77,6 +91,7 @@ class BodyMeter implements ResponseMeter {
       errorFrame: this.errorFrame,
       itl: NO_ITL,
       bytes,
+      ...(amount !== undefined && { amount }),
     };
     if (bytes === 0) return known;
     const { firstTokenMs, lastTokenMs } = this;
