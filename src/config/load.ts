@@ -11,6 +11,7 @@ import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences } from './checks/references.ts';
+import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
@@ -69,6 +70,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
+  checkRoutes(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);

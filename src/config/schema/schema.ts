@@ -15,6 +15,7 @@ import { pools } from './pools.ts';
 import { queue } from './queue.ts';
 import { rateLimit } from './rate-limit.ts';
 import { redis } from './redis.ts';
+import { routes } from './routes.ts';
 import { service } from './service.ts';
 import { tenants, tiers } from './tenants.ts';
 
@@ -51,6 +52,7 @@ export const configSchema = section(
     rateLimit,
     fields,
     media,
+    routes,
     log: section(
       {
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
