@@ -61,10 +61,18 @@ function sourcesOf({
   return { source: 'estimate', estimated: promptSource === 'estimate' ? 'prompt' : 'completion' };
 }
 
-function meterOf(request: RequestFacts, streamed: boolean, contentEncoding: string): ResponseMeter {
+/** Sound, images and subtitles say nothing of usage. */
+const MAY_SAY_USAGE = /^$|json/;
+
+function meterOf(
+  request: RequestFacts,
+  streamed: boolean,
+  { contentType, contentEncoding }: ResponseHead,
+): ResponseMeter {
+  const isRead = meteredOf(request.route) !== 'reported' || MAY_SAY_USAGE.test(contentType);
   const inner = streamed
     ? createStreamMeter({ route: request.route, removeUsageChunk: request.stream && !request.wantsUsage })
-    : createBodyMeter(request.route);
+    : createBodyMeter(request.route, isRead);
   return contentEncoding === '' || contentEncoding === 'identity'
     ? inner
     : createEncodedMeter(inner, contentEncoding);
@@ -74,9 +82,9 @@ export class AnswerMeter {
   private readonly meter: ResponseMeter;
   private readonly streamed: boolean;
 
-  constructor(request: RequestFacts, { contentType, contentEncoding }: ResponseHead) {
-    this.streamed = contentType === 'text/event-stream';
-    this.meter = meterOf(request, this.streamed, contentEncoding);
+  constructor(request: RequestFacts, head: ResponseHead) {
+    this.streamed = head.contentType === 'text/event-stream';
+    this.meter = meterOf(request, this.streamed, head);
   }
 
   /** Gives the bytes to send instead, or undefined to send the chunk as it came. */

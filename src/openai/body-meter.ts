@@ -24,6 +24,7 @@ const EMPTY = Buffer.alloc(0);
 
 class BodyMeter implements ResponseMeter {
   private readonly route: EngineRoute;
+  private readonly isRead: boolean;
   private bytes = 0;
   private firstTokenMs = 0;
   private lastTokenMs = 0;
@@ -39,8 +40,9 @@ class BodyMeter implements ResponseMeter {
   private report: UsageReport = { usage: undefined, odd: false };
   private amount: Amount | undefined = undefined;
 
-  constructor(route: EngineRoute) {
+  constructor(route: EngineRoute, isRead: boolean) {
     this.route = route;
+    this.isRead = isRead;
   }
 
   push(chunk: Uint8Array, nowMs: number): undefined {
@@ -48,6 +50,7 @@ class BodyMeter implements ResponseMeter {
     if (this.bytes === 0) this.firstTokenMs = nowMs;
     this.lastTokenMs = nowMs;
     this.bytes += chunk.length;
+    if (!this.isRead) return undefined;
     if (this.bytes <= WHOLE_BYTES) this.keep(chunk);
     else this.pass(bufferOf(chunk, 0, chunk.length));
     return undefined;
@@ -56,6 +59,7 @@ class BodyMeter implements ResponseMeter {
   end(): undefined {
     if (this.hasEnded) return undefined;
     this.hasEnded = true;
+    if (!this.isRead) return undefined;
     const answer = this.answer();
     this.kept = EMPTY;
     this.scan = undefined;
@@ -135,5 +139,9 @@ class BodyMeter implements ResponseMeter {
   }
 }
 
-/** @param route that the response answers; a list of embeddings reports no output. */
-export const createBodyMeter = (route: EngineRoute): ResponseMeter => new BodyMeter(route);
+/**
+ * @param route that the response answers; a list of embeddings reports no output.
+ * @param isRead false: it is no JSON, and only its bytes count.
+ */
+export const createBodyMeter = (route: EngineRoute, isRead = true): ResponseMeter =>
+  new BodyMeter(route, isRead);

@@ -33,7 +33,11 @@ const LONGEST_HEAD = 4_096;
 const STEP_BYTES = 524_288;
 
 const CRLF = '\r\n';
+/** Before every boundary, and behind the last. */
+const HYPHENS = '--';
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
+
+const IN_A_PART = 'its boundary stands in a part, which readers would divide in different ways';
 
 type OpenPart = Omit<FormPart, 'dataEnd'>;
 
@@ -42,7 +46,7 @@ const bad = (what: string): FormReading => ({ kind: 'bad', message: `The form co
 /** Reads one body, a step at a time. */
 export class FormScan {
   private readonly bytes: Buffer;
-  /** What every delimiter begins with, after its line break. */
+  /** Without the hyphens before it: some readers look for it alone. */
   private readonly marker: Buffer;
   private at = 0;
   private readonly parts: FormPart[] = [];
@@ -52,7 +56,7 @@ export class FormScan {
   /** @param boundary from boundaryOf(). */
   constructor(bytes: Uint8Array, boundary: string) {
     this.bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    this.marker = Buffer.from(`--${boundary}`, 'latin1');
+    this.marker = Buffer.from(boundary, 'latin1');
   }
 
   /** @returns undefined: there is more to read. */
@@ -60,7 +64,7 @@ export class FormScan {
     const { bytes, marker, at } = this;
     const until = Math.min(bytes.length, at + STEP_BYTES + marker.length - 1);
     const found = bytes.subarray(at, until).indexOf(marker);
-    if (found >= 0) return this.delimiter(at + found);
+    if (found >= 0) return this.delimiter(at + found - HYPHENS.length);
     if (until === bytes.length) return bad('it ends before its last boundary');
     this.at = at + STEP_BYTES;
     return undefined;
@@ -76,13 +80,16 @@ export class FormScan {
 
   private delimiter(start: number): FormReading | undefined {
     const { bytes, marker, open } = this;
-    const behind = start + marker.length;
+    const behind = start + HYPHENS.length + marker.length;
+    if (start < 0 || this.textAt(start) !== HYPHENS) {
+      return bad(IN_A_PART);
+    }
     if (open === undefined) {
       if (start !== 0) return bad('something stands before its first boundary');
     } else {
       const dataEnd = start - CRLF.length;
       if (dataEnd < open.dataStart || this.textAt(dataEnd) !== CRLF) {
-        return bad('its boundary stands in a part, which readers would divide in different ways');
+        return bad(IN_A_PART);
       }
       if (open.length !== undefined && open.length !== dataEnd - open.dataStart) {
         return bad('a part is not as long as its `content-length` says');
@@ -91,7 +98,7 @@ export class FormScan {
     }
     const next = this.textAt(behind);
     if (next === CRLF) return this.head(start, behind + CRLF.length);
-    if (next !== '--') return bad('its boundary goes on where a line should end');
+    if (next !== HYPHENS) return bad('its boundary goes on where a line should end');
     const rest = bytes.length - behind - 2;
     const endsWell = rest === 0 || (rest === CRLF.length && this.textAt(behind + 2) === CRLF);
     if (!endsWell) return bad('something stands behind its last boundary');

@@ -83,6 +83,7 @@ describe('a form', () => {
     ['a delimiter behind a carriage return in a file', form(`${FILE}x\r--b1\r`, MODEL)],
     ['a boundary that goes on', form(`${FILE}x\r\n--b1x`, MODEL)],
     ['white space behind a boundary', form(MODEL).replace('--b1\r\n', '--b1 \r\n')],
+    ['a boundary without its hyphens', form(field('prompt', 'b1'), MODEL)],
     ['a boundary in a line', form(field('prompt', 'say --b1 twice'), MODEL)],
     [
       'a boundary in a head',
