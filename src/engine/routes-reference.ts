@@ -52,7 +52,7 @@ ${storedRows.join('\n')}
 
 - **Engines**: by kind, where a pool's engines are known to be of one kind. A path that its kind does not have is a 404
   \`route_not_served\` that names what it has. Most depend on the model, too: where the engine itself answers 404, the
-  client gets the same error.
+  client gets the same error. \`—\` is none of them: such a path is only sent to engines of no known kind.
 - **Counted**: what is charged to token limits and weighed in the queue ([metering](metering.md)). What costs no tokens
   still counts as a request, for \`maxConcurrent\` and by its bytes.
 - **Unread**: what becomes of it while the service is away and Envoy fails open. It passes where the worst that a body

@@ -98,19 +98,17 @@ async function heard(
 ): Promise<OtherAnswer> {
   const form = await new Response(bytes, { headers: { 'content-type': type } }).formData();
   const file = form.get('file');
-  const model = form.get('model');
+  const written = form.get('model');
+  const model = typeof written === 'string' ? written : '';
   if (!(file instanceof File)) return json(422, { error: { message: "Expected 'file' to be a file." } });
-  if (typeof model !== 'string' || !models.includes(model)) return unknownModel(String(model));
+  if (!models.includes(model)) return unknownModel(model);
   const seconds = Math.ceil(file.size / SPEECH_BYTES_PER_SECOND);
   const text = `heard ${file.name}, ${file.size} bytes`;
-  switch (form.get('response_format')) {
-    case 'text':
-      return { status: 200, type: 'text/plain; charset=utf-8', body: `${text}\n` };
-    case 'verbose_json':
-      return json(200, { duration: `${seconds}.5`, language: 'en', text, segments: [] });
-    default:
-      return json(200, { text, usage: { type: 'duration', seconds } });
-  }
+  const format = form.get('response_format');
+  if (format === 'text') return { status: 200, type: 'text/plain; charset=utf-8', body: `${text}\n` };
+  return format === 'verbose_json'
+    ? json(200, { duration: `${seconds}.5`, language: 'en', text, segments: [] })
+    : json(200, { text, usage: { type: 'duration', seconds } });
 }
 
 const unknownModel = (model: string): OtherAnswer =>
@@ -128,8 +126,8 @@ export async function otherAnswer(
   try {
     if (AUDIO.includes(path)) return await heard(type, bytes, models);
     const body = JSON.parse(Buffer.from(bytes).toString('utf8')) as Body;
-    const model = body['model'];
-    if (typeof model !== 'string' || !models.includes(model)) return unknownModel(String(model));
+    const model = typeof body['model'] === 'string' ? body['model'] : '';
+    if (!models.includes(model)) return unknownModel(model);
     const answer = ANSWERS[path]?.(body, model) ?? {};
     return isWhole(answer) ? answer : json(200, answer);
   } catch {

@@ -27,17 +27,17 @@ export function checkRoutes({ root, report, hide }: Check): void {
     if (Object.hasOwn(ROUTES, name))
       report.problem(where, 'is the name of a route of the API; choose another one');
     const path = at(route, 'path');
-    const method = at(route, 'method') ?? 'POST';
+    const method = at(route, 'method') === 'GET' ? 'GET' : 'POST';
     const body = at(route, 'body') ?? 'json';
     const model = at(route, 'model');
     if (typeof path === 'string') {
       const problem = problemOfPath(path);
       if (problem !== undefined) report.problem([...where, 'path'], problem);
-      const other = taken.get(`${String(method)} ${path}`);
+      const other = taken.get(`${method} ${path}`);
       if (other !== undefined) {
         report.problem([...where, 'path'], `is that of the route ${quote(other)}; one of them is enough`);
       }
-      taken.set(`${String(method)} ${path}`, name);
+      taken.set(`${method} ${path}`, name);
     }
     if (method === 'GET' && body !== 'none') {
       report.problem([...where, 'body'], 'must be none: a GET has no body');

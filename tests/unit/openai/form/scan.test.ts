@@ -227,9 +227,9 @@ describe('a form', () => {
           const body = Buffer.from(await response.arrayBuffer());
           const reading = readForm(body, boundary ?? '');
           if (reading.kind === 'bad') throw new Error(reading.message);
-          const [file, field] = reading.form.parts;
+          const [file, text] = reading.form.parts;
           expect(body.subarray(file?.dataStart, file?.dataEnd).equals(bytes)).toBe(true);
-          expect(body.toString('utf8', field?.dataStart, field?.dataEnd)).toBe(
+          expect(body.toString('utf8', text?.dataStart, text?.dataEnd)).toBe(
             model.replaceAll(/\r\n|\r|\n/g, '\r\n'),
           );
         },
