@@ -1,7 +1,13 @@
 /** What `GET /health` answers, as JSON. Its names are for others to rely on. */
 
 export interface HealthReport {
-  readonly status: 'ok' | 'draining';
+  /** `degraded`: it works, and something is wrong that somebody should mend; `reasons` says what. */
+  readonly status: 'ok' | 'degraded' | 'draining';
+  /** Whether a pool serves: what `/ready` goes by. */
+  readonly ready: boolean;
+  readonly reasons?: readonly string[];
+  /** Files that are not in use as they are now: what they said before is. */
+  readonly refused?: readonly RefusedHealth[];
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
   readonly pools: Readonly<Record<string, PoolHealth>>;
@@ -9,6 +15,15 @@ export interface HealthReport {
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
   /** By model: the pool that gets copies. Only where one is configured. */
   readonly shadows?: Readonly<Record<string, MirrorHealth>>;
+}
+
+export interface RefusedHealth {
+  /** The configuration, or the folder of limits. */
+  readonly file: string;
+  /** Of the first refusal, as ISO 8601. */
+  readonly since: string;
+  /** The first ones. */
+  readonly problems: readonly string[];
 }
 
 export interface PoolHealth {
@@ -27,6 +42,8 @@ export interface EndpointHealth {
   readonly by: string;
   /** What its probes say. */
   readonly state: string;
+  /** `ip:port` that its name stands for. */
+  readonly address?: string;
   readonly engine?: string;
   /** Why its gauges cannot be used. */
   readonly gauges?: string;

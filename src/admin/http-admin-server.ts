@@ -1,4 +1,4 @@
-/** `/metrics` for Prometheus, `/health` for whoever starts the service, and commands from this machine. */
+/** `/metrics` for Prometheus, `/live`, `/ready` and `/health` for whoever starts the service, and commands from this machine. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
@@ -17,6 +17,8 @@ const COMMAND = ['POST'];
 const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
   ['/metrics', READ],
   ['/health', READ],
+  ['/ready', READ],
+  ['/live', READ],
   ['/drain', COMMAND],
   ['/explain', COMMAND],
 ]);
@@ -115,19 +117,29 @@ function answerMetrics(registry: Registry, response: ServerResponse): void {
   );
 }
 
+/**
+ * `/health` is a 503 only while the service drains, as it always was: who restarts a service by it is not to do so because an
+ * engine is away. `/ready` says whether a request would find an engine.
+ */
+function answerHealth(path: string, report: HealthReport, response: ServerResponse): void {
+  const { status, ready, reasons } = report;
+  if (path === '/health') json(response, status === 'draining' ? 503 : 200, report);
+  else json(response, ready ? 200 : 503, { ready, status, ...(reasons !== undefined && { reasons }) });
+}
+
 function serve(pages: Pages, request: IncomingMessage, response: ServerResponse): void {
   const path = request.url?.split('?', 1)[0] ?? '';
   const methods = METHODS.get(path);
   if (methods === undefined) {
-    response.writeHead(404, { 'content-type': 'text/plain' }).end('Here are /metrics and /health.\n');
+    response
+      .writeHead(404, { 'content-type': 'text/plain' })
+      .end('Here are /metrics, /health, /ready and /live.\n');
   } else if (!methods.includes(request.method ?? '')) {
     response.writeHead(405, { allow: methods.join(', '), connection: 'close' }).end();
   } else if (methods === COMMAND) answerCommand(pages, path, request, response);
   else if (path === '/metrics') answerMetrics(pages.registry, response);
-  else {
-    const report = pages.health();
-    json(response, report.status === 'ok' ? 200 : 503, report);
-  }
+  else if (path === '/live') json(response, 200, { status: 'live' });
+  else answerHealth(path, pages.health(), response);
 }
 
 const ignore = (): void => undefined;

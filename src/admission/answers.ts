@@ -1,6 +1,6 @@
 /** Answers that Fairlane writes itself, and the headers that it puts on every answer. */
 import type { ApiError } from '../domain/api-error.ts';
-import type { EngineRoute, RouteName } from '../domain/routes.ts';
+import type { EngineRoute } from '../domain/routes.ts';
 import { errorBody } from '../openai/error-body.ts';
 import type { BucketView } from '../tenant/bucket.ts';
 import type { TenantLimits } from '../tenant/tenant-limits.ts';
@@ -41,7 +41,7 @@ function viewHeaders(what: string, view: BucketView | undefined): HeaderList {
 }
 
 export function errorResponse(
-  route: RouteName | EngineRoute | undefined,
+  route: EngineRoute | undefined,
   error: ApiError,
   add: HeaderList,
 ): DirectResponse {

@@ -2,9 +2,16 @@
  * Decodes the bodies of requests, each within a bound: gzip, deflate and Brotli on the threads of Node.js, and
  * Zstandard, which not every Node.js has, in the turns of the body queue.
  *
- * Invariants: `done` is called once, in a later turn; a thread makes CHUNK_BYTES at a time, so many bodies take turns.
+ * Invariants: `done` is called once, in a later turn; a thread makes CHUNK_BYTES at a time, so many bodies take turns;
+ * of a body that is not wanted any more nothing is kept but the chunk that a thread makes.
  */
-import { brotliDecompress, gunzip, inflate, inflateRaw, type ZlibOptions } from 'node:zlib';
+import {
+  createBrotliDecompress,
+  createGunzip,
+  createInflate,
+  createInflateRaw,
+  type ZlibOptions,
+} from 'node:zlib';
 import type { BodyQueue, BodyReading } from './body-queue.ts';
 import type { Coding, Decoded } from './content-coding.ts';
 import { ZstdDecoder } from './zstd/decoder.ts';
@@ -13,42 +20,69 @@ const CHUNK_BYTES = 32_768;
 const TOO_LARGE: Decoded = { kind: 'too-large' };
 const BROKEN: Decoded = { kind: 'broken' };
 
-interface Informed {
-  readonly buffer: Buffer;
-  readonly engine: { readonly bytesWritten: number };
-}
-
-type Method = (
-  bytes: Uint8Array,
-  options: ZlibOptions,
-  done: (error: Error | null, result: Buffer) => void,
-) => void;
+type Stream = ReturnType<typeof createGunzip | typeof createBrotliDecompress>;
 
 /** The name means zlib's format; some clients send the raw one. Zlib's first byte has 8 in its lower half. */
 const isZlib = (bytes: Uint8Array): boolean => (bytes[0] ?? 0) % 16 === 8;
 
-function methodOf(coding: Exclude<Coding, 'zstd'>, bytes: Uint8Array): Method {
+function streamOf(coding: Exclude<Coding, 'zstd'>, bytes: Uint8Array): Stream {
+  const options: ZlibOptions = { chunkSize: CHUNK_BYTES };
   switch (coding) {
     case 'gzip':
-      return gunzip;
+      return createGunzip(options);
     case 'br':
-      return brotliDecompress;
+      return createBrotliDecompress(options);
     case 'deflate':
-      return isZlib(bytes) ? inflate : inflateRaw;
+      return isZlib(bytes) ? createInflate(options) : createInflateRaw(options);
   }
 }
 
-/** @param bytes that were to be decoded. */
-function resultOf(error: Error | null, result: Buffer, bytes: Uint8Array): Decoded {
-  if (error !== null) {
-    return (error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE' ? TOO_LARGE : BROKEN;
+/** Life: decoding, then over, once: by its end, by a fault of the body, or cancelled. */
+class Decoding implements BodyReading {
+  private readonly stream: Stream;
+  private readonly done: (result: Decoded) => void;
+  private pieces: Buffer[] = [];
+  private size = 0;
+  private isOver = false;
+
+  constructor(
+    coding: Exclude<Coding, 'zstd'>,
+    { bytes, most }: { readonly bytes: Uint8Array; readonly most: number },
+    done: (result: Decoded) => void,
+  ) {
+    const stream = streamOf(coding, bytes);
+    this.stream = stream;
+    this.done = done;
+    stream.on('data', (piece: Buffer) => this.take(piece, most));
+    stream.on('error', () => this.end(BROKEN));
+    // What stands behind the end has not been read.
+    stream.on('end', () => this.end(stream.bytesWritten === bytes.length ? this.whole() : BROKEN));
+    stream.end(bytes);
   }
-  // With `info` it is more than the types say.
-  const { buffer, engine } = result as unknown as Informed;
-  // What stands behind the end has not been read.
-  if (engine.bytesWritten !== bytes.length) return BROKEN;
-  // A short one would keep a whole chunk while it waits.
-  return { kind: 'ok', bytes: buffer.length < CHUNK_BYTES / 2 ? new Uint8Array(buffer) : buffer };
+
+  cancel(): void {
+    this.isOver = true;
+    this.pieces = [];
+    this.stream.destroy();
+  }
+
+  private take(piece: Buffer, most: number): void {
+    if (this.isOver) return;
+    this.size += piece.length;
+    if (this.size > most) this.end(TOO_LARGE);
+    else this.pieces.push(piece);
+  }
+
+  /** Copied: a short one would keep a whole chunk while it waits. */
+  private whole(): Decoded {
+    return { kind: 'ok', bytes: Buffer.concat(this.pieces, this.size) };
+  }
+
+  private end(result: Decoded): void {
+    if (this.isOver) return;
+    this.cancel();
+    this.done(result);
+  }
 }
 
 export interface BodyDecoderOptions {
@@ -76,20 +110,12 @@ export class BodyDecoder {
   ): BodyReading {
     if (coding === 'zstd') return this.queue.run(tenant, new ZstdDecoder(bytes, most), BROKEN, done);
     const { now, onBug } = this.options;
-    let isWanted = true;
-    const options = { chunkSize: CHUNK_BYTES, maxOutputLength: most, info: true };
-    methodOf(coding, bytes)(bytes, options, (error, result) => {
-      if (!isWanted) return;
+    return new Decoding(coding, { bytes, most }, (result) => {
       try {
-        done(resultOf(error, result, bytes), now());
+        done(result, now());
       } catch (bug) {
         onBug(bug);
       }
     });
-    return {
-      cancel() {
-        isWanted = false;
-      },
-    };
   }
 }

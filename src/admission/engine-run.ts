@@ -43,6 +43,8 @@ export interface Admitted {
   /** Tokens of a stored conversation that it goes on with; `unknown`: it may, with any. */
   readonly storedTokens: UsageFacts['storedTokens'];
   readonly prediction: Prediction;
+  /** What stands in place of a cap is the engine's to judge. */
+  readonly leavesCap: boolean;
   readonly lane: LaneConfig;
   readonly canary: ComparedCanary | undefined;
   readonly client: ReadingClient | undefined;
@@ -66,9 +68,9 @@ const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: AttemptResult = { broken: 'client' };
 
-/** @param fromEngine false: Envoy answered because no endpoint did. */
-function resultOf(status: number, fromEngine: boolean): AttemptResult {
-  if (fromEngine) return { status };
+/** @param upstream that answered; empty: Envoy did, because no endpoint has. */
+export function resultOf({ status, upstream }: Pick<ResponseHead, 'status' | 'upstream'>): AttemptResult {
+  if (upstream !== '') return { status };
   return { broken: status === 504 ? 'timeout' : 'reset' };
 }
 
@@ -126,6 +128,13 @@ export class EngineRun {
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
   }
 
+  /** The pool that gets a copy. None of what goes on with a stored response: no other engine has that. */
+  mirrorTo(nowMs: number): string | undefined {
+    const { facts, prediction, pinned } = this.admitted;
+    if (pinned !== undefined) return undefined;
+    return this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+  }
+
   /** The connections to its endpoints were there, and broke without an answer. */
   brokeOnEndpoints(nowMs: number): void {
     const [first = '', second = first] = this.release.slot.addresses;
@@ -138,14 +147,13 @@ export class EngineRun {
   }
 
   /** @param upstream that answered; empty: Envoy did, in its place. */
-  answered(status: number, upstream: string, nowMs: number): void {
-    const fromEngine = upstream !== '';
-    if (fromEngine) {
+  answered({ status, upstream }: ResponseHead, nowMs: number): void {
+    if (upstream !== '') {
       this.release.slot.moveTo(upstream);
       this.presence.movedTo(upstream, nowMs);
       this.endpoint = upstream;
     }
-    this.result = resultOf(status, fromEngine);
+    this.result = resultOf({ status, upstream });
   }
 
   /** What the client gets in place of an engine's answer that would mislead it; undefined: that answer. */
@@ -282,7 +290,7 @@ export class EngineRun {
 
   /** What bounds what is believed of it. */
   private usageFacts(): UsageFacts {
-    const { facts, prediction, bodyBytes, storedTokens } = this.admitted;
+    const { facts, prediction, leavesCap, bodyBytes, storedTokens } = this.admitted;
     const { route, promptBytes, hasMedia, outputs, pairs } = facts;
     return {
       route,
@@ -293,6 +301,7 @@ export class EngineRun {
       outputs,
       ...(pairs !== undefined && { pairs }),
       outputLimit: prediction.outputLimit,
+      mayBeEmpty: leavesCap,
       contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
     };
   }

@@ -10,6 +10,7 @@ import { explainText } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
 import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
+import { codingOf } from './content-coding.ts';
 import type { DirectResponse, Edge } from './edge.ts';
 import { Holdings } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
@@ -127,8 +128,11 @@ class DryRun implements Edge {
     const request = createRequestLifecycle(this.dryContext(tenant), this);
     const requestId = 'explain';
     const contentLength = body.length;
+    // The body is text: decoded already, whatever its client will send it as.
+    const ofText = (name: string): string =>
+      name === 'content-encoding' && codingOf(header(name)) !== undefined ? '' : header(name);
     request.headers(
-      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header },
+      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header: ofText },
       this.nowMs,
     );
     request.body(body, this.nowMs);
@@ -189,6 +193,7 @@ class DryRun implements Edge {
       owners: {
         find: (tenant, id, at) => context.owners?.findHere(tenant, id, at),
         remember: () => undefined,
+        ended: () => undefined,
         forget: () => undefined,
       },
       hasEndpoint: (pool, address) => context.hasEndpoint?.(pool, address) !== false,

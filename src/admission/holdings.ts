@@ -35,7 +35,7 @@ class Account {
   readonly tenant: string;
   open = 0;
   bytes = 0;
-  /** Of bodies without room, as they say. */
+  /** Of bodies without room, as they come. */
   waitingBytes = 0;
   limits: HoldingLimits;
   /** Open, and without room for their bodies yet: in the order in which they came. */
@@ -49,9 +49,9 @@ class Account {
   }
 
   /** There is room for it at once, or it may wait until there is. */
-  mayWait(bytes: number, { maxHeldBytes, maxWaitingBytes }: HoldingLimits): boolean {
+  mayWait(bytes: number, arriving: number, { maxHeldBytes, maxWaitingBytes }: HoldingLimits): boolean {
     if (this.waiting.length === 0 && this.bytes + bytes <= maxHeldBytes) return true;
-    return this.waitingBytes + bytes <= maxWaitingBytes;
+    return this.waitingBytes + arriving <= maxWaitingBytes;
   }
 
   /** First come, first served: a large body is not overtaken for ever by small ones. */
@@ -60,7 +60,7 @@ class Account {
       const [next] = this.waiting;
       if (next === undefined || this.bytes + next.wanted > this.limits.maxHeldBytes) return;
       this.waiting.shift();
-      this.waitingBytes -= next.wanted;
+      this.waitingBytes -= next.arriving;
       this.bytes += next.wanted;
       // It tells another exchange: nothing of that may break this one.
       try {
@@ -87,20 +87,26 @@ export class Holdings {
   }
 
   /**
-   * @param bytes of its body: what it says, or the most that may come.
+   * @param bytes that are held for its body: what it says, or the most that may come; with what it may become.
+   * @param arriving of those, what the proxy reads while it waits for room: it is decoded when there is some.
    * @returns a holding that may have to wait for room; or why it cannot even do that.
    */
-  take(tenant: string, bytes: number, limits: HoldingLimits): Holding | 'too-many-open' | 'too-many-bytes' {
+  take(
+    tenant: string,
+    bytes: number,
+    limits: HoldingLimits,
+    arriving = bytes,
+  ): Holding | 'too-many-open' | 'too-many-bytes' {
     const account = this.accounts.get(tenant) ?? new Account(tenant, limits, this);
     if (account.open >= limits.maxOpen) return 'too-many-open';
-    if (bytes > limits.maxHeldBytes || !account.mayWait(bytes, limits)) return 'too-many-bytes';
+    if (bytes > limits.maxHeldBytes || !account.mayWait(bytes, arriving, limits)) return 'too-many-bytes';
     // They may have changed with the configuration.
     account.limits = limits;
     account.open += 1;
     this.accounts.set(tenant, account);
-    const holding = new Holding(bytes, account);
+    const holding = new Holding(bytes, arriving, account);
     account.waiting.push(holding);
-    account.waitingBytes += bytes;
+    account.waitingBytes += arriving;
     account.grantRoom();
     return holding;
   }
@@ -128,14 +134,17 @@ export interface HoldingOwner {
 export class Holding {
   /** Bytes that it will have when there is room. */
   readonly wanted: number;
+  /** Bytes that the proxy may have of it before. */
+  readonly arriving: number;
   private readonly account: Account;
   private bytes = 0;
   private isOpen = true;
   private hasBytes = false;
   private owner: HoldingOwner | undefined;
 
-  constructor(wanted: number, account: Account) {
+  constructor(wanted: number, arriving: number, account: Account) {
     this.wanted = wanted;
+    this.arriving = arriving;
     this.account = account;
     this.owner = undefined;
   }
@@ -183,7 +192,7 @@ export class Holding {
     const index = account.waiting.indexOf(this);
     if (index >= 0) {
       account.waiting.splice(index, 1);
-      account.waitingBytes -= this.wanted;
+      account.waitingBytes -= this.arriving;
     }
     account.bytes -= this.bytes;
     this.bytes = 0;

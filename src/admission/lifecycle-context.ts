@@ -4,6 +4,7 @@ import type { Config, LoraAdapterConfig } from '../config/config.ts';
 import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineCapabilities } from '../engine/capabilities.ts';
+import type { ListedModel } from '../engine/listed-models.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
@@ -60,10 +61,12 @@ export interface LifecycleContext {
   readonly mirrorTo?: (model: string, outputTokens: number, nowMs: number) => string | undefined;
   /** Tokens that a prompt and an output have room for together on an endpoint; undefined: its engine does not say. */
   readonly contextAt?: (pool: string, address: string) => number | undefined;
+  /** What the engines of a pool say of a model; undefined: nothing is known. */
+  readonly listedModel?: (pool: string, model: string) => ListedModel | undefined;
   /** What an adapter is called in requests to the engines of a pool; undefined: by its name. */
   readonly adapterName?: (pool: string, adapter: LoraAdapterConfig) => string | undefined;
   /** Whose the responses are that engines store; absent: nobody knows one. */
-  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'forget'>;
+  readonly owners?: Pick<SharedOwners, 'find' | 'remember' | 'ended' | 'forget'>;
   /** Whether a pool has an endpoint, healthy or not; absent: it has. */
   readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */

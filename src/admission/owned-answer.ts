@@ -29,7 +29,7 @@ export class OwnedAnswer {
   /** The answer has come to its end. @param used what it took, with all that came before it. */
   ended({ promptTokens, completionTokens }: Usage, nowMs: number): void {
     if (this.id === undefined) return;
-    this.owners.remember(this.id, { ...this.owner, tokens: promptTokens + completionTokens }, nowMs);
+    this.owners.ended(this.id, { ...this.owner, tokens: promptTokens + completionTokens }, nowMs);
   }
 }
 

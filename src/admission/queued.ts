@@ -9,6 +9,9 @@ import type { EngineBody } from './engine-request.ts';
 type Waiting = Parameters<Dispatcher['offer']>[0];
 export type ExpiryReason = Parameters<Waiting['onExpire']>[0];
 
+/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
+export const HOLD_MARGIN_MS = 5_000;
+
 /** What the dispatcher is told of a request. */
 export type QueuedFields = Pick<Waiting, 'tenant' | 'pool' | 'lane' | 'cost' | 'demand'> & {
   /** Of its body. */

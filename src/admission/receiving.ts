@@ -3,14 +3,15 @@
  *
  *   rate-check → awaiting-room → uploading → decoding → reading → finding-owner → received
  *
- * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is small. What
- * is refused here has taken nothing but a request of the bucket, and room for its body.
+ * Each may be passed in no time: the request bucket is known here, there is room for the body, it is not encoded, it is
+ * small, it goes on with nothing. What is refused here has taken nothing but a request of the bucket, and room for its
+ * body.
  */
 import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
 import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
-import type { ApiRoute, CustomRouteName, FoundEngineRoute, FoundRoute } from '../domain/routes.ts';
+import type { CustomRouteName, FoundRoute, RouteName } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/error-body.ts';
 import { type FormReading, FormScan } from '../openai/form/scan.ts';
@@ -74,7 +75,7 @@ export class Receiving implements HoldingOwner {
   private readonly context: LifecycleContext;
   private readonly owner: ReceivingOwner;
   private readonly tenant: RequestTenant;
-  private readonly route: FoundEngineRoute;
+  private readonly route: FoundRoute;
   /** With what it was found to go on with. */
   head: RequestHead;
   private state:
@@ -106,7 +107,7 @@ export class Receiving implements HoldingOwner {
     context: LifecycleContext,
     owner: ReceivingOwner,
     tenant: RequestTenant,
-    route: FoundEngineRoute,
+    route: FoundRoute,
     head: RequestHead,
   ) {
     this.context = context;
@@ -161,7 +162,7 @@ export class Receiving implements HoldingOwner {
       this.coding === 'identity'
         ? bytes
         : Math.max(bytes, Math.min(mostHeld(bytes, maxBodyBytes), limitsOfHolding.maxHeldBytes));
-    const held = holdings.take(name, most, limitsOfHolding);
+    const held = holdings.take(name, most, limitsOfHolding, bytes);
     return typeof held === 'string' ? holdingRefusal(held, dispatcher.retryAfterMs()) : held;
   }
 
@@ -296,7 +297,7 @@ export class Receiving implements HoldingOwner {
     const { name, custom } = this.route;
     this.understood(
       custom === undefined
-        ? understand(name as ApiRoute, json, config)
+        ? understand(name as RouteName, json, config)
         : understandCustom(name as CustomRouteName, custom.model, json, config),
       nowMs,
     );
@@ -323,7 +324,8 @@ export class Receiving implements HoldingOwner {
       .then((late) => {
         if (this.state !== 'finding-owner') return;
         this.state = 'over';
-        this.ownerFound(request, id, late, context.now());
+        const at = context.now();
+        this.unlessBroken(at, () => this.ownerFound(request, id, late, at));
       })
       .catch((error: unknown) => context.onBug(textOf(error)));
   }

@@ -36,7 +36,6 @@ import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
-import { modelList } from '../openai/models.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
@@ -49,7 +48,7 @@ import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
@@ -66,9 +65,6 @@ type State =
   | 'sent'
   | 'answering'
   | 'ended';
-
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
 
 /** What the end tells of the engine that had it. */
 function engineJudgement(outcome: Outcome, reason: string | undefined): 'well' | 'answered' | 'unanswered' {
@@ -228,7 +224,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   private receive(tenant: RequestTenant, route: FoundRoute, head: RequestHead, nowMs: number): void {
     this.state = 'receiving';
-    if (route.name !== 'models') this.receiving = new Receiving(this.context, this, tenant, route, head);
+    this.receiving = new Receiving(this.context, this, tenant, route, head);
     const taken = takeRequest(route, tenant, nowMs);
     if (!(taken instanceof Promise)) this.requestTaken(taken, nowMs);
     else this.whenKnown(taken.then((late) => this.requestTaken(late, this.context.now())));
@@ -239,19 +235,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (taken.kind !== 'taken') {
       const { limit, retryAfterMs } = taken;
       this.refuse(rateLimited('requests', { limit, retryAfterMs }), nowMs);
-    } else if (this.receiving !== undefined) this.receiving.begin(this.arrivedMs, nowMs);
-    else this.answerModels(nowMs);
-  }
-
-  private answerModels(nowMs: number): void {
-    const names = this.tenant === undefined ? [] : this.context.catalog.modelsOf(this.tenant.config);
-    this.state = 'ended';
-    this.edge.respond({
-      status: 200,
-      headers: [['content-type', 'application/json'], ...this.limitHeaders(nowMs)],
-      body: modelList(names, this.context.startedS),
-      details: 'models',
-    });
+    } else this.receiving?.begin(this.arrivedMs, nowMs);
   }
 
   holds(holding: Holding): void {
@@ -342,8 +326,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const { facts, prediction } = admitted;
-    const mirrorTo = this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
+    const mirrorTo = this.run.mirrorTo(nowMs);
     this.edge.sendOn({
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
@@ -377,8 +360,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       edge.respond(errorResponse(this.route?.name, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
-    const fromEngine = head.upstream !== '';
-    run.answered(head.status, head.upstream, nowMs);
+    run.answered(head, nowMs);
     const error = run.replacementOf(head);
     if (error !== undefined) {
       this.status = error.status;
@@ -388,7 +370,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     }
     if (head.status >= 400) {
       edge.passResponseHeaders('none', add);
-      this.end('failed', fromEngine ? 'engine' : 'envoy', undefined, nowMs);
+      this.end('failed', head.upstream === '' ? 'envoy' : 'engine', undefined, nowMs);
       return;
     }
     this.state = 'answering';
@@ -410,7 +392,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.edge.respond(errorResponse(this.route?.name, error, this.limitHeaders(nowMs)));
   }
 
-  /** The only way out, but for the list of models, which has no accounts and no record. */
+  /** The only way out. */
   private end(
     outcome: Outcome,
     reason: string | undefined,
@@ -449,7 +431,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     nowMs: number,
   ): void {
     const { context, tenant, route, facts, run } = this;
-    if (tenant === undefined || route === undefined || route.name === 'models') return;
+    if (tenant === undefined || route === undefined) return;
     const { requestId, status, arrivedMs, queueMs } = this;
     const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
     const lane = this.admitted?.lane.name;

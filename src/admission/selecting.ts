@@ -180,6 +180,7 @@ export class Selecting {
         bodyBytes: this.bodyBytes,
         storedTokens: storedTokensOf(facts.heldTokens, context.config().fields.state === 'allow'),
         prediction,
+        leavesCap: attempt.leavesCap,
         lane,
         canary: selected.canary,
         client,

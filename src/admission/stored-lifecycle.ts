@@ -3,17 +3,18 @@
  *
  *   new → checking → queued → sent → answering → ended
  *
- * It has no body, no model and no tokens; it is a request of its tenant's limits all the same, and waits in the queue like others,
- * for no place in the engine's batch. It goes to the engine that has the response, or nowhere. An id that is another tenant's is an
- * unknown one, word for word.
+ * It has no body, no model and no tokens; it is a request of its tenant's limits all the same, and waits in the queue
+ * like others, for no place in the engine's batch. It goes to the engine that has the response, or nowhere. An id that
+ * is another tenant's is an unknown one, word for word.
  *
- * Invariants: the first terminal event wins; the slot is freed once; one usage record is written, with no tokens: what a stored
- * answer took was charged when it was made.
+ * Invariants: the first terminal event wins; the slot is freed once; one usage record is written, with no tokens: what a
+ * stored answer took was charged when it was made.
  */
 
 import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
+import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { type StoredRoute, storedRouteOf } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { queueFull, rateLimited, responseNotFound } from '../openai/error-body.ts';
@@ -22,17 +23,15 @@ import type { Release } from '../queue/types.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
+import { resultOf } from './engine-run.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
-import { type ExpiryReason, Queued, type QueuedOwner } from './queued.ts';
+import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
 import { recordOf } from './request-record.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
-
-/** Envoy waits a little longer than the queue does, so that the queue's own answer is the one the client gets. */
-const HOLD_MARGIN_MS = 5_000;
 
 export class StoredLifecycle implements RequestEvents, QueuedOwner {
   private readonly context: LifecycleContext;
@@ -99,11 +98,13 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
       return;
     }
     const { upstream, status } = head;
-    release.slot.ended(upstream === '' ? { broken: 'reset' } : { status }, nowMs);
+    const isBroken = head.details === BROKE_TWICE_DETAILS;
+    if (upstream !== '') release.slot.moveTo(upstream);
+    release.slot.ended(isBroken ? { broken: 'reset' } : resultOf(head), nowMs);
     if (isElsewhere(owner, upstream)) {
       const error = refusals.responseUnavailable();
       this.status = error.status;
-      this.end('failed', 'envoy', nowMs);
+      this.end('failed', 'engine', nowMs);
       this.edge.respond(errorResponse(undefined, error, this.limitHeaders(nowMs)));
       return;
     }
@@ -114,6 +115,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.edge.passResponseHeaders(goesOn ? 'stream' : 'none', this.limitHeaders(nowMs));
     if (goesOn) this.state = 'answering';
     else if (status < 400) this.end('completed', undefined, nowMs);
+    else if (isBroken) this.end('failed', 'broke-twice', nowMs);
     else this.end('failed', upstream === '' ? 'envoy' : 'engine', nowMs);
   }
 
@@ -128,6 +130,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
 
   streamEnded(nowMs: number): void {
     this.holding?.gone();
+    if (this.queued !== undefined) this.queueMs = nowMs - this.queued.sinceMs;
     if (this.state === 'new') this.state = 'ended';
     else this.end('aborted', this.abortReason(), nowMs);
   }

@@ -3,8 +3,9 @@ import { dirname } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import type { EndpointConfig } from '../config/config.ts';
 import { didYouMean, quote } from '../config/report.ts';
-import { lookUpKey, readFailure } from '../config/secrets.ts';
+import { lookUpSecret, readFailure } from '../config/secrets.ts';
 import { endpoint } from '../config/values.ts';
+import { widthFor } from '../domain/text-table.ts';
 import { ARMS, type ArmName, type ArmsAsked, httpArms, labArms, type TargetName } from '../loadtest/arms.ts';
 import { type Comparison, compare } from '../loadtest/compare.ts';
 import { comparisonJson } from '../loadtest/comparison-json.ts';
@@ -19,7 +20,7 @@ import type { Scenario } from '../loadtest/scenario.ts';
 import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-schema.ts';
 import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
 import { UserError } from './running.ts';
-import { printError } from './terminal.ts';
+import { hasColour, printError } from './terminal.ts';
 
 type Targets = ReadonlyMap<TargetName, EndpointConfig>;
 
@@ -51,6 +52,9 @@ function targetArgument(text: string, before: Targets = new Map()): Targets {
   if (before.has(name)) throw new InvalidArgumentError('the target is given twice');
   const parsed = endpoint(url ?? '');
   if (parsed.kind === 'bad') throw new InvalidArgumentError(`the URL ${parsed.problem}`);
+  if (parsed.endpoint.isSecure || parsed.endpoint.prefix !== undefined) {
+    throw new InvalidArgumentError('a target is http://host:port, without TLS and path');
+  }
   return new Map([...before, [name, parsed.endpoint]]);
 }
 
@@ -95,16 +99,15 @@ function keysOf({ keyVariables }: Scenario, env: NodeJS.ProcessEnv): ReadonlyMap
   const sources = { env, readFile: () => '', locate: (path: string) => path };
   return new Map(
     [...keyVariables].map(([tenant, variable]) => {
-      const looked = lookUpKey(`env:${variable}`, sources);
-      if (looked.kind === 'bad') throw new UserError(`the key of tenant ${tenant}: ${looked.problem}`);
+      const looked = lookUpSecret(`env:${variable}`, sources);
+      if (looked.kind !== 'ok') throw new UserError(`the key of tenant ${tenant}: ${looked.problem}`);
       return [tenant, looked.value];
     }),
   );
 }
 
 const isTerminal = process.stderr.isTTY;
-const dim = (text: string): string =>
-  isTerminal && process.env['NO_COLOR'] === undefined ? `\u001b[2m${text}\u001b[0m` : text;
+const dim = (text: string): string => (hasColour(process.stderr) ? `\u001b[2m${text}\u001b[0m` : text);
 const say = (text: string): void => printError(`fairlane: ${text}`);
 
 function sayArm({ outcome, saturated }: Measured): void {
@@ -276,8 +279,8 @@ export function benchCommand(): Command {
       } finally {
         release();
       }
-      const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
-      process.stdout.write(textReport(comparison, { colour }));
+      const colour = hasColour(process.stdout);
+      process.stdout.write(textReport(comparison, { colour, width: widthFor(process.stdout.columns) }));
       if (options.json !== undefined) {
         writeFileSync(options.json, `${JSON.stringify(comparisonJson(comparison), null, 2)}\n`);
       }

@@ -1,19 +1,32 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
 import { memoryBoundOf } from '../config/memory-bound.ts';
+import { configOption } from './arguments.ts';
+import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
+
+interface Options {
+  readonly config: string;
+  readonly memory?: true;
+}
 
 const inMiB = (bytes: number): string => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
 
 const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
 
-/** `fairlane check-config FILE`: everything that is wrong with a configuration, without starting anything. */
+/** `fairlane check-config`: everything that is wrong with a configuration, without starting anything. */
 export function checkConfigCommand(): Command {
   return new Command('check-config')
     .description('Check a configuration, with the environment variables and key files that it names.')
-    .argument('<file>', 'configuration (YAML)')
+    .argument('[file]', 'the same as --config')
+    .addOption(configOption())
     .option('--memory', 'say how much memory one tenant can take')
-    .action((file: string, options: { readonly memory?: true }) => {
+    .action((argument: string | undefined, options: Options, command: Command) => {
+      const isGiven = command.getOptionValueSource('config') === 'cli';
+      if (argument !== undefined && isGiven && argument !== options.config) {
+        throw new UserError('the configuration is given twice: as an argument and with --config');
+      }
+      const file = argument ?? options.config;
       const loaded = loadConfig(file, process.env);
       if (loaded.kind === 'bad') {
         for (const problem of loaded.problems) printError(problem);

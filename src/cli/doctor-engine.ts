@@ -6,7 +6,7 @@ import type { EngineReport } from '../engine/gauges.ts';
 import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
 import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
-import { askAsleep, askModels, probeHealth } from '../engine/http-probe.ts';
+import { askAccess, askAsleep, askModels, CHAT_QUESTION, probeHealth } from '../engine/http-probe.ts';
 import type { Tell } from './doctor-findings.ts';
 
 /** No engine's health is slower. */
@@ -67,16 +67,24 @@ async function checkHealth(
   { pool, endpoint, tell, where, timeoutMs }: Check,
   driver: EngineDriver | undefined,
 ): Promise<boolean> {
-  const { state, detail } = await probeHealth(endpoint, pool.health.path, timeoutMs, driver?.health);
+  const { state, detail, isExplained } = await probeHealth(
+    endpoint,
+    pool.health.path,
+    timeoutMs,
+    driver?.health,
+  );
   if (state === 'healthy') tell('ok', `${where}: ${detail}`);
   else if (state === 'loading') tell('warning', `${where}: ${detail}; ask again when it is ready`);
   else {
-    tell(
-      'problem',
-      `${where}: ${detail}; is the engine running, and is the path right (pools.${pool.name}.health.path)?`,
-    );
+    const question = `is the engine running, and is the path right (pools.${pool.name}.health.path)?`;
+    tell('problem', `${where}: ${detail}${isExplained === true ? '' : `; ${question}`}`);
   }
-  return state === 'healthy';
+  if (state !== 'healthy') return false;
+  const refusal =
+    (await askAccess(endpoint, timeoutMs)) ??
+    (await askAccess(endpoint, timeoutMs, undefined, CHAT_QUESTION));
+  if (refusal !== undefined) tell('problem', `${where}: ${refusal.detail}`);
+  return refusal?.refusesAll !== true;
 }
 
 async function checkSleep(

@@ -77,6 +77,16 @@ function* poolFindings(name: string, pool: Fields): Generator<Finding> {
 const isHealthy = (endpoint: unknown): boolean =>
   textOf(fieldsOf(endpoint)['state'])?.startsWith('healthy') === true;
 
+/** @param health as for `healthFindings`. */
+export function refusedFindings(health: unknown): readonly Finding[] {
+  const { refused } = fieldsOf(health);
+  return (Array.isArray(refused) ? refused.map(fieldsOf) : []).map(({ file, since, problems }) => {
+    const [first = 'the log says why'] = namesOf(problems);
+    const text = `${textOf(file) ?? '?'}: what it says now is not in use, since ${textOf(since) ?? '?'}: ${first}`;
+    return found('problem', text);
+  });
+}
+
 /** @param health the answer of `/health`: of a service that may be another version's, or of somebody else. */
 export function* healthFindings(health: unknown): Generator<Finding> {
   const { pools, canaries, shadows: mirrors } = fieldsOf(health);

@@ -1,7 +1,7 @@
 /** What `fairlane doctor` asks a service that runs with the configuration. */
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { askText } from '../engine/http-probe.ts';
-import { healthFindings, type Tell } from './doctor-findings.ts';
+import { healthFindings, refusedFindings, type Tell } from './doctor-findings.ts';
 import { askServing } from './grpc-health.ts';
 
 const SERVICE_TIMEOUT_MS = 2_000;
@@ -52,6 +52,7 @@ export async function checkService(
     health.status === 'ok' ? 'ok' : 'warning',
     `service on ${host}:${port}: ${health.status ?? 'unknown'}`,
   );
+  for (const finding of refusedFindings(health)) tell(finding.level, finding.text);
   await checkGrpc(address, tell);
   if (health.redis !== undefined) {
     const isThere = health.redis === 'connected';

@@ -1,12 +1,14 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
+import { configOption } from './arguments.ts';
+import { addressesOf } from './doctor-addresses.ts';
 import { checkEngine } from './doctor-engine.ts';
 import { adapterFindings, type Level, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
-import { printMarked } from './terminal.ts';
+import { hasColour, printMarked } from './terminal.ts';
 
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
-const coloured = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+const coloured = hasColour(process.stdout);
 
 /** `fairlane doctor`: what is wrong between the configuration, the engines and a running service. */
 export function doctorCommand(): Command {
@@ -14,13 +16,13 @@ export function doctorCommand(): Command {
     .description(
       'Check the configuration, ask every engine for its health, models and gauges, and a running service for its concurrency limits, drains, adapters, canaries and mirrors.',
     )
-    .requiredOption('-c, --config <file>', 'configuration (YAML)')
+    .addOption(configOption())
     .action(async ({ config: path }: { config: string }) => {
       let problems = 0;
       const tell: Tell = (level, text) => {
         if (level === 'problem') problems += 1;
         const word = level.padEnd(7);
-        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text);
+        printMarked(coloured ? `\u001b[${COLOUR[level]}m${word}\u001b[0m` : word, text, word.length);
       };
       const loaded = loadConfig(path, process.env);
       if (loaded.kind === 'bad') {
@@ -32,8 +34,10 @@ export function doctorCommand(): Command {
       tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];
-        for (const endpoint of pool.endpoints) {
-          served.push(await checkEngine({ pool, endpoint, config, tell }));
+        for (const configured of pool.endpoints) {
+          for (const endpoint of await addressesOf(pool.name, configured, config, tell)) {
+            served.push(await checkEngine({ pool, endpoint, config, tell }));
+          }
         }
         for (const { level, text } of adapterFindings(config, pool, served)) tell(level, text);
       }

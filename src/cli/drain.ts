@@ -1,9 +1,11 @@
+import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import type { DrainAnswer } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
+import { configOption } from './arguments.ts';
 import { ask, command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
@@ -23,16 +25,34 @@ function textOf(answer: DrainAnswer, url: string): string {
   }
 }
 
+/** As the configuration has it, or one of its addresses: `http://name:port#ip`, as `/health` shows it. */
+function readUrl(text: string): string {
+  const at = text.indexOf('#');
+  const address = at < 0 ? undefined : text.slice(at + 1);
+  const read = readEndpoint(at < 0 ? text : text.slice(0, at));
+  if (read.kind === 'bad') throw new UserError(`the endpoint ${read.problem}`);
+  if (address === undefined) return read.endpoint.url;
+  if (isIP(address) === 0) throw new UserError(`${address} is no IP address; write http://host:port#address`);
+  return `${read.endpoint.url}#${address}`;
+}
+
+/** Of the endpoint, at all of its addresses that are drained. Undefined: none is. */
+function requestsOf({ pools }: HealthReport, url: string): number | undefined {
+  const all = Object.values(pools)
+    .flatMap(({ draining = {} }) => Object.entries(draining))
+    .filter(([name]) => name === url || name.startsWith(`${url}#`));
+  return all.length === 0 ? undefined : all.reduce((sum, [, { inFlight }]) => sum + inFlight, 0);
+}
+
 /** Until it is empty, or nobody wants it drained any more. */
 async function untilEmpty(service: HostPort, url: string): Promise<void> {
   for (let told: number | undefined; ; await sleep(POLL_MS)) {
     const report = (await (await ask(service, '/health')).json()) as HealthReport;
-    const state = Object.values(report.pools).find(({ draining }) => draining?.[url] !== undefined)
-      ?.draining?.[url];
-    if (state === undefined) throw new UserError(`${url} is not drained any more`);
-    if (state.empty) break;
-    if (state.inFlight !== told) print(`${url} still has ${state.inFlight} requests`);
-    told = state.inFlight;
+    const inFlight = requestsOf(report, url);
+    if (inFlight === undefined) throw new UserError(`${url} is not drained any more`);
+    if (inFlight === 0) break;
+    if (inFlight !== told) print(`${url} still has ${inFlight} requests`);
+    told = inFlight;
   }
   print(`${url} is empty`);
 }
@@ -45,14 +65,15 @@ export function drainCommand(): Command {
     .description(
       'Give an endpoint of the running service no new requests, until it is undone or the service restarts. Needs service.metrics on a loopback address.',
     )
-    .argument('<url>', 'the endpoint, as the configuration has it')
-    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
+    .argument(
+      '<url>',
+      'the endpoint, as the configuration has it: all of its addresses; or one, as URL#address',
+    )
+    .addOption(configOption('configuration (YAML) of the running service'))
     .option('--undo', 'let it take requests again')
     .option('--wait', 'return when its last request has ended')
     .action(async (text: string, options: { config: string; undo?: true; wait?: true }) => {
-      const read = readEndpoint(text);
-      if (read.kind === 'bad') throw new UserError(`the endpoint ${read.problem}`);
-      const { url } = read.endpoint;
+      const url = readUrl(text);
       const metrics = commandAddress(options.config);
       const query = new URLSearchParams({ endpoint: url, ...(options.undo === true && { undo: 'on' }) });
       const answer = (await command(metrics, `/drain?${query.toString()}`)) as DrainAnswer;

@@ -5,6 +5,7 @@ import { bootstrapOf, httpFiltersOf, routesOf, serviceClusterOf } from '../envoy
 import { clusterOf } from '../envoy/dynamic-files.ts';
 import type { Json, JsonMap } from '../envoy/envoy-json.ts';
 import { mirrorClustersOf } from '../envoy/mirror-clusters.ts';
+import { configOption } from './arguments.ts';
 import { loadOrThrow } from './running.ts';
 
 const PARTS = ['bootstrap', 'http-filters', 'routes', 'clusters'] as const;
@@ -55,9 +56,11 @@ export function envoyConfigCommand(): Command {
     .description(
       'Print the Envoy bootstrap for a configuration, or a part of it for an Envoy that runs already.',
     )
-    .requiredOption('-c, --config <file>', 'configuration (YAML)')
+    .addOption(configOption())
     .addOption(new Option('--part <part>', 'what to print').choices(PARTS).default('bootstrap'))
     .action(({ config: path, part }: { config: string; part: EnvoyConfigPart }) => {
-      process.stdout.write(envoyConfigText(loadOrThrow(path, process.env).config, part));
+      process.stdout.write(
+        envoyConfigText(loadOrThrow(path, process.env, { isUnresolved: true }).config, part),
+      );
     });
 }

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
-import { API_ROUTES, type ApiRoute, ROUTES } from '../domain/routes.ts';
+import { API_ROUTES, ROUTES, type RouteName } from '../domain/routes.ts';
+import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
@@ -11,7 +12,7 @@ import { print } from './terminal.ts';
 interface Options {
   readonly config: string;
   readonly tenant: string;
-  readonly route: ApiRoute;
+  readonly route: RouteName;
   readonly header?: readonly string[];
   readonly json?: true;
 }
@@ -51,8 +52,8 @@ export function explainCommand(): Command {
       '<request>',
       'file with the body of the request (JSON, or a form with its content-type as a header), or - for the standard input',
     )
-    .requiredOption('-c, --config <file>', 'configuration (YAML) of the running service')
-    .requiredOption('-t, --tenant <name>', 'who asks')
+    .addOption(configOption('configuration (YAML) of the running service'))
+    .requiredOption('-t, --tenant <name>', 'who asks', textArgument)
     .addOption(new Option('-r, --route <route>', 'what for').choices(API_ROUTES).default('chat.completions'))
     .option(
       '-H, --header <name: value>',

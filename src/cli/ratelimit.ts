@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { readLimits } from '../rate-limit-service/fs-limits.ts';
+import { passedText, readLimits } from '../rate-limit-service/fs-limits.ts';
 import { print, printError } from './terminal.ts';
 
 /** `fairlane ratelimit check`: rate limit files, for CI. */
@@ -15,9 +15,10 @@ export function ratelimitCommand(): Command {
           let bad = 0;
           for (const directory of paths) {
             const loaded = readLimits({ directory, mergeDomains });
-            if (loaded.kind === 'ok')
+            if (loaded.kind === 'ok') {
+              for (const one of loaded.passed) printError(`warning: ${passedText(one)}`);
               print(`${directory}: ok, domains ${[...loaded.domains.keys()].join(', ')}`);
-            else {
+            } else {
               bad += 1;
               printError(loaded.problem);
             }

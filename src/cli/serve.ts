@@ -1,20 +1,26 @@
 import { Command } from 'commander';
-import { loadOrThrow, runService, stopSignal } from './running.ts';
+import type { LogFormat } from '../config/config.ts';
+import { configOption, logFormatOption } from './arguments.ts';
+import { loadOrThrow, runService, stopSignal, unreadyText } from './running.ts';
 import { printError } from './terminal.ts';
 
 /** `fairlane serve`: the service alone, for an Envoy that somebody else runs. */
 export function serveCommand(): Command {
   return new Command('serve')
     .description(
-      'Run the service alone, beside an Envoy that is started elsewhere. Logs JSON lines to stdout.',
+      'Run the service alone, beside an Envoy that is started elsewhere. Logs to stdout: JSON lines, pretty ones on a terminal.',
     )
-    .requiredOption('-c, --config <file>', 'configuration (YAML)')
-    .action(async ({ config: path }: { config: string }) => {
-      const { service, stopWatching } = await runService(path, loadOrThrow(path, process.env), process.env);
+    .addOption(configOption())
+    .addOption(logFormatOption())
+    .action(async ({ config: path, logFormat }: { config: string; logFormat?: LogFormat }) => {
+      const loaded = loadOrThrow(path, process.env);
+      const { service, stopWatching } = await runService(path, loaded, process.env, logFormat);
       const { address } = service;
       printError(
         `fairlane: serving ext_proc on ${address.kind === 'unix' ? address.path : `${address.host}:${address.port}`}, metrics on port ${service.metricsPort}`,
       );
+      const unready = unreadyText(service);
+      if (unready !== undefined) printError(`fairlane: warning: ${unready}`);
       await stopSignal(() => process.exit(130));
       stopWatching();
       await service.drain();

@@ -4,18 +4,28 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import type { AdminAddress, Config, HostPort } from '../config/config.ts';
+import type { AdminAddress, Config, HostPort, LogFormat } from '../config/config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickstart.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
 import { findEnvoy } from '../envoy/process-find-envoy.ts';
 import { type Opened, Shutdown } from '../service/shutdown.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
-import { loadOrThrow, runService, stopSignal } from './running.ts';
+import {
+  configOption,
+  DEFAULT_CONFIG,
+  hasDefaultConfig,
+  logFormatOption,
+  MOST_THREADS,
+  threadsArgument,
+} from './arguments.ts';
+import { loadOrThrow, runService, stopSignal, UserError, unreadyText } from './running.ts';
 import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
+/** Lines about engines that do not serve. */
+const SHOWN_UNSERVED = 10;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
@@ -60,7 +70,14 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
-function banner(config: Config, metricsPort: number, demo: boolean): string {
+interface Unserved {
+  /** Why requests get a 503 now; undefined: they do not. */
+  readonly warning: string | undefined;
+  /** Engines of pools that no engine serves, with what is known of them. */
+  readonly engines: readonly string[];
+}
+
+function banner(config: Config, metricsPort: number, demo: boolean, { warning, engines }: Unserved): string {
   const api = urlOf(config.listen);
   const lines = [
     '',
@@ -69,7 +86,17 @@ function banner(config: Config, metricsPort: number, demo: boolean): string {
     `  admin    ${adminOf(config.envoy.admin)}`,
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',
+    ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
   ];
+  if (engines.length > 0) {
+    const more = engines.length - SHOWN_UNSERVED;
+    lines.push(
+      'Nothing is healthy in these pools yet, requests to them get a 503:',
+      ...engines.slice(0, SHOWN_UNSERVED).map((line) => `  ${line}`),
+      ...(more > 0 ? [`  and ${more} more`] : []),
+      '',
+    );
+  }
   if (demo) {
     lines.push('Try it as one of the demo tenants:');
     for (const name of DEMO_TENANTS) {
@@ -86,8 +113,10 @@ function banner(config: Config, metricsPort: number, demo: boolean): string {
 }
 
 interface StartOptions {
-  readonly config?: string;
+  readonly config: string;
+  readonly demo?: true;
   readonly envoyConcurrency?: number;
+  readonly logFormat?: LogFormat;
 }
 
 /** What is running: closed in reverse order, or at once when somebody does not want to wait. */
@@ -120,9 +149,13 @@ async function startDemo(running: Running, env: NodeJS.ProcessEnv): Promise<Runn
 }
 
 /** Runs until a signal, or until one of the processes ends by itself. */
-async function run(options: StartOptions, running: Running, stopped: Promise<unknown>): Promise<void> {
-  const isDemo = options.config === undefined;
-  const path = options.config ?? fileURLToPath(QUICKSTART_CONFIG);
+async function run(
+  options: StartOptions,
+  isDemo: boolean,
+  running: Running,
+  stopped: Promise<unknown>,
+): Promise<void> {
+  const path = isDemo ? fileURLToPath(QUICKSTART_CONFIG) : options.config;
   const env = { ...process.env };
   const simulator = isDemo ? await startDemo(running, env) : undefined;
   const loaded = loadOrThrow(path, env);
@@ -132,7 +165,7 @@ async function run(options: StartOptions, running: Running, stopped: Promise<unk
   const config = isDemo ? await onFreePorts(loaded.config) : loaded.config;
   const binary = await findEnvoy({ env: process.env, onProgress: say });
   say(binary.description);
-  const { service, stopWatching } = await runService(path, { ...loaded, config }, env);
+  const { service, stopWatching } = await runService(path, { ...loaded, config }, env, options.logFormat);
   running.opened({ name: 'service', close: () => service.drain(), kill: () => undefined });
   running.opened({ name: 'configuration', close: stopWatching, kill: () => undefined });
   const envoy = await startEnvoy({
@@ -145,7 +178,12 @@ async function run(options: StartOptions, running: Running, stopped: Promise<unk
   });
   const kill = (): void => envoy.kill();
   running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
-  print(banner(config, service.metricsPort, isDemo));
+  print(
+    banner(config, service.metricsPort, isDemo, {
+      warning: unreadyText(service),
+      engines: service.unserved(),
+    }),
+  );
 
   const died = await Promise.race([
     stopped.then(() => undefined),
@@ -156,7 +194,8 @@ async function run(options: StartOptions, running: Running, stopped: Promise<unk
 
   say('draining; Ctrl-C again stops at once');
   stopWatching();
-  await envoy.drainListeners();
+  // From here on one time runs for all: Envoy's listeners take of it, then requests have what is left.
+  await envoy.drainListeners(service.beginEnd());
   await service.idle();
   // Before Envoy: it goes on without the service, while its own streams would be torn by its end.
   await service.drain();
@@ -166,18 +205,28 @@ async function run(options: StartOptions, running: Running, stopped: Promise<unk
 export function startCommand(): Command {
   return new Command('start')
     .description(
-      'Run Envoy and the service together; without --config also an engine simulator to try them on.',
+      'Run Envoy and the service together; where there is no configuration also an engine simulator to try them on.',
     )
-    .option('-c, --config <file>', 'configuration (YAML); default: a demo with the tenants quiet and noisy')
-    .option('--envoy-concurrency <threads>', "Envoy's worker threads (default: one per core)", Number)
-    .action(async (options: StartOptions) => {
+    .addOption(configOption())
+    .option('--demo', `run the demo with the tenants quiet and noisy; so it is where no ${DEFAULT_CONFIG} is`)
+    .option(
+      '--envoy-concurrency <threads>',
+      `Envoy's worker threads, 1 to ${MOST_THREADS} (default: one per core)`,
+      threadsArgument,
+    )
+    .addOption(logFormatOption())
+    .action(async (options: StartOptions, command: Command) => {
+      const isGiven = command.getOptionValueSource('config') === 'cli';
+      if (isGiven && options.demo === true) throw new UserError('--demo has a configuration of its own');
+      const isDemo = options.demo === true || (!isGiven && !hasDefaultConfig());
+      if (!isGiven && !isDemo) say(`with ${DEFAULT_CONFIG}; --demo runs the demo`);
       const running = new Running();
       const stopped = stopSignal(() => {
         running.kill();
         process.exit(130);
       });
       try {
-        await run(options, running, stopped);
+        await run(options, isDemo, running, stopped);
       } catch (error) {
         await running.shutdown.fail(error);
       }

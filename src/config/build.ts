@@ -17,6 +17,7 @@ import {
   type PoolConfig,
   type RedisConfig,
 } from './config.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
@@ -51,7 +52,11 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
-    fields: written.fields,
+    fields: {
+      ...written.fields,
+      forbidden: namesOf(written.fields.forbidden, DEFAULT_FORBIDDEN_FIELDS),
+      tools: namesOf(written.fields.tools, DEFAULT_TOOLS),
+    },
     media: written.media,
     ...routesOf(written),
     pools: poolsOf(written, parts),
@@ -99,7 +104,7 @@ function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Par
 }
 
 const serviceOf = (
-  { address, metrics, drainTimeout, zone }: WrittenConfig['service'],
+  { address, metrics, drainTimeout, zone, dns }: WrittenConfig['service'],
   directory: string,
 ): Config['service'] => ({
   address:
@@ -109,6 +114,7 @@ const serviceOf = (
   metrics,
   drainTimeoutMs: drainTimeout,
   ...(zone !== undefined && { zone }),
+  dns: { refreshMs: dns.refresh, servers: dns.servers },
 });
 
 const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({
@@ -160,7 +166,7 @@ function poolOf(
   const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
   return {
     name,
-    endpoints: (endpoints.get(name) ?? []).map(({ url, host, port }) => ({ url, host, port })),
+    endpoints: (endpoints.get(name) ?? []).map(({ config }) => config),
     drain: drains.get(name) ?? [],
     routing: pool.routing,
     choice: choiceOf(pool.choice, chosen.get(name)),
@@ -234,18 +240,34 @@ function tenantsOf({ tenants, tiers, envoy }: WrittenConfig, keys: readonly KeyE
 type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;
 
 function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
-  const { sentinels, sentinelName = '', cluster, username, keyPrefix, maxWait, failureShare } = written;
+  const {
+    sentinels,
+    sentinelName = '',
+    sentinelUsername,
+    cluster,
+    username,
+    keyPrefix,
+    maxWait,
+    failureShare,
+  } = written;
   const of = (looked: Looked | undefined): string | undefined =>
     looked?.kind === 'ok' ? looked.value : undefined;
   const password = of(secrets.password);
+  const sentinelPassword = of(secrets.sentinelPassword);
   const pem = { ca: of(secrets.caFile), cert: of(secrets.certFile), key: of(secrets.keyFile) };
   return {
     target:
       sentinels !== undefined
-        ? { kind: 'sentinel', sentinels, name: sentinelName }
+        ? {
+            kind: 'sentinel',
+            sentinels,
+            name: sentinelName,
+            ...(sentinelUsername !== undefined && { username: sentinelUsername }),
+            ...(sentinelPassword !== undefined && { password: sentinelPassword }),
+          }
         : cluster !== undefined
           ? { kind: 'cluster', nodes: cluster }
-          : { kind: 'url', url: withCredentials(of(secrets.url) ?? '', username, password) },
+          : { kind: 'url', url: withCredentials(of(secrets.url) ?? UNRESOLVED_URL, username, password) },
     ...(username !== undefined && { username }),
     ...(password !== undefined && { password }),
     ...(speaksTls(written.tls, secrets) && {
@@ -268,6 +290,9 @@ const mirrorOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: Writ
   perSecond,
   maxDurationMs: maxDuration,
 });
+
+/** Where nobody is to connect. */
+const UNRESOLVED_URL = 'redis://unresolved.invalid';
 
 /** What the URL says of them comes first. */
 function withCredentials(url: string, username = '', password = ''): string {

@@ -8,6 +8,10 @@ import type { ModelShape } from '../domain/kv-size.ts';
 import type { CustomRoutes, EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
 
+/** `auto`: pretty on a terminal, else JSON. */
+export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 export interface HostPort {
   /** IP address or host name, without brackets. */
   readonly host: string;
@@ -60,11 +64,43 @@ export interface TenantConfig {
   readonly limits: Limits;
 }
 
+/** What an engine is shown or checked by, and where that is set. */
+export interface EngineSecret {
+  /** Never logged, never printed. */
+  readonly value: string;
+  /** Whose it is: the pool's, for all endpoints without their own, or this endpoint's. */
+  readonly of: 'pool' | 'endpoint';
+}
+
+/** How TLS is spoken to an engine. */
+export interface EngineTls {
+  /** PEM of the authorities that its certificate must be from; absent: those of Node.js. */
+  readonly ca?: EngineSecret;
+  /** PEM of what Fairlane shows as a client; `value` is the private key. */
+  readonly identity?: EngineSecret & { readonly cert: string };
+  /** The name that is asked for, and that its certificate must have; absent: the host. */
+  readonly serverName?: string;
+  /** Its certificate is not looked at. */
+  readonly insecureSkipVerify?: true;
+}
+
 export interface EndpointConfig {
-  /** `http://host:port` as configured. */
+  /** `http://host:port`, or `https://`, and the prefix: as configured, without `/v1` at its end. Names the endpoint. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
+  /** IP address that its name stands for: one of several, perhaps. Absent: as configured, not looked up yet. */
+  readonly address?: string;
+  /** Its pool, for messages that name settings. */
+  readonly pool?: string;
+  /** Before each path, for example `/llm`; absent: none. */
+  readonly prefix?: string;
+  /** The engine wants it as `authorization: Bearer KEY`; absent: it wants none. */
+  readonly apiKey?: EngineSecret;
+  /** Absent: plain HTTP. */
+  readonly tls?: EngineTls;
+  /** Its part of the pool's load, relative to the others'. Over 0; absent: 1. */
+  readonly weight?: number;
 }
 
 export interface EndpointChoice {
@@ -213,7 +249,14 @@ export interface LaneCondition {
 export interface RedisConfig {
   readonly target:
     | { readonly kind: 'url' /** With user and password. */; readonly url: string }
-    | { readonly kind: 'sentinel'; readonly sentinels: readonly HostPort[]; readonly name: string }
+    | {
+        readonly kind: 'sentinel';
+        readonly sentinels: readonly HostPort[];
+        readonly name: string;
+        /** Of the sentinels themselves. */
+        readonly username?: string;
+        readonly password?: string;
+      }
     | { readonly kind: 'cluster'; readonly nodes: readonly HostPort[] };
   /** Of sentinels' primaries and clusters. */
   readonly username?: string;
@@ -284,6 +327,8 @@ export interface Config {
     readonly drainTimeoutMs: number;
     /** Where this replica is. */
     readonly zone?: string;
+    /** How endpoints' names are looked up. `servers`: none, as the system does it. */
+    readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] };
   };
   readonly queue: {
     readonly maxWaitMs: number;
@@ -320,5 +365,5 @@ export interface Config {
   /** By name. */
   readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
-  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' };
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: LogFormat };
 }

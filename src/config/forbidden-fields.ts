@@ -168,3 +168,17 @@ export const DEFAULT_TOOLS: readonly string[] = [
   'tool_search*',
   'namespace',
 ];
+
+/** Whether an entry changes the built-in list, rather than being one of a list of its own: `+name`, `-name`. */
+export const changesNames = (entry: string): boolean => /^[+-]/.test(entry);
+
+/** The names that hold: those of the list, or the built-in ones with what the list adds and removes. */
+export function namesOf(list: readonly string[], builtIn: readonly string[]): readonly string[] {
+  if (!list.some(changesNames)) return list;
+  const names = new Set(builtIn);
+  for (const entry of list) {
+    if (entry.startsWith('+')) names.add(entry.slice(1));
+    else names.delete(entry.slice(1));
+  }
+  return [...names];
+}

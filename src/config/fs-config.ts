@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { type FSWatcher, readFileSync, statSync, watch } from 'node:fs';
 import { tmpdir, userInfo } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import type { ConfigSource } from './changes.ts';
 import type { Config } from './config.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
@@ -14,14 +15,16 @@ export type LoadedConfig =
       readonly warnings: readonly string[];
       /** Of the contents that were read: equal contents, equal version. */
       readonly version: string;
+      readonly source: ConfigSource;
     }
   | { readonly kind: 'bad'; readonly problems: readonly string[] };
 
 /** A system's list of authorities takes a quarter of it. */
 const MAX_SECRET_BYTES = 1024 ** 2;
 
-export function loadConfig(path: string, env: NodeJS.ProcessEnv): LoadedConfig {
-  return read(path, env).loaded;
+/** @param how `isUnresolved`: secrets stay references, and neither their files nor their variables are looked at. */
+export function loadConfig(path: string, env: NodeJS.ProcessEnv, how: LoadOptions = {}): LoadedConfig {
+  return read(path, env, how).loaded;
 }
 
 /** Where Envoy's files go unless `envoy.directory` says otherwise: a folder that is this user's own. */
@@ -40,6 +43,10 @@ interface Reading {
 const OTHERS_MAY_READ = 0o004;
 const MOST_OPEN_TOLD = 10;
 
+export interface LoadOptions {
+  readonly isUnresolved?: boolean;
+}
+
 const openWarning = (file: string): string =>
   `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
 
@@ -47,11 +54,12 @@ const openWarning = (file: string): string =>
 const isSecret = (text: string): boolean =>
   !text.includes('-----BEGIN CERTIFICATE-----') || text.includes('PRIVATE KEY-----');
 
-function read(path: string, env: NodeJS.ProcessEnv): Reading {
+function read(path: string, env: NodeJS.ProcessEnv, { isUnresolved = false }: LoadOptions = {}): Reading {
   const files = [path];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
   const hash = createHash('sha256');
+  const digests = new Map<string, string>();
   const readFile = (file: string, mostBytes: number): string => {
     // A pipe or device would block or never end.
     const stat = statSync(file);
@@ -60,6 +68,7 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     if (stat.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
     const text = readFileSync(file, 'utf8');
     hash.update(`${file}\0${text.length}\0${text}`);
+    if (file !== path) digests.set(file, createHash('sha256').update(text).digest('base64'));
     if (file !== path && (stat.mode & OTHERS_MAY_READ) !== 0 && isSecret(text)) open.add(file);
     return text;
   };
@@ -75,6 +84,8 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
     file: path,
     defaults: { directory: defaultDirectory(env) },
     env,
+    isUnresolved,
+    nowMs: Date.now(),
     readFile: (secret) => {
       files.push(secret);
       return readFile(secret, MAX_SECRET_BYTES);
@@ -83,7 +94,9 @@ function read(path: string, env: NodeJS.ProcessEnv): Reading {
   if (parsed.kind === 'bad') return { loaded: parsed, files };
   const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
-  return { loaded: { ...parsed, warnings, version: hash.digest('hex') }, files };
+  const { written, ...rest } = parsed;
+  const source = { ...written, file: path, digests };
+  return { loaded: { ...rest, warnings, version: hash.digest('hex'), source }, files };
 }
 
 export interface WatchOptions {
@@ -92,7 +105,7 @@ export interface WatchOptions {
   /** The version in use; absent: what the files contain now. With it, no change since it was read is missed. */
   readonly version?: string;
   /** `warnings`: those that were not told of the configuration before; after `reload`, all. */
-  readonly onChange: (config: Config, warnings: readonly string[]) => void;
+  readonly onChange: (config: Config, warnings: readonly string[], source: ConfigSource) => void;
   /** The configuration in use stays. The same problems are told once. */
   readonly onBad: (problems: readonly string[]) => void;
 }
@@ -193,12 +206,15 @@ class FileWatch implements ConfigWatch {
   }
 
   /** Warnings of the configuration before are not told again, unless somebody asks. */
-  #takeOver({ config, version, warnings }: Extract<LoadedConfig, { kind: 'ok' }>, forced: boolean): void {
+  #takeOver(
+    { config, version, warnings, source }: Extract<LoadedConfig, { kind: 'ok' }>,
+    forced: boolean,
+  ): void {
     const fresh = forced ? warnings : warnings.filter((warning) => !this.#toldWarnings.has(warning));
     this.#toldProblems = undefined;
     this.#toldWarnings = new Set(warnings);
     this.#version = version;
-    this.#options.onChange(config, fresh);
+    this.#options.onChange(config, fresh, source);
   }
 
   #watchFolders(): void {

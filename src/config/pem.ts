@@ -4,14 +4,15 @@ import { type Looked, readFailure, type Sources } from './secrets.ts';
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-type FileSources = Pick<Sources, 'readFile' | 'locate'>;
+type FileSources = Pick<Sources, 'readFile' | 'locate' | 'isUnresolved'>;
 
 function lookUpFile(
   path: string,
-  { readFile, locate }: FileSources,
+  { readFile, locate, isUnresolved }: FileSources,
   problemOf: (content: string) => string | undefined,
 ): Looked {
-  const located = locate(path);
+  if (isUnresolved === true) return { kind: 'unresolved' };
+  const located = locate(path.startsWith('file:') ? path.slice('file:'.length) : path);
   let value: string;
   try {
     value = readFile(located);
@@ -50,6 +51,20 @@ export const lookUpPrivateKey = (path: string, sources: FileSources): Looked =>
       ? undefined
       : 'holds no private key that can be read; it must be PEM and without a passphrase',
   );
+
+/** What is wrong with the time of certificates (PEM) that were looked up: a list where one is good is good. */
+export function validityOf(pem: string, nowMs: number): string | undefined {
+  const certificates = (pem.match(CERTIFICATE) ?? []).map((text) => new X509Certificate(text));
+  const isGood = ({ validFrom, validTo }: X509Certificate): boolean =>
+    Date.parse(validFrom) <= nowMs && nowMs <= Date.parse(validTo);
+  const [first] = certificates;
+  if (first === undefined || certificates.some(isGood)) return undefined;
+  return Date.parse(first.validTo) < nowMs
+    ? `has expired on ${dayOf(first.validTo)}; engines and Fairlane refuse it: put a new one in its place`
+    : `is not valid before ${dayOf(first.validFrom)}; engines and Fairlane refuse it until then`;
+}
+
+const dayOf = (time: string): string => new Date(Date.parse(time)).toISOString().slice(0, 10);
 
 /** Of PEM texts that were looked up. */
 export const isKeyOf = (key: string, certificate: string): boolean =>

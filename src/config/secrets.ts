@@ -6,11 +6,16 @@ export interface Sources {
   readonly readFile: (path: string) => string;
   /** A `file:` path as readFile wants it. */
   readonly locate: (path: string) => string;
+  /** References are left as they are: neither variables nor files are looked at. */
+  readonly isUnresolved?: boolean;
 }
 
-export type Looked =
+export type Resolved =
   | { readonly kind: 'ok'; readonly value: string }
   | { readonly kind: 'bad'; readonly problem: string };
+
+/** `unresolved`: a reference that nobody was to follow. */
+export type Looked = Resolved | { readonly kind: 'unresolved' };
 
 /** A shorter key can be guessed. */
 export const SHORT_KEY = 8;
@@ -20,10 +25,10 @@ const LONGEST_KEY = 512;
 export const SECRET_REFERENCE = /^(env|file):./;
 const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-const bad = (problem: string): Looked => ({ kind: 'bad', problem });
+const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
 
 /** `env:NAME` → the variable's value, anything else as it is. */
-export function lookUpEnv(text: string, env: Sources['env']): Looked {
+export function lookUpEnv(text: string, env: Sources['env']): Resolved {
   if (!text.startsWith('env:')) return { kind: 'ok', value: text };
   const name = text.slice('env:'.length);
   // What is no variable's name may be a secret that was pasted there.
@@ -36,7 +41,13 @@ export function lookUpEnv(text: string, env: Sources['env']): Looked {
   return { kind: 'ok', value };
 }
 
-export function lookUpKey(text: string, { env, readFile, locate }: Sources): Looked {
+/** What a secret stands for, unless references are to be left as they are. */
+export const lookUpKey = (text: string, sources: Sources): Looked =>
+  sources.isUnresolved === true && SECRET_REFERENCE.test(text)
+    ? { kind: 'unresolved' }
+    : lookUpSecret(text, sources);
+
+export function lookUpSecret(text: string, { env, readFile, locate }: Sources): Resolved {
   let value: string;
   let origin = 'the key';
   if (text.startsWith('file:')) {

@@ -34,7 +34,7 @@ export function sizeBytes(text: string): number | undefined {
 const LABEL = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?';
 const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}$`);
 
-const isIp = (host: string): boolean => z.regexes.ipv4.test(host) || z.regexes.ipv6.test(host);
+export const isIp = (host: string): boolean => z.regexes.ipv4.test(host) || z.regexes.ipv6.test(host);
 /** A name whose last label is a number would be read as an IPv4 address by some and as a name by others. */
 const isHostName = (host: string): boolean =>
   host.length <= 253 && HOST_NAME.test(host) && !/(?:^|\.)\d+$/.test(host);
@@ -50,6 +50,11 @@ export function hostPort(text: string, accept: 'ip' | 'any'): HostPort | undefin
   const host = plain ?? '';
   const known = z.regexes.ipv4.test(host) || (accept === 'any' && isHostName(host));
   return known ? { host, port } : undefined;
+}
+
+/** `ip`, `ip:port` or `[v6]:port`, as Node.js takes it. */
+export function dnsServer(text: string): string | undefined {
+  return isIp(text) || hostPort(text, 'ip') !== undefined ? text : undefined;
 }
 
 /** `unix:PATH` or `host:port`. The path may be relative: to `envoy.directory`. */
@@ -69,30 +74,39 @@ export function adminAddress(text: string): AdminAddress | undefined {
   return path === '' || /\p{C}/u.test(path) ? undefined : { path };
 }
 
+/** Of a URL of each scheme that engines are reached by. */
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { 'http:': 80, 'https:': 443 };
+const EXAMPLE = 'for example http://127.0.0.1:8000 or https://llm.example.com/llm';
+const LONGEST_PREFIX = 256;
+
+/** Where an engine is. `prefix` stands before each path; absent: none. */
+export type EngineAddress = Pick<EndpointConfig, 'url' | 'host' | 'port' | 'prefix'> & {
+  /** It is reached by TLS. */
+  readonly isSecure: boolean;
+};
+
 /** An engine's address. The problem never repeats the text: it may carry credentials. */
 export function endpoint(
   text: string,
 ):
-  | { readonly kind: 'ok'; readonly endpoint: EndpointConfig }
+  | { readonly kind: 'ok'; readonly endpoint: EngineAddress }
   | { readonly kind: 'bad'; readonly problem: string } {
   const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
-  if (/^https:/i.test(text)) {
+  const url = /^https?:\/\/[^\s\\\p{C}]+$/iu.test(text) ? parseUrl(text) : undefined;
+  if (url === undefined) return bad(`must be an http:// URL, or https://, with a host, ${EXAMPLE}`);
+  if (url.username !== '' || url.password !== '' || /^[^/]*\/\/[^/?#]*@/.test(text)) {
+    return bad('must not carry credentials; give the engine’s key as apiKey: env:NAME or file:PATH');
+  }
+  if (/[?#]/.test(text)) return bad('must not have a query or fragment; write scheme, host, port and path');
+  const prefix = prefixOf(text, url);
+  if (prefix === undefined) {
     return bad(
-      'https endpoints are not supported yet; terminate TLS in front of the engine and give its http:// address',
+      `has a path that is none: up to ${LONGEST_PREFIX} visible characters, without //, . or .. as a step`,
     );
-  }
-  const url = /^http:\/\/[^\s\\\p{C}]+$/iu.test(text) ? parseUrl(text) : undefined;
-  if (url === undefined)
-    return bad('must be an http:// URL with host and port, for example http://127.0.0.1:8000');
-  if (url.username !== '' || url.password !== '') {
-    return bad('must not carry credentials; write http://host:port only');
-  }
-  if (url.pathname !== '/' || url.search !== '' || url.hash !== '' || /[?#]/.test(text)) {
-    return bad('must not have a path, query or fragment; write http://host:port only');
   }
   const bracketed = url.hostname.startsWith('[');
   const host = bracketed ? url.hostname.slice(1, -1) : url.hostname;
-  const port = url.port === '' ? 80 : Number(url.port);
+  const port = url.port === '' ? (DEFAULT_PORTS[url.protocol] ?? 0) : Number(url.port);
   if (port === 0) return bad('has port 0; give the port that the engine listens on');
   if (host === '0.0.0.0' || host === '::') {
     return bad(
@@ -102,7 +116,29 @@ export function endpoint(
   if (!isIp(host) && !isHostName(host)) {
     return bad('has no valid host name; write http://host:port, for example http://engine:8000');
   }
-  return { kind: 'ok', endpoint: { url: `http://${url.hostname}:${port}`, host, port } };
+  return {
+    kind: 'ok',
+    endpoint: {
+      url: `${url.protocol}//${url.hostname}:${port}${prefix}`,
+      host,
+      port,
+      isSecure: url.protocol === 'https:',
+      ...(prefix !== '' && { prefix }),
+    },
+  };
+}
+
+/**
+ * What stands before `/v1` in every path of an engine; empty: nothing. A `/v1` at the end is how clients write the same address.
+ * Undefined: no path that means one thing to everybody.
+ */
+function prefixOf(text: string, { pathname }: URL): string | undefined {
+  const [, written = ''] = /^[^/]*\/\/[^/]*(\/.*)?$/.exec(text) ?? [];
+  if (/(^|\/)(\.|%2e){1,2}(\/|$)/i.test(written) || written.includes('//') || /%2f|%5c|%00/i.test(written)) {
+    return undefined;
+  }
+  const path = pathname.replace(/\/$/, '').replace(/\/v1$/, '');
+  return path.length <= LONGEST_PREFIX && /^[\x21-\x7e]*$/.test(path) ? path : undefined;
 }
 
 function parseUrl(text: string): URL | undefined {

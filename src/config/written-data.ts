@@ -29,3 +29,10 @@ export const textsAt = (
   if (!Array.isArray(found)) return [];
   return found.flatMap((item: unknown, i) => (typeof item === 'string' ? [[i, item] as const] : []));
 };
+
+/** Top-level keys that are the user's own, as compose files have them: a place for anchors. */
+export const EXTENSION = /^x-/;
+
+/** Without the sections that are nobody's setting. */
+export const withoutExtensions = (root: unknown): unknown =>
+  isMapping(root) ? Object.fromEntries(Object.entries(root).filter(([key]) => !EXTENSION.test(key))) : root;

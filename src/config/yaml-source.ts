@@ -1,6 +1,5 @@
 /** YAML text as plain data that remembers where everything stands. */
 import {
-  type Alias,
   type Document,
   type ErrorCode,
   isAlias,
@@ -12,8 +11,9 @@ import {
   parseDocument,
   type YAMLError,
 } from 'yaml';
+import { keyText, MergeFault, mergeDocument, type Path, UNKNOWN_ALIAS } from './yaml-merge.ts';
 
-export type Path = readonly (string | number)[];
+export type { Path };
 
 /** Both count from 1. */
 export interface Position {
@@ -41,10 +41,6 @@ export interface ReadYaml {
   readonly faults: readonly YamlFault[];
 }
 
-/** Expansions that aliases may add up to; a handful of shared lists needs a few. */
-const MAX_ALIASES = 100;
-const UNKNOWN_ALIAS =
-  'YAML reads "*" and "&" at the beginning of a value as alias and anchor, and this one is unknown; put the value in quotes, for example "*"';
 const START: Position = { line: 1, column: 1 };
 
 export function readYaml(text: string): ReadYaml {
@@ -55,9 +51,6 @@ export function readYaml(text: string): ReadYaml {
     // Parser and walk recurse once a level: a nesting that no configuration has ends in a stack overflow.
     if (error instanceof RangeError)
       return fault('is nested too deeply; no setting needs more than six levels');
-    if (error instanceof ReferenceError) {
-      return fault('has too many aliases (*name) of anchors (&name); write the values out');
-    }
     throw error;
   }
 }
@@ -84,14 +77,19 @@ function read(text: string): ReadYaml {
     };
   }
   const faults: YamlFault[] = [];
-  let aliases = 0;
-  checkNodes(doc.contents, [], {
-    found: (node, path, message) => faults.push({ position: at(start(node) ?? 0), path, message }),
-    // Each look-up walks the document; what is beyond the limit is refused by toJS.
-    unknownAlias: (node) => ++aliases <= MAX_ALIASES && node.resolve(doc) === undefined,
-  });
-  if (faults.some(({ message }) => message === UNKNOWN_ALIAS)) return { faults };
-  const value: unknown = doc.toJS({ maxAliasCount: MAX_ALIASES });
+  const found = (node: unknown, path: Path, message: string): void => {
+    faults.push({ position: at(start(node) ?? 0), path, message });
+  };
+  checkNodes(doc.contents, [], found);
+  try {
+    mergeDocument(doc);
+  } catch (error) {
+    if (!(error instanceof MergeFault)) throw error;
+    found(error.node, error.path, error.message);
+    return { faults };
+  }
+  // What aliases multiply has been counted.
+  const value: unknown = doc.toJS({ maxAliasCount: -1 });
   return {
     source: {
       value,
@@ -124,27 +122,20 @@ const explain = (error: YAMLError): string =>
   EXPLANATIONS[error.code] ??
   'is not YAML here; check indentation, colons and quotes of this line and the one before';
 
-const keyText = (key: unknown): string => String(isScalar(key) ? key.value : key);
+type Found = (node: unknown, path: Path, message: string) => void;
 
-interface Checks {
-  readonly found: (node: unknown, path: Path, message: string) => void;
-  readonly unknownAlias: (node: Alias) => boolean;
-}
-
-function checkNodes(node: unknown, path: Path, checks: Checks): void {
-  if (isAlias(node)) {
-    if (checks.unknownAlias(node)) checks.found(node, path, UNKNOWN_ALIAS);
-  } else if (isSeq(node)) {
-    for (const [i, item] of node.items.entries()) checkNodes(item, [...path, i], checks);
+function checkNodes(node: unknown, path: Path, found: Found): void {
+  if (isSeq(node)) {
+    for (const [i, item] of node.items.entries()) checkNodes(item, [...path, i], found);
   } else if (isMap(node)) {
     const seen = new Set<string>();
     for (const { key, value } of node.items) {
       const text = keyText(key);
       const here = [...path, text];
-      if (seen.has(text)) checks.found(key, here, 'is written twice in this mapping; remove one');
-      if (text === '__proto__') checks.found(key, here, 'cannot be used as a name; choose another');
+      if (seen.has(text)) found(key, here, 'is written twice in this mapping; remove one');
+      if (text === '__proto__') found(key, here, 'cannot be used as a name; choose another');
       seen.add(text);
-      checkNodes(value, here, checks);
+      checkNodes(value, here, found);
     }
   }
 }

@@ -2,7 +2,8 @@
  * Whose the responses are that engines store, and where: an id is taken when it passes in an answer, and asked for by what follows.
  *
  * Invariants: the first owner of an id keeps it until it is forgotten; nobody learns from an answer whether another owns an id;
- * what is kept is bounded, and a tenant that makes many pushes out its own before anybody's who has less.
+ * what is kept is bounded, and a tenant that makes many pushes out its own before anybody's who has less. What a new id
+ * costs does not grow with the tenants.
  */
 import { isResponseId } from '../domain/routes.ts';
 
@@ -49,6 +50,9 @@ export class ResponseOwners {
   private readonly known = new Map<string, Known>();
   /** By tenant, in the same order; nobody without ids is in it. */
   private readonly ofTenants = new Map<string, Set<string>>();
+  /** Tenants by how many ids they have, of 1 to `most`; there is one of `most`. */
+  private readonly bySize = new Map<number, Set<string>>();
+  private most = 0;
 
   constructor(bounds: OwnerBounds = OWNER_BOUNDS) {
     this.bounds = bounds;
@@ -81,6 +85,8 @@ export class ResponseOwners {
     const ids = this.ofTenants.get(owner.tenant);
     if (ids === undefined) this.ofTenants.set(owner.tenant, new Set([id]));
     else ids.add(id);
+    const size = this.sizeOf(owner.tenant);
+    this.resized(owner.tenant, size - 1, size);
     return true;
   }
 
@@ -106,8 +112,9 @@ export class ResponseOwners {
     const tenant = this.known.get(id)?.owner.tenant ?? '';
     this.known.delete(id);
     const ids = this.ofTenants.get(tenant);
-    ids?.delete(id);
-    if (ids?.size === 0) this.ofTenants.delete(tenant);
+    if (ids?.delete(id) !== true) return;
+    if (ids.size === 0) this.ofTenants.delete(tenant);
+    this.resized(tenant, ids.size + 1, ids.size);
   }
 
   private sweep(nowMs: number): void {
@@ -127,9 +134,20 @@ export class ResponseOwners {
 
   /** The tenant itself, where nobody has more. */
   private largest(tenant: string): string {
-    let [most, name] = [this.sizeOf(tenant), tenant];
-    for (const [other, { size }] of this.ofTenants) if (size > most) [most, name] = [size, other];
-    return name;
+    if (this.sizeOf(tenant) === this.most) return tenant;
+    const [first = tenant] = this.bySize.get(this.most) ?? [];
+    return first;
+  }
+
+  /** A tenant has one more or less than before. */
+  private resized(tenant: string, before: number, now: number): void {
+    const alike = this.bySize.get(before);
+    alike?.delete(tenant);
+    if (alike?.size === 0) this.bySize.delete(before);
+    const others = this.bySize.get(now);
+    if (others !== undefined) others.add(tenant);
+    else if (now > 0) this.bySize.set(now, new Set([tenant]));
+    if (now > this.most || !this.bySize.has(this.most)) this.most = now;
   }
 
   private removeOldestOf(tenant: string): void {

@@ -48,6 +48,11 @@ export class SharedOwners {
     });
   }
 
+  /** The answer has ended, and its tokens are known. One that was deleted meanwhile stays nobody's. */
+  ended(id: string, owner: ResponseOwner, nowMs: number): void {
+    if (this.table.find(owner.tenant, id, nowMs) !== undefined) this.remember(id, owner, nowMs);
+  }
+
   /** What this replica knows by itself: an answer at once. */
   findHere(tenant: string, id: string, nowMs: number): ResponseOwner | undefined {
     return this.table.find(tenant, id, nowMs);

@@ -25,6 +25,14 @@ export const RESERVED_HEADER_PREFIXES = ['x-fairlane-', 'x-envoy-'] as const;
  * add must have room, or it fails a request that it had taken.
  */
 export const MAX_REQUEST_HEADERS = { count: 100, bytes: 60 * 1024 } as const;
+/** Who a client is, and what it proves that with: for Fairlane, and never for an engine. */
+export const CREDENTIAL_HEADERS: readonly string[] = [
+  'authorization',
+  'x-api-key',
+  'api-key',
+  'cookie',
+  'proxy-authorization',
+];
 /** Dynamic metadata namespace of the service's replies. */
 export const METADATA_NAMESPACE = 'fairlane';
 /** Key in that namespace: ordered `ip:port,ip:port`, read by Envoy's override_host policy. */

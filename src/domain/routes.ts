@@ -85,14 +85,6 @@ export const ROUTES = {
     unit: 'images',
     unread: 'refused',
   },
-  models: {
-    method: 'GET',
-    path: '/v1/models',
-    body: 'none',
-    metered: 'requests',
-    isCommon: true,
-    unread: 'passes',
-  },
 } as const satisfies Record<string, RouteSpec>;
 
 /** What the configuration adds (`routes`), by how it is metered. */
@@ -103,23 +95,18 @@ const CUSTOM = {
 } as const satisfies Record<string, Metered>;
 
 export type RouteName = keyof typeof ROUTES;
-/** A route of the API that an engine answers. */
-export type ApiRoute = Exclude<RouteName, 'models'>;
 export type CustomRouteName = keyof typeof CUSTOM;
 /** A route that an engine answers. */
-export type EngineRoute = ApiRoute | CustomRouteName;
+export type EngineRoute = RouteName | CustomRouteName;
 
 /** Those that every engine is thought to have. */
-export type CommonRoute = Exclude<
-  { [Name in RouteName]: (typeof ROUTES)[Name] extends { isCommon: true } ? Name : never }[RouteName],
-  'models'
->;
+export type CommonRoute = {
+  [Name in RouteName]: (typeof ROUTES)[Name] extends { isCommon: true } ? Name : never;
+}[RouteName];
 
-export const API_ROUTES = (Object.keys(ROUTES) as RouteName[]).filter(
-  (name): name is ApiRoute => name !== 'models',
-);
+export const API_ROUTES = Object.keys(ROUTES) as RouteName[];
 
-export const isCommon = (route: ApiRoute): route is CommonRoute => 'isCommon' in ROUTES[route];
+export const isCommon = (route: RouteName): route is CommonRoute => 'isCommon' in ROUTES[route];
 
 export const isCustom = (route: EngineRoute): route is CustomRouteName => Object.hasOwn(CUSTOM, route);
 
@@ -136,7 +123,7 @@ export const unitOf = (route: EngineRoute): RouteSpec['unit'] => {
 };
 
 /** Its errors have Anthropic's shape. */
-export const isAnthropic = (route: RouteName | EngineRoute | undefined): boolean =>
+export const isAnthropic = (route: EngineRoute | undefined): boolean =>
   route === 'messages' || route === 'messages.count_tokens';
 
 export const isResponses = (route: EngineRoute): route is 'responses' | 'responses.compact' =>
@@ -160,9 +147,8 @@ export interface CustomRoute {
 }
 export type CustomRoutes = ReadonlyMap<string, CustomRoute>;
 
-/** What a request asks for. */
-export type FoundRoute = FoundEngineRoute | { readonly name: 'models'; readonly custom?: undefined };
-export interface FoundEngineRoute {
+/** What a request asks an engine for. */
+export interface FoundRoute {
   readonly name: EngineRoute;
   /** Without its query. */
   readonly path: string;
@@ -171,7 +157,7 @@ export interface FoundEngineRoute {
 }
 
 const BY_METHOD_AND_PATH: ReadonlyMap<string, RouteName> = new Map(
-  (Object.keys(ROUTES) as RouteName[]).flatMap((name) =>
+  API_ROUTES.flatMap((name) =>
     pathsOf(name).map((path) => [`${ROUTES[name].method} ${path}`, name] as const),
   ),
 );
@@ -193,7 +179,6 @@ export function findRoute(
   path: string,
 ): FoundRoute | undefined {
   const known = routeOf(method, path);
-  if (known === 'models') return { name: known };
   const plain = withoutQuery(path);
   if (known !== undefined) return { name: known, path: plain, body: ROUTES[known].body };
   for (const one of custom?.values() ?? []) {
@@ -203,14 +188,49 @@ export function findRoute(
   return undefined;
 }
 
+/** What the service answers itself: the models that a tenant may use, and one of them. HEAD is served too. */
+export const MODEL_ROUTES = {
+  models: { method: 'GET', path: '/v1/models' },
+  'models.retrieve': { method: 'GET', path: '/v1/models/{id}' },
+} as const satisfies Record<string, { method: 'GET'; path: string }>;
+
+/** Names of models have slashes, as they are or as `%2F`. */
+export const MODEL_ID_PATTERN = '.+';
+const MODELS_PATH = new RegExp(`^/v1/models(?:/(${MODEL_ID_PATTERN}))?$`, 's');
+
+/**
+ * Of a request for models: the name that it asks for, decoded, or undefined for all of them. Undefined: it is none. `path` may
+ * carry a query.
+ */
+export function modelsRouteOf(
+  method: string,
+  path: string,
+): { readonly id: string | undefined; readonly query: URLSearchParams } | undefined {
+  if (method !== 'GET' && method !== 'HEAD') return undefined;
+  const at = path.indexOf('?');
+  const match = MODELS_PATH.exec(at < 0 ? path : path.slice(0, at));
+  if (match === null) return undefined;
+  const [, id] = match;
+  const query = new URLSearchParams(at < 0 ? '' : path.slice(at + 1));
+  return { id: id === undefined ? undefined : decoded(id), query };
+}
+
+/** A name that is no valid encoding stands for itself: no model has it. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** As a message names them: method and path. */
 export const servedText = (custom?: CustomRoutes): string =>
   [
-    ...(Object.keys(ROUTES) as RouteName[]).flatMap((name) =>
-      pathsOf(name).map((path) => `${ROUTES[name].method} ${path}`),
-    ),
-    ...Object.values(STORED_ROUTES).map(({ method, path }) => `${method} ${path}`),
-    ...[...(custom?.values() ?? [])].map(({ method, path }) => `${method} ${path}`),
+    ...API_ROUTES.flatMap((name) => pathsOf(name).map((path) => `${ROUTES[name].method} ${path}`)),
+    ...[MODEL_ROUTES, STORED_ROUTES, custom === undefined ? {} : Object.fromEntries(custom)]
+      .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
+      .map(({ method, path }) => `${method} ${path}`),
   ].join(', ');
 
 /**

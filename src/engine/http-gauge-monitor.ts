@@ -1,10 +1,14 @@
 /** Reads the gauges of every endpoint of a pool, each on its own timer, sooner while that decides something. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import { Followed } from './followed.ts';
 import type { EngineReport, GaugesResult } from './gauges.ts';
 import { readGauges } from './gauges.ts';
-import { askText } from './http-probe.ts';
+import { askText, whyNoAnswer } from './http-probe.ts';
+import { refusalText } from './probe-problems.ts';
 
 export interface GaugeMonitor {
+  /** Its endpoints are others now; those that stay are read on. */
+  follow(endpoints: readonly EndpointConfig[]): void;
   stop(): void;
 }
 
@@ -15,6 +19,8 @@ export interface GaugeMonitorOptions {
   readonly onReport: (endpoint: EndpointConfig, report: EngineReport) => void;
   readonly onUnusable: (endpoint: EndpointConfig, detail: string) => void;
 }
+
+type Reader = { stop(): void };
 
 const EAGER_PART = 5;
 const MIN_INTERVAL_MS = 100;
@@ -32,13 +38,13 @@ export async function askGauges(
 ): Promise<GaugesResult> {
   try {
     const { status, body } = await askText(endpoint, path, MAX_AGE_MS, undefined, stopped);
-    if (status !== 200) return { kind: 'unusable', detail: `GET ${path}: ${status}` };
+    if (status !== 200) {
+      const refusal = refusalText({ status, body }, path, endpoint);
+      return { kind: 'unusable', detail: refusal ?? `GET ${path}: ${status}` };
+    }
     return readGauges(body, engine === 'auto' ? undefined : engine);
   } catch (error) {
-    return {
-      kind: 'unusable',
-      detail: `GET ${path}: ${error instanceof Error ? error.message : String(error)}`,
-    };
+    return { kind: 'unusable', detail: `GET ${path}: ${await whyNoAnswer(error, endpoint)}` };
   }
 }
 
@@ -48,10 +54,11 @@ export function startGaugeMonitor({
   onReport,
   onUnusable,
 }: GaugeMonitorOptions): GaugeMonitor {
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  const timers = new Map<string, NodeJS.Timeout>();
-  const watch = (endpoint: EndpointConfig): void => {
+  const watched = new Followed<Reader>();
+  const watch = (endpoint: EndpointConfig): Reader => {
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    let timer: NodeJS.Timeout | undefined;
     const read = async (): Promise<void> => {
       const result = await askGauges(endpoint, pool.gauges.path, pool.engine, signal);
       if (signal.aborted) return;
@@ -61,15 +68,19 @@ export function startGaugeMonitor({
       const ms = isEager(endpoint)
         ? Math.max(MIN_INTERVAL_MS, intervalMs / EAGER_PART)
         : intervalMs * (1 + JITTER * (Math.random() - 0.5));
-      timers.set(endpoint.url, setTimeout(() => void read(), ms).unref());
+      timer = setTimeout(() => void read(), ms).unref();
     };
     void read();
+    return {
+      stop() {
+        stopping.abort();
+        clearTimeout(timer);
+      },
+    };
   };
-  for (const endpoint of pool.endpoints) watch(endpoint);
+  watched.follow(pool.endpoints, watch);
   return {
-    stop() {
-      stopping.abort();
-      for (const timer of timers.values()) clearTimeout(timer);
-    },
+    follow: (endpoints) => watched.follow(endpoints, watch),
+    stop: () => watched.stop(),
   };
 }

@@ -12,14 +12,17 @@ import {
 } from '../pool/health/readiness.ts';
 import type { EngineDriver } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
+import { Followed } from './followed.ts';
 import { type Identity, identifyEngine } from './http-identify.ts';
-import { askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
+import { askAccess, askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
 export interface HealthMonitor {
   /** Resolves when every endpoint has been probed once. */
   readonly firstRound: Promise<void>;
   /** Probes soon: requests fail there. */
   hurry(url: string): void;
+  /** Its endpoints are others now; those that stay are probed on. */
+  follow(endpoints: readonly EndpointConfig[]): void;
   /** What the endpoint is, for how long, and by what. */
   describe(url: string): string | undefined;
   stop(): void;
@@ -32,6 +35,8 @@ export interface HealthMonitorOptions {
   readonly onHealth: (endpoint: EndpointConfig, healthy: boolean, detail: string) => void;
   /** It has loaded, and is told to be healthy next. */
   readonly onLoaded: (endpoint: EndpointConfig) => void;
+  /** It serves, and refuses some of what it is asked: why. Undefined: that is over. */
+  readonly onRefused?: (endpoint: EndpointConfig, detail: string | undefined) => void;
   readonly onModels: (models: readonly string[]) => void;
   /** Which engine a healthy endpoint is; told again when it has been away. */
   readonly onEngine: (endpoint: EndpointConfig, identity: Identity) => void;
@@ -41,6 +46,8 @@ export interface HealthMonitorOptions {
 const PROBES_PER_MODEL_QUESTION = 5;
 /** An endpoint that told nothing is asked again which engine it is, every so many probes. */
 const PROBES_PER_ENGINE_QUESTION = 15;
+/** One that lets us in is asked again whether it still does, every so many probes. */
+const PROBES_PER_ACCESS_QUESTION = 15;
 /** A loading endpoint is probed so often. */
 const LOADING_INTERVAL_MS = 500;
 /** The largest models are read from slow disks. */
@@ -62,7 +69,8 @@ class EndpointProbe {
   /** Resolves when it has been probed once. */
   readonly first: Promise<void>;
   readonly #options: HealthMonitorOptions;
-  readonly #stopped: AbortSignal;
+  readonly #stopping = new AbortController();
+  readonly #stopped = this.#stopping.signal;
 
   // What it is.
   #readiness: Readiness;
@@ -78,12 +86,14 @@ class EndpointProbe {
   /** Probes until the next question of its models, and of which engine it is. */
   #untilModels = 0;
   #untilEngine = 0;
+  #untilAccess = 0;
+  /** What it said when it refused, of what it is asked now. */
+  #refusal: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(endpoint: EndpointConfig, options: HealthMonitorOptions, stopped: AbortSignal) {
+  constructor(endpoint: EndpointConfig, options: HealthMonitorOptions) {
     this.endpoint = endpoint;
     this.#options = options;
-    this.#stopped = stopped;
     this.#readiness = unknownReadiness(options.now());
     this.first = this.#probe();
   }
@@ -98,6 +108,7 @@ class EndpointProbe {
   }
 
   stop(): void {
+    this.#stopping.abort();
     clearTimeout(this.#timer);
   }
 
@@ -133,12 +144,32 @@ class EndpointProbe {
     const result = await probeHealth(endpoint, health.path, timeoutMs, known, this.#wasHealthy, stopped);
     this.#wasHealthy = result.answered && (this.#wasHealthy || result.state === 'healthy');
     if (result.state !== 'healthy') return result;
+    const refusal = await this.#askAccess(health.timeoutMs);
+    if (refusal !== undefined) return { ...result, state: 'dead', detail: refusal };
     await this.#identify();
     const sleep = this.#driver?.health.sleep;
     if (sleep === undefined || sleep.wakesByRequest || this.#cannotSleep) return result;
     const answer = await askAsleep(endpoint, sleep, health.timeoutMs, stopped);
     this.#cannotSleep = answer === 'cannot';
     return answer === 'asleep' ? { ...result, state: 'asleep', detail: `GET ${sleep.path}: asleep` } : result;
+  }
+
+  /** @returns why no request would be served; undefined: nothing is known against that. */
+  async #askAccess(timeoutMs: number): Promise<string | undefined> {
+    if (this.#untilAccess > 0) {
+      this.#untilAccess -= 1;
+      return undefined;
+    }
+    const refusal = await askAccess(this.endpoint, timeoutMs, this.#stopped);
+    if (this.#stopped.aborted) return undefined;
+    // One that refuses may be put right at any time.
+    this.#untilAccess = refusal?.refusesAll === true ? 0 : PROBES_PER_ACCESS_QUESTION;
+    if (refusal?.refusesAll === true) return refusal.detail;
+    if (refusal?.detail !== this.#refusal) {
+      this.#refusal = refusal?.detail;
+      this.#options.onRefused?.(this.endpoint, refusal?.detail);
+    }
+    return undefined;
   }
 
   async #identify(): Promise<void> {
@@ -169,6 +200,7 @@ class EndpointProbe {
       this.#identity = undefined;
       this.#untilEngine = 0;
       this.#cannotSleep = false;
+      this.#untilAccess = 0;
     }
     return before;
   }
@@ -204,19 +236,15 @@ const readinessConfigOf = ({ health }: PoolConfig): ReadinessConfig => ({
 });
 
 export function startHealthMonitor(options: HealthMonitorOptions): HealthMonitor {
-  const stopping = new AbortController();
-  const probes = options.pool.endpoints.map(
-    (endpoint) => new EndpointProbe(endpoint, options, stopping.signal),
-  );
+  const probes = new Followed<EndpointProbe>();
+  const follow = (endpoints: readonly EndpointConfig[]): void =>
+    probes.follow(endpoints, (endpoint) => new EndpointProbe(endpoint, options));
+  follow(options.pool.endpoints);
   return {
-    firstRound: Promise.all(probes.map(({ first }) => first)).then(() => undefined),
-    hurry(url) {
-      for (const probe of probes) if (probe.endpoint.url === url) probe.probeSoon();
-    },
-    describe: (url) => probes.find(({ endpoint }) => endpoint.url === url)?.describe(),
-    stop() {
-      stopping.abort();
-      for (const probe of probes) probe.stop();
-    },
+    firstRound: Promise.all(Array.from(probes.jobs(), ({ first }) => first)).then(() => undefined),
+    hurry: (url) => probes.get(url)?.probeSoon(),
+    follow,
+    describe: (url) => probes.get(url)?.describe(),
+    stop: () => probes.stop(),
   };
 }

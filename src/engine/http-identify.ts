@@ -1,10 +1,9 @@
 /** Asks an endpoint which engine it is, and what its engine says of itself. */
 import type { EndpointConfig } from '../config/config.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
-import { contextIn } from './context.ts';
 import type { EngineDriver } from './driver.ts';
 import { readGauges } from './gauges.ts';
-import { askText } from './http-probe.ts';
+import { askText, whyNoAnswer } from './http-probe.ts';
 import { IDENTIFYING_PATHS, recognise } from './identify.ts';
 
 export interface Identity {
@@ -49,7 +48,7 @@ export async function identifyEngine(
     }
     return { engine: undefined, by: `neither ${metricsPath} nor ${IDENTIFYING_PATHS.join(', ')} tells` };
   } catch (error) {
-    return { engine: undefined, by: error instanceof Error ? error.message : String(error) };
+    return { engine: undefined, by: await whyNoAnswer(error, endpoint) };
   }
 }
 
@@ -71,14 +70,14 @@ export async function askServerInfo(
   return undefined;
 }
 
-/** Tokens that a prompt and an output have room for there; undefined: it does not say. Never rejects. */
-export async function askContext(
+/** What it lists at `/v1/models`, as JSON; undefined: no answer that says anything. Never rejects. */
+export async function askListing(
   endpoint: EndpointConfig,
   timeoutMs: number,
   stopped?: AbortSignal,
-): Promise<number | undefined> {
+): Promise<unknown> {
   try {
-    return contextIn(await askJson(endpoint, '/v1/models', timeoutMs, stopped));
+    return await askJson(endpoint, '/v1/models', timeoutMs, stopped);
   } catch {
     return undefined;
   }

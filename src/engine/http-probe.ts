@@ -1,8 +1,12 @@
 /** Asks an endpoint how it is, and which models it serves. */
 import { setMaxListeners } from 'node:events';
-import { Agent, request } from 'node:http';
-import type { EndpointConfig } from '../config/config.ts';
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http';
+import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
+import { isIP, type LookupFunction } from 'node:net';
+import { checkServerIdentity, connect, type PeerCertificate } from 'node:tls';
+import type { EndpointConfig, EngineTls } from '../config/config.ts';
 import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './driver.ts';
+import { failureText, refusalText, shown } from './probe-problems.ts';
 
 export interface ProbeResult {
   readonly state: EngineState;
@@ -12,6 +16,8 @@ export interface ProbeResult {
   readonly refused: boolean;
   /** For the log: the status, or why there is none. */
   readonly detail: string;
+  /** That names what mends it. */
+  readonly isExplained?: true;
 }
 
 /** Metrics of an engine with many adapters are long. */
@@ -19,9 +25,93 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /** A connection per probe: one that is kept could stay open to a process that no longer takes new ones. */
 const agent = new Agent({ keepAlive: false });
+/** Nor a session of TLS: what an engine shows is looked at each time. */
+const tlsAgent = new TlsAgent({ keepAlive: false, maxCachedSessions: 0 });
+
+/** The names of a certificate are those of its list, as Envoy has it: its subject is none. */
+function nameError(name: string, certificate: PeerCertificate): Error | undefined {
+  if (certificate.subjectaltname === undefined) {
+    const error = new Error('it has no list of names (subjectAltName)');
+    return Object.assign(error, { code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+  }
+  return checkServerIdentity(name, certificate);
+}
+
+const tlsOptionsOf = ({ ca, identity, serverName, insecureSkipVerify }: EngineTls, host: string) => ({
+  ...(ca !== undefined && { ca: ca.value }),
+  ...(identity !== undefined && { cert: identity.cert, key: identity.value }),
+  servername: isIP(serverName ?? host) > 0 ? '' : (serverName ?? host),
+  rejectUnauthorized: insecureSkipVerify !== true,
+  checkServerIdentity: (_: string, certificate: PeerCertificate) =>
+    nameError(serverName ?? host, certificate),
+});
+
+/** The very address that requests go to. The name stays the one of `host` and of TLS. */
+const standsFor =
+  (address: string): LookupFunction =>
+  (_host, { all }, done) => {
+    const family = isIP(address);
+    if (all === true) done(null, [{ address, family }]);
+    else done(null, address, family);
+  };
+
+/** As the endpoint wants it, with its key, TLS and prefix. */
+function requestTo(
+  endpoint: EndpointConfig,
+  path: string,
+  options: { readonly method?: string; readonly headers?: Readonly<Record<string, string>> },
+  onAnswer: (incoming: IncomingMessage) => void,
+): ClientRequest {
+  const { host, port, address, prefix = '', apiKey, tls } = endpoint;
+  const whole = {
+    host,
+    port,
+    ...(address !== undefined && { lookup: standsFor(address) }),
+    path: prefix + path,
+    ...options,
+    headers: {
+      ...options.headers,
+      ...(apiKey !== undefined && { authorization: `Bearer ${apiKey.value}` }),
+    },
+  };
+  if (tls === undefined) return request({ ...whole, agent }, onAnswer);
+  return tlsRequest({ ...whole, ...tlsOptionsOf(tls, host), agent: tlsAgent }, onAnswer);
+}
+
+const TLS_LOOK_MS = 1_000;
+/** How a server that speaks TLS ends a connection on which it was spoken to in plain HTTP. */
+const MAY_SPEAK_TLS = /^(ECONNRESET|EPIPE|HPE_.*)$/;
+
+/** Whether something there answers a TLS greeting. Never rejects. */
+function answersTls({ host, port, address }: EndpointConfig): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: address ?? host, port, rejectUnauthorized: false }, () => end(true));
+    const timer = setTimeout(() => end(false), TLS_LOOK_MS).unref();
+    const end = (answers: boolean): void => {
+      clearTimeout(timer);
+      resolve(answers);
+      socket.destroy();
+    };
+    socket.unref();
+    socket.on('error', () => end(false));
+  });
+}
+
+const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Which setting would get a question answered that was not; undefined: none that is known. Never rejects. */
+async function remedyOf(error: unknown, endpoint: EndpointConfig): Promise<string | undefined> {
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const looks = endpoint.tls === undefined && MAY_SPEAK_TLS.test(code);
+  return failureText(error, endpoint, looks && (await answersTls(endpoint)));
+}
+
+/** Why a question was not answered, and what mends it. Never rejects. */
+export const whyNoAnswer = async (error: unknown, endpoint: EndpointConfig): Promise<string> =>
+  (await remedyOf(error, endpoint)) ?? shown(reasonOf(error));
 
 /**
- * GET, or POST of a JSON body; rejects on timeout, on a connection failure and on an answer over 4 MiB.
+ * GET, or POST of a JSON body, at the endpoint's prefix; rejects on timeout, on a connection failure and on an answer over 4 MiB.
  *
  * @param stopped ends the question and its connection. Neither this nor the timeout keeps the process alive.
  */
@@ -33,14 +123,10 @@ export function askText(
   stopped?: AbortSignal,
 ): Promise<{ readonly status: number; readonly body: string }> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(
-      {
-        host: endpoint.host,
-        port: endpoint.port,
-        path,
-        agent,
-        ...(json !== undefined && { method: 'POST', headers: { 'content-type': 'application/json' } }),
-      },
+    const outgoing = requestTo(
+      endpoint,
+      path,
+      json === undefined ? {} : { method: 'POST', headers: { 'content-type': 'application/json' } },
       (incoming) => {
         const parts: Buffer[] = [];
         let size = 0;
@@ -77,8 +163,6 @@ export function askText(
   });
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /**
  * No answer within the time is dead, and so is a redirect, which is not followed: whatever answers there is no engine.
  *
@@ -98,10 +182,40 @@ export async function probeHealth(
     const state =
       health === undefined ? stateByStatus(answer, wasHealthy) : health.stateOf(answer, wasHealthy);
     const detail = `GET ${path}: ${answer.status}${state === 'loading' ? ', loading' : ''}`;
-    return { state, answered: true, refused: false, detail };
+    const refusal = state === 'dead' ? refusalText(answer, path, endpoint) : undefined;
+    const told = { state, answered: true, refused: false };
+    return refusal === undefined ? { ...told, detail } : { ...told, detail: refusal, isExplained: true };
   } catch (error) {
     const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
-    return { state: 'dead', answered: false, refused, detail: `GET ${path}: ${reasonOf(error)}` };
+    const remedy = await remedyOf(error, endpoint);
+    const detail = `GET ${path}: ${remedy ?? shown(reasonOf(error))}`;
+    const told = { state: 'dead', answered: false, refused, detail } as const;
+    return remedy === undefined ? told : { ...told, isExplained: true };
+  }
+}
+
+type AccessQuestion = readonly [path: string, json?: object];
+const MODELS_QUESTION: AccessQuestion = ['/v1/models'];
+/** Of nothing: an engine that lets us in says what is missing. llama.cpp and TGI list models to everybody. */
+export const CHAT_QUESTION: AccessQuestion = ['/v1/chat/completions', {}];
+
+/**
+ * Whether the engine lets Fairlane in: its health often needs no key, and all else does.
+ *
+ * @returns what it says against that, and whether every request would get the same; undefined: nothing, or no answer.
+ */
+export async function askAccess(
+  endpoint: EndpointConfig,
+  timeoutMs: number,
+  stopped?: AbortSignal,
+  [path, json]: AccessQuestion = MODELS_QUESTION,
+): Promise<{ readonly detail: string; readonly refusesAll: boolean } | undefined> {
+  try {
+    const answer = await askText(endpoint, path, timeoutMs, json, stopped);
+    const detail = refusalText(answer, path, endpoint);
+    return detail === undefined ? undefined : { detail, refusesAll: answer.status === 401 };
+  } catch {
+    return undefined;
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import { BROKE_TWICE } from '../domain/broke-twice.ts';
 import { ROUTES } from '../domain/routes.ts';
+import { PATH_METADATA } from './engine-access.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 
 /** Never leaves Envoy. */
@@ -35,7 +36,9 @@ function envoy_on_request(handle)
   if sent > (known["sent"] or 0) and not known["answered"] then broken = broken + 1 end
   if broken >= ${MOST_BROKEN} then
     local body = [[${openAiBody}]]
-    if (headers:get(":path") or ""):sub(1, ${ROUTES.messages.path.length}) == "${ROUTES.messages.path}" then
+    local known_path = (metadata:get("${PATH_METADATA.namespace}") or {})["${PATH_METADATA.key}"]
+    local path = known_path or headers:get(":path") or ""
+    if path:sub(1, ${ROUTES.messages.path.length}) == "${ROUTES.messages.path}" then
       body = [[${anthropicBody}]]
     end
     handle:respond({

@@ -12,7 +12,15 @@ import {
   SERVICE_CLUSTER,
   TENANT_HEADER,
 } from '../domain/names.ts';
-import { pathsOf, RESPONSE_ID_PATTERN, ROUTES, type RouteName, STORED_ROUTES } from '../domain/routes.ts';
+import {
+  API_ROUTES,
+  MODEL_ID_PATTERN,
+  MODEL_ROUTES,
+  pathsOf,
+  RESPONSE_ID_PATTERN,
+  ROUTES,
+  STORED_ROUTES,
+} from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
 import { API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
@@ -107,7 +115,7 @@ const copies: JsonMap = { cluster_header: MIRROR_HEADER, disable_shadow_host_suf
 /** What Envoy lets through: the API's routes, and those of the configuration. */
 function allowedOf(config: Config): readonly { method: string; path: string; isRefusedUnread: boolean }[] {
   return [
-    ...(Object.keys(ROUTES) as RouteName[]).flatMap((name) =>
+    ...API_ROUTES.flatMap((name) =>
       pathsOf(name).map((path) => ({
         method: ROUTES[name].method,
         path,
@@ -165,19 +173,47 @@ export function routesOf(config: Config): readonly JsonMap[] {
     },
   ]);
   return [
+    ...modelRoutes(config, retries),
+    unasked({ safe_regex: { regex: ESCAPED_SLASH } }, 400),
     ...allowed,
     ...storedRoutes(retries),
     SOMEBODY_IS_THERE,
+    unasked({ prefix: '/' }, 404),
+  ];
+}
+
+/** `%2F` and `%5C` in a path. Names of models have them; no other route takes a path that another reader may see otherwise. */
+const ESCAPED_SLASH = '.*%(2[fF]|5[cC]).*';
+
+/** Envoy's own answer. Nothing to decide: the service is not asked. */
+const unasked = (match: JsonMap, status: number): JsonMap => ({
+  match,
+  direct_response: { status },
+  typed_per_filter_config: {
+    'fairlane.ext_proc': {
+      ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
+      disabled: true,
+    },
+  },
+});
+
+/**
+ * The models that a tenant may use: the service answers. Without it a list is that of an engine of the fallback pool; one model, by
+ * a path that the client chooses, is nobody's.
+ */
+function modelRoutes(config: Config, retries: number): readonly JsonMap[] {
+  const headers = [{ name: ':method', string_match: { safe_regex: { regex: 'GET|HEAD' } } }];
+  const { models, 'models.retrieve': one } = MODEL_ROUTES;
+  return [
     {
-      match: { prefix: '/' },
-      direct_response: { status: 404 },
-      // Nothing to decide: the service is not asked.
-      typed_per_filter_config: {
-        'fairlane.ext_proc': {
-          ...type('envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute'),
-          disabled: true,
-        },
-      },
+      match: { path: models.path, headers },
+      route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
+      request_headers_to_remove: [TENANT_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+    {
+      match: { safe_regex: { regex: one.path.replace('{id}', MODEL_ID_PATTERN) }, headers },
+      direct_response: { status: 503 },
     },
   ];
 }
@@ -251,7 +287,8 @@ function listenerOf(config: Config): JsonMap {
               use_remote_address: true,
               normalize_path: true,
               merge_slashes: true,
-              path_with_escaped_slashes_action: 'REJECT_REQUEST',
+              // The routes decide: models' names have slashes.
+              path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
               server_header_transformation: 'PASS_THROUGH',
               ...clientLimits(config),
               local_reply_config: localReplies(config.routes),

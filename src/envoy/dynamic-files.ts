@@ -1,8 +1,10 @@
-/** The files that Envoy watches: keys, clusters and endpoints. Each is a discovery response. */
+/** The files that Envoy watches: keys, engines' secrets, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
 import { ATTEMPT_FILTERS } from './attempts.ts';
+import { metadataOf, weightOf } from './engine-access.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
+import { secretFilesOf } from './engine-secrets.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { mirrorClustersOf } from './mirror-clusters.ts';
 
@@ -12,7 +14,7 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
     ...type('envoy.config.cluster.v3.Cluster'),
     name: clusterOfPool(pool.name),
     ...enginesOf(config, pool.name),
-    ...engineProtocol(config, {}, ATTEMPT_FILTERS),
+    ...engineProtocol(config, pool.name, {}, ATTEMPT_FILTERS),
     circuit_breakers: noLimits,
     load_balancing_policy: {
       policies: [
@@ -33,13 +35,19 @@ export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
 function endpointsOf(pool: PoolConfig, resolved: ReadonlyMap<string, string>): JsonMap {
   const reachable = pool.endpoints.flatMap((endpoint) => {
     const host = resolved.get(endpoint.url);
-    return host === undefined ? [] : [{ host, port: endpoint.port }];
+    return host === undefined ? [] : [{ address: socketAddress({ host, port: endpoint.port }), endpoint }];
   });
   return {
     ...type('envoy.config.endpoint.v3.ClusterLoadAssignment'),
     cluster_name: clusterOfPool(pool.name),
     endpoints: [
-      { lb_endpoints: reachable.map((address) => ({ endpoint: { address: socketAddress(address) } })) },
+      {
+        lb_endpoints: reachable.map(({ address, endpoint }) => ({
+          endpoint: { address },
+          ...metadataOf(endpoint),
+          ...weightOf(endpoint, pool.endpoints),
+        })),
+      },
     ],
   };
 }
@@ -67,14 +75,17 @@ export const CLUSTERS_FILE = 'clusters.json';
  * File name → discovery response, in the order in which they have to be written: what is referred to comes first.
  *
  * @param resolved IP address of each endpoint's URL; an endpoint without one is left out until it has one.
+ * @param authorities PEM of those that engines' certificates may be from where `tls.ca` names none. Empty: they are from none.
  */
 export function dynamicFilesOf(
   config: Config,
   resolved: ReadonlyMap<string, string>,
+  authorities = '',
 ): ReadonlyMap<string, JsonMap> {
   const files = new Map<string, JsonMap>([[API_KEYS_FILE, { resources: [apiKeysOf(config)] }]]);
+  for (const [name, file] of secretFilesOf(config.pools.values(), authorities)) files.set(name, file);
   for (const pool of config.pools.values()) {
-    files.set(endpointsFile(pool.name), { resources: [endpointsOf(pool, resolved)] });
+    files.set(endpointsFile(config, pool.name), { resources: [endpointsOf(pool, resolved)] });
   }
   files.set(CLUSTERS_FILE, {
     resources: [

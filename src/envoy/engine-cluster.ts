@@ -1,12 +1,20 @@
 /** What the clusters of a pool's engines have in common. */
-import type { Config } from '../config/config.ts';
-import { clusterOfPool } from '../domain/names.ts';
+import type { Config, EndpointConfig } from '../config/config.ts';
+import { CREDENTIAL_HEADERS, clusterOfPool } from '../domain/names.ts';
 import { ANSWER_HEADERS_TO_CLIENTS, REQUEST_HEADERS_TO_ENGINES } from '../openai/engine-headers.ts';
 import { connectionBuffer, kernelBuffer } from './downstream.ts';
+import { accessFiltersOf, shapeOf, transportSocketsOf } from './engine-access.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { anyHeaderBut } from './names-pattern.ts';
 
-export const endpointsFile = (pool: string): string => `endpoints-${pool}.json`;
+const endpointsAt = (config: Config, pool: string): readonly EndpointConfig[] =>
+  config.pools.get(pool)?.endpoints ?? [];
+
+/** Of a pool whose endpoints are all plain it has no other name than the pool's. */
+export function endpointsFile(config: Config, pool: string): string {
+  const shape = shapeOf(endpointsAt(config, pool));
+  return shape === '' ? `endpoints-${pool}.json` : `endpoints-${pool}@${shape}.json`;
+}
 
 export const policy = (name: string, config: JsonMap): JsonMap => ({
   typed_extension_config: {
@@ -33,6 +41,7 @@ const removeAllBut = (names: readonly string[]): readonly JsonMap[] =>
  */
 export const engineProtocol = (
   config: Config,
+  pool: string,
   options: JsonMap = {},
   filters: readonly JsonMap[] = [],
 ): JsonMap => ({
@@ -49,12 +58,13 @@ export const engineProtocol = (
             mutations: {
               request_mutations: removeAllBut([
                 ...REQUEST_HEADERS_TO_ENGINES,
-                ...(config.envoy.passHeaders ?? []),
+                ...(config.envoy.passHeaders ?? []).filter((name) => !CREDENTIAL_HEADERS.includes(name)),
               ]),
               response_mutations: removeAllBut(ANSWER_HEADERS_TO_CLIENTS),
             },
           },
         },
+        ...accessFiltersOf(endpointsAt(config, pool), config.envoy.directory),
         ...filters,
         {
           name: 'envoy.filters.http.upstream_codec',
@@ -69,6 +79,7 @@ export const engineProtocol = (
 export const enginesOf = (config: Config, pool: string): JsonMap => ({
   type: 'EDS',
   connect_timeout: '2s',
+  ...transportSocketsOf(endpointsAt(config, pool), config.envoy.directory),
   per_connection_buffer_limit_bytes: connectionBuffer(config),
   // A host that is gone without a word is noticed in seconds: while it should answer, and while it should take a request.
   upstream_connection_options: {
@@ -95,7 +106,7 @@ export const enginesOf = (config: Config, pool: string): JsonMap => ({
   eds_cluster_config: {
     service_name: clusterOfPool(pool),
     eds_config: {
-      path_config_source: { path: `${config.envoy.directory}/${endpointsFile(pool)}` },
+      path_config_source: { path: `${config.envoy.directory}/${endpointsFile(config, pool)}` },
       resource_api_version: 'V3',
     },
   },

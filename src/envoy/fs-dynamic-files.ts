@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { holdsOwnText, replaceOwnFile, requireOwnFolder } from '../files/fs-own.ts';
+import { isSecretsFile } from './engine-secrets.ts';
 import type { JsonMap } from './envoy-json.ts';
 
 /** They hold API keys: for the owner only. Whoever else could write here could put in keys of his own, or take the socket's place. */
@@ -14,7 +15,7 @@ export function writeDynamicFile(directory: string, name: string, content: JsonM
   if (!holdsOwnText(path, text)) replaceOwnFile(path, text);
 }
 
-/** Writes what changed, in the map's order, then removes endpoint files of pools that are gone. */
+/** Writes what changed, in the map's order, then removes files of endpoints and secrets that are gone. */
 export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, JsonMap>): void {
   // Without `.` and `/` at its end, by which a link would pass for the folder that it leads to.
   const directory = resolve(folder);
@@ -23,8 +24,8 @@ export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, Jso
     requireOwnFolder(directory);
     for (const [name, content] of files) writeDynamicFile(directory, name, content);
     for (const name of readdirSync(directory)) {
-      if (/^endpoints-.*\.json$/.test(name) && !files.has(name))
-        rmSync(join(directory, name), { force: true });
+      const isOurs = /^endpoints-.*\.json$/.test(name) || isSecretsFile(name);
+      if (isOurs && !files.has(name)) rmSync(join(directory, name), { force: true });
     }
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -28,7 +28,9 @@ function clusterOf(config: Config, pool: string, mirrors: readonly MirrorConfig[
       ],
     },
     load_balancing_policy: { policies: [leastRequest] },
-    ...engineProtocol(config, { common_http_protocol_options: { max_stream_duration: duration(longestMs) } }),
+    ...engineProtocol(config, pool, {
+      common_http_protocol_options: { max_stream_duration: duration(longestMs) },
+    }),
   };
 }
 

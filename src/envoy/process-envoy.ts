@@ -25,8 +25,8 @@ export interface RunningEnvoy {
   /** Envoy's own process; with Docker, the client's. */
   readonly pid: number;
   readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
-  /** Takes no new connections, once this resolves; what is open goes on. */
-  drainListeners(): Promise<void>;
+  /** Takes no new connections, once this resolves; what is open goes on. @param mostMs to wait for it. */
+  drainListeners(mostMs?: number): Promise<void>;
   /** SIGTERM, and SIGKILL after the deadline. */
   stop(deadlineMs: number): Promise<void>;
   kill(): void;
@@ -191,8 +191,8 @@ class EnvoyProcess implements RunningEnvoy {
     }
   }
 
-  async drainListeners(): Promise<void> {
-    const drained = Date.now() + DRAIN_MS;
+  async drainListeners(mostMs = DRAIN_MS): Promise<void> {
+    const drained = Date.now() + Math.min(mostMs, DRAIN_MS);
     try {
       writeDynamicFile(this.#directory, LISTENERS_FILE, NO_LISTENERS);
       while ((await this.#listening()).size > 0 && Date.now() < drained) await pause();

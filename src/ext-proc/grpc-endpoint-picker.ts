@@ -7,7 +7,7 @@
  */
 import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { type CustomRoutes, findRoute, namesResponses } from '../domain/routes.ts';
+import { type CustomRoutes, findRoute, modelsRouteOf, namesResponses } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE } from '../grpc/status.ts';
@@ -194,7 +194,9 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     };
     // A request of the API that ends here has an empty body, and is refused as one: no engine sees it. Stored responses have owners.
     const isOurs =
-      findRoute(options.routes?.(), head.method, head.path) !== undefined || namesResponses(head.path);
+      findRoute(options.routes?.(), head.method, head.path) !== undefined ||
+      modelsRouteOf(head.method, head.path) !== undefined ||
+      namesResponses(head.path);
     if (!head.endOfStream || isOurs) {
       this.begin(head, nowMs);
       return;

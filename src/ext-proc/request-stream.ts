@@ -22,8 +22,8 @@ import { decodeProcessingRequest, type ProcessingRequest } from './codec.ts';
 
 export interface RequestStreamOptions {
   readonly openRequest: (edge: Edge) => RequestEvents;
-  /** Of a request for a stored response; undefined for any other. Absent: there are none. */
-  readonly openStored?: (edge: Edge, head: RequestHead) => RequestEvents | undefined;
+  /** Of a request that has a life cycle of its own; undefined for any other. Absent: there are none. */
+  readonly openOther?: (edge: Edge, head: RequestHead) => RequestEvents | undefined;
   /** Monotonic milliseconds. */
   readonly now: () => number;
   /** While true, new streams are turned away. */
@@ -73,7 +73,7 @@ export abstract class RequestStream<Options extends RequestStreamOptions> implem
 
   /** The headers say what kind of request it is. */
   protected begin(head: RequestHead, nowMs: number): void {
-    this.request = this.options.openStored?.(this, head) ?? this.request;
+    this.request = this.options.openOther?.(this, head) ?? this.request;
     this.request.headers(head, nowMs);
   }
 

@@ -47,6 +47,8 @@ export interface Allotment {
   inUse(nowMs: number): number | undefined;
   /** What is used or wanted here has changed. */
   usageChanged(nowMs: number): void;
+  /** Its owner wants nothing any more: it is forgotten as soon as nothing is used. */
+  left(): void;
 }
 
 export interface AllotmentsOptions {
@@ -141,6 +143,10 @@ class HeldAllotment implements Allotment {
 
   usageChanged(nowMs: number): void {
     this.step(nowMs);
+  }
+
+  left(): void {
+    this.table.left(this);
   }
 
   tick(nowMs: number): void {
@@ -295,6 +301,12 @@ class AllotmentTable implements Allotments {
     if (!this.awake.delete(allotment)) return;
     if (this.held.get(allotment.key) === allotment) this.held.delete(allotment.key);
     allotment.rest();
+  }
+
+  /** One that is active rests when nothing is used any more. */
+  left(allotment: HeldAllotment): void {
+    const isHeld = this.held.get(allotment.key) === allotment;
+    if (isHeld && !this.awake.has(allotment)) this.held.delete(allotment.key);
   }
 
   /** Higher than any before. */

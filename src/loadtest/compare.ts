@@ -68,6 +68,8 @@ export interface Comparison extends Omit<ComparisonInput, 'measured' | 'remarks'
   /** Of the arm that the others are measured against. */
   readonly saturated: Saturation;
   readonly warnings: readonly string[];
+  /** What its figures are of. */
+  readonly notes: readonly string[];
 }
 
 const ttftsOf = (requests: readonly RequestOutcome[]): readonly number[] =>
@@ -167,6 +169,17 @@ function saturationWarning(reference: ArmReport | undefined, mode: 'virtual' | '
   ];
 }
 
+/** Below it the start decides the p99: measured in the lab, where it is half as long from two minutes on. */
+const SHORT_RUN_MS = 120_000;
+
+function shortRunNotes({ durationMs }: Scenario): readonly string[] {
+  if (durationMs >= SHORT_RUN_MS) return [];
+  const seconds = Math.round(durationMs / 1_000);
+  return [
+    `A run of ${seconds} s is short: its first seconds are warm-up, in which predictions, concurrency limits and queues begin with nothing. They are counted like the rest, and decide the p99 of so few requests. Take --duration ${SHORT_RUN_MS / 1_000}s or more for how it goes on after the start.`,
+  ];
+}
+
 export function compare({ measured, remarks, ...about }: ComparisonInput): Comparison {
   const arms = measured.map((one) => armReport(one, about.scenario));
   const find = (name: string): ArmReport | undefined => arms.find(({ arm }) => arm === name);
@@ -189,5 +202,6 @@ export function compare({ measured, remarks, ...about }: ComparisonInput): Compa
     })),
     saturated: reference?.saturated ?? 'unknown',
     warnings: [...saturationWarning(reference, about.mode), ...remarks],
+    notes: shortRunNotes(about.scenario),
   };
 }

@@ -32,6 +32,7 @@ export function comparisonJson(comparison: Comparison): object {
     interrupted: comparison.interrupted,
     saturated: comparison.saturated,
     warnings: comparison.warnings,
+    notes: comparison.notes,
     arms: arms.map((arm) => ({
       arm: arm.arm,
       durationMs: arm.durationMs,

@@ -160,7 +160,7 @@ function tokenBars(arms: readonly ArmReport[]): string {
 }
 
 export function htmlReport(comparison: Comparison): string {
-  const { scenario, arms, ratios, warnings } = comparison;
+  const { scenario, arms, ratios, warnings, notes } = comparison;
   const armSections = arms.map((arm) => {
     const { tenants, more } = tenantsShown(arm);
     return [
@@ -180,6 +180,7 @@ export function htmlReport(comparison: Comparison): string {
 ${scenario.description === undefined ? '' : `<p>${escaped(scenario.description)}</p>`}
 <p class="about">${escaped(aboutLine(comparison))}</p>
 ${warnings.map((warning) => `<p class="warning">${escaped(warning)}</p>`).join('\n')}
+${notes.map((note) => `<p>${escaped(note)}</p>`).join('\n')}
 ${arms.length > 1 ? `<h2>Ratios</h2>${table(RATIO_COLUMNS, ratios.map(ratioCells))}` : ''}
 ${hasQuiet ? ttftBars(arms, 'the quiet tenants', (arm) => arm.quiet) : ''}
 ${hasOthers ? ttftBars(arms, 'the other tenants', (arm) => arm.others) : ''}

@@ -1,4 +1,5 @@
 /** A comparison as text for a terminal. */
+import { PAGE_WIDTH, textTable, wrapped } from '../domain/text-table.ts';
 import type { ArmReport, Comparison, TenantReport } from './compare.ts';
 import type { Latency } from './outcome.ts';
 
@@ -123,36 +124,38 @@ export function aboutLine({ scenario, mode, targets, bucketPerSecond }: Comparis
 export const HOW_TO_READ =
   'TTFT counts from the planned arrival to the first token, over all requests that had one; nothing is left out as warm-up. ÷ floor: against a perfect scheduler in the same engine, ÷ solo: against the quiet tenants alone. 1× is as good as that. Jain’s index is of weighted tokens ÷ weight over all tenants, 1 when equal; tenants that ask for little keep it below 1.';
 
-function table(columns: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
-  const widths = columns.map((column, i) =>
-    Math.max(column.length, ...rows.map((row) => row[i]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0)))
-      .join('  ')
-      .trimEnd();
-  return [line(columns), ...rows.map(line)].map((text) => `  ${text}`);
+interface TextReportOptions {
+  /** With escape sequences, for a terminal. */
+  readonly colour: boolean;
+  /** In characters. */
+  readonly width?: number;
 }
 
-/** @param colour with escape sequences, for a terminal. */
-export function textReport(comparison: Comparison, { colour }: { readonly colour: boolean }): string {
+export function textReport(
+  comparison: Comparison,
+  { colour, width = PAGE_WIDTH }: TextReportOptions,
+): string {
   const paint = (code: number, text: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const bold = (text: string): string => paint(1, text);
   const warn = (text: string): string => paint(33, text);
-  const { scenario, arms, ratios, warnings } = comparison;
+  const { scenario, arms, ratios, warnings, notes } = comparison;
   const lines = [bold(scenario.name)];
-  if (scenario.description !== undefined) lines.push(scenario.description);
-  lines.push(aboutLine(comparison));
-  for (const warning of warnings) lines.push(warn(`WARNING: ${warning}`));
+  const say = (text: string, paintLine = (line: string): string => line): void => {
+    lines.push(...wrapped(text, width, '  ').map(paintLine));
+  };
+  if (scenario.description !== undefined) say(scenario.description);
+  say(aboutLine(comparison));
+  for (const warning of warnings) say(`WARNING: ${warning}`, warn);
+  for (const note of notes) say(`Note: ${note}`);
   for (const arm of arms) {
     const { tenants, more } = tenantsShown(arm);
-    lines.push('', bold(arm.arm), ...table(TENANT_COLUMNS, tenants.map(tenantCells)));
+    lines.push('', bold(arm.arm), ...textTable(TENANT_COLUMNS, tenants.map(tenantCells), width));
     if (more > 0) lines.push(`  and ${more} more tenants, see --json`);
-    for (const note of arm.notes) lines.push(warn(`  note: ${note}`));
+    for (const note of arm.notes) say(`  note: ${note}`, warn);
   }
-  lines.push('', bold('arms'), ...table(ARM_COLUMNS, arms.map(armCells)));
-  if (arms.length > 1) lines.push('', bold('ratios'), ...table(RATIO_COLUMNS, ratios.map(ratioCells)));
-  lines.push('', HOW_TO_READ);
+  lines.push('', bold('arms'), ...textTable(ARM_COLUMNS, arms.map(armCells), width));
+  if (arms.length > 1)
+    lines.push('', bold('ratios'), ...textTable(RATIO_COLUMNS, ratios.map(ratioCells), width));
+  lines.push('', ...wrapped(HOW_TO_READ, width));
   return `${lines.join('\n')}\n`;
 }

@@ -9,7 +9,9 @@ import type { EndpointConfig, LoraAdapterConfig } from '../config/config.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
-import { askText } from '../engine/http-probe.ts';
+import { Followed } from '../engine/followed.ts';
+import { askText, whyNoAnswer } from '../engine/http-probe.ts';
+import { refusalText } from '../engine/probe-problems.ts';
 
 interface AdapterTimes {
   /** Between two questions of what an endpoint has. */
@@ -59,8 +61,6 @@ type CallResult =
   | { readonly kind: 'absent' }
   | { readonly kind: 'refused'; readonly detail: string };
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** Gives what an engine says of its failure, made safe for a log line. */
 function saidBy(body: string): {
   readonly message: string;
@@ -91,7 +91,8 @@ class EndpointLoader {
   readonly endpoint: EndpointConfig;
   readonly #options: AdapterMonitorOptions;
   readonly #times: AdapterTimes;
-  readonly #stopping: AbortSignal;
+  readonly #ending = new AbortController();
+  readonly #stopping = this.#ending.signal;
 
   /** What the engine has been told and asked, one after another. */
   #jobs: Promise<void> = Promise.resolve();
@@ -103,16 +104,10 @@ class EndpointLoader {
   #askedMs = Number.NEGATIVE_INFINITY;
   #askTimer: NodeJS.Timeout | undefined;
 
-  constructor(
-    endpoint: EndpointConfig,
-    options: AdapterMonitorOptions,
-    times: AdapterTimes,
-    stopping: AbortSignal,
-  ) {
+  constructor(endpoint: EndpointConfig, options: AdapterMonitorOptions, times: AdapterTimes) {
     this.endpoint = endpoint;
     this.#options = options;
     this.#times = times;
-    this.#stopping = stopping;
   }
 
   load(adapter: LoraAdapterConfig, evict: string | undefined): void {
@@ -157,6 +152,7 @@ class EndpointLoader {
 
   stop(): void {
     clearTimeout(this.#askTimer);
+    this.#ending.abort();
   }
 
   #engine(): EngineDriver | undefined {
@@ -232,9 +228,11 @@ class EndpointLoader {
       if (status >= 200 && status < 300 && !said.failed) return { kind: 'done' };
       // An adapter that is not found is a 404 too, with an error of the engine's.
       if ((status === 404 && !said.isError) || status === 405) return { kind: 'absent' };
-      return { kind: 'refused', detail: `${status}${said.message === '' ? '' : `: ${said.message}`}` };
+      const why = refusalText({ status, body }, call.path, this.endpoint);
+      const detail = why ?? `${status}${said.message === '' ? '' : `: ${said.message}`}`;
+      return { kind: 'refused', detail };
     } catch (error) {
-      return { kind: 'refused', detail: reasonOf(error) };
+      return { kind: 'refused', detail: await whyNoAnswer(error, this.endpoint) };
     }
   }
 
@@ -258,22 +256,25 @@ class EndpointLoader {
 }
 
 export class AdapterMonitor {
-  readonly #stopping = new AbortController();
-  readonly #loaders: ReadonlyMap<string, EndpointLoader>;
+  readonly #options: AdapterMonitorOptions;
+  readonly #times: AdapterTimes;
+  readonly #loaders = new Followed<EndpointLoader>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: AdapterMonitorOptions) {
     const { endpoints, times = DEFAULT_ADAPTER_TIMES } = options;
-    this.#loaders = new Map(
-      endpoints.map((endpoint) => [
-        endpoint.url,
-        new EndpointLoader(endpoint, options, times, this.#stopping.signal),
-      ]),
-    );
+    this.#options = options;
+    this.#times = times;
+    this.follow(endpoints);
     this.#timer = setInterval(() => {
       for (const { endpoint, adapter } of options.surplus()) this.#loaders.get(endpoint)?.unload(adapter);
-      for (const loader of this.#loaders.values()) loader.list();
+      for (const loader of this.#loaders.jobs()) loader.list();
     }, times.listEveryMs).unref();
+  }
+
+  /** Its endpoints are others now; those that stay go on with what they were told. */
+  follow(endpoints: readonly EndpointConfig[]): void {
+    this.#loaders.follow(endpoints, (one) => new EndpointLoader(one, this.#options, this.#times));
   }
 
   /** Answered by onLoaded or onFailed, if it is still wanted when its turn comes. */
@@ -288,8 +289,7 @@ export class AdapterMonitor {
 
   stop(): void {
     clearInterval(this.#timer);
-    for (const loader of this.#loaders.values()) loader.stop();
-    this.#stopping.abort();
+    this.#loaders.stop();
   }
 }
 

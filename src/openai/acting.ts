@@ -1,7 +1,7 @@
 /** What a body asks an engine, or another service, to do or to remember beyond answering it. */
 import type { FieldPolicy } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
-import { type ApiRoute, isResponses } from '../domain/routes.ts';
+import { isResponses, type RouteName } from '../domain/routes.ts';
 import type { BodyFields } from './body-fields.ts';
 import { invalidRequest } from './error-body.ts';
 import type { KnownName } from './names.ts';
@@ -18,7 +18,7 @@ const ACTING: readonly KnownName[] = ['mcp_servers', 'web_search_options', 'plug
 
 /** Why it may not be done; undefined: nothing is. It is what the engine, or another service, would do or remember for this request beyond answering it. */
 export function actingElsewhere(
-  route: ApiRoute,
+  route: RouteName,
   fields: BodyFields,
   policy: FieldPolicy,
 ): ApiError | undefined {

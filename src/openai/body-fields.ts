@@ -1,5 +1,5 @@
 /** The members of a body, and those that have a meaning on a route. */
-import type { ApiRoute, EngineRoute } from '../domain/routes.ts';
+import type { EngineRoute, RouteName } from '../domain/routes.ts';
 import { ABSENT, type JsonDocument, STRIDE } from './json/document.ts';
 import { type KnownName, NAME } from './names.ts';
 
@@ -20,7 +20,7 @@ interface RouteFields {
 
 const NO_OUTPUT: RouteFields = { prompt: [], caps: [], cap: undefined, usageOption: false };
 
-export const ROUTE_FIELDS: Readonly<Record<ApiRoute, RouteFields>> = {
+export const ROUTE_FIELDS: Readonly<Record<RouteName, RouteFields>> = {
   'chat.completions': {
     prompt: ['messages'],
     caps: ['max_completion_tokens', 'max_tokens'],
@@ -56,10 +56,10 @@ export const ROUTE_FIELDS: Readonly<Record<ApiRoute, RouteFields>> = {
 
 /** Of a route of the configuration nothing is known. */
 export const fieldsOf = (route: EngineRoute): RouteFields =>
-  route in ROUTE_FIELDS ? ROUTE_FIELDS[route as ApiRoute] : NO_OUTPUT;
+  route in ROUTE_FIELDS ? ROUTE_FIELDS[route as RouteName] : NO_OUTPUT;
 
 /** Each text of the first list is computed with one of the second, or with each of them: the first that are there. */
-export const PAIRS: Readonly<Partial<Record<ApiRoute, readonly (readonly [KnownName, KnownName])[]>>> = {
+export const PAIRS: Readonly<Partial<Record<RouteName, readonly (readonly [KnownName, KnownName])[]>>> = {
   rerank: [['query', 'documents']],
   score: [
     ['text_1', 'text_2'],

@@ -1,9 +1,9 @@
 /** Our errors: their constructors, and the JSON that a client of each API expects. */
 import type { ApiError } from '../domain/api-error.ts';
-import { type ApiRoute, type EngineRoute, isAnthropic, type RouteName } from '../domain/routes.ts';
+import { type EngineRoute, isAnthropic, type RouteName } from '../domain/routes.ts';
 
 /** An error as a response body: Anthropic's shape on its routes, OpenAI's on every other. */
-export function errorBody(route: RouteName | EngineRoute | undefined, error: ApiError): string {
+export function errorBody(route: EngineRoute | undefined, error: ApiError): string {
   if (isAnthropic(route)) {
     return JSON.stringify({
       type: 'error',
@@ -165,10 +165,10 @@ const PROMPT_FIELD = {
   'audio.translations': 'file',
   'audio.speech': 'input',
   'images.generations': 'prompt',
-} as const satisfies Record<ApiRoute, string>;
+} as const satisfies Record<RouteName, string>;
 
 export const promptFieldOf = (route: EngineRoute): string =>
-  route in PROMPT_FIELD ? PROMPT_FIELD[route as ApiRoute] : 'body';
+  route in PROMPT_FIELD ? PROMPT_FIELD[route as RouteName] : 'body';
 
 /** The queue takes no more: 429 when the tenant's own share of it is full, 503 when all of it is. */
 export function queueFull(scope: 'tenant' | 'total', retryAfterMs?: number): ApiError {

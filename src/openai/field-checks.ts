@@ -1,6 +1,6 @@
 /** Types of the fields that the service understands: each check gives the value, or what is wrong with it. */
 import type { ApiError } from '../domain/api-error.ts';
-import { type ApiRoute, isResponses } from '../domain/routes.ts';
+import { isResponses, type RouteName } from '../domain/routes.ts';
 import { type BodyFields, CAP_FIELDS, PAIRS, ROUTE_FIELDS } from './body-fields.ts';
 import { invalidRequest, promptFieldOf } from './error-body.ts';
 import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
@@ -35,11 +35,11 @@ export function problemOfModelName(model: string): ApiError | undefined {
     : undefined;
 }
 
-const MAY_CONVERSE: ReadonlySet<ApiRoute> = new Set(['embeddings', 'classify', 'pooling', 'tokenize']);
-const TEXT_ALONE: ReadonlySet<ApiRoute> = new Set(['audio.speech', 'images.generations']);
+const MAY_CONVERSE: ReadonlySet<RouteName> = new Set(['embeddings', 'classify', 'pooling', 'tokenize']);
+const TEXT_ALONE: ReadonlySet<RouteName> = new Set(['audio.speech', 'images.generations']);
 
 /** Of the field that holds the route's prompt. */
-export function problemOfPrompt(route: ApiRoute, fields: BodyFields): ApiError | undefined {
+export function problemOfPrompt(route: RouteName, fields: BodyFields): ApiError | undefined {
   const { document } = fields;
   const pairs = PAIRS[route];
   if (pairs !== undefined) return problemOfPairs(pairs, fields);
@@ -187,7 +187,7 @@ export interface OutputCap {
 const NO_CAP: OutputCap = { tokens: undefined, belowOne: undefined };
 
 /** All names are checked: an engine may read one that the API does not have on this route. */
-export function outputCap(route: ApiRoute, fields: BodyFields): OutputCap | ApiError {
+export function outputCap(route: RouteName, fields: BodyFields): OutputCap | ApiError {
   const { document } = fields;
   let belowOne: number[] | undefined;
   for (const name of CAP_FIELDS) {

@@ -1,7 +1,7 @@
 /** A form as the request of a client: its fields have the rules that the members of a JSON body have. */
 import { isUtf8 } from 'node:buffer';
 import type { ApiError } from '../domain/api-error.ts';
-import type { FoundEngineRoute } from '../domain/routes.ts';
+import type { FoundRoute } from '../domain/routes.ts';
 import { forbiddenField, invalidRequest } from './error-body.ts';
 import { problemOfModelName } from './field-checks.ts';
 import { isForbiddenName } from './forbidden.ts';
@@ -29,11 +29,7 @@ const NO = /^(?:false|0|no|off|f|n|)$/i;
 const bad = (error: ApiError): RequestResult => ({ kind: 'bad', error });
 
 /** @param route whose body it is; of the configuration's, one that may have a model of its own. */
-export function understandForm(
-  route: FoundEngineRoute,
-  reading: FormReading,
-  policy: PromptPolicy,
-): RequestResult {
+export function understandForm(route: FoundRoute, reading: FormReading, policy: PromptPolicy): RequestResult {
   if (reading.kind === 'bad') return bad(invalidRequest(reading.message, undefined, 'invalid_form'));
   const { form } = reading;
   const dropped = form.parts.filter(({ name }) => isForbiddenName(name, policy.fields));
@@ -80,7 +76,7 @@ const textOf = ({ bytes }: FormDocument, { dataStart, dataEnd }: FormPart): stri
   bytes.toString('utf8', dataStart, dataEnd);
 
 function problemOfParts(
-  { custom }: FoundEngineRoute,
+  { custom }: FoundRoute,
   form: FormDocument,
   parts: readonly FormPart[],
   policy: PromptPolicy,
@@ -124,7 +120,7 @@ function problemOfParts(
 
 /** All text, and the price of each file: by its size, where that is more. */
 function promptBytesOf(
-  { custom }: FoundEngineRoute,
+  { custom }: FoundRoute,
   parts: readonly FormPart[],
   { media: { tokens } }: PromptPolicy,
 ): number {

@@ -1,13 +1,13 @@
 /** How much of a body becomes prompt, by its route. */
 import type { ApiError } from '../domain/api-error.ts';
-import type { ApiRoute } from '../domain/routes.ts';
+import type { RouteName } from '../domain/routes.ts';
 import { type BodyFields, MEDIA_FIELDS, PAIRS, ROUTE_FIELDS } from './body-fields.ts';
 import { type JsonDocument, STRIDE } from './json/document.ts';
 import { type KnownName, NAME } from './names.ts';
 import { type PromptPolicy, type PromptSize, PromptWalk } from './prompt.ts';
 
 /** Routes whose engines take media in fields of their own. */
-const WITH_MEDIA: ReadonlySet<ApiRoute> = new Set(['audio.speech', 'images.generations']);
+const WITH_MEDIA: ReadonlySet<RouteName> = new Set(['audio.speech', 'images.generations']);
 
 /** Templates render these as JSON, so their keys are prompt too; on whichever route an engine reads them. */
 const RENDERED: readonly KnownName[] = [
@@ -35,7 +35,7 @@ export interface BodySize extends PromptSize {
 }
 
 /** Prompts of a completion. */
-export function promptCount(route: ApiRoute, fields: BodyFields): number {
+export function promptCount(route: RouteName, fields: BodyFields): number {
   const { document } = fields;
   const prompt = fields.at('prompt');
   return route === 'completions' && document.isArray(prompt) && !document.isNumber(document.first(prompt))
@@ -45,7 +45,7 @@ export function promptCount(route: ApiRoute, fields: BodyFields): number {
 
 /** Whoever walks over all of a body also looks for what must not be in it. */
 export function promptSize(
-  route: ApiRoute,
+  route: RouteName,
   fields: BodyFields,
   policy: PromptPolicy,
   skipped: ReadonlySet<number>,

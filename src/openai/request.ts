@@ -1,6 +1,6 @@
 /** A JSON body as the service understands it, and any body as it is sent on. */
 import type { ApiError } from '../domain/api-error.ts';
-import { type ApiRoute, type CustomRouteName, isResponses, meteredOf, unitOf } from '../domain/routes.ts';
+import { type CustomRouteName, isResponses, meteredOf, type RouteName, unitOf } from '../domain/routes.ts';
 import { actingElsewhere, previousResponse } from './acting.ts';
 import { BodyFields, CAP_FIELDS, fieldsOf, ROUTE_FIELDS } from './body-fields.ts';
 import { forbiddenField, invalidRequest } from './error-body.ts';
@@ -34,11 +34,11 @@ const MAX_CHOICES = 128;
  * Reads a request strictly: every field that the service understands has the API's type, or the request is refused.
  * Null counts as absent for optional fields, as OpenAI has it. Other fields pass unread.
  */
-export const parseRequest = (route: ApiRoute, bytes: Uint8Array, policy: PromptPolicy): RequestResult =>
+export const parseRequest = (route: RouteName, bytes: Uint8Array, policy: PromptPolicy): RequestResult =>
   understand(route, readJson(bytes, namesOf(policy.fields)), policy);
 
 /** The same of a body that has been read, with the names of the policy. */
-export function understand(route: ApiRoute, json: Reading, policy: PromptPolicy): RequestResult {
+export function understand(route: RouteName, json: Reading, policy: PromptPolicy): RequestResult {
   const allowed = allowedFields(json, policy);
   if ('status' in allowed) return bad(allowed);
   const { document, fields, forbidden, skipped } = allowed;

@@ -47,6 +47,10 @@ export class Endpoint implements AllottedEndpoint {
   address: string;
   isolated = false;
   zone: string | undefined;
+  /** Its part of the load, relative to the others'. */
+  weight = 1;
+  /** The same, of the largest weight in the pool. Over 0, up to 1. */
+  weightPart = 1;
   /** Not in the configuration any more. */
   isRemoved = false;
 
@@ -59,6 +63,8 @@ export class Endpoint implements AllottedEndpoint {
   requests = 0;
   sequences = 0;
   kvTokens = 0;
+  /** What it has had, as start-time fair queueing counts it: when what goes there next would begin, in sequences ÷ weight. */
+  turnEnds = 0;
   /** Requests whose clients read slowly. */
   slowClients = 0;
   readonly prefills = new Prefills();
@@ -99,6 +105,13 @@ export class Endpoint implements AllottedEndpoint {
     this.concurrency = limit;
   }
 
+  reconfigure({ address, isolated = false, zone, weight = 1 }: PoolEndpoint): void {
+    this.address = address;
+    this.isolated = isolated;
+    this.zone = zone;
+    this.weight = weight;
+  }
+
   // Who may go there.
 
   isWithin(within: Demand['within']): boolean {
@@ -120,6 +133,11 @@ export class Endpoint implements AllottedEndpoint {
   }
 
   // Room.
+
+  /** Of endpoints with room the one with the least takes the next request: sequences ÷ weight. */
+  get load(): number {
+    return this.sequences / this.weight;
+  }
 
   /** Sequences that may be in flight from here, before any slow start. */
   ownLimit(nowMs: number): number {
@@ -222,7 +240,8 @@ export class Endpoint implements AllottedEndpoint {
     candidate.sequences = this.sequences + Math.min(this.#foreign, limit);
     candidate.waiting = Math.min(this.#waiting, limit);
     candidate.concurrencyLimit = limit;
-    candidate.startWeight = limit <= 0 ? 1 : this.#rotation.ramped(this.status, limit, nowMs) / limit;
+    const ramp = limit <= 0 ? 1 : this.#rotation.ramped(this.status, limit, nowMs) / limit;
+    candidate.startWeight = ramp * this.weightPart;
     candidate.slowClients = this.slowClients;
     candidate.prefillTokens = this.prefills.tokens;
     candidate.kvTokens = this.kvTokens;

@@ -49,7 +49,7 @@ function countedReport(
 ): ChoiceReport {
   const counted = endpoints.map((endpoint) => ({
     address: endpoint.address,
-    sequences: endpoint.sequences,
+    sequences: endpoint.load,
     admitted: refusals.get(endpoint.address)?.length === 0 && selector.hasAdapter(endpoint, demand),
     hasRoom: endpoint.answer === 'yes',
   }));

@@ -82,6 +82,11 @@ export class LimitAllotment {
     this.#held?.usageChanged(nowMs);
   }
 
+  /** The endpoint is the pool's no more. */
+  left(): void {
+    this.#held?.left();
+  }
+
   /**
    * A request found no room for `more` sequences. That is a reason for a larger limit when this replica's fair part does not
    * cover it either.

@@ -4,7 +4,7 @@
  * | file | what it is |
  * |---|---|
  * | types.ts | what a pool is asked and answers |
- * | selection.ts | which endpoint a request gets: the one rule, for acquire() and explain() |
+ * | selection.ts, weights.ts | which endpoint a request gets: the one rule, for acquire() and explain() |
  * | explanation.ts | a selection as a report |
  * | endpoint.ts, prefills.ts | one endpoint: counts, room, prompts that are computed |
  * | slot.ts | a grant, from release to end |
@@ -40,6 +40,7 @@ import type {
   SharedLimits,
   Slot,
 } from './types.ts';
+import { Weights } from './weights.ts';
 
 const INITIAL_LIMIT = 8;
 /** A request of unknown size in an engine of known capacity. */
@@ -59,6 +60,7 @@ const ADAPTER_REFUSALS = {
 class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPool {
   readonly rotation: Rotation;
   readonly adapters: LoraPlacement | undefined;
+  readonly weights = new Weights();
   readonly #makeLimit: MakeConcurrencyLimit;
   readonly #shared: SharedLimits | undefined;
   readonly #selector = new Selector(this);
@@ -139,7 +141,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
   addresses(within: Demand['within']): readonly string[] {
     return this.endpoints
       .filter((one) => one.isServing() && one.isWithin(within))
-      .sort((a, b) => a.sequences - b.sequences)
+      .sort((a, b) => a.load - b.load)
       .map(({ address }) => address);
   }
 
@@ -156,13 +158,8 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
 
   lacksAdapter(demand: Demand): boolean {
     if (demand.adapter === undefined) return false;
-    let hasOpen = false;
-    for (const endpoint of this.endpoints) {
-      if (!endpoint.isOpen(demand.within)) continue;
-      if (this.#selector.mayHaveAdapter(endpoint, demand)) return false;
-      hasOpen = true;
-    }
-    return hasOpen;
+    const open = this.endpoints.filter((one) => one.isOpen(demand.within));
+    return open.length > 0 && open.every((one) => !this.#selector.mayHaveAdapter(one, demand));
   }
 
   // How much there is.
@@ -206,6 +203,10 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
 
   list(nowMs: number): readonly EndpointState[] {
     return this.endpoints.map((endpoint) => endpoint.state(nowMs));
+  }
+
+  stateOf(url: string, nowMs: number): EndpointState | undefined {
+    return this.#endpointOf(url)?.state(nowMs);
   }
 
   endpointAt(address: string): Endpoint | undefined {
@@ -269,19 +270,19 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       const known = before.get(config.url);
       before.delete(config.url);
       const endpoint = known ?? this.#newEndpoint(config);
-      endpoint.address = config.address;
-      endpoint.isolated = config.isolated ?? false;
-      endpoint.zone = config.zone;
+      endpoint.reconfigure(config);
       if (known === undefined) this.#join(endpoint);
       else if (isNewLimit) known.concurrency = this.#newLimit(known.kvCapacityTokens, known.maxSequences);
       return endpoint;
     });
     for (const gone of before.values()) {
       gone.isRemoved = true;
+      gone.allotment?.left();
       if (gone.candidate !== undefined) this.router?.leave(gone.candidate);
       gone.candidate = undefined;
     }
     this.turn = 0;
+    this.weights.reconfigure(this.endpoints);
   }
 
   freed(): void {
@@ -314,10 +315,8 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     const profile = routing && resolveProfile(routing);
     this.isolates = profile?.isolate === true;
     const isNewRouter = (profile === undefined) !== (this.router === undefined);
-    if (!isNewRouter) {
-      if (profile !== undefined) this.router?.setProfile(profile);
-      return;
-    }
+    if (profile !== undefined) this.router?.setProfile(profile);
+    if (!isNewRouter) return;
     this.router = profile && createPoolRouter(profile);
     this.byCandidate = [];
     for (const endpoint of this.endpoints) this.#join(endpoint);
@@ -347,6 +346,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
     if (decision !== undefined) this.router?.advance(decision.candidate);
     else if (endpoint !== undefined && !isProbe) {
       this.turn = (this.endpoints.indexOf(endpoint) + 1) % this.endpoints.length;
+      this.weights.chosen(endpoint, demand.sequences);
     }
   }
 

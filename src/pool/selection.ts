@@ -3,7 +3,7 @@
  *
  *   1. Who may have it: healthy, not drained, in its subset, let in by outlier detection and the circuit breaker.
  *   2. Who of those has room (Endpoint.roomFor), asked as late as possible: each answer is left in `endpoint.answer`.
- *   3. Of those with room: the least loaded, ties in turn; with a routing profile, the router's choice (routing/choose.ts),
+ *   3. Of those with room: the least loaded by its weight, ties in turn; with a routing profile, the router's choice (routing/choose.ts),
  *      or nobody yet while it is sooner to wait for the endpoint that has the prompt cached.
  *   4. Before that one a half-open probe, where an endpoint needs one.
  *   5. A request that needs an adapter gets all endpoints with room in their order; the LoRA plan takes one of them.
@@ -19,6 +19,7 @@ import type { Endpoint, Room, RoomClaim } from './endpoint.ts';
 import type { Admission, RequestKey, Rotation } from './health/rotation.ts';
 import type { LoraPlacement } from './lora-placement.ts';
 import type { Claim, Demand, PoolLimits } from './types.ts';
+import type { Weights } from './weights.ts';
 
 /** The pool, as it is. */
 export interface SelectionPool {
@@ -33,6 +34,7 @@ export interface SelectionPool {
   readonly limits: PoolLimits;
   /** Where ties begin without a router, so that an idle pool does not send everything to its first endpoint. */
   readonly turn: number;
+  readonly weights: Weights;
   /** Requests. */
   inFlight(): number;
 }
@@ -167,7 +169,7 @@ export class Selector implements EndpointQueries {
           (this.isAcross(chosen, demand) || !this.isAcross(other, demand)) &&
           this.hasAdapter(other, demand),
       )
-      .sort((a, b) => a.sequences - b.sequences)
+      .sort((a, b) => a.load - b.load)
       .map(({ address }) => address);
   }
 
@@ -306,13 +308,13 @@ export class Selector implements EndpointQueries {
   }
 
   #findLeastLoaded(): Found | undefined {
-    const { endpoints, turn } = this.#pool;
+    const { endpoints, turn, weights } = this.#pool;
     let best: Endpoint | undefined;
     for (let i = 0; i < endpoints.length; i += 1) {
       const endpoint = endpoints[(turn + i) % endpoints.length];
       if (endpoint === undefined || !this.#isCandidate(endpoint)) continue;
       if (this.askRoom(endpoint, 0) !== 'yes') continue;
-      if (best === undefined || endpoint.sequences < best.sequences) best = endpoint;
+      if (best === undefined || weights.isBefore(endpoint, best)) best = endpoint;
     }
     return best && { endpoint: best, matchedTokens: 0 };
   }
@@ -334,7 +336,7 @@ export class Selector implements EndpointQueries {
     );
     const leads = probe !== undefined && this.hasAdapter(probe, demand);
     const rest = leads && best !== undefined ? [best, ...others] : others;
-    rest.sort((a, b) => a.sequences - b.sequences);
+    rest.sort((a, b) => a.load - b.load);
     const first = leads ? probe : best;
     return [
       ...(first === undefined ? [] : [first]),

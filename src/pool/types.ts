@@ -102,10 +102,12 @@ export interface PoolEndpoint {
   /** It is kept for clients that read slowly, where the routing isolates them. */
   readonly isolated?: boolean;
   readonly zone?: string;
+  /** Its part of the load, relative to the others'. Over 0. Default: 1. */
+  readonly weight?: number;
 }
 
 export interface EndpointState {
-  /** `http://host:port` as configured. */
+  /** Its name among the pool's. */
   readonly url: string;
   /** `ip:port`, as Envoy knows it. */
   readonly address: string;
@@ -170,7 +172,11 @@ export interface PoolEndpoints {
   /** Requests. */
   inFlight(): number;
   healthyCount(): number;
+  /** Endpoints that requests may go to: healthy or the best there is, and not drained. */
+  servingCount(): number;
   list(nowMs: number): readonly EndpointState[];
+  /** Undefined: there is no such endpoint. */
+  stateOf(url: string, nowMs: number): EndpointState | undefined;
 
   // What its endpoints are.
 

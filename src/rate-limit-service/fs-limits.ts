@@ -1,6 +1,6 @@
 /** The folder of rate limit files: read whole, and again when a file in it changes. */
-import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
-import { join } from 'node:path';
+import { type FSWatcher, statSync, watch } from 'node:fs';
+import { fileStamp, folderStamp, type Passed, readFolder, readRegularFile } from '../files/fs-folder.ts';
 import { type Domains, type LoadedLimits, loadLimits } from './limits-config.ts';
 
 export interface LimitsFolder {
@@ -8,29 +8,65 @@ export interface LimitsFolder {
   readonly mergeDomains: boolean;
 }
 
+/** Limits, and which files they are from. */
+export type ReadLimits =
+  | (Extract<LoadedLimits, { kind: 'ok' }> & {
+      readonly paths: readonly string[];
+      /** What was passed over: a dangling link, a pipe, a folder, what may not be read. */
+      readonly passed: readonly Passed[];
+    })
+  | Extract<LoadedLimits, { kind: 'bad' }>;
+
+/** A file of limits has some kilobytes. */
+const MAX_FILE_BYTES = 4 * 1024 ** 2;
+
+/** Hidden files, and the copies that editors make, are none. */
+const isLimitsFile = (name: string): boolean => /^[^.].*\.ya?ml$/.test(name);
+
+export const passedText = ({ path, why }: Passed): string => `${path}: passed over: ${why}`;
+
 /** The files of a folder in the order of their names, hidden ones left out; or one file. */
-export function readLimits({ directory, mergeDomains }: LimitsFolder): LoadedLimits {
+export function readLimits({ directory, mergeDomains }: LimitsFolder): ReadLimits {
+  const bad = (problem: string) => ({ kind: 'bad', problem: `${directory}: ${problem}` }) as const;
   try {
-    const isFile = statSync(directory).isFile();
-    const names = isFile
-      ? ['']
-      : readdirSync(directory)
-          .filter((name) => /^[^.].*\.ya?ml$/.test(name))
-          .sort();
-    if (names.length === 0) return { kind: 'bad', problem: `${directory}: there is no .yaml file` };
-    return loadLimits(
-      names.map((name) => {
-        const path = isFile ? directory : join(directory, name);
-        return { name: path, text: readFileSync(path, 'utf8') };
-      }),
+    const { files, passed } = statSync(directory).isDirectory()
+      ? readFolder(directory, isLimitsFile, MAX_FILE_BYTES)
+      : readOne(directory);
+    if (files.length === 0) {
+      return bad(
+        passed.length === 0 ? 'there is no .yaml file' : `no .yaml file can be read (${whyOf(passed)})`,
+      );
+    }
+    const loaded = loadLimits(
+      files.map(({ path, text }) => ({ name: path, text })),
       mergeDomains,
     );
+    return loaded.kind === 'bad' ? loaded : { ...loaded, passed, paths: files.map(({ path }) => path) };
   } catch (error) {
-    return {
-      kind: 'bad',
-      problem: `${directory}: ${error instanceof Error ? error.message : String(error)}`,
-    };
+    return bad(error instanceof Error ? error.message : String(error));
   }
+}
+
+const MOST_TOLD = 5;
+const whyOf = (passed: readonly Passed[]): string =>
+  passed
+    .slice(0, MOST_TOLD)
+    .map(({ path, why }) => `${path}: ${why}`)
+    .join('; ');
+
+function readOne(path: string): ReturnType<typeof readFolder> {
+  const text = readRegularFile(path, MAX_FILE_BYTES);
+  return typeof text === 'string'
+    ? { files: [{ path, text }], passed: [] }
+    : { files: [], passed: [{ path, why: text.why, isDenied: false }] };
+}
+
+/**
+ * What a reload makes of the files: a file that said something and may not be read any more keeps its limits, with all others;
+ * what is not there any more has none.
+ */
+export function takesOver(next: Extract<ReadLimits, { kind: 'ok' }>, before: readonly string[]): boolean {
+  return !next.passed.some(({ path, isDenied }) => isDenied && before.includes(path));
 }
 
 /** Editors write in steps: changes are read once they have settled. */
@@ -44,32 +80,26 @@ export interface LimitsWatcher {
 
 export function watchLimits(
   folder: LimitsFolder,
-  onChange: (domains: Domains) => void,
+  onChange: (domains: Domains, passed: readonly Passed[]) => void,
   onBad: (problem: string) => void,
 ): LimitsWatcher {
   /** Everything that tells one state of the files from another. */
-  const stamp = (): string => {
-    try {
-      const isFile = statSync(folder.directory).isFile();
-      return (isFile ? [''] : readdirSync(folder.directory).sort())
-        .map((name) => {
-          const { mtimeMs, size, ino } = statSync(join(folder.directory, name));
-          return `${name} ${mtimeMs} ${size} ${ino}`;
-        })
-        .join('\n');
-    } catch {
-      return '';
-    }
-  };
+  const stamp = (): string => `${fileStamp(folder.directory)}\n${folderStamp(folder.directory)}`;
   let last = stamp();
+  const first = readLimits(folder);
+  let paths = first.kind === 'ok' ? first.paths : [];
   let timer: NodeJS.Timeout | undefined;
   const look = (): void => {
     const now = stamp();
     if (now === last) return;
     last = now;
     const loaded = readLimits(folder);
-    if (loaded.kind === 'ok') onChange(loaded.domains);
-    else onBad(loaded.problem);
+    if (loaded.kind === 'bad') onBad(loaded.problem);
+    else if (!takesOver(loaded, paths)) onBad(`${whyOf(loaded.passed)}; the limits of before stay`);
+    else {
+      paths = loaded.paths;
+      onChange(loaded.domains, loaded.passed);
+    }
   };
   const soon = (): void => {
     clearTimeout(timer);

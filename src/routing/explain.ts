@@ -1,6 +1,7 @@
 /** Why an endpoint was chosen: every filter's verdict and every score, for all endpoints. Pure, and not fast. */
 
 import type { ScorerName, Weights } from '../domain/routing-profiles.ts';
+import { PAGE_WIDTH, type TableStyle, textTable } from '../domain/text-table.ts';
 import { attracts } from './attraction.ts';
 import type { Candidate, ScoringContext } from './candidate.ts';
 import { choose, newScratch } from './choose.ts';
@@ -89,6 +90,7 @@ function cellOf({ score, weight, points }: Score): string {
 /** What is known of an endpoint of a pool that counts requests, and nothing else. */
 export interface CountedEndpoint {
   readonly address: string;
+  /** In flight, divided by the endpoint's weight. */
   readonly sequences: number;
   /** It may have the request but for room. */
   readonly admitted: boolean;
@@ -148,6 +150,8 @@ const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] =
   return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;
 };
 
+const STYLE: TableStyle = { indent: '', align: 'left', longestName: 60, foldsHeadings: false };
+
 /** The report as a table for people: one line for each endpoint, the chosen one first. */
 export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
   const header = [
@@ -169,12 +173,6 @@ export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): 
       ...endpoint.scores.map(cellOf),
       endpoint.sum.toFixed(3),
     ]);
-  const widths = header.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-      .join('  ')
-      .trimEnd();
   const verdict = chosen === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${chosen}`;
-  return [line(header), ...rows.map(line), '', verdict].join('\n');
+  return [...textTable(header, rows, PAGE_WIDTH, STYLE), '', verdict].join('\n');
 }

@@ -1,9 +1,13 @@
 /** The files that Envoy watches, in the folder that it was started with. A gateway that asks for endpoints has its own. */
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import type { Config } from '../config/config.ts';
 import { dynamicFilesOf } from '../envoy/dynamic-files.ts';
 import { writeDynamicFiles } from '../envoy/fs-dynamic-files.ts';
+
+/** Of Node.js, as probes go by them. */
+const AUTHORITIES = rootCertificates.join('\n');
 
 /** What was not there before the first write. */
 interface Created {
@@ -23,11 +27,12 @@ export class EnvoyFiles {
     this.#isWritten = initial.picker === undefined;
   }
 
-  /** @param addresses IP address of each endpoint's URL. @throws when the folder cannot be used. */
+  /** @param config with an endpoint for each address. @param addresses the IP of each. @throws when the folder cannot be used. */
   write(config: Config, addresses: ReadonlyMap<string, string>): void {
     if (!this.#isWritten) return;
     const directory = this.#directory;
-    const files = dynamicFilesOf({ ...config, envoy: { ...config.envoy, directory } }, addresses);
+    const inFolder = { ...config, envoy: { ...config.envoy, directory } };
+    const files = dynamicFilesOf(inFolder, addresses, AUTHORITIES);
     this.#created ??= absentOf(resolve(directory), files.keys());
     writeDynamicFiles(directory, files);
   }

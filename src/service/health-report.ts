@@ -5,11 +5,15 @@ import type {
   HealthReport,
   MirrorHealth,
   PoolHealth,
+  RefusedHealth,
 } from '../admin/health.ts';
 import type { AdapterPlace } from '../lora/placement.ts';
+import type { Refused } from './reloader.ts';
 
 interface EndpointFacts {
   readonly url: string;
+  /** `ip:port` that its name stands for; undefined: it has none, or that is not known. */
+  readonly address?: string | undefined;
   /** Of concurrency, in sequences, and what it goes by. */
   readonly limit: number;
   readonly limitSource: string;
@@ -25,8 +29,9 @@ interface EndpointFacts {
 
 export interface PoolFacts {
   readonly name: string;
-  /** Endpoints: healthy ones, and all. */
+  /** Endpoints: healthy ones, those that requests may go to, and all. */
   readonly healthy: number;
+  readonly serving: number;
   readonly configured: number;
   readonly drained: readonly { readonly url: string; readonly inFlight: number }[];
   readonly endpoints: readonly EndpointFacts[];
@@ -44,15 +49,23 @@ export interface HealthFacts {
     readonly rolledBack: { readonly gate: string; readonly detail: string } | undefined;
   }[];
   readonly mirrors: readonly (MirrorHealth & { readonly model: string })[];
+  /** Files that were not taken over. */
+  readonly refused: readonly Refused[];
+  /** Pools that answer no client. */
+  readonly mirrorPools: ReadonlySet<string>;
 }
 
 /** Names that are shown of one endpoint. */
 const SHOWN_ADAPTERS = 100;
 
 export function healthReport(facts: HealthFacts): HealthReport {
-  const { isDraining, isRedisConnected, pools, canaries, mirrors } = facts;
+  const { isDraining, isRedisConnected, pools, canaries, mirrors, refused } = facts;
+  const reasons = reasonsOf(facts);
   return {
-    status: isDraining ? 'draining' : 'ok',
+    status: isDraining ? 'draining' : reasons.length > 0 ? 'degraded' : 'ok',
+    ready: !isDraining && pools.some(({ name, serving }) => !facts.mirrorPools.has(name) && serving > 0),
+    ...(reasons.length > 0 && { reasons }),
+    ...(refused.length > 0 && { refused: refused.map(refusedHealth) }),
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
     ...(canaries.length > 0 && {
@@ -65,6 +78,32 @@ export function healthReport(facts: HealthFacts): HealthReport {
     }),
   };
 }
+
+const MOST_PROBLEMS = 5;
+const LONGEST_PROBLEM = 300;
+
+const refusedHealth = ({ file, sinceMs, problems }: Refused): RefusedHealth => ({
+  file,
+  since: new Date(sinceMs).toISOString(),
+  problems: problems.slice(0, MOST_PROBLEMS).map((problem) => problem.slice(0, LONGEST_PROBLEM)),
+});
+
+/** Why it is degraded, one sentence each: what clients feel first. */
+function reasonsOf({ pools, mirrorPools, isRedisConnected, refused }: HealthFacts): readonly string[] {
+  const silent = pools.filter((pool) => !mirrorPools.has(pool.name) && pool.serving === 0);
+  return [
+    ...silent.map(({ name, configured }) => `pool ${name}: none of ${configured} endpoints takes requests`),
+    ...refused.map(({ file, sinceMs }) => `${file}: not taken over since ${new Date(sinceMs).toISOString()}`),
+    ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
+  ];
+}
+/** A line for each engine of the pools that none serves. */
+export const unservedOf = (pools: readonly PoolFacts[]): readonly string[] =>
+  pools
+    .filter(({ healthy }) => healthy === 0)
+    .flatMap(({ name, endpoints }) =>
+      endpoints.map(({ url, readiness }) => `pool ${name}, ${url}: ${readiness}`),
+    );
 
 function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): PoolHealth {
   return {
@@ -80,11 +119,12 @@ function poolHealth({ healthy, configured, drained, endpoints }: PoolFacts): Poo
 }
 
 function endpointHealth(facts: EndpointFacts): EndpointHealth {
-  const { limit, limitSource, readiness, ejected, broken, engine, gaugesProblem, adapters } = facts;
+  const { address, limit, limitSource, readiness, ejected, broken, engine, gaugesProblem, adapters } = facts;
   return {
     window: limit,
     by: limitSource,
     state: readiness,
+    ...(address !== undefined && { address }),
     ...(ejected && { ejected }),
     ...(broken.length > 0 && { broken }),
     ...(engine !== undefined && { engine }),

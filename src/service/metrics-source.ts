@@ -3,6 +3,7 @@ import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
+import { addressOf } from './addressed-pools.ts';
 import type { PoolSet } from './pool-set.ts';
 
 export interface MetricsSourceParts {
@@ -46,7 +47,7 @@ export function metricsSource({
           if (endpoint === undefined) continue;
           yield {
             pool: name,
-            endpoint: pools.addressOf(endpoint),
+            endpoint: addressOf(endpoint),
             loaded: loaded.length,
             loading: loading.length,
           };

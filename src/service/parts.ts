@@ -6,9 +6,10 @@ import type { HealthReport } from '../admin/health.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
 import { createSlowReaders } from '../admission/slow-readers.ts';
+import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
-import { createEndpointResolver } from '../envoy/dns-endpoints.ts';
+import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
@@ -30,7 +31,7 @@ import { healthReport } from './health-report.ts';
 import { LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
-import { PoolSet, type ResolvedAddresses } from './pool-set.ts';
+import { PoolSet } from './pool-set.ts';
 import { RedisRuntime } from './redis-runtime.ts';
 import { Reloader, type ReloadSteps } from './reloader.ts';
 import { createRequestContext } from './request-context.ts';
@@ -70,19 +71,20 @@ export class Parts {
   readonly requests: ExtProcService;
   readonly rateLimit: GrpcService;
 
-  readonly reloader: Reloader<ResolvedAddresses>;
+  readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
 
-  /** @param shutdown is told of the connection to Redis. */
-  constructor(initial: Config, log: Log, shutdown: Shutdown) {
+  /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
+  constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
     const { tell } = this;
     this.#initial = initial;
     this.#log = log;
-    this.reloader = new Reloader(initial, this.#reloadSteps(), tell);
+    const options = { unixMs: Date.now, ...(source !== undefined && { source }) };
+    this.reloader = new Reloader(initial, this.#reloadSteps(), tell, options);
     this.memory = createMemoryStore();
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
-    this.limits = new LimitFiles(tell);
+    this.limits = new LimitFiles(tell, Date.now);
     const allotments = this.redis?.allotments;
     this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
     this.#catalog = createCatalog(initial);
@@ -118,6 +120,8 @@ export class Parts {
     return healthReport({
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
+      refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
+      mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
       pools: this.pools.facts(),
       canaries: this.#rollouts.list(),
       mirrors: this.#mirrors.list(this.now()),
@@ -149,12 +153,12 @@ export class Parts {
 
   readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
 
-  #reloadSteps(): ReloadSteps<ResolvedAddresses> {
+  #reloadSteps(): ReloadSteps<NameAddresses> {
     return {
       resolve: (config) => this.pools.resolve(config),
       // It is what can fail, and Envoy learns of an endpoint before it is probed, and so before it is picked.
-      prepare: (next, addresses) => this.files.write(next, addresses),
-      apply: (next, addresses, before) => {
+      prepare: (next, names) => this.pools.announce(next, names),
+      apply: (next, names, before) => {
         this.scheduling.tenants.reconfigure(next);
         this.#catalog.reconfigure(next);
         this.#rollouts.reconfigure(next.models.values());
@@ -162,7 +166,7 @@ export class Parts {
         this.scheduling.dispatcher.reconfigure(next.queue, this.now());
         this.#log.setLevel(next.log.level);
         if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
-        this.pools.apply(next, addresses);
+        this.pools.apply(next, names);
       },
     };
   }

@@ -25,6 +25,15 @@ export class PoolCapabilities {
     this.#common = NO_CAPABILITIES;
   }
 
+  /** Its endpoints are other ones. */
+  follow(pool: PoolConfig): void {
+    const urls = new Set(pool.endpoints.map(({ url }) => url));
+    const gone = [...this.#byUrl.keys()].filter((url) => !urls.has(url));
+    if (gone.length === 0) return;
+    for (const url of gone) this.#byUrl.delete(url);
+    if (this.#byUrl.size > 0) this.#common = this.#commonOf(pool);
+  }
+
   /** What comes back there may be another engine. */
   gone(url: string): void {
     this.#byUrl.delete(url);
@@ -48,14 +57,16 @@ export class PoolCapabilities {
     // Meanwhile it may have gone, and another may have come.
     if (stopped.aborted || this.#byUrl.get(endpoint.url) !== asking) return;
     this.#byUrl.set(endpoint.url, found);
-    this.#common = commonCapabilities(
-      pool.endpoints.map(({ url }) => this.#byUrl.get(url) ?? NO_CAPABILITIES),
-    );
+    this.#common = this.#commonOf(pool);
     this.#context.tell({
       kind: 'engine-help',
       pool: pool.name,
       priority: this.#common.priority !== undefined,
       cacheSalt: this.#common.cacheSalt,
     });
+  }
+
+  #commonOf({ endpoints }: PoolConfig): EngineCapabilities {
+    return commonCapabilities(endpoints.map(({ url }) => this.#byUrl.get(url) ?? NO_CAPABILITIES));
   }
 }

@@ -1,6 +1,5 @@
 /** What the parts of every pool share. */
 import type { Quarantine } from '../admission/quarantine.ts';
-import type { EndpointConfig } from '../config/config.ts';
 import type { SharedLimits } from '../pool/types.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
@@ -16,8 +15,6 @@ export interface PoolContext {
   readonly dispatcher: Dispatcher;
   readonly catalog: Catalog;
   readonly quarantine: Quarantine;
-  /** `ip:port`, as Envoy knows the endpoint. */
-  readonly addressOf: (endpoint: EndpointConfig) => string;
   /** How replicas share the endpoints of a pool; undefined: they do not. */
   readonly sharedLimitsOf: (pool: string) => SharedLimits | undefined;
   /** The models of a pool are other ones than before. */

@@ -3,8 +3,10 @@ import type { EndpointConfig, PoolConfig } from '../config/config.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import { kvTokensIn } from '../domain/kv-size.ts';
 import { createCapacities, factsOf, NO_FACTS } from '../engine/capacity.ts';
+import { contextIn } from '../engine/context.ts';
 import { DRIVERS } from '../engine/drivers.ts';
-import { askContext, askServerInfo } from '../engine/http-identify.ts';
+import { askListing, askServerInfo } from '../engine/http-identify.ts';
+import { type ListedModel, listedModels } from '../engine/listed-models.ts';
 import type { PoolEndpoints } from '../pool/types.ts';
 
 export class PoolEngines {
@@ -14,6 +16,8 @@ export class PoolEngines {
   readonly #capacities = createCapacities();
   /** By endpoint; those that do not say are not there. */
   readonly #contexts = new Map<string, number>();
+  /** What each endpoint says of its models; kept while it is away. */
+  readonly #listed = new Map<string, ReadonlyMap<string, ListedModel>>();
   /** What its endpoints were when one was identified last. */
   #lastKind: EngineKind | undefined;
 
@@ -50,12 +54,29 @@ export class PoolEngines {
     return this.#contexts.get(url);
   }
 
+  /** What the endpoints say of a model: the shortest context of all, and the rest as one of them says it. */
+  listedModel(model: string): ListedModel | undefined {
+    let found: ListedModel | undefined;
+    for (const listed of this.#listed.values()) {
+      const one = listed.get(model);
+      if (one === undefined) continue;
+      const most = Math.min(
+        found?.maxTokens ?? Number.POSITIVE_INFINITY,
+        one.maxTokens ?? Number.POSITIVE_INFINITY,
+      );
+      found = { facts: found?.facts ?? one.facts, maxTokens: Number.isFinite(most) ? most : undefined };
+    }
+    return found;
+  }
+
   /** Takes over how large the KV cache is where no engine says so. Endpoints that are gone are forgotten. */
   reconfigure({ endpoints, kvCache }: PoolConfig): void {
     const urls = endpoints.map(({ url }) => url);
     this.#capacities.configured(kvCache && kvTokensIn(kvCache.memoryBytes, kvCache.shape));
     this.#capacities.keep(urls);
-    for (const url of this.#contexts.keys()) if (!urls.includes(url)) this.#contexts.delete(url);
+    for (const known of [this.#contexts, this.#listed]) {
+      for (const url of known.keys()) if (!urls.includes(url)) known.delete(url);
+    }
     for (const url of urls) this.#passOn(url);
   }
 
@@ -82,7 +103,7 @@ export class PoolEngines {
       this.#lastKind = kind;
     }
     void this.#askSize(endpoint, kind, timeoutMs, stopped);
-    void this.#askContext(endpoint, kind, timeoutMs, stopped);
+    void this.#askListing(endpoint, kind, timeoutMs, stopped);
   }
 
   /** What comes back there may be another engine. */
@@ -114,15 +135,17 @@ export class PoolEngines {
     this.#endpoints.setMaxSequences(endpoint.url, facts.maxSequences);
   }
 
-  async #askContext(
+  async #askListing(
     endpoint: EndpointConfig,
     kind: EngineKind | undefined,
     timeoutMs: number,
     stopped: AbortSignal,
   ): Promise<void> {
     const { url } = endpoint;
-    const tokens = await askContext(endpoint, timeoutMs, stopped);
+    const answer = await askListing(endpoint, timeoutMs, stopped);
     if (stopped.aborted || this.#kinds.get(url) !== kind) return;
+    const tokens = contextIn(answer);
+    if (answer !== undefined) this.#listed.set(url, listedModels(answer));
     if (tokens === undefined) this.#contexts.delete(url);
     else this.#contexts.set(url, tokens);
   }

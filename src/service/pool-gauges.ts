@@ -14,6 +14,8 @@ export class PoolGauges {
   readonly #engines: PoolEngines;
   readonly #capabilities: PoolCapabilities;
   #monitor: GaugeMonitor | undefined;
+  /** As it is now: its endpoints come and go. */
+  #pool: PoolConfig | undefined;
   /** By endpoint, while it says: as its engine said last. */
   readonly #latest = new Map<string, Gauges>();
   /** Why an endpoint's gauges cannot be used, by its URL. */
@@ -46,13 +48,23 @@ export class PoolGauges {
     this.stop();
     this.#latest.clear();
     this.#problems.clear();
+    this.#pool = pool;
     this.#monitor = startGaugeMonitor({
       pool,
-      isEager: ({ url }) =>
-        this.#endpoints.list(this.#context.now()).some((one) => one.url === url && one.isEager),
-      onReport: (endpoint, report) => this.#reported(pool, endpoint, report, stopped),
-      onUnusable: (endpoint, detail) => this.#unusable(pool, endpoint, detail, stopped),
+      isEager: ({ url }) => this.#endpoints.stateOf(url, this.#context.now())?.isEager === true,
+      onReport: (endpoint, report) => this.#reported(this.#pool ?? pool, endpoint, report, stopped),
+      onUnusable: (endpoint, detail) => this.#unusable(this.#pool ?? pool, endpoint, detail, stopped),
     });
+  }
+
+  /** Its endpoints are other ones; the settings are the same. */
+  follow(pool: PoolConfig): void {
+    this.#pool = pool;
+    this.#monitor?.follow(pool.endpoints);
+    const urls = new Set(pool.endpoints.map(({ url }) => url));
+    for (const known of [this.#latest, this.#problems]) {
+      for (const url of known.keys()) if (!urls.has(url)) known.delete(url);
+    }
   }
 
   stop(): void {
@@ -73,8 +85,7 @@ export class PoolGauges {
     this.#latest.set(url, gauges);
     dispatcher.dispatch(now());
     const isDistrusted =
-      pool.concurrencyLimit === 'auto' &&
-      this.#endpoints.list(now()).some((one) => one.url === url && one.limitSource === 'ttft');
+      pool.concurrencyLimit === 'auto' && this.#endpoints.stateOf(url, now())?.limitSource === 'ttft';
     this.#note(pool.name, url, isDistrusted ? 'they do not move with the requests' : undefined);
     void this.#capabilities.ask(pool, endpoint, kind, stopped);
   }

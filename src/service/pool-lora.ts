@@ -35,11 +35,10 @@ export class PoolLora {
     const { catalog } = this.#context;
     const own = new Map([...config.adapters].filter(([adapter]) => catalog.poolOf(adapter) === this.#name));
     if (isNew || own.size === 0) this.stop();
-    this.adapters.reconfigure(
-      endpoints.map(({ url }) => url),
-      adaptersPerEndpoint,
-      own,
-    );
+    const urls = endpoints.map(({ url }) => url);
+    this.#giveUp((url) => !urls.includes(url));
+    this.adapters.reconfigure(urls, adaptersPerEndpoint, own);
+    this.#monitor?.follow(endpoints);
     if (own.size === 0 || this.#monitor !== undefined) return;
     this.#monitor = this.#watch(endpoints, engines);
     for (const { url } of endpoints) this.#monitor.ask(url);
@@ -59,9 +58,13 @@ export class PoolLora {
     if (this.#monitor === undefined) return;
     this.#monitor.stop();
     this.#monitor = undefined;
-    // Nobody will say how these went; who waits for one may have it loaded anew.
+    this.#giveUp(() => true);
+  }
+
+  /** Nobody will say how these loads went; who waits for one may have it loaded anew. */
+  #giveUp(isOf: (url: string) => boolean): void {
     for (const { endpoint, loading } of this.adapters.list()) {
-      for (const adapter of loading) this.adapters.givenUp(endpoint, adapter);
+      if (isOf(endpoint)) for (const adapter of loading) this.adapters.givenUp(endpoint, adapter);
     }
   }
 

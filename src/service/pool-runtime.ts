@@ -1,4 +1,5 @@
 /** One pool as it runs: probes its endpoints, tells them what the configuration and their engines say, and everybody of changes. */
+import type { DrainAnswer } from '../admin/commands.ts';
 import type { RoutingInputs } from '../admission/lifecycle-context.ts';
 import type { SlowReaders } from '../admission/slow-readers.ts';
 import type { Config, EndpointConfig, PoolConfig } from '../config/config.ts';
@@ -10,6 +11,7 @@ import type { RotationChange } from '../pool/health/rotation.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
 import type { PoolEndpoints } from '../pool/types.ts';
 import type { MirrorPoolView } from '../rollout/mirrors.ts';
+import { type AddressedPool, addressOf } from './addressed-pools.ts';
 import type { PoolFacts } from './health-report.ts';
 import { PoolCapabilities } from './pool-capabilities.ts';
 import type { PoolContext } from './pool-context.ts';
@@ -40,11 +42,24 @@ export class PoolRuntime {
   /** Of the probes that run, and of what they ask beside. */
   #probing = new AbortController();
 
+  /** What its endpoints are called, and which are configured as one. */
+  #addressed: Pick<AddressedPool, 'labels' | 'configured'> = { labels: new Map(), configured: new Map() };
+  /** Endpoints, as they are configured, that a command drains: also at addresses that are yet to come. */
+  readonly #drained = new Set<string>();
+
   /** Nothing is probed before the first `apply`. */
-  constructor(config: PoolConfig, context: PoolContext) {
+  constructor(config: PoolConfig, outer: PoolContext) {
     const { name } = config;
     this.name = name;
     this.#config = config;
+    const context: PoolContext = {
+      ...outer,
+      tell: (event, isNews) =>
+        outer.tell(
+          'endpoint' in event ? { ...event, endpoint: this.#labelOf(event.endpoint) } : event,
+          isNews,
+        ),
+    };
     this.#context = context;
     this.lora = new PoolLora(name, context);
     this.endpoints = createPoolEndpoints(
@@ -76,22 +91,38 @@ export class PoolRuntime {
   }
 
   /** Brings everything in line with the configuration, and with the addresses as they are now. */
-  apply(config: Config, next: PoolConfig, readers: SlowReaders): void {
+  apply(config: Config, addressed: AddressedPool, readers: SlowReaders): void {
+    const { config: next } = addressed;
     const urls = next.endpoints.map(({ url }) => url);
     const before = this.#config;
     const isNew =
       this.#health === undefined || JSON.stringify(probedOf(before)) !== JSON.stringify(probedOf(next));
     this.#config = next;
+    this.#addressed = addressed;
     this.#reconfigureEndpoints(next);
     this.#routingInputs = routingInputsOf(next, config.service.zone, readers);
     this.engines.reconfigure(next);
-    this.drains.reconfigure(urls, new Set(next.drain));
+    this.#reconfigureDrains(urls, next.drain);
     this.#context.dispatcher.addPool(next.name, this.endpoints);
-    if (isNew) {
-      this.engines.keep(before.engine === next.engine ? urls : []);
-      this.#probeAnew();
+    this.engines.keep(before.engine === next.engine ? urls : []);
+    if (isNew) this.#probeAnew();
+    else {
+      this.#health?.follow(next.endpoints);
+      this.#gauges.follow(next);
+      this.capabilities.follow(next);
     }
     this.applyAdapters(config, isNew);
+  }
+
+  /** By a command. @param endpoint as configured: all of its addresses, or one. @param undo takes an earlier one back. */
+  drain(endpoint: string, undo: boolean): DrainAnswer {
+    const { labels, configured } = this.#addressed;
+    const all = [...configured].filter(([, urls]) => urls.includes(endpoint)).map(([url]) => url);
+    const keys = all.length > 0 ? all : [...labels.keys()].filter((url) => url === endpoint);
+    if (all.length > 0 && undo) this.#drained.delete(endpoint);
+    else if (all.length > 0) this.#drained.add(endpoint);
+    const answers = keys.map((url) => this.drains.command(url, undo));
+    return answers.find(({ kind }) => kind === 'still') ?? answers.at(-1) ?? { kind: 'unknown' };
   }
 
   /** @param isNew the endpoints are other ones. */
@@ -113,7 +144,7 @@ export class PoolRuntime {
    * answers. Undefined: it does not say.
    */
   contextAt(address: string): number | undefined {
-    const found = this.#config.endpoints.find((endpoint) => this.#context.addressOf(endpoint) === address);
+    const found = this.#config.endpoints.find((endpoint) => addressOf(endpoint) === address);
     return found && this.engines.contextOf(found.url);
   }
 
@@ -133,12 +164,15 @@ export class PoolRuntime {
     return {
       name: this.name,
       healthy: this.endpoints.healthyCount(),
+      serving: this.endpoints.servingCount(),
       configured: this.#config.endpoints.length,
-      drained: this.drains.list(),
+      drained: this.drains.list().map((one) => ({ ...one, url: this.#labelOf(one.url) })),
       endpoints: this.endpoints
         .list(this.#context.now())
-        .map(({ url, concurrencyLimit, limitSource, ejected, broken }) => ({
-          url,
+        .map(({ url, address, concurrencyLimit, limitSource, ejected, broken }) => ({
+          url: this.#labelOf(url),
+          // One that is configured by its address shows it already.
+          address: this.#addressed.configured.get(url)?.includes(url) === true ? undefined : address,
           limit: concurrencyLimit,
           limitSource,
           ejected,
@@ -155,7 +189,8 @@ export class PoolRuntime {
     this.endpoints.reconfigure(
       next.endpoints.map((endpoint) => ({
         url: endpoint.url,
-        address: this.#context.addressOf(endpoint),
+        address: addressOf(endpoint),
+        ...(endpoint.weight !== undefined && { weight: endpoint.weight }),
         ...placementOf(next, endpoint.url),
       })),
       {
@@ -166,6 +201,20 @@ export class PoolRuntime {
         ...(next.routing !== 'least-loaded' && { routing: { ...next.choice, profile: next.routing } }),
       },
     );
+  }
+
+  #labelOf(url: string): string {
+    return this.#addressed.labels.get(url) ?? url;
+  }
+
+  #reconfigureDrains(urls: readonly string[], drained: readonly string[]): void {
+    const { configured } = this.#addressed;
+    const known = new Set([...configured.values()].flat());
+    for (const url of this.#drained) if (!known.has(url)) this.#drained.delete(url);
+    this.drains.reconfigure(urls, new Set(drained));
+    for (const [url, names] of configured) {
+      if (names.some((name) => this.#drained.has(name))) this.drains.command(url, false);
+    }
   }
 
   #probeAnew(): void {
@@ -180,6 +229,7 @@ export class PoolRuntime {
       now: this.#context.now,
       onLoaded: ({ url }) => this.endpoints.engineLoaded(url),
       onHealth: (endpoint, healthy, detail) => this.#healthChanged(endpoint, healthy, detail),
+      onRefused: ({ url }, detail) => this.#refused(url, detail),
       onModels: (models) => this.#modelsListed(models),
       onEngine: (endpoint, identity) => this.#identified(endpoint, identity, timeoutMs, signal),
     });
@@ -187,7 +237,7 @@ export class PoolRuntime {
   }
 
   #healthChanged(endpoint: EndpointConfig, healthy: boolean, detail: string): void {
-    const { now, tell, dispatcher, quarantine, addressOf } = this.#context;
+    const { now, tell, dispatcher, quarantine } = this.#context;
     const { url } = endpoint;
     this.endpoints.setHealthy(url, healthy, now());
     if (!healthy) {
@@ -200,6 +250,17 @@ export class PoolRuntime {
       this.lora.ask(url);
       dispatcher.dispatch(now());
     } else this.lora.gone(url);
+  }
+
+  #refused(endpoint: string, said: string | undefined): void {
+    const detail = said ?? 'it refuses nothing any more';
+    this.#context.tell({
+      kind: 'engine-refuses',
+      pool: this.name,
+      endpoint,
+      refuses: said !== undefined,
+      detail,
+    });
   }
 
   #modelsListed(models: readonly string[]): void {
@@ -244,6 +305,8 @@ export class PoolRuntime {
 /** What probes depend on: a drain, places for adapters, or another choice of endpoints, are no reason to begin them anew. */
 const probedOf = (pool: PoolConfig) => ({
   ...pool,
+  // They are followed.
+  endpoints: [],
   drain: [],
   routing: undefined,
   choice: undefined,

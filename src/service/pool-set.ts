@@ -1,26 +1,39 @@
 /** All pools: as the configuration names them, at the addresses that their endpoints' names stand for. */
+import { isDeepStrictEqual } from 'node:util';
 import type { DrainAnswer } from '../admin/commands.ts';
 import type { SlowReaders } from '../admission/slow-readers.ts';
-import type { Config, EndpointConfig } from '../config/config.ts';
-import type { createEndpointResolver } from '../envoy/dns-endpoints.ts';
+import type { Config } from '../config/config.ts';
+import type { createEndpointResolver, NameAddresses } from '../envoy/dns-endpoints.ts';
 import type { MirrorPoolView } from '../rollout/mirrors.ts';
+import {
+  type AddressedPool,
+  type AddressUses,
+  addressedPool,
+  addressOf,
+  followAddresses,
+  MOST_ADDRESSES,
+} from './addressed-pools.ts';
 import type { PoolFacts } from './health-report.ts';
 import type { PoolContext } from './pool-context.ts';
 import { PoolRuntime } from './pool-runtime.ts';
 
-/** IP address of each endpoint's URL; endpoints whose name has never been resolved are absent. */
-export type ResolvedAddresses = ReadonlyMap<string, string>;
-
-export interface PoolSetOptions extends Omit<PoolContext, 'addressOf' | 'onModels'> {
+export interface PoolSetOptions extends Omit<PoolContext, 'onModels'> {
   /** In use now. */
   readonly config: () => Config;
   /** How names are looked up. */
   readonly watchNames: typeof createEndpointResolver;
   /** Tells Envoy. It is told of an endpoint before that is probed, and so before it is picked. */
-  readonly writeFiles: (config: Config, addresses: ResolvedAddresses) => void;
+  readonly writeFiles: (config: Config, addresses: ReadonlyMap<string, string>) => void;
   /** Told of the address of every endpoint that there is, when some have changed. */
   readonly onAddresses: (addresses: ReadonlySet<string>) => void;
   readonly slowReaders: SlowReaders;
+}
+
+/** Pools with their addresses, and what becomes of each. */
+interface Placed {
+  readonly pools: ReadonlyMap<string, AddressedPool>;
+  /** By the configured URL of an endpoint that has a name. */
+  readonly uses: ReadonlyMap<string, AddressUses>;
 }
 
 export class PoolSet {
@@ -28,7 +41,9 @@ export class PoolSet {
   readonly #context: PoolContext;
   readonly #resolver: ReturnType<typeof createEndpointResolver>;
   readonly #pools = new Map<string, PoolRuntime>();
-  #addresses: ResolvedAddresses = new Map();
+  #placed: Placed = { pools: new Map(), uses: new Map() };
+  /** Names that stand for more than is used. */
+  readonly #large = new Set<string>();
   /** Names of a configuration are being looked up that is not in use yet. */
   #isResolving = false;
 
@@ -41,13 +56,11 @@ export class PoolSet {
       catalog: options.catalog,
       quarantine: options.quarantine,
       sharedLimitsOf: options.sharedLimitsOf,
-      addressOf: (endpoint) => this.addressOf(endpoint),
       onModels: () => this.#modelsChanged(),
     };
     this.#resolver = options.watchNames({
-      inUse: () => this.#addresses,
       onProblem: (detail) => options.tell({ kind: 'dns-failed', detail }),
-      onChange: (addresses) => this.#addressesChanged(addresses),
+      onLook: (names) => this.#looked(names),
     });
   }
 
@@ -59,14 +72,8 @@ export class PoolSet {
     return this.#pools.values();
   }
 
-  /** `ip:port`, as Envoy knows the endpoint. */
-  addressOf({ url, host, port }: EndpointConfig): string {
-    const address = this.#addresses.get(url) ?? host;
-    return `${address.includes(':') ? `[${address}]` : address}:${port}`;
-  }
-
   /** Looks up the endpoints' names of a configuration, and watches those from now on. Never rejects. */
-  async resolve(config: Config): Promise<ResolvedAddresses> {
+  async resolve(config: Config): Promise<NameAddresses> {
     this.#isResolving = true;
     try {
       return await this.#resolver.resolve(config);
@@ -75,25 +82,14 @@ export class PoolSet {
     }
   }
 
-  /** Brings the pools in line with a configuration and the addresses of its endpoints. */
-  apply(config: Config, addresses: ResolvedAddresses): void {
-    const { dispatcher, now, slowReaders } = this.#options;
-    this.#addresses = addresses;
-    for (const [name, pool] of this.#pools) {
-      if (config.pools.has(name)) continue;
-      pool.stop();
-      this.#pools.delete(name);
-      dispatcher.removePool(name, now());
-    }
-    for (const [name, next] of config.pools) {
-      let pool = this.#pools.get(name);
-      if (pool === undefined) {
-        pool = new PoolRuntime(next, this.#context);
-        this.#pools.set(name, pool);
-      }
-      pool.apply(config, next, slowReaders);
-    }
-    dispatcher.dispatch(now());
+  /** Tells Envoy what a configuration and the addresses of its names come to. @throws when it cannot be told. */
+  announce(config: Config, names: NameAddresses): void {
+    this.#write(config, this.#place(config, names));
+  }
+
+  /** Brings the pools in line with a configuration and the addresses of its names. */
+  apply(config: Config, names: NameAddresses): void {
+    this.#apply(config, this.#place(config, names));
   }
 
   /** Resolves when every endpoint has been probed once. */
@@ -101,10 +97,10 @@ export class PoolSet {
     await Promise.all([...this.#pools.values()].map((pool) => pool.firstRound()));
   }
 
-  /** By a command. @param undo takes an earlier one back. */
+  /** By a command. @param endpoint as configured: all of its addresses, or one. @param undo takes an earlier one back. */
   drain(endpoint: string, undo: boolean): DrainAnswer {
     for (const pool of this.#pools.values()) {
-      const answer = pool.drains.command(endpoint, undo);
+      const answer = pool.drain(endpoint, undo);
       if (answer.kind === 'unknown') continue;
       this.#options.dispatcher.dispatch(this.#options.now());
       this.sweepDrains();
@@ -132,22 +128,91 @@ export class PoolSet {
     for (const pool of this.#pools.values()) pool.stop();
   }
 
-  #addressesChanged(addresses: ResolvedAddresses): void {
+  #place(config: Config, names: NameAddresses): Placed {
+    const uses = new Map<string, AddressUses>();
+    const pools = new Map<string, AddressedPool>();
+    const nowMs = this.#options.now();
+    for (const pool of config.pools.values()) {
+      const states = new Map(
+        this.#pools
+          .get(pool.name)
+          ?.endpoints.list(nowMs)
+          .map((one) => [one.address, one]),
+      );
+      for (const endpoint of pool.endpoints) {
+        const listed = names.get(endpoint.host);
+        if (listed === undefined) continue;
+        this.#noteSize(endpoint.host, listed.length);
+        const known = this.#placed.uses.get(endpoint.url) ?? new Map();
+        uses.set(
+          endpoint.url,
+          followAddresses(known, listed, (address) => states.get(addressOf({ ...endpoint, address }))),
+        );
+      }
+      pools.set(
+        pool.name,
+        addressedPool(pool, (url) => uses.get(url)),
+      );
+    }
+    return { pools, uses };
+  }
+
+  #noteSize(host: string, count: number): void {
+    if (count <= MOST_ADDRESSES) this.#large.delete(host);
+    else if (!this.#large.has(host)) {
+      this.#large.add(host);
+      const detail = `endpoint host ${host} stands for ${count} addresses; ${MOST_ADDRESSES} of them are used`;
+      this.#options.tell({ kind: 'dns-failed', detail });
+    }
+  }
+
+  #write(config: Config, placed: Placed): void {
+    const pools = new Map([...placed.pools].map(([name, pool]) => [name, pool.config]));
+    const addresses = new Map<string, string>();
+    for (const { endpoints } of pools.values()) {
+      for (const { url, address } of endpoints) if (address !== undefined) addresses.set(url, address);
+    }
+    this.#options.writeFiles({ ...config, pools }, addresses);
+  }
+
+  #apply(config: Config, placed: Placed): void {
+    const { dispatcher, now, slowReaders } = this.#options;
+    this.#placed = placed;
+    for (const [name, pool] of this.#pools) {
+      if (placed.pools.has(name)) continue;
+      pool.stop();
+      this.#pools.delete(name);
+      dispatcher.removePool(name, now());
+    }
+    for (const [name, next] of placed.pools) {
+      let pool = this.#pools.get(name);
+      if (pool === undefined) {
+        pool = new PoolRuntime(next.config, this.#context);
+        this.#pools.set(name, pool);
+      }
+      pool.apply(config, next, slowReaders);
+    }
+    dispatcher.dispatch(now());
+  }
+
+  #looked(names: NameAddresses): void {
     // They are of endpoints that may not be there yet; whoever looks them up learns of the change too.
     if (this.#isResolving) return;
-    const { writeFiles, onAddresses, tell } = this.#options;
+    const { onAddresses, tell } = this.#options;
     const config = this.#options.config();
+    const placed = this.#place(config, names);
+    if (isDeepStrictEqual(placed.uses, this.#placed.uses)) return;
     try {
-      writeFiles(config, addresses);
+      this.#write(config, placed);
     } catch (error) {
       // Envoy knows the old ones only. The next look tries again.
       const reason = error instanceof Error ? error.message : String(error);
       tell({ kind: 'dns-failed', detail: `new addresses of endpoints are not used: ${reason}` });
       return;
     }
-    this.apply(config, addresses);
-    const endpoints = [...config.pools.values()].flatMap((pool) => pool.endpoints);
-    onAddresses(new Set(endpoints.map((endpoint) => this.addressOf(endpoint))));
+    this.#apply(config, placed);
+    const endpoints = [...placed.pools.values()].flatMap((pool) => pool.config.endpoints);
+    onAddresses(new Set(endpoints.map(addressOf)));
   }
 
   /** The base of an adapter may be known now that was not before. */

@@ -26,7 +26,7 @@ export function openRedis(
     target.kind === 'url'
       ? { url: target.url, options }
       : target.kind === 'sentinel'
-        ? { options: { ...options, sentinels: [...target.sentinels], name: target.name } }
+        ? { options: { ...options, ...sentinelOptions(target) } }
         : { nodes: target.nodes, options: { redisOptions: options } };
   return createRedisLeaseStore({
     redis,
@@ -42,6 +42,19 @@ export function openRedis(
       }),
   });
 }
+
+/** ioredis asks the sentinels with nothing of the primary's. */
+const sentinelOptions = ({
+  sentinels,
+  name,
+  username,
+  password,
+}: Extract<RedisConfig['target'], { kind: 'sentinel' }>) => ({
+  sentinels: [...sentinels],
+  name,
+  ...(username !== undefined && { sentinelUsername: username }),
+  ...(password !== undefined && { sentinelPassword: password }),
+});
 
 export class RedisRuntime {
   readonly store: RedisLeaseStore;

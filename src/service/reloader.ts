@@ -1,5 +1,5 @@
 /** Owns the configuration in use, and takes over new ones: one after another. What may fail is done before the first part of one is in use. */
-import { restartNeeded } from '../config/changes.ts';
+import { type ConfigSource, restartNeeded, sourceChanges } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 
@@ -13,20 +13,44 @@ export interface ReloadSteps<Addresses> {
   apply(next: Config, addresses: Addresses, before: Config): void;
 }
 
+/** Files that were not taken over: what is in use is older than they are. */
+export interface Refused {
+  readonly file: string;
+  /** Of the first refusal, in milliseconds of Unix time. */
+  readonly sinceMs: number;
+  readonly problems: readonly string[];
+}
+
+/** Where the first configuration is from, where that is known, and what the time is. */
+export interface ReloaderOptions {
+  readonly source?: ConfigSource;
+  readonly unixMs: () => number;
+}
+
 export class Reloader<Addresses> {
   readonly #initial: Config;
   readonly #steps: ReloadSteps<Addresses>;
   readonly #tell: (event: ServiceEvent) => void;
+  readonly #unixMs: () => number;
   #config: Config;
+  #source: ConfigSource | undefined;
+  #refused: Refused | undefined;
   /** The last reload that was asked for: each sees what the one before it left. */
   #last: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  constructor(initial: Config, steps: ReloadSteps<Addresses>, tell: (event: ServiceEvent) => void) {
+  constructor(
+    initial: Config,
+    steps: ReloadSteps<Addresses>,
+    tell: (event: ServiceEvent) => void,
+    { source, unixMs }: ReloaderOptions = { unixMs: Date.now },
+  ) {
     this.#initial = initial;
     this.#config = initial;
     this.#steps = steps;
     this.#tell = tell;
+    this.#source = source;
+    this.#unixMs = unixMs;
   }
 
   /** In use now. */
@@ -34,15 +58,27 @@ export class Reloader<Addresses> {
     return this.#config;
   }
 
-  /** Resolves when it has been taken over or refused. @param warnings of its text, to be told. */
-  reload(next: Config, warnings: readonly string[]): Promise<void> {
-    const reload = this.#last.then(() => this.#takeOver(next, warnings));
+  /** The last one that was offered, if it was not taken over. */
+  get refused(): Refused | undefined {
+    return this.#refused;
+  }
+
+  /**
+   * Resolves when it has been taken over or refused.
+   *
+   * @param warnings of its text, to be told.
+   * @param source what it was read from, to say what it changes.
+   */
+  reload(next: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {
+    const reload = this.#last.then(() => this.#takeOver(next, warnings, source));
     // One that fails by a bug keeps no later one from being tried.
     this.#last = reload.catch(() => undefined);
     return reload;
   }
 
   refuse(problems: readonly string[]): void {
+    const sinceMs = this.#refused?.sinceMs ?? this.#unixMs();
+    this.#refused = { file: this.#source?.file ?? '', sinceMs, problems };
     this.#tell({ kind: 'config-refused', problems });
   }
 
@@ -51,7 +87,7 @@ export class Reloader<Addresses> {
     this.#isClosed = true;
   }
 
-  async #takeOver(next: Config, warnings: readonly string[]): Promise<void> {
+  async #takeOver(next: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {
     if (this.#isClosed) return;
     const addresses = await this.#steps.resolve(next);
     if (this.#isClosed) return;
@@ -66,6 +102,15 @@ export class Reloader<Addresses> {
     const before = this.#config;
     this.#config = next;
     this.#steps.apply(next, addresses, before);
-    this.#tell({ kind: 'config-reloaded', warnings, restart: restartNeeded(this.#initial, next) });
+    const changes =
+      this.#source === undefined || source === undefined ? undefined : sourceChanges(this.#source, source);
+    this.#source = source ?? this.#source;
+    this.#refused = undefined;
+    this.#tell({
+      kind: 'config-reloaded',
+      ...(changes !== undefined && { changes }),
+      warnings,
+      restart: restartNeeded(this.#initial, next),
+    });
   }
 }

@@ -59,6 +59,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     hashPrompt: (_pool, source) => hasher.hash(source),
     mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),
     contextAt: (pool, address) => pools.get(pool)?.contextAt(address),
+    listedModel: (pool, model) => pools.get(pool)?.engines.listedModel(model),
     adapterName(pool, { base, name }) {
       const kind = pools.get(pool)?.engines.lastKind;
       return kind === undefined ? undefined : DRIVERS[kind].lora.modelOf?.(base, name);

@@ -1,6 +1,7 @@
 /** How requests come in: from Envoy as its sidecar, or from a gateway that asks for an endpoint. */
 import { errorResponse } from '../admission/answers.ts';
 import type { LifecycleContext } from '../admission/lifecycle-context.ts';
+import { modelsRequestOf } from '../admission/models-lifecycle.ts';
 import { noEndpointReady } from '../admission/refusals.ts';
 import { createRequestLifecycle } from '../admission/request-lifecycle.ts';
 import { storedRequestOf } from '../admission/stored-lifecycle.ts';
@@ -23,7 +24,7 @@ export function createRequestEdge(
   const { tenants, now } = context;
   const options: ExtProcOptions = {
     openRequest: (edge) => createRequestLifecycle(context, edge),
-    openStored: (edge, head) => storedRequestOf(context, edge, head),
+    openOther: (edge, head) => storedRequestOf(context, edge, head) ?? modelsRequestOf(context, edge, head),
     now,
     draining: isDraining,
     onMisconfigured: (detail) => tell({ kind: 'filter-misconfigured', detail }),

@@ -1,9 +1,12 @@
 /** A running service: what it is made of, how it starts, and how it ends. */
 
+import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
+import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
+import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
 import { Snapshots } from './snapshots.ts';
@@ -11,11 +14,22 @@ import { Snapshots } from './snapshots.ts';
 export interface Service {
   readonly address: ServiceAddress;
   readonly metricsPort: number;
+  /** A line for each engine of the pools that no engine serves: where it is, and what its probes say. */
+  unserved(): readonly string[];
   /** Takes over a new configuration; what runs goes on. */
-  reload(config: Config, warnings: readonly string[]): Promise<void>;
+  reload(config: Config, warnings: readonly string[], source?: ConfigSource): Promise<void>;
   /** Says why a new configuration was not taken over. */
   refuseReload(problems: readonly string[]): void;
-  /** Resolves when no request is open, or after the configured drain time. */
+  /** What `/health` says. */
+  health(): HealthReport;
+  /**
+   * Starts the time that running requests have to end: whatever else ends before the service, Envoy's listeners for example,
+   * takes of it. Later calls change nothing.
+   *
+   * @returns what is left of it, in milliseconds.
+   */
+  beginEnd(): number;
+  /** Resolves when no request is open, or when the time to end is over. */
   idle(): Promise<void>;
   /**
    * Takes no new streams, lets the open ones finish, and ends within the configured deadline: what still waits then is
@@ -39,21 +53,27 @@ const LAST_ANSWERS_MS = 500;
 /**
  * Starts a service. What a start that fails has opened is closed again, and what it wrote is removed.
  *
+ * @param source what the configuration was read from: reloads then say what they change.
  * @throws what keeps it from starting: an address that is taken, a folder that cannot be used, bad files of limits.
  */
-export async function startService(initial: Config, log: Log): Promise<Service> {
+export async function startService(initial: Config, log: Log, source?: ConfigSource): Promise<Service> {
   const shutdown = new Shutdown();
   try {
-    return await open(initial, log, shutdown);
+    return await open(initial, log, shutdown, source);
   } catch (error) {
     return await shutdown.fail(error);
   }
 }
 
-async function open(initial: Config, log: Log, shutdown: Shutdown): Promise<Service> {
+async function open(
+  initial: Config,
+  log: Log,
+  shutdown: Shutdown,
+  source: ConfigSource | undefined,
+): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
-  const parts = new Parts(initial, log, shutdown);
+  const parts = new Parts(initial, log, shutdown, source);
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
   await openPools(initial, parts, shutdown);
@@ -80,9 +100,9 @@ async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Pro
   const { pools, files } = parts;
   shutdown.opened({ name: 'Envoy files', undo: () => files.removeCreated() });
   shutdown.opened({ name: 'pools', close: () => pools.stop() });
-  const addresses = await pools.resolve(initial);
-  files.write(initial, addresses);
-  pools.apply(initial, addresses);
+  const names = await pools.resolve(initial);
+  pools.announce(initial, names);
+  pools.apply(initial, names);
 }
 
 function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void {
@@ -127,6 +147,8 @@ class RunningService implements Service {
   readonly #parts: Parts;
   readonly #grpc: GrpcServer;
   readonly #shutdown: Shutdown;
+  /** When what runs is cut, by `now`; set when the end begins. */
+  #endsAtMs: number | undefined;
   /** Set from the first `drain` on. */
   #drained: Promise<void> | undefined;
 
@@ -138,18 +160,31 @@ class RunningService implements Service {
     this.#shutdown = shutdown;
   }
 
-  reload(config: Config, warnings: readonly string[]): Promise<void> {
-    return this.#parts.reloader.reload(config, warnings);
+  unserved(): readonly string[] {
+    return unservedOf(this.#parts.pools.facts());
+  }
+
+  reload(config: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {
+    return this.#parts.reloader.reload(config, warnings, source);
   }
 
   refuseReload(problems: readonly string[]): void {
     this.#parts.reloader.refuse(problems);
   }
 
+  health(): HealthReport {
+    return this.#parts.health();
+  }
+
+  beginEnd(): number {
+    const { reloader, now } = this.#parts;
+    this.#endsAtMs ??= now() + reloader.config.service.drainTimeoutMs;
+    return Math.max(0, this.#endsAtMs - now());
+  }
+
   async idle(): Promise<void> {
-    const { requests, reloader, now } = this.#parts;
-    const deadlineMs = now() + reloader.config.service.drainTimeoutMs;
-    while (requests.open() > 0 && now() < deadlineMs) {
+    const { requests } = this.#parts;
+    while (requests.open() > 0 && this.beginEnd() > 0) {
       await new Promise((resolve) => setTimeout(resolve, DRAIN_CHECK_MS));
     }
   }
@@ -160,10 +195,10 @@ class RunningService implements Service {
   }
 
   async #drain(): Promise<void> {
-    const { scheduling, requests, reloader, now, tell } = this.#parts;
+    const { scheduling, requests, now, tell } = this.#parts;
     this.#parts.beginDraining();
     this.#grpc.setServing(false);
-    tell({ kind: 'draining', deadlineMs: reloader.config.service.drainTimeoutMs });
+    tell({ kind: 'draining', deadlineMs: Math.round(this.beginEnd()) });
     await this.idle();
     const unfinished = requests.open();
     scheduling.dispatcher.flush(now());

@@ -1,5 +1,6 @@
 /** The simulated engine as an HTTP server: `fairlane simulate`, the tests and the benchmarks. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { createEngine, type Engine, type EngineGauges } from './engine.ts';
 import { HttpAnswer } from './http-answer.ts';
@@ -43,6 +44,12 @@ export interface SimulatorOptions {
   readonly adapters?: AdapterSettings;
   /** 0 or absent: any free one. */
   readonly port?: number;
+  /** As `vllm serve --api-key`: what begins with /v1 wants it. Absent: nothing does. */
+  readonly apiKey?: string;
+  /** Before every path, for example `/llm`. Absent: none. */
+  readonly prefix?: string;
+  /** PEM. With `ca` a client must show a certificate of that authority. Absent: plain HTTP. */
+  readonly tls?: { readonly cert: string; readonly key: string; readonly ca?: string };
   /** Honours setFault and remembers requests. */
   readonly faults?: boolean;
 }
@@ -105,13 +112,21 @@ class HttpSimulator implements Simulator {
     this.#engine = createEngine(this.#profile);
     this.#said = this.#engine.gauges();
     this.#adapters = createSimulatedAdapters(options.adapters ?? { max: 0, loadMs: 0 }, options.models);
-    this.#server = createServer((request, response) => this.#onRequest(request, response));
+    const { tls } = options;
+    const onRequest = (request: IncomingMessage, response: ServerResponse): void =>
+      this.#onRequest(request, response);
+    this.#server =
+      tls === undefined
+        ? createServer(onRequest)
+        : createTlsServer({ ...tls, requestCert: tls.ca !== undefined }, onRequest);
     this.#server.keepAliveTimeout = 60_000;
   }
 
   get url(): string {
     const host = this.#host();
-    return `http://${host.includes(':') ? `[${host}]` : host}:${this.#port}`;
+    const { tls, prefix = '' } = this.#options;
+    const scheme = tls === undefined ? 'http' : 'https';
+    return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${this.#port}${prefix}`;
   }
 
   get port(): number {
@@ -171,7 +186,14 @@ class HttpSimulator implements Simulator {
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
-    const path = request.url?.split('?', 1)[0] ?? '';
+    const { prefix = '', apiKey } = this.#options;
+    const whole = request.url?.split('?', 1)[0] ?? '';
+    const path = whole.startsWith(prefix) ? whole.slice(prefix.length) : '';
+    const isLetIn = apiKey === undefined || request.headers.authorization === `Bearer ${apiKey}`;
+    if (path.startsWith('/v1') && !isLetIn) {
+      response.writeHead(401, { 'content-type': 'application/json' }).end('{"error":"Unauthorized"}');
+      return;
+    }
     const requestId = request.headers['x-request-id'];
     if (typeof requestId === 'string') response.setHeader('x-request-id', requestId);
     if (request.method === 'GET' && this.#answerGet(path, response)) return;

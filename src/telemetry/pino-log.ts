@@ -1,11 +1,12 @@
 /**
- * The structured log: one JSON line a request, one an event. Never a prompt, a completion or a key, and nothing that a terminal
+ * The structured log: one line a request, one an event; JSON, or for people. Never a prompt, a completion or a key, and nothing that a terminal
  * or a viewer would obey: names come from clients and engines.
  */
 import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
 import { harmlessJson } from '../domain/harmless.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import { prettyLine } from './pretty-line.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 export interface Log extends Telemetry {
@@ -15,7 +16,19 @@ export interface Log extends Telemetry {
 /** Written as it comes, without waiting for the reader. */
 export const stdoutLog = (): DestinationStream => pino.destination({ fd: 1, sync: false });
 
-export function createLog(level: Config['log']['level'], destination: DestinationStream): Log {
+/** How lines look. JSON is for programs, the other for people. */
+export interface LogStyle {
+  readonly isPretty: boolean;
+  /** With escape sequences; of pretty lines. */
+  readonly colour: boolean;
+}
+
+export function createLog(
+  level: Config['log']['level'],
+  destination: DestinationStream,
+  { isPretty, colour }: LogStyle = { isPretty: false, colour: false },
+): Log {
+  const styled = isPretty ? (line: string): string => prettyLine(line, colour) : (line: string) => line;
   const log = pino(
     {
       level,
@@ -24,7 +37,7 @@ export function createLog(level: Config['log']['level'], destination: Destinatio
       messageKey: 'message',
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => destination.write(harmlessJson(line)) },
+    { write: (line) => destination.write(styled(harmlessJson(line))) },
   );
   return {
     setLevel(next) {
@@ -66,6 +79,8 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return 'error';
     case 'endpoint-health':
       return warnIf(!event.healthy);
+    case 'engine-refuses':
+      return warnIf(event.refuses);
     case 'endpoint-drain':
       return warnIf(event.last);
     case 'endpoint-ejected':
@@ -74,6 +89,8 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return warnIf(event.limited);
     case 'model-broken':
       return warnIf(event.broken);
+    case 'limits-loaded':
+      return warnIf(event.warnings !== undefined);
     case 'redis':
       return warnIf(!event.connected);
     case 'engine-gauges':
@@ -85,7 +102,6 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'dns-failed':
       return 'warn';
     case 'config-reloaded':
-    case 'limits-loaded':
     case 'models-discovered':
     case 'engine-help':
     case 'adapter-loaded':

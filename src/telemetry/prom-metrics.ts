@@ -99,6 +99,7 @@ function count(domains: Domains, event: ServiceEvent): void {
       return rollouts.rolledBack(event.model, event.canary, event.gate);
     // Gauges show the state, or the log alone tells of it.
     case 'endpoint-health':
+    case 'engine-refuses':
     case 'endpoint-drain':
     case 'model-broken':
     case 'engine-identified':

@@ -6,6 +6,8 @@ import type { UsageRecord } from '../usage/usage-record.ts';
 export type ServiceEvent =
   | {
       readonly kind: 'config-reloaded';
+      /** What it says otherwise than the one before; absent: unknown. */
+      readonly changes?: readonly string[];
       readonly warnings: readonly string[];
       readonly restart: readonly string[];
     }
@@ -15,6 +17,15 @@ export type ServiceEvent =
       readonly pool: string;
       readonly endpoint: string;
       readonly healthy: boolean;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'engine-refuses';
+      readonly pool: string;
+      readonly endpoint: string;
+      /** False: that is over. */
+      readonly refuses: boolean;
+      /** What it said, and which setting may mend it. */
       readonly detail: string;
     }
   | {
@@ -103,7 +114,12 @@ export type ServiceEvent =
       readonly limited: boolean;
       readonly detail: string;
     }
-  | { readonly kind: 'limits-loaded'; readonly domains: readonly string[] }
+  | {
+      readonly kind: 'limits-loaded';
+      readonly domains: readonly string[];
+      /** Files that were passed over, and why. */
+      readonly warnings?: readonly string[];
+    }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
   | { readonly kind: 'redis'; readonly connected: boolean; readonly reason?: string }

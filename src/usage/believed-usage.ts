@@ -42,6 +42,8 @@ export interface UsageFacts {
   readonly pairs?: number;
   /** Most tokens of all outputs together; undefined: no cap. */
   readonly outputLimit: number | undefined;
+  /** A cap of nothing may have been asked for, of an engine that gives a token all the same, or none. */
+  readonly mayBeEmpty?: boolean;
   /** What the engine says that a prompt and an output have room for, together; undefined: it does not say. */
   readonly contextTokens: number | undefined;
 }
@@ -120,7 +122,7 @@ function oddCompletion(tokens: number, facts: UsageFacts, seen: AnswerSeen): Odd
   if (!seen.isFinal || meteredOf(facts.route) !== 'tokens') return undefined;
   if (tokens === 0) {
     // In one piece nobody sees how much it is, but an engine that answers has computed a token: the last.
-    const isEmpty = seen.streamed ? seen.events === 0 : facts.outputLimit === 0;
+    const isEmpty = seen.streamed ? seen.events === 0 : facts.outputLimit === 0 || facts.mayBeEmpty === true;
     return isEmpty ? undefined : 'zero-completion';
   }
   return seen.events > EVENTS_PER_TOKEN * tokens ? 'completion-too-small' : undefined;

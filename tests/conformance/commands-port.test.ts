@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Registry } from 'prom-client';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { HealthReport } from '../../src/admin/health.ts';
 import { type AdminServer, startAdminServer } from '../../src/admin/http-admin-server.ts';
 
 let server: AdminServer | undefined;
@@ -12,10 +13,15 @@ afterEach(async () => {
   server = undefined;
 });
 
+let report: HealthReport;
+beforeEach(() => {
+  report = { status: 'ok', ready: true, pools: {} };
+});
+
 const start = async (
   explain: (question: unknown) => { status: number; answer: unknown },
 ): Promise<number> => {
-  const health = () => ({ status: 'ok' as const, pools: {} });
+  const health = () => report;
   const commands = { drain: () => ({ kind: 'unknown' as const }), explain, maxBodyBytes: 1_000 };
   server = await startAdminServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
   return server.port;
@@ -134,8 +140,25 @@ describe('metrics and health', () => {
   });
 
   it.each([
+    ['all is well', { status: 'ok', ready: true }, { '/live': 200, '/ready': 200, '/health': 200 }],
+    ['no engine', { status: 'degraded', ready: false }, { '/live': 200, '/ready': 503, '/health': 200 }],
+    ['its end', { status: 'draining', ready: false }, { '/live': 200, '/ready': 503, '/health': 503 }],
+  ] as const)('answer probes: %s', async (_, state, expected) => {
+    const port = await start(() => ({ status: 200, answer: {} }));
+    report = { ...report, ...state, reasons: ['why'] };
+    for (const [path, status] of Object.entries(expected)) {
+      const answer = await post(port, undefined, {}, path, 'GET');
+      expect([path, answer.status]).toEqual([path, status]);
+      if (path === '/ready') expect(JSON.parse(answer.text)).toEqual({ ...state, reasons: ['why'] });
+      expect((await post(port, undefined, {}, path, 'HEAD')).status).toBe(status);
+    }
+  });
+
+  it.each([
     ['POST', '/metrics', 405, 'GET, HEAD'],
     ['DELETE', '/health', 405, 'GET, HEAD'],
+    ['POST', '/ready', 405, 'GET, HEAD'],
+    ['POST', '/live', 405, 'GET, HEAD'],
     ['GET', '/drain', 405, 'POST'],
     ['OPTIONS', '/explain', 405, 'POST'],
     ['PUT', '/explain', 405, 'POST'],

@@ -266,13 +266,13 @@ describe('the health monitor', () => {
     expect(health.at(-1)?.healthy).toBe(true);
   });
 
-  it('takes the configured engine at its word, and asks nothing', async () => {
+  it('takes the configured engine at its word, and asks only whether it lets us in', async () => {
     const seen: string[] = [];
     const endpoint = await serve(pages({ '/health': [200, ''] }, seen));
     const { engines, monitor } = watch(poolOf([endpoint], 'llamacpp'));
     await monitor.firstRound;
     expect(engines).toMatchObject([{ engine: 'llamacpp', by: 'the configuration' }]);
-    expect(new Set(seen)).toEqual(new Set(['/health']));
+    expect(new Set(seen)).toEqual(new Set(['/health', '/v1/models']));
   });
 
   it('asks an endpoint that tells nothing again, but not at every probe, and says so once', async () => {
@@ -285,7 +285,7 @@ describe('the health monitor', () => {
     expect(health).toMatchObject([{ healthy: true }]);
     const probes = () => seen.filter((path) => path === '/health').length;
     await eventually(probes, (count) => count > 10);
-    expect(seen.filter((path) => path === '/v1/models')).toHaveLength(1);
+    expect(seen.filter((path) => path === '/props')).toHaveLength(1);
     table = { ...table, ...pagesOf('tgi', ['/info']) };
     await eventually(
       () => engines.length,
@@ -408,4 +408,24 @@ describe('the page of an engine', () => {
       expect(await askServerInfo(other, LLAMACPP, 300)).toBeUndefined();
     }
   });
+});
+
+it('an endpoint of a name with several addresses is asked at its own, by its name', async () => {
+  const hosts: (string | undefined)[] = [];
+  const { port } = await serve((request, response) => {
+    hosts.push(request.headers.host);
+    response.end('{"data":[{"id":"demo"}]}');
+  });
+  const endpoint = {
+    url: `http://engines.test:${port}#127.0.0.1`,
+    host: 'engines.test',
+    port,
+    address: '127.0.0.1',
+  };
+  expect(await probeHealth(endpoint, '/health', 1_000)).toMatchObject({ state: 'healthy' });
+  expect(await askModels(endpoint, 1_000)).toEqual(['demo']);
+  expect(hosts).toEqual([`engines.test:${port}`, `engines.test:${port}`]);
+  // Another address of the same name is another endpoint: nothing listens there.
+  const dead = { ...endpoint, address: '127.0.0.9' };
+  expect(await probeHealth(dead, '/health', 1_000)).toMatchObject({ state: 'dead', refused: true });
 });

@@ -1,10 +1,19 @@
 /** The folder of rate limit files on a real file system, and `fairlane ratelimit check`. */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { readLimits, watchLimits } from '../../src/rate-limit-service/fs-limits.ts';
+import { readLimits, takesOver, watchLimits } from '../../src/rate-limit-service/fs-limits.ts';
 import { eventually } from '../support/eventually.ts';
 import { runCli } from '../support/serve.ts';
 
@@ -84,6 +93,108 @@ describe('the folder of rate limit files', () => {
       watcher.close();
     },
   );
+});
+
+describe('what in the folder is no file of limits', () => {
+  /** Everything that is found beside files, at once. */
+  const odd = (name: string): string => {
+    const directory = folder(name, { 'good.yaml': file('good') });
+    symlinkSync(join(directory, 'nowhere'), join(directory, 'dangling.yaml'));
+    symlinkSync(join(directory, 'circle.yaml'), join(directory, 'circle.yaml'));
+    execFileSync('mkfifo', [join(directory, 'pipe.yaml')]);
+    mkdirSync(join(directory, 'folder.yaml'));
+    for (const copy of [
+      '.good.yaml.swp',
+      'good.yaml~',
+      '#good.yaml#',
+      '.#good.yaml',
+      'good.yaml.bak',
+      '4913',
+    ]) {
+      writeFileSync(join(directory, copy), 'nonsense: [');
+    }
+    return directory;
+  };
+
+  it('is passed over and told, each with its reason; copies that editors make are not even told', () => {
+    const directory = odd('odd');
+    const loaded = readLimits({ directory, mergeDomains: false });
+    if (loaded.kind === 'bad') throw new Error(loaded.problem);
+    expect([...loaded.domains.keys()]).toEqual(['good']);
+    expect(loaded.passed.map(({ path, why }) => `${path.slice(directory.length + 1)}: ${why}`)).toEqual([
+      'circle.yaml: it is a link in a circle',
+      'dangling.yaml: there is nothing behind this name: a dangling link, or a file that has just been removed',
+      'folder.yaml: it is a folder',
+      'pipe.yaml: it is no regular file',
+    ]);
+  });
+
+  it('does not keep changes beside it from being seen', async () => {
+    const directory = odd('odd-watched');
+    const seen: string[] = [];
+    const problems: string[] = [];
+    const watcher = watchLimits(
+      { directory, mergeDomains: false },
+      (domains, passed) => seen.push(`${[...domains.keys()].join()} ${passed.length}`),
+      (problem) => problems.push(problem),
+    );
+    writeFileSync(join(directory, 'good.yaml'), file('better'));
+    await eventually(
+      () => seen.at(-1),
+      (last) => last === 'better 4',
+      5_000,
+    );
+    // The link leads somewhere at last.
+    writeFileSync(join(directory, 'nowhere'), file('found'));
+    await eventually(
+      () => seen.at(-1),
+      (last) => last === 'found,better 3',
+      5_000,
+    );
+    expect(problems).toEqual([]);
+    watcher.close();
+  });
+
+  it('is a problem where there is nothing else', () => {
+    const directory = folder('only-dangling', {});
+    symlinkSync('nowhere', join(directory, 'a.yaml'));
+    expect(readLimits({ directory, mergeDomains: false })).toMatchObject({
+      kind: 'bad',
+      problem: expect.stringMatching(/no \.yaml file can be read \(.*a\.yaml: there is nothing behind/),
+    });
+  });
+
+  it('is a problem where it is larger than any file of limits, and a pipe in place of the folder does not block', () => {
+    const directory = folder('large', { 'a.yaml': file('a') });
+    appendFileSync(join(directory, 'a.yaml'), `# ${'x'.repeat(5 * 1024 ** 2)}`);
+    const large = readLimits({ directory, mergeDomains: false });
+    expect(large.kind === 'bad' && large.problem).toContain('a.yaml has more than 4194304 bytes');
+    const pipe = join(root, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    const read = readLimits({ directory: pipe, mergeDomains: false });
+    expect(read.kind === 'bad' && read.problem).toContain('it is no regular file');
+  });
+
+  it('keeps what a file said that may not be read any more; one that never was read is passed over', () => {
+    const denied = { path: '/l/a.yaml', why: 'permission denied', isDenied: true };
+    const gone = { path: '/l/b.yaml', why: 'there is nothing', isDenied: false };
+    const next = (...passed: (typeof denied)[]) => ({
+      kind: 'ok' as const,
+      domains: new Map(),
+      paths: ['/l/c.yaml'],
+      passed,
+    });
+    expect(takesOver(next(denied), ['/l/a.yaml', '/l/c.yaml'])).toBe(false);
+    expect(takesOver(next(denied), ['/l/c.yaml'])).toBe(true);
+    expect(takesOver(next(gone), ['/l/b.yaml'])).toBe(true);
+  });
+
+  it('is told by the check too, which passes', async () => {
+    const directory = odd('odd-checked');
+    const command = runCli(['ratelimit', 'check', directory]);
+    expect(await command.exited).toBe(0);
+    expect(command.stderr()).toMatch(/^warning: .*dangling\.yaml: passed over: there is nothing/m);
+  });
 });
 
 describe('fairlane ratelimit check', () => {

@@ -38,6 +38,7 @@ afterAll(() => stalls.close());
 /** "Within seconds": the sentinels and clusters of these tests take one to three of them. */
 const SECONDS_MS = 10_000;
 const PASSWORD = 'secret-password';
+const SENTINEL_PASSWORD = 'another-secret-for-sentinels';
 const CERTIFICATES = { caFile: 'ca.pem', certFile: 'client.pem', keyFile: 'key.pem' };
 const CREDENTIALS = { username: 'fairlane', password: 'env:REDIS_PASSWORD' };
 
@@ -84,7 +85,7 @@ function replica(redis: object): Replica {
     }),
     file: certificate('ca'),
     defaults: { directory: '/nowhere' },
-    env: { REDIS_PASSWORD: PASSWORD },
+    env: { REDIS_PASSWORD: PASSWORD, SENTINEL_PASSWORD, SENTINEL_PASSWORD_2: `${SENTINEL_PASSWORD}-2` },
     readFile: (path) => readFileSync(path, 'utf8'),
   });
   if (parsed.kind === 'bad' || parsed.config.redis === undefined) throw new Error(JSON.stringify(parsed));
@@ -365,6 +366,40 @@ describe.each([
       expect(nowhere.events[0]?.reason).toContain('failed to connect to sentinel 127.0.0.1:');
       expect(await nowhere.take('found', 10)).toBe(true);
       expect(unnamed.events[0]?.reason).toMatch(/No such (master|primary) with that name/);
+    });
+  });
+
+  describe('behind a sentinel that asks for a password', () => {
+    it('is found with the sentinel’s own password, or its own user, and not with the primary’s', async () => {
+      const { servers } = world();
+      const primary = await servers.start({ settings: [ACL] });
+      const sentinel = await servers.start({
+        isSentinel: true,
+        password: SENTINEL_PASSWORD,
+        settings: [
+          `sentinel monitor ${PRIMARY} ${primary.host} ${primary.port} 1`,
+          `user watcher on >${SENTINEL_PASSWORD}-2 ~* &* +@all`,
+        ],
+      });
+      const redis = {
+        sentinels: [`${sentinel.host}:${sentinel.port}`],
+        sentinelName: PRIMARY,
+        ...CREDENTIALS,
+      };
+      const withPassword = replica({ ...redis, sentinelPassword: 'env:SENTINEL_PASSWORD' });
+      const withUser = replica({
+        ...redis,
+        sentinelUsername: 'watcher',
+        sentinelPassword: 'env:SENTINEL_PASSWORD_2',
+      });
+      const without = replica(redis);
+      const wrong = replica({ ...redis, sentinelPassword: 'env:REDIS_PASSWORD' });
+      await Promise.all([isConnected(withPassword), isConnected(withUser), isLost(without), isLost(wrong)]);
+      expect(await withPassword.take('asked', 10, 4)).toBe(true);
+      expect(await withUser.remaining('asked', 10)).toBe(6);
+      expect(without.events[0]?.reason).toMatch(/NOAUTH|authentication/i);
+      expect(wrong.events[0]?.reason).toMatch(/WRONGPASS|invalid/i);
+      for (const { events } of [without, wrong]) expect(JSON.stringify(events)).not.toContain('secret');
     });
   });
 

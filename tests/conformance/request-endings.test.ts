@@ -1,6 +1,7 @@
 /** The messages by which a request may end, to both edges: none of them lets a request pass that was not admitted. */
 import { describe, expect, it } from 'vitest';
 import type { Edge, RequestHead } from '../../src/admission/edge.ts';
+import { modelsRequestOf } from '../../src/admission/models-lifecycle.ts';
 import { storedRequestOf } from '../../src/admission/stored-lifecycle.ts';
 import { createEndpointPickerService } from '../../src/ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
@@ -41,7 +42,8 @@ const trailers = { request_trailers: {} };
 
 const shared = (world: World) => ({
   openRequest: (edge: Parameters<World['request']>[0]) => world.request(edge),
-  openStored: (edge: Edge, head: RequestHead) => storedRequestOf(world.context, edge, head),
+  openOther: (edge: Edge, head: RequestHead) =>
+    storedRequestOf(world.context, edge, head) ?? modelsRequestOf(world.context, edge, head),
   now: () => 0,
   draining: () => false,
   onMisconfigured: (detail: string) => {

@@ -212,9 +212,13 @@ const FAILURES: readonly Failure[] = [
     message: /^rateLimit\.directory: .*b\.yaml: config file cannot have empty domain/,
   },
   {
-    name: 'a file of limits cannot be read',
-    arrange: () => mkdirSync(join(root, 'limits', 'b.yaml')),
-    message: /^rateLimit\.directory: .*EISDIR/,
+    name: 'no file of limits can be read',
+    // Beside others it is passed over.
+    arrange: () => {
+      rmSync(join(root, 'limits', 'a.yaml'));
+      mkdirSync(join(root, 'limits', 'b.yaml'));
+    },
+    message: /^rateLimit\.directory: .*no \.yaml file can be read \(.*b\.yaml: it is a folder\)/,
   },
   {
     name: "the folder of Envoy's files cannot be made",

@@ -168,6 +168,49 @@ describe('fairlane start', () => {
     await engine.close();
   });
 
+  it('says that no engine is there, and Ctrl-C cuts a stream that goes on after drainTimeout, not after twice that', async () => {
+    const [api = 0, admin = 0, metrics = 0, port = 0] = await freePorts(4);
+    const path = join(folder, 'budget.yaml');
+    const text = configYaml(
+      [`http://127.0.0.1:${port}`],
+      { api, admin, metrics },
+      join(folder, 'budget'),
+      (config) => {
+        config['service']['drainTimeout'] = '4s';
+      },
+    );
+    writeFileSync(path, text);
+    const start = runCli(['start', '--config', path]);
+    await start.until('Ctrl-C drains and stops.');
+    expect(start.stdout()).toMatch(
+      /WARNING: no engine is healthy yet.*\n {2}http:\/\/127\.0\.0\.1:\d+ {2}\w+ for/,
+    );
+    const slow = parseProfile('test', { stepBaseMs: 50 });
+    const engine = await startSimulator({ profile: slow, models: ['demo', 'embedder'], port });
+    await eventually(
+      async () => (await fetch(`http://127.0.0.1:${metrics}/ready`)).status,
+      (status) => status === 200,
+    );
+    const stream = await openStream(`http://127.0.0.1:${api}`, {
+      key: KEYS.quiet,
+      body: chatBody({ stream: true, max_tokens: 1_000, ignore_eos: true }),
+    });
+    const cut = stream.done.then(
+      () => false,
+      () => true,
+    );
+    const began = performance.now();
+    start.child.kill('SIGINT');
+    expect(await start.exited).toBe(0);
+    const tookMs = performance.now() - began;
+    expect(await cut).toBe(true);
+    expect(tookMs).toBeGreaterThan(3_900);
+    // Envoy and the last answers have a second and a half after it.
+    expect(tookMs).toBeLessThan(7_500);
+    expect(start.stdout()).toContain('"unfinished":1');
+    await engine.close();
+  });
+
   it('with a port in use says which, and leaves nothing behind', async () => {
     const taken = createServer();
     const port = await new Promise<number>((resolve) => {

@@ -36,6 +36,7 @@ const http2 = (headers: readonly (readonly [string, string])[], body = BODY): Ht
       [':authority', 'x'],
       ['authorization', `Bearer ${KEYS.quiet}`],
       ['content-type', 'application/json'],
+      ['content-length', String(body.length)],
       ...headers,
     ],
   },

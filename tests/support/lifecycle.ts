@@ -11,6 +11,7 @@ import type {
 import type { ExplainContext } from '../../src/admission/explain.ts';
 import { Holdings } from '../../src/admission/holdings.ts';
 import type { LifecycleContext, RoutingInputs } from '../../src/admission/lifecycle-context.ts';
+import { modelsRequestOf } from '../../src/admission/models-lifecycle.ts';
 import { Quarantine } from '../../src/admission/quarantine.ts';
 import { createRequestLifecycle, type RequestLifecycle } from '../../src/admission/request-lifecycle.ts';
 import {
@@ -125,6 +126,7 @@ export function createWorld(options: WorldOptions = {}): World {
       address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
       metrics: { host: '127.0.0.1', port: 0 },
       drainTimeoutMs: 1_000,
+      dns: { refreshMs: 5_000, servers: [] },
     },
     queue: {
       maxWaitMs: 1_000,
@@ -171,7 +173,7 @@ export function createWorld(options: WorldOptions = {}): World {
     aliases: new Map(),
     adapters: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
-    log: { level: 'info' },
+    log: { level: 'info', format: 'json' },
   };
   const config = options.change?.(standard) ?? standard;
   const records: UsageRecord[] = [];
@@ -265,4 +267,33 @@ export function createWorld(options: WorldOptions = {}): World {
       return { request: createRequestLifecycle(context, edge), said };
     },
   };
+}
+
+/** What a request for models is answered. */
+export function askModels(
+  { context }: World,
+  head: Partial<RequestHead> = {},
+): { readonly status: number; readonly json: unknown; readonly headers: HeaderList } {
+  let answer: DirectResponse | undefined;
+  const unexpected = (): never => {
+    throw new Error('models are answered, and nothing else');
+  };
+  const edge: Edge = {
+    keepsBody: true,
+    passHeaders: unexpected,
+    hold: unexpected,
+    respond(response) {
+      if (answer !== undefined) unexpected();
+      answer = response;
+    },
+    sendOn: unexpected,
+    passResponseHeaders: unexpected,
+    passChunk: unexpected,
+  };
+  const full = chatHead({ method: 'GET', path: '/v1/models', endOfStream: true, ...head });
+  const request = modelsRequestOf(context, edge, full);
+  request?.headers(full, 0);
+  request?.streamEnded();
+  if (answer === undefined) throw new Error('no answer');
+  return { status: answer.status, json: JSON.parse(answer.body) as unknown, headers: answer.headers };
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 const CLI = fileURLToPath(new URL('../../src/cli/index.ts', import.meta.url));
 
 /** Arguments of Node.js: the build, where Vitest made one (tests/support/program.ts), or else the sources. */
-function fairlaneProgram(): readonly string[] {
+export function fairlaneProgram(): readonly string[] {
   const built = process.env['FAIRLANE_TEST_PROGRAM'];
   return built === undefined ? ['--import', 'tsx', CLI] : [built];
 }
@@ -19,14 +19,16 @@ export interface CliProcess {
   until(text: string, withinMs?: number): Promise<void>;
 }
 
-/** @param program arguments of Node.js that run the program. */
+/** @param program arguments of Node.js that run the program. @param cwd the folder that it runs in; another one needs a build. */
 export function runCli(
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
   program: readonly string[] = fairlaneProgram(),
+  cwd: string = process.cwd(),
 ): CliProcess {
   const child = spawn(process.execPath, [...program, ...args], {
     env,
+    cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

@@ -95,7 +95,8 @@ describe('docker-compose.yml', () => {
     expect(inner('fairlane')).toEqual([config.service.metrics.port]);
     expect(service('envoy').healthcheck?.test.join(' ')).toContain(`/${adminPort}`);
     expect(service('fairlane').healthcheck?.test.join(' ')).toContain(
-      `:${config.service.metrics.port}/health`,
+      // An engine that is away is no reason to restart the service, nor to keep Envoy from starting.
+      `:${config.service.metrics.port}/live`,
     );
     // The admin page and the metrics are for this machine only.
     expect(service('envoy').ports?.[1]).toMatch(/^127\.0\.0\.1:/);

@@ -31,7 +31,7 @@ export function checkAddresses(endpoints: Endpoints, { root, report }: Check): v
     if (other !== undefined) clash(path, other.path, address, 'give each its own');
     taken.push({ path, address });
   }
-  for (const { path, ...address } of [...endpoints.values()].flat()) {
+  for (const { path, config: address } of [...endpoints.values()].flat()) {
     const other = taken.find((listening) => reaches(address, listening.address));
     if (other !== undefined) clash(path, other.path, address, 'an endpoint is an engine, give its address');
   }

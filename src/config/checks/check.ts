@@ -10,4 +10,8 @@ export interface Check {
   readonly report: Report;
   readonly hide: (text: string) => string;
   readonly env: Sources['env'];
+  /** References are left as they are; a URL's variable may be missing. */
+  readonly isUnresolved: boolean;
+  /** Wall clock: certificates end. Undefined: whether they have is not looked at. */
+  readonly nowMs: number | undefined;
 }

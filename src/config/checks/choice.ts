@@ -22,7 +22,7 @@ export function checkChosenEndpoints(endpoints: Endpoints, check: Check): Chosen
   const found = new Map<string, { slowClients: string[]; zones: Map<string, string[]> }>();
   for (const entry of entriesAt(root, 'pools')) {
     const [pool, settings] = entry;
-    const own = (endpoints.get(pool) ?? []).map(({ url }) => url);
+    const own = (endpoints.get(pool) ?? []).map(({ config }) => config.url);
     const urlsAt = (...path: readonly string[]): ReadonlyMap<string, Path> =>
       ownUrlsAt(entry, path, own, check);
     const slowClients = [...urlsAt('choice', 'slowClients').keys()];

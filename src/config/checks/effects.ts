@@ -1,4 +1,5 @@
 /** Settings that have no effect, or another one than they seem to have, beside the others. */
+import { CREDENTIAL_HEADERS } from '../../domain/names.ts';
 import type { Config, Limits } from '../config.ts';
 import { quote, type Report } from '../report.ts';
 import type { WrittenConfig } from '../schema/schema.ts';
@@ -15,6 +16,13 @@ type WrittenLimits = WrittenConfig['tiers'][string];
 /** What only the merged configuration shows. */
 export function checkEffects(config: Config, written: WrittenConfig, { report }: Check): void {
   checkLanes(config, written, report);
+  config.envoy.passHeaders?.forEach((name, i) => {
+    if (!CREDENTIAL_HEADERS.includes(name)) return;
+    report.warning(
+      ['envoy', 'passHeaders', i],
+      'has no effect: what clients prove who they are with reaches no engine; set pools.NAME.apiKey for a key of the engine',
+    );
+  });
   checkAdapterPlaces(config, report);
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   for (const [name, tier] of Object.entries(written.tiers)) {

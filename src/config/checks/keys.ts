@@ -35,6 +35,7 @@ export function checkKeys(keys: readonly KeyEntry[], { report, hide }: Check): v
       report.problem(path, looked.problem);
       continue;
     }
+    if (looked.kind === 'unresolved') continue;
     const owner = owners.get(looked.value);
     owners.set(looked.value, tenant);
     if (owner !== undefined) {

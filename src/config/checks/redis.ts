@@ -10,6 +10,7 @@ import type { Check } from './check.ts';
 export interface RedisSecrets {
   readonly url: Looked | undefined;
   readonly password: Looked | undefined;
+  readonly sentinelPassword: Looked | undefined;
   readonly caFile: Looked | undefined;
   readonly certFile: Looked | undefined;
   readonly keyFile: Looked | undefined;
@@ -23,6 +24,7 @@ export function findRedisSecrets(value: unknown, sources: Sources): RedisSecrets
   return {
     url: of('url', lookUpKey),
     password: of('password', lookUpKey),
+    sentinelPassword: of('sentinelPassword', lookUpKey),
     caFile: of('caFile', lookUpCertificates, FILE_PATH),
     certFile: of('certFile', lookUpCertificates, FILE_PATH),
     keyFile: of('keyFile', lookUpPrivateKey, FILE_PATH),
@@ -32,12 +34,13 @@ export function findRedisSecrets(value: unknown, sources: Sources): RedisSecrets
 /** For hiding: what was written, and what it stands for. */
 export function redisSecretTexts(
   value: unknown,
-  { url, password }: Pick<RedisSecrets, 'url' | 'password'>,
+  { url, password, sentinelPassword }: Pick<RedisSecrets, 'url' | 'password' | 'sentinelPassword'>,
 ): readonly { readonly text: string; readonly looked: Looked }[] {
   return (
     [
       ['url', url],
       ['password', password],
+      ['sentinelPassword', sentinelPassword],
     ] as const
   ).flatMap(([key, looked]) => {
     const text = at(value, 'redis', key);
@@ -60,7 +63,7 @@ function isDecodable(text: string): boolean {
 }
 
 export function checkRedis(secrets: RedisSecrets, { root, report }: Check): void {
-  const { url, password } = secrets;
+  const { url, password, sentinelPassword } = secrets;
   const redis = at(root, 'redis');
   if (!isMapping(redis)) return;
   const given = ['url', 'sentinels', 'cluster'].filter((key) => redis[key] !== undefined);
@@ -71,15 +74,26 @@ export function checkRedis(secrets: RedisSecrets, { root, report }: Check): void
     report.problem(['redis', 'sentinels'], 'needs sentinelName: what the sentinels call the primary', 'key');
   }
   if (url?.kind === 'bad') report.problem(['redis', 'url'], url.problem);
-  else if (url !== undefined && (!REDIS_URL.test(url.value) || !URL.canParse(url.value))) {
+  else if (url?.kind === 'ok' && (!REDIS_URL.test(url.value) || !URL.canParse(url.value))) {
     report.problem(
       ['redis', 'url'],
       'must be redis://[[user][:password]@]host[:port][/database], or rediss:// for TLS',
     );
-  } else if (url !== undefined && !isDecodable(url.value)) {
+  } else if (url?.kind === 'ok' && !isDecodable(url.value)) {
     report.problem(['redis', 'url'], 'has a % that begins no escape; write it as %25');
   }
   if (password?.kind === 'bad') report.problem(['redis', 'password'], password.problem);
+  if (sentinelPassword?.kind === 'bad') {
+    report.problem(['redis', 'sentinelPassword'], sentinelPassword.problem);
+  }
+  for (const key of ['sentinelUsername', 'sentinelPassword']) {
+    if (redis[key] !== undefined && redis['sentinels'] === undefined) {
+      report.problem(['redis', key], 'has no effect without sentinels; remove it', 'key');
+    }
+  }
+  if (redis['sentinelUsername'] !== undefined && redis['sentinelPassword'] === undefined) {
+    report.problem(['redis', 'sentinelUsername'], 'needs sentinelPassword: its password', 'key');
+  }
   checkRedisTls(secrets, redis, report);
 }
 

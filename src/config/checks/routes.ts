@@ -1,14 +1,22 @@
 /** `routes`: no path that is somebody else's. */
 import { reasonAgainst } from '../../domain/engine-orders.ts';
-import { namesResponses, pathsOf, ROUTES, type RouteName } from '../../domain/routes.ts';
+import {
+  API_ROUTES,
+  MODEL_ROUTES,
+  modelsRouteOf,
+  namesResponses,
+  pathsOf,
+  ROUTES,
+} from '../../domain/routes.ts';
 import { didYouMean, quote } from '../report.ts';
 import { at, entriesAt } from '../written-data.ts';
 import type { Check } from './check.ts';
 
-const OURS: ReadonlySet<string> = new Set((Object.keys(ROUTES) as RouteName[]).flatMap(pathsOf));
+const OURS: ReadonlySet<string> = new Set(API_ROUTES.flatMap(pathsOf));
 
 function problemOfPath(path: string): string | undefined {
-  if (OURS.has(path) || namesResponses(path)) return 'is a path of the API, which Fairlane serves itself';
+  if (OURS.has(path) || modelsRouteOf('GET', path) !== undefined || namesResponses(path))
+    return 'is a path of the API, which Fairlane serves itself';
   const reason = reasonAgainst(path);
   return reason && `is no path for tenants: ${reason}`;
 }
@@ -24,7 +32,7 @@ export function checkRoutes({ root, report, hide }: Check): void {
   const taken = new Map<string, string>();
   for (const [name, route] of entriesAt(root, 'routes')) {
     const where = ['routes', name];
-    if (Object.hasOwn(ROUTES, name))
+    if (Object.hasOwn(ROUTES, name) || Object.hasOwn(MODEL_ROUTES, name))
       report.problem(where, 'is the name of a route of the API; choose another one');
     const path = at(route, 'path');
     const method = at(route, 'method') === 'GET' ? 'GET' : 'POST';

@@ -3,6 +3,7 @@
  * says what a value must be when it is not. A notation has its regular expression here, or in values.ts, once.
  */
 import * as z from 'zod';
+import { SECRET_REFERENCE } from '../secrets.ts';
 import {
   DURATION_PATTERN,
   durationMs,
@@ -155,6 +156,17 @@ export const visible = (most: number, what: string, description: string) =>
 /** The path of a page that an engine serves. */
 export const pagePath = (example: string, description: string) =>
   word(/^\/[\x21-\x7e]{0,255}$/, `a path that begins with /, for example ${example}`, description);
+
+/** Kept elsewhere. */
+export const secret = (description: string) =>
+  z
+    .string({ error: must('env:NAME or file:PATH') })
+    .regex(SECRET_REFERENCE, { error: must('env:NAME or file:PATH') })
+    .meta(about(description, '`env:NAME` or `file:PATH`'));
+
+/** True or false. */
+export const yes = (description: string) =>
+  z.boolean({ error: must('true or false') }).meta(about(description, '`true` or `false`'));
 
 /** Checked later: it may be a variable's name. */
 export const engineUrl = () => z.string({ error: must('a URL, or env:NAME') });

@@ -10,23 +10,23 @@ export const fields = section(
     ).prefault('drop'),
     forbidden: openList(
       word(
-        /^[A-Za-z0-9_.-]{1,128}\*?$/,
-        'a field name of up to 128 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+        /^[+-]?[A-Za-z0-9_.-]{1,128}\*?$/,
+        'a field name of up to 128 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix, a leading + or - changes the built-in list',
         'A field.',
       ),
       256,
       'field names',
-      'Request fields that tenants may not set: `a.b` is `b` within `a`, or within every element of it; a trailing `*` matches a prefix. Replaces the built-in list.',
+      'Request fields that tenants may not set: `a.b` is `b` within `a`, or within every element of it; a trailing `*` matches a prefix. Names alone replace the built-in list; `+name` and `-name` add to it and remove from it.',
     ).prefault([...DEFAULT_FORBIDDEN_FIELDS]),
     tools: openList(
       word(
-        /^[A-Za-z0-9_.-]{0,64}\*?$/,
-        'a type of tools of up to 64 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix',
+        /^[+-]?[A-Za-z0-9_.-]{0,64}\*?$/,
+        'a type of tools of up to 64 letters, digits, "_", "." or "-"; a trailing "*" matches a prefix, a leading + or - changes the built-in list',
         'A type.',
       ),
       64,
       'types of tools',
-      'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all.',
+      'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all; `+name` and `-name` change the built-in list.',
     ).prefault([...DEFAULT_TOOLS]),
     state: choice(
       ['refuse', 'allow'],

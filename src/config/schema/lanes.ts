@@ -1,5 +1,5 @@
 /** `lanes`: traffic classes, and the conditions by which a request gets into one. */
-import { API_ROUTES, type ApiRoute } from '../../domain/routes.ts';
+import { API_ROUTES, type RouteName } from '../../domain/routes.ts';
 import {
   choice,
   duration,
@@ -21,7 +21,7 @@ const condition = section(
     tiers: list(name('A tier.'), 256, 'tiers', 'A tenant of one of these tiers.').optional(),
     models: list(model('A model.'), 1_000, 'models', 'One of these models.').optional(),
     routes: list(
-      choice(API_ROUTES as [ApiRoute, ...ApiRoute[]], 'A route.'),
+      choice(API_ROUTES as [RouteName, ...RouteName[]], 'A route.'),
       API_ROUTES.length,
       'routes',
       'One of these routes.',

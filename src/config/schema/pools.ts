@@ -1,11 +1,14 @@
 /** `pools`: the engines, and how they are asked, probed and chosen. */
+import * as z from 'zod';
 import { ENGINE_KINDS } from '../../domain/engine-kinds.ts';
 import { PROFILE_NAMES, SCORERS, type ScorerName } from '../../domain/routing-profiles.ts';
+import { must } from '../values.ts';
 import {
   about,
   choice,
   duration,
   engineUrl,
+  filePath,
   headerName,
   integer,
   list,
@@ -14,8 +17,11 @@ import {
   number,
   orAuto,
   pagePath,
+  secret,
   section,
   size,
+  word,
+  yes,
 } from './dsl.ts';
 
 const scoreWeight = (description: string) =>
@@ -86,14 +92,71 @@ const kvCache = section(
   'The KV cache of each endpoint, for engines that do not say how many tokens theirs holds: `memory` divided by 2 · `layers` · `kvHeads` · `headDim` · `bytes`. What an engine says counts before it. Not for models that store something else for a token (MLA, state spaces). Default: as the engines say.',
 );
 
+const apiKey = (description: string) => secret(description).optional();
+
+const tls = (description: string) =>
+  section(
+    {
+      ca: filePath(
+        'engines-ca.pem',
+        'The authorities (PEM) that an engine’s certificate must be from. Default: those that Node.js comes with.',
+      ).optional(),
+      cert: filePath(
+        'client.pem',
+        'This client’s certificate (PEM), with those between it and its authority, where an engine asks for one. Default: none.',
+      ).optional(),
+      key: filePath(
+        'client-key.pem',
+        'Its private key (PEM), without a passphrase. Default: none.',
+      ).optional(),
+      serverName: word(
+        /^[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$/,
+        'a host name, for example engine.example.com',
+        'The name that an engine is asked for (SNI), and that its certificate must have. Default: the host of its URL.',
+      ).optional(),
+      insecureSkipVerify: yes(
+        'With `true` whoever answers is taken for the engine, and gets its key and all prompts. For tries only. Default: `false`.',
+      ).optional(),
+    },
+    description,
+  ).optional();
+
+const endpointObject = section(
+  {
+    url: z
+      .string({ error: must('a URL, or env:NAME') })
+      .meta(
+        about(
+          'Where the engine is: scheme, host, port and what stands before `/v1` in its paths, or `env:NAME`.',
+          'URL',
+        ),
+      ),
+    apiKey: apiKey('The engine’s key, in place of the pool’s. Default: the pool’s.'),
+    tls: tls('How TLS is spoken to this engine; what is not here is as in the pool’s `tls`.'),
+    weight: number(
+      [0.01, 1_000],
+      'This endpoint’s part of the load, relative to the others of the pool.',
+    ).prefault(1),
+  },
+  'An engine.',
+);
+
+const endpoint = z.union([engineUrl(), endpointObject], {
+  error: must('a URL, env:NAME, or a mapping with url'),
+});
+
 const pool = section(
   {
     endpoints: list(
-      engineUrl(),
+      endpoint,
       256,
       'URLs',
-      'The engines: `http://host:port`, or `env:NAME` to take the URL from an environment variable. All must serve the same models.',
+      'The engines: `http://host:port` or `https://host:port/prefix`, `env:NAME` to take the URL from an environment variable, or a mapping. A `/v1` at the end may be written or not. All must serve the same models. See [engines](../how-to/engines.md).',
     ),
+    apiKey: apiKey(
+      'The key that the engines want (vLLM: `--api-key`). Envoy adds it to requests, Fairlane to its own. Default: none.',
+    ),
+    tls: tls('How TLS is spoken to the pool’s `https://` endpoints.'),
     drain: list(
       engineUrl(),
       256,

@@ -47,6 +47,21 @@ export const redis = section(
       .regex(SECRET_REFERENCE, { error: must('env:NAME or file:PATH') })
       .meta(about('Where `url` has none. Default: none.', '`env:NAME` or `file:PATH`'))
       .optional(),
+    sentinelUsername: visible(
+      256,
+      'a name',
+      'Of an ACL of the sentinels, which have users of their own. Default: none.',
+    ).optional(),
+    sentinelPassword: z
+      .string({ error: must('env:NAME or file:PATH') })
+      .regex(SECRET_REFERENCE, { error: must('env:NAME or file:PATH') })
+      .meta(
+        about(
+          'Of the sentinels (`requirepass`, or of `sentinelUsername`); they are not asked with `password`. Default: none.',
+          '`env:NAME` or `file:PATH`',
+        ),
+      )
+      .optional(),
     tls: choice(
       ['off', 'on'],
       'With `on` TLS is spoken, to sentinels too; `rediss://` does so without it.',

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
+import { LOG_FORMATS } from '../config.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, listenAddress, name, section } from './dsl.ts';
 import { envoy } from './envoy.ts';
@@ -58,6 +59,10 @@ export const configSchema = section(
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(
           'info',
         ),
+        format: choice(
+          LOG_FORMATS,
+          'How lines look: `json`, one object a line; `pretty`, for people; `auto`, pretty where the output is a terminal and JSON elsewhere. `--log-format` comes first.',
+        ).prefault('auto'),
       },
       'The log.',
     ).prefault({}),
@@ -76,12 +81,17 @@ export interface SchemaNode {
   readonly required?: readonly string[];
   readonly additionalProperties?: SchemaNode | boolean;
   readonly items?: SchemaNode;
+  readonly anyOf?: readonly SchemaNode[];
   readonly allOf?: readonly unknown[];
   readonly deprecated?: boolean;
 }
 
 /** The schema of what users write, before defaults. */
 export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+
+/** Of what may be written in several ways, the mapping. */
+export const mappingOf = (node: SchemaNode | undefined): SchemaNode | undefined =>
+  node?.anyOf?.find(({ properties }) => properties !== undefined) ?? node;
 
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
@@ -92,6 +102,7 @@ export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
     const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);
     if (isSetting) node = properties[step];
     else node = typeof additionalProperties === 'object' ? additionalProperties : items;
+    node = mappingOf(node);
   }
   return Object.keys(node?.properties ?? {});
 }

@@ -1,6 +1,29 @@
 /** `service`: Fairlane’s own addresses and its end. */
-import { serviceAddress } from '../values.ts';
-import { anyHostPort, duration, name, parsed, section } from './dsl.ts';
+import { dnsServer, serviceAddress } from '../values.ts';
+import { anyHostPort, duration, name, openList, parsed, section } from './dsl.ts';
+
+const dns = section(
+  {
+    refresh: duration(
+      '500ms',
+      '10m',
+      '5s',
+      'Between two looks at a name. What it stands for is followed: each of its addresses is an endpoint.',
+    ).prefault('5s'),
+    servers: openList(
+      parsed(
+        dnsServer,
+        'an IP address, with a port or without, for example 10.96.0.10 or 10.96.0.10:53',
+        '`ip` or `ip:port`',
+        'A DNS server.',
+      ),
+      8,
+      'DNS servers',
+      'Who is asked for A and AAAA records. Names are then whole ones: neither `/etc/hosts` nor search domains count. Default: as the system looks names up.',
+    ).prefault([]),
+  },
+  'How the host names of endpoints are looked up.',
+).prefault({});
 
 export const service = section(
   {
@@ -23,6 +46,7 @@ export const service = section(
     zone: name(
       'Zone that this replica and its Envoy are in: requests prefer endpoints of the same zone in `pools.NAME.choice.zones`. Default: none.',
     ).optional(),
+    dns,
   },
   'Fairlane’s own service.',
 ).prefault({});

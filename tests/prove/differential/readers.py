@@ -347,7 +347,10 @@ def understand(route, body, policy):
     choices = max(1 if body.get(name) is None else body[name] for name in ("n", "best_of"))
     prompts = body.get("prompt")
     listed = route == "completions" and isinstance(prompts, list) and not is_number(prompts[0])
-    caps = [body[name] for name in CAPS[route] if is_number(body.get(name))]
+    # Scoring a given text: completions with `echo` generate nothing.
+    least = 0 if route == "completions" and body.get("echo") is True else 1
+    caps = [body[name] for name in CAPS[route] if is_number(body.get(name)) and body[name] >= least]
+    below_one = [int(body[name]) for name in EVERY_CAP if is_number(body.get(name)) and body[name] < 1]
     embeds = route == "embeddings"
     usage = (body.get("stream_options") or {}).get("include_usage") is True
     understood = {
@@ -356,6 +359,7 @@ def understand(route, body, policy):
         "promptBytes": prompt.bytes,
         "hasMedia": prompt.has_media,
         "maxOutputTokens": 0 if embeds else next(iter(caps), None),
+        "belowOne": below_one if below_one and not (embeds or caps) else None,
         "outputs": 1 if embeds else choices * (len(prompts) if listed else 1),
         "wantsUsage": usage if route in USAGE_OPTION else True,
         "dropped": dropped,

@@ -169,7 +169,10 @@ export function expectedOf(
   };
 
   if (wanted.model !== undefined) put('model', JSON.stringify(wanted.model));
-  const own = CAPS[route].map(valueOf).find((cap) => typeof cap === 'number');
+  // Below one it is no cap; scoring a given text, completions with `echo`, generates nothing.
+  const least = route === 'completions' && valueOf('echo') === true ? 0 : 1;
+  const isCap = (value: unknown): value is number => typeof value === 'number' && value >= least;
+  const own = CAPS[route].map(valueOf).find(isCap);
   const cap = Math.min(own ?? Infinity, wanted.maxOutputTokens ?? Infinity);
   const addedCap = ADDED_CAP[route];
   if (addedCap !== undefined && cap !== Infinity) {

@@ -369,12 +369,19 @@ describe('what bounds a report', () => {
   it.each([
     ['twice what a conversation that is gone on with came to', 1_000, 4_400, 4_900],
     ['the context, where that is not known', 0, 32_000, 33_000],
-  ])('is besides its own body %s', (_, tokens, possible, odd) => {
+  ])('is besides its own body %s', (_, held, possible, odd) => {
     const world = createWorld();
     world.context.contextAt = () => 32_768;
     world.context.owners?.remember(
       'resp_1',
-      { tenant: 'a', pool: 'main', endpoint: '10.0.0.1:8000', model: 'small', asked: 'small', tokens },
+      {
+        tenant: 'a',
+        pool: 'main',
+        endpoint: '10.0.0.1:8000',
+        model: 'small',
+        asked: 'small',
+        tokens: held,
+      },
       0,
     );
     const report = (prompt: number) =>
@@ -383,6 +390,19 @@ describe('what bounds a report', () => {
       });
     expect(report(possible)).toMatchObject({ promptTokens: possible, usageSource: 'engine' });
     expect(report(odd)).toMatchObject({ usageSource: 'estimate', oddUsage: ['prompt-too-large'] });
+  });
+
+  it('may be no output where none was asked for, and is not where some was', () => {
+    const world = createWorld();
+    world.context.engineKindOf = () => 'llamacpp';
+    const nothing = SHAPES.chat.whole(prompts(120, 0));
+    const none = whole(world, 'chat', nothing, { max_tokens: 0 });
+    expect(none).toMatchObject({ completionTokens: 0, usageSource: 'engine' });
+    expect(none).not.toHaveProperty('oddUsage');
+    expect(whole(world, 'chat', nothing, { max_tokens: 1 })).toMatchObject({ oddUsage: ['zero-completion'] });
+    expect(whole(world, 'chat', nothing, { max_tokens: -1 })).toMatchObject({
+      oddUsage: ['zero-completion'],
+    });
   });
 
   it('is all choices, and a prompt that was computed in part at least', () => {

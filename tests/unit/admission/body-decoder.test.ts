@@ -117,3 +117,25 @@ it('finds a wrong checksum of gzip and zlib', async () => {
     expect(await decode(coding, bytes)).toEqual({ kind: 'broken' });
   }
 });
+
+describe('bodies that are not wanted any more', () => {
+  it('keep nothing of what they would have become', async () => {
+    const large = Buffer.from('word after word, '.repeat(480_000));
+    const bytes = gzipSync(large);
+    const idle = process.memoryUsage().arrayBuffers;
+    let most = idle;
+    for (let i = 0; i < 100; i += 1) {
+      const reading = decoder.decode('a', 'gzip', { bytes, most: 9_000_000 }, () => {
+        throw new Error('it was cancelled');
+      });
+      setTimeout(() => reading.cancel(), 2);
+    }
+    for (let i = 0; i < 20; i += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      most = Math.max(most, process.memoryUsage().arrayBuffers);
+    }
+    // 800 MB, were they decoded on.
+    expect(most - idle).toBeLessThan(50_000_000);
+    expect(bugs).toEqual([]);
+  });
+});

@@ -385,6 +385,19 @@ describe('what is explained of a model with a shadow', () => {
   });
 });
 
+describe('what is explained of a body that its client will encode', () => {
+  const encoded = (world: World, coding: string) =>
+    ask(world, {}, { header: (name: string) => (name === 'content-encoding' ? coding : '') });
+
+  it('is what becomes of its text', () => {
+    const world = createWorld({ change: twoEndpoints });
+    for (const coding of ['gzip', 'br', 'zstd', 'deflate', 'x-gzip', 'identity', '']) {
+      expect([coding, encoded(world, coding).kind]).toEqual([coding, 'placed']);
+    }
+    expect(encoded(world, 'lzma')).toMatchObject({ status: 415, reason: 'unsupported_content_encoding' });
+  });
+});
+
 describe('a question', () => {
   it('is read, or told what is wrong with it', () => {
     const good = { tenant: 'a', path: '/v1/completions', body: '{}', headers: { 'X-Session-Id': 's' } };

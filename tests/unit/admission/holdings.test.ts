@@ -88,6 +88,20 @@ describe('what a tenant holds', () => {
     expect(holdings.openOf('a')).toBe(0);
   });
 
+  it('waits by the bytes that come, and has room for what they become', () => {
+    const holdings = new Holdings((error) => {
+      throw error;
+    });
+    const limits = { maxOpen: 10, maxHeldBytes: 100, maxWaitingBytes: 50 };
+    taken(holdings, 'a', 90, limits);
+    const waiting = [1, 2, 3, 4].map(() => holdings.take('a', 80, limits, 10));
+    expect(waiting.every((one) => typeof one !== 'string' && !one.hasRoom())).toBe(true);
+    expect(holdings.take('a', 80, limits, 20)).toBe('too-many-bytes');
+    for (const one of waiting) if (typeof one !== 'string') one.gone();
+    const all = holdings.take('a', 50, limits);
+    expect(typeof all !== 'string' && all.hasRoom()).toBe(false);
+  });
+
   it('is never more than the limits, never less than nothing, and nothing in the end', () => {
     const step = fc.record({
       what: fc.constantFrom('take', 'arrived', 'bodyGone', 'gone'),
@@ -104,7 +118,7 @@ describe('what a tenant holds', () => {
         for (const { what, which, bytes } of steps) {
           const one = open[which % Math.max(1, open.length)];
           if (what === 'take') {
-            const holding = holdings.take('a', bytes, LIMITS);
+            const holding = holdings.take('a', bytes, LIMITS, which % 2 === 0 ? bytes : bytes >> 3);
             if (typeof holding !== 'string') {
               open.push({ holding, said: bytes });
               all.push(holding);
@@ -123,7 +137,7 @@ describe('what a tenant holds', () => {
           expect(holdings.bytesOf('a')).toBeGreaterThanOrEqual(0);
           expect(holdings.bytesOf('a')).toBeLessThanOrEqual(LIMITS.maxHeldBytes);
           const waiting = open.filter(({ holding }) => !holding.hasRoom());
-          const bytesThatWait = waiting.reduce((sum, { holding }) => sum + holding.wanted, 0);
+          const bytesThatWait = waiting.reduce((sum, { holding }) => sum + holding.arriving, 0);
           expect(bytesThatWait).toBeLessThanOrEqual(LIMITS.maxWaitingBytes);
         }
         for (const holding of all) holding.gone();

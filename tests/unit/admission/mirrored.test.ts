@@ -2,7 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import type { SendOn } from '../../../src/admission/edge.ts';
 import type { Config } from '../../../src/config/config.ts';
-import { chatHead, createWorld, type Said, type World, type WorldOptions } from '../../support/lifecycle.ts';
+import {
+  askModels,
+  chatHead,
+  createWorld,
+  type Said,
+  type World,
+  type WorldOptions,
+} from '../../support/lifecycle.ts';
 
 const body = (fields: object = {}): Buffer =>
   Buffer.from(JSON.stringify({ model: 'small', messages: [{ role: 'user', content: 'hello' }], ...fields }));
@@ -71,14 +78,29 @@ describe('a copy', () => {
     }
   });
 
+  it('is not made of what goes on with a stored response: no other engine has that', () => {
+    const { world, asked } = copying();
+    const upstream = '10.0.0.1:8000';
+    world.context.owners?.remember(
+      'resp_1',
+      { tenant: 'a', pool: 'main', endpoint: upstream, model: 'small', asked: 'small', tokens: 9 },
+      0,
+    );
+    const { said } = run(
+      world,
+      { input: 'and then?', previous_response_id: 'resp_1' },
+      { path: '/v1/responses' },
+    );
+    expect([sentOf(said)?.addresses[0], sentOf(said)?.mirrorTo, asked]).toEqual([upstream, undefined, []]);
+  });
+
   it('is not made of what reaches no engine: refused, gone while it waits, or answered here', () => {
     const { world, asked } = copying({ window: 1 });
     run(world);
     run(world).request.streamEnded(1);
     run(world, { model: 'unknown' });
     run(world, {}, { tenant: 'nobody' });
-    const { request } = world.open();
-    request.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
+    askModels(world);
     expect(asked).toHaveLength(1);
   });
 

@@ -5,7 +5,7 @@ import { type Config, DEFAULT_LANE, type LaneConfig } from '../../../src/config/
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import type { LimitStore } from '../../../src/limit/store.ts';
 import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
-import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
+import { askModels, chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
 
 const chat = (fields: object = {}): Buffer =>
   Buffer.from(
@@ -274,17 +274,6 @@ describe('a request', () => {
     request.responseHeaders(answer({ status: 400, upstream: '' }), 0);
     request.responseChunk(Buffer.from('x'), true, 0);
     expect(said.map(({ kind }) => kind)).toEqual(['response-headers', 'chunk']);
-  });
-
-  it('for the models gets those of its tenant', () => {
-    const world = createWorld({ models: new Set(['small']) });
-    const { request, said } = world.open();
-    request.headers(chatHead({ method: 'GET', path: '/v1/models?limit=3', endOfStream: true }), 0);
-    const last = said.at(-1);
-    const body =
-      last?.kind === 'respond' ? (JSON.parse(last.response.body) as { data: { id: string }[] }) : undefined;
-    expect(body?.data.map(({ id }) => id)).toEqual(['small']);
-    expect(world.records).toEqual([]);
   });
 
   it('to /v1/messages is refused in the shape of that API', () => {
@@ -721,11 +710,8 @@ describe('a model by another name', () => {
 
   it('is listed and usable for who may use the model, or the alias by its name', () => {
     const listed = (models: readonly string[]) => {
-      const { request, said } = createWorld({ change: withSpare, models: new Set(models) }).open();
-      request.headers(chatHead({ method: 'GET', path: '/v1/models', endOfStream: true }), 0);
-      const last = said.at(-1);
-      if (last?.kind !== 'respond') throw new Error('no answer');
-      return (JSON.parse(last.response.body) as { data: { id: string }[] }).data.map(({ id }) => id);
+      const { json } = askModels(createWorld({ change: withSpare, models: new Set(models) }));
+      return (json as { data: { id: string }[] }).data.map(({ id }) => id);
     };
     expect(listed(['small'])).toEqual(['best', 'gpt', 'small']);
     expect(listed(['gpt'])).toEqual(['gpt']);

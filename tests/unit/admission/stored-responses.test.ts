@@ -6,6 +6,7 @@ import { type StoredLifecycle, storedRequestOf } from '../../../src/admission/st
 import type { ResponseOwner } from '../../../src/conversation/response-owners.ts';
 import { type FoundOwner, SharedOwners } from '../../../src/conversation/shared-owners.ts';
 import { DEFAULT_COST } from '../../../src/domain/cost.ts';
+import type { Release } from '../../../src/queue/types.ts';
 import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';
 
 const ID = 'resp_1';
@@ -199,6 +200,7 @@ describe('a follow-up', () => {
         }),
       findHere: () => undefined,
       remember: () => undefined,
+      ended: () => undefined,
       forget: () => undefined,
     };
     const said = follow(one);
@@ -385,6 +387,50 @@ describe('a request for a stored response', () => {
     request.responseHeaders(answer({ upstream: '10.0.0.2:8000' }), 0);
     expect(codeOf(said)).toBe('response_unavailable');
     expect(one.dispatcher.inFlightOfTenant('a')).toBe(0);
+  });
+
+  it.each([
+    [{ details: 'lua_response', status: 502 }, 'broke-twice', { broken: 'reset' }],
+    [{ upstream: '', status: 504 }, 'envoy', { broken: 'timeout' }],
+    [{ upstream: '', status: 503 }, 'envoy', { broken: 'reset' }],
+    [{ status: 500 }, 'engine', { status: 500 }],
+  ])('says of its endpoint what became of it: %j', (fields, reason, result) => {
+    const one = world();
+    const results: unknown[] = [];
+    const { dispatcher } = one.context;
+    one.context.dispatcher = {
+      offer(waiting, nowMs) {
+        const heard = Object.assign(Object.create(waiting) as typeof waiting, {
+          onRelease(release: Release, at: number) {
+            const { slot } = release;
+            const ended = slot.ended.bind(slot);
+            slot.ended = (ending, endedMs) => {
+              results.push(ending);
+              ended(ending, endedMs);
+            };
+            waiting.onRelease(release, at);
+          },
+        });
+        return dispatcher.offer(heard, nowMs);
+      },
+      canServe: (...ask) => dispatcher.canServe(...ask),
+      isFullFor: (...ask) => dispatcher.isFullFor(...ask),
+      retryAfterMs: (...ask) => dispatcher.retryAfterMs(...ask),
+      explain: (...ask) => dispatcher.explain(...ask),
+    };
+    one.context.owners?.remember(ID, owner(), 0);
+    const { request } = stored(one, 'GET', `/v1/responses/${ID}`);
+    request.responseHeaders(answer(fields), 1);
+    expect(one.records[0]).toMatchObject({ outcome: 'failed', reason });
+    expect(results[0]).toEqual(result);
+  });
+
+  it('says how long it waited, when its client leaves', () => {
+    const one = world({ limits: { maxConcurrent: 1 } });
+    one.context.owners?.remember(ID, owner(), 0);
+    stored(one, 'GET', `/v1/responses/${ID}`);
+    stored(one, 'GET', `/v1/responses/${ID}`).request.streamEnded(70);
+    expect(one.records).toMatchObject([{ reason: 'queued', queueMs: 70 }]);
   });
 
   it('ends once, whatever comes in which order', () => {

@@ -34,6 +34,8 @@ describe('every setting', () => {
 
   it.each(paths)('%s refuses what is hostile, where it stands, in few words', (path) => {
     for (const [what, value] of Object.entries(HOSTILE)) {
+      // It is one.
+      if (what === 'a boolean' && path.endsWith('.insecureSkipVerify')) continue;
       const problems = problemsOf(put(full(), path, value));
       const places = problems.map((problem) => problem.replace(/^\/etc\/f\.yaml:\d+:\d+: /, ''));
       expect({ what, path, found: places.some((place) => place.startsWith(path)) }).toMatchObject({
@@ -61,7 +63,8 @@ describe('every setting', () => {
       'models.llama.canary.model',
       ...['memory', 'layers', 'kvHeads', 'headDim'].map((key) => `pools.main.kvCache.${key}`),
     ];
-    const pair = ['redis.certFile', 'redis.keyFile'];
+    const tls = ['pools.small.tls.cert', 'pools.small.tls.key'];
+    const pair = ['redis.certFile', 'redis.keyFile', ...tls];
     const referredTo = [...pair, 'aliases.best', 'pools.main', 'pools.small', 'tiers', 'tiers.gold'];
     const needed = [...required, ...referredTo, 'pools.main.endpoints', 'pools.small.endpoints'];
     expect(problemsOf(put(full(), path, undefined)).length > 0).toBe(needed.includes(path));
@@ -98,6 +101,8 @@ describe('units', () => {
     ['listen', '127.0.0.1:0', 'an IP address and a port'],
     ['listen', '::1:8080', 'or [::1]:8080'],
     ['service.metrics', '127.0.0.1:65536', 'host:port'],
+    ['service.dns.refresh', '1ms', 'a duration from 500ms to 10m'],
+    ['service.dns.servers', '10.0.0.1', 'a list of at most 8 DNS servers'],
     ['service.metrics', '999.0.0.1:80', 'host:port'],
     ['service.address', 'unix:', 'unix:PATH or host:port'],
     ['envoy.admin', 'unix:', 'an IP address and a port, or unix:PATH'],
@@ -116,6 +121,16 @@ describe('units', () => {
     (name) => {
       const problems = problemsOf(put(full(), 'envoy.passHeaders', [name]));
       expect(problems.join()).toContain('a header name in lower case, not of x-fairlane-* or x-envoy-*');
+    },
+  );
+
+  it.each(['dns.example', '10.0.0.1:0', '10.0.0.256', '[fd00::1]', ''])(
+    'service.dns.servers: %s is no DNS server',
+    (server) => {
+      const problems = problemsOf(put(full(), 'service.dns.servers', [server]));
+      expect(problems.join()).toContain(
+        'service.dns.servers[0]: must be an IP address, with a port or without',
+      );
     },
   );
 
@@ -153,6 +168,7 @@ describe('defaults', () => {
         address: { kind: 'unix', path: '/run/user/1/fairlane/ext-proc.sock' },
         metrics: { host: '127.0.0.1', port: 9464 },
         drainTimeoutMs: 10_000,
+        dns: { refreshMs: 5_000, servers: [] },
       },
       queue: {
         maxWaitMs: 30_000,
@@ -180,7 +196,7 @@ describe('defaults', () => {
           'main',
           {
             name: 'main',
-            endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000 }],
+            endpoints: [{ url: 'http://127.0.0.1:8000', host: '127.0.0.1', port: 8000, pool: 'main' }],
             drain: [],
             routing: 'least-loaded',
             choice: { weights: {}, slowClients: [], sessionHeader: 'x-session-id', zones: new Map() },
@@ -216,7 +232,7 @@ describe('defaults', () => {
           },
         ],
       ]),
-      log: { level: 'info' },
+      log: { level: 'info', format: 'auto' },
     });
   });
 
@@ -271,9 +287,33 @@ describe('endpoints', () => {
   });
 
   it.each([
-    ['https://engine:8000', 'terminate TLS in front of the engine'],
+    ['http://engine:8000/v1', 'http://engine:8000', undefined],
+    ['http://engine:8000/v1/', 'http://engine:8000', undefined],
+    ['http://engine/llm/', 'http://engine:80/llm', '/llm'],
+    ['http://engine/llm/v1', 'http://engine:80/llm', '/llm'],
+    ['http://engine/v1/v1', 'http://engine:80/v1', '/v1'],
+    ['https://engine', 'https://engine:443', undefined],
+    ['HTTPS://Engine:8443/LLM/v1', 'https://engine:8443/LLM', '/LLM'],
+    ['https://[::1]/a%20b', 'https://[::1]:443/a%20b', '/a%20b'],
+  ])('%s is %s, with the prefix %s', (written, url, prefix) => {
+    const [endpoint] = configOf(endpoints(written)).pools.get('main')?.endpoints ?? [];
+    expect(endpoint?.url).toBe(url);
+    expect(endpoint?.prefix).toBe(prefix);
+    expect(endpoint?.tls).toEqual(url.startsWith('https:') ? {} : undefined);
+  });
+
+  it.each([
     ['http://user:pass@engine:8000', 'credentials'],
-    ['http://engine:8000/v1', 'path'],
+    ['http://@engine:8000', 'credentials'],
+    ['https://user@engine', 'credentials'],
+    ['http://engine:8000/a//b', 'path'],
+    ['http://engine:8000/a/../b', 'path'],
+    ['http://engine:8000/a/%2e%2e/b', 'path'],
+    ['http://engine:8000/a%2Fb', 'path'],
+    [`http://engine:8000/${'a'.repeat(300)}`, 'path'],
+    ['https://engine:8000/v1?x=1', 'query'],
+    ['http://engine:8000/v1?', 'query'],
+    ['unix:/run/engine.sock', 'http:// URL'],
     ['http://engine:8000?x=1', 'query'],
     ['http://engine:8000#x', 'fragment'],
     ['http://engine:99999', 'for example http://127.0.0.1:8000'],

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
+import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/config/forbidden-fields.ts';
 import { findForbidden } from '../../../src/openai/forbidden.ts';
 import { FIELDS, jsonDocumentOf } from '../../support/documents.ts';
+import { minimal, parse, put } from './parse.ts';
 
 const matches = (field: string, path: string): boolean =>
   field.endsWith('*')
@@ -95,5 +96,42 @@ describe('the default list', () => {
         store: false,
       }),
     ).toEqual([]);
+  });
+});
+
+describe('the list of a configuration', () => {
+  const parsed = (list: readonly string[], key = 'forbidden') => parse(put(minimal(), `fields.${key}`, list));
+  const namesOf = (list: readonly string[], key: 'forbidden' | 'tools' = 'forbidden') => {
+    const result = parsed(list, key);
+    if (result.kind === 'bad') throw new Error(result.problems.join('\n'));
+    return { names: result.config.fields[key], warnings: result.warnings.join('\n') };
+  };
+
+  it('replaces the built-in one, or adds to it and removes from it by single names', () => {
+    expect(namesOf(['priority', 'bootstrap_*']).names).toEqual(['priority', 'bootstrap_*']);
+    expect(namesOf([]).names).toEqual([]);
+    const { names, warnings } = namesOf(['+logit_bias', '-chat_template', '+my_*', '-models', '+priority']);
+    const kept = DEFAULT_FORBIDDEN_FIELDS.filter((name) => name !== 'chat_template' && name !== 'models');
+    expect(names).toEqual([...kept, 'logit_bias', 'my_*']);
+    expect(warnings).toBe('');
+    expect(namesOf(['+web_search*', '-custom'], 'tools').names).toEqual([
+      ...DEFAULT_TOOLS.filter((name) => name !== 'custom'),
+      'web_search*',
+    ]);
+  });
+
+  it('warns of a name that is not there to be removed, and says which is near or in the way', () => {
+    expect(namesOf(['-chat_templat']).warnings).toContain('did you mean "chat_template"?');
+    expect(namesOf(['-litellm_params']).warnings).toContain('it has "litellm_*", which matches it');
+  });
+
+  it.each([
+    [['+a', 'b'], 'fields.forbidden[1]: has neither + nor -'],
+    [['+a', '-a'], 'fields.forbidden[1]: "a" is added and removed; choose one'],
+    [['+'], 'fields.forbidden[0]: must be'],
+    [['+-a b'], 'fields.forbidden[0]: must be'],
+  ])('that is %j is a problem', (list, expected) => {
+    const result = parsed(list);
+    expect(result.kind === 'bad' && result.problems.join('\n')).toContain(expected);
   });
 });

@@ -28,7 +28,13 @@ export const full = () => ({
     idleTimeout: '30s',
     uploads: { minRate: '8KiB', grace: '5s' },
   },
-  service: { address: '127.0.0.1:9000', metrics: 'localhost:9465', drainTimeout: '1m', zone: 'eu-1' },
+  service: {
+    address: '127.0.0.1:9000',
+    metrics: 'localhost:9465',
+    drainTimeout: '1m',
+    zone: 'eu-1',
+    dns: { refresh: '1s', servers: ['10.96.0.10', '[fd00::53]:5353'] },
+  },
   queue: { maxWait: '200ms', maxQueued: 7, maxQueuedSize: '16MiB', quantum: 64 },
   pools: {
     main: {
@@ -68,7 +74,26 @@ export const full = () => ({
         slowStart: '7s',
       },
     },
-    small: { endpoints: ['http://engine.local:8001'] },
+    small: {
+      endpoints: [
+        'http://engine.local:8001',
+        {
+          url: 'https://engine.local:8443/llm/v1',
+          apiKey: 'file:/etc/own-engine-key',
+          tls: { ca: 'redis-ca.pem', cert: 'redis.pem', key: 'redis.key', serverName: 'own.example' },
+          weight: 2.5,
+        },
+      ],
+      apiKey: 'file:/etc/engine-key',
+      tls: {
+        ca: 'redis-ca.pem',
+        cert: 'redis.pem',
+        key: 'redis.key',
+        serverName: 'engine.example',
+        // The other value is warned of.
+        insecureSkipVerify: false,
+      },
+    },
   },
   cost: { prompt: 2, cachedPrompt: 0, output: 3 },
   lanes: {
@@ -152,7 +177,7 @@ export const full = () => ({
   },
   rateLimit: { directory: 'limits', snapshot: 'levels.json', mergeDomains: 'on', shadowMode: 'on' },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
-  log: { level: 'warn' },
+  log: { level: 'warn', format: 'json' },
 });
 
 const pem = (name: string): string =>
@@ -161,6 +186,8 @@ const pem = (name: string): string =>
 /** What `full` names. */
 const FILES: Readonly<Record<string, string>> = {
   '/etc/redis-password': 'password-of-redis',
+  '/etc/engine-key': 'key-of-the-engines',
+  '/etc/own-engine-key': 'key-of-one-engine',
   '/etc/redis-ca.pem': pem('ca'),
   '/etc/redis.pem': pem('client'),
   '/etc/redis.key': pem('key'),

@@ -32,7 +32,7 @@ tenants:
     const text = `listen: 8080
 queue: { maxWait: 30 }
 pools:
-  main: { endpoints: ["https://a:1", env:NOWHERE] }
+  main: { endpoints: ["ftp://a:1", env:NOWHERE] }
 models:
   x: { pool: mian }
 tenants:

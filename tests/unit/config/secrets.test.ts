@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parse as parseYaml, stringify } from 'yaml';
+import { parseConfig } from '../../../src/config/load.ts';
 import { configOf, full, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
 
 const withKeys = (...keys: readonly unknown[]) => put(minimal(), 'tenants.alice.keys', keys);
@@ -230,5 +231,85 @@ describe('redis', () => {
     const problems = problemsOf(redis({ url: 'redis://user:hunter22@h:99999999/x' })).join('\n');
     expect(problems).toContain('must be redis://');
     expect(problems).not.toContain('hunter22');
+  });
+});
+
+describe('a configuration whose secrets stay references', () => {
+  const settings = () => ({
+    ...full(),
+    pools: {
+      main: {
+        endpoints: ['env:MAIN_URL', 'http://127.0.0.1:8000'],
+        drain: ['env:MAIN_URL'],
+      },
+      small: { endpoints: ['env:SMALL_URL'], drain: ['http://127.0.0.1:9000'] },
+    },
+    tenants: { alice: { keys: ['env:ALICE_KEY', 'file:nowhere', 'literal-key-of-alice'] } },
+    redis: {
+      sentinels: ['10.0.0.1:26379'],
+      sentinelName: 'p',
+      password: 'env:P',
+      sentinelPassword: 'file:p',
+    },
+  });
+  const unresolved = (env: Record<string, string> = {}) =>
+    parseConfig({
+      text: stringify(settings()),
+      file: '/etc/f.yaml',
+      defaults: { directory: '/run/fairlane' },
+      env,
+      isUnresolved: true,
+      readFile(path) {
+        throw new Error(`read ${path}`);
+      },
+    });
+
+  it('is good without a variable or a file of them, and reads none', () => {
+    const parsed = unresolved();
+    if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
+    expect(parsed.config.tenants.get('alice')?.keys).toEqual(['literal-key-of-alice']);
+    expect(parsed.config.redis).not.toHaveProperty('password');
+    const set = unresolved({
+      ALICE_KEY: 'value-of-the-variable',
+      P: 'value-of-p',
+      MAIN_URL: 'http://10.0.0.1',
+    });
+    expect(JSON.stringify(set)).not.toContain('value-of');
+  });
+
+  it('has problems all the same', () => {
+    const parsed = parseConfig({
+      text: stringify({ ...settings(), poools: {} }),
+      file: '/etc/f.yaml',
+      defaults: { directory: '/run/fairlane' },
+      env: {},
+      isUnresolved: true,
+      readFile: () => '',
+    });
+    expect(parsed.kind === 'bad' && parsed.problems.join()).toContain('poools');
+  });
+});
+
+describe('the password of sentinels', () => {
+  const redis = (more: object) => ({ ...minimal(), redis: { sentinelName: 'p', ...more } });
+  const sentinels = ['10.0.0.1:26379'];
+
+  it('is theirs alone', () => {
+    const settings = redis({ sentinels, sentinelUsername: 'watcher', sentinelPassword: 'env:S' });
+    const { redis: built } = configOf(settings, { env: { S: 'password-of-sentinels' } });
+    expect(built?.target).toMatchObject({ username: 'watcher', password: 'password-of-sentinels' });
+    expect(built).not.toHaveProperty('password');
+  });
+
+  it.each([
+    [{ sentinels, sentinelPassword: 'pasted-secret' }, 'must be env:NAME or file:PATH'],
+    [{ sentinels, sentinelPassword: 'env:NOWHERE' }, 'environment variable NOWHERE is not set'],
+    [{ sentinels, sentinelPassword: 'file:nowhere' }, 'cannot read /etc/nowhere (no such file)'],
+    [{ sentinels, sentinelUsername: 'watcher' }, 'needs sentinelPassword'],
+    [{ cluster: ['10.0.0.1:6379'], sentinelPassword: 'env:S' }, 'has no effect without sentinels'],
+  ])('%j is a problem', (more, expected) => {
+    const problems = problemsOf(redis(more), { env: { S: 'password-of-sentinels' } }).join('\n');
+    expect(problems).toContain(expected);
+    expect(problems).not.toMatch(/pasted-secret|password-of/);
   });
 });

@@ -66,6 +66,32 @@ describe('owners of responses', () => {
     expect([table.sizeOf('a'), table.sizeOf('b')]).toEqual([5, 5]);
   });
 
+  it('push out those of whoever has most, among many tenants and whatever went before', () => {
+    const step = fc.record({
+      what: fc.constantFrom('remember', 'remember', 'remember', 'forget'),
+      tenant: fc.nat(6),
+      which: fc.nat(30),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+        const table = new ResponseOwners({ maxIds: 12, maxIdsPerTenant: 8, lifeMs: 50 });
+        const sizes = (): readonly number[] => [0, 1, 2, 3, 4, 5, 6].map((n) => table.sizeOf(`t${n}`));
+        for (const { what, tenant, which } of steps) {
+          const before = sizes();
+          if (what === 'forget') table.forget(`t${tenant}`, id(which));
+          else table.remember(id(which), owner(`t${tenant}`), 0);
+          const now = sizes();
+          expect(now.reduce((sum, one) => sum + one, 0)).toBe(table.size());
+          const isFull = before.reduce((sum, one) => sum + one, 0) === 12 && table.size() === 12;
+          const losers = now.flatMap((size, n) => (size < (before[n] ?? 0) ? [before[n] ?? 0] : []));
+          if (what === 'remember' && isFull && losers.length === 1) {
+            expect(losers[0]).toBe(Math.max(...before));
+          }
+        }
+      }),
+    );
+  });
+
   it.each([
     '',
     'resp_',
@@ -134,6 +160,17 @@ class Replicas implements SharedIds {
 }
 
 describe('owners that replicas share', () => {
+  it('stay forgotten when an answer ends that was deleted while it came', () => {
+    const redis = new Replicas();
+    const owners = new SharedOwners(redis, () => 0);
+    owners.remember(id(1), owner('a'), 0);
+    owners.ended(id(1), owner('a', '10.0.0.1:8000', 9), 0);
+    expect(owners.find('a', id(1), 0)).toMatchObject({ tokens: 9 });
+    owners.forget(id(1), owner('a'));
+    owners.ended(id(1), owner('a', '10.0.0.1:8000', 12), 0);
+    expect([owners.size(), redis.stored.size]).toEqual([0, 0]);
+  });
+
   it('are found through another replica, and not asked for twice', async () => {
     const redis = new Replicas();
     const [one, other] = [new SharedOwners(redis, () => 0), new SharedOwners(redis, () => 0)];

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
-import { pathsOf, ROUTES, type RouteName, STORED_ROUTES } from '../../../src/domain/routes.ts';
+import { API_ROUTES, MODEL_ROUTES, pathsOf, ROUTES, STORED_ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -39,11 +39,11 @@ describe('the bootstrap', () => {
 
   it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
     const routes = routesOf(config);
-    const allowed = (Object.keys(ROUTES) as RouteName[]).flatMap((name) =>
+    const allowed = API_ROUTES.flatMap((name) =>
       pathsOf(name).map((path) => ({ method: ROUTES[name].method, path })),
     );
-    // HEAD / and the last one have one each.
-    expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + 2);
+    const others = [...Object.keys(MODEL_ROUTES), 'escaped slashes', 'HEAD /', 'everything else'];
+    expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + others.length);
     for (const { method, path } of allowed) {
       const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
       expect(mine).toHaveLength(2);
@@ -78,7 +78,9 @@ describe('the bootstrap', () => {
   });
 
   it('sends a request for a stored response to an engine only by the word of the service', () => {
-    const stored = routesOf(config).filter((route) => 'safe_regex' in (route['match'] as object));
+    const stored = routesOf(config).filter((route) =>
+      JSON.stringify(route['match']).includes('"regex":"/v1/responses/'),
+    );
     expect(stored).toHaveLength(2 * Object.keys(STORED_ROUTES).length);
     for (const route of stored) {
       const text = JSON.stringify(route);
@@ -87,6 +89,25 @@ describe('the bootstrap', () => {
         expect(route).toMatchObject({ direct_response: { status: 503 } });
       expect(text).not.toContain('"cluster":');
     }
+  });
+
+  it('has escaped slashes in names of models alone, and no engine hears of one', () => {
+    const routes = routesOf(config);
+    const regexOf = (route: (typeof routes)[number]): string =>
+      (route['match'] as { safe_regex?: { regex: string } }).safe_regex?.regex ?? '';
+    const refusing = routes.findIndex((route) => new RegExp(`^${regexOf(route)}$`).test('/x%2fy'));
+    expect(routes[refusing]).toMatchObject({ direct_response: { status: 400 } });
+    expect(refusing).toBe(Object.keys(MODEL_ROUTES).length);
+    for (const path of ['/v1%2Fmodels', '/v1/chat%5ccompletions', '/%2F', '/v1/responses/resp_1%2Fcancel']) {
+      const first = routes.find((route) => new RegExp(`^${regexOf(route)}$`).test(path));
+      expect(first).toMatchObject({ direct_response: { status: 400 } });
+    }
+    const [list, one] = routes;
+    expect(list).toMatchObject({ match: { path: '/v1/models' } });
+    expect(one).toMatchObject({
+      match: { safe_regex: { regex: '/v1/models/.+' } },
+      direct_response: { status: 503 },
+    });
   });
 
   it('never gives up on a request before the queue does', () => {

@@ -3,7 +3,7 @@
  * here until it is said who may set it: nothing that a client sends may decide a route, a cluster or a tenant.
  */
 import { describe, expect, it } from 'vitest';
-import type { Config } from '../../../src/config/config.ts';
+import type { Config, EndpointConfig } from '../../../src/config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -11,10 +11,19 @@ import { createWorld } from '../../support/lifecycle.ts';
 const { config: plain } = createWorld();
 const [pool] = plain.pools.values();
 if (pool === undefined) throw new Error('there is no pool');
+const guarded: EndpointConfig = {
+  url: 'https://engine:443/llm',
+  host: 'engine',
+  port: 443,
+  prefix: '/llm',
+  pool: 'guarded',
+  apiKey: { value: 'key', of: 'pool' },
+  tls: { identity: { value: 'key', cert: 'certificate', of: 'pool' } },
+};
 /** With all that adds to Envoy's configuration. */
 const config: Config = {
   ...plain,
-  pools: new Map([...plain.pools, ['copies', { ...pool, name: 'copies' }]]),
+  pools: new Map([...plain.pools, ['copies', { ...pool, name: 'copies', endpoints: [guarded] }]]),
   models: new Map(
     [...plain.models].map(([name, model]) => [
       name,
@@ -79,8 +88,14 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   'x-fairlane-': WHO.envoy,
   // Of an attempt, between two filters towards the engine (attempts.ts).
   'x-fairlane-sent': WHO.envoy,
+  // The same: whose endpoint it is, by its metadata (engine-access.ts).
+  'x-fairlane-key': WHO.envoy,
+  'x-fairlane-host': WHO.envoy,
+  'x-fairlane-prefix': WHO.envoy,
   'x-envoy-': WHO.envoy,
   Authorization: WHO.credential,
+  // Towards an engine: its own key, in place of whatever was there.
+  authorization: WHO.envoy,
   'x-api-key': WHO.credential,
   'retry-after': WHO.answer,
 };
@@ -104,7 +119,16 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
   'envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig': 'none',
   'envoy.config.overload.v3.ScaleTimersOverloadActionConfig': 'none',
   'envoy.extensions.filters.http.lua.v3.Lua':
-    'x-fairlane-sent, which the filter before it sets for each attempt, and :path for the shape of an error',
+    'x-fairlane-sent, -host and -prefix, which the filter before it sets for each attempt, and :path, to which it adds the prefix, and for the shape of an error',
+  'envoy.extensions.common.matching.v3.ExtensionWithMatcher':
+    'x-fairlane-key, which the filter before it sets for each attempt',
+  'envoy.type.matcher.v3.HttpRequestHeaderMatchInput': 'the same',
+  'envoy.extensions.filters.common.matcher.action.v3.SkipFilter': 'none',
+  'envoy.extensions.filters.http.credential_injector.v3.CredentialInjector':
+    'none: it sets authorization towards an engine',
+  'envoy.extensions.http.injected_credentials.generic.v3.Generic': 'none',
+  'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': 'none',
+  'envoy.extensions.transport_sockets.tls.v3.Secret': 'none',
   'envoy.config.cluster.v3.Cluster': 'none',
   'envoy.config.endpoint.v3.ClusterLoadAssignment': 'none',
   'envoy.config.core.v3.TypedExtensionConfig': 'none',

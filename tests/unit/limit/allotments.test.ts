@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { aloneOf } from '../../../src/limit/allotment.ts';
-import type { AllotmentKind } from '../../../src/limit/allotments.ts';
+import { type AllotmentKind, createAllotments } from '../../../src/limit/allotments.ts';
 import { createLab, type Fault, type Lab, type TestReplica } from '../../support/replicas.ts';
 
 const lab = (kind: AllotmentKind, capacity: number, failureShare = 0.5): Lab =>
@@ -349,4 +349,38 @@ describe('under any order of events', () => {
       );
     },
   );
+});
+
+describe('a capacity whose owner is gone', () => {
+  const owner = (inUse: number) => ({
+    capacity: () => 8,
+    inUse: () => inUse,
+    claimed: () => inUse,
+    want: () => inUse,
+    changed: () => undefined,
+  });
+  const table = () =>
+    createAllotments({
+      failureShare: 0.5,
+      maxWaitMs: 10,
+      isUp: () => true,
+      send: () => undefined,
+      onActive: () => undefined,
+    });
+
+  it('is forgotten at once where nothing was asked for', () => {
+    const shares = table();
+    const first = shares.hold('w:main:a', 'concurrency-limit', owner(0));
+    expect(shares.hold('w:main:a', 'concurrency-limit', owner(0))).toBe(first);
+    first.left();
+    expect(shares.hold('w:main:a', 'concurrency-limit', owner(0))).not.toBe(first);
+  });
+
+  it('is kept while something is in use', () => {
+    const shares = table();
+    const first = shares.hold('w:main:a', 'concurrency-limit', owner(3));
+    first.usageChanged(0);
+    first.left();
+    expect(shares.hold('w:main:a', 'concurrency-limit', owner(3))).toBe(first);
+  });
 });

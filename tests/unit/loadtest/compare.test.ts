@@ -220,6 +220,13 @@ describe('the reports', () => {
     expect(text).toMatch(/fairlane +40 +– +2\.00× +0\.10× +100 %/);
     expect(text).not.toContain('\u001b');
     expect(textReport(comparison, { colour: true })).toContain('\u001b[33mWARNING');
+    for (const width of [80, 100]) {
+      const lines = textReport(comparison, { colour: false, width }).split('\n');
+      expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(width);
+    }
+    expect(text.replaceAll(/\n +/g, ' ')).toMatch(
+      /Note: A run of \d+ s is short: its first seconds are warm-up/,
+    );
   });
 
   it('in HTML escape all text', () => {

@@ -13,7 +13,6 @@ import {
   queueTimeout,
   rateLimited,
 } from '../../../src/openai/error-body.ts';
-import { modelList } from '../../../src/openai/models.ts';
 
 const body = (...args: Parameters<typeof errorBody>) =>
   JSON.parse(errorBody(...args)) as Record<string, unknown>;
@@ -98,18 +97,5 @@ describe('our errors', () => {
     expect(modelNotFound('x'.repeat(65)).message).toContain(`\`${'x'.repeat(64)}…\``);
     expect(modelNotFound('🙂'.repeat(200)).message).toContain(`\`${'🙂'.repeat(64)}…\``);
     expect(modelNotFound('a\r\nb\u202ec').message).toContain('`abc`');
-  });
-});
-
-describe('the list of models', () => {
-  it('has OpenAI’s shape', () => {
-    expect(JSON.parse(modelList(['a', 'b'], 1_770_000_000.9))).toEqual({
-      object: 'list',
-      data: [
-        { id: 'a', object: 'model', created: 1_770_000_000, owned_by: 'fairlane' },
-        { id: 'b', object: 'model', created: 1_770_000_000, owned_by: 'fairlane' },
-      ],
-    });
-    expect(JSON.parse(modelList(new Set(), 1))).toEqual({ object: 'list', data: [] });
   });
 });

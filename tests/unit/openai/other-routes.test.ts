@@ -1,6 +1,6 @@
 /** Bodies of the routes beside chat, and what their answers say. */
 import { describe, expect, it } from 'vitest';
-import type { ApiRoute, CustomRoute, FoundEngineRoute } from '../../../src/domain/routes.ts';
+import type { CustomRoute, FoundRoute, RouteName } from '../../../src/domain/routes.ts';
 import { createBodyMeter } from '../../../src/openai/body-meter.ts';
 import { readForm } from '../../../src/openai/form/scan.ts';
 import { understandForm } from '../../../src/openai/form-request.ts';
@@ -16,9 +16,9 @@ import { believe, mostPrompt, type UsageFacts } from '../../../src/usage/believe
 import { policyWith } from '../../support/documents.ts';
 
 const policy = policyWith();
-const parse = (route: ApiRoute, body: object) =>
+const parse = (route: RouteName, body: object) =>
   parseRequest(route, Buffer.from(JSON.stringify({ model: 'm', ...body })), policy);
-const accepted = (route: ApiRoute, body: object) => {
+const accepted = (route: RouteName, body: object) => {
   const result = parse(route, body);
   if (result.kind === 'bad') throw new Error(result.error.message);
   return result.request;
@@ -162,7 +162,7 @@ describe('what is believed', () => {
 });
 
 describe('an answer', () => {
-  const meter = (route: ApiRoute, answer: unknown) => {
+  const meter = (route: RouteName, answer: unknown) => {
     const body = createBodyMeter(route);
     body.push(Buffer.from(typeof answer === 'string' ? answer : JSON.stringify(answer)), 1);
     body.end();
@@ -223,7 +223,7 @@ describe('an answer', () => {
 });
 
 describe('a form', () => {
-  const route: FoundEngineRoute = {
+  const route: FoundRoute = {
     name: 'audio.transcriptions',
     path: '/v1/audio/transcriptions',
     body: 'multipart',
@@ -233,7 +233,7 @@ describe('a form', () => {
   const FILE = 'content-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nsound';
   const bytesOf = (...parts: readonly string[]) =>
     Buffer.from(`${parts.map((part) => `--b1\r\n${part}\r\n`).join('')}--b1--\r\n`);
-  const read = (parts: readonly string[], on: FoundEngineRoute = route, rules = policy) =>
+  const read = (parts: readonly string[], on: FoundRoute = route, rules = policy) =>
     understandForm(on, readForm(bytesOf(...parts), 'b1'), rules);
   const request = (...parts: readonly string[]) => {
     const result = read(parts);
@@ -320,7 +320,7 @@ describe('a form', () => {
       metered: 'usage',
       model: 'm',
     };
-    const on: FoundEngineRoute = { name: 'custom.usage', path: '/x', body: 'multipart', custom };
+    const on: FoundRoute = { name: 'custom.usage', path: '/x', body: 'multipart', custom };
     expect(read([FILE, FILE.replace('"file"', '"other"')], on)).toMatchObject({ request: { model: 'm' } });
     expect(read([field('model', 'm'), FILE], on)).toMatchObject({ kind: 'ok' });
     expect(read([field('model', 'n'), FILE], on)).toMatchObject({ error: { param: 'model' } });

@@ -348,11 +348,11 @@ describe('usage without choices', () => {
   });
 
   it('is early where text came after it, and while its choice has not finished', () => {
-    const usage = { usage: { prompt_tokens: 5, completion_tokens: 1 } };
-    const first = chat({ content: 'a' }, 'stop', 0, usage);
+    const soFar = { usage: { prompt_tokens: 5, completion_tokens: 1 } };
+    const first = chat({ content: 'a' }, 'stop', 0, soFar);
     expect(read(first)).not.toHaveProperty('isUsageEarly');
     expect(read(first + chat({ content: 'b' })).isUsageEarly).toBe(true);
-    expect(read(chat({ content: 'a' }, null, 0, usage)).isUsageEarly).toBe(true);
+    expect(read(chat({ content: 'a' }, null, 0, soFar)).isUsageEarly).toBe(true);
   });
 
   it('is told as odd where it is none', () => {

@@ -13,6 +13,7 @@ const at = (n: number) => ({
   url: `http://e${n}:8000`,
   address: `10.0.0.${n}:8000`,
   isolated: n === COUNT - 1,
+  ...(n === 1 && { weight: 3 }),
 });
 const ALL = Array.from({ length: COUNT }, (_, n) => at(n));
 

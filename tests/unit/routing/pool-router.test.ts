@@ -114,6 +114,7 @@ describe("a pool's router", () => {
     expect(header).toMatch(/endpoint +place +refused by +cached tokens +load +queue/);
     expect(best).toMatch(/10\.0\.0\.0:8000 +chosen +- +3\d\d\d of 4000/);
     expect(explainText(report)).toMatch(/10\.0\.0\.1:8000 +- +healthy/);
+    for (const line of explainText(report).split('\n')) expect(line.length).toBeLessThanOrEqual(100);
     expect(slotFor(router, DOCUMENT)).toBe(first.candidateIndex);
   });
 

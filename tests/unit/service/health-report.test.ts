@@ -13,13 +13,22 @@ const endpoint: PoolFacts['endpoints'][number] = {
   gaugesProblem: undefined,
   adapters: undefined,
 };
-const pool: PoolFacts = { name: 'main', healthy: 1, configured: 1, drained: [], endpoints: [endpoint] };
+const pool: PoolFacts = {
+  name: 'main',
+  healthy: 1,
+  serving: 1,
+  configured: 1,
+  drained: [],
+  endpoints: [endpoint],
+};
 const facts: HealthFacts = {
   isDraining: false,
   isRedisConnected: undefined,
   pools: [pool],
   canaries: [],
   mirrors: [],
+  refused: [],
+  mirrorPools: new Set(),
 };
 const shown = { window: 8, by: 'gauges', state: 'ready for 3 s' };
 
@@ -27,6 +36,7 @@ describe('the health report', () => {
   it('leaves out what is not there', () => {
     expect(healthReport(facts)).toEqual({
       status: 'ok',
+      ready: true,
       pools: { main: { healthy: 1, endpoints: 1, windows: { [URL]: shown } } },
     });
   });
@@ -34,9 +44,50 @@ describe('the health report', () => {
   it.each([
     [{ isDraining: true }, { status: 'draining' }],
     [{ isRedisConnected: true }, { redis: 'connected' }],
-    [{ isRedisConnected: false }, { redis: 'away' }],
+    [{ isRedisConnected: false }, { redis: 'away', status: 'degraded', ready: true }],
   ])('says of %o: %o', (change, expected) => {
     expect(healthReport({ ...facts, ...change })).toMatchObject(expected);
+  });
+
+  it.each([
+    [
+      'nothing serves',
+      { ...pool, healthy: 0, serving: 0 },
+      false,
+      ['pool main: none of 1 endpoints takes requests'],
+    ],
+    ['one of two serves', { ...pool, configured: 2 }, true, undefined],
+    ['all are drained', { ...pool, serving: 0 }, false, ['pool main: none of 1 endpoints takes requests']],
+  ])('is degraded, and not ready, while no pool serves: %s', (_, one, ready, reasons) => {
+    const report = healthReport({ ...facts, pools: [one] });
+    expect(report).toMatchObject({ status: reasons === undefined ? 'ok' : 'degraded', ready });
+    expect(report.reasons).toEqual(reasons);
+  });
+
+  it('is ready while one pool serves; a pool for copies does not count', () => {
+    const silent = { ...pool, name: 'other', serving: 0 };
+    expect(healthReport({ ...facts, pools: [pool, silent] })).toMatchObject({
+      status: 'degraded',
+      ready: true,
+      reasons: ['pool other: none of 1 endpoints takes requests'],
+    });
+    const mirrorPools = new Set(['other']);
+    expect(healthReport({ ...facts, pools: [pool, silent], mirrorPools }).status).toBe('ok');
+    const onlyMirror = { ...facts, pools: [silent, { ...pool, serving: 0 }], mirrorPools };
+    expect(healthReport(onlyMirror).ready).toBe(false);
+    expect(healthReport({ ...facts, isDraining: true })).toMatchObject({ status: 'draining', ready: false });
+  });
+
+  it('tells files that were refused, since when and why, in bounds', () => {
+    const problems = ['f.yaml:1:1: poools: unknown', ...Array.from({ length: 9 }, () => 'x'.repeat(5_000))];
+    const report = healthReport({ ...facts, refused: [{ file: 'f.yaml', sinceMs: 1_000, problems }] });
+    expect(report).toMatchObject({
+      status: 'degraded',
+      ready: true,
+      reasons: ['f.yaml: not taken over since 1970-01-01T00:00:01.000Z'],
+    });
+    expect(report.refused?.[0]?.problems[0]).toBe('f.yaml:1:1: poools: unknown');
+    expect(JSON.stringify(report).length).toBeLessThan(3_000);
   });
 
   it('says what is wrong with an endpoint, and which engine it is', () => {

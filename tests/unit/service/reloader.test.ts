@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { ConfigSource } from '../../../src/config/changes.ts';
 import type { Config } from '../../../src/config/config.ts';
 import { Reloader } from '../../../src/service/reloader.ts';
 import type { ServiceEvent } from '../../../src/telemetry/telemetry.ts';
@@ -8,7 +9,15 @@ const configWith = (key: string): Config => configOf({ ...minimal(), tenants: { 
 const [first, second, third] = [configWith('first'), configWith('second'), configWith('third')];
 const nameOf = (config: Config): string => config.tenants.get('alice')?.keys[0] ?? '';
 
+const sourceOf = (key: string): ConfigSource => ({
+  root: { tenants: { alice: { keys: [key] } }, listen: key },
+  hide: (text) => text,
+  file: 'f.yaml',
+  digests: new Map(),
+});
+
 function world() {
+  const clock = { ms: 1_000 };
   const done: string[] = [];
   const events: ServiceEvent[] = [];
   const failing = { prepare: '', apply: '' };
@@ -30,8 +39,9 @@ function world() {
       },
     },
     (event) => events.push(event),
+    { source: sourceOf('first'), unixMs: () => clock.ms },
   );
-  return { reloader, done, events, failing };
+  return { reloader, done, events, failing, clock };
 }
 
 const PREPARED = ['resolve second', 'prepare second at addresses of second'];
@@ -63,6 +73,29 @@ describe('a reload', () => {
     expect(done).toEqual(['resolve second', 'resolve first']);
     expect(reloader.config).toBe(first);
     expect(events).toEqual([{ kind: 'config-refused', problems: ['no right to write'] }]);
+  });
+
+  it('tells what it changes, by what was in use: not by one that was refused', async () => {
+    const { reloader, events, failing } = world();
+    failing.prepare = 'second';
+    await reloader.reload(second, [], sourceOf('second'));
+    await reloader.reload(third, [], sourceOf('third'));
+    expect(events.at(-1)).toMatchObject({
+      kind: 'config-reloaded',
+      changes: ['tenants.alice.keys: - (hidden), + (hidden)', 'listen: first → third'],
+    });
+  });
+
+  it('that is refused is told with its file and its first time, until one is taken over', async () => {
+    const { reloader, failing, clock } = world();
+    expect(reloader.refused).toBeUndefined();
+    reloader.refuse(['f.yaml:1:1: poools: unknown']);
+    clock.ms = 5_000;
+    failing.prepare = 'second';
+    await reloader.reload(second, [], sourceOf('second'));
+    expect(reloader.refused).toEqual({ file: 'f.yaml', sinceMs: 1_000, problems: ['no right to write'] });
+    await reloader.reload(third, [], sourceOf('third'));
+    expect(reloader.refused).toBeUndefined();
   });
 
   it('that fails by a bug keeps no later one from being tried', async () => {
