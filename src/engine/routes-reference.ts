@@ -1,5 +1,14 @@
 /** docs/reference/routes.md, from the table of routes and what is known of each engine. */
-import { API_ROUTES, isCommon, meteredOf, pathsOf, ROUTES, STORED_ROUTES, unitOf } from '../domain/routes.ts';
+import {
+  API_ROUTES,
+  isCommon,
+  MODEL_ROUTES,
+  meteredOf,
+  pathsOf,
+  ROUTES,
+  STORED_ROUTES,
+  unitOf,
+} from '../domain/routes.ts';
 import { ALL_DRIVERS } from './drivers.ts';
 import { isServedBy } from './routes.ts';
 
@@ -34,6 +43,9 @@ const storedRows = Object.entries(STORED_ROUTES).map(
     `| ${code(`${method} ${path}`)} | ${code(name)} | — | requests | the one that has it | 503 |`,
 );
 
+const modelRow = (route: keyof typeof MODEL_ROUTES, unread: 'passes' | '503'): string =>
+  `| ${code(`${MODEL_ROUTES[route].method} ${MODEL_ROUTES[route].path}`)} | | — | requests | Fairlane | ${unread} |`;
+
 /** The whole page. */
 export const routesReference = (): string => `# Routes
 
@@ -46,7 +58,8 @@ has. \`route\` is the label in metrics and records, and what lanes name.
 |---|---|---|---|---|---|
 ${API_ROUTES.flatMap(rowsOf).join('\n')}
 ${storedRows.join('\n')}
-| \`GET /v1/models\` | | — | requests | Fairlane | passes |
+${modelRow('models', 'passes')}
+${modelRow('models.retrieve', '503')}
 | \`HEAD /\` | | — | nothing | Envoy, without a key | 200 |
 | those of \`routes\` in the [configuration](config.md) | its name | as it says | as it says | as it says | 503 |
 
