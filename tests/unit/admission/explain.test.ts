@@ -80,7 +80,7 @@ describe('what is explained of another route', () => {
     const world = createWorld({ change: twoEndpoints });
     const context = { ...world.context, engineKindOf: () => 'sglang' as const };
     const asked = explain(
-      { ...world, context } as World,
+      { ...world, context },
       '/v2/rerank',
       '{"model":"small","query":"q","documents":["a"]}',
     );

@@ -32,14 +32,17 @@ describe('a route of the configuration', () => {
     }
   });
 
-  it.each([...API_ROUTES.flatMap(pathsOf), '/v1/models', '/v1/responses/x', '/V1/Responses'])(
-    'may not be %s: the API has it',
-    (path) => {
-      expect(problemsOf(withRoute({ path }))).toEqual([
-        expect.stringMatching(/routes\.music\.path.*of the API/),
-      ]);
-    },
-  );
+  it.each([
+    ...API_ROUTES.flatMap(pathsOf),
+    '/v1/models',
+    '/v1/models/a/b',
+    '/v1/responses/x',
+    '/V1/Responses',
+  ])('may not be %s: the API has it', (path) => {
+    expect(problemsOf(withRoute({ path }))).toEqual([
+      expect.stringMatching(/routes\.music\.path.*of the API/),
+    ]);
+  });
 
   it.each([
     '/sleep',
@@ -92,7 +95,9 @@ describe('a route of the configuration', () => {
   });
 
   it('has a name and a path of its own', () => {
-    expect(problemsOf(withRoute({ path: '/a' }, 'rerank')).join()).toContain('name of a route of the API');
+    for (const name of ['rerank', 'models']) {
+      expect(problemsOf(withRoute({ path: '/a' }, name)).join()).toContain('name of a route of the API');
+    }
     const twice = { ...full(), routes: { one: { path: '/a' }, two: { path: '/a' } } };
     expect(problemsOf(twice).join()).toContain('is that of the route "one"');
   });
