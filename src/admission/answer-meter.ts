@@ -1,8 +1,9 @@
 /** Reads what an answer says of itself, whatever its form: SSE or JSON, plain or compressed. */
+import { meteredOf } from '../domain/routes.ts';
 import { createBodyMeter } from '../openai/body-meter.ts';
 import { createEncodedMeter } from '../openai/encoded-meter.ts';
-import type { RequestFacts } from '../openai/request.ts';
-import type { MeterResult, ResponseMeter } from '../openai/response-meter.ts';
+import type { RequestFacts } from '../openai/parsed-request.ts';
+import type { Amount, MeterResult, ResponseMeter } from '../openai/response-meter.ts';
 import { createStreamMeter } from '../openai/stream-meter.ts';
 import {
   type AnswerSeen,
@@ -27,6 +28,8 @@ export interface AnswerReading {
   readonly firstTokenMs?: number;
   /** Inter-token time; only with two tokens or more. */
   readonly itl?: { readonly meanMs: number; readonly maxMs: number };
+  /** What is counted beside tokens; absent: nothing, or the engine does not say. */
+  readonly amount?: Amount;
   /** The engine reported an error inside a successful answer. */
   readonly errorFrame: boolean;
 }
@@ -37,9 +40,11 @@ export type UsageEstimate = Pick<TokenCounts, 'promptTokens' | 'completionTokens
 const NO_ANSWER: AnswerSeen = { events: 0, streamed: false, isFinal: false };
 const NOTHING_USED: TokenCounts = { promptTokens: 0, completionTokens: 0, cachedTokens: 0 };
 const NOTHING_ODD: readonly OddUsage[] = [];
+const FREE: AnswerReading = { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD, errorFrame: false };
 
 /** The engine may have read the prompt and more, and nothing of the answer was seen. */
 export function unseenReading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
+  if (meteredOf(facts.route) === 'requests') return FREE;
   const { usage, odd } = believe(undefined, false, facts, NO_ANSWER, estimate);
   return { usage, source: 'estimate', odd, errorFrame: false };
 }
@@ -56,10 +61,18 @@ function sourcesOf({
   return { source: 'estimate', estimated: promptSource === 'estimate' ? 'prompt' : 'completion' };
 }
 
-function meterOf(request: RequestFacts, streamed: boolean, contentEncoding: string): ResponseMeter {
+/** Sound, images and subtitles say nothing of usage. */
+const MAY_SAY_USAGE = /^$|json/;
+
+function meterOf(
+  request: RequestFacts,
+  streamed: boolean,
+  { contentType, contentEncoding }: ResponseHead,
+): ResponseMeter {
+  const isRead = meteredOf(request.route) !== 'reported' || MAY_SAY_USAGE.test(contentType);
   const inner = streamed
     ? createStreamMeter({ route: request.route, removeUsageChunk: request.stream && !request.wantsUsage })
-    : createBodyMeter(request.route);
+    : createBodyMeter(request.route, isRead);
   return contentEncoding === '' || contentEncoding === 'identity'
     ? inner
     : createEncodedMeter(inner, contentEncoding);
@@ -69,9 +82,9 @@ export class AnswerMeter {
   private readonly meter: ResponseMeter;
   private readonly streamed: boolean;
 
-  constructor(request: RequestFacts, { contentType, contentEncoding }: ResponseHead) {
-    this.streamed = contentType === 'text/event-stream';
-    this.meter = meterOf(request, this.streamed, contentEncoding);
+  constructor(request: RequestFacts, head: ResponseHead) {
+    this.streamed = head.contentType === 'text/event-stream';
+    this.meter = meterOf(request, this.streamed, head);
   }
 
   /** Gives the bytes to send instead, or undefined to send the chunk as it came. */
@@ -101,11 +114,12 @@ export class AnswerMeter {
   /** What the answer took, as far as it has come. */
   reading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
     const result = this.meter.result();
-    const { firstTokenMs, itl, errorFrame } = result;
+    const { firstTokenMs, itl, errorFrame, amount } = result;
     return {
       ...this.used(result, facts, estimate),
       ...(this.streamed && firstTokenMs !== undefined && { firstTokenMs }),
       ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
+      ...(amount !== undefined && !errorFrame && { amount }),
       errorFrame,
     };
   }
@@ -115,7 +129,8 @@ export class AnswerMeter {
     facts: UsageFacts,
     estimate: UsageEstimate,
   ): Pick<AnswerReading, 'usage' | 'source' | 'estimated' | 'odd'> {
-    if (isErrorAlone(result)) return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD };
+    if (isErrorAlone(result) || meteredOf(facts.route) === 'requests')
+      return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD };
     const { usage: reported, isUsageEarly, oddUsage, tokenEvents } = result;
     const seen: AnswerSeen = { events: tokenEvents, streamed: this.streamed, isFinal: isUsageEarly !== true };
     const believed = believe(reported, oddUsage === true, facts, seen, estimate);

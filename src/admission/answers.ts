@@ -1,6 +1,6 @@
 /** Answers that Fairlane writes itself, and the headers that it puts on every answer. */
 import type { ApiError } from '../domain/api-error.ts';
-import type { RouteName } from '../domain/routes.ts';
+import type { EngineRoute } from '../domain/routes.ts';
 import { errorBody } from '../openai/error-body.ts';
 import { retryHeaders } from '../openai/retry-headers.ts';
 import type { BucketView } from '../tenant/bucket.ts';
@@ -42,7 +42,7 @@ function viewHeaders(what: string, view: BucketView | undefined): HeaderList {
 }
 
 export function errorResponse(
-  route: RouteName | undefined,
+  route: EngineRoute | undefined,
   error: ApiError,
   add: HeaderList,
 ): DirectResponse {

@@ -3,13 +3,8 @@ import type { TenantConfig } from '../config/config.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { NAME } from '../openai/names.ts';
-import {
-  changedBody,
-  type ParsedRequest,
-  type RequestChanges,
-  serialiseRequest,
-  withPriority,
-} from '../openai/request.ts';
+import type { ParsedRequest, RequestChanges } from '../openai/parsed-request.ts';
+import { changedBody, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { RequestHead } from './edge.ts';
@@ -45,12 +40,15 @@ export interface EngineBody {
   readonly priority: EngineCapabilities['priority'];
 }
 
+const NO_BODY: EngineBody = { parts: undefined, priority: undefined };
+
 /** @param proxyKeepsIt the proxy can send the client's own body: it need not be kept here where nothing is changed. */
 export function engineBodyOf(
   context: LifecycleContext,
   { parsed, tenant, selected: { model, pool }, prediction, leavesCap }: Selected,
   proxyKeepsIt: boolean,
 ): EngineBody {
+  if (parsed.isBodyless === true) return NO_BODY;
   const adapter = context.catalog.adapterOf(model);
   const sentModel = adapter === undefined ? model : (context.adapterName?.(pool, adapter) ?? adapter.name);
   const hints = ROUTES_WITH_HINTS.has(parsed.route) ? context.capabilitiesOf(pool) : NO_CAPABILITIES;

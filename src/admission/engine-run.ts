@@ -12,8 +12,9 @@ import type { LaneConfig } from '../config/config.ts';
 import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import { isMissable, meteredOf } from '../domain/routes.ts';
 import { adapterUnavailable } from '../openai/error-body.ts';
-import type { RequestFacts } from '../openai/request.ts';
+import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
@@ -29,7 +30,7 @@ import { isElsewhere, pinnedAddresses } from './owned.ts';
 import { type OwnedAnswer, ownedAnswer } from './owned-answer.ts';
 import type { Prediction } from './prediction.ts';
 import type { RequestInEngine } from './quarantine.ts';
-import { responseUnavailable } from './refusals.ts';
+import { responseUnavailable, routeNotFound } from './refusals.ts';
 import type { Reading } from './slow-readers.ts';
 
 /** What was decided about a request before it was queued, and is needed until its end. */
@@ -52,6 +53,8 @@ export interface Admitted {
   readonly asked: string;
   /** The stored response that it goes on with. */
   readonly pinned: ResponseOwner | undefined;
+  /** That it asked for. */
+  readonly path: string;
 }
 
 /** A stream is charged and timed each so many tokens. */
@@ -157,6 +160,9 @@ export class EngineRun {
   replacementOf({ status, upstream }: ResponseHead): ApiError | undefined {
     const { facts, pinned } = this.admitted;
     if (isElsewhere(pinned, upstream)) return responseUnavailable();
+    if (status === 404 && upstream !== '' && isMissable(facts.route)) {
+      return routeNotFound(this.admitted.path, facts.model);
+    }
     // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
     return status === 404 && upstream !== '' && this.context.catalog.adapterOf(facts.model) !== undefined
       ? adapterUnavailable(facts.model, ADAPTER_RETRY_MS)
@@ -249,9 +255,10 @@ export class EngineRun {
   /** Output tokens, as far as anything but the engine's own count tells. */
   private usedOutput(nowMs: number, isWhole: boolean): number {
     const { tenant, facts, prediction } = this.admitted;
-    if (facts.route === 'embeddings') return 0;
-    const { slot } = this.release;
     const { meter, firstTokenMs, sentMs } = this;
+    const metered = meteredOf(facts.route);
+    if (metered !== 'tokens') return metered === 'reported' ? (meter?.tokens() ?? 0) : 0;
+    const { slot } = this.release;
     return abandonedTokens({
       events: meter?.tokens() ?? 0,
       contentTokens: this.context.predictor.contentTokens(tenant, facts.model, meter?.contentBytes() ?? 0),
@@ -284,7 +291,7 @@ export class EngineRun {
   /** What bounds what is believed of it. */
   private usageFacts(): UsageFacts {
     const { facts, prediction, leavesCap, bodyBytes, storedTokens } = this.admitted;
-    const { route, promptBytes, hasMedia, outputs } = facts;
+    const { route, promptBytes, hasMedia, outputs, pairs } = facts;
     return {
       route,
       bodyBytes,
@@ -292,6 +299,7 @@ export class EngineRun {
       hasMedia,
       storedTokens,
       outputs,
+      ...(pairs !== undefined && { pairs }),
       outputLimit: prediction.outputLimit,
       mayBeEmpty: leavesCap,
       contextTokens: this.context.contextAt?.(this.pool, this.endpoint),

@@ -1,8 +1,9 @@
 /** What a request will take, and how much of it is reserved. Pure arithmetic over what was learned. */
 import type { Limits, TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
+import { meteredOf } from '../domain/routes.ts';
 import { contextLengthExceeded } from '../openai/error-body.ts';
-import type { RequestFacts } from '../openai/request.ts';
+import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { Predictor } from '../usage/predictor.ts';
 
 export interface Prediction {
@@ -18,16 +19,20 @@ export interface Prediction {
 }
 
 const MIN_OUTPUT_TOKENS = 1;
+/** Of what costs no tokens. */
+const NOTHING: Prediction = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, cap: 0, outputLimit: 0 };
 
 /** Most tokens of one output, or why the request does not fit into the tenant's maxContext. */
 function outputCap(
-  { route, maxOutputTokens: asked }: RequestFacts,
+  { route, maxOutputTokens: asked, pairs = 1 }: RequestFacts,
   promptTokens: number,
   maxContext: number | undefined,
 ): number | ApiError | undefined {
-  if (route === 'embeddings') {
-    return maxContext !== undefined && promptTokens > maxContext
-      ? contextLengthExceeded(route, { maxContext, prompt: promptTokens, output: 0 })
+  const metered = meteredOf(route);
+  if (metered !== 'tokens') {
+    const prompt = Math.ceil(promptTokens / pairs);
+    return metered === 'prompt' && maxContext !== undefined && prompt > maxContext
+      ? contextLengthExceeded(route, { maxContext, prompt, output: 0 })
       : 0;
   }
   if (maxContext === undefined) return asked;
@@ -46,6 +51,7 @@ export function predict(
   request: RequestFacts,
 ): Prediction | ApiError {
   const { model, outputs, heldTokens = 0 } = request;
+  if (meteredOf(request.route) === 'requests') return NOTHING;
   const promptTokens = predictor.promptTokens(name, model, request.promptBytes) + heldTokens;
   const cap = outputCap(request, promptTokens, limits.maxContext);
   if (typeof cap === 'object') return cap;

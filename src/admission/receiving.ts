@@ -11,12 +11,16 @@ import type { Config } from '../config/config.ts';
 import { uploadMs } from '../config/memory-bound.ts';
 import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
-import type { EngineRoute } from '../domain/routes.ts';
+import type { CustomRouteName, FoundRoute, RouteName } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/error-body.ts';
+import { type FormReading, FormScan } from '../openai/form/scan.ts';
+import { boundaryOf } from '../openai/form/type.ts';
+import { understandForm } from '../openai/form-request.ts';
 import { type Reading, readJson } from '../openai/json/reader.ts';
+import type { ParsedRequest, RequestResult } from '../openai/parsed-request.ts';
 import { namesOf } from '../openai/policy-names.ts';
-import { type ParsedRequest, understand } from '../openai/request.ts';
+import { bodyless, understand, understandCustom } from '../openai/request.ts';
 import type { BodyReading } from './body-queue.ts';
 import { type Coding, codingOf, mostDecoded, mostHeld } from './content-coding.ts';
 import type { RequestHead } from './edge.ts';
@@ -49,14 +53,29 @@ export interface ReceivingOwner {
 
 /** Envoy waits for five seconds: so long a request waits for room for its body. */
 const ROOM_MS = 3_000;
+/** A fault of ours: nothing is known of the body. */
+const UNREADABLE_FORM: FormReading = {
+  kind: 'bad',
+  message: 'The request body could not be read. Please try again.',
+};
 /** A large body may wait so long for its turn to be read. */
 const READING_MS = 30_000;
+
+export type RequestTaken = Awaited<ReturnType<RequestTenant['limits']['takeRequest']>>;
+const TAKEN: RequestTaken = { kind: 'taken' };
+
+/** From the request bucket, where the route counts at all. */
+export const takeRequest = (
+  { custom }: FoundRoute,
+  { limits }: RequestTenant,
+  nowMs: number,
+): RequestTaken | Promise<RequestTaken> => (custom?.metered === 'none' ? TAKEN : limits.takeRequest(nowMs));
 
 export class Receiving implements HoldingOwner {
   private readonly context: LifecycleContext;
   private readonly owner: ReceivingOwner;
   private readonly tenant: RequestTenant;
-  private readonly route: EngineRoute;
+  private readonly route: FoundRoute;
   /** With what it was found to go on with. */
   head: RequestHead;
   private state:
@@ -88,7 +107,7 @@ export class Receiving implements HoldingOwner {
     context: LifecycleContext,
     owner: ReceivingOwner,
     tenant: RequestTenant,
-    route: EngineRoute,
+    route: FoundRoute,
     head: RequestHead,
   ) {
     this.context = context;
@@ -108,6 +127,11 @@ export class Receiving implements HoldingOwner {
     }
     this.holding = holding;
     this.owner.holds(holding);
+    if (this.route.body === 'none') {
+      this.state = 'over';
+      this.owner.received(this, bodyless(this.route.name as CustomRouteName, this.ownModel()), nowMs);
+      return;
+    }
     if (holding.hasRoom()) {
       this.upload(nowMs);
       return;
@@ -127,12 +151,12 @@ export class Receiving implements HoldingOwner {
     const { maxBodyBytes } = config.envoy;
     const coding = codingOf(head.header('content-encoding'));
     const isTaken = coding === 'identity' || this.context.decoder !== undefined;
-    const refusal = refusalOfHead(head, isTaken ? coding : undefined, maxBodyBytes);
+    const refusal = refusalOfHead(this.route.body, head, isTaken ? coding : undefined, maxBodyBytes);
     if (refusal !== undefined) return refusal;
     this.coding = coding ?? 'identity';
     if (dispatcher.isFullFor(name, nowMs)) return queueFull('tenant', dispatcher.retryAfterMs());
     const limitsOfHolding = holdingLimitsOf(limits, config);
-    const bytes = head.contentLength ?? maxBodyBytes;
+    const bytes = this.route.body === 'none' ? 0 : (head.contentLength ?? maxBodyBytes);
     // What it may become beside what came; one that alone may be too much has all the room there is.
     const most =
       this.coding === 'identity'
@@ -208,6 +232,10 @@ export class Receiving implements HoldingOwner {
     const { context, tenant } = this;
     this.bodyBytes = bytes.length;
     this.holding?.arrived(bytes.length);
+    if (this.route.body === 'multipart') {
+      this.readForm(bytes, config);
+      return;
+    }
     const names = namesOf(config.fields);
     const { bodies } = context;
     const json = bodies === undefined ? readJson(bytes, names) : bodies.atOnce(bytes, names);
@@ -220,6 +248,24 @@ export class Receiving implements HoldingOwner {
     this.bodyReading = bodies?.read(tenant.config.name, bytes, names, (reading, at) =>
       this.readLater(reading, config, at),
     );
+  }
+
+  /** In the turns in which large bodies are read: most of a form is a file. */
+  private readForm(bytes: Uint8Array, config: Config): void {
+    const { context, tenant, owner } = this;
+    const scan = new FormScan(bytes, boundaryOf(this.head.header('content-type')) ?? '');
+    const read = (form: FormReading, at: number): void => {
+      if (this.state !== 'reading') return;
+      this.unlessBroken(at, () => this.understood(understandForm(this.route, form, config), at));
+    };
+    this.state = 'reading';
+    const first = scan.step();
+    if (first !== undefined) read(first, context.now());
+    else if (context.bodies === undefined) read(scan.rest(), context.now());
+    else {
+      owner.takesLonger(READING_MS);
+      this.bodyReading = context.bodies.run(tenant.config.name, scan, UNREADABLE_FORM, read);
+    }
   }
 
   private readLater(json: Reading, config: Config, nowMs: number): void {
@@ -236,6 +282,11 @@ export class Receiving implements HoldingOwner {
     }
   }
 
+  /** Of a route without a body; the configuration was checked. */
+  private ownModel(): string {
+    return this.route.custom?.model ?? '';
+  }
+
   /** The proxy's body is the one that engines get, unless something is changed. */
   isAsSent(): boolean {
     return this.coding === 'identity' && this.head.contentLength !== undefined;
@@ -243,9 +294,18 @@ export class Receiving implements HoldingOwner {
 
   /** @param config that the body was read with. */
   private read(json: Reading, config: Config, nowMs: number): void {
+    const { name, custom } = this.route;
+    this.understood(
+      custom === undefined
+        ? understand(name as RouteName, json, config)
+        : understandCustom(name as CustomRouteName, custom.model, json, config),
+      nowMs,
+    );
+  }
+
+  private understood(parsed: RequestResult, nowMs: number): void {
     this.state = 'over';
     this.bodyReading = undefined;
-    const parsed = understand(this.route, json, config);
     if (parsed.kind === 'bad') this.owner.refuse(parsed.error, nowMs);
     else if (parsed.request.previousResponse === undefined) this.owner.received(this, parsed.request, nowMs);
     else this.findOwner(parsed.request, parsed.request.previousResponse, nowMs);

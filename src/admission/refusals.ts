@@ -1,7 +1,7 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
-import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { type BodyKind, type CustomRoutes, servedText } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
@@ -43,14 +43,36 @@ export const tooManyTenants = (): ApiError => ({
   retryAfterMs: 60_000,
 });
 
-export const unknownRoute = (): ApiError => ({
+export const unknownRoute = (custom?: CustomRoutes): ApiError => ({
   status: 404,
-  message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]
-    .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
-    .map(({ method, path }) => `${method} ${path}`)
-    .join(', ')}.`,
+  message: `Not served here. Served are ${servedText(custom)}.`,
   type: 'invalid_request_error',
   code: 'unknown_url',
+});
+
+/** The engines of the model's pool have no such route, as far as is known of their kind. @param served paths that they have. */
+export const routeNotServed = (path: string, model: string, served: readonly string[]): ApiError => ({
+  status: 404,
+  message: `\`${quoted(path)}\` is not served for the model \`${quoted(model)}\`. Its engine serves ${served.join(', ')}.`,
+  type: 'invalid_request_error',
+  code: 'route_not_served',
+});
+
+/** The engine itself answered that it has no such route, at least not for this model. */
+export const routeNotFound = (path: string, model: string): ApiError => ({
+  status: 404,
+  message: `The engine of the model \`${quoted(model)}\` does not serve \`${quoted(path)}\`, at least not for this model: it answered 404.`,
+  type: 'invalid_request_error',
+  code: 'route_not_served',
+});
+
+/** Of a route that takes a form. */
+export const notMultipart = (): ApiError => ({
+  status: 415,
+  message:
+    'The body must be a form: send it with `content-type: multipart/form-data; boundary=…`, and no other parameter.',
+  type: 'invalid_request_error',
+  code: 'unsupported_media_type',
 });
 
 /** Engines disagree on other types, and would read the body in another way than it is read here. */
@@ -124,7 +146,8 @@ export const uploadTooSlow = (): ApiError => ({
   code: 'request_timeout',
 });
 
-export const emptyBody = (): ApiError => invalidRequest('The request has no body. Send a JSON object.');
+export const emptyBody = (kind: BodyKind): ApiError =>
+  invalidRequest(`The request has no body. Send ${kind === 'multipart' ? 'a form' : 'a JSON object'}.`);
 
 /** No endpoint of a pool has said yet which models it serves. */
 export const modelsUnknown = (): ApiError => ({

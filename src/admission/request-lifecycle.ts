@@ -33,12 +33,12 @@
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
-import { type RouteName, routeOf } from '../domain/routes.ts';
+import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
-import type { ParsedRequest, RequestFacts } from '../openai/request.ts';
+import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
-import type { Reservation, ReservationResult, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -49,13 +49,11 @@ import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
-import { Receiving, type ReceivingOwner } from './receiving.ts';
+import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
 import { idsOf, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { tenantOf } from './tenant-of.ts';
-
-type RequestTaken = Awaited<ReturnType<TenantLimits['takeRequest']>>;
 
 type State =
   | 'new'
@@ -84,7 +82,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   // From the headers to the end
   private arrivedMs = 0;
   private ids = NO_IDS;
-  private route: RouteName | undefined = undefined;
+  private route: FoundRoute | undefined = undefined;
   private tenant: RequestTenant | undefined = undefined;
   /** Envoy waits already: it can be told once. */
   private isHeld = false;
@@ -127,11 +125,12 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
     this.ids = idsOf(head);
-    this.route = routeOf(head.method, head.path);
+    const { routes } = this.context.config();
+    this.route = findRoute(routes, head.method, head.path);
     const tenant = tenantOf(this.context, head, nowMs);
     if ('status' in tenant) return this.refuse(tenant, nowMs);
     this.tenant = tenant;
-    if (this.route === undefined) this.refuse(refusals.unknownRoute(), nowMs);
+    if (this.route === undefined) this.refuse(refusals.unknownRoute(routes), nowMs);
     else if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
     else this.receive(tenant, this.route, head, nowMs);
   }
@@ -224,10 +223,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   // --- receiving ---
 
-  private receive(tenant: RequestTenant, route: RouteName, head: RequestHead, nowMs: number): void {
+  private receive(tenant: RequestTenant, route: FoundRoute, head: RequestHead, nowMs: number): void {
     this.state = 'receiving';
     this.receiving = new Receiving(this.context, this, tenant, route, head);
-    const taken = tenant.limits.takeRequest(nowMs);
+    const taken = takeRequest(route, tenant, nowMs);
     if (!(taken instanceof Promise)) this.requestTaken(taken, nowMs);
     else this.whenKnown(taken.then((late) => this.requestTaken(late, this.context.now())));
   }
@@ -359,7 +358,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (details === BROKE_TWICE_DETAILS) {
       run.brokeTwice();
       this.end('failed', 'broke-twice', undefined, nowMs);
-      edge.respond(errorResponse(this.route, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
+      edge.respond(errorResponse(this.route?.name, BROKE_TWICE, [...add, NO_RETRY_HEADER]));
       return;
     }
     run.answered(head, nowMs);
@@ -367,7 +366,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (error !== undefined) {
       this.status = error.status;
       this.end('failed', 'engine', undefined, nowMs);
-      edge.respond(errorResponse(this.route, error, add));
+      edge.respond(errorResponse(this.route?.name, error, add));
       return;
     }
     if (head.status >= 400) {
@@ -391,7 +390,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.end('refused', refusals.reasonOf(error), undefined, nowMs);
     this.holding?.gone();
     // After the end: what the request had reserved is back, and the headers say so.
-    this.edge.respond(errorResponse(this.route, error, this.limitHeaders(nowMs)));
+    this.edge.respond(errorResponse(this.route?.name, error, this.limitHeaders(nowMs)));
   }
 
   /** The only way out. */

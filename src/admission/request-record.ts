@@ -1,7 +1,7 @@
 /** The usage record of a request that has ended. Pure. */
 import { CLIENT_ID_BYTES } from '../domain/names.ts';
-import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
-import type { RequestFacts } from '../openai/request.ts';
+import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
+import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import type { RequestHead } from './edge.ts';
@@ -23,7 +23,7 @@ export function idsOf({ requestId, clientRequestId = '' }: RequestHead): Request
 export interface EndedRequest {
   readonly ids: RequestIds;
   readonly tenant: string;
-  readonly route: EngineRoute | StoredRoute;
+  readonly route: { readonly name: EngineRoute | StoredRoute; readonly custom?: CustomRoute };
   /** Once its body was read. */
   readonly facts: RequestFacts | undefined;
   /** Its model exists: a client's invention is not repeated. */
@@ -69,7 +69,8 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
   return {
     ...request.ids,
     tenant: request.tenant,
-    route: request.route,
+    route: request.route.name,
+    ...(request.route.custom !== undefined && { customRoute: request.route.custom.name }),
     ...(facts !== undefined && request.isModelKnown && { model: facts.model }),
     ...(run !== undefined && { pool: run.pool, endpoint: run.endpoint }),
     ...(lane !== undefined && { lane }),
@@ -86,6 +87,7 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
     promptTokens: usage?.promptTokens ?? 0,
     completionTokens: usage?.completionTokens ?? 0,
     cachedTokens: usage?.cachedTokens ?? 0,
+    ...reading?.amount,
     usageSource: reading?.source ?? 'none',
     ...(reading?.estimated !== undefined && { estimated: reading.estimated }),
     ...(reading !== undefined && reading.odd.length > 0 && { oddUsage: reading.odd }),

@@ -5,9 +5,11 @@
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import { isCustom, withoutQuery } from '../domain/routes.ts';
 import type { BelowOne } from '../engine/driver.ts';
+import { isServedBy, servedBy } from '../engine/routes.ts';
 import { modelNotFound } from '../openai/error-body.ts';
-import { factsOf, type ParsedRequest, type RequestFacts } from '../openai/request.ts';
+import { factsOf, type ParsedRequest, type RequestFacts } from '../openai/parsed-request.ts';
 import type { Demand } from '../pool/types.ts';
 import { laneFor } from '../queue/lane-rules.ts';
 import type { Offer } from '../queue/types.ts';
@@ -21,7 +23,7 @@ import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
-import { modelsUnknown, otherModelsResponse, tooManyOutputs } from './refusals.ts';
+import { modelsUnknown, otherModelsResponse, routeNotServed, tooManyOutputs } from './refusals.ts';
 
 /** What a stored conversation came to may have been estimated: it may be so many times larger. */
 const HELD_SLACK = 2;
@@ -107,13 +109,16 @@ export class Selecting {
     const { context, parsed, head } = this;
     const { config } = this.tenant;
     const { model } = selected;
+    const kind = context.engineKindOf?.(selected.pool);
+    const path = withoutQuery(head.path);
+    if (kind !== undefined && !isCustom(parsed.route) && !isServedBy(kind, path)) {
+      return this.refusal(routeNotServed(path, model, servedBy(kind)));
+    }
     const meaning =
-      parsed.belowOne === undefined
-        ? undefined
-        : meaningOfCap(parsed.belowOne, parsed.route, context.engineKindOf?.(selected.pool));
+      parsed.belowOne === undefined ? undefined : meaningOfCap(parsed.belowOne, parsed.route, kind);
     const facts = this.factsFor(model, meaning);
     this.facts = facts;
-    if (facts.route !== 'embeddings' && facts.outputs > config.limits.maxOutputs) {
+    if (facts.outputs > config.limits.maxOutputs) {
       return this.refusal(tooManyOutputs(facts.outputs, config.limits.maxOutputs));
     }
     const prediction = predict(context.predictor, config, facts);
@@ -156,8 +161,8 @@ export class Selecting {
     const { choice, client } = endpointChoiceOf(context, attempt, nowMs);
     const { within } = head;
     const demand: Demand = {
-      // An input of an embeddings request is computed in one step, and takes no slot after it.
-      sequences: route === 'embeddings' ? 1 : facts.outputs,
+      // What is embedded or compared is computed in one step, and takes no slot after it: its outputs are 1.
+      sequences: facts.outputs,
       promptTokens,
       totalTokens: totalTokens(prediction, facts.outputs),
       streamed: facts.stream,
@@ -182,6 +187,7 @@ export class Selecting {
         reservation,
         asked: this.parsed.model,
         pinned: head.pinned,
+        path: withoutQuery(head.path),
       },
       fields: {
         tenant: tenant.name,

@@ -270,7 +270,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
           {
             ids,
             tenant: tenant.config.name,
-            route,
+            route: { name: route },
             facts: undefined,
             isModelKnown: false,
             lane,

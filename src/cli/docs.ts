@@ -3,6 +3,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { Command } from 'commander';
 import { configJsonSchema, configReference } from '../config/reference.ts';
 import { engineReference } from '../engine/reference.ts';
+import { routesReference } from '../engine/routes-reference.ts';
 import { createMetrics } from '../telemetry/prom-metrics.ts';
 import { metricsReference } from '../telemetry/reference.ts';
 import { envoyConfigText } from './envoy-config.ts';
@@ -66,6 +67,7 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
     [`${REFERENCE}/config.md`, located(configReference())],
     ['docs/config.schema.json', located(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)],
     [`${REFERENCE}/engines.md`, located(engineReference())],
+    [`${REFERENCE}/routes.md`, located(routesReference())],
     [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {

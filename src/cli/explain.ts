@@ -3,18 +3,16 @@ import { readFileSync } from 'node:fs';
 import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
-import { type EngineRoute, ROUTES } from '../domain/routes.ts';
+import { API_ROUTES, ROUTES, type RouteName } from '../domain/routes.ts';
 import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddress } from './commands.ts';
 import { UserError } from './running.ts';
 import { print } from './terminal.ts';
 
-const ENGINE_ROUTES = Object.keys(ROUTES);
-
 interface Options {
   readonly config: string;
   readonly tenant: string;
-  readonly route: EngineRoute;
+  readonly route: RouteName;
   readonly header?: readonly string[];
   readonly json?: true;
 }
@@ -50,12 +48,13 @@ export function explainCommand(): Command {
     .description(
       'Say what the running service would do with a request now: model, lane, turn, and every endpoint with what keeps it out and what it scores; or the refusal, the limit that is over, and when to try again. Nothing is sent, taken or counted. Needs service.metrics on a loopback address.',
     )
-    .argument('<request>', 'file with the body of the request (JSON), or - for the standard input')
+    .argument(
+      '<request>',
+      'file with the body of the request (JSON, or a form with its content-type as a header), or - for the standard input',
+    )
     .addOption(configOption('configuration (YAML) of the running service'))
     .requiredOption('-t, --tenant <name>', 'who asks', textArgument)
-    .addOption(
-      new Option('-r, --route <route>', 'what for').choices(ENGINE_ROUTES).default('chat.completions'),
-    )
+    .addOption(new Option('-r, --route <route>', 'what for').choices(API_ROUTES).default('chat.completions'))
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',

@@ -2,6 +2,7 @@
 
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
+import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
@@ -65,6 +66,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
       tools: namesOf(written.fields.tools, DEFAULT_TOOLS),
     },
     media: written.media,
+    ...routesOf(written),
     pools: poolsOf(written, parts),
     models: modelsOf(written),
     aliases: new Map(Object.entries(written.aliases)),
@@ -151,6 +153,14 @@ const rateLimitOf = (
   ...(snapshot !== undefined && { snapshot: locate(snapshot) }),
   ...(directory !== undefined && { directory: locate(directory) }),
 });
+
+function routesOf({ routes }: WrittenConfig): Pick<Config, 'routes'> {
+  const entries = Object.entries(routes).map(([name, { model, ...route }]): [string, CustomRoute] => [
+    name,
+    { name, ...route, ...(model !== undefined && { model }) },
+  ]);
+  return entries.length === 0 ? {} : { routes: new Map(entries) };
+}
 
 /** In the order of the file. */
 function poolsOf(written: WrittenConfig, parts: Parts): Config['pools'] {

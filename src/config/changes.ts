@@ -25,6 +25,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['envoy.maxConnections', (config) => config.envoy.maxConnections],
   ['envoy.idleTimeout', (config) => config.envoy.idleTimeoutMs],
   ['envoy.uploads', (config) => config.envoy.uploads],
+  ['routes', (config) => config.routes],
   ['service.address', (config) => config.service.address],
   ['service.metrics', (config) => config.service.metrics],
   ['redis', (config) => config.redis],

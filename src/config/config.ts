@@ -5,7 +5,7 @@
 import type { CostWeights } from '../domain/cost.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
-import type { EngineRoute } from '../domain/routes.ts';
+import type { CustomRoutes, EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
 
 /** `auto`: pretty on a terminal, else JSON. */
@@ -420,6 +420,8 @@ export interface Config {
   readonly cost: CostWeights;
   readonly fields: FieldPolicy;
   readonly media: MediaPolicy;
+  /** Routes that the API does not have, by name; absent: none. */
+  readonly routes?: CustomRoutes;
   readonly pools: ReadonlyMap<string, PoolConfig>;
   readonly models: ReadonlyMap<string, ModelConfig>;
   /** Other names of models: each leads to a model or another alias, none in a circle. */

@@ -16,6 +16,7 @@ import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
+import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
@@ -104,6 +105,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
+  checkRoutes(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);

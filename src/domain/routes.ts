@@ -1,24 +1,191 @@
-/** The allow-list. Envoy's route table is generated from it, so it holds while the service is away. */
+/**
+ * The allow-list. Envoy's route table is generated from it, so it holds while the service is away.
+ * docs/reference/routes.md is made of it.
+ */
+
+/**
+ * What of an answer is counted: the prompt and what is written (`tokens`), the prompt alone (`prompt`), the prompt, and what is
+ * written where the engine says it (`reported`), nothing (`requests`).
+ */
+export type Metered = 'tokens' | 'prompt' | 'reported' | 'requests';
+export type BodyKind = 'json' | 'multipart' | 'none';
+
+interface RouteSpec {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  /** Other paths of the same. */
+  readonly also?: readonly string[];
+  readonly body: BodyKind;
+  readonly metered: Metered;
+  /** What is counted beside tokens. */
+  readonly unit?: 'seconds' | 'images';
+  /** Every engine is thought to have it: it is never refused for an engine's kind. */
+  readonly isCommon?: true;
+  /**
+   * What becomes of it while nobody reads it. It passes where the worst that a body can ask for is work; it is refused where
+   * a body names files, or what others have stored.
+   */
+  readonly unread: 'passes' | 'refused';
+}
+
+const COMMON = { method: 'POST', body: 'json', isCommon: true, unread: 'passes' } as const;
+const JSON_POST = { method: 'POST', body: 'json' } as const;
+const AUDIO = {
+  method: 'POST',
+  body: 'multipart',
+  metered: 'reported',
+  unit: 'seconds',
+  unread: 'passes',
+} as const;
+
 export const ROUTES = {
-  'chat.completions': { method: 'POST', path: '/v1/chat/completions' },
-  completions: { method: 'POST', path: '/v1/completions' },
-  embeddings: { method: 'POST', path: '/v1/embeddings' },
-  responses: { method: 'POST', path: '/v1/responses' },
-  messages: { method: 'POST', path: '/v1/messages' },
-} as const satisfies Record<string, { method: 'GET' | 'POST'; path: string }>;
+  'chat.completions': { ...COMMON, path: '/v1/chat/completions', metered: 'tokens' },
+  completions: { ...COMMON, path: '/v1/completions', metered: 'tokens' },
+  embeddings: { ...COMMON, path: '/v1/embeddings', metered: 'prompt' },
+  responses: { ...COMMON, path: '/v1/responses', metered: 'tokens' },
+  'responses.compact': { ...JSON_POST, path: '/v1/responses/compact', metered: 'tokens', unread: 'refused' },
+  messages: { ...COMMON, path: '/v1/messages', metered: 'tokens' },
+  'messages.count_tokens': {
+    ...JSON_POST,
+    path: '/v1/messages/count_tokens',
+    metered: 'requests',
+    unread: 'passes',
+  },
+  rerank: {
+    ...JSON_POST,
+    path: '/v1/rerank',
+    also: ['/rerank', '/v2/rerank'],
+    metered: 'prompt',
+    unread: 'passes',
+  },
+  score: { ...JSON_POST, path: '/v1/score', also: ['/score'], metered: 'prompt', unread: 'passes' },
+  classify: { ...JSON_POST, path: '/v1/classify', also: ['/classify'], metered: 'prompt', unread: 'passes' },
+  pooling: { ...JSON_POST, path: '/pooling', metered: 'prompt', unread: 'refused' },
+  tokenize: {
+    ...JSON_POST,
+    path: '/tokenize',
+    also: ['/v1/tokenize'],
+    metered: 'requests',
+    unread: 'passes',
+  },
+  detokenize: {
+    ...JSON_POST,
+    path: '/detokenize',
+    also: ['/v1/detokenize'],
+    metered: 'requests',
+    unread: 'passes',
+  },
+  'audio.transcriptions': { ...AUDIO, path: '/v1/audio/transcriptions' },
+  'audio.translations': { ...AUDIO, path: '/v1/audio/translations' },
+  'audio.speech': { ...JSON_POST, path: '/v1/audio/speech', metered: 'reported', unread: 'refused' },
+  'images.generations': {
+    ...JSON_POST,
+    path: '/v1/images/generations',
+    metered: 'reported',
+    unit: 'images',
+    unread: 'refused',
+  },
+} as const satisfies Record<string, RouteSpec>;
+
+/** What the configuration adds (`routes`), by how it is metered. */
+const CUSTOM = {
+  'custom.usage': 'reported',
+  'custom.requests': 'requests',
+  'custom.none': 'requests',
+} as const satisfies Record<string, Metered>;
 
 export type RouteName = keyof typeof ROUTES;
-/** A route whose request has a body that an engine answers. */
-export type EngineRoute = RouteName;
+export type CustomRouteName = keyof typeof CUSTOM;
+/** A route that an engine answers. */
+export type EngineRoute = RouteName | CustomRouteName;
+
+/** Those that every engine is thought to have. */
+export type CommonRoute = {
+  [Name in RouteName]: (typeof ROUTES)[Name] extends { isCommon: true } ? Name : never;
+}[RouteName];
+
+export const API_ROUTES = Object.keys(ROUTES) as RouteName[];
+
+export const isCommon = (route: RouteName): route is CommonRoute => 'isCommon' in ROUTES[route];
+
+export const isCustom = (route: EngineRoute): route is CustomRouteName => Object.hasOwn(CUSTOM, route);
+
+/** An engine may not have it, or not for each of its models. Of routes of the configuration its 404 may mean anything. */
+export const isMissable = (route: EngineRoute): boolean => !isCustom(route) && !isCommon(route);
+
+export const meteredOf = (route: EngineRoute): Metered =>
+  isCustom(route) ? CUSTOM[route] : ROUTES[route].metered;
+
+export const unitOf = (route: EngineRoute): RouteSpec['unit'] => {
+  if (isCustom(route)) return undefined;
+  const { unit }: RouteSpec = ROUTES[route];
+  return unit;
+};
+
+/** Its errors have Anthropic's shape. */
+export const isAnthropic = (route: EngineRoute | undefined): boolean =>
+  route === 'messages' || route === 'messages.count_tokens';
+
+export const isResponses = (route: EngineRoute): route is 'responses' | 'responses.compact' =>
+  route === 'responses' || route === 'responses.compact';
+
+/** All paths of a route, its own first. */
+export function pathsOf(route: RouteName): readonly string[] {
+  const { path, also = [] }: RouteSpec = ROUTES[route];
+  return [path, ...also];
+}
+
+/** A route of the configuration. */
+export interface CustomRoute {
+  readonly name: string;
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body: BodyKind;
+  readonly metered: 'usage' | 'requests' | 'none';
+  /** Whose requests they are; absent: each names its own. */
+  readonly model?: string;
+}
+export type CustomRoutes = ReadonlyMap<string, CustomRoute>;
+
+/** What a request asks an engine for. */
+export interface FoundRoute {
+  readonly name: EngineRoute;
+  /** Without its query. */
+  readonly path: string;
+  readonly body: BodyKind;
+  readonly custom?: CustomRoute;
+}
 
 const BY_METHOD_AND_PATH: ReadonlyMap<string, RouteName> = new Map(
-  (Object.keys(ROUTES) as RouteName[]).map((name) => [`${ROUTES[name].method} ${ROUTES[name].path}`, name]),
+  API_ROUTES.flatMap((name) =>
+    pathsOf(name).map((path) => [`${ROUTES[name].method} ${path}`, name] as const),
+  ),
 );
+
+export const withoutQuery = (path: string): string => {
+  const query = path.indexOf('?');
+  return query < 0 ? path : path.slice(0, query);
+};
 
 /** The route of a request, or undefined if it is not on the allow-list. `path` may carry a query. */
 export function routeOf(method: string, path: string): RouteName | undefined {
-  const query = path.indexOf('?');
-  return BY_METHOD_AND_PATH.get(`${method} ${query < 0 ? path : path.slice(0, query)}`);
+  return BY_METHOD_AND_PATH.get(`${method} ${withoutQuery(path)}`);
+}
+
+/** The same with those of the configuration. */
+export function findRoute(
+  custom: CustomRoutes | undefined,
+  method: string,
+  path: string,
+): FoundRoute | undefined {
+  const known = routeOf(method, path);
+  const plain = withoutQuery(path);
+  if (known !== undefined) return { name: known, path: plain, body: ROUTES[known].body };
+  for (const one of custom?.values() ?? []) {
+    if (one.path !== plain || one.method !== method) continue;
+    return { name: `custom.${one.metered}`, path: plain, body: one.body, custom: one };
+  }
+  return undefined;
 }
 
 /** What the service answers itself: the models that a tenant may use, and one of them. HEAD is served too. */
@@ -56,6 +223,15 @@ function decoded(text: string): string {
     return text;
   }
 }
+
+/** As a message names them: method and path. */
+export const servedText = (custom?: CustomRoutes): string =>
+  [
+    ...API_ROUTES.flatMap((name) => pathsOf(name).map((path) => `${ROUTES[name].method} ${path}`)),
+    ...[MODEL_ROUTES, STORED_ROUTES, custom === undefined ? {} : Object.fromEntries(custom)]
+      .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
+      .map(({ method, path }) => `${method} ${path}`),
+  ].join(', ');
 
 /**
  * Routes of a response that an engine has stored, with the id in the path. No body; they go to the engine that has it, and nowhere

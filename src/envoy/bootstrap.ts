@@ -14,8 +14,10 @@ import {
   TIER_HEADER,
 } from '../domain/names.ts';
 import {
+  API_ROUTES,
   MODEL_ID_PATTERN,
   MODEL_ROUTES,
+  pathsOf,
   RESPONSE_ID_PATTERN,
   ROUTES,
   STORED_ROUTES,
@@ -31,7 +33,13 @@ import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
 import { refusalCounts, refusalSink } from './refusal-counts.ts';
 import { ANSWER_IDS, requestIds } from './request-ids.ts';
-import { MATCHER_TYPE, tenantFilters, tokenFilters, withoutTenantFilter } from './tokens.ts';
+import {
+  identityFilterNames,
+  MATCHER_TYPE,
+  tenantFilters,
+  tokenFilters,
+  withoutTenantFilter,
+} from './tokens.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -125,41 +133,72 @@ const upstream = (target: JsonMap, retries: number): JsonMap => ({
 /** A copy for the cluster that the service names, if it names one. Always there: routes do not change while Envoy runs. */
 const copies: JsonMap = { cluster_header: MIRROR_HEADER, disable_shadow_host_suffix_append: true };
 
+/** What Envoy lets through: the API's routes, and those of the configuration. */
+function allowedOf(config: Config): readonly { method: string; path: string; isRefusedUnread: boolean }[] {
+  return [
+    ...API_ROUTES.flatMap((name) =>
+      pathsOf(name).map((path) => ({
+        method: ROUTES[name].method,
+        path,
+        isRefusedUnread: ROUTES[name].unread === 'refused',
+      })),
+    ),
+    ...[...(config.routes?.values() ?? [])].map(({ method, path }) => ({
+      method,
+      path,
+      isRefusedUnread: true,
+    })),
+  ];
+}
+
+const exactly = (method: string, path: string, extra: readonly JsonMap[] = []): JsonMap => ({
+  path,
+  headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
+});
+
+/** Clients ask so whether somebody is there, before they have a key. */
+const somebodyIsThere = (config: Config): JsonMap => ({
+  match: exactly('HEAD', '/'),
+  direct_response: { status: 200 },
+  typed_per_filter_config: Object.fromEntries(
+    [API_KEY_FILTER, 'fairlane.ext_proc', ...identityFilterNames(config)].map((name) => [
+      name,
+      { ...type('envoy.config.route.v3.FilterConfig'), disabled: true },
+    ]),
+  ),
+});
+
 /**
  * The allow-list as routes. The service sends a request to a pool by a header; without it (the service is away, and
- * the failure mode is open) the fallback pool serves it.
+ * the failure mode is open) the fallback pool serves it, or nobody does: routes.ts says which.
  */
 export function routesOf(config: Config): readonly JsonMap[] {
   const largest = Math.max(...[...config.pools.values()].map(({ endpoints }) => endpoints.length));
   const retries = Math.min(MAX_RETRIES, Math.max(MIN_RETRIES, largest - 1));
-  const allowed = Object.values(ROUTES).flatMap(({ method, path }) => {
-    const match = (extra: readonly JsonMap[]): JsonMap => ({
-      path,
-      headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
-    });
-    return [
-      {
-        match: match([{ name: POOL_HEADER, present_match: true }]),
-        route: {
-          ...upstream({ cluster_header: POOL_HEADER }, retries),
-          request_mirror_policies: [copies],
-        },
-        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
-        request_body_buffer_limit: bodyBuffer(config),
+  const unread = { route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries) };
+  const allowed = allowedOf(config).flatMap(({ method, path, isRefusedUnread }) => [
+    {
+      match: exactly(method, path, [{ name: POOL_HEADER, present_match: true }]),
+      route: {
+        ...upstream({ cluster_header: POOL_HEADER }, retries),
+        ...(method === 'POST' && { request_mirror_policies: [copies] }),
       },
-      {
-        match: match([]),
-        route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
-        request_body_buffer_limit: bodyBuffer(config),
-      },
-    ];
-  });
+      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+    {
+      match: exactly(method, path),
+      ...(isRefusedUnread ? { direct_response: { status: 503 } } : unread),
+      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_body_buffer_limit: bodyBuffer(config),
+    },
+  ]);
   return [
     ...modelRoutes(config, retries),
     unasked(config, { safe_regex: { regex: ESCAPED_SLASH } }, { direct_response: { status: 400 } }),
     ...allowed,
     ...storedRoutes(config, retries),
+    somebodyIsThere(config),
     unasked(config, { prefix: '/' }, notServed(config)),
   ];
 }

@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../domain/routes.ts';
+import { ROUTES, servedText } from '../domain/routes.ts';
 import { bodyTooLarge } from '../openai/error-body.ts';
 import { retryHeaders } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
@@ -32,6 +32,8 @@ interface OtherReplies extends Omit<LocalReply, 'status'> {
   /** And all above. */
   readonly from: number;
 }
+
+const NOT_SERVED = 'Not served here.';
 
 /** What Envoy says itself, in the words of the API. */
 const LOCAL_REPLIES: readonly LocalReply[] = [
@@ -94,10 +96,8 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     type: 'invalid_request_error',
     code: 'unknown_url',
     anthropic: 'not_found_error',
-    message: `Not served here. Served are ${[ROUTES, MODEL_ROUTES, STORED_ROUTES]
-      .flatMap((routes) => Object.values<{ method: string; path: string }>(routes))
-      .map(({ method, path }) => `${method} ${path}`)
-      .join(', ')}.`,
+    // localReplies() says which.
+    message: NOT_SERVED,
   },
   {
     status: 408,
@@ -241,15 +241,15 @@ const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
   append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
 });
 
-function mapperOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessages: boolean): JsonMap {
   const { retryAfterS } = reply;
   return {
     filter: filterOf(reply, onlyMessages),
     ...(reply.as !== undefined && { status_code: reply.as }),
     body_format_override: {
       json_format: onlyMessages
-        ? { type: 'error', error: { type: reply.anthropic, message: reply.message } }
-        : { error: { message: reply.message, type: reply.type, param: null, code: reply.code } },
+        ? { type: 'error', error: { type: reply.anthropic, message } }
+        : { error: { message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
     headers_to_add: [
@@ -260,9 +260,12 @@ function mapperOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): Json
 }
 
 /** Every answer of Envoy's own gets the shape of the API; those of the service and of attempts.ts have it. */
-export const localReplies = ({ envoy }: Pick<Config, 'envoy'>): JsonMap => ({
-  mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => [
-    mapperOf(reply, true),
-    mapperOf(reply, false),
-  ]),
-});
+export function localReplies({ envoy, routes }: Pick<Config, 'envoy' | 'routes'>): JsonMap {
+  const served = `${NOT_SERVED} Served are ${servedText(routes)}.`;
+  return {
+    mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => {
+      const message = reply.message === NOT_SERVED ? served : reply.message;
+      return [mapperOf(reply, message, true), mapperOf(reply, message, false)];
+    }),
+  };
+}

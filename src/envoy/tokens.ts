@@ -82,6 +82,10 @@ const filterAt = (place: Place): string => `${TENANTS_FILTER}_${place.replace('-
 const fileAt = (place: Place): string =>
   place === 'before-service' ? TENANTS_FILE : `after-${TENANTS_FILE}`;
 
+/** For a route that is answered whoever asks: what would say no before. */
+export const identityFilterNames = (config: Config): readonly string[] =>
+  config.jwt === undefined ? [] : [JWT_FILTER, filterAt('before-service'), filterAt('after-service')];
+
 const resource = (name: string, typed: JsonMap): JsonMap => ({
   resources: [{ ...type('envoy.config.core.v3.TypedExtensionConfig'), name, typed_config: typed }],
 });

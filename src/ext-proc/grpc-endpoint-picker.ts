@@ -7,7 +7,7 @@
  */
 import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { modelsRouteOf, namesResponses, routeOf } from '../domain/routes.ts';
+import { type CustomRoutes, findRoute, modelsRouteOf, namesResponses } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE } from '../grpc/status.ts';
@@ -34,6 +34,8 @@ export interface EndpointPickerOptions extends RequestStreamOptions {
   /** The tenant of a fairness id, which is empty when the gateway sends none. */
   readonly tenantOf: (fairnessId: string) => string;
   readonly fairnessHeader: string;
+  /** That the configuration adds; absent: none. */
+  readonly routes?: () => CustomRoutes | undefined;
   /** Endpoints for a request that has no body to look into, in order; empty: none is ready. */
   readonly pickAny: (subset: ReadonlySet<string> | undefined) => readonly string[];
   /** The answers of what never becomes a request's life cycle. */
@@ -192,7 +194,7 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     };
     // A request of the API that ends here has an empty body, and is refused as one: no engine sees it. Stored responses have owners.
     const isOurs =
-      routeOf(head.method, head.path) !== undefined ||
+      findRoute(options.routes?.(), head.method, head.path) !== undefined ||
       modelsRouteOf(head.method, head.path) !== undefined ||
       namesResponses(head.path);
     if (!head.endOfStream || isOurs) {

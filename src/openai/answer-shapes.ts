@@ -36,6 +36,9 @@ const USAGE = object(
     cache_read_input_tokens: LEAF,
     cache_creation_input_tokens: LEAF,
     reasoning_tokens: LEAF,
+    total_tokens: LEAF,
+    type: LEAF,
+    seconds: LEAF,
     prompt_tokens_details: leaves('cached_tokens'),
     input_tokens_details: leaves('cached_tokens'),
     completion_tokens_details: leaves('reasoning_tokens'),
@@ -55,7 +58,12 @@ const COMMON = {
 } as const;
 
 /** An answer in one piece. */
-export const BODY: Shape = object({ ...COMMON, choices: { isList: true } });
+export const BODY: Shape = object({
+  ...COMMON,
+  choices: { isList: true },
+  data: { isList: true },
+  duration: LEAF,
+});
 /** An event of a stream. */
 export const EVENT: Shape = object({
   ...COMMON,

@@ -1,10 +1,22 @@
 /** Meters a JSON response as it passes, in bounded memory: what it says is found wherever in it that stands. */
-import type { EngineRoute } from '../domain/routes.ts';
+import { type EngineRoute, meteredOf, unitOf } from '../domain/routes.ts';
+import { amountOf } from './amount.ts';
 import { AnswerScan } from './answer-scan.ts';
 import { BODY } from './answer-shapes.ts';
-import { type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
+import { type Amount, type MeterResult, NO_ITL, type ResponseMeter } from './response-meter.ts';
 import { bufferOf, parse } from './sse-text.ts';
-import { isErrorShape, isObject, type UsageReport, usageReport } from './usage.ts';
+import { type Fields, isErrorShape, isObject, type UsageReport, usageReport } from './usage.ts';
+
+/** Older engines say of what they rank how many tokens it was, and no more; of what is heard the usage may be seconds. */
+function promptReport(route: EngineRoute, { usage }: Fields): UsageReport | undefined {
+  if (!isObject(usage)) return undefined;
+  if (usage['type'] === 'duration') return { usage: undefined, odd: false };
+  const isTotalAlone =
+    meteredOf(route) === 'prompt' && isTold(usage['total_tokens']) && !isTold(usage['prompt_tokens']);
+  return isTotalAlone ? usageReport({ usage: { prompt_tokens: usage['total_tokens'] } }) : undefined;
+}
+
+const isTold = (value: unknown): boolean => value !== undefined && value !== null;
 
 /** A body up to this size is kept and parsed whole: that is quicker. */
 const WHOLE_BYTES = 32 * 1024;
@@ -12,6 +24,7 @@ const EMPTY = Buffer.alloc(0);
 
 class BodyMeter implements ResponseMeter {
   private readonly route: EngineRoute;
+  private readonly isRead: boolean;
   private bytes = 0;
   private firstTokenMs = 0;
   private lastTokenMs = 0;
@@ -25,9 +38,11 @@ class BodyMeter implements ResponseMeter {
   private hasEnded = false;
   private errorFrame = false;
   private report: UsageReport = { usage: undefined, odd: false };
+  private amount: Amount | undefined = undefined;
 
-  constructor(route: EngineRoute) {
+  constructor(route: EngineRoute, isRead: boolean) {
     this.route = route;
+    this.isRead = isRead;
   }
 
   push(chunk: Uint8Array, nowMs: number): undefined {
@@ -35,6 +50,7 @@ class BodyMeter implements ResponseMeter {
     if (this.bytes === 0) this.firstTokenMs = nowMs;
     this.lastTokenMs = nowMs;
     this.bytes += chunk.length;
+    if (!this.isRead) return undefined;
     if (this.bytes <= WHOLE_BYTES) this.keep(chunk);
     else this.pass(bufferOf(chunk, 0, chunk.length));
     return undefined;
@@ -43,12 +59,14 @@ class BodyMeter implements ResponseMeter {
   end(): undefined {
     if (this.hasEnded) return undefined;
     this.hasEnded = true;
+    if (!this.isRead) return undefined;
     const answer = this.answer();
     this.kept = EMPTY;
     this.scan = undefined;
     if (!isObject(answer)) return undefined;
     this.errorFrame = isErrorShape(answer);
-    this.report = usageReport(answer);
+    this.report = promptReport(this.route, answer) ?? usageReport(answer);
+    this.amount = amountOf(unitOf(this.route), answer);
     return undefined;
   }
 
@@ -66,9 +84,9 @@ class BodyMeter implements ResponseMeter {
   }
 
   result(): MeterResult {
-    const { bytes, report } = this;
+    const { bytes, report, amount } = this;
     const usage =
-      report.usage !== undefined && this.route === 'embeddings'
+      report.usage !== undefined && meteredOf(this.route) === 'prompt'
         ? { ...report.usage, completionTokens: 0 }
         : report.usage;
     const known = {
@@ -77,6 +95,7 @@ class BodyMeter implements ResponseMeter {
       errorFrame: this.errorFrame,
       itl: NO_ITL,
       bytes,
+      ...(amount !== undefined && { amount }),
     };
     if (bytes === 0) return known;
     const { firstTokenMs, lastTokenMs } = this;
@@ -120,5 +139,9 @@ class BodyMeter implements ResponseMeter {
   }
 }
 
-/** @param route that the response answers; a list of embeddings reports no output. */
-export const createBodyMeter = (route: EngineRoute): ResponseMeter => new BodyMeter(route);
+/**
+ * @param route that the response answers; a list of embeddings reports no output.
+ * @param isRead false: it is no JSON, and only its bytes count.
+ */
+export const createBodyMeter = (route: EngineRoute, isRead = true): ResponseMeter =>
+  new BodyMeter(route, isRead);

@@ -1,10 +1,10 @@
 /** Our errors: their constructors, and the JSON that a client of each API expects. */
 import type { ApiError } from '../domain/api-error.ts';
-import type { EngineRoute, RouteName } from '../domain/routes.ts';
+import { type EngineRoute, isAnthropic, type RouteName } from '../domain/routes.ts';
 
-/** An error as a response body: Anthropic's shape on its route, OpenAI's on every other. */
-export function errorBody(route: RouteName | undefined, error: ApiError): string {
-  if (route === 'messages') {
+/** An error as a response body: Anthropic's shape on its routes, OpenAI's on every other. */
+export function errorBody(route: EngineRoute | undefined, error: ApiError): string {
+  if (isAnthropic(route)) {
     return JSON.stringify({
       type: 'error',
       error: { type: anthropicType(error.status), message: error.message },
@@ -136,7 +136,7 @@ export function contextLengthExceeded(
   route: EngineRoute,
   tokens: { readonly maxContext: number; readonly prompt: number; readonly output: number },
 ): ApiError {
-  const param = PROMPT_FIELD[route];
+  const param = promptFieldOf(route);
   const { maxContext, prompt, output } = tokens;
   return invalidRequest(
     `The maximum context length is ${maxContext} tokens. However, you requested about ${prompt + output} tokens ` +
@@ -147,13 +147,28 @@ export function contextLengthExceeded(
 }
 
 /** The field that holds the prompt on a route. */
-export const PROMPT_FIELD = {
+const PROMPT_FIELD = {
   'chat.completions': 'messages',
   completions: 'prompt',
   embeddings: 'input',
   responses: 'input',
+  'responses.compact': 'input',
   messages: 'messages',
-} as const satisfies Record<EngineRoute, string>;
+  'messages.count_tokens': 'messages',
+  rerank: 'documents',
+  score: 'text_1',
+  classify: 'input',
+  pooling: 'input',
+  tokenize: 'prompt',
+  detokenize: 'tokens',
+  'audio.transcriptions': 'file',
+  'audio.translations': 'file',
+  'audio.speech': 'input',
+  'images.generations': 'prompt',
+} as const satisfies Record<RouteName, string>;
+
+export const promptFieldOf = (route: EngineRoute): string =>
+  route in PROMPT_FIELD ? PROMPT_FIELD[route as RouteName] : 'body';
 
 /** The queue takes no more: 429 when the tenant's own share of it is full, 503 when all of it is. */
 export function queueFull(scope: 'tenant' | 'total', retryAfterMs?: number): ApiError {

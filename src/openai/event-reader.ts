@@ -1,5 +1,5 @@
 /** Reads the parsed events of a stream: content, finish, errors, usage. */
-import type { EngineRoute } from '../domain/routes.ts';
+import { type EngineRoute, isResponses } from '../domain/routes.ts';
 import { hasContent } from './answer-shapes.ts';
 import { type Fields, isErrorShape, isObject, saysOutput, type Usage, usageReport } from './usage.ts';
 
@@ -28,7 +28,7 @@ export interface EventReader {
 /** Choices of one request whose usage is kept apart; more come only from an engine that makes up indexes. */
 const MAX_CHOICES = 4096;
 
-export const isTypedRoute = (route: EngineRoute): boolean => route === 'responses' || route === 'messages';
+export const isTypedRoute = (route: EngineRoute): boolean => isResponses(route) || route === 'messages';
 
 export function createEventReader(route: EngineRoute): EventReader {
   return isTypedRoute(route) ? new TypedReader() : new ChoicesReader();

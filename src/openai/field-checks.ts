@@ -1,8 +1,8 @@
 /** Types of the fields that the service understands: each check gives the value, or what is wrong with it. */
 import type { ApiError } from '../domain/api-error.ts';
-import type { EngineRoute } from '../domain/routes.ts';
-import { type BodyFields, CAP_FIELDS, ROUTE_FIELDS } from './body-fields.ts';
-import { invalidRequest, PROMPT_FIELD } from './error-body.ts';
+import { isResponses, type RouteName } from '../domain/routes.ts';
+import { type BodyFields, CAP_FIELDS, PAIRS, ROUTE_FIELDS } from './body-fields.ts';
+import { invalidRequest, promptFieldOf } from './error-body.ts';
 import { type JsonDocument, KIND, STRIDE } from './json/document.ts';
 import { type KnownName, NAME } from './names.ts';
 
@@ -19,35 +19,94 @@ export function modelOf(fields: BodyFields): string | ApiError {
   if (document.isNothing(at)) return problem('You must provide a model.');
   if (!document.isString(at)) return problem('The model must be a string.');
   if (document.more(at) === 0) return problem('The model must not be empty.');
-  const model = document.more(at) > MODEL_BYTES ? '' : document.text(at);
-  if (model === '' || model.length > MODEL_CHARACTERS) {
-    return problem(`The model's name is longer than ${MODEL_CHARACTERS} characters.`);
-  }
-  return /[\p{Cc}\p{Cs}]/u.test(model) ? problem('The model must not contain control characters.') : model;
+  const model = document.more(at) > MODEL_BYTES ? 'm'.repeat(MODEL_CHARACTERS + 1) : document.text(at);
+  return problemOfModelName(model) ?? model;
 }
 
+/** Of a name, wherever it stood. */
+export function problemOfModelName(model: string): ApiError | undefined {
+  const problem = (message: string): ApiError => invalidRequest(message, 'model');
+  if (model === '') return problem('The model must not be empty.');
+  if (model.length > MODEL_CHARACTERS) {
+    return problem(`The model's name is longer than ${MODEL_CHARACTERS} characters.`);
+  }
+  return /[\p{Cc}\p{Cs}]/u.test(model)
+    ? problem('The model must not contain control characters.')
+    : undefined;
+}
+
+const MAY_CONVERSE: ReadonlySet<RouteName> = new Set(['embeddings', 'classify', 'pooling', 'tokenize']);
+const TEXT_ALONE: ReadonlySet<RouteName> = new Set(['audio.speech', 'images.generations']);
+
 /** Of the field that holds the route's prompt. */
-export function problemOfPrompt(route: EngineRoute, fields: BodyFields): ApiError | undefined {
+export function problemOfPrompt(route: RouteName, fields: BodyFields): ApiError | undefined {
   const { document } = fields;
-  const field = PROMPT_FIELD[route];
+  const pairs = PAIRS[route];
+  if (pairs !== undefined) return problemOfPairs(pairs, fields);
+  const field = promptFieldOf(route) as KnownName;
   const at = fields.at(field);
-  // vLLM embeds conversations too.
-  if (route === 'embeddings' && document.isNothing(at) && !document.isNothing(fields.at('messages'))) {
+  // vLLM embeds, classifies and tokenizes conversations too.
+  if (MAY_CONVERSE.has(route) && document.isNothing(at) && !document.isNothing(fields.at('messages'))) {
     return problemOfMessages(fields);
+  }
+  if (route === 'tokenize') return problemOfTokenize(fields);
+  // The extension of an operator reads it: what it means, and what it fetches, nobody knows here.
+  if (route === 'pooling' && !document.isNothing(fields.at('data'))) {
+    return invalidRequest("'data' for a plugin is not taken here. Send 'input' or 'messages'.", 'data');
   }
   if (document.isNothing(at)) return invalidRequest(`Missing required field '${field}'.`, field);
   if (field === 'messages') return problemOfMessages(fields);
-  if (route === 'responses') {
+  if (TEXT_ALONE.has(route)) {
+    return document.isString(at) ? undefined : invalidRequest(`'${field}' must be a string.`, field);
+  }
+  if (route === 'detokenize') {
+    return isTokens(document, at)
+      ? undefined
+      : invalidRequest(`'${field}' must be a non-empty array of token ids.`, field);
+  }
+  if (isResponses(route)) {
     return document.isString(at) || (document.isArray(at) && hasOnly(document, at, KIND.object))
       ? undefined
       : invalidRequest(`'${field}' must be a string or an array of objects.`, field);
   }
-  return isTextOrTokens(document, at, route === 'embeddings')
+  return isTextOrTokens(document, at, MAY_CONVERSE.has(route))
     ? undefined
     : invalidRequest(
         `'${field}' must be a string, or a non-empty array of strings, of token ids, or of arrays of token ids.`,
         field,
       );
+}
+
+/** llama.cpp has another name for it, which is read where the other is not. */
+function problemOfTokenize(fields: BodyFields): ApiError | undefined {
+  const { document } = fields;
+  const given = (['prompt', 'content'] as const).filter((name) => !document.isNothing(fields.at(name)));
+  const [name = 'prompt'] = given;
+  if (given.length === 0) return invalidRequest("Missing required field 'prompt'.", 'prompt');
+  const at = fields.at(name);
+  const isText = document.isString(at) || (document.isArray(at) && hasOnly(document, at, KIND.string));
+  return isText ? undefined : invalidRequest(`'${name}' must be a string or an array of strings.`, name);
+}
+
+/** Both sides of the first pair of which anything is there. */
+function problemOfPairs(
+  pairs: readonly (readonly [KnownName, KnownName])[],
+  fields: BodyFields,
+): ApiError | undefined {
+  const { document } = fields;
+  const isThere = (name: KnownName): boolean => !document.isNothing(fields.at(name));
+  const pair = pairs.find((names) => names.every(isThere)) ?? pairs.find((names) => names.some(isThere));
+  for (const name of pair ?? pairs[0] ?? []) {
+    const at = fields.at(name);
+    if (document.isNothing(at)) return invalidRequest(`Missing required field '${name}'.`, name);
+    if (!isTextOrTokens(document, at, true) && !document.isObject(at)) {
+      return invalidRequest(
+        `'${name}' must be a string, an object, or a non-empty array of strings, of objects or of token ids.`,
+        name,
+      );
+    }
+  }
+  return undefined;
 }
 
 function problemOfMessages(fields: BodyFields): ApiError | undefined {
@@ -128,7 +187,7 @@ export interface OutputCap {
 const NO_CAP: OutputCap = { tokens: undefined, belowOne: undefined };
 
 /** All names are checked: an engine may read one that the API does not have on this route. */
-export function outputCap(route: EngineRoute, fields: BodyFields): OutputCap | ApiError {
+export function outputCap(route: RouteName, fields: BodyFields): OutputCap | ApiError {
   const { document } = fields;
   let belowOne: number[] | undefined;
   for (const name of CAP_FIELDS) {

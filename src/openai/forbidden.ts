@@ -66,6 +66,17 @@ function levelOf(fields: FieldPolicy): Level {
   return root;
 }
 
+/** Whether a field of a form is forbidden: its name is one of the body's own. */
+export function isForbiddenName(name: string, fields: FieldPolicy): boolean {
+  const { exact, folded: others, prefixes } = levelOf(fields);
+  const other = folded(name);
+  return (
+    exact.has(namesOf(fields).get(name)) ||
+    others.has(other) ||
+    prefixes.some((prefix) => other.startsWith(folded(prefix)))
+  );
+}
+
 /** One body. */
 class Search {
   private readonly document: JsonDocument;

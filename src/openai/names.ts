@@ -104,6 +104,21 @@ export const KNOWN_NAMES = [
   'store',
   'background',
   'web_search_options',
+  // Of bodies with several texts, and of what is spoken or drawn.
+  'query',
+  'queries',
+  'items',
+  'text_1',
+  'text_2',
+  'data_1',
+  'data_2',
+  'tokens',
+  'negative_prompt',
+  'ref_audio',
+  'ref_text',
+  'reference_url',
+  'input_reference',
+  'mask',
 ] as const;
 
 export type KnownName = (typeof KNOWN_NAMES)[number];

@@ -23,6 +23,7 @@ import {
   TENSOR,
   WORD,
 } from './prompt-members.ts';
+import { misspelled, stateRefused } from './prompt-refusals.ts';
 import { isAllowedTool, refusedTool, toolRefused } from './tools.ts';
 
 export interface PromptPolicy {
@@ -109,6 +110,13 @@ export class PromptWalk {
     else this.text(at);
   }
 
+  /** The same, and how many bytes of prompt it is. */
+  sizeOf(at: number, path: string): number {
+    const before = this.bytes;
+    this.content(at, path);
+    return this.bytes - before;
+  }
+
   /** Any value that a template renders as JSON: its keys are prompt too. */
   json(at: number): void {
     const { document } = this;
@@ -143,6 +151,11 @@ export class PromptWalk {
     }
     const known = otherSpelling(document.head(key, LONGEST_KEY), this.policy.fields);
     if (known !== undefined) this.refuse(misspelled(known, path));
+  }
+
+  /** A field beside the prompt that is a medium, or a list of media. @param at -1: nothing. */
+  mediumField(at: number, kind: MediumKind, path: string): void {
+    if (at >= 0 && !this.document.isNothing(at)) this.medium(at, kind, 0, path);
   }
 
   private refuse(error: ApiError): void {
@@ -375,18 +388,3 @@ export class PromptWalk {
     if (this.policy.fields.state === 'refuse') this.refuse(stateRefused(what, path));
   }
 }
-
-const misspelled = (known: string, path: string): ApiError =>
-  invalidRequest(
-    `A field is called like \`${known}\` in other letters. Engines disagree on what it is; write \`${known}\`.`,
-    path,
-    'ambiguous_field',
-  );
-
-/** What names something that the engine, or another service, remembers. */
-export const stateRefused = (what: string, param: string): ApiError =>
-  invalidRequest(
-    `\`${what}\` stands for something that is stored elsewhere, and is not taken here (fields.state). Send it in the request.`,
-    param,
-    'state_refused',
-  );

@@ -1,5 +1,11 @@
 import type { Usage } from './usage.ts';
 
+/** What is counted beside tokens. */
+export interface Amount {
+  readonly audioSeconds?: number;
+  readonly images?: number;
+}
+
 /** What a response told of itself, whatever its form. Times are on the clock of `push`. */
 export interface MeterResult {
   /** Arrival of the first content: in a stream the first event with text, elsewhere the first byte. */
@@ -18,6 +24,8 @@ export interface MeterResult {
    * It is not in `usage`, which may be there all the same: from another event, or without a part (cached, reasoning).
    */
   readonly oddUsage?: true;
+  /** Absent: the route has none, or the answer does not say. */
+  readonly amount?: Amount;
   /** The engine said that the answer is complete. */
   readonly finished: boolean;
   /** The engine reported an error inside a successful response, whatever came after. */

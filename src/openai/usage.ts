@@ -13,6 +13,9 @@
  * | | llama.cpp | the same, or beside it | `timings.cache_n` |
  * | reasoning part of the output | SGLang and others | within `usage` | `completion_tokens_details.reasoning_tokens`, `reasoning_tokens` |
  * | embeddings | all | `usage` of the root | `prompt_tokens`; no output, whatever is reported |
+ * | ranks, scores, classes, pooling | vLLM, llama.cpp; SGLang but for ranks | the same | `prompt_tokens`, in older versions `total_tokens` alone; no output |
+ * | audio | vLLM, SGLang | the same; `duration` of the root in verbose answers | `type: duration` with `seconds`; `type: tokens` with `input_tokens`, `output_tokens` |
+ * | images | | `data` of the root | its entries |
  * | Responses, in one piece | vLLM, SGLang, llama.cpp | `usage` of the root | `input_tokens` (cached ones included), `output_tokens`, `input_tokens_details.cached_tokens`, `output_tokens_details.reasoning_tokens` |
  * | Responses, streamed | the same | `response.usage` of `response.completed`, `.incomplete`, `.failed` | the same |
  * | messages, in one piece | Anthropic, vLLM, llama.cpp | `usage` of the root | `input_tokens` (without the next two), `cache_read_input_tokens`, `cache_creation_input_tokens`, `output_tokens` |

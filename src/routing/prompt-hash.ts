@@ -41,10 +41,9 @@ const FIELD = 0x1f;
 const RECORD = 0x1e;
 
 /** Fields that become prompt, in the order of the usual templates: tools and system first. */
-const PROMPT_FIELDS: Readonly<Record<EngineRoute, readonly KnownName[]>> = {
+const PROMPT_FIELDS: Readonly<Partial<Record<EngineRoute, readonly KnownName[]>>> = {
   'chat.completions': ['tools', 'functions', 'documents', 'messages'],
   completions: ['prompt'],
-  embeddings: [],
   responses: ['tools', 'instructions', 'input'],
   messages: ['tools', 'system', 'messages'],
 };
@@ -70,10 +69,11 @@ export class PromptHasher {
     this.#chain = new ChainHash(seed);
   }
 
-  /** Undefined where nothing is cached by prefix: embeddings. */
+  /** Undefined where nothing is cached by prefix: all that writes nothing. */
   hash(source: PromptSource): PromptHashes | undefined {
     const { route, document, scope, model, adapter = '', sessionId } = source;
-    if (route === 'embeddings') return undefined;
+    const fields = PROMPT_FIELDS[route];
+    if (fields === undefined) return undefined;
     const chain = this.#chain;
     let named: number | undefined;
     if (sessionId !== undefined && sessionId !== '') {
@@ -84,7 +84,7 @@ export class PromptHasher {
     this.#document = document;
     let session: number | undefined;
     let continues = false;
-    for (const field of PROMPT_FIELDS[route]) {
+    for (const field of fields) {
       const value = document.get(0, NAME[field]);
       if (document.isNothing(value)) continue;
       if (document.isArray(value) && (field === 'messages' || field === 'input')) {

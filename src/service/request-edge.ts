@@ -34,6 +34,7 @@ export function createRequestEdge(
   return createEndpointPickerService({
     ...options,
     fairnessHeader: picker.fairnessHeader,
+    routes: () => context.config().routes,
     tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
     pickAny: (subset) => [...pools.all()].flatMap(({ endpoints }) => endpoints.addresses(subset)),
     maxBodyBytes,

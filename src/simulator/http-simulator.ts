@@ -7,6 +7,7 @@ import { HttpAnswer } from './http-answer.ts';
 import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
 import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
+import { isOtherRoute, otherAnswer } from './other-routes.ts';
 import type { EngineProfile } from './profile.ts';
 import { StoredResponses } from './stored-responses.ts';
 import { metricsPage } from './vllm-metrics.ts';
@@ -57,7 +58,11 @@ const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const REMEMBERED_REQUESTS = 100;
 const ADAPTER_PATHS = { '/v1/load_lora_adapter': 'load', '/v1/unload_lora_adapter': 'unload' } as const;
 
-function readBody(request: IncomingMessage): Promise<string | undefined> {
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  return (await readBytes(request))?.toString('utf8');
+}
+
+function readBytes(request: IncomingMessage): Promise<Buffer<ArrayBuffer> | undefined> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -65,9 +70,7 @@ function readBody(request: IncomingMessage): Promise<string | undefined> {
       size += part.length;
       if (size <= MAX_BODY_BYTES) parts.push(part);
     });
-    request.on('end', () =>
-      resolve(size > MAX_BODY_BYTES ? undefined : Buffer.concat(parts).toString('utf8')),
-    );
+    request.on('end', () => resolve(size > MAX_BODY_BYTES ? undefined : Buffer.concat(parts)));
     request.on('error', reject);
   });
 }
@@ -199,11 +202,26 @@ class HttpSimulator implements Simulator {
       this.#changeAdapters(what, request, response).catch(() => response.destroy());
     } else if (request.method === 'POST' && SIMULATED_ROUTES.includes(path)) {
       this.#serve(path as SimulatedRoute, request, response).catch(() => response.destroy());
+    } else if (request.method === 'POST' && isOtherRoute(path)) {
+      this.#answerOther(path, request, response).catch(() => response.destroy());
     } else if (this.#answerStored(path, request, response)) {
       request.resume();
     } else {
       response.writeHead(404, { 'content-type': 'application/json' }).end('{"detail":"Not Found"}');
     }
+  }
+
+  async #answerOther(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const bytes = (await readBytes(request)) ?? Buffer.alloc(0);
+    const fault = this.#fault;
+    this.#remember(path, request, bytes.toString('latin1'));
+    if (fault?.kind === 'hang') return;
+    const models = [...this.#options.models, ...this.#adapters.names()];
+    const { status, type, body } =
+      fault?.kind === 'status'
+        ? { status: fault.status, type: 'application/json', body: fault.body ?? '{}' }
+        : await otherAnswer(path, request.headers['content-type'] ?? '', bytes, models);
+    response.writeHead(status, { 'content-type': type }).end(body);
   }
 
   /** @returns false for what asks for no stored response. */

@@ -74,6 +74,18 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model', 'kind', 'source'],
     registers,
   }),
+  audioSeconds: new Counter({
+    name: 'fairlane_audio_seconds_total',
+    help: 'Seconds of audio that engines said they have heard.',
+    labelNames: ['tenant', 'model'],
+    registers,
+  }),
+  images: new Counter({
+    name: 'fairlane_images_total',
+    help: 'Images in answers.',
+    labelNames: ['tenant', 'model'],
+    registers,
+  }),
   oddUsage: new Counter({
     name: 'fairlane_engine_usage_odd_total',
     help: `Answers whose engine reported usage that cannot be, so that part of it was estimated. reason is one of ${ODD_USAGE.join(', ')}.`,
@@ -105,7 +117,7 @@ const amounts = (registers: Registry[]) => ({
 
 export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
   const { requests, refusals, aborts, droppedFields, passed, stalled, limitedTenants } = endings([registry]);
-  const { tokens, oddUsage, queueWait, ttft, itl } = amounts([registry]);
+  const { tokens, audioSeconds, images, oddUsage, queueWait, ttft, itl } = amounts([registry]);
   const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
     rowGauge(registry, {
       name,
@@ -122,7 +134,7 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
     ended(record) {
       const { tenant, usageSource } = record;
       const model = record.model ?? '';
-      requests.inc({ tenant, model, route: record.route, outcome: record.outcome });
+      requests.inc({ tenant, model, route: record.customRoute ?? record.route, outcome: record.outcome });
       if (record.outcome === 'refused') refusals.inc({ tenant, model, reason: record.reason ?? '' });
       if (record.outcome === 'aborted') aborts.inc({ tenant, model, reason: record.reason ?? '' });
       if (record.quiet) passed.inc({ tenant });
@@ -132,6 +144,8 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
       if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
       for (const reason of record.oddUsage ?? []) oddUsage.inc({ pool: record.pool ?? '', reason });
+      if (record.audioSeconds !== undefined) audioSeconds.inc({ tenant, model }, record.audioSeconds);
+      if (record.images !== undefined) images.inc({ tenant, model }, record.images);
       if (usageSource === 'none') return;
       const { estimated } = record;
       const ofPrompt = estimated === 'completion' ? 'engine' : usageSource;

@@ -5,7 +5,7 @@
  * allowed and seen. The other half is estimated, and it is said what was odd. Nothing is learned from such an answer.
  * docs/reference/metering.md has the table for users.
  */
-import type { EngineRoute } from '../domain/routes.ts';
+import { type EngineRoute, meteredOf } from '../domain/routes.ts';
 
 export interface TokenCounts {
   /** Whole prompt, cached part included. */
@@ -38,6 +38,8 @@ export interface UsageFacts {
   readonly storedTokens: number | 'unknown';
   /** Choices times prompts. */
   readonly outputs: number;
+  /** Texts that are computed each with another one; absent: it has none. */
+  readonly pairs?: number;
   /** Most tokens of all outputs together; undefined: no cap. */
   readonly outputLimit: number | undefined;
   /** A cap of nothing may have been asked for, of an engine that gives a token all the same, or none. */
@@ -76,19 +78,21 @@ const EVENTS_PER_TOKEN = 8;
 
 const NO_ODDITY: readonly OddUsage[] = [];
 
-/** Only a list of texts or prompts holds more than one prompt. */
+/** Only a list of texts or prompts, or a file that engines take in pieces, is more than one prompt. */
 const promptsOf = ({ route, outputs, bodyBytes }: UsageFacts): number => {
-  if (route === 'embeddings') return bodyBytes;
+  if (meteredOf(route) !== 'tokens') return bodyBytes;
   return route === 'completions' ? outputs : 1;
 };
 
 /** Most prompt tokens that a request can have. */
 export function mostPrompt(facts: UsageFacts): number {
-  const { bodyBytes, promptBytes, hasMedia, storedTokens, contextTokens } = facts;
-  const sent = hasMedia ? Math.min(bodyBytes + promptBytes, MEDIA_SLACK * promptBytes) : bodyBytes;
+  const { bodyBytes, promptBytes, hasMedia, storedTokens, contextTokens, pairs = 1 } = facts;
+  // What stands in several pairs is sent once.
+  const plain = pairs > 1 ? Math.max(bodyBytes, promptBytes) : bodyBytes;
+  const sent = hasMedia ? Math.min(plain + promptBytes, MEDIA_SLACK * promptBytes) : plain;
   const stored = storedTokens === 'unknown' ? MAX_TOKENS : storedTokens;
   const room = contextTokens === undefined ? MAX_TOKENS : contextTokens * promptsOf(facts);
-  return Math.min(sent + TEMPLATE_TOKENS + stored, room, MAX_TOKENS);
+  return Math.min(sent + TEMPLATE_TOKENS * pairs + stored, room, MAX_TOKENS);
 }
 
 /** Most tokens that may be reported of outputs with a cap. @param cap of all of them together. */
@@ -96,9 +100,12 @@ export const mostOfCap = (cap: number, outputs = 1): number => cap + CAP_SLACK +
 
 /** Most tokens of all outputs of a request together. */
 export function mostCompletion({ route, outputs, outputLimit, contextTokens }: UsageFacts): number {
-  if (route === 'embeddings') return 0;
+  const metered = meteredOf(route);
+  if (metered === 'prompt' || metered === 'requests') return 0;
   const room = contextTokens === undefined ? MAX_TOKENS : Math.min(MAX_TOKENS, contextTokens * outputs);
-  return outputLimit === undefined ? room : Math.min(mostOfCap(outputLimit, outputs), room);
+  return outputLimit === undefined || metered === 'reported'
+    ? room
+    : Math.min(mostOfCap(outputLimit, outputs), room);
 }
 
 const isCount = (tokens: number): boolean => Number.isInteger(tokens) && tokens >= 0;
@@ -112,7 +119,7 @@ function oddPrompt({ promptTokens, cachedTokens }: TokenCounts, facts: UsageFact
 function oddCompletion(tokens: number, facts: UsageFacts, seen: AnswerSeen): OddUsage | undefined {
   if (!isCount(tokens)) return 'not-a-number';
   if (tokens > mostCompletion(facts)) return 'completion-too-large';
-  if (!seen.isFinal || facts.route === 'embeddings') return undefined;
+  if (!seen.isFinal || meteredOf(facts.route) !== 'tokens') return undefined;
   if (tokens === 0) {
     // In one piece nobody sees how much it is, but an engine that answers has computed a token: the last.
     const isEmpty = seen.streamed ? seen.events === 0 : facts.outputLimit === 0 || facts.mayBeEmpty === true;
@@ -149,7 +156,7 @@ export function believe(
   const isCachedOdd = isPromptBelieved && reported.cachedTokens > mostCached;
 
   // What the client got was computed, whatever was allowed.
-  const most = Math.max(mostCompletion(facts), facts.route === 'embeddings' ? 0 : seen.events);
+  const most = Math.max(mostCompletion(facts), meteredOf(facts.route) === 'prompt' ? 0 : seen.events);
   const estimated = Math.min(estimate.completionTokens, most);
   const counted = isCompletionPossible ? reported.completionTokens : 0;
   const completionTokens = isCompletionBelieved ? counted : Math.max(counted, estimated);

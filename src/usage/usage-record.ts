@@ -20,6 +20,8 @@ export interface UsageRecord {
   readonly clientRequestId?: string;
   readonly tenant: string;
   readonly route: EngineRoute | StoredRoute;
+  /** Its name in `routes` of the configuration, where it is from there. */
+  readonly customRoute?: string;
   /** Only a model that exists; a client's invention is not repeated. */
   readonly model?: string;
   readonly pool?: string;
@@ -45,6 +47,10 @@ export interface UsageRecord {
   readonly completionTokens: number;
   /** Part of promptTokens. */
   readonly cachedTokens: number;
+  /** Seconds of audio, where the engine said how many it has heard. */
+  readonly audioSeconds?: number;
+  /** Images in the answer. */
+  readonly images?: number;
   /** `engine`: the engine's own count. `estimate`: it never came, or cannot be; by chunks, bytes and time. */
   readonly usageSource: 'engine' | 'estimate' | 'none';
   /** With `estimate`: the half that is one, where the other is the engine's own count. */

@@ -7,12 +7,14 @@ import { describe, expect, it } from 'vitest';
 import { cacheSaltOf } from '../../src/admission/cache-salt.ts';
 import type { TenantConfig } from '../../src/config/config.ts';
 import type { EngineKind } from '../../src/domain/engine-kinds.ts';
-import { ROUTES } from '../../src/domain/routes.ts';
+import { reasonAgainst } from '../../src/domain/engine-orders.ts';
+import { API_ROUTES, pathsOf, ROUTES } from '../../src/domain/routes.ts';
 import type { EngineDriver, ErrorMeaning, LoraLoad } from '../../src/engine/driver.ts';
 import { ALL_DRIVERS, DRIVERS } from '../../src/engine/drivers.ts';
 import { readEngineError } from '../../src/engine/errors.ts';
 import { type EngineReport, readGauges } from '../../src/engine/gauges.ts';
 import { MODELS_PATH, recognise } from '../../src/engine/identify.ts';
+import { isServedBy } from '../../src/engine/routes.ts';
 import { createBodyMeter } from '../../src/openai/body-meter.ts';
 import { REQUEST_HEADERS_TO_ENGINES } from '../../src/openai/engine-headers.ts';
 import { parseRequest, serialiseRequest } from '../../src/openai/request.ts';
@@ -337,8 +339,14 @@ describe.each(ALL_DRIVERS.map((driver) => [driver.title, driver] as const))(
     });
 
     it('reaches none of its management routes', () => {
-      const allowed = new Set<string>(Object.values(ROUTES).map(({ path }) => path));
-      expect(driver.managementPaths.filter((path) => allowed.has(path))).toEqual([]);
+      expect(driver.managementPaths.filter((path) => isServedBy(driver.kind, path))).toEqual([]);
+    });
+
+    it('reaches none of them by a route of the configuration', () => {
+      const ours = new Set<string>(API_ROUTES.flatMap(pathsOf));
+      for (const path of driver.managementPaths) {
+        expect([path, reasonAgainst(path) ?? ours.has(path)]).not.toEqual([path, false]);
+      }
     });
 
     it.each([

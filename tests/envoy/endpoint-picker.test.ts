@@ -201,8 +201,10 @@ beforeAll(async () => {
         config['pools']['main']['concurrencyLimit'] = 2;
         config['pools']['main']['adaptersPerEndpoint'] = 2;
         config['adapters'] = { tone: { base: 'demo', path: '/adapters/tone', tenants: ['team'] } };
+        config['routes'] = { voices: { path: '/v1/voices', method: 'GET', body: 'none', model: 'demo' } };
         config['tenants'] = {
           others: {},
+          once: { limits: { requestsPerMinute: 1, requestBurst: 1 } },
           team: {},
           hasty: { limits: { requestsPerMinute: 1, requestBurst: 1 } },
         };
@@ -314,6 +316,39 @@ describe('an endpoint picker behind a gateway', () => {
     });
     expect(routed[0]).toBe(0);
   });
+
+  it('answers for models itself, whatever the subset', async () => {
+    const list = await get('/v1/models?x=1', 'none');
+    expect(list.status).toBe(200);
+    expect(list.json.data.map(({ id }: { id: string }) => id)).toContain('demo');
+    expect(await get('/v1/models/demo', 'none')).toMatchObject({ status: 200, json: { id: 'demo' } });
+    expect((await get('/v1/models/nothing', 'none')).status).toBe(404);
+  });
+
+  it('counts what the configuration adds, though it has no body', async () => {
+    const voices = (): Promise<Answer> =>
+      send(`http://127.0.0.1:${api}`, {
+        method: 'GET',
+        path: '/v1/voices',
+        headers: { 'x-gateway-inference-fairness-id': 'once' },
+      });
+    expect((await voices()).status).not.toBe(429);
+    expect((await voices()).status).toBe(429);
+  });
+
+  it.each(['/tokenize', '/v2/rerank', '/v1/audio/transcriptions', '/v1/responses/compact'])(
+    'lets no engine see %s without a body',
+    async (path) => {
+      const answer = await send(`http://127.0.0.1:${api}`, {
+        method: 'POST',
+        path,
+        headers: { 'x-subset': 'none' },
+      });
+      expect(answer.status).toBeGreaterThanOrEqual(400);
+      expect(answer.status).toBeLessThan(500);
+      expect(answer.json.error.type).toBe('invalid_request_error');
+    },
+  );
 
   it('goes where the picker says, whatever a client names', async () => {
     const first = `127.0.0.1:${engines[0]?.port}`;

@@ -1,7 +1,7 @@
 /** What an engine gets is the client's own body, to the byte, but for what is changed on purpose. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
-import { type EngineRoute, ROUTES } from '../../src/domain/routes.ts';
+import { type CommonRoute, ROUTES } from '../../src/domain/routes.ts';
 import { expectedOf, placesOf } from '../prove/unaltered/oracle.ts';
 import { send } from '../support/client.ts';
 import { CLIENT_BODIES } from '../support/client-bodies.ts';
@@ -32,12 +32,12 @@ afterAll(async () => {
   await engine.close();
 });
 
-const post = (route: EngineRoute, body: string | Buffer, key: string = KEYS.quiet) =>
+const post = (route: CommonRoute, body: string | Buffer, key: string = KEYS.quiet) =>
   send(stack.url, { key, path: ROUTES[route].path, body });
 
 /** Sends a body. @returns what the engine got, and the length that it was told. */
 async function received(
-  route: EngineRoute,
+  route: CommonRoute,
   text: string,
   key?: string,
 ): Promise<{ readonly body: string; readonly length: string | string[] | undefined }> {

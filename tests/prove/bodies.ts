@@ -12,7 +12,7 @@
 import { parseArgs } from 'node:util';
 import { BodyQueue } from '../../src/admission/body-queue.ts';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
-import type { EngineRoute } from '../../src/domain/routes.ts';
+import type { CommonRoute } from '../../src/domain/routes.ts';
 import { ROUTES } from '../../src/domain/routes.ts';
 import { type FrameReader, readFrames } from '../../src/grpc/frames.ts';
 import { CLIENT_BODIES } from '../support/client-bodies.ts';
@@ -50,14 +50,14 @@ function createRandom(seed: number): Random {
 
 /** A body: what comes before, fragments with how often each is repeated, and what comes behind. */
 export interface Plan {
-  readonly route: EngineRoute;
+  readonly route: CommonRoute;
   /** Index of a frame: where in the body the fragments stand. */
   readonly frame: number;
   readonly parts: readonly { readonly text: string; readonly times: number }[];
   readonly bytes: number;
 }
 
-const FRAMES: readonly (readonly [EngineRoute, before: string, after: string])[] = [
+const FRAMES: readonly (readonly [CommonRoute, before: string, after: string])[] = [
   ['chat.completions', '{"model":"small","stream":true,"messages":[{"role":"user","content":"', '"}]}'],
   ['chat.completions', '{"model":"small","stream":true,"messages":[', '{"role":"user","content":"x"}]}'],
   ['chat.completions', '{"model":"small","messages":[{"role":"user","content":[', '{"type":"text"}]}]}'],
@@ -230,7 +230,7 @@ export interface Cost {
 }
 
 /** One body through a request's life cycle, with everything on that works on bodies. */
-export function costOf(route: EngineRoute, body: Buffer): Cost {
+export function costOf(route: CommonRoute, body: Buffer): Cost {
   const turns: (() => void)[] = [];
   const queue = new BodyQueue({
     now: () => performance.now(),

@@ -6,19 +6,14 @@
  */
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../src/config/forbidden-fields.ts';
-import type { EngineRoute } from '../../src/domain/routes.ts';
+import type { CommonRoute } from '../../src/domain/routes.ts';
 import { type JsonDocument, STRIDE } from '../../src/openai/json/document.ts';
 import { readJson } from '../../src/openai/json/reader.ts';
 import { cutMembers, splice } from '../../src/openai/json/splice.ts';
 import { KNOWN_NAMES } from '../../src/openai/names.ts';
+import type { ParsedRequest, RequestChanges } from '../../src/openai/parsed-request.ts';
 import { namesOf } from '../../src/openai/policy-names.ts';
-import {
-  type ParsedRequest,
-  type RequestChanges,
-  serialiseRequest,
-  understand,
-  withPriority,
-} from '../../src/openai/request.ts';
+import { serialiseRequest, understand, withPriority } from '../../src/openai/request.ts';
 import { CLIENT_BODIES } from '../support/client-bodies.ts';
 import { policyWith } from '../support/documents.ts';
 import { BodyWriter } from './differential/bodies.ts';
@@ -47,7 +42,7 @@ export interface Difference {
   readonly what: string;
   readonly ours: string;
   readonly theirs: string;
-  readonly route: EngineRoute;
+  readonly route: CommonRoute;
   /** As small as was found. */
   readonly body: Buffer;
 }
@@ -76,7 +71,7 @@ const GO_NAMES = [
   ...new Set([...KNOWN_NAMES, ...DEFAULT_FORBIDDEN_FIELDS.filter((name) => !/[.*]/.test(name))]),
 ];
 const NESTED = ['content', 'output', 'summary', 'thinking'];
-const LOOKED_INTO: Readonly<Record<EngineRoute, readonly string[]>> = {
+const LOOKED_INTO: Readonly<Record<CommonRoute, readonly string[]>> = {
   'chat.completions': ['messages', 'stream_options', 'tools'],
   completions: ['stream_options', 'tools'],
   embeddings: ['input', 'messages', 'content', 'stream_options', 'tools'],
@@ -91,7 +86,7 @@ type Changes = RequestChanges & { readonly priority?: number };
 
 /** A body that was accepted, and what it is asked about. */
 interface Case {
-  readonly route: EngineRoute;
+  readonly route: CommonRoute;
   readonly bytes: Buffer;
   readonly document: JsonDocument;
   /** Undefined: JSON, but no request. */
@@ -118,7 +113,7 @@ function changesBy(random: Random): Changes {
   };
 }
 
-function caseOf(route: EngineRoute, bytes: Buffer, changes: Changes): Case | undefined {
+function caseOf(route: CommonRoute, bytes: Buffer, changes: Changes): Case | undefined {
   const reading = readJson(bytes, NAMES);
   if (reading.kind === 'bad') return undefined;
   const understood = understand(route, reading, POLICY);
@@ -332,7 +327,7 @@ export async function run(options: DifferentialOptions = {}): Promise<Differenti
   const readers = new Readers(which === 'all');
   const random = new Random(seed);
   /** Accepted ones, which are changed again. */
-  const pool: { readonly route: EngineRoute; readonly bytes: Buffer }[] = [];
+  const pool: { readonly route: CommonRoute; readonly bytes: Buffer }[] = [];
   const written = (): (typeof pool)[number] => {
     if (random.chance(0.15)) return random.pick(CLIENT_BODIES);
     const { route, text } = new BodyWriter(random).body();

@@ -2,11 +2,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { EngineRoute } from '../../src/domain/routes.ts';
+import type { CommonRoute } from '../../src/domain/routes.ts';
 
 export interface ClientBody {
   readonly name: string;
-  readonly route: EngineRoute;
+  readonly route: CommonRoute;
   readonly bytes: Buffer;
 }
 
@@ -24,7 +24,7 @@ export const CLIENT_BODIES: readonly ClientBody[] = readdirSync(FOLDER, { withFi
       .sort()
       .map((file) => ({
         name: file.slice(0, -END.length),
-        route: route as EngineRoute,
+        route: route as CommonRoute,
         bytes: readFileSync(join(FOLDER, route, file)),
       })),
   );

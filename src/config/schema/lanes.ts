@@ -1,4 +1,5 @@
 /** `lanes`: traffic classes, and the conditions by which a request gets into one. */
+import { API_ROUTES, type RouteName } from '../../domain/routes.ts';
 import {
   choice,
   duration,
@@ -20,8 +21,8 @@ const condition = section(
     tiers: list(name('A tier.'), 256, 'tiers', 'A tenant of one of these tiers.').optional(),
     models: list(model('A model.'), 1_000, 'models', 'One of these models.').optional(),
     routes: list(
-      choice(['chat.completions', 'completions', 'embeddings', 'responses', 'messages'], 'A route.'),
-      5,
+      choice(API_ROUTES as [RouteName, ...RouteName[]], 'A route.'),
+      API_ROUTES.length,
       'routes',
       'One of these routes.',
     ).optional(),

@@ -19,6 +19,7 @@ import { pools } from './pools.ts';
 import { queue } from './queue.ts';
 import { rateLimit } from './rate-limit.ts';
 import { redis } from './redis.ts';
+import { routes } from './routes.ts';
 import { service } from './service.ts';
 import { tenantDirectory, tenants, tiers } from './tenants.ts';
 
@@ -56,6 +57,7 @@ export const configSchema = section(
     rateLimit,
     fields,
     media,
+    routes,
     log: section(
       {
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(

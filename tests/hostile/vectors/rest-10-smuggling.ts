@@ -279,8 +279,8 @@ const FOREIGN_PATHS = [
   '/sleep',
   '/wake_up',
   '/reset_prefix_cache',
-  '/tokenize',
-  '/detokenize',
+  '/tokenizer_info',
+  '/tokenize/',
   '/pause',
   '/server_info',
   '/collective_rpc',
@@ -308,7 +308,7 @@ const FOREIGN_PATHS = [
   '//evil.example/v1/chat/completions',
   '/invocations',
   '/generate',
-  '/v1/rerank',
+  '/v1/rerank/',
 ];
 /** The same route after it was made normal: served as that, or refused. */
 const SAME_PATHS = [

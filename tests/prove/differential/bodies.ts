@@ -1,11 +1,11 @@
 /** Bodies by chance that are JSON, most of them requests, in all the spellings that JSON has. */
 
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
-import { type EngineRoute, ROUTES } from '../../../src/domain/routes.ts';
+import { API_ROUTES, type CommonRoute, isCommon } from '../../../src/domain/routes.ts';
 import { KNOWN_NAMES } from '../../../src/openai/names.ts';
 import type { Random } from './random.ts';
 
-const ENGINE_ROUTES = Object.keys(ROUTES) as EngineRoute[];
+const ENGINE_ROUTES = API_ROUTES.filter(isCommon);
 
 /** At the limits of integers and doubles, and in spellings that readers have tripped over. */
 export const NUMBERS: readonly string[] = [
@@ -143,7 +143,7 @@ export class BodyWriter {
     this.escapes = random.pick([0, 0, 0.1, 0.5, 1]);
   }
 
-  body(): { readonly route: EngineRoute; readonly text: string } {
+  body(): { readonly route: CommonRoute; readonly text: string } {
     const { random } = this;
     const route = random.pick(ENGINE_ROUTES);
     const members = [...this.required(route)];
@@ -152,7 +152,7 @@ export class BodyWriter {
     return { route, text: `${this.space()}${text}${this.space()}` };
   }
 
-  private required(route: EngineRoute): readonly (readonly [string, string])[] {
+  private required(route: CommonRoute): readonly (readonly [string, string])[] {
     const { random } = this;
     const model: readonly [string, string] = [
       'model',

@@ -1,6 +1,6 @@
 /** Bodies as clients send them and as nobody would, with members put in at any place that are changed or left out on the way. */
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
-import type { EngineRoute } from '../../../src/domain/routes.ts';
+import type { CommonRoute } from '../../../src/domain/routes.ts';
 import { CLIENT_BODIES } from '../../support/client-bodies.ts';
 import { BodyWriter, NUMBERS } from '../differential/bodies.ts';
 import type { Random } from '../differential/random.ts';
@@ -16,7 +16,7 @@ export const POLICIES: readonly (readonly string[])[] = [
 ];
 
 export interface GeneratedBody {
-  readonly route: EngineRoute;
+  readonly route: CommonRoute;
   readonly text: string;
 }
 

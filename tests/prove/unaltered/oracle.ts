@@ -3,7 +3,7 @@
  * stand, without those that are dropped, with what is set in place of a value, and with what is added in front. It is written to be
  * read, and knows nothing of the reader and the splice that it is compared with.
  */
-import type { EngineRoute } from '../../../src/domain/routes.ts';
+import type { CommonRoute } from '../../../src/domain/routes.ts';
 
 interface Member {
   /** As it means; `start` and `end` are around its quotes. */
@@ -79,7 +79,7 @@ export interface Wanted {
   readonly priority?: number;
 }
 
-const CAPS: Readonly<Record<EngineRoute, readonly string[]>> = {
+const CAPS: Readonly<Record<CommonRoute, readonly string[]>> = {
   'chat.completions': ['max_completion_tokens', 'max_tokens'],
   completions: ['max_tokens'],
   embeddings: [],
@@ -88,13 +88,13 @@ const CAPS: Readonly<Record<EngineRoute, readonly string[]>> = {
 };
 const EVERY_CAP = ['max_completion_tokens', 'max_tokens', 'max_output_tokens'];
 /** Where a cap goes that the client has not set; where usage has to be asked for. */
-const ADDED_CAP: Readonly<Partial<Record<EngineRoute, string>>> = {
+const ADDED_CAP: Readonly<Partial<Record<CommonRoute, string>>> = {
   'chat.completions': 'max_tokens',
   completions: 'max_tokens',
   responses: 'max_output_tokens',
   messages: 'max_tokens',
 };
-const ASKED_FOR_USAGE: readonly EngineRoute[] = ['chat.completions', 'completions'];
+const ASKED_FOR_USAGE: readonly CommonRoute[] = ['chat.completions', 'completions'];
 
 const folded = (name: string): string => name.toUpperCase().toLowerCase();
 
@@ -150,7 +150,7 @@ function objectOf(
 /** @param text of a request that was accepted. @param dropped the policy's names. */
 export function expectedOf(
   text: string,
-  route: EngineRoute,
+  route: CommonRoute,
   dropped: readonly string[],
   wanted: Wanted,
 ): string {

@@ -43,6 +43,51 @@ const twoEndpoints: WorldOptions['change'] = (config) => ({
   ),
 });
 
+describe('what is explained of another route', () => {
+  const explain = (world: World, path: string, text: string, type = 'application/json') =>
+    explainRequest(
+      world.context,
+      {
+        tenant: 'a',
+        path,
+        body: Buffer.from(text),
+        header: (name) => (name === 'content-type' ? type : ''),
+      },
+      1_000,
+    );
+  const FORM = [
+    '--b1\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nsound',
+    '--b1\r\ncontent-disposition: form-data; name="model"\r\n\r\nsmall',
+    '--b1--',
+  ].join('\r\n');
+
+  it('is where it would go, a form too', () => {
+    const world = createWorld({ change: twoEndpoints });
+    const type = 'multipart/form-data; boundary=b1';
+    expect(explain(world, '/v1/audio/transcriptions', FORM, type)).toMatchObject({
+      kind: 'placed',
+      model: 'small',
+      sequences: 1,
+    });
+    expect(explain(world, '/v1/audio/transcriptions', FORM)).toMatchObject({ kind: 'refused', status: 415 });
+    const ranked = explain(world, '/v2/rerank', '{"model":"small","query":"q","documents":["a"]}');
+    expect(ranked).toMatchObject({ kind: 'placed', sequences: 1 });
+    const free = explain(world, '/tokenize', '{"model":"small","prompt":"q"}');
+    expect(free).toMatchObject({ kind: 'placed', promptTokens: 0, totalTokens: 0, cost: 1 });
+  });
+
+  it('is that its engines do not have it, where their kind is known', () => {
+    const world = createWorld({ change: twoEndpoints });
+    const context = { ...world.context, engineKindOf: () => 'sglang' as const };
+    const asked = explain(
+      { ...world, context },
+      '/v2/rerank',
+      '{"model":"small","query":"q","documents":["a"]}',
+    );
+    expect(asked).toMatchObject({ kind: 'refused', status: 404, reason: 'route_not_served' });
+  });
+});
+
 describe('what is explained of a request', () => {
   it('is where it would go now, by what, and what else there is', () => {
     const world = createWorld({ change: twoEndpoints });

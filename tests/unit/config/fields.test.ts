@@ -63,6 +63,7 @@ describe('every setting', () => {
       'tenants',
       'tenants.alice',
       'models.llama.pool',
+      'routes.music.path',
       'adapters.legal.base',
       'service',
       'service.address',

@@ -128,6 +128,9 @@ export const full = () => ({
     },
     rest: {},
   },
+  routes: {
+    music: { path: '/v1/audio/music', method: 'POST', body: 'multipart', metered: 'usage', model: 'llama' },
+  },
   models: {
     llama: {
       pool: 'main',

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Config } from '../../../src/config/config.ts';
-import { MODEL_ROUTES, ROUTES, STORED_ROUTES } from '../../../src/domain/routes.ts';
+import { API_ROUTES, MODEL_ROUTES, pathsOf, ROUTES, STORED_ROUTES } from '../../../src/domain/routes.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -40,8 +40,10 @@ describe('the bootstrap', () => {
 
   it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
     const routes = routesOf(config);
-    const allowed = Object.values(ROUTES);
-    const others = [...Object.keys(MODEL_ROUTES), 'escaped slashes', 'everything else'];
+    const allowed = API_ROUTES.flatMap((name) =>
+      pathsOf(name).map((path) => ({ method: ROUTES[name].method, path })),
+    );
+    const others = [...Object.keys(MODEL_ROUTES), 'escaped slashes', 'HEAD /', 'everything else'];
     expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + others.length);
     for (const { method, path } of allowed) {
       const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
@@ -49,6 +51,31 @@ describe('the bootstrap', () => {
       for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
     }
     expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });
+  });
+
+  it.each(Object.entries(ROUTES))('%s: goes unread where its table says so, else nowhere', (_, spec) => {
+    const unread = routesOf(config).find(({ match }) => {
+      const { path, headers } = match as { path?: string; headers?: readonly unknown[] };
+      return path === spec.path && headers?.length === 1;
+    });
+    expect(unread).toMatchObject(
+      spec.unread === 'refused'
+        ? { direct_response: { status: 503 } }
+        : { route: { cluster: `pool-${config.envoy.fallbackPool}` } },
+    );
+  });
+
+  it('answers HEAD / itself, without a key', () => {
+    expect(routesOf(config).filter(({ match }) => (match as { path?: string }).path === '/')).toMatchObject([
+      {
+        match: { headers: [{ string_match: { exact: 'HEAD' } }] },
+        direct_response: { status: 200 },
+        typed_per_filter_config: {
+          'fairlane.api_key_auth': { disabled: true },
+          'fairlane.ext_proc': { disabled: true },
+        },
+      },
+    ]);
   });
 
   it('sends a request for a stored response to an engine only by the word of the service', () => {

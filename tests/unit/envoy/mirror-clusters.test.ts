@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Config, MirrorConfig } from '../../../src/config/config.ts';
 import { MIRROR_HEADER, POOL_HEADER } from '../../../src/domain/names.ts';
+import { API_ROUTES, pathsOf } from '../../../src/domain/routes.ts';
 import { bootstrapOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
@@ -65,7 +66,7 @@ describe('copies', () => {
 
   it('are made by routes to engines that the service has chosen, and only there', () => {
     const copying = routesOf(config).filter((route) => JSON.stringify(route).includes('mirror'));
-    expect(copying).toHaveLength(5);
+    expect(copying).toHaveLength(API_ROUTES.flatMap(pathsOf).length);
     for (const route of copying) {
       expect(route).toMatchObject({
         match: { headers: [{ string_match: { exact: 'POST' } }, { name: POOL_HEADER }] },

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { FieldPolicy, MediaPolicy } from '../../../src/config/config.ts';
-import type { EngineRoute } from '../../../src/domain/routes.ts';
-import { type ParsedRequest, parseRequest } from '../../../src/openai/request.ts';
+import type { CommonRoute } from '../../../src/domain/routes.ts';
+import type { ParsedRequest } from '../../../src/openai/parsed-request.ts';
+import { parseRequest } from '../../../src/openai/request.ts';
 import { policyWith } from '../../support/documents.ts';
 
 const parse = (
   body: object,
-  route: EngineRoute = 'chat.completions',
+  route: CommonRoute = 'chat.completions',
   fields: Partial<FieldPolicy> = {},
   media: Partial<MediaPolicy> = {},
 ) => parseRequest(route, Buffer.from(JSON.stringify({ model: 'm', ...body })), policyWith(fields, media));
@@ -24,7 +25,7 @@ const LONG = 'a secret plan '.repeat(9_000);
 const DATA = `data:image/png;base64,${'A'.repeat(100_000)}`;
 
 describe('text counts as prompt, wherever it hides', () => {
-  it.each<[string, object, EngineRoute?]>([
+  it.each<[string, object, CommonRoute?]>([
     ['a message that says it is an image', { messages: [{ role: 'user', type: 'image', content: LONG }] }],
     ['beside an image', chat([{ type: 'image_url', image_url: { url: 'data:,' }, text: LONG }])],
     ['within an image', chat([{ type: 'image_url', image_url: { url: 'data:,', caption: LONG } }])],
@@ -87,7 +88,7 @@ describe('text counts as prompt, wherever it hides', () => {
 });
 
 describe('a medium', () => {
-  it.each<[string, unknown, EngineRoute?]>([
+  it.each<[string, unknown, CommonRoute?]>([
     ['an image', chat([{ type: 'image_url', image_url: { url: DATA } }])],
     ['an image as text', chat([{ type: 'image_url', image_url: DATA }])],
     ['an image without a type', chat([{ image_url: { url: DATA } }])],
@@ -142,7 +143,7 @@ describe('what an engine would fetch', () => {
     'data :,',
     '',
   ];
-  const shapes: [string, (url: string) => object, EngineRoute?][] = [
+  const shapes: [string, (url: string) => object, CommonRoute?][] = [
     ['image_url', (url) => chat([{ type: 'image_url', image_url: { url } }])],
     ['image_url as text', (url) => chat([{ type: 'image_url', image_url: url }])],
     ['without a type', (url) => chat([{ image_url: { url } }])],
@@ -188,7 +189,7 @@ describe('what an engine would fetch', () => {
     ['an embedded image', (url) => ({ input: [{ image: url }] }), 'embeddings'],
   ];
 
-  it.each<[string, (url: string) => object, EngineRoute?]>(shapes)(
+  it.each<[string, (url: string) => object, CommonRoute?]>(shapes)(
     'is refused by default: %s',
     (_, bodyOf, route) => {
       for (const url of addresses) expect([url, codeOf(bodyOf(url), route)]).toEqual([url, 'media_refused']);
@@ -364,7 +365,7 @@ describe('tools that act elsewhere, and what is stored', () => {
     }
   });
 
-  it.each<[string, object, EngineRoute]>([
+  it.each<[string, object, CommonRoute]>([
     ['conversation', { input: 'x', conversation: 'conv_1' }, 'responses'],
     ['previous_response_id', { ...chat('x'), previous_response_id: 'resp_1' }, 'chat.completions'],
     ['prompt', { input: 'x', prompt: { id: 'pmpt_1' } }, 'responses'],
@@ -501,7 +502,7 @@ describe('forbidden within fields', () => {
 });
 
 describe('what a stranger found', () => {
-  const part = (one: object, route: EngineRoute = 'chat.completions') => accepted(chat([one]), route);
+  const part = (one: object, route: CommonRoute = 'chat.completions') => accepted(chat([one]), route);
 
   it('a medium that says that it is text is a medium', () => {
     for (const one of [

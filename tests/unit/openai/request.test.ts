@@ -1,33 +1,34 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.ts';
-import type { EngineRoute } from '../../../src/domain/routes.ts';
-import { type ParsedRequest, parseRequest, serialiseRequest } from '../../../src/openai/request.ts';
+import type { CommonRoute } from '../../../src/domain/routes.ts';
+import type { ParsedRequest } from '../../../src/openai/parsed-request.ts';
+import { parseRequest, serialiseRequest } from '../../../src/openai/request.ts';
 import { policyWith } from '../../support/documents.ts';
 
 const DROP = policyWith();
 const REFUSE = policyWith({ onForbidden: 'refuse' });
 
-const BASE: Record<EngineRoute, Record<string, unknown>> = {
+const BASE: Record<CommonRoute, Record<string, unknown>> = {
   'chat.completions': { model: 'm', messages: [{ role: 'user', content: 'hi' }] },
   completions: { model: 'm', prompt: 'hi' },
   embeddings: { model: 'm', input: 'hi' },
   responses: { model: 'm', input: 'hi' },
   messages: { model: 'm', max_tokens: 5, messages: [{ role: 'user', content: 'hi' }] },
 };
-const ROUTES = Object.keys(BASE) as EngineRoute[];
+const ROUTES = Object.keys(BASE) as CommonRoute[];
 
 const bytes = (body: unknown) => Buffer.from(JSON.stringify(body));
-const parse = (route: EngineRoute, extra: Record<string, unknown>, policy = DROP) =>
+const parse = (route: CommonRoute, extra: Record<string, unknown>, policy = DROP) =>
   parseRequest(route, bytes({ ...BASE[route], ...extra }), policy);
 
-function accepted(route: EngineRoute, extra: Record<string, unknown> = {}): ParsedRequest {
+function accepted(route: CommonRoute, extra: Record<string, unknown> = {}): ParsedRequest {
   const result = parse(route, extra);
   if (result.kind === 'bad') throw new Error(`refused: ${result.error.message}`);
   return result.request;
 }
 
-function refusal(route: EngineRoute, extra: Record<string, unknown>, policy = DROP) {
+function refusal(route: CommonRoute, extra: Record<string, unknown>, policy = DROP) {
   const result = parse(route, extra, policy);
   if (result.kind === 'ok') throw new Error(`accepted ${JSON.stringify(extra)}`);
   return result.error;

@@ -1,14 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { EngineRoute } from '../../../../src/domain/routes.ts';
+import type { CommonRoute } from '../../../../src/domain/routes.ts';
 import { decodeInto } from '../../../../src/openai/json/text.ts';
-import {
-  changedBody,
-  type ParsedRequest,
-  parseRequest,
-  type RequestChanges,
-  serialiseRequest,
-} from '../../../../src/openai/request.ts';
+import type { ParsedRequest, RequestChanges } from '../../../../src/openai/parsed-request.ts';
+import { changedBody, parseRequest, serialiseRequest } from '../../../../src/openai/request.ts';
 import { createPromptHasher } from '../../../../src/routing/prompt-hash.ts';
 import { jsonDocumentOf, policyWith } from '../../../support/documents.ts';
 
@@ -21,7 +16,7 @@ const escaped = (text: string): string =>
   JSON.stringify(text).replaceAll(/[^\x20-\x7e]|\//g, (unit) =>
     unit === '/' ? '\\/' : `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-const parse = (json: string, route: EngineRoute = 'chat.completions', policy = DROP): ParsedRequest => {
+const parse = (json: string, route: CommonRoute = 'chat.completions', policy = DROP): ParsedRequest => {
   const result = parseRequest(route, Buffer.from(json), policy);
   if (result.kind === 'bad') throw new Error(result.error.message);
   return result.request;
