@@ -2,7 +2,7 @@
 import type { WrittenConfig } from './schema/schema.ts';
 
 const MiB = 1024 ** 2;
-const DEFAULT_MAX_BODY_BYTES = 32 * MiB;
+export const DEFAULT_MAX_BODY_BYTES = 32 * MiB;
 /** Uploads at once of a client that does not say how long they are. */
 const HELD_BODIES = 6;
 const LEAST_HELD_BYTES = 48 * MiB;

@@ -1,15 +1,15 @@
 /** The configuration as the program uses it, from one that has been checked. */
-
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
+import { redisOf } from './build-redis.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import { type FoundListener, listenersOf } from './checks/listeners.ts';
-import { type RedisSecrets, speaksTls } from './checks/redis.ts';
+import type { RedisSecrets } from './checks/redis.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -20,13 +20,11 @@ import {
   type Limits,
   type MirrorConfig,
   type PoolConfig,
-  type RedisConfig,
   type RefusedTenantFile,
 } from './config.ts';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
-import type { Looked } from './secrets.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
@@ -285,50 +283,6 @@ function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: Jwt
 
 type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;
 
-function redisOf(written: NonNullable<WrittenConfig['redis']>, secrets: RedisSecrets): RedisConfig {
-  const {
-    sentinels,
-    sentinelName = '',
-    sentinelUsername,
-    cluster,
-    username,
-    keyPrefix,
-    maxWait,
-    failureShare,
-  } = written;
-  const of = (looked: Looked | undefined): string | undefined =>
-    looked?.kind === 'ok' ? looked.value : undefined;
-  const password = of(secrets.password);
-  const sentinelPassword = of(secrets.sentinelPassword);
-  const pem = { ca: of(secrets.caFile), cert: of(secrets.certFile), key: of(secrets.keyFile) };
-  return {
-    target:
-      sentinels !== undefined
-        ? {
-            kind: 'sentinel',
-            sentinels,
-            name: sentinelName,
-            ...(sentinelUsername !== undefined && { username: sentinelUsername }),
-            ...(sentinelPassword !== undefined && { password: sentinelPassword }),
-          }
-        : cluster !== undefined
-          ? { kind: 'cluster', nodes: cluster }
-          : { kind: 'url', url: withCredentials(of(secrets.url) ?? UNRESOLVED_URL, username, password) },
-    ...(username !== undefined && { username }),
-    ...(password !== undefined && { password }),
-    ...(speaksTls(written.tls, secrets) && {
-      tls: {
-        ...(pem.ca !== undefined && { ca: pem.ca }),
-        ...(pem.cert !== undefined && { cert: pem.cert }),
-        ...(pem.key !== undefined && { key: pem.key }),
-      },
-    }),
-    keyPrefix,
-    maxWaitMs: maxWait,
-    failureShare,
-  };
-}
-
 const mirrorOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: WrittenMirror): MirrorConfig => ({
   pool,
   fraction: percent / 100,
@@ -336,17 +290,6 @@ const mirrorOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: Writ
   perSecond,
   maxDurationMs: maxDuration,
 });
-
-/** Where nobody is to connect. */
-const UNRESOLVED_URL = 'redis://unresolved.invalid';
-
-/** What the URL says of them comes first. */
-function withCredentials(url: string, username = '', password = ''): string {
-  const whole = new URL(url);
-  if (whole.username === '') whole.username = encodeURIComponent(username);
-  if (whole.password === '') whole.password = encodeURIComponent(password);
-  return whole.href;
-}
 
 type WrittenPool = WrittenConfig['pools'][string];
 

@@ -1,6 +1,8 @@
 /**
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
  * schema/ says how it is written in YAML; build.ts turns one into the other.
+ *
+ * More than 400 lines: it is one type, and each of its members says what it is.
  */
 import type { CostWeights } from '../domain/cost.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';

@@ -1,5 +1,7 @@
 /** From the text that users write to the configuration that the program uses, or to everything that is wrong with it. */
+
 import { dirname, isAbsolute, join } from 'node:path';
+import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
@@ -194,7 +196,8 @@ function readTenantFiles(
     root,
     known: knownNamesOf(root),
     keys,
-    maxBodyBytes: envoy.success ? envoy.data.maxBodySize : undefined,
+    // Files of tenants do not lower the default, as limits of the main file do.
+    maxBodyBytes: envoy.success ? (envoy.data.maxBodySize ?? DEFAULT_MAX_BODY_BYTES) : undefined,
     sources,
     ...(tenantCache !== undefined && { cache: tenantCache }),
   });
