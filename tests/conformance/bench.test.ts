@@ -350,7 +350,10 @@ describe('fairlane bench', () => {
     [['scenarios/noisy-neighbour.yaml', '--target', 'http://127.0.0.1:1'], 'give arrivals: { perSecond'],
     [['scenarios/noisy-neighbour.yaml', '--arms', 'dirct'], 'did you mean \\"direct\\"?'],
     [['scenarios/noisy-neighbour.yaml', '--duration', '60'], 'a duration has a unit'],
-    [['scenarios/noisy-neighbour.yaml', '--target', 'https://x'], 'https endpoints are not supported yet'],
+    [
+      ['scenarios/noisy-neighbour.yaml', '--target', 'https://x'],
+      'a target is http://host:port, without TLS',
+    ],
     [['scenarios/noisy-neighbour.yaml', '--target', 'other=http://x:1'], 'direct=URL, fairlane=URL'],
     [['scenarios/noisy-neighbour.yaml', '--json', '/nowhere/x.json'], 'cannot write /nowhere/x.json'],
     [['nowhere.yaml'], 'cannot read the scenario (no such file)'],

@@ -80,7 +80,7 @@ describe('two tenants on a pool with two slots', () => {
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(14);
   });
 
-  it('who waits for maxWait gets a 503 with Retry-After', async () => {
+  it('who waits for maxWait gets a 503 that says when to come again, or that it is too long', async () => {
     const busy = await Promise.all([
       openStream(stack.url, { key: KEYS.noisy, body: long(250) }),
       openStream(stack.url, { key: KEYS.noisy, body: long(250) }),
@@ -89,7 +89,9 @@ describe('two tenants on a pool with two slots', () => {
     const answer = await send(stack.url, { key: KEYS.quiet, body: chatBody() });
     expect(answer.status).toBe(503);
     expect(answer.json.error).toMatchObject({ code: 'queue_timeout' });
-    expect(answer.headers['retry-after']).toBeDefined();
+    expect(answer.headers['retry-after'] ?? answer.headers['x-should-retry']).toMatch(
+      /^([1-9][0-9]?|false)$/,
+    );
     expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
     for (const one of busy) one.hangUp();
   });

@@ -92,6 +92,7 @@ const ENDINGS: readonly Ending[] = [
   overHttp1('Upgrade: h2c beside a body', 'served', [
     `${LENGTH}connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n${BODY}`,
   ]),
+  overHttp1('HTTP/1.0', 'served', [`${LENGTH}\r\n${BODY}`], { first: line('POST', PATH, '1.0') }),
   overHttp1('no body header', 'empty', ['\r\n']),
   overHttp1('content-length: 0', 'empty', ['content-length: 0\r\n\r\n']),
   overHttp1('the last chunk alone', 'empty', [`${CHUNKED}\r\n0\r\n\r\n`]),
@@ -115,7 +116,6 @@ const ENDINGS: readonly Ending[] = [
   ]),
   overHttp1('a malformed chunk', 'cut', [`${CHUNKED}\r\nzz\r\n${BODY}\r\n0\r\n\r\n`]),
   overHttp1('Upgrade: websocket', 'refused', ['connection: upgrade\r\nupgrade: websocket\r\n\r\n']),
-  overHttp1('HTTP/1.0', 'refused', [`${LENGTH}\r\n${BODY}`], { first: line('POST', PATH, '1.0') }),
   overHttp1('CONNECT', 'refused', ['\r\n'], { first: line('CONNECT', 'x:80') }),
   overHttp1('GET with a body', 'refused', [`${LENGTH}\r\n${BODY}`], { first: line('GET', PATH) }),
   overHttp1('PUT', 'refused', [`${LENGTH}\r\n${BODY}`], { first: line('PUT', PATH) }),
