@@ -103,7 +103,8 @@ describe('the configuration', () => {
     const env = {
       A_KEY: 'secret-of-a-variable',
       A_REDIS: 'redis://u:secret@h:1',
-      AN_ENGINE: 'http://10.0.0.1:8000',
+      // An engine that is not known is taken for a name: what is printed serves an address, too.
+      AN_ENGINE: 'http://engine.internal:8000',
     };
     for (const part of ['bootstrap', 'clusters', 'routes', 'http-filters']) {
       const without = await done(['envoy-config', '--part', part], here.cwd);
