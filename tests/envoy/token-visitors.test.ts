@@ -126,6 +126,11 @@ describe('a tenant that is not configured', () => {
       body: undefined,
     });
     expect(models.status).toBe(200);
+    const get = async (path: string): Promise<number> =>
+      (await ask(of('third', { plan: 'paid' }), { method: 'GET', path, body: undefined })).status;
+    expect(await get('/v1/models/nobody%2Fnothing')).toBe(404);
+    expect(await get('/v1/responses/resp_0123456789abcdef0123456789abcdef')).toBe(404);
+    expect(await get('/v1%2Fmodels')).toBe(400);
     expect(said(await ask(of('auth0|1234'), { path: '/v1/nothing' }))).toBe('404 unknown_url');
   });
 
