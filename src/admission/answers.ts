@@ -52,5 +52,6 @@ export function errorResponse(
     headers: [['content-type', 'application/json'], ...retry, ...add],
     body: errorBody(route, error),
     details: error.code,
+    ...(error.retryAfterMs !== undefined && { retryAfterMs: error.retryAfterMs }),
   };
 }

@@ -14,6 +14,8 @@ export interface DirectResponse {
   readonly body: string;
   /** A stable word for Envoy's response code details. */
   readonly details: string;
+  /** When to come again, also where the headers do not say: clients that wait so long are told not to. */
+  readonly retryAfterMs?: number;
 }
 
 export interface SendOn {

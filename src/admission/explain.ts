@@ -245,14 +245,13 @@ export function explainRequest(context: ExplainContext, question: Question, nowM
   if (refused !== undefined) {
     // Of several that refuse it, the client is told of the first.
     const [first] = offered;
-    const { status, headers, details } = refused;
-    const retryAfter = headers.find(([name]) => name === 'retry-after')?.[1];
+    const { status, details, retryAfterMs } = refused;
     return {
       kind: 'refused',
       tenant: question.tenant,
       status,
       reason: reason ?? details,
-      ...(retryAfter !== undefined && { retryAfterMs: 1_000 * Number(retryAfter) }),
+      ...(retryAfterMs !== undefined && { retryAfterMs: 1_000 * Math.ceil(retryAfterMs / 1_000) }),
       limits: limitsOf(context, question.tenant, nowMs),
       body: refused.body,
       ...(first !== undefined && { tried: placedAt(context, first, asked, nowMs) }),

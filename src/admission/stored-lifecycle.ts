@@ -30,6 +30,7 @@ import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
 import { idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { tenantOf } from './tenant-of.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
 
@@ -72,10 +73,10 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.state = 'checking';
     this.arrivedMs = nowMs;
     this.ids = idsOf(head);
-    const tenant = this.context.tenants.get(head.tenant);
+    const tenant = tenantOf(this.context, head, nowMs);
+    if ('status' in tenant) return this.refuse(tenant, nowMs);
     this.tenant = tenant;
-    if (tenant === undefined) this.refuse(refusals.unknownTenant(), nowMs);
-    else if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
+    if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
     else if (!head.endOfStream) this.refuse(refusals.bodyNotTaken(), nowMs);
     else {
       const taken = tenant.limits.takeRequest(nowMs);

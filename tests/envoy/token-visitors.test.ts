@@ -126,6 +126,11 @@ describe('a tenant that is not configured', () => {
       body: undefined,
     });
     expect(models.status).toBe(200);
+    const get = async (path: string): Promise<number> =>
+      (await ask(of('third', { plan: 'paid' }), { method: 'GET', path, body: undefined })).status;
+    expect(await get('/v1/models/nobody%2Fnothing')).toBe(404);
+    expect(await get('/v1/responses/resp_0123456789abcdef0123456789abcdef')).toBe(404);
+    expect(await get('/v1%2Fmodels')).toBe(400);
     expect(said(await ask(of('auth0|1234'), { path: '/v1/nothing' }))).toBe('404 unknown_url');
   });
 
@@ -134,9 +139,9 @@ describe('a tenant that is not configured', () => {
   });
 
   it('is one of a bounded number, with one label for all of them', async () => {
-    expect(said(await ask(of('third')))).toBe('200');
+    expect(said(await ask(of('third', { plan: 'paid' })))).toBe('200');
     expect(said(await ask(of('fourth')))).toBe('429 too_many_tenants');
-    expect(said(await ask(of('third')))).toBe('200');
+    expect(said(await ask(of('third', { plan: 'paid' })))).toBe('200');
     expect(said(await ask(of('quiet')))).toBe('200');
     const scraped = await (await fetch(`${stack.metricsUrl}/metrics`)).text();
     expect(scraped).toContain(`tenant="${LABEL}"`);

@@ -287,12 +287,7 @@ describe('a configuration whose secrets stay references', () => {
         pools: { main: { endpoints: ['http://127.0.0.1:8000'] } },
         listen: { address: '0.0.0.0:8443', tls: { cert: 'c.pem', key: 'k.pem', clientCa: 'ca.pem' } },
         identity: {
-          jwt: {
-            issuer: 'https://issuer.test',
-            audience: 'fairlane',
-            jwks: 'keys.json',
-            tenantClaim: 'org.name',
-          },
+          jwt: { issuer: 'https://issuer.test', audience: 'fairlane', jwks: 'keys.json', tenantClaim: 'org' },
         },
         lanes: { batch: { when: [{ tenants: ['bob'] }] } },
         tenantDirectory: 'tenants.d',
