@@ -45,7 +45,8 @@ export class Checkout {
     const [service = 0, metrics = 0] = await freePorts(2);
     const path = join(directory, 'fairlane.yaml');
     const config = {
-      envoy: { directory },
+      // A body without a length counts as the largest one.
+      envoy: { directory, maxBodySize: '1MiB' },
       service: { address: `127.0.0.1:${service}`, metrics: `127.0.0.1:${metrics}` },
       // The key's first name, which every version takes. Nobody waits: neither for a slot nor for others' prompts.
       pools: { main: { endpoints: [engine], windowPerEndpoint: 1_000, prefillTokens: 1_000_000 } },
