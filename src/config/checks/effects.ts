@@ -16,13 +16,6 @@ type WrittenLimits = WrittenConfig['tiers'][string];
 /** What only the merged configuration shows. */
 export function checkEffects(config: Config, written: WrittenConfig, { report }: Check): void {
   checkLanes(config, written, report);
-  config.envoy.passHeaders?.forEach((name, i) => {
-    if (!CREDENTIAL_HEADERS.includes(name)) return;
-    report.warning(
-      ['envoy', 'passHeaders', i],
-      'has no effect: what clients prove who they are with reaches no engine; set pools.NAME.apiKey for a key of the engine',
-    );
-  });
   checkAdapterPlaces(config, report);
   checkPassedHeaders(written, report);
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
@@ -40,7 +33,7 @@ function checkPassedHeaders({ envoy }: WrittenConfig, report: Report): void {
     if (!CREDENTIAL_HEADERS.includes(name)) continue;
     report.warning(
       ['envoy', 'passHeaders', index],
-      `has no effect: engines never get ${name}, which tells who a client is`,
+      `has no effect: engines never get ${name}, which tells who a client is; set pools.NAME.apiKey for a key of the engine`,
       'value',
     );
   }
