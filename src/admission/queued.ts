@@ -65,7 +65,7 @@ export class Queued implements Waiting {
   }
 
   /** Leaves the queue, if it is in it. */
-  leave(): void {
-    this.ticket?.cancel();
+  leave(nowMs: number): void {
+    this.ticket?.cancel(nowMs);
   }
 }

@@ -402,9 +402,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   ): void {
     if (this.state === 'ended') return;
     this.state = 'ended';
-    const { run, holding } = this;
+    const { run, holding, queued } = this;
     this.receiving?.cancel();
-    this.queued?.leave();
     const used = reading?.usage;
     this.closeAccounts(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
     if (outcome === 'completed' && reading !== undefined) run?.learn(reading);
@@ -414,8 +413,9 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queued = undefined;
     run?.tellResult(nowMs);
     if (holding?.hasRoom() === false) holding.gone();
-    // Last: freeing the slot lets another request go, and that one must find this one's account closed.
+    // Last: a free slot or place lets another request go, and that one must find this one's account closed.
     run?.free(reading, engineJudgement(outcome, reason), nowMs);
+    queued?.leave(nowMs);
   }
 
   private closeAccounts(usedTokens: number, nowMs: number): void {

@@ -258,7 +258,6 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.state = 'ended';
     const { queued, release, tenant, ids, route, lane, status, arrivedMs, queueMs } = this;
     this.queued = undefined;
-    queued?.leave();
     if (tenant !== undefined) {
       const run = release && {
         pool: release.pool,
@@ -288,8 +287,9 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     // The client left before the engine answered: nothing is known of the endpoint.
     release?.slot.ended({ broken: 'client' }, nowMs);
     release?.settle(0, nowMs);
-    // Last: it lets another request go.
+    // Last: they let another request go.
     release?.free(nowMs);
+    queued?.leave(nowMs);
   }
 
   private whenKnown(done: Promise<void>): void {

@@ -10,7 +10,7 @@
  *     deficit-round-robin.ts  which tenant's turn it is in a lane
  *     flow.ts                 which of a tenant's requests is next
  *
- * Releases are events (a slot came free, a prompt is computed, an endpoint returned, the configuration changed); a timer only
+ * Releases are events (a slot came free, one that waited gave up, a prompt is computed, an endpoint returned, the configuration changed); a timer only
  * ends what an event failed to. pool-queue.ts draws where a request waits meanwhile.
  *
  * Invariants:
@@ -206,7 +206,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     belowFairShare: boolean,
     nowMs: number,
   ): boolean {
-    const { demand, tenant } = request.waiting;
+    const { lane, waiting } = request;
+    const { demand, tenant } = waiting;
     const claim = this.arrivals.claimOf(pool, tenant, belowFairShare, nowMs);
     const got = pool.endpoints.acquire(demand, claim, nowMs);
     if (got?.kind === 'later') {
@@ -223,16 +224,7 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     } else if (got.kind === 'slot') {
       const waitedMs = Math.max(0, nowMs - request.sinceMs);
       pool.release(request, nowMs);
-      this.release(
-        pool,
-        request.lane,
-        request.waiting,
-        got,
-        !belowFairShare,
-        belowFairShare,
-        waitedMs,
-        nowMs,
-      );
+      this.release(pool, lane, waiting, got, !belowFairShare, belowFairShare, waitedMs, nowMs);
     } else this.expire(pool, request, got.reason, nowMs);
     return true;
   }
@@ -349,8 +341,9 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     }
   }
 
-  /** Expires what was queued for what did not come. */
+  /** Expires what was queued for what did not come. Others may have waited behind it. */
   private expireOverflow(pool: PoolQueue, nowMs: number): void {
+    const before = pool.size;
     for (const request of pool.overflowNewestFirst()) {
       const { tenant } = request.waiting;
       const beyond = (pool.knownLoadOf(tenant)?.queued ?? 0) - this.tenants.maxQueuedOf(tenant);
@@ -362,13 +355,15 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
         this.expire(pool, request, 'queue-full', nowMs);
       }
     }
+    if (pool.size < before) this.dispatchPool(pool, nowMs);
   }
 
   // ---- Pools and settings.
 
   addPool(name: string, endpoints: PoolEndpoints): void {
     if (this.pools.has(name)) return;
-    this.pools.set(name, new PoolQueue(name, endpoints, this.settings, this.tenants));
+    const dispatch = (pool: PoolQueue, nowMs: number): void => this.dispatchPool(pool, nowMs);
+    this.pools.set(name, new PoolQueue(name, endpoints, this.settings, this.tenants, dispatch));
   }
 
   removePool(name: string, nowMs: number): void {

@@ -65,8 +65,8 @@ export class QueuedRequest implements Ticket {
     this.sinceMs = nowMs;
   }
 
-  cancel(): boolean {
-    return this.queue.leave(this);
+  cancel(nowMs: number): boolean {
+    return this.queue.cancel(this, nowMs);
   }
 }
 
@@ -83,6 +83,7 @@ export class PoolQueue {
   readonly fairShare = new FairShare();
   readonly headroom = new Headroom();
   private readonly tenants: TenantConcurrency;
+  private readonly dispatch: (queue: PoolQueue, nowMs: number) => void;
 
   // Who waits.
   /** In order of arrival, which is the order of expiry. */
@@ -110,11 +111,13 @@ export class PoolQueue {
     endpoints: PoolEndpoints,
     { lanes, quantumTokens }: QueueSettings,
     tenants: TenantConcurrency,
+    dispatch: (queue: PoolQueue, nowMs: number) => void,
   ) {
     this.name = name;
     this.endpoints = endpoints;
     this.lanes = new Lanes(lanes.values(), quantumTokens);
     this.tenants = tenants;
+    this.dispatch = dispatch;
   }
 
   get size(): number {
@@ -225,6 +228,14 @@ export class PoolQueue {
     this.leavePlace(request);
     if (demand.adapter !== undefined) this.needsNoMore(demand.adapter);
     this.forgetIfAbsent(tenant, load);
+    return true;
+  }
+
+  /** Its owner takes it out; false if it has left before. It may have been what others waited behind. */
+  cancel(request: QueuedRequest, nowMs: number): boolean {
+    const keptOthers = request.state !== 'for-adapter';
+    if (!this.leave(request)) return false;
+    if (keptOthers) this.dispatch(this, nowMs);
     return true;
   }
 

@@ -74,8 +74,11 @@ export interface Release {
 
 /** A waiting request's place. */
 export interface Ticket {
-  /** Leaves the queue; false if it was released or expired before. */
-  cancel(): boolean;
+  /**
+   * Leaves the queue; false if it was released or expired before. Whom it kept waiting may go: their `onRelease` is called
+   * from within.
+   */
+  cancel(nowMs: number): boolean;
 }
 
 export type Offer =

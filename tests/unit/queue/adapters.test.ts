@@ -237,8 +237,8 @@ describe('a request whose adapter is not loaded', () => {
     expect(offer('a', 0, 'x').kind).toBe('queued');
     expect(offer('a', 0, 'x')).toMatchObject({ kind: 'refused', reason: 'tenant-queue-full' });
     if (cancelled.kind !== 'queued') throw new Error('not queued');
-    expect(cancelled.ticket.cancel()).toBe(true);
-    expect(cancelled.ticket.cancel()).toBe(false);
+    expect(cancelled.ticket.cancel(0)).toBe(true);
+    expect(cancelled.ticket.cancel(0)).toBe(false);
     expect(dispatcher.queuedOfTenant('a')).toBe(1);
     released[0]?.release.free(10);
     dispatcher.tick(999);
@@ -257,7 +257,7 @@ describe('a request whose adapter is not loaded', () => {
     released[0]?.release.free(10);
     const first = offer('a', 100, 'y');
     offer('a', 300, 'z');
-    if (first.kind === 'queued') first.ticket.cancel();
+    if (first.kind === 'queued') first.ticket.cancel(300);
     dispatcher.tick(950);
     expect(loads.map(({ adapter }) => adapter)).toEqual(['x']);
     dispatcher.tick(1_050);
@@ -269,9 +269,23 @@ describe('a request whose adapter is not loaded', () => {
     const { offer } = setup({ limits });
     offer('a', 0);
     const waiting = offer('a', 0, 'x');
-    if (waiting.kind === 'queued') waiting.ticket.cancel();
+    if (waiting.kind === 'queued') waiting.ticket.cancel(0);
     limits.maxQueued = 0;
     expect(offer('a', 1).kind).toBe('released');
+  });
+
+  it('for whose subset others waited lets them go when it is cancelled', () => {
+    const { offer, endpoints, released } = setup({ endpoints: 2, window: 1 });
+    const demand = { within: new Set(['10.0.0.1:8000']) };
+    expect(offer('z', 0, undefined, { demand }).kind).toBe('released');
+    const subset = offer('a', 0, undefined, { demand });
+    expect([subset.kind, offer('b', 10).kind]).toEqual(['queued', 'queued']);
+    if (subset.kind === 'queued') subset.ticket.cancel(20);
+    expect(released.map(({ tenant, at }) => [tenant, at])).toEqual([
+      ['z', 0],
+      ['b', 20],
+    ]);
+    expect(endpoints.inFlight()).toBe(2);
   });
 
   it('and that waited in turn leaves its tenant quiet when the rest of it has ended', () => {
@@ -478,7 +492,7 @@ describe('whatever happens', () => {
               const result = offer(`t${step.tenant}`, now, adapter, { cost, demand: within });
               if (result.kind !== 'refused') accepted += 1;
               if (result.kind === 'queued') {
-                tickets.set(result.id, () => result.ticket.cancel());
+                tickets.set(result.id, () => result.ticket.cancel(now));
                 waiting.set(result.id, { id: result.id, adapter, isSubset });
               }
             } else if (step.kind === 'free') {

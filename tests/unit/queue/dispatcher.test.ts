@@ -267,7 +267,7 @@ describe('the dispatcher', () => {
           } else if (step.kind === 'settle') {
             released[step.index % Math.max(1, released.length)]?.release.settle(step.cost, now);
           } else if (step.kind === 'cancel') {
-            if (tickets[step.index % Math.max(1, tickets.length)]?.cancel()) cancelled += 1;
+            if (tickets[step.index % Math.max(1, tickets.length)]?.cancel(now)) cancelled += 1;
           } else if (step.kind === 'expire') dispatcher.tick(now);
           else {
             endpoints.setHealthy(`http://10.0.0.${step.endpoint}:8000`, step.on, 0);

@@ -60,7 +60,7 @@ function createWorld(headroom: number | 'auto') {
   dispatcher.addPool('main', endpoints);
   const trace: unknown[] = [];
   const running: Release[] = [];
-  const tickets: (() => boolean)[] = [];
+  const tickets: ((nowMs: number) => boolean)[] = [];
   let arrivals = 0;
   const requestOf = ({ tenant, sequences, isSubset }: Offered) => {
     const demand: Demand = {
@@ -97,7 +97,7 @@ function createWorld(headroom: number | 'auto') {
         nowMs,
       );
       trace.push([arrival, offer.kind === 'refused' ? offer : offer.kind]);
-      if (offer.kind === 'queued') tickets.push(() => offer.ticket.cancel());
+      if (offer.kind === 'queued') tickets.push((at) => offer.ticket.cancel(at));
       return offer;
     },
     do(step: Exclude<Step, Offered>, nowMs: number): void {
@@ -108,7 +108,7 @@ function createWorld(headroom: number | 'auto') {
         release.settle(300, nowMs);
         release.free(nowMs);
       } else if (step.kind === 'prompt') pick(running, step.index)?.firstToken(nowMs);
-      else if (step.kind === 'cancel') pick(tickets, step.index)?.();
+      else if (step.kind === 'cancel') pick(tickets, step.index)?.(nowMs);
       else if (step.kind === 'tick') dispatcher.tick(nowMs);
       else {
         endpoints.setHealthy(URLS[step.endpoint] ?? '', step.on, nowMs);
