@@ -3,7 +3,8 @@ import { LongestFirst } from './tests/support/longest-first.ts';
 import ProgressReporter from './tests/support/progress-reporter.ts';
 
 /** Pure code on all cores: first, since it says most in the shortest time. How long a test takes is no claim here. */
-const pure = { maxWorkers: 2, sequence: { groupOrder: 0 }, testTimeout: 300_000 };
+const setupFiles = ['tests/support/property-seed.ts'];
+const pure = { maxWorkers: 2, sequence: { groupOrder: 0 }, testTimeout: 300_000, setupFiles };
 
 /** They start the program, Envoy, engines or Redis: each file its own, in folders of its own and on ports of its own. */
 const real = { testTimeout: 60_000, hookTimeout: 180_000, globalSetup: ['tests/support/program.ts'] };
@@ -26,7 +27,9 @@ export default defineConfig({
       // Without isolation the files of a worker share what they import, which costs more than most of them.
       { test: { name: 'unit', include: ['tests/unit/**/*.test.ts'], isolate: false, ...pure } },
       { test: { name: 'simulation', include: ['tests/simulation/**/*.test.ts'], ...pure } },
-      { test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], ...processes } },
+      {
+        test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], setupFiles, ...processes },
+      },
       { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], ...processes } },
       { test: { name: 'hostile', include: ['tests/hostile/**/*.test.ts'], exclude: MEASURED, ...processes } },
       { test: { name: 'measured', include: MEASURED, ...measured } },
