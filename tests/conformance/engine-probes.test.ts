@@ -101,11 +101,25 @@ const identify = async (table: Readonly<Record<string, Page>>) =>
   identifyEngine(await serve(pages(table)), '/metrics', 500);
 
 describe('an endpoint is identified', () => {
-  it.each(['vllm', 'sglang', 'llamacpp', 'tgi', 'trtllm'])('by the metrics of %s', async (engine) => {
+  it.each(['vllm', 'sglang', 'llamacpp', 'tgi', 'lmdeploy'])('by the metrics of %s', async (engine) => {
     expect(await identify(pagesOf(engine))).toEqual({ engine, by: '/metrics' });
   });
 
-  it.each(['vllm', 'sglang', 'llamacpp'])('by the models of %s, without metrics', async (engine) => {
+  it('by the metrics of trtllm, which are elsewhere', async () => {
+    const table = pagesOf('trtllm', ['/metrics', '/prometheus/metrics']);
+    const endpoint = await serve(pages(table));
+    const path = '/prometheus/metrics';
+    expect(await identifyEngine(endpoint, path, 500)).toEqual({ engine: 'trtllm', by: path });
+    expect((await identifyEngine(endpoint, '/metrics', 500)).engine).toBeUndefined();
+  });
+
+  it.each([
+    'vllm',
+    'sglang',
+    'llamacpp',
+    'trtllm',
+    'lmdeploy',
+  ])('by the models of %s, without metrics', async (engine) => {
     expect(await identify(pagesOf(engine, ['/v1/models']))).toEqual({ engine, by: '/v1/models' });
   });
 
