@@ -125,9 +125,9 @@ export interface RecipeEngineOptions {
   /** Before every path; what comes without it is a 404. */
   readonly prefix?: string;
   /** Ends TLS for it. */
-  readonly listen?: (onRequest: (request: IncomingMessage, response: ServerResponse) => void) => ReturnType<
-    typeof createServer
-  >;
+  readonly listen?: (
+    onRequest: (request: IncomingMessage, response: ServerResponse) => void,
+  ) => ReturnType<typeof createServer>;
 }
 
 export async function startRecipeEngine(options: RecipeEngineOptions): Promise<RecipeEngine> {
