@@ -31,7 +31,7 @@ interface Expected {
   /** Names that clients may ask for. */
   readonly models: readonly string[];
   /** What doctor says of the gauges. */
-  readonly gauges?: RegExp;
+  readonly gauges: RegExp;
   /** Public authorities do not certify what runs here. */
   readonly ownAuthority?: boolean;
 }
@@ -167,7 +167,7 @@ const EXPECTED: Readonly<Record<string, Expected>> = {
 const recipes = readRecipes();
 const closing: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
+  for (const close of closing.splice(0).toReversed()) await close();
 });
 
 const env = {
@@ -226,13 +226,17 @@ async function finds(command: 'check-config' | 'doctor', { configPath }: Stack):
   return text;
 }
 
-async function holds(recipe: Recipe, expected: Omit<Expected, 'engines'>, engines: readonly Standin[]) {
+/** @returns what doctor says. */
+async function serves(
+  recipe: Recipe,
+  { models, kinds, ownAuthority = false }: Expected,
+  engines: readonly Standin[],
+): Promise<string> {
   const stack = await startRecipe(
     recipe,
     engines.map(({ port }) => port),
-    expected.ownAuthority === true,
+    ownAuthority,
   );
-  const { models, kinds, gauges } = expected;
   await eventually(
     () => stack.metric('fairlane_endpoint_healthy'),
     (count) => count === engines.length,
@@ -269,7 +273,7 @@ async function holds(recipe: Recipe, expected: Omit<Expected, 'engines'>, engine
     );
   }
   const [, told] = await Promise.all([finds('check-config', stack), finds('doctor', stack)]);
-  if (gauges !== undefined) expect(told).toMatch(gauges);
+  return told;
 }
 
 describe('docs/engines.md', () => {
@@ -282,7 +286,7 @@ describe('docs/engines.md', () => {
     if (expected === undefined) throw new Error(`no engine for the recipe ${title}`);
     const engines = await Promise.all(expected.engines.map((start) => start()));
     for (const engine of engines) closing.push(() => engine.close());
-    await holds(recipe, expected, engines);
+    expect(await serves(recipe, expected, engines)).toMatch(expected.gauges);
     // Nothing is asked of an API alone but what it has.
     if (!expected.kinds.some(Boolean)) {
       const paths = engines.flatMap(({ requests }) => requests?.().map(({ path }) => path) ?? []);
@@ -301,6 +305,6 @@ describe.skipIf(server === undefined)('a real llama.cpp (skipped unless FAIRLANE
     const engine = await startLlamaCpp(server ?? '', [...flags, '--api-key', ENGINE_KEY, '--threads', '1']);
     closing.push(() => engine.stop());
     const standin = { port: engine.port, requests: undefined, close: () => engine.stop() };
-    await holds(recipe, expected, [standin]);
+    expect(await serves(recipe, expected, [standin])).toMatch(expected.gauges);
   });
 });
