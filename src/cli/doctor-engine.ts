@@ -1,11 +1,12 @@
 /** What `fairlane doctor` asks an engine, and what it says of the answers. */
 import type { Config, EndpointConfig, PoolConfig } from '../config/config.ts';
+import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from '../engine/driver.ts';
 import { DRIVERS } from '../engine/drivers.ts';
 import type { EngineReport } from '../engine/gauges.ts';
 import { probeCapabilities } from '../engine/http-capabilities.ts';
 import { askGauges } from '../engine/http-gauge-monitor.ts';
-import { askServerInfo, type Identity, identifyEngine } from '../engine/http-identify.ts';
+import { askServerInfo, type Identity, identityOf } from '../engine/http-identify.ts';
 import { askAccess, askAsleep, askModels, CHAT_QUESTION, probeHealth } from '../engine/http-probe.ts';
 import type { Tell } from './doctor-findings.ts';
 
@@ -35,18 +36,10 @@ export async function checkEngine(question: EngineQuestion): Promise<readonly st
     where,
     timeoutMs: Math.max(pool.health.timeoutMs, HEALTH_TIMEOUT_MS),
   };
-  const identity: Identity =
-    pool.engine === 'auto'
-      ? await identifyEngine(endpoint, pool.gauges.path, check.timeoutMs)
-      : { engine: pool.engine, by: 'the configuration' };
+  const identity = await identityOf(endpoint, pool, check.timeoutMs);
   const driver = identity.engine === undefined ? undefined : DRIVERS[identity.engine];
   if (!(await checkHealth(check, driver))) return undefined;
-  if (driver === undefined) {
-    tell(
-      'warning',
-      `${where}: which engine it is cannot be seen (${identity.by}); set pools.${pool.name}.engine`,
-    );
-  } else tell('ok', `${where}: ${driver.title}, by ${identity.by}`);
+  tellKind(check, identity);
   await checkSleep(check, driver);
   const models = await checkModels(check);
   if (pool.adaptersPerEndpoint !== undefined && driver !== undefined && driver.lora.load === undefined) {
@@ -60,6 +53,17 @@ export async function checkEngine(question: EngineQuestion): Promise<readonly st
   const reported = await checkGauges(check, driver?.info?.kvCapacityTokens?.(page));
   if (reported !== undefined) await checkCapabilities(check, reported, models?.[0]);
   return models;
+}
+
+function tellKind({ pool, tell, where }: Check, { engine, by }: Identity): void {
+  if (engine !== undefined) tell('ok', `${where}: ${DRIVERS[engine].title}, by ${by}`);
+  else if (pool.engine === API_ALONE) tell('ok', `${where}: an API like OpenAI’s, by ${by}`);
+  else {
+    tell(
+      'warning',
+      `${where}: which engine it is cannot be seen (${by}); set pools.${pool.name}.engine (${API_ALONE}: none of those that are known)`,
+    );
+  }
 }
 
 /** @returns false if nothing else is worth asking. */
@@ -149,6 +153,9 @@ async function checkGauges(
         'problem',
         `${where}: ${gauges.detail}; nothing is copied to this pool without gauges. Set pools.NAME.gauges.path`,
       );
+    } else if (pool.engine === API_ALONE) {
+      const by = pool.concurrencyLimit === 'auto' ? 'the concurrency limit goes by times to first token' : '';
+      tell('ok', `${where}: gauges are ${[gauges.detail, by].filter((text) => text !== '').join('; ')}`);
     } else if (pool.concurrencyLimit === 'auto') {
       tell(
         'warning',

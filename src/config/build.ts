@@ -1,6 +1,7 @@
 /** The configuration as the program uses it, from one that has been checked. */
 import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
+import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
 import { redisOf } from './build-redis.ts';
@@ -180,7 +181,7 @@ function poolOf(
   discoverModels: boolean,
   { endpoints, drains, chosen }: Parts,
 ): PoolConfig {
-  const { path, interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
+  const { interval, timeout, unhealthyAfter, healthyAfter, slowStart } = pool.health;
   return {
     name,
     endpoints: (endpoints.get(name) ?? []).map(({ config }) => config),
@@ -196,7 +197,7 @@ function poolOf(
     gauges: { path: pool.gauges.path, intervalMs: pool.gauges.interval },
     engineCapabilities: pool.engineCapabilities,
     health: {
-      path,
+      path: pool.health.path ?? (pool.engine === API_ALONE ? '/v1/models' : '/health'),
       intervalMs: interval,
       timeoutMs: timeout,
       unhealthyAfter,

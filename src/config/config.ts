@@ -5,7 +5,7 @@
  * More than 400 lines: it is one type, and each of its members says what it is.
  */
 import type { CostWeights } from '../domain/cost.ts';
-import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { PoolEngine } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
 import type { CustomRoutes, EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
@@ -183,7 +183,7 @@ export interface PoolConfig {
   /** For engines that do not say how many tokens theirs holds. */
   readonly kvCache?: { readonly memoryBytes: number; readonly shape: ModelShape };
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
-  readonly engine: 'auto' | EngineKind;
+  readonly engine: PoolEngine;
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */
   readonly concurrencyLimit: number | 'auto';
   /** Places for adapters on each endpoint; absent: none is loaded. */

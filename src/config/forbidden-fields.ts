@@ -13,7 +13,8 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'agent_hierarchy',
 
   // Another tenant's cache, session or request: salts and keys choose the prefix cache's namespace, request ids can
-  // collide with or abort another's request, slots hold another's context, which llama.cpp also searches for chunks.
+  // collide with or abort another's request, slots hold another's context, which llama.cpp also searches for chunks;
+  // LMDeploy keeps a cache for whoever fetches it.
   'cache_salt',
   'extra_key',
   'rid',
@@ -23,6 +24,8 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'conversation_params',
   'id_slot',
   'n_cache_reuse',
+  'with_cache',
+  'preserve_cache',
 
   // The same for media: vLLM takes a part's `uuid` for the key of its media and prefix caches, unsalted, and serves what
   // lies there when the part has no data; SGLang takes a claimed hash where the operator trusts them. With a `uuid`
@@ -37,6 +40,7 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'kv_transfer_params',
   'ec_transfer_params',
   'disaggregated_params',
+  'migration_request',
   'bootstrap_*',
   'routed_dp_rank',
   'data_parallel_rank',
@@ -59,11 +63,12 @@ export const DEFAULT_FORBIDDEN_FIELDS: readonly string[] = [
   'detokenize',
 
   // A prompt that differs from the one counted, or that is code: Jinja templates, serialised tensors, token ids beside
-  // the messages (SGLang, TensorRT-LLM), vectors in place of tokens (SGLang), a conversation beside the input (vLLM's
-  // Responses).
+  // the messages (SGLang, TensorRT-LLM, LMDeploy, there with images), vectors in place of tokens (SGLang), a conversation
+  // beside the input (vLLM's Responses).
   'truncate_prompt_tokens',
   'prompt_embeds',
   'input_ids',
+  'image_data',
   'prompt_token_ids',
   'prompt_token_ids_b64',
   'embed_overrides',

@@ -6,6 +6,9 @@ const ORDERS = [
   ...[
     '/sleep',
     '/wake_up',
+    '/wakeup',
+    '/terminate',
+    '/distserve',
     '/is_sleeping',
     '/pause',
     '/resume',

@@ -1,5 +1,6 @@
 /** Reads the gauges of every endpoint of a pool, each on its own timer, sooner while that decides something. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import { API_ALONE } from '../domain/engine-kinds.ts';
 import { Followed } from './followed.ts';
 import type { EngineReport, GaugesResult } from './gauges.ts';
 import { readGauges } from './gauges.ts';
@@ -29,13 +30,14 @@ const MAX_AGE_MS = 1_000;
 /** Endpoints are not all read in the same moment. */
 const JITTER = 0.1;
 
-/** @param engine what it must be; `auto`: whichever it is. */
+/** @param engine what it must be; `auto`: whichever it is; `openai`: not asked. */
 export async function askGauges(
   endpoint: EndpointConfig,
   path: string,
   engine: PoolConfig['engine'],
   stopped?: AbortSignal,
 ): Promise<GaugesResult> {
+  if (engine === API_ALONE) return { kind: 'unusable', detail: `not read, with engine: ${API_ALONE}` };
   try {
     const { status, body } = await askText(endpoint, path, MAX_AGE_MS, undefined, stopped);
     if (status !== 200) {

@@ -13,7 +13,7 @@ import {
 import type { EngineDriver } from './driver.ts';
 import { ALL_DRIVERS, DRIVERS } from './drivers.ts';
 import { Followed } from './followed.ts';
-import { type Identity, identifyEngine } from './http-identify.ts';
+import { type Identity, identityOf } from './http-identify.ts';
 import { askAccess, askAsleep, askModels, type ProbeResult, probeHealth } from './http-probe.ts';
 
 export interface HealthMonitor {
@@ -180,10 +180,7 @@ class EndpointProbe {
     }
     this.#untilEngine = PROBES_PER_ENGINE_QUESTION;
     const { pool, onEngine } = this.#options;
-    const found: Identity =
-      pool.engine === 'auto'
-        ? await identifyEngine(this.endpoint, pool.gauges.path, pool.health.timeoutMs, this.#stopped)
-        : { engine: pool.engine, by: 'the configuration' };
+    const found = await identityOf(this.endpoint, pool, pool.health.timeoutMs, this.#stopped);
     const isNews = this.#identity === undefined || found.engine !== undefined;
     this.#identity = found;
     if (isNews && !this.#stopped.aborted) onEngine(this.endpoint, found);

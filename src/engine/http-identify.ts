@@ -1,6 +1,6 @@
 /** Asks an endpoint which engine it is, and what its engine says of itself. */
-import type { EndpointConfig } from '../config/config.ts';
-import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import { API_ALONE, type EngineKind } from '../domain/engine-kinds.ts';
 import type { EngineDriver } from './driver.ts';
 import { readGauges } from './gauges.ts';
 import { askText, whyNoAnswer } from './http-probe.ts';
@@ -27,6 +27,17 @@ async function askJson(
   } catch {
     return undefined;
   }
+}
+
+/** What the configuration says that an endpoint is, else what it answers. Never rejects. @param timeoutMs for all questions together. */
+export async function identityOf(
+  endpoint: EndpointConfig,
+  { engine, gauges }: Pick<PoolConfig, 'engine' | 'gauges'>,
+  timeoutMs: number,
+  stopped?: AbortSignal,
+): Promise<Identity> {
+  if (engine === 'auto') return identifyEngine(endpoint, gauges.path, timeoutMs, stopped);
+  return { engine: engine === API_ALONE ? undefined : engine, by: 'the configuration' };
 }
 
 /** Never rejects. @param timeoutMs for all questions together. */

@@ -81,7 +81,8 @@ export function engineReference(): string {
 
 Each engine is one file in src/engine, a driver of data and pure functions: ${ALL_DRIVERS.map(({ kind }) => code(`${kind}.ts`)).join(', ')}.
 They are held to recorded answers in tests/fixtures/engines; each fixture says whether a real engine gave it. vLLM 0.32 and llama.cpp b10605 did. SGLang's
-are from the source of 0.5.23, TGI's from its documentation and source: not recorded.
+are from the source of 0.5.23, TGI's, TensorRT-LLM's and LMDeploy's from their documentation and source: not recorded. How to start each of them, and what
+Fairlane's configuration is then: [engines](engines.md).
 
 ${[head, rule, ...rows].join('\n')}
 
@@ -95,7 +96,8 @@ again every 15 probes. The log (\`engine-identified\`), \`/health\` of \`service
 A pool may mix engines: gauges, health and sleep go by each endpoint's own. A request is written before its endpoint is chosen, so priorities
 and cache salts are used only where all endpoints of the pool take them, and in the same direction.
 
-An endpoint that nothing is known of is still used: 2xx is healthy, and its concurrency limit goes by the times to first token.
+An endpoint that nothing is known of is still used: 2xx is healthy, and its concurrency limit goes by the times to first token. \`openai\` says that of
+all of a pool: its metrics and pages are not asked for, and \`health.path\` is \`/v1/models\` unless it is written.
 
 ## Health
 

@@ -46,6 +46,7 @@ const MORE: Readonly<Record<EngineKind, readonly string[]>> = {
   ],
   tgi: [],
   trtllm: [],
+  lmdeploy: ['/pooling'],
 };
 
 const COMMON = API_ROUTES.filter(isCommon).flatMap(pathsOf);

@@ -1,4 +1,4 @@
-/** TensorRT-LLM: its gauges, and nothing more. */
+/** TensorRT-LLM (`trtllm-serve`); from its source. https://github.com/NVIDIA/TensorRT-LLM/tree/main/tensorrt_llm/serve */
 import { type EngineDriver, stateByStatus } from './driver.ts';
 
 export const TRTLLM: EngineDriver = {
@@ -10,7 +10,7 @@ export const TRTLLM: EngineDriver = {
     kvUsage: ['trtllm_kv_cache_utilization'],
     others: [],
   },
-  ownedBy: undefined,
+  ownedBy: 'tensorrt_llm',
   info: undefined,
   health: { path: '/health', leastTimeoutMs: 0, stateOf: stateByStatus, sleep: undefined },
   meaningOf: () => undefined,

@@ -1,5 +1,6 @@
 /** The gauges of a pool's engines: read at an interval, passed on to its endpoints, and told of when they cannot be used. */
 import type { EndpointConfig, PoolConfig } from '../config/config.ts';
+import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { EngineReport } from '../engine/gauges.ts';
 import { type GaugeMonitor, startGaugeMonitor } from '../engine/http-gauge-monitor.ts';
 import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
@@ -49,6 +50,8 @@ export class PoolGauges {
     this.#latest.clear();
     this.#problems.clear();
     this.#pool = pool;
+    // Nothing is expected of them, so nothing is missed.
+    if (pool.engine === API_ALONE) return;
     this.#monitor = startGaugeMonitor({
       pool,
       isEager: ({ url }) => this.#endpoints.stateOf(url, this.#context.now())?.isEager === true,

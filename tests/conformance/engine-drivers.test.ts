@@ -108,6 +108,7 @@ const EXPECTED: Readonly<Record<EngineKind, Expected>> = {
     notReady: { starting: 'dead' },
   },
   trtllm: {},
+  lmdeploy: { errors: { 'wrong-type': 'invalid-request', 'unknown-model': 'unknown-model' } },
 };
 
 const jsonOf = ({ body }: EngineAnswer): unknown => {

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import type { EndpointConfig, PoolConfig } from '../../src/config/config.ts';
 import { askGauges } from '../../src/engine/http-gauge-monitor.ts';
 import { type HealthMonitor, startHealthMonitor } from '../../src/engine/http-health-monitor.ts';
-import { askServerInfo, type Identity, identifyEngine } from '../../src/engine/http-identify.ts';
+import { askServerInfo, type Identity, identifyEngine, identityOf } from '../../src/engine/http-identify.ts';
 import { askAsleep, askModels, probeHealth } from '../../src/engine/http-probe.ts';
 import { LLAMACPP } from '../../src/engine/llamacpp.ts';
 import { SGLANG } from '../../src/engine/sglang.ts';
@@ -101,13 +101,24 @@ const identify = async (table: Readonly<Record<string, Page>>) =>
   identifyEngine(await serve(pages(table)), '/metrics', 500);
 
 describe('an endpoint is identified', () => {
-  it.each(['vllm', 'sglang', 'llamacpp', 'tgi', 'trtllm'])('by the metrics of %s', async (engine) => {
+  it.each(['vllm', 'sglang', 'llamacpp', 'tgi', 'lmdeploy'])('by the metrics of %s', async (engine) => {
     expect(await identify(pagesOf(engine))).toEqual({ engine, by: '/metrics' });
   });
 
-  it.each(['vllm', 'sglang', 'llamacpp'])('by the models of %s, without metrics', async (engine) => {
-    expect(await identify(pagesOf(engine, ['/v1/models']))).toEqual({ engine, by: '/v1/models' });
+  it('by the metrics of trtllm, which are elsewhere', async () => {
+    const table = pagesOf('trtllm', ['/metrics', '/prometheus/metrics']);
+    const endpoint = await serve(pages(table));
+    const path = '/prometheus/metrics';
+    expect(await identifyEngine(endpoint, path, 500)).toEqual({ engine: 'trtllm', by: path });
+    expect((await identifyEngine(endpoint, '/metrics', 500)).engine).toBeUndefined();
   });
+
+  it.each(['vllm', 'sglang', 'llamacpp', 'trtllm', 'lmdeploy'])(
+    'by the models of %s, without metrics',
+    async (engine) => {
+      expect(await identify(pagesOf(engine, ['/v1/models']))).toEqual({ engine, by: '/v1/models' });
+    },
+  );
 
   it.each([
     ['sglang', '/get_server_info'],
@@ -373,6 +384,17 @@ describe('an engine that loads', () => {
     }
     expect(seen.length).toBeGreaterThan(1);
     expect(seen.length).toBeLessThan(8);
+  });
+});
+
+describe('an endpoint that is said to be an API like OpenAI’s', () => {
+  it('is asked for nothing but its models, and has no gauges', async () => {
+    const seen: string[] = [];
+    const endpoint = await serve(pages({ ...pagesOf('vllm'), '/health': [500, ''] }, seen));
+    const settings = { engine: 'openai', gauges: { path: '/metrics', intervalMs: 1_000 } } as const;
+    expect(await identityOf(endpoint, settings, 500)).toEqual({ engine: undefined, by: 'the configuration' });
+    expect(await askGauges(endpoint, '/metrics', 'openai')).toMatchObject({ kind: 'unusable' });
+    expect(seen).toEqual([]);
   });
 });
 

@@ -50,19 +50,53 @@ const stopProcess = (process: ChildProcess): Promise<void> =>
 const tryHealth = (url: string): Promise<EngineAnswer | undefined> =>
   ask(url, { method: 'GET', path: '/health' }).catch(() => undefined);
 
+export interface RunningLlamaCpp {
+  readonly port: number;
+  readonly url: string;
+  /** Its code, or undefined while it runs. */
+  readonly ended: () => number | undefined;
+  stop(): Promise<void>;
+}
+
+/** Starts it with a tiny model at a free port; resolves at once with `untilReady: false`, else when it is healthy. */
+export async function startLlamaCpp(
+  server: string,
+  flags: readonly string[],
+  { folder, untilReady = true }: { readonly folder?: string; readonly untilReady?: boolean } = {},
+): Promise<RunningLlamaCpp> {
+  const where = folder ?? mkdtempSync(join(tmpdir(), 'fairlane-llamacpp-'));
+  const [port = 0] = await freePorts(1);
+  const gguf = join(where, 'tiny.gguf');
+  writeFileSync(gguf, tinyGguf());
+  const engine = spawn(server, ['--model', gguf, '--host', '127.0.0.1', '--port', String(port), ...flags], {
+    stdio: 'ignore',
+  });
+  const running: RunningLlamaCpp = {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    ended: () => engine.exitCode ?? undefined,
+    async stop() {
+      await stopProcess(engine);
+      rmSync(where, { recursive: true, force: true });
+    },
+  };
+  if (!untilReady) return running;
+  const until = Date.now() + READY_MS;
+  while ((await tryHealth(running.url))?.status !== 200) {
+    if (running.ended() !== undefined || Date.now() > until) {
+      await running.stop();
+      throw new Error('llama-server did not become ready');
+    }
+  }
+  return running;
+}
+
 /** Starts it, asks everything, and ends it. `loading` is what it said before it was ready, if it was asked in time. */
 export async function askLlamaCpp(server: string): Promise<LiveAnswers> {
   const folder = mkdtempSync(join(tmpdir(), 'fairlane-llamacpp-'));
-  const [port = 0] = await freePorts(1);
-  const url = `http://127.0.0.1:${port}`;
-  const gguf = join(folder, 'tiny.gguf');
-  writeFileSync(gguf, tinyGguf());
   const flags = `--alias ${MODEL} --metrics --slots --parallel ${SLOTS} --ctx-size ${SLOTS * LIVE_CONTEXT} --threads 1`;
-  const engine = spawn(
-    server,
-    ['--model', gguf, '--host', '127.0.0.1', '--port', String(port), ...flags.split(' ')],
-    { stdio: 'ignore' },
-  );
+  const engine = await startLlamaCpp(server, flags.split(' '), { folder, untilReady: false });
+  const { url } = engine;
   try {
     const answers = new Map<string, EngineAnswer>();
     const until = Date.now() + READY_MS;
@@ -70,7 +104,7 @@ export async function askLlamaCpp(server: string): Promise<LiveAnswers> {
       const health = await tryHealth(url);
       if (health?.status === 200) break;
       if (health !== undefined) answers.set('loading', health);
-      if (engine.exitCode !== null || Date.now() > until)
+      if (engine.ended() !== undefined || Date.now() > until)
         throw new Error('llama-server did not become ready');
     }
     for (const [name, answer] of await askAll(url, {
@@ -99,8 +133,7 @@ export async function askLlamaCpp(server: string): Promise<LiveAnswers> {
       answers,
     };
   } finally {
-    await stopProcess(engine);
-    rmSync(folder, { recursive: true, force: true });
+    await engine.stop();
   }
 }
 

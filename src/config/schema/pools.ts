@@ -1,6 +1,6 @@
 /** `pools`: the engines, and how they are asked, probed and chosen. */
 import * as z from 'zod';
-import { ENGINE_KINDS } from '../../domain/engine-kinds.ts';
+import { API_ALONE, ENGINE_KINDS } from '../../domain/engine-kinds.ts';
 import { PROFILE_NAMES, SCORERS, type ScorerName } from '../../domain/routing-profiles.ts';
 import { must } from '../values.ts';
 import {
@@ -170,8 +170,8 @@ const pool = section(
     choice: endpointChoice.prefault({}),
     kvCache: kvCache.optional(),
     engine: choice(
-      ['auto', ...ENGINE_KINDS],
-      'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds.',
+      ['auto', API_ALONE, ...ENGINE_KINDS],
+      'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds. `openai` is any other API like OpenAI’s (Ollama, hosted ones): no gauges are read, and no pages but `/v1/models` are asked.',
     ).prefault('auto'),
     concurrencyLimit: orAuto(
       [1, 10_000],
@@ -218,7 +218,10 @@ const pool = section(
     ).prefault({}),
     health: section(
       {
-        path: pagePath('/health', 'Path that answers 200 while the engine can serve.').prefault('/health'),
+        path: pagePath(
+          '/health',
+          'Path that answers 200 while the engine can serve. Default: `/health`; with `engine: openai`, `/v1/models`.',
+        ).optional(),
         interval: duration('100ms', '10m', '2s', 'Time between two probes of an endpoint.').prefault('2s'),
         timeout: duration(
           '50ms',

@@ -220,3 +220,20 @@ describe('warnings', () => {
     expect(parse(settings, { files })).toMatchObject({ kind: 'ok', warnings: [] });
   });
 });
+
+describe('a pool of an API like OpenAI’s', () => {
+  const main = (settings: object) =>
+    configOf(pool({ endpoints: [URL], ...settings }), { files }).pools.get('main');
+
+  it('has its list of models for health, unless a path is written; others have /health', () => {
+    expect(main({ engine: 'openai' })?.health.path).toBe('/v1/models');
+    expect(main({ engine: 'openai', health: { path: '/readyz' } })?.health.path).toBe('/readyz');
+    for (const engine of ['auto', 'vllm', 'lmdeploy']) expect(main({ engine })?.health.path).toBe('/health');
+  });
+
+  it('is not called otherwise', () => {
+    for (const engine of ['OpenAI', 'openai-compatible', 'ollama', '', 1]) {
+      expect(problems({ endpoints: [URL], engine })).toContain('pools.main.engine');
+    }
+  });
+});

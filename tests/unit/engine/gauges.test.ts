@@ -46,6 +46,11 @@ describe("an engine's metrics", () => {
       'trtllm_num_requests_running 1\ntrtllm_num_requests_waiting 0\ntrtllm_kv_cache_utilization 0.01',
       { kind: 'trtllm', gauges: { running: 1, waiting: 0, kvUsage: 0.01 }, kvCapacityTokens: undefined },
     ],
+    [
+      'lmdeploy, its engines together',
+      'lmdeploy:num_requests_running{engine="0"} 3\nlmdeploy:num_requests_running{engine="1"} 2\nlmdeploy:num_requests_waiting{engine="0"} 1\nlmdeploy:gpu_cache_usage_perc{engine="0"} 0.5\nlmdeploy:gpu_cache_usage_perc{engine="1"} 0.25',
+      { kind: 'lmdeploy', gauges: { running: 5, waiting: 1, kvUsage: 0.5 }, kvCapacityTokens: undefined },
+    ],
   ])('are read of %s', (_, text, expected) => {
     expect(report(text)).toEqual(expected);
   });
