@@ -117,11 +117,7 @@ interface OpenNode {
   readonly wildcards: Wildcard[];
 }
 
-function addDescriptors(
-  into: OpenNode,
-  parentKey: string,
-  descriptors: readonly WrittenDescriptor[],
-): void {
+function addDescriptors(into: OpenNode, parentKey: string, descriptors: readonly WrittenDescriptor[]): void {
   for (const descriptor of descriptors) {
     const { key, value, shareThreshold, valueToMetric } = descriptor;
     if (key === '') throw new LimitsError('descriptor has empty key');

@@ -87,12 +87,15 @@ function checkValue(key: string, value: YamlValue, depth: number): void {
   else if (value.kind === 'list') {
     for (const item of value.items) {
       if (item.kind !== 'map') {
-        throw new LimitsError(`config error, yaml file contains list of type other than map: ${textOf(item)}`);
+        throw new LimitsError(
+          `config error, yaml file contains list of type other than map: ${textOf(item)}`,
+        );
       }
       checkKeys(item, depth + 1);
     }
   } else if (value.kind === 'float' || value.kind === 'uint') {
-    const what = value.kind === 'float' ? 'a number with a fraction or an exponent' : 'a number beyond 64 bits';
+    const what =
+      value.kind === 'float' ? 'a number with a fraction or an exponent' : 'a number beyond 64 bits';
     throw new LimitsError(`error checking config: ${key} is ${what}; a text needs quotes`);
   }
 }
@@ -254,9 +257,10 @@ class FieldReader {
     return this.#walk.visit(node, (found) => {
       const scalar = found.kind === 'scalar' ? scalarOf(found) : undefined;
       if (scalar?.kind === 'null') return 0;
-      if (scalar?.kind === 'int' && scalar.value >= 0n && scalar.value <= MAX_REQUESTS_PER_UNIT) {
-        return Number(scalar.value);
-      }
+      // A fraction is refused by the checks of keys, where no other value of the field follows.
+      const amount =
+        scalar?.kind === 'int' || scalar?.kind === 'float' ? Math.trunc(Number(scalar.value)) : -1;
+      if (amount >= 0 && amount <= MAX_REQUESTS_PER_UNIT) return amount;
       return this.#isNo(found, 'requests_per_unit', `a whole number from 0 to ${MAX_REQUESTS_PER_UNIT}`);
     });
   }

@@ -8,7 +8,8 @@ const BOM = /^\uFEFF/;
 function utf8Fault(bytes: Uint8Array): string {
   for (let at = 0; at < bytes.length; ) {
     const first = bytes[at] ?? 0;
-    const length = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf8 ? 4 : 0;
+    const length =
+      first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf8 ? 4 : 0;
     if (length === 0) return `invalid leading UTF-8 octet at byte ${at}`;
     for (let i = 1; i < length; i += 1) {
       const next = bytes[at + i];

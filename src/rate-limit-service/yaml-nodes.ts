@@ -83,7 +83,8 @@ function firstDocument(text: string, lines: LineCounter): Document.Parsed {
   const composer = new Composer({ schema: 'failsafe', uniqueKeys: false, logLevel: 'silent' });
   let isRead = false;
   for (const token of new Parser(lines.addNewLine).parse(text)) {
-    if (isRead && (token.type === 'document' || token.type === 'doc-end' || token.type === 'directive')) break;
+    if (isRead && (token.type === 'document' || token.type === 'doc-end' || token.type === 'directive'))
+      break;
     // Documents are told one late: none is before the end.
     composer.next(token).next();
     isRead ||= token.type === 'document';

@@ -83,7 +83,8 @@ export class YamlWalk {
   }
 }
 
-const keyOf = (key: YamlScalar): string => (key.kind === 'null' ? 'null' : `${key.kind} ${String(key.value)}`);
+const keyOf = (key: YamlScalar): string =>
+  key.kind === 'null' ? 'null' : `${key.kind} ${String(key.value)}`;
 
 class ValueReader {
   readonly #walk = new YamlWalk();
@@ -91,7 +92,8 @@ class ValueReader {
   read(node: YamlNode): YamlValue {
     return this.#walk.visit(node, (found): YamlValue => {
       if (found.kind === 'scalar') return resolveScalar(found.tag, found.text, found.isPlain);
-      if (found.kind === 'sequence') return { kind: 'list', items: found.items.map((item) => this.read(item)) };
+      if (found.kind === 'sequence')
+        return { kind: 'list', items: found.items.map((item) => this.read(item)) };
       const entries = new Map<string, readonly [YamlScalar, YamlValue]>();
       this.#addTo(entries, found);
       return { kind: 'map', entries };
@@ -123,7 +125,12 @@ export function textOf(value: YamlValue, room = MOST_TEXT): string {
     case 'null':
       return '<nil>';
     case 'list':
-      return cut(`[${value.items.slice(0, room).map((item) => textOf(item, room)).join(' ')}]`);
+      return cut(
+        `[${value.items
+          .slice(0, room)
+          .map((item) => textOf(item, room))
+          .join(' ')}]`,
+      );
     case 'map': {
       const pairs = [...value.entries.values()].slice(0, room);
       const texts = pairs.map(([key, item]) => `${textOf(key, room)}:${textOf(item, room)}`);
