@@ -114,7 +114,9 @@ function metadataValue(value: YamlValue, depth: number): MetadataValue {
       return value.items.map((item) => metadataValue(item, depth + 1));
     case 'map':
       return metadataOf(value, depth);
-    default:
+    case 'bool':
+    case 'float':
+    case 'text':
       return value.value;
   }
 }
@@ -184,11 +186,11 @@ class FieldReader {
       const empty = { requestsPerUnit: 0, unit: '', unlimited: false, name: '', replaces: [] };
       const limit: WrittenLimit = before === undefined || this.#isNull(found) ? empty : before;
       const fields = new Map<string, (node: YamlNode) => void>([
-        ['requests_per_unit', (node) => void (limit.requestsPerUnit = this.#amount(node))],
-        ['unit', (node) => void (limit.unit = this.#text(node, 'unit'))],
-        ['unlimited', (node) => void (limit.unlimited = this.#flag(node, 'unlimited'))],
-        ['name', (node) => void (limit.name = this.#text(node, 'name'))],
-        ['replaces', (node) => void (limit.replaces = this.#replaces(node))],
+        ['requests_per_unit', (value) => void (limit.requestsPerUnit = this.#amount(value))],
+        ['unit', (value) => void (limit.unit = this.#text(value, 'unit'))],
+        ['unlimited', (value) => void (limit.unlimited = this.#flag(value, 'unlimited'))],
+        ['name', (value) => void (limit.name = this.#text(value, 'name'))],
+        ['replaces', (value) => void (limit.replaces = this.#replaces(value))],
       ]);
       this.#struct(found, fields, 'rate_limit');
       return limit;
@@ -198,7 +200,9 @@ class FieldReader {
   #replaces(node: YamlNode): readonly string[] {
     return this.#list(node, 'replaces', (found) => {
       let name = '';
-      const fields: Fields = new Map([['name', (node: YamlNode) => void (name = this.#text(node, 'name'))]]);
+      const fields: Fields = new Map([
+        ['name', (value: YamlNode) => void (name = this.#text(value, 'name'))],
+      ]);
       this.#struct(found, fields, 'an entry of replaces');
       return name;
     });

@@ -52,8 +52,7 @@ export interface YamlDocument {
 }
 
 /** Control characters, and surrogates without their half. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-const NOT_ALLOWED = /[\x00-\x08\x0B\x0C\x0E-\x1F\x7F\x80-\x84\x86-\x9F\uFFFE\uFFFF]|\p{Surrogate}/u;
+const NOT_ALLOWED = /[^\t\n\r\P{Control}\x85]|[\uFFFE\uFFFF]|\p{Surrogate}/u;
 const HALF = /\p{Surrogate}/u;
 /** Lists and mappings; rate limit files stop earlier. */
 const MAX_DEPTH = 250;
@@ -114,8 +113,8 @@ class NodeReader {
       const pairs: [YamlNode, YamlNode][] = [];
       const read = this.#anchored(node.anchor, { kind: 'mapping', pairs, offset: at });
       for (const { key, value } of node.items) {
-        const read = this.read(key, at, depth + 1);
-        pairs.push([read, this.read(value, read.offset, depth + 1)]);
+        const name = this.read(key, at, depth + 1);
+        pairs.push([name, this.read(value, name.offset, depth + 1)]);
       }
       return read;
     }

@@ -136,7 +136,11 @@ export function textOf(value: YamlValue, room = MOST_TEXT): string {
       const texts = pairs.map(([key, item]) => `${textOf(key, room)}:${textOf(item, room)}`);
       return cut(`map[${texts.sort().join(' ')}]`);
     }
-    default:
+    case 'bool':
+    case 'int':
+    case 'uint':
+    case 'float':
+    case 'text':
       return cut(String(value.value));
   }
 }

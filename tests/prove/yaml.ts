@@ -75,7 +75,7 @@ type GoAnswer =
   | { readonly error: string }
   | { readonly file: { readonly Domain: string; readonly Descriptors: readonly GoDescriptor[] | null } };
 
-const ours = (go: GoDescriptor): WrittenDescriptor => ({
+const fromGo = (go: GoDescriptor): WrittenDescriptor => ({
   key: go.Key,
   value: go.Value,
   rateLimit:
@@ -88,7 +88,7 @@ const ours = (go: GoDescriptor): WrittenDescriptor => ({
           name: go.RateLimit.Name,
           replaces: (go.RateLimit.Replaces ?? []).map(({ Name }) => Name),
         },
-  descriptors: (go.Descriptors ?? []).map(ours),
+  descriptors: (go.Descriptors ?? []).map(fromGo),
   shadowMode: go.ShadowMode,
   quotaMode: go.QuotaMode,
   detailedMetric: go.DetailedMetric,
@@ -100,7 +100,7 @@ const ours = (go: GoDescriptor): WrittenDescriptor => ({
 export function theirReading(answer: string): Reading {
   const read = JSON.parse(answer) as GoAnswer;
   if ('error' in read) return { refused: read.error };
-  return readingOf({ domain: read.file.Domain, descriptors: (read.file.Descriptors ?? []).map(ours) });
+  return readingOf({ domain: read.file.Domain, descriptors: (read.file.Descriptors ?? []).map(fromGo) });
 }
 /** Two readings of a file. */
 export type Agreement = 'same' | 'both refuse' | 'only ours takes it' | 'only ours refuses it' | 'different';

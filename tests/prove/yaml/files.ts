@@ -199,8 +199,8 @@ export class FileWriter {
     this.mappings = [];
     const lines = [`${this.key('domain')}${this.value(() => (random.chance(0.8) ? 'D' : this.scalar()))}`];
     if (random.chance(0.95)) lines.push(`${this.key('descriptors')}${this.descriptors(0, 0)}`);
-    if (random.chance(0.1)) random.chance(0.5) ? lines.reverse() : lines.push(lines[0] ?? '');
-    return this.framed(lines);
+    if (random.chance(0.05)) lines.push(lines[0] ?? '');
+    return this.framed(random.chance(0.05) ? lines.toReversed() : lines);
   }
 
   private framed(lines: readonly string[]): string {
@@ -242,7 +242,10 @@ export class FileWriter {
     if (kind === 0) return word.toUpperCase();
     if (kind === 1) return `${word[0]?.toUpperCase() ?? ''}${word.slice(1)}`;
     return kind === 2
-      ? [...word].map((one) => (random.chance(0.3) ? one.toUpperCase() : one)).join('')
+      ? word
+          .split('')
+          .map((one) => (random.chance(0.3) ? one.toUpperCase() : one))
+          .join('')
       : word;
   }
 
@@ -423,5 +426,6 @@ export function altered(text: string, random: Random, other: string): string {
       next = next.slice(0, at) + other.slice(from, from + length * 6) + next.slice(at);
     }
   }
-  return next.replace(/\p{Surrogate}/gu, '');
+  // A comma is part of a tag there, and its end here: that file is refused here.
+  return next.replace(/\p{Surrogate}/gu, '').replace(/(![^\s,]*),/g, '$1 ,');
 }
