@@ -15,7 +15,7 @@ import {
 import { NULL_TAG, resolveScalar, YamlFault, type YamlScalar } from './yaml-scalars.ts';
 import { readYamlValue, textOf, type YamlMap, type YamlValue, YamlWalk } from './yaml-values.ts';
 
-export interface WrittenLimit {
+interface WrittenLimit {
   requestsPerUnit: number;
   unit: string;
   unlimited: boolean;
@@ -43,7 +43,7 @@ export interface WrittenFile {
 }
 
 /** What JSON can say of a descriptor's `metadata`. */
-export type MetadataValue = null | boolean | number | string | readonly MetadataValue[] | Metadata;
+type MetadataValue = null | boolean | number | string | readonly MetadataValue[] | Metadata;
 export type Metadata = ReadonlyMap<string, MetadataValue>;
 
 /** In the words of the reference. */
@@ -67,7 +67,7 @@ const KEYS: ReadonlySet<string> = new Set([
   'share_threshold',
   'metadata',
 ]);
-export const MAX_REQUESTS_PER_UNIT = 4_294_967_295;
+const MAX_REQUESTS_PER_UNIT = 4_294_967_295;
 /** Mappings within mappings. */
 const MAX_DEPTH = 64;
 /** Envoy refuses an answer with deeper metadata: messages within messages, up to 100, of which each level has three. */

@@ -32,7 +32,7 @@ export interface YamlMapping {
   readonly pairs: (readonly [key: YamlNode, value: YamlNode])[];
   readonly offset: number;
 }
-export interface YamlSequence {
+interface YamlSequence {
   readonly kind: 'sequence';
   readonly items: YamlNode[];
   readonly offset: number;

@@ -6,7 +6,7 @@ import { isMerge, type YamlAlias, type YamlMapping, type YamlNode } from './yaml
 import { resolveScalar, YamlFault, type YamlScalar } from './yaml-scalars.ts';
 
 export type YamlValue = YamlScalar | YamlList | YamlMap;
-export interface YamlList {
+interface YamlList {
   readonly kind: 'list';
   readonly items: readonly YamlValue[];
 }

@@ -107,14 +107,18 @@ export type Agreement = 'same' | 'both refuse' | 'only ours takes it' | 'only ou
 
 /** What their scanner says, and what ours does: nobody reads another limit where one of them refuses the text. */
 const THEIR_SYNTAX =
-  /^error loading config file: yaml: (line \d+: )?(did not find|could not find|found|mapping values|block sequence)/;
+  /^error loading config file: yaml: (line \d+: )?(did not find|could not find|found|mapping|block sequence)/;
+/** `{ value:, key: k }`: the colon is part of the key there. */
+const THEIR_COLON = /^config error, unknown key '[a-z_]+:'/;
 const OUR_SYNTAX = /^error loading config file: yaml: (line \d+: (?!unmarshal)|!!binary value is no UTF-8)/;
 
 /** `different` is also a refusal for another reason than the text's syntax. */
 export function agreement(ours: Reading, theirs: Reading): Agreement {
   if ('fields' in ours) {
     if ('fields' in theirs) return ours.fields === theirs.fields ? 'same' : 'different';
-    return THEIR_SYNTAX.test(theirs.refused) ? 'only ours takes it' : 'different';
+    return THEIR_SYNTAX.test(theirs.refused) || THEIR_COLON.test(theirs.refused)
+      ? 'only ours takes it'
+      : 'different';
   }
   if ('refused' in theirs) return 'both refuse';
   return OUR_SYNTAX.test(ours.refused) ? 'only ours refuses it' : 'different';
