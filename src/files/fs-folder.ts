@@ -7,7 +7,7 @@ import { join } from 'node:path';
 
 interface FolderFile {
   readonly path: string;
-  readonly text: string;
+  readonly bytes: Buffer;
 }
 
 /** What was passed over. */
@@ -59,9 +59,9 @@ export function readFolder(
   for (const name of readdirSync(directory).filter(isWanted).sort()) {
     const path = join(directory, name);
     try {
-      const text = readRegularFile(path, mostBytes);
-      if (typeof text === 'string') files.push({ path, text });
-      else passed.push({ path, why: text.why, isDenied: false });
+      const bytes = readRegularFile(path, mostBytes);
+      if (Buffer.isBuffer(bytes)) files.push({ path, bytes });
+      else passed.push({ path, why: bytes.why, isDenied: false });
     } catch (error) {
       const code = codeOf(error);
       if (code === 'EFBIG') throw new Error(`${name} has more than ${mostBytes} bytes`, { cause: error });
@@ -73,14 +73,14 @@ export function readFolder(
 }
 
 /** @throws what node:fs throws; EFBIG for a larger one. */
-export function readRegularFile(path: string, mostBytes: number): string | { readonly why: string } {
+export function readRegularFile(path: string, mostBytes: number): Buffer | { readonly why: string } {
   const file = openSync(path, READ);
   try {
     const stats = fstatSync(file);
     if (stats.isDirectory()) return { why: 'it is a folder' };
     if (!stats.isFile()) return { why: 'it is no regular file' };
     if (stats.size > mostBytes) throw Object.assign(new Error(), { code: 'EFBIG' });
-    return readFileSync(file, 'utf8');
+    return readFileSync(file);
   } finally {
     closeSync(file);
   }

@@ -38,7 +38,7 @@ export function readLimits({ directory, mergeDomains }: LimitsFolder): ReadLimit
       );
     }
     const loaded = loadLimits(
-      files.map(({ path, text }) => ({ name: path, text })),
+      files.map(({ path, bytes }) => ({ name: path, text: bytes })),
       mergeDomains,
     );
     return loaded.kind === 'bad' ? loaded : { ...loaded, passed, paths: files.map(({ path }) => path) };
@@ -55,10 +55,10 @@ const whyOf = (passed: readonly Passed[]): string =>
     .join('; ');
 
 function readOne(path: string): ReturnType<typeof readFolder> {
-  const text = readRegularFile(path, MAX_FILE_BYTES);
-  return typeof text === 'string'
-    ? { files: [{ path, text }], passed: [] }
-    : { files: [], passed: [{ path, why: text.why, isDenied: false }] };
+  const bytes = readRegularFile(path, MAX_FILE_BYTES);
+  return Buffer.isBuffer(bytes)
+    ? { files: [{ path, bytes }], passed: [] }
+    : { files: [], passed: [{ path, why: bytes.why, isDenied: false }] };
 }
 
 /**

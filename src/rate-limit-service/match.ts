@@ -18,7 +18,10 @@ export interface Descriptor {
 
 export interface Match {
   readonly limit: RateLimit;
-  /** Identifies the bucket. */
+  /**
+   * Identifies the bucket: domain, entries and unit, as in the reference (src/limiter/cache_key.go). Another amount is the
+   * same bucket, another unit is another one.
+   */
   readonly bucketKey: string;
   readonly metricKey: string;
 }
@@ -79,7 +82,7 @@ export function matchDescriptor(domains: Domains, domain: string, descriptor: De
         quotaMode: false,
         detailedMetric: false,
       },
-      bucketKey: [domain, ...entries.flatMap(({ key, value }) => [key, value])].map(lengthed).join(''),
+      bucketKey: `${[domain, ...entries.flatMap(({ key, value }) => [key, value])].map(lengthed).join('')}${rate.unit}`,
       // The values are a request's: one series for all overrides of a domain.
       metricKey: `${domain}.override`,
     };
@@ -96,7 +99,10 @@ export function matchDescriptor(domains: Domains, domain: string, descriptor: De
     const isLast = i === entries.length - 1;
     const showsValue = node.valueToMetric || (isLast && node.limit?.detailedMetric === true);
     metricKey += `.${showsValue ? nameOf(entry) : next.key}`;
-    if (isLast) return node.limit === undefined ? undefined : { limit: node.limit, bucketKey, metricKey };
+    if (isLast) {
+      const { limit } = node;
+      return limit && { limit, bucketKey: `${bucketKey}${limit.rate?.unit ?? ''}`, metricKey };
+    }
   }
   return undefined;
 }

@@ -20,6 +20,7 @@ export const PYTHON_READERS = fileHere('readers.py');
 const REQUIREMENTS = fileHere('../differential-requirements.txt');
 const CPP = fileHere('reader.cpp');
 const GO = fileHere('reader.go');
+const YAML = fileHere('../yaml/reader.go');
 const INSTALLER = 'apt-get';
 
 function onPath(name: string): string | undefined {
@@ -128,5 +129,18 @@ export function goReader(): string | undefined {
   if (go === undefined) return undefined;
   return built(cached('go', GO), (target) =>
     runs(go, ['build', '-o', target, GO], 'The reader of Go could not be compiled.'),
+  );
+}
+
+/** The reference rate limit service's reader of YAML. @throws without Go, or without its module proxy. */
+export function yamlReader(): string {
+  const go = onPath('go');
+  if (go === undefined) throw new Error('No go on PATH: install Go 1.21 or later.');
+  return built(cached('yaml', YAML), (target) =>
+    runs(
+      go,
+      ['build', '-C', dirname(YAML), '-o', target, '.'],
+      'The reader of yaml.v2 could not be compiled: go needs its module proxy.',
+    ),
   );
 }

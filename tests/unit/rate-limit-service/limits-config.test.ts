@@ -27,8 +27,8 @@ describe('rate limit files', () => {
   });
 
   it.each([
-    ['', 'f.yaml: error loading config file: the file is no mapping'],
-    ['[]', 'f.yaml: error loading config file: the file is no mapping'],
+    ['', 'f.yaml: config file cannot have empty domain'],
+    ['[]', 'f.yaml: error loading config file: yaml: unmarshal errors: line 1: the file must be a mapping'],
     ['domain: [', 'f.yaml: error loading config file: '],
     ['descriptors: []', 'f.yaml: config file cannot have empty domain'],
     ['domain: ""', 'f.yaml: config file cannot have empty domain'],
@@ -38,7 +38,10 @@ describe('rate limit files', () => {
       'domain: d\ndescriptors: [text]',
       'f.yaml: config error, yaml file contains list of type other than map: text',
     ],
-    ['domain: d\ndescriptors: 5', 'f.yaml: error loading config file: descriptors must be a list'],
+    [
+      'domain: d\ndescriptors: 5',
+      'f.yaml: error loading config file: yaml: unmarshal errors: line 2: descriptors must be a list',
+    ],
     [descriptor('{ value: v }'), 'f.yaml: descriptor has empty key'],
     [descriptor('{ key: k }\n  - { key: k }'), "f.yaml: duplicate descriptor composite key 'd.k'"],
     [
@@ -56,11 +59,11 @@ describe('rate limit files', () => {
     ],
     [
       descriptor('{ key: k, rate_limit: { unit: day, requests_per_unit: -1 } }'),
-      'f.yaml: error loading config file: requests_per_unit must be a whole number',
+      'f.yaml: error loading config file: yaml: unmarshal errors: line 3: requests_per_unit must be a whole number',
     ],
     [
       descriptor('{ key: k, rate_limit: { unit: day, requests_per_unit: 4294967296 } }'),
-      'f.yaml: error loading config file: requests_per_unit must be a whole number',
+      'f.yaml: error loading config file: yaml: unmarshal errors: line 3: requests_per_unit must be a whole number',
     ],
     [
       descriptor('{ key: k, rate_limit: { unit: day, name: n, replaces: [{ name: n }] } }'),
@@ -70,10 +73,13 @@ describe('rate limit files', () => {
       descriptor('{ key: k, rate_limit: { unit: day, replaces: [{}] } }'),
       'f.yaml: should not have an empty replaces entry',
     ],
-    [descriptor('{ key: k, shadow_mode: maybe }'), 'ok'],
+    [
+      descriptor('{ key: k, shadow_mode: maybe }'),
+      'f.yaml: error loading config file: yaml: unmarshal errors: line 3: shadow_mode must be true or false',
+    ],
     [
       descriptor('{ key: k, shadow_mode: maybe, rate_limit: { unit: day } }'),
-      'f.yaml: error loading config file: shadow_mode must be true or false',
+      'f.yaml: error loading config file: yaml: unmarshal errors: line 3: shadow_mode must be true or false',
     ],
   ])('%j: %s', (text, expected) => {
     expect(problem(text)).toContain(expected);
