@@ -4,7 +4,7 @@ import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { ROUTES, servedText } from '../domain/routes.ts';
 import { bodyTooLarge } from '../openai/error-body.ts';
-import { retryHeaders } from '../openai/retry-headers.ts';
+import { retryHeadersOf } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
 import { ID_OF_UNREAD } from './request-ids.ts';
@@ -242,7 +242,8 @@ const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
 });
 
 function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessages: boolean): JsonMap {
-  const { retryAfterS } = reply;
+  const { code, retryAfterS } = reply;
+  const waits = { code, ...(retryAfterS !== undefined && { retryAfterMs: retryAfterS * 1_000 }) };
   return {
     filter: filterOf(reply, onlyMessages),
     ...(reply.as !== undefined && { status_code: reply.as }),
@@ -252,10 +253,7 @@ function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessage
         : { error: { message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
-    headers_to_add: [
-      ID_OF_UNREAD,
-      ...(retryAfterS === undefined ? [] : retryHeaders(retryAfterS * 1_000)).map(setHeader),
-    ],
+    headers_to_add: [ID_OF_UNREAD, ...retryHeadersOf(waits).map(setHeader)],
   };
 }
 
