@@ -92,7 +92,7 @@ export function understand(route: RouteName, json: Reading, policy: PromptPolicy
       belowOne: writes ? cap.belowOne : undefined,
       outputs: writes ? choices * promptCount(route, fields) : unitOf(route) === 'images' ? choices : 1,
       wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
-      dropped: [...forbidden.names, ...offered.names],
+      dropped: offered.names.length === 0 ? forbidden.names : [...forbidden.names, ...offered.names],
       forbidden: forbidden.keys,
       ...(offered.tools.length > 0 && { leftOut: offered }),
       document,
