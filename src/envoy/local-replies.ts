@@ -16,6 +16,8 @@ interface LocalReply {
   readonly code: string;
   readonly anthropic: string;
   readonly message: string;
+  /** In place of it, in Anthropic's shape. */
+  readonly anthropicMessage?: string;
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
@@ -81,6 +83,9 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     anthropic: 'authentication_error',
     message:
       'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`.',
+    // Claude Code takes what names `x-api-key` for a user who has not logged in to Anthropic, and says nothing else.
+    anthropicMessage:
+      'Incorrect or missing API key. Send the key of this gateway as `Authorization: Bearer KEY` (ANTHROPIC_AUTH_TOKEN).',
   },
   {
     status: 403,
@@ -263,7 +268,7 @@ export function localReplies({ envoy, routes }: Pick<Config, 'envoy' | 'routes'>
   return {
     mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => {
       const message = reply.message === NOT_SERVED ? served : reply.message;
-      return [mapperOf(reply, message, true), mapperOf(reply, message, false)];
+      return [mapperOf(reply, reply.anthropicMessage ?? message, true), mapperOf(reply, message, false)];
     }),
   };
 }
