@@ -8,6 +8,8 @@ import { type ScriptedEngine, startScriptedEngine } from '../support/agents/scri
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 const SPENT = 'key-of-the-spent';
+/** Its context is shorter than an agent's first prompt. */
+const SHORT = 'key-of-the-short';
 const SLOW = { claude: 'key-of-slow-claude', codex: 'key-of-slow-codex' } as const;
 /** The tenant may ask once in so long: longer than an agent needs for a step. */
 const SLOW_MS = 3_000;
@@ -33,6 +35,7 @@ beforeAll(async () => {
         simulated: { pool: 'simulated' },
         ...Object.fromEntries(['demo', ...KNOWN].map((name) => [name, { pool: 'main' }])),
       };
+      config['tenants']['short'] = { keys: [SHORT], limits: { maxContext: 4_000 } };
       config['tenants']['spent'] = { keys: [SPENT], limits: { tokensPerMonth: 1 } };
       for (const [name, key] of Object.entries(SLOW)) {
         const limits = { requestsPerMinute: 60_000 / SLOW_MS, requestBurst: 1 };
@@ -61,8 +64,9 @@ const since = (count: number) =>
       ...(reason !== undefined && { reason }),
       ...(droppedFields !== undefined && { droppedFields }),
     }));
+/** It has ended so; otherwise the test shows all that it has said. */
 const ended = (run: AgentRun, code = 0): AgentRun => {
-  expect(run, run.stderr).toMatchObject({ code });
+  expect(run).toMatchObject({ code });
   return run;
 };
 
@@ -157,6 +161,12 @@ describe('Claude Code', () => {
     for (const record of records) {
       expect(record).toMatchObject({ route: 'messages.count_tokens', status: 200, outcome: 'completed' });
     }
+  });
+
+  it('knows a prompt that is too long', async () => {
+    const run = ended(await ask({ key: SHORT }), 1);
+    expect(resultOf(run).result).toContain('Prompt is too long');
+    expect(resultOf(run).result).toContain('maximum context length is 4000 tokens');
   });
 
   it('says what is wrong with a key', async () => {
@@ -261,6 +271,11 @@ describe('Codex CLI', () => {
     expect(saidBy(run)).toEqual([ANSWER]);
     expect(run.lines.filter(({ type }) => type === 'error')).toEqual([]);
     expect(engine.turns()).toHaveLength(1);
+  });
+
+  it('knows a prompt that is too long', async () => {
+    const run = ended(await ask({ key: SHORT }), 1);
+    expect(run.lines.at(-1).error.message).toContain("ran out of room in the model's context window");
   });
 
   it('says what is wrong with a key', async () => {

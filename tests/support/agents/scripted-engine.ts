@@ -3,7 +3,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { deadPart, messageJson, messageStream, responseStream, type Turn } from './scripted-answers.ts';
 
-export interface Heard {
+interface Heard {
   readonly method: string;
   /** With the query. */
   readonly url: string;
@@ -13,7 +13,7 @@ export interface Heard {
 }
 
 /** @param heard what the agent asks for now. @param before how many turns it has asked for since the script began. */
-export type Script = (heard: Heard, before: number) => Turn;
+type Script = (heard: Heard, before: number) => Turn;
 
 export interface ScriptedEngine {
   readonly url: string;
