@@ -279,7 +279,9 @@ describe('Codex CLI', () => {
   });
 
   it('says what is wrong with a key', async () => {
-    const run = ended(await ask({ key: 'key-of-nobody' }), 1);
+    // It tries five times else.
+    const once = ['-c', 'model_providers.fairlane.stream_max_retries=0'];
+    const run = ended(await ask({ key: 'key-of-nobody', more: once }), 1);
     expect(run.lines.at(-1).error.message).toContain('401');
   });
 });
