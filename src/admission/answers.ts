@@ -2,7 +2,7 @@
 import type { ApiError } from '../domain/api-error.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { errorBody } from '../openai/error-body.ts';
-import { retryHeaders } from '../openai/retry-headers.ts';
+import { retryHeadersOf } from '../openai/retry-headers.ts';
 import type { BucketView } from '../tenant/bucket.ts';
 import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import type { DirectResponse, HeaderList } from './edge.ts';
@@ -46,10 +46,9 @@ export function errorResponse(
   error: ApiError,
   add: HeaderList,
 ): DirectResponse {
-  const retry = error.retryAfterMs === undefined ? NO_HEADERS : retryHeaders(error.retryAfterMs);
   return {
     status: error.status,
-    headers: [['content-type', 'application/json'], ...retry, ...add],
+    headers: [['content-type', 'application/json'], ...retryHeadersOf(error), ...add],
     body: errorBody(route, error),
     details: error.code,
     ...(error.retryAfterMs !== undefined && { retryAfterMs: error.retryAfterMs }),

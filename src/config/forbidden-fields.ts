@@ -174,6 +174,12 @@ export const DEFAULT_TOOLS: readonly string[] = [
   'namespace',
 ];
 
+/**
+ * Types of tools that agents offer of their own accord beside what they run themselves (Codex CLI does so in every turn). Their
+ * answer is whole without them, so a request goes on without one where fields that are forbidden are left out, too.
+ */
+export const OFFERED_TOOLS: readonly string[] = ['web_search*'];
+
 /** Whether an entry changes the built-in list, rather than being one of a list of its own: `+name`, `-name`. */
 export const changesNames = (entry: string): boolean => /^[+-]/.test(entry);
 

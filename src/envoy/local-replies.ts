@@ -4,7 +4,7 @@ import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { ROUTES, servedText } from '../domain/routes.ts';
 import { bodyTooLarge } from '../openai/error-body.ts';
-import { retryHeaders } from '../openai/retry-headers.ts';
+import { retryHeadersOf } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
 import { ID_OF_UNREAD } from './request-ids.ts';
@@ -16,6 +16,8 @@ interface LocalReply {
   readonly code: string;
   readonly anthropic: string;
   readonly message: string;
+  /** In place of it, in Anthropic's shape. */
+  readonly anthropicMessage?: string;
   readonly retryAfterS?: number;
   /** Of Envoy's answers with this status, those with these details. */
   readonly details?: string;
@@ -81,6 +83,9 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     anthropic: 'authentication_error',
     message:
       'Incorrect or missing API key. Send it as `Authorization: Bearer KEY`, `x-api-key` or `api-key`.',
+    // Claude Code takes what names `x-api-key` for a user who has not logged in to Anthropic, and says nothing else.
+    anthropicMessage:
+      'Incorrect or missing API key. Send the key of this gateway as `Authorization: Bearer KEY` (ANTHROPIC_AUTH_TOKEN).',
   },
   {
     status: 403,
@@ -242,7 +247,8 @@ const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
 });
 
 function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessages: boolean): JsonMap {
-  const { retryAfterS } = reply;
+  const { code, retryAfterS } = reply;
+  const waits = { code, ...(retryAfterS !== undefined && { retryAfterMs: retryAfterS * 1_000 }) };
   return {
     filter: filterOf(reply, onlyMessages),
     ...(reply.as !== undefined && { status_code: reply.as }),
@@ -252,10 +258,7 @@ function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessage
         : { error: { message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',
     },
-    headers_to_add: [
-      ID_OF_UNREAD,
-      ...(retryAfterS === undefined ? [] : retryHeaders(retryAfterS * 1_000)).map(setHeader),
-    ],
+    headers_to_add: [ID_OF_UNREAD, ...retryHeadersOf(waits).map(setHeader)],
   };
 }
 
@@ -265,7 +268,7 @@ export function localReplies({ envoy, routes }: Pick<Config, 'envoy' | 'routes'>
   return {
     mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => {
       const message = reply.message === NOT_SERVED ? served : reply.message;
-      return [mapperOf(reply, message, true), mapperOf(reply, message, false)];
+      return [mapperOf(reply, reply.anthropicMessage ?? message, true), mapperOf(reply, message, false)];
     }),
   };
 }

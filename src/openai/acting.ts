@@ -16,11 +16,15 @@ const STATE: readonly KnownName[] = ['conversation', 'previous_response_id', 'co
 /** What acts elsewhere, as a field; as tools they have types. */
 const ACTING: readonly KnownName[] = ['mcp_servers', 'web_search_options', 'plugins'];
 
-/** Why it may not be done; undefined: nothing is. It is what the engine, or another service, would do or remember for this request beyond answering it. */
+/**
+ * Why it may not be done; undefined: nothing is. It is what the engine, or another service, would do or remember for this request
+ * beyond answering it. @param leftOut tools that the request goes on without.
+ */
 export function actingElsewhere(
   route: RouteName,
   fields: BodyFields,
   policy: FieldPolicy,
+  leftOut: readonly number[],
 ): ApiError | undefined {
   const { document } = fields;
   if (policy.state === 'refuse') {
@@ -32,7 +36,7 @@ export function actingElsewhere(
   }
   const acts = ACTING.find((one) => !document.isNothing(fields.at(one)));
   if (acts !== undefined && !isAllowedTool(acts, policy)) return toolRefused(acts, acts);
-  return refusedTool(document, fields.at('tools'), policy);
+  return refusedTool(document, fields.at('tools'), policy, leftOut);
 }
 
 export function previousResponse(fields: BodyFields): string | undefined | ApiError {

@@ -5,6 +5,7 @@ import { invalidRequest, quoted } from './error-body.ts';
 import type { Forbidden } from './forbidden.ts';
 import type { FormDocument, FormPart } from './form/scan.ts';
 import type { JsonDocument } from './json/document.ts';
+import type { LeftOutTools } from './tools.ts';
 
 /** What is known of a request once its body is not needed any more. */
 export interface RequestFacts {
@@ -21,7 +22,7 @@ export interface RequestFacts {
   readonly outputs: number;
   /** The client expects usage in the stream: it asked for it, or the API always sends it. */
   readonly wantsUsage: boolean;
-  /** Forbidden fields that were left out, by path. Names as the client wrote them: not for metric labels. */
+  /** Forbidden fields and tools that were left out, by path. Names as the client wrote them: not for metric labels. */
   readonly dropped: readonly string[];
   /** The engine may store the answer under its id. */
   readonly isStored?: true;
@@ -36,6 +37,8 @@ export interface ParsedRequest extends RequestFacts {
   readonly belowOne: readonly number[] | undefined;
   /** Where the forbidden fields are. */
   readonly forbidden: Forbidden['keys'];
+  /** Absent: it has all its tools. */
+  readonly leftOut?: LeftOutTools;
   /** As it came; empty where the body is no JSON. */
   readonly document: JsonDocument;
   /** Of a body that is a form. */

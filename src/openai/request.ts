@@ -16,7 +16,15 @@ import { type Forbidden, findForbidden, MOST_FORBIDDEN } from './forbidden.ts';
 import { editsOfForm, spliceForm } from './form-request.ts';
 import { ABSENT, type JsonDocument, KIND, NO_DOCUMENT, STRIDE } from './json/document.ts';
 import { type Reading, readJson } from './json/reader.ts';
-import { addMembers, COPIED_BYTES, cutMembers, type Edit, replaceValue, splice } from './json/splice.ts';
+import {
+  addMembers,
+  COPIED_BYTES,
+  cutMembers,
+  cutValues,
+  type Edit,
+  replaceValue,
+  splice,
+} from './json/splice.ts';
 import { type KnownName, NAME } from './names.ts';
 import {
   otherModelThanRoute,
@@ -27,6 +35,7 @@ import {
 import { namesOf } from './policy-names.ts';
 import { type PromptPolicy, PromptWalk } from './prompt.ts';
 import { promptCount, promptSize } from './prompt-size.ts';
+import { offeredTools } from './tools.ts';
 
 const MAX_CHOICES = 128;
 
@@ -41,7 +50,10 @@ export const parseRequest = (route: RouteName, bytes: Uint8Array, policy: Prompt
 export function understand(route: RouteName, json: Reading, policy: PromptPolicy): RequestResult {
   const allowed = allowedFields(json, policy);
   if ('status' in allowed) return bad(allowed);
-  const { document, fields, forbidden, skipped } = allowed;
+  const { document, fields, forbidden } = allowed;
+  const offered = offeredTools(fields, policy.fields);
+  const skipped =
+    offered.keys.length === 0 ? allowed.skipped : new Set([...allowed.skipped, ...offered.keys]);
   const model = modelOf(fields);
   if (typeof model === 'object') return bad(model);
 
@@ -58,7 +70,7 @@ export function understand(route: RouteName, json: Reading, policy: PromptPolicy
   if ('status' in cap) return bad(cap);
   const usage = usageOption(fields, skipped);
   if (typeof usage === 'object') return bad(usage);
-  const acting = actingElsewhere(route, fields, policy.fields);
+  const acting = actingElsewhere(route, fields, policy.fields, offered.tools);
   if (acting !== undefined) return bad(acting);
   const previous = isResponses(route) ? previousResponse(fields) : undefined;
   if (typeof previous === 'object') return bad(previous);
@@ -80,8 +92,9 @@ export function understand(route: RouteName, json: Reading, policy: PromptPolicy
       belowOne: writes ? cap.belowOne : undefined,
       outputs: writes ? choices * promptCount(route, fields) : unitOf(route) === 'images' ? choices : 1,
       wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
-      dropped: forbidden.names,
+      dropped: offered.names.length === 0 ? forbidden.names : [...forbidden.names, ...offered.names],
       forbidden: forbidden.keys,
+      ...(offered.tools.length > 0 && { leftOut: offered }),
       document,
       ...(isResponses(route) && !isFalse(document, fields.at('store')) && { isStored: true }),
       ...(previous !== undefined && { previousResponse: previous }),
@@ -204,6 +217,9 @@ function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit
   const edits: Edit[] = [];
   for (const [object, keys] of cut) {
     for (const edit of cutMembers(document, object, keys)) edits.push(edit);
+  }
+  if (request.leftOut !== undefined) {
+    edits.push(...cutValues(document, request.leftOut.list, request.leftOut.tools));
   }
   const isCut = (object: number, value: number): boolean =>
     cut.get(object)?.includes(value - STRIDE) === true;

@@ -113,6 +113,15 @@ export function jsonAnswer(
   }
 }
 
+/** The one item of a response's output. */
+export const messageItem = (id: string, status: string, content: readonly object[]): object => ({
+  id: `msg_${id}`,
+  type: 'message',
+  role: 'assistant',
+  status,
+  content,
+});
+
 /** The Responses API's object; without text it has no output yet. */
 export const responseObject = (
   id: string,
@@ -127,17 +136,6 @@ export const responseObject = (
   created_at: createdS,
   model: job.model,
   status,
-  output:
-    text === ''
-      ? []
-      : [
-          {
-            id: `msg_${id}`,
-            type: 'message',
-            role: 'assistant',
-            status,
-            content: [{ type: 'output_text', text, annotations: [] }],
-          },
-        ],
+  output: text === '' ? [] : [messageItem(id, status, [{ type: 'output_text', text, annotations: [] }])],
   ...usage,
 });

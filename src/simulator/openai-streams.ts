@@ -1,6 +1,7 @@
 /** Streamed answers of the simulated engine: the events of each API, in vLLM's shapes. */
 import {
   finishOf,
+  messageItem,
   messagesUsage,
   openAiUsage,
   responseObject,
@@ -74,28 +75,36 @@ function messagesWriter({ id, job, reportUsage }: Answer): StreamWriter {
 }
 
 function responsesWriter({ id, job, createdS, reportUsage }: Answer): StreamWriter {
+  const at = { item_id: `msg_${id}`, output_index: 0, content_index: 0 };
+  const part = (text: string): object => ({ type: 'output_text', text, annotations: [] });
   return {
-    start: () =>
-      namedEvent({
-        type: 'response.created',
-        response: responseObject(id, job, createdS, 'in_progress', '', {}),
-      }),
-    token: (_, index) =>
-      namedEvent({
-        type: 'response.output_text.delta',
-        item_id: `msg_${id}`,
-        output_index: 0,
-        content_index: 0,
-        delta: wordOf(index),
-      }),
+    start: () => {
+      const response = responseObject(id, job, createdS, 'in_progress', '', {});
+      const item = messageItem(id, 'in_progress', []);
+      return [
+        { type: 'response.created', response },
+        { type: 'response.in_progress', response },
+        { type: 'response.output_item.added', output_index: 0, item },
+        { type: 'response.content_part.added', ...at, part: part('') },
+      ]
+        .map(namedEvent)
+        .join('');
+    },
+    token: (_, index) => namedEvent({ type: 'response.output_text.delta', ...at, delta: wordOf(index) }),
     choiceEnd: () => '',
     end: (cachedTokens) => {
       const usage = reportUsage ? { usage: responsesUsage(job, allTokens(job), cachedTokens) } : {};
       const text = textOf(job.outputTokens);
-      return namedEvent({
-        type: 'response.completed',
-        response: responseObject(id, job, createdS, 'completed', text, usage),
-      });
+      const item = messageItem(id, 'completed', [part(text)]);
+      const response = responseObject(id, job, createdS, 'completed', text, usage);
+      return [
+        { type: 'response.output_text.done', ...at, text },
+        { type: 'response.content_part.done', ...at, part: part(text) },
+        { type: 'response.output_item.done', output_index: 0, item },
+        { type: 'response.completed', response },
+      ]
+        .map(namedEvent)
+        .join('');
     },
   };
 }

@@ -26,7 +26,7 @@ export const fields = section(
       ),
       64,
       'types of tools',
-      'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all; `+name` and `-name` change the built-in list.',
+      'Types of tools that a request may bring. Others act in the engine’s network or elsewhere (`mcp`, `code_interpreter`, `web_search`, …) and are refused with 400; with `onForbidden: drop` a `web_search` beside other tools, which the model may leave alone, is left out. `mcp_servers` and `web_search_options` are fields that count as such types. `"*"` allows all; `+name` and `-name` change the built-in list.',
     ).prefault([...DEFAULT_TOOLS]),
     state: choice(
       ['refuse', 'allow'],

@@ -85,6 +85,27 @@ export function cutMembers(document: JsonDocument, object: number, keys: readonl
   return edits;
 }
 
+/** Takes values out of an array, with a comma each. @param values of it, objects or arrays, in their order. Others must stay. */
+export function cutValues(document: JsonDocument, array: number, values: readonly number[]): readonly Edit[] {
+  const cut = new Set(values);
+  const edits: Edit[] = [];
+  const end = document.next(array);
+  let keptEnd = ABSENT;
+  for (let at = document.first(array); at < end; ) {
+    const next = document.next(at);
+    const quote = document.isString(at) ? 1 : 0;
+    if (!cut.has(at)) keptEnd = document.end(at) + quote;
+    else if (keptEnd !== ABSENT) edits.push({ from: keptEnd, to: document.end(at), text: '' });
+    else {
+      // What is behind it stays, or is cut by its own edit.
+      const behind = document.start(next) - (document.isString(next) ? 1 : 0);
+      edits.push({ from: document.start(at), to: behind, text: '' });
+    }
+    at = next;
+  }
+  return edits;
+}
+
 /** Puts members at the beginning of an object. @param members as text, without a comma at either end. */
 export function addMembers(
   document: JsonDocument,

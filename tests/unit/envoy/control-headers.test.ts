@@ -117,6 +117,7 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   'x-api-key': WHO.credential,
   'retry-after': WHO.answer,
   'retry-after-ms': WHO.answer,
+  'x-should-retry': WHO.answer,
   'x-request-id': WHO.envoy,
   'x-client-request-id': WHO.client,
   // The name of the extension that keeps it.

@@ -313,8 +313,6 @@ describe('tools that act elsewhere, and what is stored', () => {
   it.each([
     'mcp',
     'code_interpreter',
-    'web_search',
-    'web_search_preview',
     'file_search',
     'image_generation',
     'shell',

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { LONGEST_TOLD_WAIT_MS, retryHeaders } from '../../../src/openai/retry-headers.ts';
+import { LONGEST_TOLD_WAIT_MS, retryHeaders, retryHeadersOf } from '../../../src/openai/retry-headers.ts';
 
 it.each([
   [0, '1', '1'],
@@ -27,4 +27,13 @@ it('no wait is told that is beyond the patience of SDKs, and none is told too sh
     }),
     { seed: 14 },
   );
+});
+
+it('a wrong key is not tried again; a token may be, by who has a fresh one', () => {
+  const noRetry = [['x-should-retry', 'false']];
+  for (const code of ['invalid_api_key', 'unknown_tenant']) expect(retryHeadersOf({ code })).toEqual(noRetry);
+  for (const code of ['invalid_token', 'unknown_url', 'model_not_found']) {
+    expect(retryHeadersOf({ code })).toEqual([]);
+  }
+  expect(retryHeadersOf({ code: 'queue_full', retryAfterMs: 1_000 })).toEqual(retryHeaders(1_000));
 });
