@@ -4,6 +4,7 @@
  */
 import { parse as parseYaml } from 'yaml';
 import type { StoredLimit } from '../limit/store.ts';
+import { type Struct, structOf } from './struct.ts';
 
 /** The numbers of envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit. */
 const UNITS = { second: 1, minute: 2, hour: 3, day: 4, month: 5, year: 6, week: 7 } as const;
@@ -46,6 +47,8 @@ export interface RateLimit {
   readonly quotaMode: boolean;
   /** Metrics by the values that requests have where the configuration has none. */
   readonly detailedMetric: boolean;
+  /** For Envoy, while the limit has room; undefined without any. */
+  readonly metadata: Struct | undefined;
 }
 
 export interface Wildcard {
@@ -169,6 +172,7 @@ function limitOf(descriptor: Mapping, fullKey: string): RateLimit | undefined {
     shadowMode: flagOf(descriptor, 'shadow_mode'),
     quotaMode: flagOf(descriptor, 'quota_mode'),
     detailedMetric: flagOf(descriptor, 'detailed_metric'),
+    metadata: structOf(descriptor['metadata']),
   };
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/config/forbidden-fields.ts';
+import { CALL_SETTINGS } from '../../support/call-settings.ts';
 import { configOf, full, minimal, problemsOf, put } from './parse.ts';
 
 /** Paths of everything that can be set, sections included. */
@@ -190,7 +191,7 @@ describe('defaults', () => {
           ],
         ]),
       },
-      rateLimit: { mergeDomains: false, shadowMode: false },
+      rateLimit: { mergeDomains: false, ...CALL_SETTINGS },
       cost: { prompt: 1, cached: 0.1, output: 2 },
       fields: {
         onForbidden: 'drop',
