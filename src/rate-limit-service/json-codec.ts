@@ -10,7 +10,8 @@ import { jsonOf } from './struct.ts';
 import { UNIT_NAMES } from './units.ts';
 
 const MAX_UINT32 = 4_294_967_295;
-const MAX_UINT64 = 2 ** 64;
+/** The first double beyond what 64 bits round to. */
+const BEYOND_UINT64 = 2 ** 64 + 4_096;
 const MAX_INT32 = 2_147_483_647;
 
 /** What is wrong with a call, for the log. */
@@ -94,7 +95,7 @@ function descriptorOf(value: unknown): Descriptor {
     negative,
     ...(limit !== undefined && { override: overrideOf(limit) }),
     ...(hits !== undefined && {
-      hits: Math.min(wholeNumberOf(hits, MAX_UINT64, 'hitsAddend'), Number.MAX_SAFE_INTEGER),
+      hits: Math.min(wholeNumberOf(hits, BEYOND_UINT64, 'hitsAddend'), Number.MAX_SAFE_INTEGER),
     }),
   };
 }
