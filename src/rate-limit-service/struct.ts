@@ -8,25 +8,16 @@ export type Struct = ReadonlyMap<string, StructValue>;
 const MAX_DEPTH = 64;
 
 function valueOf(value: unknown, depth: number): StructValue {
-  switch (typeof value) {
-    case 'boolean':
-    case 'string':
-      return value;
-    case 'number':
-      // A Struct on its way to JSON has no other numbers.
-      return Number.isFinite(value) ? value : String(value);
-    case 'bigint':
-      return Number(value);
-    case 'object':
-      if (value === null || depth > MAX_DEPTH) return null;
-      if (Array.isArray(value)) return value.map((item) => valueOf(item, depth + 1));
-      // `!!binary`: a string of its bytes, as the reference has it.
-      if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8');
-      if (value instanceof Date) return value.toISOString();
-      return structOfEntries(value, depth);
-    default:
-      return null;
-  }
+  if (typeof value === 'boolean' || typeof value === 'string') return value;
+  // A Struct on its way to JSON has no other numbers.
+  if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
+  if (typeof value === 'bigint') return Number(value);
+  if (typeof value !== 'object' || value === null || depth > MAX_DEPTH) return null;
+  if (Array.isArray(value)) return value.map((item) => valueOf(item, depth + 1));
+  // `!!binary`: a string of its bytes, as the reference has it.
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('utf8');
+  if (value instanceof Date) return value.toISOString();
+  return structOfEntries(value, depth);
 }
 
 function structOfEntries(mapping: object, depth: number): Struct {

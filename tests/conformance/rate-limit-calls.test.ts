@@ -708,7 +708,7 @@ describe('gRPC health', () => {
       const check = (): Promise<string> =>
         new Promise((resolve, reject) => {
           client.Check({ service }, (error: unknown, { status }: { status: string }) =>
-            error ? reject(error as Error) : resolve(status),
+            error ? reject(error) : resolve(status),
           );
         });
       const seen: string[] = [];

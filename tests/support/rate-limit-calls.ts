@@ -67,7 +67,10 @@ export interface CallWorld {
   readonly hits: CountedHit[];
   readonly problems: CallProblem[];
   /** @throws with the gRPC error's code and text. */
-  ask(descriptors: readonly (Entries | object)[], more?: { domain?: string; hits?: number }): Promise<Said>;
+  readonly ask: (
+    descriptors: readonly (Entries | object)[],
+    more?: { domain?: string; hits?: number },
+  ) => Promise<Said>;
 }
 
 /** @param now milliseconds of the store's clock. */

@@ -182,11 +182,11 @@ describe('an answer', () => {
       metadata: fc.option(struct, { nil: undefined }),
     }) as fc.Arbitrary<RateLimitAnswer>;
     fc.assert(
-      fc.property(answer, (meant) => {
-        const { over, statuses, headers, requestHeaders, metadata } = meant;
+      fc.property(answer, (written) => {
+        const { over, statuses, headers, requestHeaders, metadata } = written;
         const code = (isOver: boolean): string => (isOver ? 'OVER_LIMIT' : 'OK');
         const units = ['UNKNOWN', 'SECOND', 'MINUTE', 'HOUR', 'DAY', 'MONTH', 'YEAR', 'WEEK'];
-        const decoded = reference.decodeResponse(encodeRateLimitAnswer(meant));
+        const decoded = reference.decodeResponse(encodeRateLimitAnswer(written));
         expect(decoded.overall_code).toBe(code(over));
         const listed = (list: HeaderList): readonly object[] =>
           list.map(([key, value]) => ({ ...(key !== '' && { key }), ...(value !== '' && { value }) }));
