@@ -47,8 +47,8 @@ export interface RateLimit {
   readonly quotaMode: boolean;
   /** Metrics by the values that requests have where the configuration has none. */
   readonly detailedMetric: boolean;
-  /** For Envoy, while the limit has room; undefined without any. */
-  readonly metadata: Struct | undefined;
+  /** For Envoy, while the limit has room. */
+  readonly metadata?: Struct | undefined;
 }
 
 export interface Wildcard {

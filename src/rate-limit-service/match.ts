@@ -98,7 +98,6 @@ export function matchDescriptor(domains: Domains, domain: string, descriptor: De
         shadowMode: false,
         quotaMode: false,
         detailedMetric: false,
-        metadata: undefined,
       },
       bucketKey: [domain, ...entries.flatMap(({ key, value }) => [key, value])].map(lengthed).join(''),
       // The values are a request's: one series for all overrides of a domain.

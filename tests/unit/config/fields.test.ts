@@ -254,6 +254,31 @@ tenants: { alice: { keys: [key-of-alice] } }`;
   });
 });
 
+describe('the rate limit service', () => {
+  it('answers as is configured', () => {
+    const names = { limit: 'X-Limit', remaining: 'X-Left', reset: 'X-Reset' };
+    expect(configOf(full()).rateLimit).toMatchObject({
+      shadowMode: true,
+      quotaMode: true,
+      chargeRefused: false,
+      nearLimitRatio: 0.9,
+      dynamicMetadata: 'on',
+      responseHeaders: names,
+      unitHeaders: names,
+      requestHeaders: { limit: 'X-Up-Limit', remaining: 'X-Up-Left', reset: 'X-Up-Reset' },
+      http: { host: '127.0.0.1', port: 8081 },
+    });
+    const silent = configOf(put(full(), 'rateLimit.responseHeaders.send', 'off')).rateLimit;
+    expect(silent).not.toHaveProperty('responseHeaders');
+  });
+
+  it.each(['', 'two words', ':path', 'x_y', 'x\r\ny', 'x'.repeat(65)])('has no header %j', (name) => {
+    expect(problemsOf(put(full(), 'rateLimit.responseHeaders.limit', name))[0]).toContain(
+      'must be a header name',
+    );
+  });
+});
+
 describe('limits', () => {
   it('of a tenant override those of its tier, and unlimited lifts one', () => {
     expect(configOf(full()).tenants.get('alice')).toEqual({
