@@ -30,7 +30,7 @@ export const descriptorOf = (entries: Entries, more: object = {}): object => ({
 });
 
 /** What an answer says, in few words. */
-export interface Said {
+interface Said {
   readonly code: string;
   readonly statuses: readonly string[];
   readonly headers: readonly string[];
