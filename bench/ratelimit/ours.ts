@@ -22,9 +22,28 @@ const metrics = createMetrics({
   openStreams: () => 0,
   rollouts: () => [],
 });
+const settings = {
+  shadowMode: false,
+  quotaMode: false,
+  chargeRefused: true,
+  nearLimitRatio: 0.8,
+  dynamicMetadata: 'auto',
+  responseHeaders: { limit: 'RateLimit-Limit', remaining: 'RateLimit-Remaining', reset: 'RateLimit-Reset' },
+} as const;
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>
-    decide(call, { domains, store, shadowMode: false, onHit: metrics.rateLimitHit }, performance.now()),
+    decide(
+      call,
+      {
+        domains,
+        store,
+        settings,
+        onHit: metrics.rateLimitHit,
+        onProblem: metrics.rateLimitProblem,
+        unixMs: Date.now,
+      },
+      performance.now(),
+    ),
   onError: (detail) => console.error(detail),
 });
 const server = await startGrpcServer(

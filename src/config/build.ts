@@ -143,15 +143,25 @@ const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({
   lanes: lanesOf(lanes),
 });
 
-const rateLimitOf = (
-  { mergeDomains, shadowMode, snapshot, directory }: WrittenConfig['rateLimit'],
-  locate: Parts['locate'],
-): Config['rateLimit'] => ({
-  mergeDomains: mergeDomains === 'on',
-  shadowMode: shadowMode === 'on',
-  ...(snapshot !== undefined && { snapshot: locate(snapshot) }),
-  ...(directory !== undefined && { directory: locate(directory) }),
-});
+function rateLimitOf(written: WrittenConfig['rateLimit'], locate: Parts['locate']): Config['rateLimit'] {
+  const { snapshot, directory, http, nearLimitRatio, dynamicMetadata } = written;
+  const { send, perUnit, ...names } = written.responseHeaders;
+  const { send: sendUpstream, ...upstreamNames } = written.requestHeaders;
+  return {
+    mergeDomains: written.mergeDomains === 'on',
+    shadowMode: written.shadowMode === 'on',
+    quotaMode: written.quotaMode === 'on',
+    chargeRefused: written.chargeRefused === 'on',
+    nearLimitRatio,
+    dynamicMetadata,
+    ...(send === 'on' && { responseHeaders: names }),
+    ...(perUnit === 'on' && { unitHeaders: names }),
+    ...(sendUpstream === 'on' && { requestHeaders: upstreamNames }),
+    ...(snapshot !== undefined && { snapshot: locate(snapshot) }),
+    ...(directory !== undefined && { directory: locate(directory) }),
+    ...(http !== undefined && { http }),
+  };
+}
 
 function routesOf({ routes }: WrittenConfig): Pick<Config, 'routes'> {
   const entries = Object.entries(routes).map(([name, { model, ...route }]): [string, CustomRoute] => [

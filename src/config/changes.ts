@@ -30,6 +30,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['service.metrics', (config) => config.service.metrics],
   ['redis', (config) => config.redis],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],
+  ['rateLimit.http', (config) => config.rateLimit.http],
   ['log.format', (config) => config.log.format],
 ];
 

@@ -9,6 +9,7 @@ import type { PoolEngine } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
 import type { CustomRoutes, EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
+import type { RateLimitConfig } from './rate-limit.ts';
 
 /** `auto`: pretty on a terminal, else JSON. */
 export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
@@ -409,15 +410,7 @@ export interface Config {
   };
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
-  readonly rateLimit: {
-    /** Absolute; absent: no limits. */
-    readonly directory?: string;
-    /** File that keeps the levels over a restart. */
-    readonly snapshot?: string;
-    readonly mergeDomains: boolean;
-    /** Everything is counted, and nothing refused. */
-    readonly shadowMode: boolean;
-  };
+  readonly rateLimit: RateLimitConfig;
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;
   readonly fields: FieldPolicy;

@@ -166,6 +166,7 @@ export function skipField(reader: Reader, tag: number): void {
 const FIRST_BYTES = 16 * 1024;
 /** More than this is not kept for the next message. */
 const KEPT_BYTES = 256 * 1024;
+const DOUBLE_BYTES = 8;
 /** Longer text is left to Buffer. */
 const SHORT_TEXT = 32;
 
@@ -239,6 +240,20 @@ export function putNumber(writer: Writer, field: number, value: number): void {
   if (!(whole > 0)) return;
   putVarint(writer, whole);
   putVarint(writer, tagOf(field, WIRE.varint));
+}
+
+/** Written even when it is the default: a member of a oneof. */
+export function putBool(writer: Writer, field: number, value: boolean): void {
+  putVarint(writer, value ? 1 : 0);
+  putVarint(writer, tagOf(field, WIRE.varint));
+}
+
+/** Written even when it is the default: a member of a oneof. */
+export function putDouble(writer: Writer, field: number, value: number): void {
+  reserve(writer, DOUBLE_BYTES);
+  writer.at -= DOUBLE_BYTES;
+  writer.bytes.writeDoubleLE(value, writer.at);
+  putVarint(writer, tagOf(field, WIRE.fixed64));
 }
 
 export function putBytes(writer: Writer, field: number, value: Uint8Array): void {

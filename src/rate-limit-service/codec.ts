@@ -25,7 +25,9 @@ import {
   type Writer,
 } from '../grpc/protobuf.ts';
 import type { DescriptorStatus, RateLimitAnswer, RateLimitCall } from './decide.ts';
+import type { HeaderList } from './limit-headers.ts';
 import type { Descriptor } from './match.ts';
+import { putStruct } from './struct-codec.ts';
 
 type Entry = Descriptor['entries'][number];
 
@@ -45,7 +47,13 @@ const OVERRIDE = { requestsPerUnit: tagOf(1, WIRE.varint), unit: tagOf(2, WIRE.v
 /** google.protobuf.UInt64Value */
 const WRAPPED = tagOf(1, WIRE.varint);
 
-const RESPONSE = { overallCode: 1, statuses: 2, responseHeadersToAdd: 3 } as const;
+const RESPONSE = {
+  overallCode: 1,
+  statuses: 2,
+  responseHeadersToAdd: 3,
+  requestHeadersToAdd: 4,
+  dynamicMetadata: 6,
+} as const;
 const DESCRIPTOR_STATUS = { code: 1, currentLimit: 2, limitRemaining: 3, durationUntilReset: 4 } as const;
 const RATE_LIMIT = { requestsPerUnit: 1, unit: 2, name: 3 } as const;
 const DURATION = { seconds: 1, nanos: 2 } as const;
@@ -150,17 +158,28 @@ function putStatus(writer: Writer, status: DescriptorStatus): void {
   endMessage(writer, RESPONSE.statuses, message);
 }
 
-/** RateLimitResponse. Remaining hits above uint32 are as many as it holds. */
-export function encodeRateLimitAnswer({ over, statuses, headers }: RateLimitAnswer): Frame {
-  const writer = startMessage();
+function putHeaders(writer: Writer, field: number, headers: HeaderList): void {
   for (let i = headers.length - 1; i >= 0; i -= 1) {
     const header = headers[i];
     if (header === undefined) continue;
     const message = beginMessage(writer);
     putString(writer, HEADER.value, header[1]);
     putString(writer, HEADER.key, header[0]);
-    endMessage(writer, RESPONSE.responseHeadersToAdd, message);
+    endMessage(writer, field, message);
   }
+}
+
+/** RateLimitResponse. Remaining hits above uint32 are as many as it holds. */
+export function encodeRateLimitAnswer(answer: RateLimitAnswer): Frame {
+  const { over, statuses, headers, requestHeaders, metadata } = answer;
+  const writer = startMessage();
+  if (metadata !== undefined) {
+    const struct = beginMessage(writer);
+    putStruct(writer, metadata);
+    endMessage(writer, RESPONSE.dynamicMetadata, struct);
+  }
+  putHeaders(writer, RESPONSE.requestHeadersToAdd, requestHeaders);
+  putHeaders(writer, RESPONSE.responseHeadersToAdd, headers);
   for (let i = statuses.length - 1; i >= 0; i -= 1) {
     const status = statuses[i];
     if (status !== undefined) putStatus(writer, status);

@@ -3,13 +3,8 @@
  * descriptors. The same files load, and what is wrong is told in the same words.
  */
 import type { StoredLimit } from '../limit/store.ts';
-import {
-  LimitsError,
-  type Metadata,
-  readLimitsFile,
-  type WrittenDescriptor,
-  type WrittenFile,
-} from './limits-file.ts';
+import { LimitsError, readLimitsFile, type WrittenDescriptor, type WrittenFile } from './limits-file.ts';
+import type { Struct } from './struct.ts';
 
 /** The numbers of envoy.service.ratelimit.v3.RateLimitResponse.RateLimit.Unit. */
 const UNITS: ReadonlyMap<string, number> = new Map([
@@ -60,8 +55,8 @@ export interface RateLimit {
   readonly quotaMode: boolean;
   /** Metrics by the values that requests have where the configuration has none. */
   readonly detailedMetric: boolean;
-  /** What a descriptor says of itself to whoever reads the answer. */
-  readonly metadata?: Metadata | undefined;
+  /** For Envoy, while the limit has room. */
+  readonly metadata?: Struct | undefined;
 }
 
 export interface Wildcard {
@@ -108,7 +103,7 @@ function limitOf(descriptor: WrittenDescriptor, fullKey: string): RateLimit | un
     shadowMode,
     quotaMode,
     detailedMetric,
-    metadata,
+    metadata: metadata?.size === 0 ? undefined : metadata,
   };
 }
 

@@ -3,6 +3,7 @@
  * fields, each of its type. A field that is written twice, or merged, keeps what the last one says; a `rate_limit` keeps
  * what the earlier ones say of fields that the last one leaves out.
  */
+import type { Struct, StructValue } from './struct.ts';
 import { textOfBytes } from './yaml-bytes.ts';
 import {
   isMerge,
@@ -34,17 +35,13 @@ export interface WrittenDescriptor {
   detailedMetric: boolean;
   valueToMetric: boolean;
   shareThreshold: boolean;
-  metadata: Metadata | undefined;
+  metadata: Struct | undefined;
 }
 
 export interface WrittenFile {
   domain: string;
   descriptors: readonly WrittenDescriptor[];
 }
-
-/** What JSON can say of a descriptor's `metadata`. */
-type MetadataValue = null | boolean | number | string | readonly MetadataValue[] | Metadata;
-export type Metadata = ReadonlyMap<string, MetadataValue>;
 
 /** In the words of the reference. */
 export class LimitsError extends Error {}
@@ -100,7 +97,7 @@ function checkValue(key: string, value: YamlValue, depth: number): void {
   }
 }
 
-function metadataValue(value: YamlValue, depth: number): MetadataValue {
+function metadataValue(value: YamlValue, depth: number): StructValue {
   if (depth > MAX_METADATA_DEPTH) {
     throw new LimitsError(`config error, metadata is nested more than ${MAX_METADATA_DEPTH} levels deep`);
   }
@@ -120,7 +117,7 @@ function metadataValue(value: YamlValue, depth: number): MetadataValue {
       return value.value;
   }
 }
-const metadataOf = ({ entries }: YamlMap, depth: number): Metadata =>
+const metadataOf = ({ entries }: YamlMap, depth: number): Struct =>
   new Map([...entries.values()].map(([key, value]) => [metadataKey(key), metadataValue(value, depth + 1)]));
 const metadataKey = (key: YamlScalar): string => (key.kind === 'null' ? '' : String(key.value));
 
@@ -208,7 +205,7 @@ class FieldReader {
     });
   }
 
-  #metadata(node: YamlNode, before: Metadata | undefined): Metadata | undefined {
+  #metadata(node: YamlNode, before: Struct | undefined): Struct | undefined {
     return this.#walk.visit(node, (found) => {
       if (this.#isNull(found)) return undefined;
       if (found.kind !== 'mapping') return this.#isNo(found, 'metadata', 'a mapping');

@@ -63,14 +63,34 @@ function nextOf(
   return bare === undefined ? undefined : { node: bare, key: entry.key, isWildcard: false };
 }
 
+/** Whether a descriptor has no limit of its own, or one with a unit that there is. */
+export const isOverrideUsable = ({ override }: Descriptor): boolean =>
+  override === undefined || rateOf(override.requestsPerUnit, override.unit) !== undefined;
+
+/**
+ * With what `detailed_metric` asks for: the values of a request at all levels. What shares a bucket shares the series.
+ * Source: envoyproxy/ratelimit, src/config/config_impl.go, GetLimit.
+ */
+function detailedKey(root: DescriptorNode, domain: string, entries: readonly Entry[]): string {
+  let node = root;
+  let key = domain;
+  for (const entry of entries) {
+    const next = nextOf(node, entry);
+    if (next === undefined) return key;
+    ({ node } = next);
+    key += `.${next.isWildcard && node.shareThreshold ? next.key : nameOf(entry)}`;
+  }
+  return key;
+}
+
 /** Undefined without a limit: then nothing is counted and the answer is OK. The depth has to match exactly. */
 export function matchDescriptor(domains: Domains, domain: string, descriptor: Descriptor): Match | undefined {
   const root = domains.get(domain);
   if (root === undefined) return undefined;
   const { entries, override } = descriptor;
-  if (override !== undefined) {
-    const rate = rateOf(override.requestsPerUnit, override.unit);
-    if (rate === undefined) return undefined;
+  // One with a unit that is none is as if it were not there: the configured limit holds.
+  const rate = override === undefined ? undefined : rateOf(override.requestsPerUnit, override.unit);
+  if (rate !== undefined) {
     const fullKey = `${domain}.${entries.map(nameOf).join('.')}`;
     return {
       limit: {
@@ -96,13 +116,12 @@ export function matchDescriptor(domains: Domains, domain: string, descriptor: De
     ({ node } = next);
     const shared = next.isWildcard && node.shareThreshold;
     bucketKey += lengthed(entry.key) + lengthed(shared ? next.key : entry.value);
-    const isLast = i === entries.length - 1;
-    const showsValue = node.valueToMetric || (isLast && node.limit?.detailedMetric === true);
-    metricKey += `.${showsValue ? nameOf(entry) : next.key}`;
-    if (isLast) {
-      const { limit } = node;
-      return limit && { limit, bucketKey: `${bucketKey}${limit.rate?.unit ?? ''}`, metricKey };
-    }
+    metricKey += `.${node.valueToMetric && !shared ? nameOf(entry) : next.key}`;
+    if (i < entries.length - 1) continue;
+    const { limit } = node;
+    if (limit === undefined) return undefined;
+    if (limit.detailedMetric) metricKey = detailedKey(root, domain, entries);
+    return { limit, bucketKey: `${bucketKey}${limit.rate?.unit ?? ''}`, metricKey };
   }
   return undefined;
 }

@@ -20,6 +20,8 @@ const HEALTH_SERVICES = [
   '',
   'envoy.service.ext_proc.v3.ExternalProcessor',
   'envoy.service.ratelimit.v3.RateLimitService',
+  // As probes of the reference rate limit service ask for it.
+  'ratelimit',
   // As gateways' probes of an endpoint picker ask for it.
   'liveness',
   'readiness',

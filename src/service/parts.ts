@@ -16,8 +16,8 @@ import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
-import { type CountedHit, decide } from '../rate-limit-service/decide.ts';
-import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
+import { type CallProblem, type CountedHit, decide } from '../rate-limit-service/decide.ts';
+import type { RateLimitServiceOptions } from '../rate-limit-service/grpc-rate-limit.ts';
 import { createMirrors, type Mirrors } from '../rollout/mirrors.ts';
 import { createRollouts, type Rollouts } from '../rollout/rollouts.ts';
 import { type Catalog, createCatalog } from '../routing/model-catalog.ts';
@@ -76,7 +76,8 @@ export class Parts {
   readonly metrics: Metrics;
   readonly #context: ExplainContext;
   readonly requests: ExtProcService;
-  readonly rateLimit: GrpcService;
+  /** Calls of the rate limit service, however they come. */
+  readonly rateLimit: RateLimitServiceOptions;
   readonly refusals: GrpcService;
 
   readonly reloader: Reloader<NameAddresses>;
@@ -126,6 +127,10 @@ export class Parts {
       event.kind === 'tenant-limited' ? { ...event, tenant: this.#tenantLabel(event.tenant) } : event,
     );
   };
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
 
   /** From now on new streams are turned away, and `/health` says so. */
   beginDraining(): void {
@@ -180,6 +185,7 @@ export class Parts {
   };
 
   readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
+  readonly #onCallProblem = (problem: CallProblem): void => this.metrics.rateLimitProblem(problem);
 
   #reloadSteps(): ReloadSteps<NameAddresses> {
     return {
@@ -266,21 +272,23 @@ export class Parts {
     });
   }
 
-  #createRateLimit(): GrpcService {
+  #createRateLimit(): RateLimitServiceOptions {
     const store = this.#store;
-    return createRateLimitGrpcService({
+    return {
       decide: (call) =>
         decide(
           call,
           {
             domains: this.limits.domains,
             store,
-            shadowMode: this.#config().rateLimit.shadowMode,
+            settings: this.#config().rateLimit,
             onHit: this.#onHit,
+            onProblem: this.#onCallProblem,
+            unixMs: Date.now,
           },
           this.now(),
         ),
       onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
-    });
+    };
   }
 }

@@ -4,6 +4,8 @@ import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
+import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
+import { startRateLimitHttp } from '../rate-limit-service/http-rate-limit.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
@@ -83,7 +85,7 @@ async function open(
   openTimers(parts, shutdown);
 
   const { service, envoy } = initial;
-  const services = [parts.requests, parts.rateLimit, parts.refusals];
+  const services = [parts.requests, createRateLimitGrpcService(parts.rateLimit), parts.refusals];
   const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes);
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
   const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {
@@ -92,6 +94,7 @@ async function open(
     maxBodyBytes: QUESTION_FACTOR * envoy.maxBodyBytes,
   });
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
+  await openRateLimitHttp(initial, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
@@ -115,6 +118,14 @@ function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void 
   const snapshots = new Snapshots({ path, store, now, tell });
   shutdown.opened({ name: 'snapshots', close: () => snapshots.close(), undo: () => snapshots.stop() });
   snapshots.open();
+}
+
+async function openRateLimitHttp(initial: Config, parts: Parts, shutdown: Shutdown): Promise<void> {
+  const { http: address } = initial.rateLimit;
+  if (address === undefined) return;
+  const options = { ...parts.rateLimit, isServing: () => !parts.isDraining };
+  const http = await startRateLimitHttp(address, options);
+  shutdown.opened({ name: 'rate limit HTTP server', close: () => http.close(LAST_ANSWERS_MS) });
 }
 
 function openTimers({ scheduling, requests, pools, now }: Parts, shutdown: Shutdown): void {

@@ -24,13 +24,19 @@ export interface RateLimitHit {
   readonly metricKey: string;
   readonly hits: number;
   readonly outcome: 'within' | 'over' | 'shadow';
+  /** Of the hits, those near the limit. */
+  readonly near: number;
 }
+
+/** What is wrong with a call of the rate limit service. */
+export type RateLimitProblem = 'invalid_call' | 'unknown_domain' | 'override_unit';
 
 /** Keys with values of requests in them (detailed_metric, value_to_metric) are counted apart up to so many. */
 const MAX_RATE_LIMIT_KEYS = 2_000;
 
 export interface LimitMetrics {
   hit(hit: RateLimitHit): void;
+  problem(problem: RateLimitProblem): void;
   /** Counts a load of the rate limit files. */
   loaded(result: 'applied' | 'refused'): void;
   watchRedis(status: () => RedisStatus): void;
@@ -42,6 +48,18 @@ export function limitMetrics(registry: Registry): LimitMetrics {
     name: 'fairlane_ratelimit_hits_total',
     help: 'Hits of the rate limit service by the descriptor that matched (`other` after 2,000 keys), by outcome: within, over, or shadow (over, and let through).',
     labelNames: ['domain', 'key', 'outcome'],
+    registers: [registry],
+  });
+  const nearHits = new Counter({
+    name: 'fairlane_ratelimit_near_limit_hits_total',
+    help: 'Hits that came when more than `rateLimit.nearLimitRatio` of the limit was used, up to the limit, by the descriptor that matched.',
+    labelNames: ['domain', 'key'],
+    registers: [registry],
+  });
+  const problems = new Counter({
+    name: 'fairlane_ratelimit_problems_total',
+    help: 'What is wrong with calls of the rate limit service. problem is invalid_call (no domain, or no descriptor: an error), unknown_domain (no limit applies) or override_unit (a descriptor’s own limit has no unit that there is, and does not count).',
+    labelNames: ['problem'],
     registers: [registry],
   });
   const loads = new Counter({
@@ -56,11 +74,14 @@ export function limitMetrics(registry: Registry): LimitMetrics {
   redisGauges(registry, () => redis?.());
   sharedGauges(registry, () => shared);
   return {
-    hit({ domain, metricKey, hits: count, outcome }) {
+    hit({ domain, metricKey, hits: count, outcome, near }) {
       const isKnown = keys.has(metricKey) || keys.size < MAX_RATE_LIMIT_KEYS;
       if (isKnown) keys.add(metricKey);
-      hits.inc({ domain, key: isKnown ? metricKey : 'other', outcome }, count);
+      const key = isKnown ? metricKey : 'other';
+      hits.inc({ domain, key, outcome }, count);
+      if (near > 0) nearHits.inc({ domain, key }, near);
     },
+    problem: (problem) => problems.inc({ problem }),
     loaded: (result) => loads.inc({ result }),
     watchRedis(status) {
       redis = status;

@@ -12,6 +12,7 @@ import {
   type LimitMetrics,
   limitMetrics,
   type RateLimitHit,
+  type RateLimitProblem,
   type RedisStatus,
   type SharedTotals,
 } from './prom-limit-metrics.ts';
@@ -32,6 +33,7 @@ export interface MetricsSource
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
+  readonly rateLimitProblem: (problem: RateLimitProblem) => void;
   /** A request of a model with a mirror was drawn: `copy`, or why it was not copied. */
   readonly mirrorDrawn: (model: string, decision: string) => void;
   /** There is a Redis: its gauges are shown from now on. */
@@ -64,6 +66,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   return {
     registry,
     rateLimitHit: (hit) => limits.hit(hit),
+    rateLimitProblem: (problem) => limits.problem(problem),
     mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
     watchRedis: (status) => limits.watchRedis(status),
     watchSharedCapacity: (totals) => limits.watchShared(totals),

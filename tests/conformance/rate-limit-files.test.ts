@@ -14,6 +14,7 @@ import { decide, type RateLimitAnswer } from '../../src/rate-limit-service/decid
 import { readLimits } from '../../src/rate-limit-service/fs-limits.ts';
 import { type Domains, loadLimits } from '../../src/rate-limit-service/limits-config.ts';
 import type { Descriptor } from '../../src/rate-limit-service/match.ts';
+import { CALL_SETTINGS } from '../support/call-settings.ts';
 import { eventually } from '../support/eventually.ts';
 import { anyRedis, type TestRedis } from '../support/redis.ts';
 
@@ -79,7 +80,14 @@ async function ask(
   descriptors: readonly Descriptor[],
   domain = 'D',
 ): Promise<RateLimitAnswer> {
-  const context = { domains, store, shadowMode: false, onHit: () => undefined };
+  const context = {
+    domains,
+    store,
+    settings: CALL_SETTINGS,
+    onHit: () => undefined,
+    onProblem: () => undefined,
+    unixMs: Date.now,
+  };
   const decision = await decide({ domain, descriptors, hits: 0 }, context, 0);
   if (decision.kind === 'error') throw new Error(decision.message);
   return decision.answer;

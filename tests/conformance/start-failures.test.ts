@@ -195,6 +195,15 @@ const FAILURES: readonly Failure[] = [
     taken: () => [ports.metrics],
   },
   {
+    name: 'the port of /json is taken',
+    arrange: () => occupy({ port: ports.grpc, host: '127.0.0.1' }),
+    change(config) {
+      config['rateLimit']['http'] = `127.0.0.1:${ports.grpc}`;
+    },
+    message: /^rateLimit\.http: 127\.0\.0\.1:\d+ is in use; stop what listens there/,
+    taken: () => [ports.grpc],
+  },
+  {
     name: 'the metrics address is none of this machine',
     change(config) {
       config['service']['metrics'] = '192.0.2.1:9999';

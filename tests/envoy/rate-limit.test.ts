@@ -21,6 +21,10 @@ descriptors:
   - key: path
     value: /limited
     rate_limit: { unit: hour, requests_per_unit: 3 }
+  - key: path
+    value: /described
+    metadata: { queue: fast }
+    rate_limit: { unit: hour, requests_per_unit: 1 }
   - key: tokens
     rate_limit: { unit: hour, requests_per_unit: 100 }
 `;
@@ -128,8 +132,16 @@ const bootstrap = (ports: {
                               },
                             },
                           },
-                          ...['/limited', '/else'].map((prefix) => ({
+                          ...['/limited', '/else', '/described'].map((prefix) => ({
                             match: { prefix },
+                            response_headers_to_add: [
+                              {
+                                header: {
+                                  key: 'x-queue',
+                                  value: '%DYNAMIC_METADATA(envoy.filters.http.ratelimit:metadata:queue)%',
+                                },
+                              },
+                            ],
                             route: {
                               cluster: 'engine',
                               prefix_rewrite: '/v1/chat/completions',
@@ -221,6 +233,12 @@ describe('the ratelimit filter', () => {
     expect(answers[0]?.headers['x-ratelimit-limit']).toContain('3');
     expect(answers[3]?.headers['ratelimit-remaining']).toBe('0');
     expect((await ask('/else')).status).toBe(200);
+  });
+
+  it('gets the metadata of a limit while it has room', async () => {
+    const [first, second] = [await ask('/described'), await ask('/described')];
+    expect([first.status, first.headers['x-queue']]).toEqual([200, 'fast']);
+    expect([second.status, second.headers['x-queue']]).toEqual([429, undefined]);
   });
 
   it('charges tokens when the stream has ended, and checks with 0 hits before', async () => {

@@ -38,6 +38,7 @@ import { Paces } from '../../src/usage/abandoned.ts';
 import { createOccupancy } from '../../src/usage/occupancy.ts';
 import { createPredictor } from '../../src/usage/predictor.ts';
 import type { UsageRecord } from '../../src/usage/usage-record.ts';
+import { CALL_SETTINGS } from './call-settings.ts';
 import { FIELDS, MEDIA } from './documents.ts';
 
 export type Said =
@@ -135,7 +136,7 @@ export function createWorld(options: WorldOptions = {}): World {
       quantumTokens: 64,
       lanes: options.lanes ?? new Map([[DEFAULT_LANE.name, DEFAULT_LANE]]),
     },
-    rateLimit: { mergeDomains: false, shadowMode: false },
+    rateLimit: { mergeDomains: false, ...CALL_SETTINGS },
     cost: DEFAULT_COST,
     fields: { ...FIELDS, ...options.fields },
     media: MEDIA,

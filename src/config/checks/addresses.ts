@@ -14,6 +14,7 @@ const LISTENERS: readonly (readonly [path: readonly [string, ...string[]], stand
   [['envoy', 'admin'], '127.0.0.1:9901'],
   [['service', 'metrics'], '127.0.0.1:9464'],
   [['service', 'address'], 'unix:'],
+  [['rateLimit', 'http'], ''],
 ];
 
 /** No two listeners share an address, and no endpoint is Envoy's own listener: that would be a loop. */

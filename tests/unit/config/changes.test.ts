@@ -25,6 +25,7 @@ describe('a restart', () => {
     ['envoy.directory', '/run/there'],
     ['service.address', '127.0.0.1:9001'],
     ['service.metrics', '127.0.0.1:9466'],
+    ['rateLimit.http', '127.0.0.1:8089'],
     ['log.format', 'pretty'],
   ])('is needed for %s', (path, value, names = [path]) => {
     expect(changed(path, value)).toEqual(names);
@@ -41,6 +42,8 @@ describe('a restart', () => {
     ['pools.main.concurrencyLimit', 5],
     ['tenants.bob', { keys: ['key-of-bob'] }],
     ['listen.tls.clientCa', 'server.pem'],
+    ['rateLimit.quotaMode', 'off'],
+    ['rateLimit.responseHeaders.limit', 'X-Another'],
     ['log.level', 'debug'],
   ])('is not needed for %s', (path, value) => {
     expect(changed(path, value)).toEqual([]);

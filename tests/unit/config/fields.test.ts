@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS } from '../../../src/config/forbidden-fields.ts';
+import { CALL_SETTINGS } from '../../support/call-settings.ts';
 import { configOf, full, minimal, problemsOf, put } from './parse.ts';
 
 /** Paths of everything that can be set, sections included. */
@@ -190,7 +191,7 @@ describe('defaults', () => {
           ],
         ]),
       },
-      rateLimit: { mergeDomains: false, shadowMode: false },
+      rateLimit: { mergeDomains: false, ...CALL_SETTINGS },
       cost: { prompt: 1, cached: 0.1, output: 2 },
       fields: {
         onForbidden: 'drop',
@@ -250,6 +251,31 @@ pools: { main: { endpoints: ["http://a:1"] }, 1: { endpoints: ["http://b:1"] } }
 tenants: { alice: { keys: [key-of-alice] } }`;
     expect(configOf(text).envoy.fallbackPool).toBe('main');
     expect([...configOf(text).pools.keys()]).toEqual(['main', '1']);
+  });
+});
+
+describe('the rate limit service', () => {
+  it('answers as is configured', () => {
+    const names = { limit: 'X-Limit', remaining: 'X-Left', reset: 'X-Reset' };
+    expect(configOf(full()).rateLimit).toMatchObject({
+      shadowMode: true,
+      quotaMode: true,
+      chargeRefused: false,
+      nearLimitRatio: 0.9,
+      dynamicMetadata: 'on',
+      responseHeaders: names,
+      unitHeaders: names,
+      requestHeaders: { limit: 'X-Up-Limit', remaining: 'X-Up-Left', reset: 'X-Up-Reset' },
+      http: { host: '127.0.0.1', port: 8081 },
+    });
+    const silent = configOf(put(full(), 'rateLimit.responseHeaders.send', 'off')).rateLimit;
+    expect(silent).not.toHaveProperty('responseHeaders');
+  });
+
+  it.each(['', 'two words', ':path', 'x_y', 'x\r\ny', 'x'.repeat(65)])('has no header %j', (name) => {
+    expect(problemsOf(put(full(), 'rateLimit.responseHeaders.limit', name))[0]).toContain(
+      'must be a header name',
+    );
   });
 });
 

@@ -4,8 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { isMalformed } from '../../../src/grpc/protobuf.ts';
 import { decodeRateLimitRequest, encodeRateLimitAnswer } from '../../../src/rate-limit-service/codec.ts';
 import type { RateLimitAnswer, RateLimitCall } from '../../../src/rate-limit-service/decide.ts';
+import type { HeaderList } from '../../../src/rate-limit-service/limit-headers.ts';
 import type { Rate } from '../../../src/rate-limit-service/limits-config.ts';
-import { referenceCodec } from '../../support/reference-codec.ts';
+import type { Struct, StructValue } from '../../../src/rate-limit-service/struct.ts';
+import { type Message, referenceCodec } from '../../support/reference-codec.ts';
 
 const reference = referenceCodec(
   'envoy/service/ratelimit/v3/rls.proto',
@@ -120,6 +122,45 @@ describe('a request', () => {
   });
 });
 
+/** A Struct as data, from the message that the reference decodes. */
+function fieldsOf({ fields }: Message): Struct {
+  return new Map(Object.entries(fields ?? {}).map(([key, value]) => [key, valueOf(value)]));
+}
+function valueOf(value: Message): StructValue {
+  switch (value.kind) {
+    case 'structValue':
+      return fieldsOf(value.structValue);
+    case 'listValue':
+      return (value.listValue.values ?? []).map(valueOf);
+    case 'nullValue':
+      return null;
+    default:
+      return value[value.kind];
+  }
+}
+
+const { struct } = fc.letrec<{ struct: Struct; value: StructValue }>((tie) => ({
+  // The reference decodes into objects, which put numbers first and know a name that is their prototype's.
+  struct: fc
+    .uniqueArray(
+      fc.tuple(
+        text.map((key) => `k${key}`),
+        tie('value'),
+      ),
+      { maxLength: 4, selector: ([key]) => key },
+    )
+    .map((entries) => new Map(entries)),
+  value: fc.oneof(
+    { maxDepth: 3 },
+    fc.constant(null),
+    fc.boolean(),
+    fc.double({ noNaN: true }),
+    text,
+    fc.array(tie('value'), { maxLength: 3 }),
+    tie('struct'),
+  ),
+}));
+
 describe('an answer', () => {
   it('says what it was meant to say', () => {
     const rate = fc.record({ requestsPerUnit: uint32, unit: fc.integer({ min: 1, max: 7 }) });
@@ -137,16 +178,22 @@ describe('an answer', () => {
       over: fc.boolean(),
       statuses: fc.array(status, { maxLength: 5 }),
       headers: fc.array(fc.tuple(text, text), { maxLength: 4 }),
+      requestHeaders: fc.array(fc.tuple(text, text), { maxLength: 4 }),
+      metadata: fc.option(struct, { nil: undefined }),
     }) as fc.Arbitrary<RateLimitAnswer>;
     fc.assert(
-      fc.property(answer, ({ over, statuses, headers }) => {
+      fc.property(answer, (written) => {
+        const { over, statuses, headers, requestHeaders, metadata } = written;
         const code = (isOver: boolean): string => (isOver ? 'OVER_LIMIT' : 'OK');
         const units = ['UNKNOWN', 'SECOND', 'MINUTE', 'HOUR', 'DAY', 'MONTH', 'YEAR', 'WEEK'];
-        const decoded = reference.decodeResponse(encodeRateLimitAnswer({ over, statuses, headers }));
+        const decoded = reference.decodeResponse(encodeRateLimitAnswer(written));
         expect(decoded.overall_code).toBe(code(over));
-        expect(decoded.response_headers_to_add ?? []).toMatchObject(
-          headers.map(([key, value]) => ({ ...(key !== '' && { key }), ...(value !== '' && { value }) })),
-        );
+        const listed = (list: HeaderList): readonly object[] =>
+          list.map(([key, value]) => ({ ...(key !== '' && { key }), ...(value !== '' && { value }) }));
+        expect(decoded.response_headers_to_add ?? []).toMatchObject(listed(headers));
+        expect(decoded.request_headers_to_add ?? []).toMatchObject(listed(requestHeaders));
+        const shown = decoded.dynamic_metadata;
+        expect(shown === undefined || shown === null ? undefined : fieldsOf(shown)).toEqual(metadata);
         expect(decoded.statuses ?? []).toEqual(
           statuses.map((one) => ({
             code: code(one.over),

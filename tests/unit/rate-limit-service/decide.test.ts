@@ -4,6 +4,7 @@ import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import { type CountedHit, type Decision, decide } from '../../../src/rate-limit-service/decide.ts';
 import { loadLimits } from '../../../src/rate-limit-service/limits-config.ts';
 import type { Descriptor } from '../../../src/rate-limit-service/match.ts';
+import { CALL_SETTINGS } from '../../support/call-settings.ts';
 
 const CONFIG = `
 domain: shop
@@ -63,8 +64,10 @@ function setup(shadow = false) {
   const context = {
     domains: loaded.domains,
     store: createMemoryStore(),
-    shadowMode: shadow,
+    settings: { ...CALL_SETTINGS, shadowMode: shadow },
     onHit: (hit: CountedHit) => hits.push(hit),
+    onProblem: () => undefined,
+    unixMs: () => 0,
   };
   const ask = (
     descriptors: readonly Descriptor[],

@@ -1,0 +1,166 @@
+/**
+ * The rate limit service's second edge: calls as JSON over HTTP, for clients without gRPC, and a health check.
+ * Source: envoyproxy/ratelimit, src/server/server_impl.go, NewJsonHandler, and src/server/health.go. What is wrong is told in the
+ * log alone, as there.
+ */
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { HostPort } from '../config/config.ts';
+import { textOf } from '../domain/text-of.ts';
+import type { Decision } from './decide.ts';
+import type { RateLimitServiceOptions } from './grpc-rate-limit.ts';
+import { answerText, BadCall, parseCall } from './json-codec.ts';
+
+export interface RateLimitHttpServer {
+  readonly port: number;
+  /** Waits for answers that are on their way until the deadline. */
+  close(deadlineMs: number): Promise<void>;
+}
+
+export interface RateLimitHttpOptions extends RateLimitServiceOptions {
+  readonly isServing: () => boolean;
+}
+
+/** A call has some hundred bytes. */
+const MAX_BODY_BYTES = 1024 ** 2;
+const MAX_CONNECTIONS = 1_024;
+const SILENCE_MS = 10_000;
+const BOUNDS = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 60_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 16 * 1024,
+};
+
+/** As Go's `http.Error` writes it. */
+function fail(response: ServerResponse, status: number): void {
+  response
+    .writeHead(status, { 'content-type': 'text/plain; charset=utf-8', 'x-content-type-options': 'nosniff' })
+    .end(`${STATUS_CODES[status] ?? ''}\n`);
+}
+
+/** Undefined when it is too large. @throws when it does not come. */
+async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  for await (const part of request as AsyncIterable<Buffer>) {
+    length += part.length;
+    if (length > MAX_BODY_BYTES) return undefined;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function decode(body: Buffer): string {
+  try {
+    return utf8.decode(body);
+  } catch {
+    throw new BadCall('the body is not UTF-8');
+  }
+}
+
+function answer(response: ServerResponse, decision: Decision): void {
+  if (decision.kind === 'error') {
+    fail(response, 400);
+    return;
+  }
+  const status = decision.answer.over ? 429 : 200;
+  response.writeHead(status, { 'content-type': 'application/json' }).end(answerText(decision.answer));
+}
+
+async function answerCall(
+  { decide, onError }: RateLimitServiceOptions,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  try {
+    const body = await bodyOf(request);
+    if (body === undefined) {
+      response.setHeader('connection', 'close');
+      fail(response, 413);
+      return;
+    }
+    answer(response, await decide(parseCall(decode(body))));
+  } catch (error) {
+    // A client that went away before its call was there gets nothing.
+    if (request.destroyed && !request.complete) response.destroy();
+    else if (error instanceof BadCall) fail(response, 400);
+    else {
+      onError(textOf(error));
+      fail(response, 500);
+    }
+  }
+}
+
+/** A page that is open in a browser may not use limits up: browsers say that it asks. */
+const isFromPage = ({ headers }: IncomingMessage): boolean =>
+  headers.origin !== undefined || !['none', undefined].includes(headers['sec-fetch-site']?.toString());
+
+function serve(options: RateLimitHttpOptions, request: IncomingMessage, response: ServerResponse): void {
+  const path = request.url?.split('?', 1)[0];
+  if (path === '/healthcheck') {
+    if (options.isServing())
+      response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' }).end('OK');
+    else response.writeHead(500).end();
+  } else if (path !== '/json') fail(response, 404);
+  else if (isFromPage(request)) {
+    // Its body is not waited for.
+    response.setHeader('connection', 'close');
+    fail(response, 403);
+  } else void answerCall(options, request, response);
+}
+
+const ignore = (): void => undefined;
+
+/** @throws when it cannot listen, saying which setting is wrong. */
+async function listen(server: Server, { host, port }: HostPort): Promise<void> {
+  await new Promise<void>((resolve, reject) => {
+    const refuse = (error: NodeJS.ErrnoException): void => {
+      const where = `${host}:${port}`;
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new Error(`rateLimit.http: ${where} is in use; stop what listens there or choose another port`)
+          : new Error(`rateLimit.http: cannot listen on ${where}: ${error.message}`),
+      );
+    };
+    server.once('error', refuse);
+    server.listen(port, host, () => {
+      server.off('error', refuse);
+      // A connection that could not be accepted, as with too many open files: the others go on.
+      server.on('error', ignore);
+      resolve();
+    });
+  });
+}
+
+/** @throws when it cannot listen. */
+export async function startRateLimitHttp(
+  address: HostPort,
+  options: RateLimitHttpOptions,
+): Promise<RateLimitHttpServer> {
+  const server = createServer(BOUNDS, (request, response) => serve(options, request, response));
+  server.maxConnections = MAX_CONNECTIONS;
+  // Who does not read an answer, or says nothing in the middle of a call.
+  server.setTimeout(Math.max(SILENCE_MS, BOUNDS.keepAliveTimeout));
+  await listen(server, address);
+  return {
+    port: (server.address() as AddressInfo).port,
+    async close(deadlineMs) {
+      const cut = setTimeout(() => server.closeAllConnections(), deadlineMs);
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      });
+      clearTimeout(cut);
+    },
+  };
+}
