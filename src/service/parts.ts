@@ -81,6 +81,7 @@ export class Parts {
 
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
+  #reloaded: (config: Config) => void = () => undefined;
 
   /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
   constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
@@ -126,6 +127,11 @@ export class Parts {
       event.kind === 'tenant-limited' ? { ...event, tenant: this.#tenantLabel(event.tenant) } : event,
     );
   };
+
+  /** @param applied is called with each configuration that was taken over, last. */
+  onReloaded(applied: (config: Config) => void): void {
+    this.#reloaded = applied;
+  }
 
   /** From now on new streams are turned away, and `/health` says so. */
   beginDraining(): void {
@@ -196,6 +202,7 @@ export class Parts {
         this.#log.setLevel(next.log.level);
         if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
         this.pools.apply(next, names);
+        this.#reloaded(next);
       },
     };
   }

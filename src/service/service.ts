@@ -5,7 +5,7 @@ import { type AdminServer, startAdminServer } from '../admin/http-admin-server.t
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import type { Log } from '../telemetry/pino-log.ts';
-import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
+import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
@@ -84,7 +84,8 @@ async function open(
 
   const { service, envoy } = initial;
   const services = [parts.requests, parts.rateLimit, parts.refusals];
-  const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes);
+  const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes, shownTlsOf(initial));
+  parts.onReloaded((config) => grpc.setTls(config.service.tls));
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
   const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {
     drain: (endpoint, undo) => parts.pools.drain(endpoint, undo),
