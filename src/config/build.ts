@@ -90,8 +90,8 @@ const pickerOf = ({
   picker: { fairnessHeader, tenant, unknownModels, conformance },
 }: WrittenConfig): NonNullable<Config['picker']> => ({
   fairnessHeader,
-  unknownModels,
-  conformance,
+  ...(unknownModels === 'refuse' && { refusesUnknownModels: true }),
+  ...(conformance && { conformance }),
   ...(tenant !== undefined && { tenant }),
 });
 

@@ -4,8 +4,8 @@ export interface PickerConfig {
   readonly fairnessHeader: string;
   /** Of requests whose header names none. */
   readonly tenant?: string;
-  /** Of models that neither the configuration nor an engine names. */
-  readonly unknownModels: 'route' | 'refuse';
+  /** Models that neither the configuration nor an engine names are refused. Absent: they are routed. */
+  readonly refusesUnknownModels?: true;
   /** Tests may choose endpoints. */
-  readonly conformance: boolean;
+  readonly conformance?: true;
 }
