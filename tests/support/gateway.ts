@@ -2,10 +2,10 @@
 import type { Json, JsonMap } from '../../src/envoy/envoy-json.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions';
-export const DESTINATION = 'x-gateway-destination-endpoint';
+const DESTINATION = 'x-gateway-destination-endpoint';
 const SUBSET = `${DESTINATION}-subset`;
 
-export const typed = (name: string, type: string, config: JsonMap = {}): JsonMap => ({
+const typed = (name: string, type: string, config: JsonMap = {}): JsonMap => ({
   name,
   typed_config: { '@type': `${TYPE}.${type}`, ...config },
 });
