@@ -86,6 +86,8 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   private received: BodyBuffer | undefined;
   private hasBody = false;
   private hasTrailers = false;
+  /** By the picker itself. */
+  private isAnswered = false;
   /** Its body goes on as it comes. */
   private goesPast = false;
   /** That the gateway was told, `ip:port`. */
@@ -112,6 +114,7 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   /** The gateway has its answer: nothing more may be said of this request. */
   override respond(response: DirectResponse): void {
     this.settle();
+    this.isAnswered = true;
     this.stream.write(immediate(response));
     this.endStream();
   }
@@ -182,6 +185,7 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   // --- What the gateway says ---
 
   protected override handle(message: ProcessingRequest, bytes: Buffer): void {
+    if (this.isAnswered) return;
     const { request, options } = this;
     this.checkMode(message);
     const nowMs = options.now();
@@ -317,14 +321,19 @@ const rewriteOf = ({ header }: RequestHead): string => {
 };
 
 /** A gateway is answered while the service drains, too: once. */
-const turnAway = (stream: ServerStream, answer: DirectResponse): StreamHandler => ({
-  onMessage() {
-    stream.write(immediate(answer));
-    stream.end();
-  },
-  onEnd: () => stream.end(),
-  onClose: () => undefined,
-});
+function turnAway(stream: ServerStream, answer: DirectResponse): StreamHandler {
+  let isAnswered = false;
+  return {
+    onMessage() {
+      if (isAnswered) return;
+      isAnswered = true;
+      stream.write(immediate(answer));
+      stream.end();
+    },
+    onEnd: () => stream.end(),
+    onClose: () => undefined,
+  };
+}
 
 export function createEndpointPickerService(options: EndpointPickerOptions): ExtProcService {
   const streams: OpenStreams = new Set();
