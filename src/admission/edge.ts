@@ -63,6 +63,8 @@ export interface RequestHead {
   readonly header: (name: string) => string;
   /** `ip:port` of the endpoints that may serve it; absent: any. */
   readonly within?: ReadonlySet<string>;
+  /** The model that a gateway wants to serve it, in place of the one that its body names; absent: that one. */
+  readonly modelRewrite?: string;
   /** The stored response that it goes on with: only its endpoint may serve it. */
   readonly pinned?: ResponseOwner;
 }

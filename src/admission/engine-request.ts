@@ -45,12 +45,13 @@ const NO_BODY: EngineBody = { parts: undefined, priority: undefined };
 /** @param proxyKeepsIt the proxy can send the client's own body: it need not be kept here where nothing is changed. */
 export function engineBodyOf(
   context: LifecycleContext,
-  { parsed, tenant, selected: { model, pool }, prediction, leavesCap }: Selected,
+  { parsed, tenant, selected: { model, pool, unlisted }, prediction, leavesCap }: Selected,
   proxyKeepsIt: boolean,
 ): EngineBody {
   if (parsed.isBodyless === true) return NO_BODY;
   const adapter = context.catalog.adapterOf(model);
-  const sentModel = adapter === undefined ? model : (context.adapterName?.(pool, adapter) ?? adapter.name);
+  const sentModel =
+    adapter === undefined ? (unlisted ?? model) : (context.adapterName?.(pool, adapter) ?? adapter.name);
   const hints = ROUTES_WITH_HINTS.has(parsed.route) ? context.capabilitiesOf(pool) : NO_CAPABILITIES;
   const { cap } = prediction;
   const isCapOurs =

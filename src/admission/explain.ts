@@ -168,6 +168,7 @@ class DryRun implements Edge {
           return catalog.choose(tenant, name, reasonAgainst);
         },
         poolOf: (model) => catalog.poolOf(model),
+        poolsForUnlisted: (name) => catalog.poolsForUnlisted(name),
         adapterOf: (model) => catalog.adapterOf(model),
         costOf: (model) => catalog.costOf(model),
         isDiscovering: () => catalog.isDiscovering(),

@@ -39,7 +39,7 @@ export interface LifecycleContext {
   readonly tenants: RequestTenants;
   readonly catalog: Pick<
     Catalog,
-    'poolOf' | 'adapterOf' | 'costOf' | 'choose' | 'isDiscovering' | 'modelsOf'
+    'poolOf' | 'poolsForUnlisted' | 'adapterOf' | 'costOf' | 'choose' | 'isDiscovering' | 'modelsOf'
   >;
   readonly rollouts: Pick<Rollouts, 'assign'>;
   readonly dispatcher: Pick<Dispatcher, 'offer' | 'canServe' | 'isFullFor' | 'retryAfterMs'>;

@@ -5,6 +5,7 @@
 import type { UnavailableReason } from '../config/aliases.ts';
 import type { TenantConfig } from '../config/config.ts';
 import type { ApiError } from '../domain/api-error.ts';
+import { UNLISTED_MODEL } from '../domain/names.ts';
 import type { Offer } from '../queue/types.ts';
 import type { CanaryAssignment } from '../rollout/rollouts.ts';
 import type { RequestHead } from './edge.ts';
@@ -20,6 +21,8 @@ export interface SelectedModel {
   readonly isUnavailable: boolean;
   /** Where versions of the model are compared. */
   readonly canary: ComparedCanary | undefined;
+  /** Nothing names it: what the engine is asked for. Its `model` is then that of all of these. */
+  readonly unlisted?: string;
 }
 
 export interface ComparedCanary {
@@ -64,7 +67,7 @@ export class ModelSelection {
   select(): SelectedModel | undefined {
     const { catalog } = this.context;
     const choice = catalog.choose(this.tenant, this.asked, (model, pool) => this.reasonAgainst(model, pool));
-    if (choice.kind === 'denied') return undefined;
+    if (choice.kind === 'denied') return this.unlisted();
     const stays = choice.kind === 'serve' ? undefined : this.pinnedModel();
     if (stays !== undefined) return stays;
     const isUnavailable = choice.kind !== 'serve';
@@ -72,6 +75,20 @@ export class ModelSelection {
     const model = canary?.assignment.model ?? choice.model;
     const pool = catalog.poolOf(model);
     return pool === undefined ? undefined : { model, pool, isUnavailable, canary };
+  }
+
+  /** A gateway has sent it here, and the engines may know it: for who may use any model. */
+  private unlisted(): SelectedModel | undefined {
+    const { context, tenant, asked, head } = this;
+    const { picker } = context.config();
+    if (picker === undefined || picker.refusesUnknownModels === true || tenant.models !== '*')
+      return undefined;
+    const pools = context.catalog.poolsForUnlisted(asked);
+    const serving = pools.find((pool) => context.dispatcher.canServe(pool, head.within));
+    const pool = serving ?? pools[0];
+    if (pool === undefined) return undefined;
+    const isUnavailable = serving === undefined || this.unavailable?.has(UNLISTED_MODEL) === true;
+    return { model: UNLISTED_MODEL, pool, isUnavailable, canary: undefined, unlisted: asked };
   }
 
   /** Another version or a fallback of what was asked for has the conversation: it goes on with it. */

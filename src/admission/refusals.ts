@@ -221,8 +221,25 @@ export const tooManyOutputs = (outputs: number, most: number): ApiError =>
     'too_many_outputs',
   );
 
+const SHED_CODES: ReadonlySet<string> = new Set(['queue_full', 'queue_timeout']);
+const SHED_RETRY_MS = 1_000;
+
+/** As a gateway has it: 503 says that no endpoint is ready, and 429 that there is too much to do. */
+const shed = (error: ApiError): ApiError =>
+  SHED_CODES.has(error.code)
+    ? { ...error, status: 429, type: 'requests', retryAfterMs: error.retryAfterMs ?? SHED_RETRY_MS }
+    : error;
+
+const DEATH_CODES: ReadonlySet<string> = new Set(['tenant_queue_full', 'queue_timeout']);
+
+/** What a client is told. @param isLimited its tenant runs one request at a time. @param isPicker a gateway tells it. */
+export function toldRefusal(refusal: ApiError, isLimited: boolean, isPicker: boolean): ApiError {
+  const error = isPicker ? shed(refusal) : refusal;
+  return isLimited && DEATH_CODES.has(refusal.code) ? limitedByDeaths(error) : error;
+}
+
 /** What has waited too long, or may not wait, because its tenant runs one request at a time. */
-export const limitedByDeaths = (error: ApiError): ApiError => ({
+const limitedByDeaths = (error: ApiError): ApiError => ({
   ...error,
   message: `${error.message} Engines died while they had requests of yours: until one ends well, yours run one at a time.`,
   code: 'tenant_limited',

@@ -32,7 +32,7 @@
 
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
-import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
+import { LIMITED_HEADER, MODEL_HEADER, UNLISTED_MODEL } from '../domain/names.ts';
 import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
@@ -51,7 +51,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { idsOf, isNamed, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { tenantOf } from './tenant-of.ts';
 
@@ -383,9 +383,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   // --- The end ---
 
   refuse(refusal: ApiError, nowMs: number): void {
-    const isForDeaths =
-      this.isLimited() && (refusal.code === 'tenant_queue_full' || refusal.code === 'queue_timeout');
-    const error = isForDeaths ? refusals.limitedByDeaths(refusal) : refusal;
+    const isPicker = this.context.config().picker !== undefined;
+    const error = refusals.toldRefusal(refusal, this.isLimited(), isPicker);
     this.status = error.status;
     this.end('refused', refusals.reasonOf(error), undefined, nowMs);
     this.holding?.gone();
@@ -434,7 +433,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     const { context, tenant, route, facts, run } = this;
     if (tenant === undefined || route === undefined) return;
     const { ids, status, arrivedMs, queueMs } = this;
-    const isModelKnown = facts !== undefined && context.catalog.poolOf(facts.model) !== undefined;
+    const isModelKnown = isNamed(context.catalog, facts);
     const lane = this.admitted?.lane.name;
     const { name } = tenant.config;
     context.record(
@@ -466,8 +465,9 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   /** Who served it, when the client asked for another. */
   private modelHeader(): HeaderList {
     const { run, facts, askedModel } = this;
-    if (run === undefined || facts === undefined || facts.model === askedModel) return [];
-    return [[MODEL_HEADER, facts.model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
+    const model = facts?.model ?? askedModel;
+    if (run === undefined || model === askedModel || model === UNLISTED_MODEL) return [];
+    return [[MODEL_HEADER, model.replace(/[^\x20-\x7e]+/gu, encodeURIComponent)]];
   }
 }
 

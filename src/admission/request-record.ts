@@ -1,5 +1,5 @@
 /** The usage record of a request that has ended. Pure. */
-import { CLIENT_ID_BYTES } from '../domain/names.ts';
+import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
@@ -18,6 +18,13 @@ export function idsOf({ requestId, clientRequestId = '' }: RequestHead): Request
     clientRequestId: clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?'),
   };
 }
+
+/** Whether its model has a name that may be repeated: one that exists, or the one of all that do not. */
+export const isNamed = (
+  catalog: { poolOf(model: string): string | undefined },
+  facts: RequestFacts | undefined,
+): boolean =>
+  facts !== undefined && (facts.model === UNLISTED_MODEL || catalog.poolOf(facts.model) !== undefined);
 
 /** What is known of the request: the later it ended, the more. */
 export interface EndedRequest {

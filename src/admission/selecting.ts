@@ -68,6 +68,8 @@ export class Selecting {
   private readonly bodyBytes: number;
   private readonly isBodyAsSent: boolean;
   private readonly selection: ModelSelection;
+  /** The name that the client sent, or the gateway in its place. */
+  private readonly asked: string;
   /** Of the latest attempt; of the model that was asked for before there is one. */
   private facts: RequestFacts;
 
@@ -80,7 +82,8 @@ export class Selecting {
     this.bodyBytes = received.bodyBytes;
     this.isBodyAsSent = received.isAsSent();
     this.facts = factsOf(parsed, parsed.model);
-    this.selection = new ModelSelection(context, tenant.config, head, parsed.model, parsed.promptBytes);
+    this.asked = (parsed.isBodyless === true ? undefined : head.modelRewrite) ?? parsed.model;
+    this.selection = new ModelSelection(context, tenant.config, head, this.asked, parsed.promptBytes);
   }
 
   first(): Attempt | Refusal {
@@ -185,7 +188,7 @@ export class Selecting {
         canary: selected.canary,
         client,
         reservation,
-        asked: this.parsed.model,
+        asked: this.asked,
         pinned: head.pinned,
         path: withoutQuery(head.path),
       },

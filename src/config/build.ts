@@ -36,6 +36,7 @@ interface Parts {
   /** Of a path that is relative to the configuration's folder. */
   readonly locate: (path: string) => string;
   readonly listeners: readonly FoundListener[];
+  readonly serviceTls: Config['service']['tls'];
   readonly jwt: FoundJwt;
   readonly keys: readonly KeyEntry[];
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
@@ -54,7 +55,11 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
     ...jwtOf(written, parts.jwt),
     envoy: envoyOf(written, parts),
-    service: serviceOf(written.service, written.envoy.directory ?? parts.directory),
+    service: serviceOf(
+      written.service,
+      written.envoy.directory ?? parts.directory,
+      serviceTlsOf(written, parts),
+    ),
     queue: queueOf(written),
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
@@ -82,8 +87,12 @@ const withHeap = (config: Config): Config =>
     ? config
     : { ...config, envoy: { ...config.envoy, maxHeapBytes: heapFor(config) } };
 
-const pickerOf = ({ picker: { fairnessHeader, tenant } }: WrittenConfig): NonNullable<Config['picker']> => ({
+const pickerOf = ({
+  picker: { fairnessHeader, tenant, unknownModels, conformance },
+}: WrittenConfig): NonNullable<Config['picker']> => ({
   fairnessHeader,
+  ...(unknownModels === 'refuse' && { refusesUnknownModels: true }),
+  ...(conformance && { conformance }),
   ...(tenant !== undefined && { tenant }),
 });
 
@@ -121,9 +130,15 @@ function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Par
   };
 }
 
+/** The Envoy of a sidecar has no certificate to show. */
+function serviceTlsOf({ mode }: WrittenConfig, { serviceTls: tls }: Parts): Config['service']['tls'] {
+  return tls === undefined || mode === 'endpoint-picker' ? tls : { cert: tls.cert, key: tls.key };
+}
+
 const serviceOf = (
   { address, metrics, drainTimeout, zone, dns }: WrittenConfig['service'],
   directory: string,
+  tls: Config['service']['tls'],
 ): Config['service'] => ({
   address:
     address.kind === 'unix' && !isAbsolute(address.path)
@@ -133,6 +148,7 @@ const serviceOf = (
   drainTimeoutMs: drainTimeout,
   ...(zone !== undefined && { zone }),
   dns: { refreshMs: dns.refresh, servers: dns.servers },
+  ...(tls !== undefined && { tls }),
 });
 
 const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({

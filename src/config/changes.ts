@@ -27,6 +27,8 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['envoy.uploads', (config) => config.envoy.uploads],
   ['routes', (config) => config.routes],
   ['service.address', (config) => config.service.address],
+  // As of listeners. A certificate of one's own is made at the start.
+  ['service.tls', ({ service: { tls } }) => [tls !== undefined, tls?.clientCa !== undefined]],
   ['service.metrics', (config) => config.service.metrics],
   ['redis', (config) => config.redis],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],

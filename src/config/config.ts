@@ -9,6 +9,7 @@ import type { PoolEngine } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
 import type { CustomRoutes, EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
+import type { PickerConfig } from './picker.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
 
 /** `auto`: pretty on a terminal, else JSON. */
@@ -351,12 +352,7 @@ export interface MediaPolicy {
 
 export interface Config {
   /** A gateway asks, by the Endpoint Picker Protocol; absent: an Envoy of our own configuration. */
-  readonly picker?: {
-    /** In lower case; its value is the tenant's name. */
-    readonly fairnessHeader: string;
-    /** Of requests whose header names none. */
-    readonly tenant?: string;
-  };
+  readonly picker?: PickerConfig;
   /** Where clients connect: Envoy's listeners, at least one. */
   readonly listen: readonly ListenerConfig[];
   /** Absent: API keys alone say who a client is. */
@@ -396,6 +392,8 @@ export interface Config {
     readonly zone?: string;
     /** How endpoints' names are looked up. `servers`: none, as the system does it. */
     readonly dns: { readonly refreshMs: number; readonly servers: readonly string[] };
+    /** What a gateway is shown. Absent: a certificate of our own, or none in a sidecar. */
+    readonly tls?: NonNullable<ListenerConfig['tls']>;
   };
   readonly queue: {
     readonly maxWaitMs: number;

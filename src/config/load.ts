@@ -13,7 +13,7 @@ import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/
 import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
-import { checkListeners, findListeners } from './checks/listeners.ts';
+import { checkListeners, checkTls, findListeners, findTls, tlsOf } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
@@ -113,6 +113,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkRedis(redis, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
+  const serviceTls = findTls(at(root, 'service', 'tls'), sources);
+  checkTls(['service', 'tls'], serviceTls, check);
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
   checkFields(check);
@@ -130,6 +132,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       directory: input.defaults.directory,
       locate,
       listeners,
+      serviceTls: tlsOf(serviceTls),
       jwt,
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,

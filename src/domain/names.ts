@@ -56,6 +56,9 @@ export const clusterOfPool = (pool: string): string => `pool-${pool}`;
 /** Envoy cluster of the copies for a pool. */
 export const clusterOfMirror = (pool: string): string => `fairlane-shadow-${pool}`;
 
+/** Every model that nothing names: in metrics, and where it is counted. No name of a model. */
+export const UNLISTED_MODEL = '(not configured)';
+
 /** The Endpoint Picker Protocol of the Gateway API Inference Extension (proposal 004). */
 export const PICKER = {
   /** Header of the request, and key of the metadata that says the same: ordered `ip:port,ip:port`. */
@@ -67,4 +70,10 @@ export const PICKER = {
   /** With the answer: who served it. */
   servedKey: 'x-gateway-destination-endpoint-served',
   fairnessId: 'x-gateway-inference-fairness-id',
+  /** The model that is to serve; of two, the first. */
+  modelRewrites: ['x-llm-d-model-name-rewrite', 'x-gateway-model-name-rewrite'],
+  /** Of the conformance tests: endpoints to choose from, and what an answer says of it. */
+  testSelection: 'test-epp-endpoint-selection',
+  testServed: 'x-conformance-test-served-endpoint',
+  testSelected: 'x-conformance-test-selected-endpoint',
 } as const;

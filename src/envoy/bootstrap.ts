@@ -271,7 +271,7 @@ function serviceEndpoint(address: ServiceAddress): JsonMap {
 
 /** The cluster of Fairlane's own gRPC service. */
 export function serviceClusterOf(config: Config): JsonMap {
-  const { address } = config.service;
+  const { address, tls } = config.service;
   return {
     name: SERVICE_CLUSTER,
     type: address.kind === 'unix' ? 'STATIC' : 'STRICT_DNS',
@@ -293,6 +293,19 @@ export function serviceClusterOf(config: Config): JsonMap {
       cluster_name: SERVICE_CLUSTER,
       endpoints: [{ lb_endpoints: [{ endpoint: { address: serviceEndpoint(address) } }] }],
     },
+    // As gateways have it: what the service shows may be its own, and changes while Envoy runs. So it is not checked.
+    ...(tls !== undefined && {
+      transport_socket: {
+        name: 'envoy.transport_sockets.tls',
+        typed_config: {
+          ...type('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'),
+          common_tls_context: {
+            tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
+            alpn_protocols: ['h2'],
+          },
+        },
+      },
+    }),
   };
 }
 

@@ -5,9 +5,18 @@
  * A gateway gets an answer to everything, never a gRPC error: 503 where there is nothing to choose, 429 for what is
  * shed.
  */
-import type { DirectResponse, HeaderList, RequestHead, ResponseMode, SendOn } from '../admission/edge.ts';
-import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
-import { type CustomRoutes, findRoute, modelsRouteOf, namesResponses } from '../domain/routes.ts';
+import type {
+  DirectResponse,
+  HeaderList,
+  RequestHead,
+  ResponseHead,
+  ResponseMode,
+  SendOn,
+} from '../admission/edge.ts';
+import { PICKER, RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
+import { entriesOf, namedEndpoints } from '../domain/picker-endpoints.ts';
+import { pickerPathOf } from '../domain/picker-paths.ts';
+import type { CustomRoutes } from '../domain/routes.ts';
 import type { Frame } from '../grpc/frames.ts';
 import type { ServerStream, StreamHandler } from '../grpc/service.ts';
 import { INTERNAL_FAILURE } from '../grpc/status.ts';
@@ -34,9 +43,15 @@ export interface EndpointPickerOptions extends RequestStreamOptions {
   /** The tenant of a fairness id, which is empty when the gateway sends none. */
   readonly tenantOf: (fairnessId: string) => string;
   readonly fairnessHeader: string;
+  /** Why a tenant's request may not go past admission; undefined: it may. Absent: everybody's may. */
+  readonly refusalOf?: (tenant: string) => DirectResponse | undefined;
+  /** Tests may choose endpoints, and are told who served them. */
+  readonly conformance?: boolean;
+  /** All endpoints, `ip:port`: for lists that name IP addresses alone. Absent: there are no such lists. */
+  readonly addresses?: () => readonly string[];
   /** That the configuration adds; absent: none. */
   readonly routes?: () => CustomRoutes | undefined;
-  /** Endpoints for a request that has no body to look into, in order; empty: none is ready. */
+  /** Endpoints for a request that there is nothing to understand of, in order; empty: none is ready. */
   readonly pickAny: (subset: ReadonlySet<string> | undefined) => readonly string[];
   /** The answers of what never becomes a request's life cycle. */
   readonly answers: {
@@ -52,6 +67,12 @@ export interface EndpointPickerOptions extends RequestStreamOptions {
 /** Of 62,000 bytes: two megabytes, of which copies are made. */
 const FRAMES_PER_TURN = 32;
 
+const NO_ADDRESSES = (): readonly string[] => [];
+/** Envoy's word for an answer that is not its own. */
+const FROM_UPSTREAM = 'via_upstream';
+/** What a gateway answers when an endpoint cannot be reached. */
+const GATEWAY_STATUSES: ReadonlySet<number> = new Set([502, 503, 504]);
+
 const immediate = (response: DirectResponse) =>
   encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details });
 
@@ -65,8 +86,16 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   private received: BodyBuffer | undefined;
   private hasBody = false;
   private hasTrailers = false;
+  /** By the picker itself. */
+  private isAnswered = false;
+  /** Its body goes on as it comes. */
+  private goesPast = false;
+  /** That the gateway was told, `ip:port`. */
+  private destination: readonly string[] = [];
 
   // The response
+  /** That the gateway says it is from; empty: it does not say. */
+  private served = '';
   /** The part that is being answered. */
   private part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined = undefined;
 
@@ -82,14 +111,18 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
 
   override hold(): void {}
 
+  /** The gateway has its answer: nothing more may be said of this request. */
   override respond(response: DirectResponse): void {
     this.settle();
+    this.isAnswered = true;
     this.stream.write(immediate(response));
+    this.endStream();
   }
 
   override sendOn({ body, addresses }: SendOn): void {
     if (body === undefined && this.hasBody) throw new Error('the body has to be sent on from here');
     this.settle();
+    this.destination = addresses;
     if (body === undefined) {
       this.stream.write(encodeDestination(addresses, [], REMOVED));
       return;
@@ -100,7 +133,9 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   }
 
   override passResponseHeaders(_mode: ResponseMode, add: HeaderList): void {
-    this.stream.write(encodeAnswerHeaders(add));
+    this.stream.write(
+      encodeAnswerHeaders(this.options.conformance === true ? [...add, ...this.testHeaders()] : add),
+    );
   }
 
   override passChunk(replacement: Uint8Array | undefined): void {
@@ -133,6 +168,15 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     });
   }
 
+  private testHeaders(): HeaderList {
+    // As the reference picker says it.
+    const served = this.served || 'fail: missing destination endpoint served metadata';
+    return [
+      [PICKER.testServed, served],
+      [PICKER.testSelected, this.destination.join(',')],
+    ];
+  }
+
   private settle(): void {
     this.isSettled = true;
     this.received = undefined;
@@ -141,6 +185,7 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   // --- What the gateway says ---
 
   protected override handle(message: ProcessingRequest, bytes: Buffer): void {
+    if (this.isAnswered) return;
     const { request, options } = this;
     this.checkMode(message);
     const nowMs = options.now();
@@ -159,7 +204,8 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
         }
         break;
       case 'response_headers':
-        request.responseHeaders(responseHead(message, decodeGatewayMetadata(bytes).served), nowMs);
+        this.served = decodeGatewayMetadata(bytes).served;
+        request.responseHeaders(this.responseHead(message), nowMs);
         break;
       case 'response_body':
         this.part = { bytes: message.body, endOfStream: message.endOfStream };
@@ -185,31 +231,71 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
 
   private headers(message: ProcessingRequest, bytes: Buffer, nowMs: number): void {
     const { options } = this;
-    const { subset } = decodeGatewayMetadata(bytes);
     const known = requestHead(message, options.fairnessHeader);
+    const within = this.within(known, decodeGatewayMetadata(bytes).subset);
+    const modelRewrite = rewriteOf(known);
     const head: RequestHead = {
       ...known,
       tenant: options.tenantOf(known.tenant),
-      ...(subset !== undefined && { within: subset }),
+      ...(within !== undefined && { within }),
+      ...(modelRewrite !== '' && { modelRewrite }),
     };
     // A request of the API that ends here has an empty body, and is refused as one: no engine sees it. Stored responses have owners.
-    const isOurs =
-      findRoute(options.routes?.(), head.method, head.path) !== undefined ||
-      modelsRouteOf(head.method, head.path) !== undefined ||
-      namesResponses(head.path);
-    if (!head.endOfStream || isOurs) {
-      this.begin(head, nowMs);
+    const found = pickerPathOf(options.routes?.(), head);
+    if (found.kind === 'api')
+      this.begin(found.path === head.path ? head : { ...head, path: found.path }, nowMs);
+    else this.goPast(head);
+  }
+
+  /** Nothing to understand and nothing to meter: the gateway's routes let it pass. */
+  private goPast({ tenant, within, endOfStream }: RequestHead): void {
+    const { options } = this;
+    const refusal = options.refusalOf?.(tenant);
+    if (refusal !== undefined) {
+      this.respond(refusal);
       return;
     }
-    // Nothing to understand and nothing to meter: the gateway's routes let it pass.
+    const addresses = options.pickAny(within);
+    if (addresses.length === 0) {
+      this.respond(options.answers.noEndpoint);
+      return;
+    }
     this.settle();
-    const addresses = options.pickAny(subset);
-    this.stream.write(
-      addresses.length === 0 ? immediate(options.answers.noEndpoint) : encodeDestination(addresses, [], []),
-    );
+    this.goesPast = !endOfStream;
+    this.destination = addresses;
+    this.stream.write(encodeDestination(addresses, [], []));
+  }
+
+  /** What there is to choose from. */
+  private within(
+    { header }: RequestHead,
+    subset: ReadonlySet<string> | undefined,
+  ): ReadonlySet<string> | undefined {
+    const { addresses = NO_ADDRESSES, conformance = false } = this.options;
+    const within = subset && namedEndpoints(subset, addresses);
+    const wanted = conformance ? entriesOf(header(PICKER.testSelection)) : undefined;
+    if (wanted === undefined || wanted.size === 0) return within;
+    const named = namedEndpoints(wanted, addresses);
+    return within === undefined ? named : new Set([...named].filter((address) => within.has(address)));
+  }
+
+  /**
+   * A gateway of before the protocol's 1.0 does not say who has answered. It was the endpoint that it was sent to first, as far as is
+   * known, unless the gateway says that it has answered itself, or that an endpoint could not be reached: those are its own words.
+   */
+  private responseHead(message: ProcessingRequest): ResponseHead {
+    const head = responseHead(message, this.served || message.upstream);
+    const { upstream, details, status } = head;
+    const [first] = this.destination;
+    const isItsOwn = details === undefined ? GATEWAY_STATUSES.has(status) : details !== FROM_UPSTREAM;
+    return upstream !== '' || first === undefined || isItsOwn ? head : { ...head, upstream: first };
   }
 
   private body({ body, endOfStream }: ProcessingRequest, nowMs: number): void {
+    if (this.goesPast) {
+      for (const frame of encodeParts('request', body, endOfStream)) this.stream.write(frame);
+      return;
+    }
     if (this.isSettled || this.hasBody) return;
     if (this.received?.add(body) === false) {
       this.respond(this.options.answers.bodyTooLarge);
@@ -228,12 +314,26 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   }
 }
 
-/** A gateway is answered while the service drains, too. */
-const turnAway = (stream: ServerStream, answer: DirectResponse): StreamHandler => ({
-  onMessage: () => stream.write(immediate(answer)),
-  onEnd: () => stream.end(),
-  onClose: () => undefined,
-});
+/** A header's bytes are those of a name in UTF-8. */
+const rewriteOf = ({ header }: RequestHead): string => {
+  const name = PICKER.modelRewrites.map(header).find((value) => value !== '') ?? '';
+  return Buffer.from(name, 'latin1').toString('utf8').trim();
+};
+
+/** A gateway is answered while the service drains, too: once. */
+function turnAway(stream: ServerStream, answer: DirectResponse): StreamHandler {
+  let isAnswered = false;
+  return {
+    onMessage() {
+      if (isAnswered) return;
+      isAnswered = true;
+      stream.write(immediate(answer));
+      stream.end();
+    },
+    onEnd: () => stream.end(),
+    onClose: () => undefined,
+  };
+}
 
 export function createEndpointPickerService(options: EndpointPickerOptions): ExtProcService {
   const streams: OpenStreams = new Set();

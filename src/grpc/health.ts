@@ -33,7 +33,7 @@ const SERVICE_TAG = tagOf(SERVICE, WIRE.bytes);
 
 export interface Health {
   readonly service: GrpcService;
-  /** Of all services at once. Tells those who watch when it changes. */
+  /** Of all services at once, but those that are live. Tells those who watch when it changes. */
   readonly setServing: (serving: boolean) => void;
 }
 
@@ -64,24 +64,28 @@ function putEntry(writer: Writer, name: string, status: number): void {
   endMessage(writer, STATUSES, entry);
 }
 
-function encodeList(names: readonly string[], status: number): Frame {
-  const writer = startMessage();
-  for (const name of names) putEntry(writer, name, status);
-  return finishFrame(writer);
-}
-
-/** @param names the services that are known; the empty one is the server as a whole. They serve from the start. */
-export function createHealth(names: readonly string[]): Health {
+/**
+ * @param names the services that are known; the empty one is the server as a whole. They serve from the start.
+ * @param live those that serve as long as anybody answers for them.
+ */
+export function createHealth(names: readonly string[], live: readonly string[] = []): Health {
   let status = SERVING;
+  const known: ReadonlySet<string> = new Set([...names, ...live]);
+  const always: ReadonlySet<string> = new Set(live);
+  const statusOf = (name: string): number => (always.has(name) ? SERVING : status);
+  const list = (): Frame => {
+    const writer = startMessage();
+    for (const name of known) putEntry(writer, name, statusOf(name));
+    return finishFrame(writer);
+  };
   const watchers = new Set<ServerStream>();
 
   const watch = (stream: ServerStream): StreamHandler => ({
     onMessage(message) {
       try {
-        if (names.includes(decodeCheck(message))) {
-          watchers.add(stream);
-          stream.write(encodeStatus(status));
-        } else stream.write(encodeStatus(SERVICE_UNKNOWN));
+        const name = decodeCheck(message);
+        if (!always.has(name) && known.has(name)) watchers.add(stream);
+        stream.write(encodeStatus(known.has(name) ? statusOf(name) : SERVICE_UNKNOWN));
       } catch (error) {
         if (!isMalformed(error)) throw error;
         stream.end(MALFORMED_REQUEST);
@@ -101,7 +105,7 @@ export function createHealth(names: readonly string[]): Health {
           handle(request) {
             try {
               const name = decodeCheck(request);
-              if (names.includes(name)) return encodeStatus(status);
+              if (known.has(name)) return encodeStatus(statusOf(name));
               return { code: STATUS.notFound, message: `Health status unknown for service ${name}` };
             } catch (error) {
               if (!isMalformed(error)) throw error;
@@ -110,7 +114,7 @@ export function createHealth(names: readonly string[]): Health {
           },
         },
         Watch: { kind: 'stream', open: watch },
-        List: { kind: 'unary', handle: () => encodeList(names, status) },
+        List: { kind: 'unary', handle: list },
       },
     },
     setServing(serving) {

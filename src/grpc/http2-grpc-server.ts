@@ -1,21 +1,19 @@
 /**
- * A gRPC server over HTTP/2 without TLS, on a Unix socket or a TCP port: unary methods and bidirectional streams, over
- * encoded messages.
+ * A gRPC server over HTTP/2: unary methods and bidirectional streams, over encoded messages. http2-listener.ts has its
+ * connections.
  *
  * Invariants: a fault in a call costs that call; a fault of a connection costs the calls on it; no peer can make the
  * server keep more of a message than its limit, or more of its own answers than a few while it does not read them.
  */
 import {
   constants,
-  createServer,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
-  type ServerHttp2Session,
   type ServerHttp2Stream,
-  type ServerOptions,
 } from 'node:http2';
-import type { AddressInfo, ListenOptions, Socket } from 'node:net';
+import type { ListenOptions } from 'node:net';
 import { type Frame, type FrameReader, readFrames } from './frames.ts';
+import { type Http2Listener, listenHttp2, type ServerTls } from './http2-listener.ts';
 import type {
   GrpcMethod,
   GrpcService,
@@ -27,36 +25,18 @@ import type {
 } from './service.ts';
 import { encodeMessage, type Failure, INTERNAL_FAILURE, STATUS } from './status.ts';
 
-export interface Http2GrpcServer {
-  /** As bound; 0 for a Unix socket. */
-  readonly port: number;
-  /**
-   * Takes no new connections and no new streams, waits for open streams until the deadline, then cuts what is left.
-   * Connections without streams are closed at once.
-   */
-  close(deadlineMs: number): Promise<void>;
-}
+export type Http2GrpcServer = Http2Listener;
 
 export interface Http2GrpcOptions {
   readonly listen: ListenOptions;
   readonly services: readonly GrpcService[];
+  /** Absent: none is spoken. */
+  readonly tls?: ServerTls;
+  /** With TLS: what a connection without it may call; absent: everything. */
+  readonly openly?: readonly GrpcService[];
   /** Of one message that is received, in bytes. */
   readonly maxMessageBytes: number;
 }
-
-/** A stream per HTTP request in flight: far above what any Envoy holds. */
-const MAX_STREAMS = 1_000_000;
-/** What a peer may send on a stream before we have read it: a prompt in one go. */
-const STREAM_WINDOW_BYTES = 1024 * 1024;
-/** The same for a connection, over all of its streams. */
-const CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024;
-const MAX_HEADER_LIST_BYTES = 256 * 1024;
-const MAX_HEADER_PAIRS = 2_000;
-/** In MB, of a connection: the streams themselves are bounded by MAX_STREAMS, and what they hold by their windows. */
-const MAX_SESSION_MEMORY = Number.MAX_SAFE_INTEGER;
-/** Envoy ends streams by reset unless it is told otherwise: as many as it likes. Older Node.js does not know these. */
-const STREAM_RESETS = { streamResetBurst: 1_000_000, streamResetRate: 1_000_000 };
-const KEEP_ALIVE_MS = 60_000;
 
 const { NGHTTP2_NO_ERROR } = constants;
 const CONTENT_TYPE = 'application/grpc+proto';
@@ -343,58 +323,13 @@ const methodsOf = (services: readonly GrpcService[]): ReadonlyMap<string, GrpcMe
   );
 
 /** @throws when it cannot listen: the error of the socket. */
-export async function startHttp2GrpcServer(options: Http2GrpcOptions): Promise<Http2GrpcServer> {
+export function startHttp2GrpcServer(options: Http2GrpcOptions): Promise<Http2GrpcServer> {
   const methods = methodsOf(options.services);
-  const { maxMessageBytes } = options;
-  const serverOptions: ServerOptions & typeof STREAM_RESETS = {
-    maxSessionMemory: MAX_SESSION_MEMORY,
-    maxHeaderListPairs: MAX_HEADER_PAIRS,
-    settings: {
-      maxConcurrentStreams: MAX_STREAMS,
-      initialWindowSize: STREAM_WINDOW_BYTES,
-      maxHeaderListSize: MAX_HEADER_LIST_BYTES,
-      enablePush: false,
-    },
-    ...STREAM_RESETS,
-  };
-  const server = createServer(serverOptions);
-  const sessions = new Set<ServerHttp2Session>();
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  });
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.once('close', () => sessions.delete(session));
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-  });
-  server.on('stream', (stream, headers) => accept(methods, maxMessageBytes, stream, headers));
-
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.listen, () => {
-      server.off('error', reject);
-      // A connection that could not be accepted, as with too many open files: the others go on.
-      server.on('error', ignore);
-      resolve();
-    });
-  });
-  const address = server.address();
-  return {
-    port: address !== null && typeof address === 'object' ? (address satisfies AddressInfo).port : 0,
-    async close(deadlineMs) {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const session of sessions) session.close();
-      const timer = setTimeout(() => {
-        // A session that is destroyed waits for its peer to close, too.
-        for (const session of sessions) session.destroy();
-        for (const socket of sockets) socket.destroy();
-      }, deadlineMs);
-      await closed;
-      clearTimeout(timer);
-    },
-  };
+  const { maxMessageBytes, tls } = options;
+  const openly = options.openly === undefined ? methods : methodsOf(options.openly);
+  return listenHttp2(
+    { listen: options.listen, ...(tls !== undefined && { tls }) },
+    (stream, headers, isEncrypted) =>
+      accept(tls === undefined || isEncrypted ? methods : openly, maxMessageBytes, stream, headers),
+  );
 }

@@ -76,6 +76,23 @@ export class ModelCatalog {
     return this.#pools.get(model);
   }
 
+  /**
+   * Pools that may have a model that nothing names, in their order; none where something does, or may before long. An engine may know
+   * an adapter by its path, and behind a colon: those names are its own.
+   */
+  poolsForUnlisted(name: string): readonly string[] {
+    const { adapters, models, pools } = this.#config;
+    const isNamed = this.#pools.has(name) || this.#aliases.modelOf(name) !== name;
+    if (isNamed || this.isDiscovering()) return [];
+    const parts = new Set([name, ...name.split(':')]);
+    for (const adapter of adapters.values()) {
+      const { path = adapter.name } = adapter;
+      if (parts.has(adapter.name) || name === path || name.endsWith(`:${path}`)) return [];
+    }
+    const mirrors = new Set([...models.values()].map(({ mirror }) => mirror?.pool));
+    return [...pools.keys()].filter((pool) => !mirrors.has(pool));
+  }
+
   /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
   adapterOf(model: string): LoraAdapterConfig | undefined {
     return this.#config.adapters.get(model);

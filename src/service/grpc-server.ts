@@ -1,16 +1,20 @@
 /** The gRPC server: ext_proc, the rate limit service and grpc.health.v1 on a Unix socket or a TCP port. */
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
-import type { ServiceAddress } from '../config/config.ts';
+import type { Config, ServiceAddress } from '../config/config.ts';
 import { requireSafeWay } from '../files/fs-own.ts';
 import { createHealth } from '../grpc/health.ts';
 import { type Http2GrpcServer, startHttp2GrpcServer } from '../grpc/http2-grpc-server.ts';
+import type { ServerTls } from '../grpc/http2-listener.ts';
+import { createSelfSigned } from '../grpc/self-signed.ts';
 import type { GrpcService } from '../grpc/service.ts';
 
 export interface GrpcServer {
   /** As bound: with the real port where 0 was asked for. */
   readonly address: ServiceAddress;
   setServing(serving: boolean): void;
+  /** Shows another certificate to new connections. Undefined: none is configured, so the one of the start stays. */
+  setTls(tls: ServerTls | undefined): void;
   /** Waits for open streams until the deadline, then cuts what is left. */
   close(deadlineMs: number): Promise<void>;
 }
@@ -22,10 +26,12 @@ const HEALTH_SERVICES = [
   'envoy.service.ratelimit.v3.RateLimitService',
   // As probes of the reference rate limit service ask for it.
   'ratelimit',
-  // As gateways' probes of an endpoint picker ask for it.
-  'liveness',
+  // As the charts of endpoint pickers have it in their probes: the last one where there is one replica, for both of them.
   'readiness',
+  'inference-extension',
 ];
+/** A process that drains is not to be killed for it. */
+const LIVENESS_SERVICES = ['liveness'];
 /** Room around the largest body for the rest of its message. */
 const MESSAGE_OVERHEAD_BYTES = 1024 * 1024;
 
@@ -90,12 +96,33 @@ function requireSafeSocket(path: string): void {
   }
 }
 
+/** What the server shows. */
+export interface ShownTls extends ServerTls {
+  /** It was made for this start: connections in plain text may ask for everything, too. */
+  readonly isOwn: boolean;
+}
+
+const OWN_NAME = 'fairlane';
+
+/**
+ * Gateways speak TLS to a picker, and look at no certificate, unless they are told otherwise. Those that were told to speak none are
+ * understood too, where no certificate is configured. Undefined: no TLS.
+ */
+export function shownTlsOf({
+  picker,
+  service: { tls },
+}: Pick<Config, 'picker' | 'service'>): ShownTls | undefined {
+  if (tls !== undefined) return { ...tls, isOwn: false };
+  return picker && { ...createSelfSigned(OWN_NAME, Date.now()), isOwn: true };
+}
+
 export async function startGrpcServer(
   address: ServiceAddress,
   services: readonly GrpcService[],
   maxBodyBytes: number,
+  tls?: ShownTls,
 ): Promise<GrpcServer> {
-  const health = createHealth(HEALTH_SERVICES);
+  const health = createHealth(HEALTH_SERVICES, LIVENESS_SERVICES);
   if (address.kind === 'unix') {
     requireSafeSocket(address.path);
     // One that a dead process left.
@@ -105,6 +132,9 @@ export async function startGrpcServer(
     startHttp2GrpcServer({
       listen: address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port },
       services: [...services, health.service],
+      ...(tls !== undefined && { tls }),
+      // Kubernetes asks for health without TLS.
+      ...(tls?.isOwn === false && { openly: [health.service] }),
       maxMessageBytes: maxBodyBytes + MESSAGE_OVERHEAD_BYTES,
     });
   const server = await (address.kind === 'unix' ? forOwnerOnly(start) : start()).catch((error: unknown) => {
@@ -115,6 +145,9 @@ export async function startGrpcServer(
   return {
     address: address.kind === 'unix' ? address : { ...address, port: server.port },
     setServing: health.setServing,
+    setTls(next) {
+      if (tls?.isOwn === false && next !== undefined) server.setTls(next);
+    },
     // The socket goes with the server.
     close: (deadlineMs) => server.close(deadlineMs),
   };

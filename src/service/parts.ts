@@ -82,6 +82,7 @@ export class Parts {
 
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
+  #reloaded: (config: Config) => void = () => undefined;
 
   /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
   constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
@@ -130,6 +131,11 @@ export class Parts {
 
   get isDraining(): boolean {
     return this.#isDraining;
+  }
+
+  /** @param applied is called with each configuration that was taken over, last. */
+  onReloaded(applied: (config: Config) => void): void {
+    this.#reloaded = applied;
   }
 
   /** From now on new streams are turned away, and `/health` says so. */
@@ -202,6 +208,7 @@ export class Parts {
         this.#log.setLevel(next.log.level);
         if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
         this.pools.apply(next, names);
+        this.#reloaded(next);
       },
     };
   }

@@ -2,7 +2,7 @@
 import { errorResponse } from '../admission/answers.ts';
 import type { LifecycleContext } from '../admission/lifecycle-context.ts';
 import { modelsRequestOf } from '../admission/models-lifecycle.ts';
-import { noEndpointReady } from '../admission/refusals.ts';
+import { noEndpointReady, unknownTenant } from '../admission/refusals.ts';
 import { createRequestLifecycle } from '../admission/request-lifecycle.ts';
 import { storedRequestOf } from '../admission/stored-lifecycle.ts';
 import type { Config } from '../config/config.ts';
@@ -31,9 +31,14 @@ export function createRequestEdge(
     onStreamError: (detail) => tell({ kind: 'stream-failed', detail }),
   };
   if (picker === undefined) return createExtProcService(options);
+  const stranger = errorResponse(undefined, unknownTenant(), []);
   return createEndpointPickerService({
     ...options,
     fairnessHeader: picker.fairnessHeader,
+    refusalOf: (tenant) => (tenants.get(tenant) === undefined ? stranger : undefined),
+    conformance: picker.conformance === true,
+    addresses: () =>
+      [...pools.all()].flatMap((pool) => pool.endpoints.list(now()).map(({ address }) => address)),
     routes: () => context.config().routes,
     tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
     pickAny: (subset) => [...pools.all()].flatMap(({ endpoints }) => endpoints.addresses(subset)),

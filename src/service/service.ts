@@ -7,7 +7,7 @@ import type { Config, ServiceAddress } from '../config/config.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
 import { startRateLimitHttp } from '../rate-limit-service/http-rate-limit.ts';
 import type { Log } from '../telemetry/pino-log.ts';
-import { type GrpcServer, requireFreeAddress, startGrpcServer } from './grpc-server.ts';
+import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
@@ -86,7 +86,8 @@ async function open(
 
   const { service, envoy } = initial;
   const services = [parts.requests, createRateLimitGrpcService(parts.rateLimit), parts.refusals];
-  const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes);
+  const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes, shownTlsOf(initial));
+  parts.onReloaded((config) => grpc.setTls(config.service.tls));
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
   const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {
     drain: (endpoint, undo) => parts.pools.drain(endpoint, undo),

@@ -144,7 +144,49 @@ describe('the edge of a sidecar', () => {
   });
 });
 
+const answerHeaders = {
+  response_headers: { headers: { headers: [{ key: ':status', raw_value: Buffer.from('503') }] } },
+};
+const isImmediate = ({ response }: Message): boolean => response === 'immediate_response';
+
 describe('the edge of a picker', () => {
+  it.each([
+    ['a refused head', [headers({ extra: 200 }), body(GOOD, false), body(GOOD, true), trailers]],
+    ['a bad body', [headers(), body('{', true), trailers]],
+    ['an empty body', [headers(), trailers, trailers, body(GOOD, true)]],
+    ['a path that is not served', [headers({ path: '/sleep' }), body(GOOD, true), trailers]],
+  ])(
+    'says nothing after an immediate response: %s (llm-d handlers/server.go: it returns)',
+    (_name, messages) => {
+      const { said, ended } = talk('picker', [...messages, answerHeaders, { response_trailers: {} }]);
+      expect(said.map(isImmediate)).toEqual([true]);
+      expect(ended).toBe(true);
+    },
+  );
+
+  it('turns a request away once while it drains', () => {
+    const world = createWorld();
+    const service = createEndpointPickerService({
+      ...shared(world),
+      draining: () => true,
+      later: setImmediate,
+      tenantOf: (id) => id,
+      fairnessHeader: 'x-fairlane-tenant',
+      pickAny: () => [],
+      answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal },
+      maxBodyBytes: 1_000,
+    });
+    const said: Message[] = [];
+    const handler = (service.methods['Process'] as StreamMethod).open({
+      write: (frame) => said.push(codec.decodeResponse(frame)),
+      end: () => undefined,
+    });
+    for (const message of [headers(), body(GOOD, true), trailers, answerHeaders]) {
+      handler.onMessage(Buffer.from(codec.encodeRequest(message)));
+    }
+    expect(said.map(isImmediate)).toEqual([true]);
+  });
+
   const bodyInParts = [headers(), body(GOOD.slice(0, 10), false), body(GOOD.slice(10), false)];
 
   it('puts a body together however it ends', () => {

@@ -6,162 +6,18 @@ import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import * as grpc from '@grpc/grpc-js';
 import * as protoLoader from '@grpc/proto-loader';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Json, JsonMap } from '../../src/envoy/envoy-json.ts';
 import { type RunningEnvoy, startEnvoy } from '../../src/envoy/process-envoy.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
+import { gateway } from '../support/gateway.ts';
 import { freePorts } from '../support/ports.ts';
 import { type Http2Part, sendHttp1, sendHttp2 } from '../support/raw-http.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 import { configYaml } from '../support/stack.ts';
 import { zstdOfOneByte, zstdStored } from '../support/zstd.ts';
-
-const TYPE = 'type.googleapis.com/envoy.extensions';
-const DESTINATION = 'x-gateway-destination-endpoint';
-const SUBSET = `${DESTINATION}-subset`;
-
-const typed = (name: string, type: string, config: JsonMap = {}): JsonMap => ({
-  name,
-  typed_config: { '@type': `${TYPE}.${type}`, ...config },
-});
-const hosts = (ports: readonly number[]): JsonMap => ({
-  endpoints: [
-    {
-      lb_endpoints: ports.map((port) => ({
-        endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: port } } },
-      })),
-    },
-  ],
-});
-/** What a gateway narrows the choice to, by the path. */
-const withSubset = (value: Json): JsonMap => ({
-  metadata: { filter_metadata: {} },
-  typed_per_filter_config: {
-    'envoy.filters.http.set_metadata': {
-      '@type': `${TYPE}.filters.http.set_metadata.v3.Config`,
-      metadata: [{ metadata_namespace: 'envoy.lb.subset_hint', value: { [SUBSET]: value } }],
-    },
-  },
-});
-
-const gateway = (ports: {
-  api: number;
-  admin: number;
-  picker: number;
-  engines: readonly number[];
-  subsets: Readonly<Record<string, Json>>;
-}): JsonMap => ({
-  admin: { address: { socket_address: { address: '127.0.0.1', port_value: ports.admin } } },
-  static_resources: {
-    clusters: [
-      {
-        name: 'inference-pool',
-        type: 'STATIC',
-        load_assignment: { cluster_name: 'inference-pool', ...hosts(ports.engines) },
-        load_balancing_policy: {
-          policies: [
-            {
-              typed_extension_config: typed(
-                'override_host',
-                'load_balancing_policies.override_host.v3.OverrideHost',
-                {
-                  override_host_sources: [
-                    { header: DESTINATION },
-                    { metadata: { key: 'envoy.lb', path: [{ key: DESTINATION }] } },
-                  ],
-                  selected_host_key: { key: 'envoy.lb', path: [{ key: `${DESTINATION}-served` }] },
-                  fallback_policy: {
-                    policies: [
-                      {
-                        typed_extension_config: typed(
-                          'round_robin',
-                          'load_balancing_policies.round_robin.v3.RoundRobin',
-                        ),
-                      },
-                    ],
-                  },
-                },
-              ),
-            },
-          ],
-        },
-      },
-      {
-        name: 'picker',
-        type: 'STATIC',
-        load_assignment: { cluster_name: 'picker', ...hosts([ports.picker]) },
-        typed_extension_protocol_options: {
-          'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-            '@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
-            explicit_http_config: { http2_protocol_options: {} },
-          },
-        },
-      },
-    ],
-    listeners: [
-      {
-        name: 'gateway',
-        address: { socket_address: { address: '127.0.0.1', port_value: ports.api } },
-        filter_chains: [
-          {
-            filters: [
-              typed(
-                'envoy.filters.network.http_connection_manager',
-                'filters.network.http_connection_manager.v3.HttpConnectionManager',
-                {
-                  stat_prefix: 'gateway',
-                  http_filters: [
-                    typed('envoy.filters.http.set_metadata', 'filters.http.set_metadata.v3.Config'),
-                    typed('envoy.filters.http.ext_proc', 'filters.http.ext_proc.v3.ExternalProcessor', {
-                      grpc_service: { envoy_grpc: { cluster_name: 'picker' } },
-                      failure_mode_allow: false,
-                      processing_mode: {
-                        request_header_mode: 'SEND',
-                        response_header_mode: 'SEND',
-                        request_body_mode: 'FULL_DUPLEX_STREAMED',
-                        response_body_mode: 'FULL_DUPLEX_STREAMED',
-                        request_trailer_mode: 'SEND',
-                        response_trailer_mode: 'SEND',
-                      },
-                      message_timeout: '30s',
-                      metadata_options: {
-                        forwarding_namespaces: { untyped: ['envoy.lb.subset_hint', 'envoy.lb'] },
-                        receiving_namespaces: { untyped: ['envoy.lb'] },
-                      },
-                    }),
-                    typed('envoy.filters.http.router', 'filters.http.router.v3.Router'),
-                  ],
-                  route_config: {
-                    virtual_hosts: [
-                      {
-                        name: 'all',
-                        domains: ['*'],
-                        routes: [
-                          ...Object.entries(ports.subsets).map(([name, value]) => ({
-                            match: {
-                              prefix: '/',
-                              headers: [{ name: 'x-subset', string_match: { exact: name } }],
-                            },
-                            route: { cluster: 'inference-pool' },
-                            ...withSubset(value),
-                          })),
-                          { match: { prefix: '/' }, route: { cluster: 'inference-pool' } },
-                        ],
-                      },
-                    ],
-                  },
-                },
-              ),
-            ],
-          },
-        ],
-      },
-    ],
-  },
-});
 
 let engines: readonly Simulator[];
 let picker: CliProcess;

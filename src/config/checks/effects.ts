@@ -18,6 +18,12 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
   checkLanes(config, written, report);
   checkAdapterPlaces(config, report);
   checkPassedHeaders(written, report);
+  if (config.picker === undefined && written.service.tls?.clientCa !== undefined) {
+    report.warning(
+      ['service', 'tls', 'clientCa'],
+      'has no effect with mode: sidecar: its Envoy has no certificate to show; leave it out',
+    );
+  }
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   for (const [name, tier] of Object.entries(written.tiers)) {
     checkLimits(['tiers', name], tier, tier, isForgetful, report);

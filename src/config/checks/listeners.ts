@@ -18,51 +18,58 @@ export interface FoundListener {
   readonly tls: { readonly [name in 'cert' | 'key' | 'clientCa']: Looked | undefined } | undefined;
 }
 
+/** A mapping of files, looked up; undefined: there is none. */
+export type FoundTls = FoundListener['tls'];
+
+export function findTls(tls: unknown, sources: Sources): FoundTls {
+  if (!isMapping(tls)) return undefined;
+  const file = (name: string, lookUp: typeof lookUpCertificates): Looked | undefined => {
+    const text = at(tls, name);
+    return typeof text === 'string' && FILE_PATH.test(text) ? lookUp(text, sources) : undefined;
+  };
+  return {
+    cert: file('cert', lookUpCertificates),
+    key: file('key', lookUpPrivateKey),
+    clientCa: file('clientCa', lookUpCertificates),
+  };
+}
+
 export function findListeners(root: unknown, sources: Sources): readonly FoundListener[] {
   const written = at(root, 'listen') ?? STANDARD;
-  const one = (value: unknown, path: Path): FoundListener => {
-    if (!isMapping(value)) return { path, addressPath: path, address: value, tls: undefined };
-    const tls = at(value, 'tls');
-    const file = (name: string, lookUp: typeof lookUpCertificates): Looked | undefined => {
-      const text = at(tls, name);
-      return typeof text === 'string' && FILE_PATH.test(text) ? lookUp(text, sources) : undefined;
-    };
-    return {
-      path,
-      addressPath: [...path, 'address'],
-      address: value['address'],
-      tls: isMapping(tls)
-        ? {
-            cert: file('cert', lookUpCertificates),
-            key: file('key', lookUpPrivateKey),
-            clientCa: file('clientCa', lookUpCertificates),
-          }
-        : undefined,
-    };
-  };
+  const one = (value: unknown, path: Path): FoundListener =>
+    isMapping(value)
+      ? {
+          path,
+          addressPath: [...path, 'address'],
+          address: value['address'],
+          tls: findTls(at(value, 'tls'), sources),
+        }
+      : { path, addressPath: path, address: value, tls: undefined };
   return Array.isArray(written)
     ? written.map((value: unknown, i) => one(value, ['listen', i]))
     : [one(written, ['listen'])];
 }
 
-export function checkListeners(listeners: readonly FoundListener[], { report, nowMs }: Check): void {
-  for (const { path, tls } of listeners) {
-    if (tls === undefined) continue;
-    const { cert, key } = tls;
-    for (const [name, looked] of Object.entries(tls)) {
-      if (looked?.kind === 'bad') report.problem([...path, 'tls', name], looked.problem);
-    }
-    if (key?.kind === 'ok') {
-      const unservable = unservableKey(key.value);
-      if (unservable !== undefined) report.problem([...path, 'tls', 'key'], unservable);
-      else if (cert?.kind === 'ok' && !isKeyOf(key.value, cert.value)) {
-        report.problem([...path, 'tls', 'key'], 'is not the key of the first certificate in cert');
-      }
-    }
-    const invalid =
-      cert?.kind === 'ok' && nowMs !== undefined ? validityProblem(cert.value, nowMs) : undefined;
-    if (invalid !== undefined) report.warning([...path, 'tls', 'cert'], invalid);
+export function checkListeners(listeners: readonly FoundListener[], check: Check): void {
+  for (const { path, tls } of listeners) checkTls([...path, 'tls'], tls, check);
+}
+
+/** Whatever listens with it: keys are those that Envoy and Node.js can serve. */
+export function checkTls(path: Path, tls: FoundTls, { report, nowMs }: Check): void {
+  if (tls === undefined) return;
+  const { cert, key } = tls;
+  for (const [name, looked] of Object.entries(tls)) {
+    if (looked?.kind === 'bad') report.problem([...path, name], looked.problem);
   }
+  if (key?.kind === 'ok') {
+    const unservable = unservableKey(key.value);
+    if (unservable !== undefined) report.problem([...path, 'key'], unservable);
+    else if (cert?.kind === 'ok' && !isKeyOf(key.value, cert.value)) {
+      report.problem([...path, 'key'], 'is not the key of the first certificate in cert');
+    }
+  }
+  const invalid = cert?.kind === 'ok' && nowMs !== undefined ? validityProblem(cert.value, nowMs) : undefined;
+  if (invalid !== undefined) report.warning([...path, 'cert'], invalid);
 }
 
 /** Of a file that nobody was to read, that it is there: no more of it matters. */
@@ -71,15 +78,21 @@ function textOf(looked: Looked | undefined): string | undefined {
   return looked.kind === 'ok' ? looked.value : looked.kind;
 }
 
+/** Of one that was checked; undefined: there is none. */
+export function tlsOf(tls: FoundTls): ListenerConfig['tls'] | undefined {
+  const cert = textOf(tls?.cert);
+  const key = textOf(tls?.key);
+  const clientCa = textOf(tls?.clientCa);
+  if (cert === undefined || key === undefined) return undefined;
+  return { cert, key, ...(clientCa !== undefined && { clientCa }) };
+}
+
 /** Of listeners that were checked. */
 export function listenersOf(listeners: readonly FoundListener[]): readonly ListenerConfig[] {
-  return listeners.flatMap(({ address: written, tls }) => {
+  return listeners.flatMap(({ address: written, tls: found }) => {
     const address = typeof written === 'string' ? hostPort(written, 'ip') : undefined;
     if (address === undefined) return [];
-    const cert = textOf(tls?.cert);
-    const key = textOf(tls?.key);
-    const clientCa = textOf(tls?.clientCa);
-    if (cert === undefined || key === undefined) return [{ address }];
-    return [{ address, tls: { cert, key, ...(clientCa !== undefined && { clientCa }) } }];
+    const tls = tlsOf(found);
+    return [{ address, ...(tls !== undefined && { tls }) }];
   });
 }

@@ -7,7 +7,7 @@ import { PICKER } from '../../domain/names.ts';
 import { LOG_FORMATS } from '../config.ts';
 import { cors } from './cors.ts';
 import { cost } from './cost.ts';
-import { choice, headerName, name, section } from './dsl.ts';
+import { choice, headerName, name, section, yes } from './dsl.ts';
 import { envoy } from './envoy.ts';
 import { fields } from './fields.ts';
 import { identity } from './identity.ts';
@@ -35,6 +35,13 @@ export const configSchema = section(
           'Request header that names the tenant. The gateway must set or remove it, or clients choose who they are.',
         ).prefault(PICKER.fairnessId),
         tenant: name('Tenant of requests whose header names none. Default: they are refused.').optional(),
+        unknownModels: choice(
+          ['route', 'refuse'],
+          'What becomes of a request for a model that neither the configuration nor an engine names: `route`, it is limited, queued and sent on, its model counted as `(not configured)`, for tenants that may use all models; `refuse`, a 404. A model that is configured and that the tenant may not use is a 404 always.',
+        ).prefault('route'),
+        conformance: yes(
+          'For the tests of the Gateway API Inference Extension: `test-epp-endpoint-selection` narrows the choice, and answers say in `x-conformance-test-served-endpoint` who served them. Any client may then choose its endpoint.',
+        ).prefault(false),
       },
       'For `mode: endpoint-picker`.',
     ).prefault({}),

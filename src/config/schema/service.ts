@@ -1,6 +1,6 @@
 /** `service`: Fairlane’s own addresses and its end. */
 import { dnsServer, serviceAddress } from '../values.ts';
-import { anyHostPort, duration, name, openList, parsed, section } from './dsl.ts';
+import { anyHostPort, duration, filePath, name, openList, parsed, section } from './dsl.ts';
 
 const dns = section(
   {
@@ -25,6 +25,21 @@ const dns = section(
   'How the host names of endpoints are looked up.',
 ).prefault({});
 
+const tls = section(
+  {
+    cert: filePath(
+      'tls/tls.crt',
+      'The certificate and those between it and its authority (PEM), in this order. Relative to the configuration file’s folder. Read again when it changes; open connections go on.',
+    ),
+    key: filePath('tls/tls.key', 'Its private key (PEM): RSA from 2048 bits, or EC, without a passphrase.'),
+    clientCa: filePath(
+      'tls/gateways.pem',
+      'Authorities (PEM) of gateways: each must show a certificate from one of them. For `mode: endpoint-picker`. Default: none is asked for.',
+    ).optional(),
+  },
+  'TLS from version 1.2 at `service.address`. In plain text only health is then told there. Default with `mode: endpoint-picker`: both are taken, TLS with a certificate of Fairlane’s own that is made at each start, and plain text; with `sidecar`: plain text.',
+);
+
 export const service = section(
   {
     address: parsed(
@@ -47,6 +62,7 @@ export const service = section(
       'Zone that this replica and its Envoy are in: requests prefer endpoints of the same zone in `pools.NAME.choice.zones`. Default: none.',
     ).optional(),
     dns,
+    tls: tls.optional(),
   },
   'Fairlane’s own service.',
 ).prefault({});

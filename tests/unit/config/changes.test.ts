@@ -7,7 +7,9 @@ const changed = (path: string, value: unknown) =>
 
 describe('a restart', () => {
   it.each([
-    ['mode', 'sidecar', ['mode', 'picker', 'identity.jwt']],
+    ['mode', 'sidecar', ['mode', 'picker', 'identity.jwt', 'service.tls']],
+    ['service.tls', undefined],
+    ['service.tls.clientCa', undefined, ['service.tls']],
     ['picker.tenant', undefined, ['picker']],
     ['listen', '127.0.0.1:8082'],
     ['listen', ['127.0.0.2:8081', '127.0.0.1:8082']],
@@ -44,6 +46,7 @@ describe('a restart', () => {
     ['listen.tls.clientCa', 'server.pem'],
     ['rateLimit.quotaMode', 'off'],
     ['rateLimit.responseHeaders.limit', 'X-Another'],
+    ['service.tls.clientCa', 'server.pem'],
     ['log.level', 'debug'],
   ])('is not needed for %s', (path, value) => {
     expect(changed(path, value)).toEqual([]);

@@ -36,7 +36,7 @@ describe('every setting', () => {
   it.each(paths)('%s refuses what is hostile, where it stands, in few words', (path) => {
     for (const [what, value] of Object.entries(HOSTILE)) {
       // It is one.
-      if (what === 'a boolean' && path.endsWith('.insecureSkipVerify')) continue;
+      if (what === 'a boolean' && /\.(insecureSkipVerify|conformance)$/.test(path)) continue;
       const problems = problemsOf(put(full(), path, value));
       const places = problems.map((problem) => problem.replace(/^\/etc\/f\.yaml:\d+:\d+: /, ''));
       expect({ what, path, found: places.some((place) => place.startsWith(path)) }).toMatchObject({
@@ -57,6 +57,8 @@ describe('every setting', () => {
       'listen.address',
       'listen.tls.cert',
       'listen.tls.key',
+      'service.tls.cert',
+      'service.tls.key',
       'identity.jwt.issuer',
       'identity.jwt.jwks',
       'identity.jwt.tenantClaim',

@@ -17,7 +17,7 @@ export interface Surroundings {
 /** Every setting, each with a value that is not its default. */
 export const full = () => ({
   mode: 'endpoint-picker',
-  picker: { fairnessHeader: 'x-team', tenant: 'alice' },
+  picker: { fairnessHeader: 'x-team', tenant: 'alice', unknownModels: 'refuse', conformance: true },
   cors: { origins: ['https://app.example.com'], headers: ['x-ours'], maxAge: '1m' },
   listen: {
     address: '127.0.0.2:8081',
@@ -54,6 +54,7 @@ export const full = () => ({
     drainTimeout: '1m',
     zone: 'eu-1',
     dns: { refresh: '1s', servers: ['10.96.0.10', '[fd00::53]:5353'] },
+    tls: { cert: 'server.pem', key: 'server.key', clientCa: 'clients.pem' },
   },
   queue: { maxWait: '200ms', maxQueued: 7, maxQueuedSize: '16MiB', quantum: 64 },
   pools: {

@@ -64,4 +64,19 @@ describe('health', () => {
       'one.Service': { status: 'SERVING' },
     });
   });
+
+  it('says of what is live that it serves, whatever the others do', () => {
+    const { service, setServing } = createHealth(['', 'readiness'], ['liveness']);
+    const watched = watching(service.methods['Watch'], asking('liveness'));
+    setServing(false);
+    const { Check } = service.methods;
+    expect(statusOf(unary(Check, asking('liveness')) as Frame)).toBe('SERVING');
+    expect(statusOf(unary(Check, asking('readiness')) as Frame)).toBe('NOT_SERVING');
+    expect(watched.said).toEqual(['SERVING']);
+    expect(list.decodeResponse(unary(service.methods['List'], Buffer.alloc(0)) as Frame).statuses).toEqual({
+      '': { status: 'NOT_SERVING' },
+      readiness: { status: 'NOT_SERVING' },
+      liveness: { status: 'SERVING' },
+    });
+  });
 });

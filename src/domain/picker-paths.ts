@@ -1,0 +1,79 @@
+/**
+ * What a request is to an endpoint picker, by its path. A gateway's routes say what passes, and may cut a prefix off after the picker
+ * has seen it; an engine decodes a path before it looks it up. So a path counts by how it ends, and what spells a route of the API
+ * in another way is none that goes past the limits.
+ */
+import { reasonAgainst } from './engine-orders.ts';
+import {
+  API_ROUTES,
+  type CustomRoutes,
+  findRoute,
+  modelsRouteOf,
+  namesResponses,
+  pathsOf,
+  withoutQuery,
+} from './routes.ts';
+
+export type PickerPath =
+  /** A request of the API, or one that is refused as one. With the path by which it is known. */
+  | { readonly kind: 'api'; readonly path: string }
+  /** Nothing to understand and nothing to meter. */
+  | { readonly kind: 'other' };
+
+const API_PATHS: readonly string[] = API_ROUTES.flatMap(pathsOf);
+/** Nothing has more. */
+const MOST_SEGMENTS = 64;
+const MOST_DECODINGS = 3;
+
+/** As the most lenient of engines might read it: in lower case. Undefined: it cannot be read. */
+function lenient(path: string): string | undefined {
+  let text = path;
+  try {
+    for (let i = 0; i < MOST_DECODINGS && text.includes('%'); i += 1) text = decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+  const segments: string[] = [];
+  for (const segment of text.replaceAll('\\', '/').split('/')) {
+    // Some servers take `;` and what follows for parameters.
+    const name = (segment.split(';', 1)[0] ?? '').trim();
+    if (name === '..') segments.pop();
+    else if (name !== '' && name !== '.') segments.push(name);
+    if (segments.length > MOST_SEGMENTS) return undefined;
+  }
+  return `/${segments.join('/').toLowerCase()}`;
+}
+
+/** The longest of the paths that it ends with. */
+const endOf = (path: string, known: readonly string[]): string | undefined =>
+  known
+    .filter((one) => path.endsWith(one))
+    .reduce<string | undefined>((best, one) => (one.length > (best?.length ?? 0) ? one : best), undefined);
+
+/** Whether engines take orders at its end, or answer there what is counted elsewhere. @param path lenient. */
+function isKeptFrom(path: string): boolean {
+  for (let at = 0; at >= 0; at = path.indexOf('/', at + 1)) {
+    if (reasonAgainst(path.slice(at)) !== undefined) return true;
+  }
+  return false;
+}
+
+export function pickerPathOf(
+  custom: CustomRoutes | undefined,
+  { method, path, endOfStream }: { method: string; path: string; endOfStream: boolean },
+): PickerPath {
+  const isExact =
+    findRoute(custom, method, path) !== undefined ||
+    modelsRouteOf(method, path) !== undefined ||
+    namesResponses(path);
+  if (isExact) return { kind: 'api', path };
+  // Without a body an engine computes nothing.
+  if (endOfStream) return { kind: 'other' };
+  const plain = withoutQuery(path);
+  const known = [...API_PATHS, ...[...(custom?.values() ?? [])].map((route) => route.path)];
+  const end = endOf(plain, known);
+  if (end !== undefined) return { kind: 'api', path: end + path.slice(plain.length) };
+  const read = lenient(plain);
+  const isRefused = read === undefined || endOf(read, known) !== undefined || isKeptFrom(read);
+  return isRefused ? { kind: 'api', path } : { kind: 'other' };
+}
