@@ -6,6 +6,7 @@ import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
 import { harmlessJson } from '../domain/harmless.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import { LineBatch } from './line-batch.ts';
 import { prettyLine } from './pretty-line.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
@@ -13,8 +14,26 @@ export interface Log extends Telemetry {
   setLevel(level: Config['log']['level']): void;
 }
 
-/** Written as it comes, without waiting for the reader. */
-export const stdoutLog = (): DestinationStream => pino.destination({ fd: 1, sync: false });
+export interface LogDestination extends DestinationStream {
+  /** Writes what it has kept back to write it together. Absent: it keeps nothing back. */
+  flush?(): void;
+}
+
+/** Lines of requests are written together, so long after the first of them at the latest. */
+const BATCH_MS = 10;
+
+/** Without waiting for the reader. What is kept back when the process exits is written first. */
+export function stdoutLog(): LogDestination {
+  const stdout = pino.destination({ fd: 1, sync: false });
+  const batch = new LineBatch(
+    (lines) => void stdout.write(lines),
+    (flush) => void setTimeout(flush, BATCH_MS).unref(),
+  );
+  const flush = (): void => batch.flush();
+  // Before the listener of the destination, which writes what it has and waits for it.
+  process.prependListener('exit', flush);
+  return { write: (line) => batch.add(line), flush };
+}
 
 /** How lines look. JSON is for programs, the other for people. */
 export interface LogStyle {
@@ -25,7 +44,7 @@ export interface LogStyle {
 
 export function createLog(
   level: Config['log']['level'],
-  destination: DestinationStream,
+  destination: LogDestination,
   { isPretty, colour }: LogStyle = { isPretty: false, colour: false },
 ): Log {
   const styled = isPretty ? (line: string): string => prettyLine(line, colour) : (line: string) => line;
@@ -49,6 +68,7 @@ export function createLog(
     event(event) {
       const { kind, ...fields } = event;
       log[severityOf(event)](fields, kind);
+      destination.flush?.();
     },
   };
 }
