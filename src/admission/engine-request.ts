@@ -1,5 +1,6 @@
 /** A request as an engine of its pool gets it: what the service changes in it, and what its endpoint is chosen by. */
 import type { TenantConfig } from '../config/config.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { NAME } from '../openai/names.ts';
@@ -58,13 +59,13 @@ export function engineBodyOf(
     tenant.limits.maxContext !== undefined &&
     parsed.maxOutputTokens === undefined &&
     (cap ?? 0) > 0;
-  const changes: RequestChanges = {
-    ...(sentModel !== parsed.model && { model: sentModel }),
-    ...(hints.cacheSalt && { cacheSalt: cacheSaltOf(tenant) }),
+  const changes: Mutable<RequestChanges> = {
     priorityFollows: hints.priority !== undefined,
-    ...(isCapOurs && cap !== undefined && { maxOutputTokens: cap }),
     includeUsage: true,
   };
+  if (sentModel !== parsed.model) changes.model = sentModel;
+  if (hints.cacheSalt) changes.cacheSalt = cacheSaltOf(tenant);
+  if (isCapOurs && cap !== undefined) changes.maxOutputTokens = cap;
   const parts = proxyKeepsIt ? changedBody(parsed, changes) : serialiseRequest(parsed, changes);
   return { parts, priority: hints.priority };
 }

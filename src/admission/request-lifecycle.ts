@@ -32,6 +32,7 @@
 
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
@@ -43,7 +44,7 @@ import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
-import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
+import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead, SendOn } from './edge.ts';
 import { prioritised } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
@@ -150,7 +151,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     const { details = '' } = head;
     const { run } = this;
     if (run !== undefined && hasBroken(details)) run.brokeOnEndpoints(nowMs);
-    const add = [...this.limitHeaders(nowMs), ...this.modelHeader()];
+    const add = this.limitHeaders(nowMs).concat(this.modelHeader());
     if (this.state === 'sent' && run !== undefined) {
       this.answered(run, head, details, add, nowMs);
       return;
@@ -327,13 +328,14 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const mirrorTo = this.run.mirrorTo(nowMs);
-    this.edge.sendOn({
+    const sent: Mutable<SendOn> = {
       body: prioritised(queued.body, release.belowFairShare),
       pool: release.pool,
       addresses: this.run.addresses,
-      ...(mirrorTo !== undefined && { mirrorTo }),
-    });
+    };
+    const mirrorTo = this.run.mirrorTo(nowMs);
+    if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
+    this.edge.sendOn(sent);
   }
 
   /** By the dispatcher: it will not get one. */
