@@ -1,6 +1,6 @@
 /** Lines that are written together: each write is a call of the operating system, and a request has one line. */
 
-/** What a pipe takes in one piece, whoever else writes to it. */
+/** What a pipe takes in one piece, whoever else writes to it: in bytes, which those of a log nearly always are. */
 const PIECE_CHARACTERS = 4_096;
 
 export class LineBatch {
