@@ -8,7 +8,7 @@ import type { ParsedRequest, RequestChanges } from '../openai/parsed-request.ts'
 import { changedBody, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
-import type { RequestHead } from './edge.ts';
+import type { RequestHead, SendOn } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { SelectedModel } from './model-selection.ts';
 import { type Prediction, totalTokens } from './prediction.ts';
@@ -77,6 +77,18 @@ export function prioritised(
 ): readonly Buffer[] | undefined {
   if (parts === undefined || priority === undefined) return parts;
   return withPriority(parts, belowFairShare ? priority.belowFairShare : priority.other);
+}
+
+/** @param mirrorTo the pool that gets a copy; undefined: none does. */
+export function sendOnOf(
+  body: SendOn['body'],
+  pool: string,
+  addresses: readonly string[],
+  mirrorTo: string | undefined,
+): SendOn {
+  const sent: Mutable<SendOn> = { body, pool, addresses };
+  if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
+  return sent;
 }
 
 /** Who reads the answer, where that matters. */

@@ -362,8 +362,7 @@ export class EngineRun {
     if (firstTokenMs === undefined) return;
     const tokens = meter?.tokens() ?? 0;
     // Several tokens may have come at once; many more than events were not shown.
-    const { completionTokens } = usage;
-    const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
+    const shown = usage.completionTokens > 4 * tokens ? tokens : Math.max(tokens, usage.completionTokens);
     context.paces.streamed(this.release.slot.address, this.lastChunkMs - firstTokenMs, shown / facts.outputs);
   }
 

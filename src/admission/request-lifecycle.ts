@@ -32,7 +32,6 @@
 
 import type { ApiError } from '../domain/api-error.ts';
 import { BROKE_TWICE, BROKE_TWICE_DETAILS, hasBroken, NO_RETRY_HEADER } from '../domain/broke-twice.ts';
-import type { Mutable } from '../domain/mutable.ts';
 import { LIMITED_HEADER, MODEL_HEADER } from '../domain/names.ts';
 import { type FoundRoute, findRoute } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
@@ -44,8 +43,8 @@ import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
-import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead, SendOn } from './edge.ts';
-import { prioritised } from './engine-request.ts';
+import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
+import { prioritised, sendOnOf } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
@@ -328,14 +327,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const sent: Mutable<SendOn> = {
-      body: prioritised(queued.body, release.belowFairShare),
-      pool: release.pool,
-      addresses: this.run.addresses,
-    };
-    const mirrorTo = this.run.mirrorTo(nowMs);
-    if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
-    this.edge.sendOn(sent);
+    const body = prioritised(queued.body, release.belowFairShare);
+    this.edge.sendOn(sendOnOf(body, release.pool, this.run.addresses, this.run.mirrorTo(nowMs)));
   }
 
   /** By the dispatcher: it will not get one. */

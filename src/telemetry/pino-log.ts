@@ -49,7 +49,7 @@ export function createLog(
   { isPretty, colour }: LogStyle = { isPretty: false, colour: false },
 ): Log {
   const styled = isPretty ? (line: string): string => prettyLine(line, colour) : (line: string) => line;
-  const write = (line: string): void => void destination.write(styled(harmlessJson(line)));
+  const write = (line: string): void => destination.write(styled(harmlessJson(line)));
   const log = pino(
     {
       level,

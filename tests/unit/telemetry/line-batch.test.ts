@@ -51,7 +51,7 @@ describe('lines that are written together', () => {
           if (one === 'later') asked.shift()?.();
           else if (one === 'flush') lines.flush();
           else {
-            const line = `${i}${'x'.repeat(Number(one))}\n`;
+            const line = `${i}${'x'.repeat(one)}\n`;
             all += line;
             lines.add(line);
           }
