@@ -1,4 +1,5 @@
 /** Reads what an answer says of itself, whatever its form: SSE or JSON, plain or compressed. */
+import type { Mutable } from '../domain/mutable.ts';
 import { meteredOf } from '../domain/routes.ts';
 import { createBodyMeter } from '../openai/body-meter.ts';
 import { createEncodedMeter } from '../openai/encoded-meter.ts';
@@ -7,7 +8,6 @@ import type { Amount, MeterResult, ResponseMeter } from '../openai/response-mete
 import { createStreamMeter } from '../openai/stream-meter.ts';
 import {
   type AnswerSeen,
-  type BelievedUsage,
   believe,
   type OddUsage,
   type TokenCounts,
@@ -52,14 +52,6 @@ export function unseenReading(facts: UsageFacts, estimate: UsageEstimate): Answe
 /** Whether a successful answer is an error and nothing else. What an Anthropic stream begins with is no token. */
 const isErrorAlone = ({ errorFrame, tokenEvents, usage, isUsageEarly }: MeterResult): boolean =>
   errorFrame && tokenEvents === 0 && (isUsageEarly === true || (usage?.completionTokens ?? 0) === 0);
-
-function sourcesOf({
-  promptSource,
-  completionSource,
-}: BelievedUsage): Pick<AnswerReading, 'source' | 'estimated'> {
-  if (promptSource === completionSource) return { source: promptSource };
-  return { source: 'estimate', estimated: promptSource === 'estimate' ? 'prompt' : 'completion' };
-}
 
 /** Sound, images and subtitles say nothing of usage. */
 const MAY_SAY_USAGE = /^$|json/;
@@ -115,25 +107,28 @@ export class AnswerMeter {
   reading(facts: UsageFacts, estimate: UsageEstimate): AnswerReading {
     const result = this.meter.result();
     const { firstTokenMs, itl, errorFrame, amount } = result;
-    return {
-      ...this.used(result, facts, estimate),
-      ...(this.streamed && firstTokenMs !== undefined && { firstTokenMs }),
-      ...(itl.count > 0 && { itl: { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs } }),
-      ...(amount !== undefined && !errorFrame && { amount }),
-      errorFrame,
-    };
+    const reading = this.used(result, facts, estimate);
+    if (this.streamed && firstTokenMs !== undefined) reading.firstTokenMs = firstTokenMs;
+    if (itl.count > 0) reading.itl = { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs };
+    if (amount !== undefined && !errorFrame) reading.amount = amount;
+    return reading;
   }
 
-  private used(
-    result: MeterResult,
-    facts: UsageFacts,
-    estimate: UsageEstimate,
-  ): Pick<AnswerReading, 'usage' | 'source' | 'estimated' | 'odd'> {
+  private used(result: MeterResult, facts: UsageFacts, estimate: UsageEstimate): Mutable<AnswerReading> {
+    const { errorFrame } = result;
     if (isErrorAlone(result) || meteredOf(facts.route) === 'requests')
-      return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD };
+      return { usage: NOTHING_USED, source: 'none', odd: NOTHING_ODD, errorFrame };
     const { usage: reported, isUsageEarly, oddUsage, tokenEvents } = result;
     const seen: AnswerSeen = { events: tokenEvents, streamed: this.streamed, isFinal: isUsageEarly !== true };
-    const believed = believe(reported, oddUsage === true, facts, seen, estimate);
-    return { usage: believed.usage, odd: believed.odd, ...sourcesOf(believed) };
+    const { usage, odd, promptSource, completionSource } = believe(
+      reported,
+      oddUsage === true,
+      facts,
+      seen,
+      estimate,
+    );
+    if (promptSource === completionSource) return { usage, source: promptSource, odd, errorFrame };
+    const estimated = promptSource === 'estimate' ? 'prompt' : 'completion';
+    return { usage, source: 'estimate', odd, errorFrame, estimated };
   }
 }

@@ -55,6 +55,10 @@ export class BodyQueue {
   private isScheduled = false;
   /** This turn has tried one at once. */
   private hasTried = false;
+  /** What it has read of that one, until its turns begin: it is not read twice. */
+  private begun:
+    | { readonly bytes: Uint8Array; readonly names: NameTable; readonly reader: JsonReader }
+    | undefined = undefined;
 
   constructor(options: BodyQueueOptions) {
     this.options = options;
@@ -75,12 +79,14 @@ export class BodyQueue {
     this.hasTried = true;
     later(() => {
       this.hasTried = false;
+      this.begun = undefined;
     });
     const reader = new JsonReader(bytes, names);
     const until = now() + ONCE_MS;
     let result: Reading | undefined;
     do result = reader.step();
     while (result === undefined && now() < until);
+    if (result === undefined) this.begun = { bytes, names, reader };
     return result;
   }
 
@@ -91,7 +97,11 @@ export class BodyQueue {
     names: NameTable,
     done: (result: Reading, nowMs: number) => void,
   ): BodyReading {
-    return this.run(tenant, new JsonReader(bytes, names), UNREADABLE, done);
+    const { begun } = this;
+    this.begun = undefined;
+    const isBegun = begun?.bytes === bytes && begun.names === names;
+    const reader = isBegun ? begun.reader : new JsonReader(bytes, names);
+    return this.run(tenant, reader, UNREADABLE, done);
   }
 
   /**

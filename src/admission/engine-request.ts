@@ -1,5 +1,6 @@
 /** A request as an engine of its pool gets it: what the service changes in it, and what its endpoint is chosen by. */
 import type { TenantConfig } from '../config/config.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { type EngineCapabilities, NO_CAPABILITIES } from '../engine/capabilities.ts';
 import { NAME } from '../openai/names.ts';
@@ -7,7 +8,7 @@ import type { ParsedRequest, RequestChanges } from '../openai/parsed-request.ts'
 import { changedBody, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
-import type { RequestHead } from './edge.ts';
+import type { RequestHead, SendOn } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { SelectedModel } from './model-selection.ts';
 import { type Prediction, totalTokens } from './prediction.ts';
@@ -59,13 +60,13 @@ export function engineBodyOf(
     tenant.limits.maxContext !== undefined &&
     parsed.maxOutputTokens === undefined &&
     (cap ?? 0) > 0;
-  const changes: RequestChanges = {
-    ...(sentModel !== parsed.model && { model: sentModel }),
-    ...(hints.cacheSalt && { cacheSalt: cacheSaltOf(tenant) }),
+  const changes: Mutable<RequestChanges> = {
     priorityFollows: hints.priority !== undefined,
-    ...(isCapOurs && cap !== undefined && { maxOutputTokens: cap }),
     includeUsage: true,
   };
+  if (sentModel !== parsed.model) changes.model = sentModel;
+  if (hints.cacheSalt) changes.cacheSalt = cacheSaltOf(tenant);
+  if (isCapOurs && cap !== undefined) changes.maxOutputTokens = cap;
   const parts = proxyKeepsIt ? changedBody(parsed, changes) : serialiseRequest(parsed, changes);
   return { parts, priority: hints.priority };
 }
@@ -77,6 +78,18 @@ export function prioritised(
 ): readonly Buffer[] | undefined {
   if (parts === undefined || priority === undefined) return parts;
   return withPriority(parts, belowFairShare ? priority.belowFairShare : priority.other);
+}
+
+/** @param mirrorTo the pool that gets a copy; undefined: none does. */
+export function sendOnOf(
+  body: SendOn['body'],
+  pool: string,
+  addresses: readonly string[],
+  mirrorTo: string | undefined,
+): SendOn {
+  const sent: Mutable<SendOn> = { body, pool, addresses };
+  if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
+  return sent;
 }
 
 /** Who reads the answer, where that matters. */

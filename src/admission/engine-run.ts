@@ -12,6 +12,7 @@ import type { LaneConfig } from '../config/config.ts';
 import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import { isMissable, meteredOf } from '../domain/routes.ts';
 import { adapterUnavailable } from '../openai/error-body.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
@@ -20,6 +21,7 @@ import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
 import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
 import type { UsageFacts } from '../usage/believed-usage.ts';
+import type { Predictor } from '../usage/predictor.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
 import type { ResponseHead } from './edge.ts';
@@ -292,18 +294,19 @@ export class EngineRun {
   private usageFacts(): UsageFacts {
     const { facts, prediction, leavesCap, bodyBytes, storedTokens } = this.admitted;
     const { route, promptBytes, hasMedia, outputs, pairs } = facts;
-    return {
+    const known: Mutable<UsageFacts> = {
       route,
       bodyBytes,
       promptBytes,
       hasMedia,
       storedTokens,
       outputs,
-      ...(pairs !== undefined && { pairs }),
       outputLimit: prediction.outputLimit,
       mayBeEmpty: leavesCap,
       contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
     };
+    if (pairs !== undefined) known.pairs = pairs;
+    return known;
   }
 
   /** The whole answer has come. */
@@ -345,21 +348,21 @@ export class EngineRun {
     if (source !== 'engine' || odd.length > 0 || errorFrame) return;
     const { tenant, facts, prediction } = this.admitted;
     const { context, meter, firstTokenMs } = this;
-    context.predictor.learn(tenant, facts.model, {
+    const seen: Mutable<Parameters<Predictor['learn']>[2]> = {
       promptBytes: facts.promptBytes,
       promptTokens: usage.promptTokens,
       cachedTokens: usage.cachedTokens,
       outputTokens: usage.completionTokens,
       // What was stored is not in its bytes either.
       hasMedia: facts.hasMedia || facts.heldTokens !== undefined,
-      ...(prediction.outputLimit !== undefined && { outputCap: prediction.outputLimit }),
-      ...(firstTokenMs !== undefined && { contentBytes: meter?.contentBytes() ?? 0 }),
-    });
+    };
+    if (prediction.outputLimit !== undefined) seen.outputCap = prediction.outputLimit;
+    if (firstTokenMs !== undefined) seen.contentBytes = meter?.contentBytes() ?? 0;
+    context.predictor.learn(tenant, facts.model, seen);
     if (firstTokenMs === undefined) return;
     const tokens = meter?.tokens() ?? 0;
     // Several tokens may have come at once; many more than events were not shown.
-    const { completionTokens } = usage;
-    const shown = completionTokens > 4 * tokens ? tokens : Math.max(tokens, completionTokens);
+    const shown = usage.completionTokens > 4 * tokens ? tokens : Math.max(tokens, usage.completionTokens);
     context.paces.streamed(this.release.slot.address, this.lastChunkMs - firstTokenMs, shown / facts.outputs);
   }
 

@@ -44,7 +44,7 @@ import type { Outcome } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
-import { prioritised } from './engine-request.ts';
+import { prioritised, sendOnOf } from './engine-request.ts';
 import { type Admitted, EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
@@ -150,7 +150,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     const { details = '' } = head;
     const { run } = this;
     if (run !== undefined && hasBroken(details)) run.brokeOnEndpoints(nowMs);
-    const add = [...this.limitHeaders(nowMs), ...this.modelHeader()];
+    const add = this.limitHeaders(nowMs).concat(this.modelHeader());
     if (this.state === 'sent' && run !== undefined) {
       this.answered(run, head, details, add, nowMs);
       return;
@@ -327,13 +327,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    const mirrorTo = this.run.mirrorTo(nowMs);
-    this.edge.sendOn({
-      body: prioritised(queued.body, release.belowFairShare),
-      pool: release.pool,
-      addresses: this.run.addresses,
-      ...(mirrorTo !== undefined && { mirrorTo }),
-    });
+    const body = prioritised(queued.body, release.belowFairShare);
+    this.edge.sendOn(sendOnOf(body, release.pool, this.run.addresses, this.run.mirrorTo(nowMs)));
   }
 
   /** By the dispatcher: it will not get one. */

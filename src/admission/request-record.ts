@@ -1,4 +1,6 @@
 /** The usage record of a request that has ended. Pure. */
+
+import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
@@ -70,34 +72,47 @@ const loggedFields = (dropped: readonly string[]): readonly string[] =>
     : dropped.slice(0, MAX_LOGGED_FIELDS).map((name) => name.slice(0, MAX_LOGGED_NAME));
 
 export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): UsageRecord {
-  const { facts, lane, run, status, arrivedMs } = request;
-  const { outcome, reason, reading } = ending;
-  const { firstTokenMs, itl, usage } = reading ?? {};
-  return {
-    ...request.ids,
+  const { ids, route, facts, lane, run, status, arrivedMs } = request;
+  const { reason, reading } = ending;
+  const usage = reading?.usage;
+  const record: Mutable<UsageRecord> = {
+    requestId: ids.requestId,
     tenant: request.tenant,
-    route: request.route.name,
-    ...(request.route.custom !== undefined && { customRoute: request.route.custom.name }),
-    ...(facts !== undefined && request.isModelKnown && { model: facts.model }),
-    ...(run !== undefined && { pool: run.pool, endpoint: run.endpoint }),
-    ...(lane !== undefined && { lane }),
+    route: route.name,
     stream: facts?.stream ?? false,
     quiet: run?.belowFairShare ?? false,
     stalled: run?.isStalled ?? false,
-    outcome,
-    ...(reason !== undefined && { reason }),
-    ...(status !== undefined && { status }),
+    outcome: ending.outcome,
     queueMs: request.queueMs,
-    ...(firstTokenMs !== undefined && { ttftMs: firstTokenMs - arrivedMs }),
-    ...(itl !== undefined && { itlMeanMs: itl.meanMs, itlMaxMs: itl.maxMs }),
     durationMs: nowMs - arrivedMs,
     promptTokens: usage?.promptTokens ?? 0,
     completionTokens: usage?.completionTokens ?? 0,
     cachedTokens: usage?.cachedTokens ?? 0,
-    ...reading?.amount,
     usageSource: reading?.source ?? 'none',
-    ...(reading?.estimated !== undefined && { estimated: reading.estimated }),
-    ...(reading !== undefined && reading.odd.length > 0 && { oddUsage: reading.odd }),
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
+  if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
+  if (route.custom !== undefined) record.customRoute = route.custom.name;
+  if (facts !== undefined && request.isModelKnown) record.model = facts.model;
+  if (run !== undefined) {
+    record.pool = run.pool;
+    record.endpoint = run.endpoint;
+  }
+  if (lane !== undefined) record.lane = lane;
+  if (reason !== undefined) record.reason = reason;
+  if (status !== undefined) record.status = status;
+  if (reading !== undefined) noteReading(record, reading, arrivedMs);
+  return record;
+}
+
+function noteReading(record: Mutable<UsageRecord>, reading: AnswerReading, arrivedMs: number): void {
+  const { firstTokenMs, itl, amount, estimated, odd } = reading;
+  if (firstTokenMs !== undefined) record.ttftMs = firstTokenMs - arrivedMs;
+  if (itl !== undefined) {
+    record.itlMeanMs = itl.meanMs;
+    record.itlMaxMs = itl.maxMs;
+  }
+  if (amount !== undefined) Object.assign(record, amount);
+  if (estimated !== undefined) record.estimated = estimated;
+  if (odd.length > 0) record.oddUsage = odd;
 }

@@ -5,6 +5,7 @@
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import { isCustom, withoutQuery } from '../domain/routes.ts';
 import type { BelowOne } from '../engine/driver.ts';
 import { isServedBy, servedBy } from '../engine/routes.ts';
@@ -163,7 +164,7 @@ export class Selecting {
     });
     const { choice, client } = endpointChoiceOf(context, attempt, nowMs);
     const { within } = head;
-    const demand: Demand = {
+    const demand: Mutable<Demand> = {
       // What is embedded or compared is computed in one step, and takes no slot after it: its outputs are 1.
       sequences: facts.outputs,
       promptTokens,
@@ -171,10 +172,10 @@ export class Selecting {
       streamed: facts.stream,
       slo: lane,
       model,
-      ...(adapter !== undefined && { adapter }),
-      ...(within !== undefined && { within }),
-      ...(choice !== undefined && { choice }),
     };
+    if (adapter !== undefined) demand.adapter = adapter;
+    if (within !== undefined) demand.within = within;
+    if (choice !== undefined) demand.choice = choice;
     const weights = context.catalog.costOf(model);
     return {
       admitted: {

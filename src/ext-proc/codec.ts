@@ -80,6 +80,10 @@ const NOTHING: Buffer = Buffer.alloc(0);
 const merged = (before: Buffer, more: Buffer): Buffer =>
   before.length === 0 ? more : Buffer.concat([before, more]);
 
+/** What it has not read; of nothing, nothing. */
+const restOf = (reader: Reader | undefined): Buffer =>
+  reader === undefined ? NOTHING : reader.bytes.subarray(reader.at, reader.end);
+
 function isAscii(reader: Reader, text: string): boolean {
   const length = readLength(reader);
   const from = reader.at;
@@ -219,18 +223,21 @@ function decodeBodyMode(config: Reader, before: string | undefined): string | un
 export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
   const reader = readerOf(bytes);
   let kind: ProcessingRequest['kind'];
-  let content = NOTHING;
+  let content: Reader | undefined;
   let requestBodyMode: string | undefined;
-  const found: Found = { value: '', details: '' };
+  let found: Found | undefined;
   while (hasMore(reader)) {
     const tag = readTag(reader);
     const known = wireOf(tag) === WIRE.bytes ? KINDS[fieldOf(tag) - FIRST_KIND] : undefined;
     if (known !== undefined) {
-      const more = readBytes(reader);
-      content = known === kind ? merged(content, more) : more;
+      const more = readMessage(reader);
+      const isMore = content !== undefined && known === kind;
+      content = isMore ? readerOf(merged(restOf(content), restOf(more))) : more;
       kind = known;
-    } else if (tag === REQUEST.attributes) readEntry(readMessage(reader), ATTRIBUTES, readAttributes, found);
-    else if (tag === REQUEST.protocolConfig) {
+    } else if (tag === REQUEST.attributes) {
+      found ??= { value: '', details: '' };
+      readEntry(readMessage(reader), ATTRIBUTES, readAttributes, found);
+    } else if (tag === REQUEST.protocolConfig) {
       requestBodyMode = decodeBodyMode(readMessage(reader), requestBodyMode);
     } else skipField(reader, tag);
   }
@@ -238,7 +245,7 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
   let headerCount = 0;
   let body = NOTHING;
   let endOfStream = false;
-  const inner = readerOf(content);
+  const inner = content ?? readerOf(NOTHING);
   if (kind === 'request_headers' || kind === 'response_headers') {
     while (hasMore(inner)) {
       const tag = readTag(inner);
@@ -262,8 +269,8 @@ export function decodeProcessingRequest(bytes: Buffer): ProcessingRequest {
     headerCount,
     body,
     endOfStream,
-    upstream: found.value,
-    details: found.details,
+    upstream: found === undefined ? '' : found.value,
+    details: found === undefined ? '' : found.details,
     requestBodyMode,
   };
 }

@@ -79,7 +79,7 @@ class SidecarStream extends RequestStream<ExtProcOptions> {
       this.stream.write(encodeRequestHeaders({ set, remove: REMOVED, metadata }));
       return;
     }
-    const frame = encodeRequestBody({ ...(body !== undefined && { body }), set, remove: REMOVED, metadata });
+    const frame = encodeRequestBody({ body, set, remove: REMOVED, metadata });
     this.stream.write(frame, body);
   }
 

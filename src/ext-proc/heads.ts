@@ -1,5 +1,6 @@
 /** Heads of requests and answers from Envoy's messages, for every edge. */
 import type { RequestHead, ResponseHead } from '../admission/edge.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_HEADER, MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { headerOf, type ProcessingRequest } from './codec.ts';
 
@@ -33,11 +34,14 @@ export function requestHead(
 export const responseHead = (
   { headers, endOfStream, details }: ProcessingRequest,
   upstream: string,
-): ResponseHead => ({
-  status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
-  contentType: mediaType(headerOf(headers, 'content-type')),
-  contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
-  upstream,
-  ...(details !== '' && { details }),
-  endOfStream,
-});
+): ResponseHead => {
+  const head: Mutable<ResponseHead> = {
+    status: Number.parseInt(headerOf(headers, ':status'), 10) || 0,
+    contentType: mediaType(headerOf(headers, 'content-type')),
+    contentEncoding: headerOf(headers, 'content-encoding').trim().toLowerCase(),
+    upstream,
+    endOfStream,
+  };
+  if (details !== '') head.details = details;
+  return head;
+};

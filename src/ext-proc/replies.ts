@@ -137,8 +137,8 @@ export const lengthOf = (parts: readonly Uint8Array[]): number =>
 
 /** The reply to a request's body: other bytes, other headers, and a value of dynamic metadata. */
 export interface RequestBodyReply {
-  /** In parts; absent: it stays as it is. */
-  readonly body?: readonly Uint8Array[];
+  /** In parts; undefined: it stays as it is. */
+  readonly body?: readonly Uint8Array[] | undefined;
   readonly set: HeaderList;
   readonly remove: readonly string[];
   readonly metadata: { readonly namespace: string; readonly key: string; readonly value: string };

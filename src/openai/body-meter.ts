@@ -1,4 +1,5 @@
 /** Meters a JSON response as it passes, in bounded memory: what it says is found wherever in it that stands. */
+import type { Mutable } from '../domain/mutable.ts';
 import { type EngineRoute, meteredOf, unitOf } from '../domain/routes.ts';
 import { amountOf } from './amount.ts';
 import { AnswerScan } from './answer-scan.ts';
@@ -89,19 +90,20 @@ class BodyMeter implements ResponseMeter {
       report.usage !== undefined && meteredOf(this.route) === 'prompt'
         ? { ...report.usage, completionTokens: 0 }
         : report.usage;
-    const known = {
+    const result: Mutable<MeterResult> = {
       tokenEvents: 0,
       finished: this.hasEnded,
       errorFrame: this.errorFrame,
       itl: NO_ITL,
       bytes,
-      ...(amount !== undefined && { amount }),
     };
-    if (bytes === 0) return known;
-    const { firstTokenMs, lastTokenMs } = this;
-    const timed = { ...known, firstTokenMs, lastTokenMs };
-    if (report.odd) return { ...timed, ...(usage !== undefined && { usage }), oddUsage: true };
-    return usage === undefined ? timed : { ...timed, usage };
+    if (amount !== undefined) result.amount = amount;
+    if (bytes === 0) return result;
+    result.firstTokenMs = this.firstTokenMs;
+    result.lastTokenMs = this.lastTokenMs;
+    if (usage !== undefined) result.usage = usage;
+    if (report.odd) result.oddUsage = true;
+    return result;
   }
 
   private answer(): unknown {

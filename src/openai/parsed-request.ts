@@ -1,5 +1,6 @@
 /** A client's request as the service understands it, whatever its body is. */
 import type { ApiError } from '../domain/api-error.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { invalidRequest, quoted } from './error-body.ts';
 import type { Forbidden } from './forbidden.ts';
@@ -58,20 +59,23 @@ export interface ParsedRequest extends RequestFacts {
 }
 
 /** The facts alone, without what would keep the body. @param model that serves it. */
-export const factsOf = (request: ParsedRequest, model: string): RequestFacts => ({
-  route: request.route,
-  model,
-  stream: request.stream,
-  promptBytes: request.promptBytes,
-  hasMedia: request.hasMedia,
-  maxOutputTokens: request.maxOutputTokens,
-  outputs: request.outputs,
-  wantsUsage: request.wantsUsage,
-  dropped: request.dropped,
-  ...(request.isStored === true && { isStored: true }),
-  ...(request.pairs !== undefined && { pairs: request.pairs }),
-  ...(request.heldTokens !== undefined && { heldTokens: request.heldTokens }),
-});
+export function factsOf(request: ParsedRequest, model: string): RequestFacts {
+  const facts: Mutable<RequestFacts> = {
+    route: request.route,
+    model,
+    stream: request.stream,
+    promptBytes: request.promptBytes,
+    hasMedia: request.hasMedia,
+    maxOutputTokens: request.maxOutputTokens,
+    outputs: request.outputs,
+    wantsUsage: request.wantsUsage,
+    dropped: request.dropped,
+  };
+  if (request.isStored === true) facts.isStored = true;
+  if (request.pairs !== undefined) facts.pairs = request.pairs;
+  if (request.heldTokens !== undefined) facts.heldTokens = request.heldTokens;
+  return facts;
+}
 
 export type RequestResult =
   | { readonly kind: 'ok'; readonly request: ParsedRequest }

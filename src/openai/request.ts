@@ -1,5 +1,6 @@
 /** A JSON body as the service understands it, and any body as it is sent on. */
 import type { ApiError } from '../domain/api-error.ts';
+import type { Mutable } from '../domain/mutable.ts';
 import { type CustomRouteName, isResponses, meteredOf, type RouteName, unitOf } from '../domain/routes.ts';
 import { actingElsewhere, previousResponse } from './acting.ts';
 import { BodyFields, CAP_FIELDS, fieldsOf, ROUTE_FIELDS } from './body-fields.ts';
@@ -80,27 +81,25 @@ export function understand(route: RouteName, json: Reading, policy: PromptPolicy
   const metered = meteredOf(route);
   const writes = metered === 'tokens';
   const choices = Math.max(n ?? 1, bestOf ?? 1);
-  return {
-    kind: 'ok',
-    request: {
-      route,
-      model,
-      stream: stream === true && (writes || metered === 'reported'),
-      promptBytes: size.bytes,
-      hasMedia: size.hasMedia,
-      maxOutputTokens: writes ? cap.tokens : 0,
-      belowOne: writes ? cap.belowOne : undefined,
-      outputs: writes ? choices * promptCount(route, fields) : unitOf(route) === 'images' ? choices : 1,
-      wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
-      dropped: offered.names.length === 0 ? forbidden.names : [...forbidden.names, ...offered.names],
-      forbidden: forbidden.keys,
-      ...(offered.tools.length > 0 && { leftOut: offered }),
-      document,
-      ...(isResponses(route) && !isFalse(document, fields.at('store')) && { isStored: true }),
-      ...(previous !== undefined && { previousResponse: previous }),
-      ...(size.pairs !== undefined && { pairs: size.pairs }),
-    },
+  const request: Mutable<ParsedRequest> = {
+    route,
+    model,
+    stream: stream === true && (writes || metered === 'reported'),
+    promptBytes: size.bytes,
+    hasMedia: size.hasMedia,
+    maxOutputTokens: writes ? cap.tokens : 0,
+    belowOne: writes ? cap.belowOne : undefined,
+    outputs: writes ? choices * promptCount(route, fields) : unitOf(route) === 'images' ? choices : 1,
+    wantsUsage: ROUTE_FIELDS[route].usageOption ? usage === true : true,
+    dropped: offered.names.length === 0 ? forbidden.names : [...forbidden.names, ...offered.names],
+    forbidden: forbidden.keys,
+    document,
   };
+  if (offered.tools.length > 0) request.leftOut = offered;
+  if (isResponses(route) && !isFalse(document, fields.at('store'))) request.isStored = true;
+  if (previous !== undefined) request.previousResponse = previous;
+  if (size.pairs !== undefined) request.pairs = size.pairs;
+  return { kind: 'ok', request };
 }
 
 /**
@@ -168,6 +167,8 @@ export const bodyless = (route: CustomRouteName, model: string): ParsedRequest =
   isBodyless: true,
 });
 
+const NONE_SKIPPED: ReadonlySet<number> = new Set();
+
 interface AllowedFields {
   readonly document: JsonDocument;
   readonly fields: BodyFields;
@@ -186,7 +187,7 @@ function allowedFields(json: Reading, policy: PromptPolicy): AllowedFields | Api
   if (forbidden.names.length > MOST_FORBIDDEN) {
     return invalidRequest(`The request has more than ${MOST_FORBIDDEN} fields that are not allowed here.`);
   }
-  const skipped = new Set([...forbidden.keys.values()].flat());
+  const skipped = forbidden.keys.size === 0 ? NONE_SKIPPED : new Set([...forbidden.keys.values()].flat());
   return { document, fields: new BodyFields(document, skipped), forbidden, skipped };
 }
 
@@ -211,7 +212,8 @@ export function changedBody(request: ParsedRequest, changes: RequestChanges): re
 
 function editsOf(request: ParsedRequest, changes: RequestChanges): readonly Edit[] {
   const { document, route } = request;
-  const fields = new BodyFields(document, new Set(request.forbidden.get(0)));
+  const left = request.forbidden.get(0);
+  const fields = new BodyFields(document, left === undefined ? NONE_SKIPPED : new Set(left));
   const members: string[] = [];
   const cut = keysToCut(request, fields, changes);
   const edits: Edit[] = [];

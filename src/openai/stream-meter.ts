@@ -2,6 +2,7 @@
  * Meters a server-sent event stream as it passes: times the tokens, reads usage, errors and the end, and takes out the
  * usage event that the service asked for and the client did not.
  */
+import type { Mutable } from '../domain/mutable.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import { HINT_CONTENT, HINT_PARSE } from './event-hints.ts';
 import {
@@ -159,19 +160,24 @@ class StreamMeter implements ResponseMeter {
   result(): MeterResult {
     const { reader, tokens } = this;
     const usage = reader.usage(tokens);
-    return {
-      ...(tokens > 0 && { firstTokenMs: this.firstTokenMs, lastTokenMs: this.lastTokenMs }),
+    const result: Mutable<MeterResult> = {
       tokenEvents: tokens,
-      ...(usage !== undefined && { usage }),
-      ...(usage !== undefined &&
-        (reader.isUsageEarly() || this.tokensAtUsage < tokens) && { isUsageEarly: true as const }),
-      ...(reader.oddUsage() && { oddUsage: true as const }),
       // Some servers send no [DONE]: then a finish reason and an orderly end have to do.
       finished: this.done || reader.finished() || (this.ended && reader.finishSeen()),
       errorFrame: this.errorLine || reader.errorFrame(),
       itl: { count: Math.max(0, tokens - 1), sumMs: this.itlSumMs, maxMs: this.itlMaxMs },
       bytes: this.bytes,
     };
+    if (tokens > 0) {
+      result.firstTokenMs = this.firstTokenMs;
+      result.lastTokenMs = this.lastTokenMs;
+    }
+    if (usage !== undefined) {
+      result.usage = usage;
+      if (reader.isUsageEarly() || this.tokensAtUsage < tokens) result.isUsageEarly = true;
+    }
+    if (reader.oddUsage()) result.oddUsage = true;
+    return result;
   }
 
   // --- events

@@ -174,7 +174,8 @@ export class Parts {
 
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
-    this.metrics.requestEnded({ ...usage, tenant: this.#tenantLabel(usage.tenant) });
+    const label = this.#tenantLabel(usage.tenant);
+    this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
       for (const notice of this.#oddUsage.of(usage, this.now())) {
         this.tell({ kind: 'engine-usage-odd', ...notice });

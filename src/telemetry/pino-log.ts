@@ -6,6 +6,7 @@ import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
 import { harmlessJson } from '../domain/harmless.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import { LineBatch } from './line-batch.ts';
 import { prettyLine } from './pretty-line.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
@@ -13,8 +14,27 @@ export interface Log extends Telemetry {
   setLevel(level: Config['log']['level']): void;
 }
 
-/** Written as it comes, without waiting for the reader. */
-export const stdoutLog = (): DestinationStream => pino.destination({ fd: 1, sync: false });
+export interface LogDestination extends DestinationStream {
+  /** Writes what it has kept back to write it together. Absent: it keeps nothing back. */
+  flush?(): void;
+}
+
+const SERVICE = 'fairlane';
+/** Lines of requests are written together, so long after the first of them at the latest. */
+const BATCH_MS = 10;
+
+/** Without waiting for the reader. What is kept back when the process exits is written first. */
+export function stdoutLog(): LogDestination {
+  const stdout = pino.destination({ fd: 1, sync: false });
+  const batch = new LineBatch(
+    (lines) => void stdout.write(lines),
+    (flush) => void setTimeout(flush, BATCH_MS).unref(),
+  );
+  const flush = (): void => batch.flush();
+  // Before the listener of the destination, which writes what it has and waits for it.
+  process.prependListener('exit', flush);
+  return { write: (line) => batch.add(line), flush };
+}
 
 /** How lines look. JSON is for programs, the other for people. */
 export interface LogStyle {
@@ -25,47 +45,80 @@ export interface LogStyle {
 
 export function createLog(
   level: Config['log']['level'],
-  destination: DestinationStream,
+  destination: LogDestination,
   { isPretty, colour }: LogStyle = { isPretty: false, colour: false },
 ): Log {
   const styled = isPretty ? (line: string): string => prettyLine(line, colour) : (line: string) => line;
+  const write = (line: string): void => destination.write(styled(harmlessJson(line)));
   const log = pino(
     {
       level,
-      base: { service: 'fairlane' },
+      base: { service: SERVICE },
       timestamp: pino.stdTimeFunctions.isoTime,
       messageKey: 'message',
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => destination.write(styled(harmlessJson(line))) },
+    { write },
   );
   return {
     setLevel(next) {
       log.level = next;
     },
     requestEnded(record) {
-      log.info(fieldsOf(record), 'request');
+      if (log.isLevelEnabled('info')) write(requestLine(record));
     },
     event(event) {
       const { kind, ...fields } = event;
       log[severityOf(event)](fields, kind);
+      destination.flush?.();
     },
   };
 }
 
+/** All that a record may have is in its line. */
+type Logged = Readonly<Record<'level' | 'time' | 'service' | 'message' | keyof UsageRecord, unknown>>;
+
 const round = (ms: number): number => Math.round(ms * 100) / 100;
 
-function fieldsOf(record: UsageRecord): Readonly<Record<string, unknown>> {
-  const { droppedFields, queueMs, ttftMs, itlMeanMs, itlMaxMs, durationMs, ...rest } = record;
-  return {
-    ...rest,
-    queueMs: round(queueMs),
-    ...(ttftMs !== undefined && { ttftMs: round(ttftMs) }),
-    ...(itlMeanMs !== undefined && { itlMeanMs: round(itlMeanMs) }),
-    ...(itlMaxMs !== undefined && { itlMaxMs: round(itlMaxMs) }),
-    durationMs: round(durationMs),
-    ...(droppedFields.length > 0 && { droppedFields }),
-  };
+/** As pino writes it, in one piece: there is one for each request. What is undefined is left out. */
+function requestLine(record: UsageRecord): string {
+  const { ttftMs, itlMeanMs, itlMaxMs, droppedFields } = record;
+  const line = JSON.stringify({
+    level: 'info',
+    time: new Date().toISOString(),
+    service: SERVICE,
+    requestId: record.requestId,
+    clientRequestId: record.clientRequestId,
+    tenant: record.tenant,
+    route: record.route,
+    customRoute: record.customRoute,
+    model: record.model,
+    pool: record.pool,
+    endpoint: record.endpoint,
+    lane: record.lane,
+    stream: record.stream,
+    quiet: record.quiet,
+    stalled: record.stalled,
+    outcome: record.outcome,
+    reason: record.reason,
+    status: record.status,
+    promptTokens: record.promptTokens,
+    completionTokens: record.completionTokens,
+    cachedTokens: record.cachedTokens,
+    audioSeconds: record.audioSeconds,
+    images: record.images,
+    usageSource: record.usageSource,
+    estimated: record.estimated,
+    oddUsage: record.oddUsage,
+    queueMs: round(record.queueMs),
+    ttftMs: ttftMs === undefined ? undefined : round(ttftMs),
+    itlMeanMs: itlMeanMs === undefined ? undefined : round(itlMeanMs),
+    itlMaxMs: itlMaxMs === undefined ? undefined : round(itlMaxMs),
+    durationMs: round(record.durationMs),
+    droppedFields: droppedFields.length > 0 ? droppedFields : undefined,
+    message: 'request',
+  } satisfies Logged);
+  return `${line}\n`;
 }
 
 /** What somebody must act on is an error; what is worse than before and may end by itself, a warning. */

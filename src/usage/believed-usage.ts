@@ -78,6 +78,9 @@ const EVENTS_PER_TOKEN = 8;
 
 const NO_ODDITY: readonly OddUsage[] = [];
 
+const withOddity = (odd: readonly OddUsage[], more: OddUsage): readonly OddUsage[] =>
+  odd.includes(more) ? odd : [...odd, more];
+
 /** Only a list of texts or prompts, or a file that engines take in pieces, is more than one prompt. */
 const promptsOf = ({ route, outputs, bodyBytes }: UsageFacts): number => {
   if (meteredOf(route) !== 'tokens') return bodyBytes;
@@ -161,15 +164,15 @@ export function believe(
   const counted = isCompletionPossible ? reported.completionTokens : 0;
   const completionTokens = isCompletionBelieved ? counted : Math.max(counted, estimated);
 
-  const odd = new Set<OddUsage>();
-  if (hasNonsense) odd.add('not-a-number');
-  if (ofPrompt !== undefined) odd.add(ofPrompt);
-  if (isCachedOdd) odd.add('cached-too-large');
-  if (ofCompletion !== undefined) odd.add(ofCompletion);
+  let odd = NO_ODDITY;
+  if (hasNonsense) odd = withOddity(odd, 'not-a-number');
+  if (ofPrompt !== undefined) odd = withOddity(odd, ofPrompt);
+  if (isCachedOdd) odd = withOddity(odd, 'cached-too-large');
+  if (ofCompletion !== undefined) odd = withOddity(odd, ofCompletion);
   return {
     usage: { promptTokens, completionTokens, cachedTokens },
     promptSource: isPromptBelieved ? 'engine' : 'estimate',
     completionSource: isCompletionBelieved ? 'engine' : 'estimate',
-    odd: odd.size === 0 ? NO_ODDITY : [...odd],
+    odd,
   };
 }

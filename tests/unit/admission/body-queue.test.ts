@@ -43,6 +43,24 @@ describe('a body of ordinary length', () => {
     turn();
   });
 
+  it('is not read twice: what was read at once is not read again', () => {
+    const turnsFor = (steps: number, isBegun: boolean): number => {
+      const { queue, turn } = loop();
+      const body = bodyOf(steps);
+      const done: string[] = [];
+      expect(queue.atOnce(isBegun ? body : bodyOf(steps), NAMES)).toBeUndefined();
+      queue.read('a', body, NAMES, ({ kind }) => done.push(kind));
+      let turns = 0;
+      while (turn() > 0) turns += 1;
+      expect([done, queue.size()]).toEqual([['ok'], 0]);
+      return turns;
+    };
+    // A turn has a few steps, and one of them was done at once.
+    const saved = [3, 4, 5, 6, 7].map((steps) => turnsFor(steps, false) - turnsFor(steps, true));
+    expect(saved.every((turns) => turns === 0 || turns === 1)).toBe(true);
+    expect(saved).toContain(1);
+  });
+
   it('waits for its turn behind those that wait, and when it is larger', () => {
     let later: () => void = () => undefined;
     const queue = new BodyQueue({
