@@ -82,6 +82,25 @@ interface Before {
 
 const NOTHING: Before = { texts: new Map(), contents: new Map() };
 
+/** Reads secrets. One that cannot be read is what it was before, where it was: `kept` says so, `held` is what each is now. */
+function keeping(before: ReadonlyMap<string, string>, readFile: (path: string) => string) {
+  const held = new Map<string, string>();
+  const kept = new Set<string>();
+  const readOrKeep = (path: string): string => {
+    let content: string | undefined;
+    try {
+      content = readFile(path);
+    } catch (error) {
+      content = before.get(path);
+      if (content === undefined) throw error;
+      kept.add(`cannot read ${path} (${readFailure(error)}): what it held before stays in use`);
+    }
+    held.set(path, content);
+    return content;
+  };
+  return { held, kept, readOrKeep };
+}
+
 function read(
   path: string,
   env: NodeJS.ProcessEnv,
@@ -93,9 +112,6 @@ function read(
   const tenantFiles: string[] = [];
   /** Secrets that every user of the machine may read. */
   const open = new Set<string>();
-  /** What files of secrets hold, or held before; and what is told of the latter. */
-  const held = new Map<string, string>();
-  const kept = new Set<string>();
   const hash = createHash('sha256');
   const digests = new Map<string, string>();
   const readFile = (file: string, mostBytes: number, isOurs = file === path): string => {
@@ -127,17 +143,10 @@ function read(
       return { file, content: { kind: 'bad', problem, isGone: isGone(error) } };
     }
   };
-  const readOrKeep = (secret: string): string => {
-    try {
-      return readFile(secret, MAX_SECRET_BYTES);
-    } catch (error) {
-      const old = contents.get(secret);
-      if (old === undefined) throw error;
-      kept.add(`cannot read ${secret} (${readFailure(error)}): what it held before stays in use`);
-      hash.update(`${secret}\0kept`);
-      return old;
-    }
-  };
+  const { held, kept, readOrKeep } = keeping(contents, (secret) => {
+    files.push(secret);
+    return readFile(secret, MAX_SECRET_BYTES);
+  });
   const parsed = parseConfig({
     text,
     file: path,
@@ -156,16 +165,12 @@ function read(
         .sort()
         .map((name) => readTenantFile(join(folder, name)));
     },
-    readFile: (secret) => {
-      files.push(secret);
-      const content = readOrKeep(secret);
-      held.set(secret, content);
-      return content;
-    },
+    readFile: readOrKeep,
   });
   if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles, contents: held };
   const warnings = [...parsed.warnings, ...kept, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
+  for (const told of kept) hash.update(told);
   const { written, ...rest } = parsed;
   const source = { ...written, file: path, digests };
   return {

@@ -403,7 +403,10 @@ describe('what is explained of a route of the configuration', () => {
   it('is what becomes of it, by its method and with or without a body', () => {
     const routes = new Map([
       ['custom', { name: 'custom', method: 'POST', path: '/x', body: 'json', metered: 'requests' }],
-      ['peek', { name: 'peek', method: 'GET', path: '/y', body: 'none', metered: 'requests', model: 'small' }],
+      [
+        'peek',
+        { name: 'peek', method: 'GET', path: '/y', body: 'none', metered: 'requests', model: 'small' },
+      ],
     ] as const);
     const world = createWorld({ change: (config) => ({ ...config, routes }) });
     const asked = (method: string, path: string, body = '') =>
