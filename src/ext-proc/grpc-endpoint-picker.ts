@@ -74,10 +74,6 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   /** The part that is being answered. */
   private part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined = undefined;
 
-  constructor(options: EndpointPickerOptions, streams: OpenStreams, stream: ServerStream) {
-    super(options, streams, stream);
-  }
-
   // --- What the request says ---
 
   /** The gateway goes on by itself: in this mode it sends the body without being told to. */

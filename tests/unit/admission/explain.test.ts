@@ -409,10 +409,10 @@ describe('what is explained of a route of the configuration', () => {
       ],
     ] as const);
     const world = createWorld({ change: (config) => ({ ...config, routes }) });
-    const asked = (method: string, path: string, body = '') =>
+    const asked = (method: string, path: string, text = '') =>
       explainRequest(
         world.context,
-        { tenant: 'a', method, path, body: Buffer.from(body), header: () => '' },
+        { tenant: 'a', method, path, body: Buffer.from(text), header: () => '' },
         0,
       );
     expect(asked('POST', '/x', '{"model":"small"}')).toMatchObject({ kind: 'placed', model: 'small' });

@@ -183,7 +183,7 @@ describe('a request', () => {
       one.request.headers(chatHead(), 0);
       return one;
     });
-    expect(all.map(({ said }) => said.at(-1)?.kind)).toEqual(new Array(10).fill('pass-headers'));
+    expect(new Set(all.map(({ said }) => said.at(-1)?.kind))).toEqual(new Set(['pass-headers']));
     expect(world.context.holdings.bytesOf('a')).toBe(1_000_000);
     const [first, second] = all;
     first?.request.body(Buffer.concat([body(), Buffer.alloc(100_001 - body().length, ' ')]), 1);

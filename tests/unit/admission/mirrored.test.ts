@@ -86,7 +86,7 @@ describe('a copy', () => {
     ['/v1/audio/speech', undefined],
   ])('is made of routes that engines compute: %s', (path, to) => {
     const { world, asked } = copying();
-    const body = {
+    const fields = {
       prompt: 'hello',
       input: 'hello',
       query: 'hello',
@@ -98,7 +98,7 @@ describe('a copy', () => {
       max_tokens: 5,
       store: false,
     };
-    const { said } = run(world, body, { path });
+    const { said } = run(world, fields, { path });
     expect(sentOf(said)).toBeDefined();
     expect([sentOf(said)?.mirrorTo, asked.length]).toEqual([to, to === undefined ? 0 : 1]);
   });
