@@ -13,7 +13,7 @@ import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import type { Mutable } from '../domain/mutable.ts';
-import { isMissable, meteredOf } from '../domain/routes.ts';
+import { isMirrored, isMissable, meteredOf } from '../domain/routes.ts';
 import { adapterUnavailable } from '../openai/error-body.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
@@ -130,10 +130,10 @@ export class EngineRun {
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
   }
 
-  /** The pool that gets a copy. None of what goes on with a stored response: no other engine has that. */
+  /** The pool that gets a copy. None of what goes on with a stored response, which no other engine has, or is to be stored. */
   mirrorTo(nowMs: number): string | undefined {
     const { facts, prediction, pinned } = this.admitted;
-    if (pinned !== undefined) return undefined;
+    if (pinned !== undefined || facts.isStored === true || !isMirrored(facts.route)) return undefined;
     return this.context.mirrorTo?.(facts.model, prediction.outputTokens, nowMs);
   }
 

@@ -18,6 +18,8 @@ import { createRequestLifecycle } from './request-lifecycle.ts';
 
 export interface Question {
   readonly tenant: string;
+  /** Absent: POST. */
+  readonly method?: string;
   /** Path of the API, for example `/v1/chat/completions`. */
   readonly path: string;
   readonly body: Uint8Array;
@@ -124,18 +126,19 @@ class DryRun implements Edge {
     this.nowMs = nowMs;
   }
 
-  run({ tenant, path, body, header }: Question): void {
+  run({ tenant, method = 'POST', path, body, header }: Question): void {
     const request = createRequestLifecycle(this.dryContext(tenant), this);
     const requestId = 'explain';
     const contentLength = body.length;
     // The body is text: decoded already, whatever its client will send it as.
     const ofText = (name: string): string =>
       name === 'content-encoding' && codingOf(header(name)) !== undefined ? '' : header(name);
+    const endOfStream = body.length === 0;
     request.headers(
-      { method: 'POST', path, tenant, requestId, contentLength, endOfStream: false, header: ofText },
+      { method, path, tenant, requestId, contentLength, endOfStream, header: ofText },
       this.nowMs,
     );
-    request.body(body, this.nowMs);
+    if (!endOfStream) request.body(body, this.nowMs);
     request.streamEnded(this.nowMs);
   }
 
@@ -296,14 +299,15 @@ function placedAt(
   };
 }
 
-/** A question as it comes over the wire: `{tenant, path, headers?, body}`, the body as text. */
+/** A question as it comes over the wire: `{tenant, method?, path, headers?, body}`, the body as text. */
 export function questionOf(
   asked: unknown,
 ): { readonly kind: 'ok'; readonly question: Question } | { readonly kind: 'bad'; readonly problem: string } {
   const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
   if (typeof asked !== 'object' || asked === null) return bad('the question must be a JSON object');
-  const { tenant, path, body, headers = {} } = asked as Readonly<Record<string, unknown>>;
+  const { tenant, method = 'POST', path, body, headers = {} } = asked as Readonly<Record<string, unknown>>;
   if (typeof tenant !== 'string') return bad('tenant must be a string');
+  if (typeof method !== 'string') return bad('method must be a string');
   if (typeof path !== 'string') return bad('path must be a string');
   if (typeof body !== 'string') return bad('body must be a string: the text of the request');
   if (typeof headers !== 'object' || headers === null) return bad('headers must be an object');
@@ -314,6 +318,7 @@ export function questionOf(
   }
   const question = {
     tenant,
+    method,
     path,
     body: Buffer.from(body),
     header: (name: string) => values.get(name) ?? '',

@@ -13,7 +13,7 @@ import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import type { CustomRouteName, FoundRoute, RouteName } from '../domain/routes.ts';
 import { textOf } from '../domain/text-of.ts';
-import { bodyTooLarge, previousResponseNotFound, queueFull } from '../openai/error-body.ts';
+import { bodyTooLarge, previousResponseNotFound, queueFull, unsizedTooLarge } from '../openai/error-body.ts';
 import { type FormReading, FormScan } from '../openai/form/scan.ts';
 import { boundaryOf } from '../openai/form/type.ts';
 import { understandForm } from '../openai/form-request.ts';
@@ -148,7 +148,7 @@ export class Receiving implements HoldingOwner {
     const { dispatcher, holdings } = this.context;
     const config = this.context.config();
     const { name, limits } = this.tenant.config;
-    const { maxBodyBytes } = config.envoy;
+    const { maxBodyBytes, maxUnsizedBodyBytes } = config.envoy;
     const coding = codingOf(head.header('content-encoding'));
     const isTaken = coding === 'identity' || this.context.decoder !== undefined;
     const refusal = refusalOfHead(this.route.body, head, isTaken ? coding : undefined, maxBodyBytes);
@@ -156,7 +156,7 @@ export class Receiving implements HoldingOwner {
     this.coding = coding ?? 'identity';
     if (dispatcher.isFullFor(name, nowMs)) return queueFull('tenant', dispatcher.retryAfterMs());
     const limitsOfHolding = holdingLimitsOf(limits, config);
-    const bytes = this.route.body === 'none' ? 0 : (head.contentLength ?? maxBodyBytes);
+    const bytes = this.route.body === 'none' ? 0 : (head.contentLength ?? maxUnsizedBodyBytes);
     // What it may become beside what came; one that alone may be too much has all the room there is.
     const most =
       this.coding === 'identity'
@@ -173,7 +173,7 @@ export class Receiving implements HoldingOwner {
 
   private upload(nowMs: number): void {
     const { envoy } = this.context.config();
-    this.untilMs = nowMs + uploadMs(envoy, this.head.contentLength ?? envoy.maxBodyBytes);
+    this.untilMs = nowMs + uploadMs(envoy, this.head.contentLength ?? envoy.maxUnsizedBodyBytes);
     this.state = 'uploading';
     this.owner.mayUpload();
     const body = this.earlyBody;
@@ -200,9 +200,11 @@ export class Receiving implements HoldingOwner {
 
   private arrived(bytes: Uint8Array, nowMs: number): void {
     const config = this.context.config();
-    const { maxBodyBytes } = config.envoy;
+    const { maxBodyBytes, maxUnsizedBodyBytes } = config.envoy;
     if (bytes.length > maxBodyBytes) this.owner.refuse(bodyTooLarge(maxBodyBytes), nowMs);
-    else if (this.coding === 'identity') this.plain(bytes, config, nowMs);
+    else if (this.head.contentLength === undefined && bytes.length > maxUnsizedBodyBytes) {
+      this.owner.refuse(unsizedTooLarge(maxUnsizedBodyBytes, maxBodyBytes), nowMs);
+    } else if (this.coding === 'identity') this.plain(bytes, config, nowMs);
     else this.decode(this.coding, bytes, maxBodyBytes);
   }
 

@@ -1,14 +1,16 @@
 /** Commands to the service that runs with a configuration. */
 
 import { COMMAND_HEADER, isLoopback } from '../admin/command-source.ts';
-import type { HostPort } from '../config/config.ts';
+import type { Config, HostPort } from '../config/config.ts';
 import { loadOrThrow, UserError } from './running.ts';
 
 const TIMEOUT_MS = 5_000;
 
 /** Where the service takes commands. */
-export function commandAddress(configPath: string): HostPort {
-  const { metrics } = loadOrThrow(configPath, process.env).config.service;
+export const commandAddress = (configPath: string): HostPort =>
+  commandAddressOf(loadOrThrow(configPath, process.env).config);
+
+export function commandAddressOf({ service: { metrics } }: Pick<Config, 'service'>): HostPort {
   if (!isLoopback(metrics.host)) {
     throw new UserError(
       `service.metrics is on ${metrics.host}, where anybody could command: put it on 127.0.0.1 and restart the service (pools.NAME.drain drains without a command)`,

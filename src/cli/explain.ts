@@ -3,16 +3,16 @@ import { readFileSync } from 'node:fs';
 import { buffer as readAll } from 'node:stream/consumers';
 import { Command, Option } from 'commander';
 import { type Explanation, explanationText } from '../admission/explain.ts';
-import { API_ROUTES, ROUTES, type RouteName } from '../domain/routes.ts';
+import { API_ROUTES, type CustomRoutes, ROUTES } from '../domain/routes.ts';
 import { configOption, textArgument } from './arguments.ts';
-import { command, commandAddress } from './commands.ts';
-import { UserError } from './running.ts';
+import { command, commandAddressOf } from './commands.ts';
+import { loadOrThrow, UserError } from './running.ts';
 import { print } from './terminal.ts';
 
 interface Options {
   readonly config: string;
   readonly tenant: string;
-  readonly route: RouteName;
+  readonly route: string;
   readonly header?: readonly string[];
   readonly json?: true;
 }
@@ -42,6 +42,15 @@ function headersOf(pairs: readonly string[]): Readonly<Record<string, string>> {
   );
 }
 
+/** Of the API, or of the configuration. */
+function routeNamed(name: string, custom: CustomRoutes | undefined): { method: string; path: string } {
+  const route = API_ROUTES.find((known) => known === name);
+  const found = route === undefined ? custom?.get(name) : ROUTES[route];
+  if (found !== undefined) return { method: found.method, path: found.path };
+  const names = [...API_ROUTES, ...(custom?.keys() ?? [])];
+  throw new UserError(`--route ${name}: there is none of this name; there are ${names.join(', ')}`);
+}
+
 /** `fairlane explain`: which endpoint a request would have now, and why. */
 export function explainCommand(): Command {
   return new Command('explain')
@@ -54,7 +63,12 @@ export function explainCommand(): Command {
     )
     .addOption(configOption('configuration (YAML) of the running service'))
     .requiredOption('-t, --tenant <name>', 'who asks', textArgument)
-    .addOption(new Option('-r, --route <route>', 'what for').choices(API_ROUTES).default('chat.completions'))
+    .addOption(
+      new Option(
+        '-r, --route <route>',
+        `what for: ${API_ROUTES.join(', ')}, or a name in routes of the configuration`,
+      ).default('chat.completions'),
+    )
     .option(
       '-H, --header <name: value>',
       'a header of the request; may be given several times',
@@ -62,13 +76,14 @@ export function explainCommand(): Command {
     )
     .option('--json', 'print the answer as JSON')
     .action(async (path: string, options: Options) => {
+      const { config } = loadOrThrow(options.config, process.env);
       const question = {
         tenant: options.tenant,
-        path: ROUTES[options.route].path,
+        ...routeNamed(options.route, config.routes),
         headers: headersOf(options.header ?? []),
         body: await requestText(path),
       };
-      const told = await command(commandAddress(options.config), '/explain', JSON.stringify(question));
+      const told = await command(commandAddressOf(config), '/explain', JSON.stringify(question));
       const answer = told as Explanation & { readonly error?: string };
       if (answer.error !== undefined) throw new UserError(answer.error);
       print(

@@ -5,7 +5,7 @@ import type { Config, LogFormat } from '../config/config.ts';
 import { type LoadOptions, loadConfig, watchConfig } from '../config/fs-config.ts';
 import { type Service, startService } from '../service/service.ts';
 import { createLog, type LogStyle, stdoutLog } from '../telemetry/pino-log.ts';
-import { hasColour, printError } from './terminal.ts';
+import { hasColour, isTerminalGone, leaveTerminal, printError } from './terminal.ts';
 
 /** A mistake of the user's: told without a stack. Exit code 1. */
 export class UserError extends Error {}
@@ -34,17 +34,21 @@ const ofRunning = (problem: string): string =>
     '$1 in this process, which sees only what was set when it was started: restart it with the variable, or use file:PATH; what was in use before stays',
   );
 
-/** For the banner: that nothing serves, and what its endpoints say. */
-export function unreadyText(service: Service): string | undefined {
-  const { ready, pools } = service.health();
-  if (ready) return undefined;
-  const endpoints = Object.values(pools).flatMap(({ windows }) => Object.entries(windows));
-  const shown = endpoints.slice(0, MOST_SHOWN).map(([url, { state }]) => `\n  ${url}  ${state}`);
-  if (endpoints.length > MOST_SHOWN) shown.push(`\n  and ${endpoints.length - MOST_SHOWN} more`);
-  return `no engine is healthy yet: requests wait, or get a 503 (fairlane doctor says more)${shown.join('')}`;
-}
+/** Lines about engines that do not serve. */
+const MOST_SHOWN = 10;
 
-const MOST_SHOWN = 5;
+/** For who has just started it: pools that no engine serves, each engine with what is known of it; undefined: there is none. */
+export function unservedText(service: Service): string | undefined {
+  const engines = service.unserved();
+  const { ready } = service.health();
+  if (ready && engines.length === 0) return undefined;
+  const what = ready
+    ? 'nothing is healthy in these pools yet, requests to them get a 503'
+    : 'no engine is healthy yet: requests wait, or get a 503';
+  const lines = engines.slice(0, MOST_SHOWN).map((line) => `\n  ${line}`);
+  if (engines.length > MOST_SHOWN) lines.push(`\n  and ${engines.length - MOST_SHOWN} more`);
+  return `${what} (fairlane doctor says more)${lines.join('')}`;
+}
 
 export interface RunningService {
   readonly service: Service;
@@ -59,7 +63,7 @@ function styleOf(format: LogFormat): LogStyle {
 }
 
 /**
- * @param path of the configuration, watched for changes; SIGHUP reloads it too.
+ * @param path of the configuration, watched for changes; SIGHUP reloads it too, unless it says that the terminal is gone.
  * @param format of the log, instead of the configuration's.
  */
 export async function runService(
@@ -77,7 +81,9 @@ export async function runService(
     onChange: (next, warnings, read) => void service.reload(next, warnings, read),
     onBad: (problems) => service.refuseReload(problems.map(ofRunning)),
   });
-  const reload = (): void => watcher.reload();
+  const reload = (): void => {
+    if (!isTerminalGone()) watcher.reload();
+  };
   process.on('SIGHUP', reload);
   return {
     service,
@@ -88,7 +94,10 @@ export async function runService(
   };
 }
 
-/** Resolves at the first SIGINT or SIGTERM. A second one ends the process at once. */
+/**
+ * Resolves at the first SIGINT or SIGTERM, and where the terminal that it was started on is closed. A second SIGINT or SIGTERM ends
+ * the process at once.
+ */
 export function stopSignal(onSecond: () => void): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let seen = false;
@@ -97,6 +106,11 @@ export function stopSignal(onSecond: () => void): Promise<NodeJS.Signals> {
       seen = true;
       resolve(signal);
     };
+    process.on('SIGHUP', (signal) => {
+      if (!isTerminalGone()) return;
+      leaveTerminal();
+      resolve(signal);
+    });
     process.on('SIGINT', handler);
     process.on('SIGTERM', handler);
   });

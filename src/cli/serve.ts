@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import type { LogFormat } from '../config/config.ts';
 import { configOption, logFormatOption } from './arguments.ts';
-import { loadOrThrow, runService, stopSignal, unreadyText } from './running.ts';
+import { loadOrThrow, runService, stopSignal, unservedText } from './running.ts';
 import { printError } from './terminal.ts';
 
 /** `fairlane serve`: the service alone, for an Envoy that somebody else runs. */
@@ -19,8 +19,8 @@ export function serveCommand(): Command {
       printError(
         `fairlane: serving ext_proc on ${address.kind === 'unix' ? address.path : `${address.host}:${address.port}`}, metrics on port ${service.metricsPort}`,
       );
-      const unready = unreadyText(service);
-      if (unready !== undefined) printError(`fairlane: warning: ${unready}`);
+      const unserved = unservedText(service);
+      if (unserved !== undefined) printError(`fairlane: warning: ${unserved}`);
       await stopSignal(() => process.exit(130));
       stopWatching();
       await service.drain();

@@ -19,13 +19,11 @@ import {
   MOST_THREADS,
   threadsArgument,
 } from './arguments.ts';
-import { loadOrThrow, runService, stopSignal, UserError, unreadyText } from './running.ts';
+import { loadOrThrow, runService, stopSignal, UserError, unservedText } from './running.ts';
 import { print, printError } from './terminal.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
-/** Lines about engines that do not serve. */
-const SHOWN_UNSERVED = 10;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
@@ -74,14 +72,8 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
-interface Unserved {
-  /** Why requests get a 503 now; undefined: they do not. */
-  readonly warning: string | undefined;
-  /** Engines of pools that no engine serves, with what is known of them. */
-  readonly engines: readonly string[];
-}
-
-function banner(config: Config, metricsPort: number, demo: boolean, { warning, engines }: Unserved): string {
+/** @param warning why requests get a 503 now; undefined: they do not. */
+function banner(config: Config, metricsPort: number, demo: boolean, warning: string | undefined): string {
   const [api = '', ...others] = config.listen.map(apiOf);
   const lines = [
     '',
@@ -93,15 +85,6 @@ function banner(config: Config, metricsPort: number, demo: boolean, { warning, e
     '',
     ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
   ];
-  if (engines.length > 0) {
-    const more = engines.length - SHOWN_UNSERVED;
-    lines.push(
-      'Nothing is healthy in these pools yet, requests to them get a 503:',
-      ...engines.slice(0, SHOWN_UNSERVED).map((line) => `  ${line}`),
-      ...(more > 0 ? [`  and ${more} more`] : []),
-      '',
-    );
-  }
   if (demo) {
     lines.push('Try it as one of the demo tenants:');
     for (const name of DEMO_TENANTS) {
@@ -183,12 +166,7 @@ async function run(
   });
   const kill = (): void => envoy.kill();
   running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
-  print(
-    banner(config, service.metricsPort, isDemo, {
-      warning: unreadyText(service),
-      engines: service.unserved(),
-    }),
-  );
+  print(banner(config, service.metricsPort, isDemo, unservedText(service)));
 
   const died = await Promise.race([
     stopped.then(() => undefined),

@@ -1,4 +1,6 @@
 /** What the commands say. Names in it are from files, clients and engines: a terminal is not to obey them. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { harmless, harmlessLines } from '../domain/harmless.ts';
 import { widthFor, wrapped } from '../domain/text-table.ts';
 
@@ -11,6 +13,31 @@ export const print = (text: string): void => console.log(harmlessLines(text));
 
 /** To stderr. */
 export const printError = (text: string): void => console.error(harmlessLines(text));
+
+/** Whether it was started on a terminal: a service of a system, and what nohup runs, is not. */
+const onTerminal = [0, 1, 2].filter((fd) => isatty(fd));
+
+/** The terminal that this process was started on is closed: its window, or the connection to it. */
+export function isTerminalGone(): boolean {
+  if (onTerminal.length === 0) return false;
+  try {
+    closeSync(openSync('/dev/tty', constants.O_RDONLY | constants.O_NOCTTY | constants.O_NONBLOCK));
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** What is still said goes nowhere: a write to a terminal that is gone fails, and the log tries it again for ever. */
+export function leaveTerminal(): void {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  // The standard input too: Node.js restores the settings of a terminal at its end, and dies where it cannot.
+  for (const fd of onTerminal) {
+    closeSync(fd);
+    // Takes the lowest number that is free: the one that was closed.
+    openSync('/dev/null', 'r+');
+  }
+}
 
 const MARK_GAP = '  ';
 

@@ -3,7 +3,9 @@ import type { WrittenConfig } from './schema/schema.ts';
 
 const MiB = 1024 ** 2;
 export const DEFAULT_MAX_BODY_BYTES = 32 * MiB;
-/** Uploads at once of a client that does not say how long they are. */
+/** Most bodies of clients that send them in chunks are far smaller; a tenant has a dozen of these at once. */
+const DEFAULT_UNSIZED_BYTES = 8 * MiB;
+/** Bodies of the largest size at once. */
 const HELD_BODIES = 6;
 const LEAST_HELD_BYTES = 48 * MiB;
 /** Three bodies of the default size: more of them at once is memory that few need. */
@@ -21,6 +23,13 @@ export function maxBodyBytesOf({ envoy, queue, tiers, tenants }: WrittenConfig):
     )
   );
 }
+
+/** Of a body that does not say how long it is: so much is held for each, however short it is. Where a largest size is written, it is meant for these too. */
+export const maxUnsizedBodyBytesOf = (written: WrittenConfig): number =>
+  Math.min(
+    written.envoy.maxUnsizedBodySize ?? written.envoy.maxBodySize ?? DEFAULT_UNSIZED_BYTES,
+    maxBodyBytesOf(written),
+  );
 
 /** Of a tenant. */
 export const maxHeldBytesOf = ({ envoy: { maxBodySize } }: WrittenConfig): number =>

@@ -3,7 +3,7 @@ import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
-import { maxBodyBytesOf, maxHeldBytesOf } from './body-limit.ts';
+import { maxBodyBytesOf, maxHeldBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
 import { redisOf } from './build-redis.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
@@ -121,6 +121,7 @@ function envoyOf(written: WrittenConfig, { directory: standard, poolNames }: Par
     failureMode: envoy.failureMode,
     fallbackPool: envoy.fallbackPool ?? poolNames.find((name) => !mirrorPools.has(name)) ?? '',
     maxBodyBytes: maxBodyBytesOf(written),
+    maxUnsizedBodyBytes: maxUnsizedBodyBytesOf(written),
     ...(envoy.passHeaders !== undefined && { passHeaders: envoy.passHeaders }),
     connectionBufferBytes: envoy.connectionBufferSize,
     maxHeapBytes: envoy.maxHeapSize ?? 0,

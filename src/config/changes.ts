@@ -20,6 +20,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['envoy.failureMode', (config) => config.envoy.failureMode],
   ['envoy.fallbackPool', (config) => config.envoy.fallbackPool],
   ['envoy.maxBodySize', (config) => config.envoy.maxBodyBytes],
+  ['envoy.maxUnsizedBodySize', (config) => config.envoy.maxUnsizedBodyBytes],
   ['envoy.connectionBufferSize', (config) => config.envoy.connectionBufferBytes],
   ['envoy.maxHeapSize', (config) => config.envoy.maxHeapBytes],
   ['envoy.maxConnections', (config) => config.envoy.maxConnections],

@@ -1,7 +1,6 @@
 /**
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
  * schema/ says how it is written in YAML; build.ts turns one into the other.
- *
  * More than 400 lines: it is one type, and each of its members says what it is.
  */
 import type { CostWeights } from '../domain/cost.ts';
@@ -374,6 +373,7 @@ export interface Config {
     /** Pool that serves requests which the service did not route. */
     readonly fallbackPool: string;
     readonly maxBodyBytes: number;
+    readonly maxUnsizedBodyBytes: number;
     /** Request headers that engines get besides those that they always get. */
     readonly passHeaders?: readonly string[];
     /** High watermark of each buffer between Envoy and a client or an engine. */

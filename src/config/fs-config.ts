@@ -44,6 +44,8 @@ interface Reading {
   readonly files: readonly string[];
   /** Those of tenants. */
   readonly tenantFiles: readonly string[];
+  /** What secrets, certificates and keys hold, by path. */
+  readonly contents: ReadonlyMap<string, string>;
 }
 
 const OTHERS_MAY_READ = 0o004;
@@ -68,18 +70,43 @@ const isGone = (error: unknown): boolean =>
 /** Editors' and copiers' own files are none of tenants: hidden ones, and what ends otherwise. */
 const TENANT_FILE = /^[^.#].*\.ya?ml$/;
 
-/** What is known of the files of tenants from the time before. */
-interface TenantsBefore {
-  /** What was taken of each. */
+/** What is in use. */
+interface Before {
+  /** What was taken of each file of a tenant. */
   readonly texts: ReadonlyMap<string, string>;
-  readonly cache?: TenantFileCache;
+  /** As it was written. */
+  readonly root?: unknown;
+  /** What other files held, by path. */
+  readonly contents: ReadonlyMap<string, string>;
+}
+
+const NOTHING: Before = { texts: new Map(), contents: new Map() };
+
+/** Reads secrets. One that cannot be read is what it was before, where it was: `kept` says so, `held` is what each is now. */
+function keeping(before: ReadonlyMap<string, string>, readFile: (path: string) => string) {
+  const held = new Map<string, string>();
+  const kept = new Set<string>();
+  const readOrKeep = (path: string): string => {
+    let content: string | undefined;
+    try {
+      content = readFile(path);
+    } catch (error) {
+      content = before.get(path);
+      if (content === undefined) throw error;
+      kept.add(`cannot read ${path} (${readFailure(error)}): what it held before stays in use`);
+    }
+    held.set(path, content);
+    return content;
+  };
+  return { held, kept, readOrKeep };
 }
 
 function read(
   path: string,
   env: NodeJS.ProcessEnv,
   { isUnresolved = false }: LoadOptions,
-  { texts, cache }: TenantsBefore = { texts: new Map() },
+  { texts, root, contents }: Before = NOTHING,
+  cache?: TenantFileCache,
 ): Reading {
   const files = [path];
   const tenantFiles: string[] = [];
@@ -104,7 +131,7 @@ function read(
     text = readFile(path, MAX_CONFIG_BYTES);
   } catch (error) {
     const problem = `${path}: cannot read the configuration (${readFailure(error)}); give the path of a readable YAML file`;
-    return { loaded: { kind: 'bad', problems: [problem] }, files, tenantFiles };
+    return { loaded: { kind: 'bad', problems: [problem] }, files, tenantFiles, contents };
   }
   const readTenantFile = (file: string): TenantFile => {
     tenantFiles.push(file);
@@ -116,6 +143,10 @@ function read(
       return { file, content: { kind: 'bad', problem, isGone: isGone(error) } };
     }
   };
+  const { held, kept, readOrKeep } = keeping(contents, (secret) => {
+    files.push(secret);
+    return readFile(secret, MAX_SECRET_BYTES);
+  });
   const parsed = parseConfig({
     text,
     file: path,
@@ -124,6 +155,7 @@ function read(
     isUnresolved,
     nowMs: Date.now(),
     authorities: () => rootCertificates.join('\n'),
+    before: root,
     tenantsBefore: texts,
     ...(cache !== undefined && { tenantCache: cache }),
     readFolder(folder) {
@@ -133,17 +165,20 @@ function read(
         .sort()
         .map((name) => readTenantFile(join(folder, name)));
     },
-    readFile: (secret) => {
-      files.push(secret);
-      return readFile(secret, MAX_SECRET_BYTES);
-    },
+    readFile: readOrKeep,
   });
-  if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles };
-  const warnings = [...parsed.warnings, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
+  if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles, contents: held };
+  const warnings = [...parsed.warnings, ...kept, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
   if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
+  for (const told of kept) hash.update(told);
   const { written, ...rest } = parsed;
   const source = { ...written, file: path, digests };
-  return { loaded: { ...rest, warnings, version: hash.digest('hex'), source }, files, tenantFiles };
+  return {
+    loaded: { ...rest, warnings, version: hash.digest('hex'), source },
+    files,
+    tenantFiles,
+    contents: held,
+  };
 }
 
 export interface WatchOptions {
@@ -177,7 +212,7 @@ class FileWatch implements ConfigWatch {
 
   // What is in use, and what was told of it.
   #version: string;
-  #tenantTexts: ReadonlyMap<string, string>;
+  #inUse: Before = NOTHING;
   #toldProblems: string | undefined;
   #toldWarnings: ReadonlySet<string>;
 
@@ -195,9 +230,10 @@ class FileWatch implements ConfigWatch {
   constructor(options: WatchOptions) {
     const { version } = options;
     this.#options = options;
-    this.#tenantTexts = new Map();
     const loaded = this.#read();
-    if (loaded.kind === 'ok') this.#tenantTexts = loaded.tenantTexts;
+    if (loaded.kind === 'ok') {
+      this.#inUse = { ...this.#inUse, texts: loaded.tenantTexts, root: loaded.source.root };
+    }
     const isRead = loaded.kind === 'ok' && (version === undefined || version === loaded.version);
     this.#version = version ?? (loaded.kind === 'ok' ? loaded.version : '');
     this.#toldWarnings = new Set(isRead ? loaded.warnings : []);
@@ -208,8 +244,8 @@ class FileWatch implements ConfigWatch {
 
   #read(): LoadedConfig {
     const { path, env } = this.#options;
-    const before = { texts: this.#tenantTexts, cache: this.#cache };
-    const { loaded, files, tenantFiles } = read(path, env, {}, before);
+    const { loaded, files, tenantFiles, contents } = read(path, env, {}, this.#inUse, this.#cache);
+    if (loaded.kind === 'ok') this.#inUse = { ...this.#inUse, contents };
     this.#files = files;
     this.#seen = fingerprint(files);
     this.#tenants.see(tenantFiles);
@@ -274,7 +310,7 @@ class FileWatch implements ConfigWatch {
     this.#toldProblems = undefined;
     this.#toldWarnings = new Set(warnings);
     this.#version = version;
-    this.#tenantTexts = tenantTexts;
+    this.#inUse = { ...this.#inUse, texts: tenantTexts, root: source.root };
     this.#options.onChange(config, fresh, source);
   }
 

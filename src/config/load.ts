@@ -21,6 +21,7 @@ import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { Config } from './config.ts';
+import { withKeptValues } from './kept-values.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
@@ -48,6 +49,8 @@ export interface ConfigInput {
   readonly isUnresolved?: boolean;
   /** The files of a folder of tenants, in the order of their names; throws what node:fs throws. */
   readonly readFolder?: (path: string) => readonly TenantFile[];
+  /** What is in use, as it was written: values of it stay where a variable is not set now. Absent: nothing is. */
+  readonly before?: unknown;
   /** What was taken of each of those files before. */
   readonly tenantsBefore?: ReadonlyMap<string, string>;
   readonly tenantCache?: TenantFileCache;
@@ -77,7 +80,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (text.length > MAX_CONFIG_BYTES) return refuse('is larger than 4 MiB; a configuration is not');
 
   const { source, faults } = readYaml(text);
-  const { value: root, asWritten, tell } = withCurrentKeys(withoutExtensions(source?.value));
+  const { root, asWritten, tell } = rootOf(source?.value, input);
   const position: ReportContext['position'] = (path, place) =>
     source?.position(path, place) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
@@ -149,6 +152,17 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
   const warnings = [...report.warnings(), ...tenantFiles.warnings];
   return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
+}
+
+/** The settings with the names of now, and what is kept of those before. */
+function rootOf(value: unknown, { before, env }: ConfigInput) {
+  const current = withCurrentKeys(withoutExtensions(value));
+  const { root, warnings } = withKeptValues(current.value, before, env);
+  const tell: typeof current.tell = (report, lineOf) => {
+    current.tell(report, lineOf);
+    for (const { path, message } of warnings) report.warning(path, message);
+  };
+  return { root, asWritten: current.asWritten, tell };
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */

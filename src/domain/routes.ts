@@ -126,6 +126,15 @@ export const unitOf = (route: EngineRoute): RouteSpec['unit'] => {
 export const isAnthropic = (route: EngineRoute | undefined): boolean =>
   route === 'messages' || route === 'messages.count_tokens';
 
+/**
+ * Whether a mirror learns something of its copies: engines compute it as they serve it. What only counts tokens loads nothing; audio,
+ * images and routes of the configuration cost more than they tell, or do nobody knows what.
+ */
+export const isMirrored = (route: EngineRoute): boolean => {
+  const metered = meteredOf(route);
+  return metered === 'tokens' || metered === 'prompt';
+};
+
 export const isResponses = (route: EngineRoute): route is 'responses' | 'responses.compact' =>
   route === 'responses' || route === 'responses.compact';
 

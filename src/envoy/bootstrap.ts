@@ -26,7 +26,7 @@ import { adminOf } from './admin.ts';
 import { transportOf } from './client-tls.ts';
 import { corsFilters, corsPolicy, notServed } from './cors.ts';
 import { credentialsFilter } from './credentials.ts';
-import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers } from './downstream.ts';
+import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers, unsizedBodyBuffer } from './downstream.ts';
 import { API_KEY_FILTER, API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
@@ -156,6 +156,9 @@ const exactly = (method: string, path: string, extra: readonly JsonMap[] = []): 
   headers: [{ name: ':method', string_match: { exact: method } }, ...extra],
 });
 
+/** Its body, if it has one, is as long as it is. The first route that Envoy chooses bounds what it reads. */
+const hasNoLength: JsonMap = { name: 'content-length', present_match: false };
+
 /** Clients ask so whether somebody is there, before they have a key. */
 const somebodyIsThere = (config: Config): JsonMap => ({
   match: exactly('HEAD', '/'),
@@ -186,12 +189,12 @@ export function routesOf(config: Config): readonly JsonMap[] {
       request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
       request_body_buffer_limit: bodyBuffer(config),
     },
-    {
-      match: exactly(method, path),
+    ...[unsizedBodyBuffer(config), bodyBuffer(config)].map((bytes, i) => ({
+      match: exactly(method, path, i === 0 ? [hasNoLength] : []),
       ...(isRefusedUnread ? { direct_response: { status: 503 } } : unread),
       request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
-      request_body_buffer_limit: bodyBuffer(config),
-    },
+      request_body_buffer_limit: bytes,
+    })),
   ]);
   return [
     ...modelRoutes(config, retries),

@@ -32,6 +32,9 @@ export const connectionBuffer = ({ envoy }: Config): number =>
 /** Of a request. A body of the largest size gets longer where the service adds fields; it refuses longer ones that come. */
 export const bodyBuffer = ({ envoy }: Config): number => envoy.maxBodyBytes + ADDED_BYTES;
 
+/** Of a request that does not say how long its body is: Envoy reads no more of it. */
+export const unsizedBodyBuffer = ({ envoy }: Config): number => envoy.maxUnsizedBodyBytes + ADDED_BYTES;
+
 /** Of the kernel, which takes twice as much. It would take megabytes for each client that does not read. */
 export const kernelBuffer = (config: Config): number => KERNEL_BUFFERS * connectionBuffer(config);
 

@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts';
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { RESPONSE_DETAILS_PREFIX } from '../domain/names.ts';
 import { ROUTES, servedText } from '../domain/routes.ts';
-import { bodyTooLarge } from '../openai/error-body.ts';
+import { bodyTooLarge, unsizedTooLarge } from '../openai/error-body.ts';
 import { retryHeadersOf } from '../openai/retry-headers.ts';
 import { type JsonMap, type } from './envoy-json.ts';
 import { OVERLOADED } from './overload.ts';
@@ -185,10 +185,14 @@ const tooLarge = (maxBytes: number): LocalReply => {
 };
 
 /** It may be known how large it is. Digits alone: Envoy takes no other length. */
-const tooLargeBy = (maxBytes: number): readonly LocalReply[] => {
-  const reply = tooLarge(maxBytes);
+const tooLargeBy = ({ maxBodyBytes, maxUnsizedBodyBytes }: Config['envoy']): readonly LocalReply[] => {
+  const reply = tooLarge(maxBodyBytes);
   const message = reply.message.replace(/\.$/, ': it has %REQ(content-length)%.');
-  return [{ ...reply, message, withHeader: 'content-length' }, reply];
+  const unsized = unsizedTooLarge(maxUnsizedBodyBytes, maxBodyBytes);
+  return [
+    { ...reply, message, withHeader: 'content-length' },
+    { ...reply, message: unsized.message },
+  ];
 };
 
 /** By the status that the client gets. */
@@ -210,6 +214,24 @@ function expressionOf({ details, detailsPrefix }: LocalReply | OtherReplies): st
     ? `!response.code_details.contains('${RESPONSE_DETAILS_PREFIX}') && response.code_details != '${BROKE_TWICE_DETAILS}'`
     : `response.code_details == '${details}'`;
 }
+
+/**
+ * Answers of the filters that know who a client is, and of an Envoy without memory: what is true of their details alone, and their code.
+ * Their statuses are also those of other answers.
+ */
+export const NAMED_REPLIES: readonly { readonly expression: string; readonly code: string }[] = [
+  ...new Map(
+    LOCAL_REPLIES.filter(({ details, detailsPrefix }) => (details ?? detailsPrefix) !== undefined).map(
+      (reply) => [reply.code, reply],
+    ),
+  ).values(),
+].map((reply, i, all) => ({
+  code: reply.code,
+  // One begins as another does, which is longer and comes before it.
+  expression: [reply, ...all.slice(0, i)]
+    .map((one) => (one === reply ? expressionOf(one) : `!(${expressionOf(one)})`))
+    .join(' && '),
+}));
 
 /** Of answers that are not the service's, those that a mapper is for. */
 function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
@@ -266,7 +288,7 @@ function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessage
 export function localReplies({ envoy, routes }: Pick<Config, 'envoy' | 'routes'>): JsonMap {
   const served = `${NOT_SERVED} Served are ${servedText(routes)}.`;
   return {
-    mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy.maxBodyBytes), ...OTHERS].flatMap((reply) => {
+    mappers: [...LOCAL_REPLIES, ...tooLargeBy(envoy), ...OTHERS].flatMap((reply) => {
       const message = reply.message === NOT_SERVED ? served : reply.message;
       return [mapperOf(reply, reply.anthropicMessage ?? message, true), mapperOf(reply, message, false)];
     }),

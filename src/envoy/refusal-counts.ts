@@ -5,7 +5,7 @@
 import { BROKE_TWICE_DETAILS } from '../domain/broke-twice.ts';
 import { REFUSALS_STAT, RESPONSE_DETAILS_PREFIX, SERVICE_CLUSTER } from '../domain/names.ts';
 import { type JsonMap, type } from './envoy-json.ts';
-import { OVERLOADED } from './overload.ts';
+import { NAMED_REPLIES } from './local-replies.ts';
 
 const FIRST_ERROR = 400;
 const FLUSH_INTERVAL = '5s';
@@ -30,7 +30,6 @@ const SEEN_BY_SERVICE: readonly string[] = [
 ];
 
 const notSeen = `!(${SEEN_BY_SERVICE.map((text) => `response.code_details.startsWith('${text}')`).join(' || ')})`;
-const isOverload = `response.code_details == '${OVERLOADED.details}'`;
 
 /** Looks at answers that are errors, and at no others. @param value of the tag: few, whatever clients send. */
 const counter = (expression: string, value: string): JsonMap => ({
@@ -67,12 +66,14 @@ const counter = (expression: string, value: string): JsonMap => ({
   },
 });
 
-/** Of the connection manager. */
+/** Of the connection manager. Where answers of one status have several codes, the code is counted. */
 export const refusalCounts: JsonMap = {
   access_log: [
-    counter(`${notSeen} && !(${isOverload})`, '%RESPONSE_CODE%'),
-    // Its status is also that of engines that are away.
-    counter(isOverload, OVERLOADED.code),
+    counter(
+      [notSeen, ...NAMED_REPLIES.map(({ expression }) => `!(${expression})`)].join(' && '),
+      '%RESPONSE_CODE%',
+    ),
+    ...NAMED_REPLIES.map(({ expression, code }) => counter(expression, code)),
   ],
 };
 

@@ -58,8 +58,11 @@ export interface EndpointPickerOptions extends RequestStreamOptions {
     readonly noEndpoint: DirectResponse;
     readonly draining: DirectResponse;
     readonly bodyTooLarge: DirectResponse;
+    readonly unsizedTooLarge: DirectResponse;
   };
   readonly maxBodyBytes: number;
+  /** Of one that does not say how long it is. */
+  readonly maxUnsizedBodyBytes: number;
   /** Calls back in a later turn of the event loop. */
   readonly later: (callback: () => void) => void;
 }
@@ -83,7 +86,8 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
 
   // The request, until nothing of it is read any more: it has been answered, or it goes past
   private isSettled = false;
-  private received: BodyBuffer | undefined;
+  private received: BodyBuffer | undefined = undefined;
+  private isSized = true;
   private hasBody = false;
   private hasTrailers = false;
   /** By the picker itself. */
@@ -98,11 +102,6 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
   private served = '';
   /** The part that is being answered. */
   private part: { readonly bytes: Buffer; readonly endOfStream: boolean } | undefined = undefined;
-
-  constructor(options: EndpointPickerOptions, streams: OpenStreams, stream: ServerStream) {
-    super(options, streams, stream);
-    this.received = new BodyBuffer(options.maxBodyBytes);
-  }
 
   // --- What the request says ---
 
@@ -234,6 +233,8 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     const known = requestHead(message, options.fairnessHeader);
     const within = this.within(known, decodeGatewayMetadata(bytes).subset);
     const modelRewrite = rewriteOf(known);
+    this.isSized = known.contentLength !== undefined;
+    this.received = new BodyBuffer(this.isSized ? options.maxBodyBytes : options.maxUnsizedBodyBytes);
     const head: RequestHead = {
       ...known,
       tenant: options.tenantOf(known.tenant),
@@ -298,7 +299,8 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     }
     if (this.isSettled || this.hasBody) return;
     if (this.received?.add(body) === false) {
-      this.respond(this.options.answers.bodyTooLarge);
+      const { bodyTooLarge, unsizedTooLarge } = this.options.answers;
+      this.respond(this.isSized ? bodyTooLarge : unsizedTooLarge);
       this.request.streamEnded(nowMs);
       return;
     }

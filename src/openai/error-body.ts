@@ -221,6 +221,15 @@ export function bodyTooLarge(maxBytes: number, declaredBytes?: number): ApiError
   };
 }
 
+/** Of a body that did not say how long it is. @param maxBytes that it may have with a length. */
+export function unsizedTooLarge(maxUnsizedBytes: number, maxBytes: number): ApiError {
+  if (maxUnsizedBytes >= maxBytes) return bodyTooLarge(maxBytes);
+  return {
+    ...bodyTooLarge(maxBytes),
+    message: `The request body has no content-length, and is larger than ${maxUnsizedBytes} bytes (\`envoy.maxUnsizedBodySize\`). Send it with a content-length: then it may have ${maxBytes} bytes.`,
+  };
+}
+
 /** 503: this instance is about to stop. */
 export function draining(retryAfterMs = 1000): ApiError {
   return unavailable('The service is restarting. Please try again.', 'draining', retryAfterMs);

@@ -9,13 +9,13 @@ import type { Config } from '../config/config.ts';
 import { createEndpointPickerService } from '../ext-proc/grpc-endpoint-picker.ts';
 import { createExtProcService, type ExtProcOptions } from '../ext-proc/grpc-ext-proc.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
-import { bodyTooLarge, draining } from '../openai/error-body.ts';
+import { bodyTooLarge, draining, unsizedTooLarge } from '../openai/error-body.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import type { PoolSet } from './pool-set.ts';
 
 /** The edge of the configuration of the start: who asks is wired by hand. */
 export function createRequestEdge(
-  { picker, envoy: { maxBodyBytes } }: Config,
+  { picker, envoy: { maxBodyBytes, maxUnsizedBodyBytes } }: Config,
   context: LifecycleContext,
   pools: PoolSet,
   isDraining: () => boolean,
@@ -43,11 +43,13 @@ export function createRequestEdge(
     tenantOf: (id) => (tenants.get(id) === undefined ? (picker.tenant ?? id) : id),
     pickAny: (subset) => [...pools.all()].flatMap(({ endpoints }) => endpoints.addresses(subset)),
     maxBodyBytes,
+    maxUnsizedBodyBytes,
     later: setImmediate,
     answers: {
       noEndpoint: errorResponse(undefined, noEndpointReady(), []),
       draining: errorResponse(undefined, draining(), []),
       bodyTooLarge: errorResponse(undefined, bodyTooLarge(maxBodyBytes), []),
+      unsizedTooLarge: errorResponse(undefined, unsizedTooLarge(maxUnsizedBodyBytes, maxBodyBytes), []),
     },
   });
 }

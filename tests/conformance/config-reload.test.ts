@@ -127,6 +127,45 @@ describe('a watched configuration', () => {
     await eventually(() => expect(keys()).toEqual(['another-key-1', 'another-key-2']));
   });
 
+  it('keeps what a file held that is gone, says so once, and takes over the rest', async () => {
+    writeFileSync(join(folder, 'alice'), 'the-first-key');
+    writeFileSync(path, yaml(1, 'file:alice'));
+    start();
+    unlinkSync(join(folder, 'alice'));
+    await eventually(() => expect(keys()).toEqual(['the-first-key']));
+    const kept = `cannot read ${join(folder, 'alice')} (no such file): what it held before stays in use`;
+    expect(warned).toEqual([[kept]]);
+    writeFileSync(path, yaml(2, 'file:alice'));
+    await eventually(() => expect(windows()).toEqual([1, 2]));
+    expect(keys()).toEqual(['the-first-key', 'the-first-key']);
+    expect(warned[1]).toEqual([]);
+    writeFileSync(join(folder, 'alice'), 'the-second-key');
+    await eventually(() => expect(keys().at(-1)).toBe('the-second-key'));
+    expect(bad).toEqual([]);
+    // One that was never read has nothing to stay.
+    writeFileSync(path, yaml(3, 'file:nobody'));
+    await eventually(() => expect(bad).toHaveLength(1));
+    expect(bad[0]?.join()).toContain('no such file');
+  });
+
+  it('keeps the value in the place of a variable that is not set, names it, and takes over the rest', async () => {
+    start();
+    writeFileSync(path, yaml(2, 'env:NEW_KEY'));
+    await eventually(() => expect(windows()).toEqual([2]));
+    expect(keys()).toEqual(['literal-key']);
+    expect(warned[0]?.join()).toMatch(
+      /config\.yaml:4:19: tenants\.alice\.keys\[0\]: environment variable NEW_KEY is not set in this process, .* the value before stays/,
+    );
+    // It stays as long as it is written so.
+    writeFileSync(path, yaml(3, 'env:NEW_KEY'));
+    await eventually(() => expect(windows()).toEqual([2, 3]));
+    expect(keys()).toEqual(['literal-key', 'literal-key']);
+    expect(bad).toEqual([]);
+    writeFileSync(path, `${yaml(4, 'env:NEW_KEY')}  bob: { keys: [env:BOBS_KEY] }\n`);
+    await eventually(() => expect(bad).toHaveLength(1));
+    expect(bad[0]?.join()).toContain('tenants.bob.keys[0]: environment variable BOBS_KEY is not set');
+  });
+
   it('stays when the new one is bad; the same problems are told once; a good one ends it', async () => {
     start();
     writeFileSync(path, 'pools: {}\n');

@@ -63,8 +63,9 @@ const EDGES = {
       tenantOf: (id) => id,
       fairnessHeader: 'x-fairlane-tenant',
       pickAny: () => ['10.0.0.1:8000'],
-      answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal },
+      answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal, unsizedTooLarge: refusal },
       maxBodyBytes: 1_000_000,
+      maxUnsizedBodyBytes: 1_000_000,
     }),
 };
 
@@ -173,7 +174,7 @@ describe('the edge of a picker', () => {
       tenantOf: (id) => id,
       fairnessHeader: 'x-fairlane-tenant',
       pickAny: () => [],
-      answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal },
+      answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal, unsizedTooLarge: refusal },
       maxBodyBytes: 1_000,
     });
     const said: Message[] = [];

@@ -199,10 +199,17 @@ describe('a reload', () => {
     const serve = run(['serve'], here.cwd);
     await serve.until('serving ext_proc');
     writeFileSync(here.path, here.text.replace(KEYS.quiet, 'env:KEY_OF_LATER'));
-    await serve.until('config-refused');
+    await serve.until('config-reloaded');
     expect(serve.stdout()).toContain(
-      'tenants.quiet.keys[0]: environment variable KEY_OF_LATER is not set in this process, which sees only what was set when it was started: restart it with the variable, or use file:PATH; what was in use before stays',
+      'tenants.quiet.keys[0]: environment variable KEY_OF_LATER is not set in this process, which sees only what was set when it was started: the value before stays in use. Restart it with the variable, or use file:PATH',
     );
+    expect((await healthOf(here)).refused).toBeUndefined();
+    // Nothing was there before.
+    writeFileSync(
+      here.path,
+      here.text.replace('tenants:', 'tenants:\n  later: { keys: [env:KEY_OF_LATER] }'),
+    );
+    await serve.until('config-refused');
     expect((await healthOf(here)).refused?.[0]?.problems[0]).toContain('KEY_OF_LATER');
   });
 });
@@ -234,6 +241,54 @@ async function onTerminal(
   await ended;
   return text;
 }
+
+describe('SIGHUP', () => {
+  /** Starts it on a terminal, sends it the signal, and closes the terminal then. Prints how it ended. */
+  const SCRIPT = `
+import os, pty, select, signal, sys, time
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+text = b''
+def until(what):
+    global text
+    end = time.time() + 30
+    while what not in text and time.time() < end:
+        if select.select([fd], [], [], 0.2)[0]: text += os.read(fd, 65536)
+until(b'serving ext_proc')
+time.sleep(1)
+os.kill(pid, signal.SIGHUP)
+until(b'config-reloaded')
+print('reloaded' if b'config-reloaded' in text else 'not reloaded')
+os.close(fd)
+_, status = os.waitpid(pid, 0)
+print(os.WIFEXITED(status) and os.WEXITSTATUS(status))
+`;
+
+  it('reloads while its terminal is there, and ends it in order when that is closed', async () => {
+    const here = await place('hang-up');
+    const args = ['serve', '--log-format', 'json'];
+    const command = spawn('python3', ['-c', SCRIPT, process.execPath, ...fairlaneProgram(), ...args], {
+      cwd: here.cwd,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let out = '';
+    command.stdout.setEncoding('utf8').on('data', (part: string) => {
+      out += part;
+    });
+    await new Promise((resolve) => command.once('close', resolve));
+    expect(out.split('\n').slice(0, 2)).toEqual(['reloaded', '0']);
+  }, 60_000);
+
+  it('reloads what was not started on a terminal', async () => {
+    const here = await place('no-terminal');
+    const serve = run(['serve'], here.cwd);
+    await serve.until('serving ext_proc');
+    serve.child.kill('SIGHUP');
+    await serve.until('config-reloaded');
+    expect((await healthOf(here)).status).toMatch(/ok|degraded/);
+  });
+});
 
 describe('the log', () => {
   const isJson = (text: string): boolean => text.includes('"message":"endpoint-health"');

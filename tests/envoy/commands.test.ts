@@ -183,8 +183,10 @@ describe('fairlane start', () => {
     const start = runCli(['start', '--config', path]);
     await start.until('Ctrl-C drains and stops.');
     expect(start.stdout()).toMatch(
-      /WARNING: no engine is healthy yet.*\n {2}http:\/\/127\.0\.0\.1:\d+ {2}\w+ for/,
+      /WARNING: no engine is healthy yet.*\n {2}pool main, http:\/\/127\.0\.0\.1:\d+: \w+ for/,
     );
+    // Once.
+    expect(start.stdout().split(`http://127.0.0.1:${port}`)).toHaveLength(2);
     const slow = parseProfile('test', { stepBaseMs: 50 });
     const engine = await startSimulator({ profile: slow, models: ['demo', 'embedder'], port });
     await eventually(

@@ -181,6 +181,44 @@ describe('a token is refused', () => {
     expect(await streams()).toBe(before);
   });
 
+  it('and counted by reason, and told in the log', async () => {
+    const reasons = ['invalid_token', 'unknown_tenant', 'invalid_api_key'];
+    const counts = async (): Promise<readonly number[]> =>
+      await Promise.all(
+        reasons.map((reason) => stack.metric('fairlane_refusals_total', { tenant: '', reason })),
+      );
+    // What was refused before has been told of once two numbers are the same.
+    let before = await counts();
+    await eventually(
+      async () => {
+        const last = before;
+        before = await counts();
+        await new Promise((resolve) => setTimeout(resolve, 5_500));
+        return String(last) === String(await counts());
+      },
+      Boolean,
+      30_000,
+    );
+    before = await counts();
+    const expired = signed(named('quiet', { exp: soon(-100) }));
+    const nobody = signed(named('nobody'));
+    for (let i = 0; i < 7; i += 1) await ask(expired);
+    for (let i = 0; i < 5; i += 1) await ask(nobody);
+    for (let i = 0; i < 3; i += 1) await ask('wrong-key');
+    await eventually(
+      async () => (await counts()).map((now, i) => now - (before[i] ?? 0)),
+      (added) => added.join() === '7,5,3',
+      15_000,
+    );
+    const lines = stack
+      .logText()
+      .split('\n')
+      .filter((line) => line.includes('envoy-refused'));
+    for (const reason of reasons) expect(lines.join('\n')).toContain(`"reason":"${reason}"`);
+    expect(lines.length).toBeLessThan(30);
+    expect(lines.join('\n')).not.toContain(nobody);
+  }, 60_000);
+
   it('in the query', async () => {
     const path = `/v1/chat/completions?access_token=${good()}`;
     expect(said(await send(stack.url, { path, body: chatBody() }))).toBe('401 invalid_api_key');

@@ -118,6 +118,7 @@ export function createWorld(options: WorldOptions = {}): World {
       failureMode: 'open',
       fallbackPool: 'main',
       maxBodyBytes: 1_000_000,
+      maxUnsizedBodyBytes: 1_000_000,
       connectionBufferBytes: 65_536,
       maxHeapBytes: 268_435_456,
       maxConnections: 1_000,

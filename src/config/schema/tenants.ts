@@ -43,7 +43,7 @@ const limits = {
     '1KiB',
     '1024GiB',
     '96MiB',
-    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxBodySize`, and one with a `content-encoding` as what it may become, too. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `96MiB`; where `envoy.maxBodySize` is written, `48MiB` or six times as much as that.',
+    'Request bodies that are being uploaded, wait, or are at an engine that has not begun to answer; without a `content-length` an upload counts as `envoy.maxUnsizedBodySize`, and one with a `content-encoding` as what it may become, too. Half as many bytes more wait for room for some seconds; what is more, or waits longer, is refused with 429. At least `envoy.maxBodySize`. Default: `96MiB`; where `envoy.maxBodySize` is written, `48MiB` or six times as much as that.',
   ).optional(),
 };
 

@@ -399,6 +399,29 @@ describe('what is explained of a body that its client will encode', () => {
   });
 });
 
+describe('what is explained of a route of the configuration', () => {
+  it('is what becomes of it, by its method and with or without a body', () => {
+    const routes = new Map([
+      ['custom', { name: 'custom', method: 'POST', path: '/x', body: 'json', metered: 'requests' }],
+      [
+        'peek',
+        { name: 'peek', method: 'GET', path: '/y', body: 'none', metered: 'requests', model: 'small' },
+      ],
+    ] as const);
+    const world = createWorld({ change: (config) => ({ ...config, routes }) });
+    const asked = (method: string, path: string, text = '') =>
+      explainRequest(
+        world.context,
+        { tenant: 'a', method, path, body: Buffer.from(text), header: () => '' },
+        0,
+      );
+    expect(asked('POST', '/x', '{"model":"small"}')).toMatchObject({ kind: 'placed', model: 'small' });
+    expect(asked('GET', '/y')).toMatchObject({ kind: 'placed', model: 'small', pool: 'main' });
+    expect(asked('POST', '/y')).toMatchObject({ kind: 'refused', status: 404 });
+    expect(asked('POST', '/x')).toMatchObject({ kind: 'refused', status: 400 });
+  });
+});
+
 describe('a question', () => {
   it('is read, or told what is wrong with it', () => {
     const good = { tenant: 'a', path: '/v1/completions', body: '{}', headers: { 'X-Session-Id': 's' } };

@@ -173,6 +173,33 @@ describe('a request', () => {
     expect(again.said.at(-1)?.kind).toBe('pass-headers');
   });
 
+  it('without a length counts as the bound of these, and is refused above it', () => {
+    const world = createWorld({
+      limits: { maxHeldBytes: 1_000_000, maxConcurrent: 20 },
+      change: (config) => ({ ...config, envoy: { ...config.envoy, maxUnsizedBodyBytes: 100_000 } }),
+    });
+    const all = Array.from({ length: 10 }, () => {
+      const one = world.open();
+      one.request.headers(chatHead(), 0);
+      return one;
+    });
+    expect(new Set(all.map(({ said }) => said.at(-1)?.kind))).toEqual(new Set(['pass-headers']));
+    expect(world.context.holdings.bytesOf('a')).toBe(1_000_000);
+    const [first, second] = all;
+    first?.request.body(Buffer.concat([body(), Buffer.alloc(100_001 - body().length, ' ')]), 1);
+    expect(first?.said.at(-1)).toMatchObject({
+      kind: 'respond',
+      response: { status: 413, details: 'body_too_large', body: expect.stringContaining('100000 bytes') },
+    });
+    second?.request.body(Buffer.concat([body(), Buffer.alloc(100_000 - body().length, ' ')]), 1);
+    expect(second?.said.at(-1)).toMatchObject({ kind: 'send-on' });
+    for (const { request } of all.slice(1)) request.streamEnded(1);
+    const sized = world.open();
+    sized.request.headers(chatHead({ contentLength: 100_001 }), 2);
+    sized.request.body(Buffer.concat([body(), Buffer.alloc(100_001 - body().length, ' ')]), 2);
+    expect(sized.said.at(-1)?.kind).toBe('send-on');
+  });
+
   it('counts as long as it says, or as maxBodySize, until the engine’s answer begins', () => {
     const world = createWorld({ limits: { maxHeldBytes: 1_500_000 } });
     const first = world.open();

@@ -70,11 +70,44 @@ describe('a copy', () => {
     expect(asked.map(([, , nowMs]) => nowMs)).toEqual([0, 500]);
   });
 
-  it('is made of every route to an engine', () => {
-    for (const path of ['/v1/completions', '/v1/embeddings', '/v1/messages', '/v1/responses']) {
-      const { world } = copying();
-      const { said } = run(world, { prompt: 'hello', input: 'hello', max_tokens: 5 }, { path });
-      expect([path, sentOf(said)?.mirrorTo]).toEqual([path, 'next']);
+  it.each([
+    ['/v1/completions', 'next'],
+    ['/v1/embeddings', 'next'],
+    ['/v1/messages', 'next'],
+    ['/v1/rerank', 'next'],
+    ['/v1/score', 'next'],
+    ['/v1/classify', 'next'],
+    ['/pooling', 'next'],
+    ['/v1/responses', 'next'],
+    ['/v1/messages/count_tokens', undefined],
+    ['/tokenize', undefined],
+    ['/detokenize', undefined],
+    ['/v1/images/generations', undefined],
+    ['/v1/audio/speech', undefined],
+  ])('is made of routes that engines compute: %s', (path, to) => {
+    const { world, asked } = copying();
+    const fields = {
+      prompt: 'hello',
+      input: 'hello',
+      query: 'hello',
+      documents: ['x'],
+      text_1: 'a',
+      text_2: 'b',
+      tokens: [1],
+      messages: [{ role: 'user', content: 'x' }],
+      max_tokens: 5,
+      store: false,
+    };
+    const { said } = run(world, fields, { path });
+    expect(sentOf(said)).toBeDefined();
+    expect([sentOf(said)?.mirrorTo, asked.length]).toEqual([to, to === undefined ? 0 : 1]);
+  });
+
+  it('is not made of what is to be stored: the mirror would keep it, and nobody asks for it there', () => {
+    for (const store of [{}, { store: true }]) {
+      const { world, asked } = copying();
+      const { said } = run(world, { input: 'hello', ...store }, { path: '/v1/responses' });
+      expect([sentOf(said)?.pool, sentOf(said)?.mirrorTo, asked]).toEqual(['main', undefined, []]);
     }
   });
 

@@ -19,6 +19,7 @@ describe('a restart', () => {
     ['envoy.failureMode', 'open'],
     ['envoy.fallbackPool', 'main'],
     ['envoy.maxBodySize', '1MiB'],
+    ['envoy.maxUnsizedBodySize', '16KiB'],
     ['envoy.connectionBufferSize', '32KiB'],
     ['envoy.maxHeapSize', '2GiB'],
     ['envoy.maxConnections', 200],

@@ -169,6 +169,7 @@ describe('defaults', () => {
         failureMode: 'open',
         fallbackPool: 'main',
         maxBodyBytes: 32 * 1024 * 1024,
+        maxUnsizedBodyBytes: 8 * 1024 * 1024,
         connectionBufferBytes: 32 * 1024,
         maxHeapBytes: 416 * 1024 * 1024,
         maxConnections: 50_000,

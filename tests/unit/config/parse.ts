@@ -41,6 +41,7 @@ export const full = () => ({
     failureMode: 'closed',
     fallbackPool: 'small',
     maxBodySize: '64KiB',
+    maxUnsizedBodySize: '32KiB',
     passHeaders: ['x-ours'],
     connectionBufferSize: '64KiB',
     maxHeapSize: '1GiB',

@@ -15,6 +15,9 @@ const withKey: Config = {
 };
 const seconds = (text: unknown): number => Number(/^([\d.]+)s$/.exec(String(text))?.[1]);
 
+/** For what the service adds to a body. */
+const ADDED_BYTES = 16_384;
+
 describe('the bootstrap', () => {
   it('holds no key; the file for keys holds all of them', () => {
     expect(JSON.stringify(bootstrapOf(withKey))).not.toContain(KEY);
@@ -38,16 +41,19 @@ describe('the bootstrap', () => {
     ]);
   });
 
-  it('has two routes for each that is allowed, by path and method, and a last one that ends everything else', () => {
+  it('has three routes for each that is allowed, by path, method and whether its body has a length, and a last one that ends everything else', () => {
     const routes = routesOf(config);
     const allowed = API_ROUTES.flatMap((name) =>
       pathsOf(name).map((path) => ({ method: ROUTES[name].method, path })),
     );
     const others = [...Object.keys(MODEL_ROUTES), 'escaped slashes', 'HEAD /', 'everything else'];
-    expect(routes).toHaveLength(2 * (allowed.length + Object.keys(STORED_ROUTES).length) + others.length);
+    expect(routes).toHaveLength(3 * allowed.length + 2 * Object.keys(STORED_ROUTES).length + others.length);
     for (const { method, path } of allowed) {
       const mine = routes.filter((route) => (route['match'] as { path?: string }).path === path);
-      expect(mine).toHaveLength(2);
+      const [sent, unsized, sized] = mine.map((route) => route['request_body_buffer_limit'] as number);
+      expect([sent, sized]).toEqual([sized, sent]);
+      expect(unsized).toBe(config.envoy.maxUnsizedBodyBytes + ADDED_BYTES);
+      expect(mine).toHaveLength(3);
       for (const route of mine) expect(JSON.stringify(route['match'])).toContain(`{"exact":"${method}"}`);
     }
     expect(routes.at(-1)).toMatchObject({ match: { prefix: '/' }, direct_response: { status: 404 } });

@@ -197,7 +197,7 @@ describe('the headers of Envoy’s configuration', () => {
       const { headers = [] } = route['match'] as { readonly headers?: readonly { readonly name: string }[] };
       return headers.map(({ name }) => name);
     });
-    expect(new Set(matched)).toEqual(new Set([':method', ':fairlane-pool']));
+    expect(new Set(matched)).toEqual(new Set([':method', ':fairlane-pool', 'content-length']));
   });
 
   it('choose no endpoint: metadata does', () => {

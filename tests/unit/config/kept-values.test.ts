@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { withKeptValues } from '../../../src/config/kept-values.ts';
+
+const ENV = { SET: 'value-of-set' };
+const before = {
+  pools: { main: { endpoints: ['http://a:1', { url: 'http://b:1', apiKey: 'file:b' }], apiKey: 'env:SET' } },
+  redis: { url: 'redis://a', password: 'env:SET' },
+  tenants: { alice: { keys: ['first', 'second'] } },
+  models: { demo: { pool: 'main' } },
+};
+const keep = (now: unknown) => withKeptValues(now, before, ENV);
+const namesOf = (now: unknown) =>
+  keep(now).warnings.map(({ path, message }) => [path.join('.'), /variable (\w+)/.exec(message)?.[1]]);
+
+describe('values of a reload whose variable is not set', () => {
+  it.each([
+    [
+      'a key',
+      { tenants: { alice: { keys: ['env:NEW', 'second'] } } },
+      'tenants.alice.keys.0',
+      ['first', 'second'],
+    ],
+    ['a password', { redis: { url: 'redis://a', password: 'env:NEW' } }, 'redis.password', 'env:SET'],
+    ['the key of an engine', { pools: { main: { apiKey: 'env:NEW' } } }, 'pools.main.apiKey', 'env:SET'],
+    [
+      'an endpoint',
+      { pools: { main: { endpoints: ['env:NEW'] } } },
+      'pools.main.endpoints.0',
+      ['http://a:1'],
+    ],
+    [
+      'the key of an endpoint',
+      { pools: { main: { endpoints: ['http://a:1', { url: 'http://b:2', apiKey: 'env:NEW' }] } } },
+      'pools.main.endpoints.1.apiKey',
+      ['http://a:1', { url: 'http://b:2', apiKey: 'file:b' }],
+    ],
+  ])('%s stays, and is told of', (_, now, path, value) => {
+    const { root } = keep(now);
+    expect(namesOf(now)).toEqual([[path, 'NEW']]);
+    const section = path.split('.')[0] as 'tenants';
+    expect(JSON.stringify((root as typeof before)[section])).toContain(JSON.stringify(value));
+  });
+
+  it.each([
+    ['one that is set', { tenants: { alice: { keys: ['env:SET'] } } }],
+    ['one where nothing was before', { tenants: { bob: { keys: ['env:NEW'] } } }],
+    ['one behind those that were', { tenants: { alice: { keys: ['first', 'second', 'env:NEW'] } } }],
+    ['one where another kind of value was', { redis: { url: 'x', password: { a: 'env:NEW' } } }],
+    ['a value that has moved in its list', { tenants: { alice: { keys: ['env:NEW', 'first'] } } }],
+    ['what is no variable’s name', { redis: { password: 'env:my secret' } }],
+    ['a section without references', { models: { demo: { pool: 'env:NEW' } } }],
+    ['no mapping', 'env:NEW'],
+    ['an empty file', undefined],
+    ['a key that objects have', { tenants: { constructor: { keys: ['env:NEW'] }, alice: 'env:NEW' } }],
+  ])('leaves alone %s', (_, now) => {
+    expect(keep(now)).toEqual({ root: now, warnings: [] });
+  });
+
+  it('keeps nothing at a start', () => {
+    const now = { tenants: { alice: { keys: ['env:NEW'] } } };
+    expect(withKeptValues(now, undefined, ENV)).toEqual({ root: now, warnings: [] });
+  });
+});
