@@ -3,7 +3,7 @@
  * checked by their own types.
  */
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { DEMO_KEY, run, snippet } from '../support/clients/page.ts';
 import { pythonWith } from '../support/clients/python.ts';
 import { type ClientStack, hastyKey, SPENT_KEY, startClientStack } from '../support/clients/stack.ts';
@@ -11,6 +11,8 @@ import { TOOL_MODEL } from '../support/clients/tool-engine.ts';
 
 const OFFICIAL = fileURLToPath(new URL('../support/clients/official.py', import.meta.url));
 const INSTALL_MS = 600_000;
+/** LangChain takes seconds to be read. */
+vi.setConfig({ testTimeout: 180_000 });
 
 let clients: ClientStack;
 let python = '';

@@ -39,7 +39,7 @@ export function fencesOf(markdown: string): readonly Fence[] {
   const lines = markdown.split('\n');
   const fences: Fence[] = [];
   for (let at = 0; at < lines.length; at += 1) {
-    if (!/^```/.test(lines[at] ?? '')) continue;
+    if (lines[at]?.startsWith('```') !== true) continue;
     const end = lines.findIndex((line, i) => i > at && line === '```');
     const before = lines[at - 1] === '' ? lines[at - 2] : lines[at - 1];
     fences.push({
@@ -67,7 +67,10 @@ export interface Ran {
   readonly stderr: string;
 }
 
-/** Runs a program that speaks to this machine alone. It is killed after a minute. */
+/** LiteLLM alone takes ten seconds to be read, on a machine with nothing else to do. */
+const LONGEST_MS = 240_000;
+
+/** Runs a program that speaks to this machine alone. */
 export function run(
   program: string,
   args: readonly string[],
@@ -80,7 +83,7 @@ export function run(
       {
         // Nothing of the user's: neither keys nor proxies.
         env: { PATH: process.env['PATH'], PYTHONDONTWRITEBYTECODE: '1', ...env },
-        timeout: 60_000,
+        timeout: LONGEST_MS,
         maxBuffer: 16 * 1024 * 1024,
       },
       (_, stdout, stderr) => resolve({ code: child.exitCode ?? -1, stdout, stderr }),

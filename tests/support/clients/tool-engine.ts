@@ -28,12 +28,12 @@ const head = { id: 'chatcmpl-1', created: 1_795_000_000, model: TOOL_MODEL };
 const call = { id: 'call_1', type: 'function', function: { name: 'weather', arguments: ARGUMENTS } };
 
 function chat(said: boolean): object {
-  const message = said ? { content: SAID, tool_calls: [] } : { content: null, tool_calls: [call] };
+  const written = said ? { content: SAID, tool_calls: [] } : { content: null, tool_calls: [call] };
   const choice = { index: 0, logprobs: null, finish_reason: said ? 'stop' : 'tool_calls' };
   return {
     ...head,
     object: 'chat.completion',
-    choices: [{ ...choice, message: { role: 'assistant', refusal: null, ...message } }],
+    choices: [{ ...choice, message: { role: 'assistant', refusal: null, ...written } }],
     usage,
   };
 }
