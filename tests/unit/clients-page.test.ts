@@ -41,6 +41,12 @@ describe('the page of clients', () => {
   });
 });
 
+it('a section says of all its blocks which test runs them', () => {
+  const page =
+    '## A\n<!-- run by: tests/a.test.ts -->\nText.\n```\na\n```\n<!-- not run -->\n```\nb\n```\n## B\n```\nc\n```\n';
+  expect(fencesOf(page).map(({ mark }) => mark)).toEqual(['run by: tests/a.test.ts', 'not run', '']);
+});
+
 it('blocks of code are found with the mark before them', () => {
   const page =
     '# A\n\n<!-- run: one -->\n```sh\na\nb\n```\n\n<!-- not run -->\n\n```\nc\n```\ntext\n```js\nd\n```\n';

@@ -29,7 +29,7 @@ export const RUN_BY: Readonly<Record<string, string>> = {
 
 export interface Fence {
   readonly line: number;
-  /** The comment right before it, without its brackets. */
+  /** The comment right before it, without its brackets; else the one that says of its whole section which test runs it. */
   readonly mark: string;
   readonly text: string;
 }
@@ -38,13 +38,16 @@ export interface Fence {
 export function fencesOf(markdown: string): readonly Fence[] {
   const lines = markdown.split('\n');
   const fences: Fence[] = [];
+  let section = '';
   for (let at = 0; at < lines.length; at += 1) {
+    if (lines[at]?.startsWith('#') === true) section = '';
+    section = /^<!-- (run by: .*) -->$/.exec(lines[at] ?? '')?.[1] ?? section;
     if (lines[at]?.startsWith('```') !== true) continue;
     const end = lines.findIndex((line, i) => i > at && line === '```');
     const before = lines[at - 1] === '' ? lines[at - 2] : lines[at - 1];
     fences.push({
       line: at + 1,
-      mark: /^<!-- (.*) -->$/.exec(before ?? '')?.[1] ?? '',
+      mark: /^<!-- (.*) -->$/.exec(before ?? '')?.[1] ?? section,
       text: `${lines.slice(at + 1, end).join('\n')}\n`,
     });
     at = end;
