@@ -22,7 +22,7 @@ function onPath(name: string): string | undefined {
 }
 
 /** @throws when there is none and it cannot be installed. */
-export function findNginx(): string {
+function findNginx(): string {
   const found = onPath('nginx');
   if (found !== undefined) return found;
   if (process.getuid?.() === 0 && onPath(INSTALLER) !== undefined) {

@@ -11,7 +11,7 @@ import { startToolEngine, TOOL_MODEL } from './tool-engine.ts';
 export const SPENT_KEY = 'key-of-the-spent';
 /** One request now, and one a second. */
 export const hastyKey = (client: string): string => `key-of-the-hasty-${client}`;
-export const HASTY_CLIENTS = ['openai', 'anthropic', 'litellm'] as const;
+const HASTY_CLIENTS = ['openai', 'anthropic', 'litellm'] as const;
 
 export interface ClientStack {
   readonly stack: Stack;
