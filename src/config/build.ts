@@ -4,6 +4,7 @@ import type { CostWeights } from '../domain/cost.ts';
 import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxHeldBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
+import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
@@ -159,26 +160,6 @@ const queueOf = ({ queue, lanes }: WrittenConfig): Config['queue'] => ({
   quantumTokens: queue.quantum,
   lanes: lanesOf(lanes),
 });
-
-function rateLimitOf(written: WrittenConfig['rateLimit'], locate: Parts['locate']): Config['rateLimit'] {
-  const { snapshot, directory, http, nearLimitRatio, dynamicMetadata } = written;
-  const { send, perUnit, ...names } = written.responseHeaders;
-  const { send: sendUpstream, ...upstreamNames } = written.requestHeaders;
-  return {
-    mergeDomains: written.mergeDomains === 'on',
-    shadowMode: written.shadowMode === 'on',
-    quotaMode: written.quotaMode === 'on',
-    chargeRefused: written.chargeRefused === 'on',
-    nearLimitRatio,
-    dynamicMetadata,
-    ...(send === 'on' && { responseHeaders: names }),
-    ...(perUnit === 'on' && { unitHeaders: names }),
-    ...(sendUpstream === 'on' && { requestHeaders: upstreamNames }),
-    ...(snapshot !== undefined && { snapshot: locate(snapshot) }),
-    ...(directory !== undefined && { directory: locate(directory) }),
-    ...(http !== undefined && { http }),
-  };
-}
 
 function routesOf({ routes }: WrittenConfig): Pick<Config, 'routes'> {
   const entries = Object.entries(routes).map(([name, { model, ...route }]): [string, CustomRoute] => [

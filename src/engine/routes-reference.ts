@@ -63,6 +63,8 @@ ${modelRow('models.retrieve', '503')}
 | \`HEAD /\` | | — | nothing | Envoy, without a key | 200 |
 | those of \`routes\` in the [configuration](config.md) | its name | as it says | as it says | as it says | 503 |
 
+- **Azure's paths** are those of \`/v1\`: \`/openai/deployments/NAME/…\`, \`/openai/v1/…\` and \`/openai/…\`. Envoy changes
+  the path before anything is decided; the name in it is not looked at.
 - **Engines**: by kind, where a pool's engines are known to be of one kind. A path that its kind does not have is a 404
   \`route_not_served\` that names what it has. Most depend on the model, too: where the engine itself answers 404, the
   client gets the same error. \`—\` is none of them: such a path is only sent to engines of no known kind.

@@ -23,6 +23,7 @@ import {
   STORED_ROUTES,
 } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { azureNamesRoute, azurePathsFilter, azureRoute } from './azure-paths.ts';
 import { transportOf } from './client-tls.ts';
 import { corsFilters, corsPolicy, notServed } from './cors.ts';
 import { credentialsFilter } from './credentials.ts';
@@ -67,6 +68,7 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
         },
       },
     },
+    azurePathsFilter,
     ...tokenFilters(config),
     credentialsFilter(config),
     {
@@ -198,10 +200,12 @@ export function routesOf(config: Config): readonly JsonMap[] {
   ]);
   return [
     ...modelRoutes(config, retries),
+    azureNamesRoute(notServed(config)),
     unasked(config, { safe_regex: { regex: ESCAPED_SLASH } }, { direct_response: { status: 400 } }),
     ...allowed,
     ...storedRoutes(config, retries),
     somebodyIsThere(config),
+    azureRoute(notServed(config)),
     unasked(config, { prefix: '/' }, notServed(config)),
   ];
 }

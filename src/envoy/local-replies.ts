@@ -233,8 +233,18 @@ export const NAMED_REPLIES: readonly { readonly expression: string; readonly cod
     .join(' && '),
 }));
 
+/** Its clients always say their version, also where the path is not theirs alone. */
+const FROM_ANTHROPIC: JsonMap = {
+  or_filter: {
+    filters: [
+      { header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } } },
+      { header_filter: { header: { name: 'anthropic-version', present_match: true } } },
+    ],
+  },
+};
+
 /** Of answers that are not the service's, those that a mapper is for. */
-function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): JsonMap {
+function filterOf(reply: LocalReply | OtherReplies, isAnthropic: boolean): JsonMap {
   const [op, value] = 'status' in reply ? ['EQ', reply.status] : ['GE', reply.from];
   const filters: JsonMap[] = [
     {
@@ -255,11 +265,7 @@ function filterOf(reply: LocalReply | OtherReplies, onlyMessages: boolean): Json
   if (reply.withHeader !== undefined) {
     filters.push({ header_filter: { header: { name: reply.withHeader, present_match: true } } });
   }
-  if (onlyMessages) {
-    filters.push({
-      header_filter: { header: { name: ':path', string_match: { prefix: ROUTES.messages.path } } },
-    });
-  }
+  if (isAnthropic) filters.push(FROM_ANTHROPIC);
   return { and_filter: { filters } };
 }
 
@@ -268,14 +274,14 @@ const setHeader = ([key, value]: readonly [string, string]): JsonMap => ({
   append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
 });
 
-function mapperOf(reply: LocalReply | OtherReplies, message: string, onlyMessages: boolean): JsonMap {
+function mapperOf(reply: LocalReply | OtherReplies, message: string, isAnthropic: boolean): JsonMap {
   const { code, retryAfterS } = reply;
   const waits = { code, ...(retryAfterS !== undefined && { retryAfterMs: retryAfterS * 1_000 }) };
   return {
-    filter: filterOf(reply, onlyMessages),
+    filter: filterOf(reply, isAnthropic),
     ...(reply.as !== undefined && { status_code: reply.as }),
     body_format_override: {
-      json_format: onlyMessages
+      json_format: isAnthropic
         ? { type: 'error', error: { type: reply.anthropic, message } }
         : { error: { message, type: reply.type, param: null, code: reply.code } },
       content_type: 'application/json',

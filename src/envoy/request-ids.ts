@@ -31,6 +31,13 @@ export const requestIds: JsonMap = {
 /** On answers, in the first filter: it is the last that an answer passes, whoever wrote it. */
 export const ANSWER_IDS: readonly JsonMap[] = [
   {
+    // Where Anthropic's clients look for it.
+    append: {
+      header: { key: 'request-id', value: '%REQ(x-request-id)%' },
+      append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+    },
+  },
+  {
     append: {
       header: { key: CLIENT_ID_HEADER, value: `%REQ(${CLIENT_ID_HEADER}):${CLIENT_ID_BYTES}%` },
       append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',

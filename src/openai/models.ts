@@ -44,6 +44,7 @@ const anthropicModel = ({ id, maxTokens }: ModelInfo, createdS: number): object 
   display_name: id,
   created_at: new Date(Math.trunc(createdS) * 1_000).toISOString().replace('.000Z', 'Z'),
   max_input_tokens: maxTokens ?? null,
+  lifecycle: 'active',
 });
 
 export const oneAnthropicModel = (model: ModelInfo, createdS: number): string =>

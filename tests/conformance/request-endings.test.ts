@@ -176,6 +176,7 @@ describe('the edge of a picker', () => {
       pickAny: () => [],
       answers: { noEndpoint: refusal, draining: refusal, bodyTooLarge: refusal, unsizedTooLarge: refusal },
       maxBodyBytes: 1_000,
+      maxUnsizedBodyBytes: 1_000,
     });
     const said: Message[] = [];
     const handler = (service.methods['Process'] as StreamMethod).open({

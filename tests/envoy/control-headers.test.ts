@@ -247,6 +247,7 @@ describe.each(MODES)('failing %s', (mode) => {
               'retry-after',
               'transfer-encoding',
               // Envoy's own.
+              'request-id',
               'x-request-id',
             ].sort(),
           );

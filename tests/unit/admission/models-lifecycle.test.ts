@@ -78,6 +78,7 @@ describe('the list of models', () => {
       display_name: 'gpt',
       created_at: '2026-02-02T02:40:00Z',
       max_input_tokens: 8_192,
+      lifecycle: 'active',
     });
     expect(all).toMatchObject({ has_more: false, first_id: 'gpt', last_id: 'small' });
     const ids = (query: string) => {

@@ -119,6 +119,10 @@ const CONTROL: Readonly<Record<string, (typeof WHO)[keyof typeof WHO]>> = {
   'retry-after-ms': WHO.answer,
   'x-should-retry': WHO.answer,
   'x-request-id': WHO.envoy,
+  // The same again, where other clients look for it.
+  'request-id': WHO.answer,
+  // For the shape of an error.
+  'anthropic-version': WHO.client,
   'x-client-request-id': WHO.client,
   // The name of the extension that keeps it.
   'fairlane.client_request_id': WHO.client,
