@@ -173,7 +173,11 @@ export function bodySays(bytes: Buffer, route: EngineRoute): Said {
     usageOnly: 0,
   };
   if (!isRecord(body)) return nothing;
-  const { counts, odd } = counted(body);
+  const { usage: written } = body;
+  // Older engines say only the total of what writes nothing.
+  const isTotalAlone =
+    route === 'embeddings' && isRecord(written) && said(written.total_tokens) && !said(written.prompt_tokens);
+  const { counts, odd } = counted(isTotalAlone ? { usage: { prompt_tokens: written.total_tokens } } : body);
   const usage = usageOfCounts(counts && route === 'embeddings' ? { ...counts, completion: 0 } : counts);
   return { ...nothing, usage, odd, error: isError(body) };
 }

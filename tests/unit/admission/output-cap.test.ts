@@ -19,6 +19,8 @@ const ROWS: readonly Row[] = [
   ['tgi', 0, 'refused', 'refused'],
   ['trtllm', -1, 'refused', 'refused'],
   ['trtllm', 0, 'unlimited', 'unlimited'],
+  ['lmdeploy', -1, 'refused', 'refused'],
+  ['lmdeploy', 0, 'unlimited', 'unlimited'],
   [undefined, -1, 'unlimited', 'unlimited'],
   [undefined, 0, 'unlimited', 'unlimited'],
 ];
