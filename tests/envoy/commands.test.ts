@@ -185,8 +185,12 @@ describe('fairlane start', () => {
     expect(start.stdout()).toMatch(
       /WARNING: no engine is healthy yet.*\n {2}pool main, http:\/\/127\.0\.0\.1:\d+: \w+ for/,
     );
-    // Once.
-    expect(start.stdout().split(`http://127.0.0.1:${port}`)).toHaveLength(2);
+    // Once; the log names it too.
+    const banner = start
+      .stdout()
+      .split('\n')
+      .filter((line) => !line.startsWith('{'));
+    expect(banner.join('\n').split(`http://127.0.0.1:${port}`)).toHaveLength(2);
     const slow = parseProfile('test', { stepBaseMs: 50 });
     const engine = await startSimulator({ profile: slow, models: ['demo', 'embedder'], port });
     await eventually(

@@ -57,14 +57,18 @@ function bodyOf(bytes: number): string {
 }
 
 /** Begins uploads in chunks that do not end. */
-async function beginUploads(count: number): Promise<readonly Socket[]> {
+async function beginUploads(
+  count: number,
+  path = '/v1/chat/completions',
+  more = '',
+): Promise<readonly Socket[]> {
   const { hostname, port } = new URL(ready.stack.url);
   for (let i = 0; i < count; i += 1) {
     const socket = connectTcp(Number(port), hostname);
     socket.on('error', () => undefined);
     open.push(socket);
     socket.write(
-      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${KEYS.quiet}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n`,
+      `POST ${path} HTTP/1.1\r\nhost: x\r\n${more}authorization: Bearer ${KEYS.quiet}\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n`,
     );
   }
   // They have their room before what comes next.
@@ -102,6 +106,39 @@ describe('a body without a length', () => {
     const { status, json } = await post(bodyOf(4 * UNSIZED), chunked, '/v1/messages');
     expect(status).toBe(413);
     expect(json).toMatchObject({ type: 'error', error: { type: 'request_too_large' } });
+  });
+
+  it.each(['/openai/deployments/any/chat/completions', '/openai/deployments/a%2Fb/chat/completions'])(
+    'has the same bounds at Azure’s path %s',
+    async (path) => {
+      expect((await post(bodyOf(MAX), {}, path)).status).toBe(200);
+      expect((await post(bodyOf(UNSIZED), chunked, path)).status).toBe(200);
+      expect(got.at(-1)).toBe(UNSIZED);
+      const { status, json } = await post(bodyOf(UNSIZED + 64 * KiB), chunked, path);
+      expect(status).toBe(413);
+      expect(json.error.message).toContain('envoy.maxUnsizedBodySize');
+    },
+  );
+
+  it.each([
+    ['at the usual path', '/v1/chat/completions', ''],
+    ['with a header that is the service’s own', '/v1/chat/completions', 'x-fairlane-pool: engines\r\n'],
+    ['at Azure’s path', '/openai/deployments/any/chat/completions', ''],
+    ['at Azure’s path with an escaped slash', '/openai/deployments/a%2Fb/chat/completions', ''],
+  ])('is read by Envoy no further %s', async (_, path, more) => {
+    const before = await envoyStat(ready.stack, 'http.fairlane.downstream_rq_too_large');
+    const [socket] = await beginUploads(1, path, more);
+    let answer = '';
+    socket?.on('data', (part: Buffer) => {
+      answer += part.toString('latin1');
+    });
+    const chunk = `10000\r\n${'a'.repeat(64 * KiB)}\r\n`;
+    for (let i = 0; i < 5; i += 1) socket?.write(chunk);
+    await eventually(
+      () => answer,
+      (text) => /^HTTP\/1\.1 413 [^]*envoy\.maxUnsizedBodySize/.test(text),
+    );
+    expect(await envoyStat(ready.stack, 'http.fairlane.downstream_rq_too_large')).toBe(before + 1);
   });
 
   it('is read by Envoy no further, whether it ends or not', async () => {
