@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config/fs-config.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { sendHttp1 } from '../support/raw-http.ts';
 import { answerChat, envoyStat, type ReadyStack, startReadyStack } from '../support/ready-engine.ts';
 import { KEYS, type Stack } from '../support/stack.ts';
 import {
@@ -108,6 +109,12 @@ describe('a good token', () => {
     expect(said(await ask(token(key, named('quiet', { aud: ['other', AUDIENCE] }))))).toBe('200');
     expect(said(await ask(token(key, named('quiet', { exp: soon(-20) }))))).toBe('200');
   });
+
+  // Only the issuer can write these. Envoy does not read `crit`, and docs/how-to/jwt.md says so.
+  it('is the issuer’s word, whatever it asks of its readers, and however late it ends', async () => {
+    expect(said(await ask(token(key, named('quiet'), { crit: ['cap'], cap: 'none' })))).toBe('200');
+    expect(said(await ask(written('"exp":9223372036854775808')))).toBe('200');
+  });
 });
 
 const signed = (payload: object, header: object = {}) => token(key, { ...payload }, { ...header });
@@ -116,6 +123,11 @@ const broken = (): string => {
   const [head, , signature] = good().split('.');
   return `${head}.${part(named('noisy'))}.${signature}`;
 };
+
+const ENDS = `"exp":${soon(300)}`;
+/** A good one with claims behind it as no library writes them. */
+const written = (more: string): string =>
+  token(key, `{"iss":"${ISSUER}","aud":"${AUDIENCE}","org":{"tenant":"quiet"},${more}}`);
 
 /** Each with what a client gets for it; the error’s code tells why. */
 const REFUSED: readonly (readonly [what: string, bad: () => string, answer: string])[] = [
@@ -167,6 +179,32 @@ const REFUSED: readonly (readonly [what: string, bad: () => string, answer: stri
     () => signed(claims({ 'org.tenant': 'quiet' })),
     '401 invalid_api_key',
   ],
+  [
+    'with a foreign address of certificates',
+    () => token(foreign, named('quiet'), { x5u: 'http://x.test', x5c: ['AAAA'], kid: 'x' }),
+    '401 invalid_token',
+  ],
+  [
+    'with a name of a key that is a path',
+    () => token(foreign, named('quiet'), { kid: '../../one' }),
+    '401 invalid_token',
+  ],
+  [
+    'with a name of a key that is a list',
+    () => signed(named('quiet'), { kid: ['one'] }),
+    '401 invalid_token',
+  ],
+  ['whose algorithm is a list', () => signed(named('quiet'), { alg: ['RS256'] }), '401 invalid_token'],
+  ...['"9999999999"', '"x"', 'true', '[9999999999]', '{}', 'null', '-1', '0', '1.5', '1e30', '1e400'].map(
+    (exp) => [`that ends at ${exp}`, () => written(`"exp":${exp}`), '401 invalid_token'] as const,
+  ),
+  ...['"1"', '"x"', 'true', '[1]', '{}', '9999999999.5', '1e30', '9223372036854775808'].map(
+    (nbf) => [`that begins at ${nbf}`, () => written(`${ENDS},"nbf":${nbf}`), '401 invalid_token'] as const,
+  ),
+  ...['"exp":1', '"org":{"tenant":"noisy"}', '"iss":"https://other.test"', '"aud":"other"'].map(
+    (twice) => [`with a second ${twice}`, () => written(`${ENDS},${twice}`), '401 invalid_token'] as const,
+  ),
+  ['with an end before the good one', () => written(`"exp":1,${ENDS}`), '401 invalid_token'],
   ['that is huge', () => signed(named('quiet', { more: 'x'.repeat(100_000) })), '431 headers_too_large'],
 ];
 
@@ -218,6 +256,24 @@ describe('a token is refused', () => {
     expect(lines.length).toBeLessThan(30);
     expect(lines.join('\n')).not.toContain(nobody);
   }, 60_000);
+
+  it.each([
+    ['two tokens', () => [good(), good()], '401 invalid_api_key'],
+    [
+      'a token that is not valid before one that is',
+      () => [hmacToken(publicPem), good()],
+      '401 invalid_api_key',
+    ],
+    ['a token before somebody’s key', () => [good(), 'wrong'], '401 invalid_api_key'],
+    ['a key that is nobody’s before a token', () => ['wrong', good()], '401 invalid_api_key'],
+  ])('where there are several, %s', async (_, bearers, answer) => {
+    const lines = bearers().map((bearer) => `authorization: Bearer ${bearer}\r\n`);
+    const body = chatBody();
+    const { text } = await sendHttp1(Number(new URL(stack.url).port), [
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n${lines.join('')}content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    ]);
+    expect(`${/ (\d+)/.exec(text)?.[1]} ${/"code":"(\w+)"/.exec(text)?.[1]}`).toBe(answer);
+  });
 
   it('in the query', async () => {
     const path = `/v1/chat/completions?access_token=${good()}`;

@@ -40,8 +40,8 @@ export const claims = (more: Fields = {}): Fields => ({
   ...more,
 });
 
-/** A token signed by RS256. @param header what replaces it. */
-export function token(key: TokenKey, payload: Fields = claims(), header: Fields = {}): string {
+/** A token signed by RS256. @param payload as text it stays as it is. @param header what replaces it. */
+export function token(key: TokenKey, payload: Fields | string = claims(), header: Fields = {}): string {
   const head = part({ alg: 'RS256', typ: 'JWT', kid: key.kid, ...header });
   const text = `${head}.${part(payload)}`;
   return `${text}.${signBytes('sha256', Buffer.from(text), key.privateKey).toString('base64url')}`;
