@@ -8,6 +8,7 @@ import {
   type ServiceState,
   startEdgeWorld,
 } from '../support/edge-world.ts';
+import { eventually } from '../support/eventually.ts';
 import { type Http2Part, sendHttp1, sendHttp2 } from '../support/raw-http.ts';
 import { KEYS } from '../support/stack.ts';
 
@@ -311,7 +312,10 @@ describe('headers that the operator names', () => {
     expect(names.filter((name) => seen?.headers[name] !== '1')).toEqual([]);
     expect(seen?.headers['x-class']).toBeUndefined();
     expect(seen?.headers['x-other']).toBeUndefined();
-    expect(world.log()).toContain('"lane":"urgent"');
+    await eventually(
+      () => world.log(),
+      (log) => log.includes('"lane":"urgent"'),
+    );
   });
 });
 
