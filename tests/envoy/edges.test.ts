@@ -408,13 +408,40 @@ describe('browsers', () => {
     expect(headerOf(text, 'access-control-allow-credentials')).toBeUndefined();
   });
 
-  it.each(['https://evil.example.com', `${ORIGIN}.evil.com`, 'null', 'http://app.example.com'])(
-    'another origin is not told that it may: %s',
-    async (origin) => {
-      const { text } = await preflight(origin);
-      expect(headerOf(text, 'access-control-allow-origin')).toBeUndefined();
-    },
-  );
+  it.each([
+    'https://evil.example.com',
+    `${ORIGIN}.evil.com`,
+    'null',
+    'http://app.example.com',
+    ORIGIN.slice(0, -1),
+    `x${ORIGIN}`,
+    `${ORIGIN}:8443`,
+    `${ORIGIN}/`,
+    ORIGIN.toUpperCase(),
+    `${ORIGIN}, https://evil.example.com`,
+    `https://evil.example.com ${ORIGIN}`,
+    'https://appxexample.com',
+    '*',
+  ])('another origin is not told that it may, before it asks or after: %s', async (origin) => {
+    const told = /access-control-(allow-origin|allow-credentials|expose-headers)/i;
+    expect((await preflight(origin)).text).not.toMatch(told);
+    engine.answerWith({ 'access-control-allow-origin': '*', 'access-control-allow-credentials': 'true' });
+    const asked = await sendHttp1(port, [post([`origin: ${origin}`])]);
+    engine.answerWith({});
+    expect(asked.status).toBe(200);
+    expect(asked.text).not.toMatch(told);
+  });
+
+  it('a preflight of Azure’s paths needs no key either', async () => {
+    const { status, text } = await sendHttp1(port, [
+      head(
+        [`origin: ${ORIGIN}`, 'access-control-request-method: POST'],
+        'OPTIONS /openai/deployments/a%2Fb/chat/completions HTTP/1.1',
+      ),
+    ]);
+    expect(status).toBe(200);
+    expect(headerOf(text, 'access-control-allow-origin')).toBe(ORIGIN);
+  });
 
   it('answers, refusals and Envoy’s own replies may be read, and what engines say of origins never passes', async () => {
     engine.answerWith({ 'access-control-allow-origin': '*', 'access-control-allow-credentials': 'true' });
