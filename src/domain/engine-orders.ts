@@ -94,10 +94,20 @@ const REASONS: readonly (readonly [paths: readonly string[], reason: string])[] 
   [UNCOUNTED, 'engines answer there what nobody counts'],
 ];
 
-/** Why no tenant may reach a path, or one below it; undefined: nothing is known against it. Some engines have it below /v1, too. */
-export function reasonAgainst(path: string): string | undefined {
+/** In lower case, without a slash at its end. Some engines have what is below /v1 without it, too. */
+function formsOf(path: string): readonly string[] {
   const plain = path.toLowerCase().replace(/\/+$/, '');
-  const forms = plain.startsWith('/v1/') ? [plain, plain.slice(3)] : [plain];
-  const isBelow = (one: string): boolean => forms.some((form) => form === one || form.startsWith(`${one}/`));
-  return REASONS.find(([paths]) => paths.some(isBelow))?.[1];
+  return plain.startsWith('/v1/') ? [plain, plain.slice(3)] : [plain];
+}
+
+const isAmong = (paths: readonly string[], forms: readonly string[]): boolean =>
+  paths.some((one) => forms.some((form) => form === one || form.startsWith(`${one}/`)));
+
+/** Whether engines take orders there, or below it: for some, a request without a body is one. */
+export const takesOrders = (path: string): boolean => isAmong(ORDERS, formsOf(path));
+
+/** Why no tenant may reach a path, or one below it; undefined: nothing is known against it. */
+export function reasonAgainst(path: string): string | undefined {
+  const forms = formsOf(path);
+  return REASONS.find(([paths]) => isAmong(paths, forms))?.[1];
 }

@@ -3,7 +3,7 @@
  * has seen it; an engine decodes a path before it looks it up. So a path counts by how it ends, and what spells a route of the API
  * in another way is none that goes past the limits.
  */
-import { reasonAgainst } from './engine-orders.ts';
+import { reasonAgainst, takesOrders } from './engine-orders.ts';
 import {
   API_ROUTES,
   type CustomRoutes,
@@ -34,7 +34,9 @@ function lenient(path: string): string | undefined {
     return undefined;
   }
   const segments: string[] = [];
-  for (const segment of text.replaceAll('\\', '/').split('/')) {
+  // What may be taken for a query or a fragment is cut off.
+  const [plain = ''] = text.split(/[?#]/, 1);
+  for (const segment of plain.replaceAll('\\', '/').split('/')) {
     // Some servers take `;` and what follows for parameters.
     const name = (segment.split(';', 1)[0] ?? '').trim();
     if (name === '..') segments.pop();
@@ -50,13 +52,14 @@ const endOf = (path: string, known: readonly string[]): string | undefined =>
     .filter((one) => path.endsWith(one))
     .reduce<string | undefined>((best, one) => (one.length > (best?.length ?? 0) ? one : best), undefined);
 
-/** Whether engines take orders at its end, or answer there what is counted elsewhere. @param path lenient. */
-function isKeptFrom(path: string): boolean {
-  for (let at = 0; at >= 0; at = path.indexOf('/', at + 1)) {
-    if (reasonAgainst(path.slice(at)) !== undefined) return true;
-  }
+/** Whether that is so of the path, or of what is behind a prefix. @param path lenient. */
+function isAtEnd(path: string, isSo: (end: string) => boolean): boolean {
+  for (let at = 0; at >= 0; at = path.indexOf('/', at + 1)) if (isSo(path.slice(at))) return true;
   return false;
 }
+
+/** Engines take orders there, or answer what is counted elsewhere. */
+const isKeptFrom = (path: string): boolean => reasonAgainst(path) !== undefined;
 
 export function pickerPathOf(
   custom: CustomRoutes | undefined,
@@ -67,13 +70,14 @@ export function pickerPathOf(
     modelsRouteOf(method, path) !== undefined ||
     namesResponses(path);
   if (isExact) return { kind: 'api', path };
-  // Without a body an engine computes nothing.
-  if (endOfStream) return { kind: 'other' };
   const plain = withoutQuery(path);
+  const read = lenient(plain);
+  if (read === undefined) return { kind: 'api', path };
+  // Without a body an engine computes nothing, but it may take an order.
+  if (endOfStream) return isAtEnd(read, takesOrders) ? { kind: 'api', path } : { kind: 'other' };
   const known = [...API_PATHS, ...[...(custom?.values() ?? [])].map((route) => route.path)];
   const end = endOf(plain, known);
   if (end !== undefined) return { kind: 'api', path: end + path.slice(plain.length) };
-  const read = lenient(plain);
-  const isRefused = read === undefined || endOf(read, known) !== undefined || isKeptFrom(read);
+  const isRefused = endOf(read, known) !== undefined || isAtEnd(read, isKeptFrom);
   return isRefused ? { kind: 'api', path } : { kind: 'other' };
 }

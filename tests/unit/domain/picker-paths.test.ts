@@ -39,6 +39,18 @@ describe('a path that a picker gets', () => {
     '/%67enerate',
   ])('%s does not, with a body', (path) => expect(of(path).kind).toBe('api'));
 
+  it.each([
+    '/sleep?level=1',
+    '/x/flush_cache',
+    '/v1/reset_prefix_cache',
+    '/%73leep',
+    '/sleep#now',
+    '//wake_up/',
+  ])('%s does not without a body either: that is an order', (path) => {
+    expect(of(path, { endOfStream: true }).kind).toBe('api');
+    expect(of(path, { method: 'GET', endOfStream: true }).kind).toBe('api');
+  });
+
   it.each(['/%', '/%E0%A4%A', `/${'a/'.repeat(100)}`, `/${'%25'.repeat(5_000)}`])(
     'what cannot be read is refused: %.20s…',
     (path) => expect(of(path).kind).toBe('api'),
@@ -57,6 +69,9 @@ describe('a path that a picker gets', () => {
       (path) => `${path};v=1`,
       (path) => path.replaceAll('/', '\\').replace('\\', '/'),
       (path) => `/prefix${path}`,
+      (path) => `${path}#x`,
+      (path) => `${path}%3Fx`,
+      (path) => `${path}%23`,
     );
     fc.assert(
       fc.property(fc.constantFrom(...ROUTE_PATHS), fc.array(change, { maxLength: 2 }), (path, changes) => {
