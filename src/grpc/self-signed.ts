@@ -18,7 +18,8 @@ const TAG = {
   octetString: 0x04,
   oid: 0x06,
   utf8: 0x0c,
-  time: 0x18,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
   sequence: 0x30,
   set: 0x31,
   /** Context tags of a certificate, and of an alternative name that is a DNS name. */
@@ -41,9 +42,14 @@ function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
 
 const sequence = (...parts: readonly Uint8Array[]): Buffer => der(TAG.sequence, ...parts);
 const oid = (hex: string): Buffer => der(TAG.oid, Buffer.from(hex, 'hex'));
-/** `20261128093000Z` */
-const timeOf = (ms: number): Buffer =>
-  der(TAG.time, Buffer.from(`${new Date(ms).toISOString().replaceAll(/[-:T]/g, '').slice(0, 14)}Z`));
+/** RFC 5280, section 4.1.2.5: `261128093000Z` until 2049, `20500101000000Z` from then on. */
+function timeOf(ms: number): Buffer {
+  const time = new Date(ms);
+  const text = `${time.toISOString().replaceAll(/[-:T]/g, '').slice(0, 14)}Z`;
+  return time.getUTCFullYear() < 2050
+    ? der(TAG.utcTime, Buffer.from(text.slice(2)))
+    : der(TAG.generalizedTime, Buffer.from(text));
+}
 const pem = (kind: string, bytes: Buffer): string =>
   `-----BEGIN ${kind}-----\n${(bytes.toString('base64').match(/.{1,64}/g) ?? []).join('\n')}\n-----END ${kind}-----\n`;
 

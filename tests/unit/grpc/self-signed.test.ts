@@ -22,6 +22,14 @@ describe('a certificate of one’s own', () => {
     expect(Date.parse(read.validTo)).toBe(NOW + 3_650 * 86_400_000);
   });
 
+  it('writes each time in the form that its year has to have (RFC 5280, 4.1.2.5)', () => {
+    const bytes = (nowMs: number) =>
+      new X509Certificate(createSelfSigned('x', nowMs).cert).raw.toString('latin1');
+    const [soon, late] = [bytes(NOW), bytes(Date.parse('2045-01-01T00:00:00Z'))];
+    expect(soon).toContain('\x17\x0d261127093000Z\x17\x0d361125093000Z');
+    expect(late).toContain('\x17\x0d441231000000Z\x18\x0f20541230000000Z');
+  });
+
   it('is another one each time, with a positive number', () => {
     const others = Array.from({ length: 20 }, () => new X509Certificate(createSelfSigned('x', NOW).cert));
     expect(new Set(others.map(({ serialNumber }) => serialNumber)).size).toBe(20);
