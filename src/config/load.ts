@@ -13,7 +13,7 @@ import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/
 import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
-import { checkListeners, checkTls, findListeners, findTls, tlsOf } from './checks/listeners.ts';
+import { checkListeners, checkServiceTls, findListeners, findTls, tlsOf } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
@@ -117,7 +117,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
-  checkTls(['service', 'tls'], serviceTls, check);
+  checkServiceTls(['service', 'tls'], serviceTls, check);
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
   checkFields(check);

@@ -1,6 +1,13 @@
 /** `listen`: addresses, and certificates that can be served. */
 import type { ListenerConfig } from '../config.ts';
-import { isKeyOf, lookUpCertificates, lookUpPrivateKey, unservableKey, validityProblem } from '../pem.ts';
+import {
+  isKeyOf,
+  lookUpCertificates,
+  lookUpPrivateKey,
+  unservableKey,
+  unshowable,
+  validityProblem,
+} from '../pem.ts';
 import type { Looked, Sources } from '../secrets.ts';
 import { FILE_PATH, hostPort } from '../values.ts';
 import { at, isMapping } from '../written-data.ts';
@@ -54,8 +61,8 @@ export function checkListeners(listeners: readonly FoundListener[], check: Check
   for (const { path, tls } of listeners) checkTls([...path, 'tls'], tls, check);
 }
 
-/** Whatever listens with it: keys are those that Envoy and Node.js can serve. */
-export function checkTls(path: Path, tls: FoundTls, { report, nowMs }: Check): void {
+/** Whatever listens with it: keys are those that Envoy can serve. */
+function checkTls(path: Path, tls: FoundTls, { report, nowMs }: Check): void {
   if (tls === undefined) return;
   const { cert, key } = tls;
   for (const [name, looked] of Object.entries(tls)) {
@@ -70,6 +77,17 @@ export function checkTls(path: Path, tls: FoundTls, { report, nowMs }: Check): v
   }
   const invalid = cert?.kind === 'ok' && nowMs !== undefined ? validityProblem(cert.value, nowMs) : undefined;
   if (invalid !== undefined) report.warning([...path, 'cert'], invalid);
+}
+
+/** Of Fairlane's own service: what Node.js does not take would end it in a reload. */
+export function checkServiceTls(path: Path, tls: FoundTls, check: Check): void {
+  const before = check.report.problems().length;
+  checkTls(path, tls, check);
+  const { cert, key, clientCa } = tls ?? {};
+  if (cert?.kind !== 'ok' || key?.kind !== 'ok' || check.report.problems().length > before) return;
+  const ca = clientCa?.kind === 'ok' ? clientCa.value : undefined;
+  const problem = unshowable({ cert: cert.value, key: key.value, ca });
+  if (problem !== undefined) check.report.problem([...path, 'cert'], problem);
 }
 
 /** Of a file that nobody was to read, that it is there: no more of it matters. */

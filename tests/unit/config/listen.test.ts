@@ -110,3 +110,40 @@ describe('certificates', () => {
     expect(parse(withTls(), at).kind).toBe('ok');
   });
 });
+
+describe('service.tls', () => {
+  /** Signed by another with SHA-1: Envoy shows it, Node.js does not. */
+  const weak = `-----BEGIN CERTIFICATE-----
+MIIBSDCB76ADAgECAhABSZRQDbqj20026MlTJKzaMAkGByqGSM49BAEwFzEVMBMG
+A1UEAwwMYW4gYXV0aG9yaXR5MB4XDTI2MTEyNzA5MzAwMFoXDTM2MTEyNTA5MzAw
+MFowEzERMA8GA1UEAwwIb2xkLnRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATjNqvn9ziGBjUhe0K6MwMXcNI10pbv8nGXQ1IaDExM1wbyaZoEos05ipY521IH
+/sCPevUNlImAHAOoa4ON5bNhoyIwIDATBgNVHREEDDAKgghvbGQudGVzdDAJBgNV
+HRMEAjAAMAkGByqGSM49BAEDSQAwRgIhAMGvM3lP4SIvjwKHcvM9VumZxq27t0ar
+AAhK6a8nYSm5AiEA68UBoa/9m8T14FiuOT9C/x3qTx0KVHdTSAd7aqbvs4o=
+-----END CERTIFICATE-----
+`;
+  const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbmVLEEFdeFWy+uVV
+7jFvS86DrmEzPweQUXdWJLt8aO+hRANCAATjNqvn9ziGBjUhe0K6MwMXcNI10pbv
+8nGXQ1IaDExM1wbyaZoEos05ipY521IH/sCPevUNlImAHAOoa4ON5bNh
+-----END PRIVATE KEY-----
+`;
+  const service = (more: object = {}) => put(minimal(), 'service', { tls: { ...tls, ...more } });
+
+  it('is read as that of a listener', () => {
+    const read = configOf(service(), at).service.tls;
+    expect(read).toEqual({ cert: files['/etc/cert.pem'], key: files['/etc/key.pem'] });
+    expect(problemsOf(service({ key: 'ca.pem' }), at).join('\n')).toContain(
+      'service.tls.key: /etc/ca.pem holds',
+    );
+  });
+
+  it('is refused where nobody can listen with it: a reload would fail', () => {
+    const found = { files: { '/etc/cert.pem': weak, '/etc/key.pem': key } };
+    expect(problemsOf(service(), found)).toEqual([
+      expect.stringMatching(/service\.tls\.cert: cannot be listened with \(ca md too weak\); renew it/),
+    ]);
+    expect(problemsOf(withTls(), found)).toEqual([]);
+  });
+});
