@@ -34,6 +34,7 @@ import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
 import { refusalCounts, refusalSink } from './refusal-counts.ts';
 import { ANSWER_IDS, requestIds } from './request-ids.ts';
+import { serviceTransportOf } from './service-tls.ts';
 import {
   identityFilterNames,
   MATCHER_TYPE,
@@ -278,7 +279,7 @@ function serviceEndpoint(address: ServiceAddress): JsonMap {
 
 /** The cluster of Fairlane's own gRPC service. */
 export function serviceClusterOf(config: Config): JsonMap {
-  const { address, tls } = config.service;
+  const { address } = config.service;
   return {
     name: SERVICE_CLUSTER,
     type: address.kind === 'unix' ? 'STATIC' : 'STRICT_DNS',
@@ -300,19 +301,7 @@ export function serviceClusterOf(config: Config): JsonMap {
       cluster_name: SERVICE_CLUSTER,
       endpoints: [{ lb_endpoints: [{ endpoint: { address: serviceEndpoint(address) } }] }],
     },
-    // As gateways have it: what the service shows may be its own, and changes while Envoy runs. So it is not checked.
-    ...(tls !== undefined && {
-      transport_socket: {
-        name: 'envoy.transport_sockets.tls',
-        typed_config: {
-          ...type('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext'),
-          common_tls_context: {
-            tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
-            alpn_protocols: ['h2'],
-          },
-        },
-      },
-    }),
+    ...serviceTransportOf(config),
   };
 }
 

@@ -9,6 +9,7 @@ import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from '
 import { secretFilesOf } from './engine-secrets.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { mirrorClustersOf } from './mirror-clusters.ts';
+import { serviceSecretFilesOf } from './service-tls.ts';
 import { jwksClusters, jwksSecretFilesOf, tokenFilesOf, unlessTenantIsKnown } from './tokens.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
@@ -91,6 +92,7 @@ export function dynamicFilesOf(
 ): ReadonlyMap<string, JsonMap> {
   const files = new Map<string, JsonMap>([
     ...listenerSecretFilesOf(config),
+    ...serviceSecretFilesOf(config),
     ...jwksSecretFilesOf(config),
     // Tenants before their keys: a key that comes names a tenant that is let through.
     ...(takesTokens ? tokenFilesOf(config) : []),

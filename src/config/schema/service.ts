@@ -37,7 +37,7 @@ const tls = section(
       'Authorities (PEM) of gateways: each must show a certificate from one of them. For `mode: endpoint-picker`. Default: none is asked for.',
     ).optional(),
   },
-  'TLS from version 1.2 at `service.address`. In plain text only health is then told there. Default with `mode: endpoint-picker`: both are taken, TLS with a certificate of Fairlane’s own that is made at each start, and plain text; with `sidecar`: plain text.',
+  'TLS from version 1.2 at `service.address`. In plain text only health is then told there. Default with `mode: endpoint-picker`: both are taken, TLS with a certificate of Fairlane’s own that is made at each start, and plain text; with `sidecar`: plain text. A sidecar’s Envoy takes exactly this certificate.',
 );
 
 export const service = section(
