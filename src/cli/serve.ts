@@ -15,13 +15,15 @@ export function serveCommand(): Command {
     .action(async ({ config: path, logFormat }: { config: string; logFormat?: LogFormat }) => {
       const loaded = loadOrThrow(path, process.env);
       const { service, stopWatching } = await runService(path, loaded, process.env, logFormat);
+      // Before it says that it serves: who reads that may end it at once.
+      const stopped = stopSignal(() => process.exit(130));
       const { address } = service;
       printError(
         `fairlane: serving ext_proc on ${address.kind === 'unix' ? address.path : `${address.host}:${address.port}`}, metrics on port ${service.metricsPort}`,
       );
       const unserved = unservedText(service);
       if (unserved !== undefined) printError(`fairlane: warning: ${unserved}`);
-      await stopSignal(() => process.exit(130));
+      await stopped;
       stopWatching();
       await service.drain();
       process.exit(0);

@@ -131,7 +131,9 @@ describe('the health of a service', () => {
     });
     const serve = run(['serve'], here.cwd);
     await serve.until('no engine is healthy yet');
-    expect(serve.stderr()).toMatch(new RegExp(`http://127\\.0\\.0\\.1:${port}  \\w+ for \\d+ s: `));
+    expect(serve.stderr()).toMatch(
+      new RegExp(`pool main, http://127\\.0\\.0\\.1:${port}: \\w+ for \\d+ s: `),
+    );
     expect(await Promise.all(['/live', '/ready', '/health'].map((path) => statusOf(here, path)))).toEqual([
       200, 503, 200,
     ]);
@@ -287,6 +289,18 @@ print(os.WIFEXITED(status) and os.WEXITSTATUS(status))
     serve.child.kill('SIGHUP');
     await serve.until('config-reloaded');
     expect((await healthOf(here)).status).toMatch(/ok|degraded/);
+  });
+});
+
+describe('SIGTERM', () => {
+  it('ends it in order from the moment that it says that it serves', async () => {
+    const here = await place('at-once');
+    const serve = run(['serve'], here.cwd);
+    serve.child.stderr?.on('data', (part: Buffer) => {
+      if (part.includes('serving ext_proc')) serve.child.kill('SIGTERM');
+    });
+    expect(await serve.exited).toBe(0);
+    expect(serve.stdout()).toContain('"message":"drained"');
   });
 });
 
