@@ -58,9 +58,12 @@ const routeFor = (match: JsonMap, answer: JsonMap): JsonMap => ({
   typed_per_filter_config: { [FILTER]: { ...type('envoy.config.route.v3.FilterConfig'), config: {} } },
 });
 
-/** Names of deployments with `%2F`: before the route that refuses it in paths. @param answer to what is no path of Azure's. */
+/**
+ * Names of deployments and of models with `%2F`: before the route that refuses it in paths, which sees what they become.
+ * @param answer to what is no path of Azure's.
+ */
 export const azureNamesRoute = (answer: JsonMap): JsonMap =>
-  routeFor({ safe_regex: { regex: `${DEPLOYMENTS}.*%2[fF].*` } }, answer);
+  routeFor({ safe_regex: { regex: `${PREFIX}(deployments|models|v1/models)/.*%2[fF].*` } }, answer);
 
 /** After the routes of the configuration, which may begin so, too. @param answer to what is no path of Azure's. */
 export const azureRoute = (answer: JsonMap): JsonMap => routeFor({ prefix: PREFIX }, answer);

@@ -184,6 +184,18 @@ describe('Azure’s paths', () => {
     ['/openai/deployments/any/files', 404],
     ['/openai/v1/load_lora_adapter', 404],
     ['/openai/v1%2Fchat/completions', 400],
+    ['/openai/models/x%2Fy', 400],
+    ['/openai/v1/models/..%2F..%2Fmetrics', 400],
+    ['/openai/deployments/any/%2E%2E/%2e%2e/metrics', 404],
+    ['/openai/deployments/any/chat/completions%3F', 404],
+    ['/openai/deployments/any/chat/completions;x', 404],
+    ['/openai/deployments/a%5Cb/chat/completions', 400],
+    ['/openai/openai/v1/chat/completions', 404],
+    ['/openai/v1/v1/chat/completions', 404],
+    ['/OPENAI/v1/chat/completions', 404],
+    ['/v1/openai/v1/chat/completions', 404],
+    ['/metrics?/openai/v1/chat/completions', 404],
+    ['/openai?/v1/chat/completions', 404],
     ['/openai/deployments/any/..%2Fload_lora_adapter', 404],
     ['/openai/../metrics', 404],
     ['/openaiv1/chat/completions', 404],
@@ -193,9 +205,29 @@ describe('Azure’s paths', () => {
     expect(clients.engine.requests().length).toBe(before);
   });
 
-  it('want a key, as all others', async () => {
-    const { status, json } = await send(url, { path: '/openai/v1/chat/completions', body });
+  it.each([
+    '/openai/v1/chat/completions',
+    '/openai/deployments/a%2Fb/chat/completions',
+    '/openai/deployments/any/files',
+    '/openai/deployments/../../openai/v1/chat/completions',
+  ])('%s wants a key, as all others', async (path) => {
+    const { status, json } = await send(url, { path: `${path}?api-key=${DEMO_KEY}`, body });
     expect([status, json.error.code]).toEqual([401, 'invalid_api_key']);
+  });
+
+  it.each(['/openai/models/org%2Fname', '/openai/v1/models/org%2Fname', '/openai/models/org/name'])(
+    '%s is a model whose name has a slash',
+    async (path) => {
+      const { status, json } = await send(url, { key: DEMO_KEY, method: 'GET', path });
+      expect([status, json.id]).toEqual([200, 'org/name']);
+    },
+  );
+
+  it('have a query of any length and kind, which chooses nothing', async () => {
+    const query = `?api-version=..%2F..%2Fmetrics&x=/openai/v1/files?${'y'.repeat(4_000)}`;
+    const path = `/openai/deployments/any/chat/completions${query}`;
+    expect((await send(url, { key: DEMO_KEY, path, body })).status).toBe(200);
+    expect(clients.engine.requests().at(-1)?.path.split('?')[0]).toBe('/v1/chat/completions');
   });
 });
 
