@@ -100,8 +100,8 @@ describe('fairlane start', () => {
     const { path, api } = await configuration(url, { tls: ca() });
     const start = run('start', '--config', path, '--envoy-concurrency', '1');
     await start.until('Ctrl-C drains');
-    expect(start.stdout()).toContain('Nothing is healthy');
-    expect(start.stdout()).toContain('it wants a key (pools.main.apiKey)');
+    expect(start.stdout()).toContain('no engine is healthy yet');
+    expect(start.stdout()).toMatch(/^ {2}pool main, .*it wants a key \(pools\.main\.apiKey\)/m);
     const { path: again } = await configuration(url, {
       tls: ca(),
       apiKey: `file:${file('key', ENGINE_KEY)}`,
