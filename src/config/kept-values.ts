@@ -36,10 +36,14 @@ export function withKeptValues(root: unknown, before: unknown, env: Sources['env
       // What has moved in its list is not in two places.
       const texts = new Set(now.filter((one) => typeof one === 'string'));
       const olds: readonly unknown[] = Array.isArray(old) ? old : [];
-      return now.map((one, i) => keep(one, olds[i], [...path, i], (text) => texts.has(text)));
+      return now.map((one, i) =>
+        keep(one, olds.find((other) => isAt(one, other)) ?? olds[i], [...path, i], (text) => texts.has(text)),
+      );
     }
     if (!isMapping(now)) return now;
-    const olds = isMapping(old) ? old : {};
+    // What is elsewhere now is another one: it does not get the secrets of the one before.
+    const isSame = isMapping(old) && (now['url'] === old['url'] || isUnset(now['url'], env));
+    const olds = isSame ? old : {};
     return Object.fromEntries(
       Object.entries(now).map(([key, value]) => [
         key,
@@ -53,5 +57,12 @@ export function withKeptValues(root: unknown, before: unknown, env: Sources['env
   ]);
   return { root: Object.fromEntries(kept) as unknown, warnings };
 }
+
+/** Whether both are of one address. */
+const isAt = (now: unknown, old: unknown): boolean =>
+  isMapping(now) && isMapping(old) && now['url'] !== undefined && now['url'] === old['url'];
+
+const isUnset = (value: unknown, env: Sources['env']): boolean =>
+  typeof value === 'string' && lookUpEnv(value, env).kind === 'bad';
 
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;

@@ -30,9 +30,15 @@ describe('values of a reload whose variable is not set', () => {
     ],
     [
       'the key of an endpoint',
-      { pools: { main: { endpoints: ['http://a:1', { url: 'http://b:2', apiKey: 'env:NEW' }] } } },
+      { pools: { main: { endpoints: ['http://a:1', { url: 'http://b:1', apiKey: 'env:NEW' }] } } },
       'pools.main.endpoints.1.apiKey',
-      ['http://a:1', { url: 'http://b:2', apiKey: 'file:b' }],
+      ['http://a:1', { url: 'http://b:1', apiKey: 'file:b' }],
+    ],
+    [
+      'the key of an endpoint that has another place in its list',
+      { pools: { main: { endpoints: [{ url: 'http://b:1', apiKey: 'env:NEW' }, 'http://a:1'] } } },
+      'pools.main.endpoints.0.apiKey',
+      [{ url: 'http://b:1', apiKey: 'file:b' }, 'http://a:1'],
     ],
   ])('%s stays, and is told of', (_, now, path, value) => {
     const { root } = keep(now);
@@ -45,6 +51,11 @@ describe('values of a reload whose variable is not set', () => {
     ['one that is set', { tenants: { alice: { keys: ['env:SET'] } } }],
     ['one where nothing was before', { tenants: { bob: { keys: ['env:NEW'] } } }],
     ['one behind those that were', { tenants: { alice: { keys: ['first', 'second', 'env:NEW'] } } }],
+    [
+      'the key of an endpoint elsewhere, in the place of one before',
+      { pools: { main: { endpoints: ['http://a:1', { url: 'http://b:2', apiKey: 'env:NEW' }] } } },
+    ],
+    ['the password of another Redis', { redis: { url: 'redis://b', password: 'env:NEW' } }],
     ['one where another kind of value was', { redis: { url: 'x', password: { a: 'env:NEW' } } }],
     ['a value that has moved in its list', { tenants: { alice: { keys: ['env:NEW', 'first'] } } }],
     ['what is no variable’s name', { redis: { password: 'env:my secret' } }],
@@ -54,6 +65,14 @@ describe('values of a reload whose variable is not set', () => {
     ['a key that objects have', { tenants: { constructor: { keys: ['env:NEW'] }, alice: 'env:NEW' } }],
   ])('leaves alone %s', (_, now) => {
     expect(keep(now)).toEqual({ root: now, warnings: [] });
+  });
+
+  it('keeps an address and what belongs to it', () => {
+    const endpoint = { url: 'env:NEW_URL', apiKey: 'env:NEW' };
+    const { root } = keep({ pools: { main: { endpoints: ['http://a:1', endpoint] } } });
+    expect(root).toEqual({
+      pools: { main: { endpoints: ['http://a:1', { url: 'http://b:1', apiKey: 'file:b' }] } },
+    });
   });
 
   it('keeps nothing at a start', () => {
