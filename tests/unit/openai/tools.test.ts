@@ -105,6 +105,8 @@ describe('web search that is offered beside other tools', () => {
     const search = fc.constantFrom(
       '{"type":"web_search"}',
       '{"filters":{"x":["]"]}, "type":"web_se\\u0061rch"}',
+      // Fields that are forbidden are left out by themselves, too.
+      '{"cache_salt":"x","type":"web_search", "priority":1}',
     );
     const tool = fc.oneof(fc.tuple(fc.constant(false), own), fc.tuple(fc.constant(true), search));
     fc.assert(
@@ -112,7 +114,9 @@ describe('web search that is offered beside other tools', () => {
         const kept = list.filter(([[isSearch]]) => !isSearch);
         fc.pre(kept.length > 0);
         const text = list.map(([[, json], before, behind]) => before + json + behind).join(',');
-        const sent = sentText(accepted(`{"model":"m","input":"x","tools":[${text}] ,"user":"u"}`));
+        const sent = sentText(
+          accepted(`{"model":"m","input":"x","priority":1,"tools":[${text}] ,"cache_salt":"x" , "user":"u"}`),
+        );
         expect(JSON.parse(sent)).toEqual({
           model: 'm',
           input: 'x',
