@@ -10,6 +10,7 @@ import { type ConnectionOptions, connect } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConfigWatch, watchConfig } from '../../src/config/fs-config.ts';
+import { createSelfSigned } from '../../src/grpc/self-signed.ts';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
@@ -195,6 +196,35 @@ describe('client certificates', () => {
     await expect(ask(mutualPort, { cert: text('renewed'), key: text('renewed-key') })).rejects.toThrow();
     expect((await ask(mutualPort, mine)).status).toBe(200);
     expect((await ask(mutualPort, { ...mine, headers: {} })).status).toBe(401);
+  });
+
+  const stranger = createSelfSigned('Fairlane test authority', Date.now());
+  it.each([
+    [
+      'by another authority, which is shown too',
+      `${text('renewed')}${text('second-ca')}`,
+      text('renewed-key'),
+    ],
+    [
+      'by another authority, beside a good one',
+      `${text('renewed')}${text('client')}${text('ca')}`,
+      text('renewed-key'),
+    ],
+    ['by itself, by the name of the authority', stranger.cert, stranger.key],
+    ['long ago', text('expired'), text('renewed-key')],
+  ])('that were signed %s get no answer, with a key that is good', async (_, cert, key) => {
+    const failed = async (): Promise<number> => {
+      const stats = await (await fetch(`${stack.adminUrl}/stats?filter=fail_verify`)).text();
+      return [...stats.matchAll(/fail_verify_\w+: (\d+)/g)].reduce(
+        (sum, [, count]) => sum + Number(count),
+        0,
+      );
+    };
+    const before = await failed();
+    for (const maxVersion of ['TLSv1.3', 'TLSv1.2'] as const) {
+      await expect(ask(mutualPort, { cert, key, maxVersion })).rejects.toThrow();
+    }
+    expect(await failed()).toBe(before + 2);
   });
 });
 
