@@ -25,6 +25,9 @@ interface WrittenLimit {
   replaces: readonly string[];
 }
 
+/** Of a descriptor, while it is read. */
+type Metadata = Map<string, StructValue>;
+
 export interface WrittenDescriptor {
   key: string;
   value: string;
@@ -35,7 +38,7 @@ export interface WrittenDescriptor {
   detailedMetric: boolean;
   valueToMetric: boolean;
   shareThreshold: boolean;
-  metadata: Struct | undefined;
+  metadata: Metadata | undefined;
 }
 
 export interface WrittenFile {
@@ -205,13 +208,22 @@ class FieldReader {
     });
   }
 
-  #metadata(node: YamlNode, before: Struct | undefined): Struct | undefined {
+  /** Adds to what there is: a copy for each time that it is written is quadratic in the file. */
+  #metadata(node: YamlNode, before: Metadata | undefined): Metadata | undefined {
     return this.#walk.visit(node, (found) => {
       if (this.#isNull(found)) return undefined;
       if (found.kind !== 'mapping') return this.#isNo(found, 'metadata', 'a mapping');
-      const value = readYamlValue(found);
-      return value.kind === 'map' ? new Map([...(before ?? []), ...metadataOf(value, 1)]) : before;
+      const into: Metadata = before ?? new Map();
+      this.#addMetadata(into, found);
+      return into;
     });
+  }
+
+  #addMetadata(into: Metadata, { pairs }: YamlMapping): void {
+    for (const [key, value] of pairs) {
+      if (isMerge(key)) this.#walk.merge(value, (mapping) => this.#addMetadata(into, mapping));
+      else into.set(this.#text(key, 'a key of metadata'), metadataValue(readYamlValue(value), 2));
+    }
   }
 
   /** Of a mapping, and nothing of one that is null. */

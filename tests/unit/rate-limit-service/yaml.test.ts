@@ -252,4 +252,24 @@ describe('metadata', () => {
       ]),
     );
   });
+
+  // decode.go, scalar: what a text is wanted of is the text as it was written. The field's keys are texts.
+  it('has its own keys as they were written, merged ones, too', () => {
+    const text = `${GOOD}    metadata: { n: 1, 0x1F: 2, 1.0: 3, ~: 4, <<: { True: 5 } }\n`;
+    expect([...(readLimitsFile(text).descriptors[0]?.metadata ?? [])]).toEqual([
+      ['n', 1],
+      ['0x1F', 2],
+      ['1.0', 3],
+      ['', 4],
+      ['True', 5],
+    ]);
+  });
+
+  it('that is written again and again is put together, in a time that grows with the file', () => {
+    const count = 20_000;
+    const again = Array.from({ length: count }, (_, i) => `    metadata: { k${i}: 1 }\n`).join('');
+    const begun = performance.now();
+    expect(readLimitsFile(`${GOOD}${again}`).descriptors[0]?.metadata?.size).toBe(count);
+    expect(performance.now() - begun).toBeLessThan(5_000);
+  });
 });
