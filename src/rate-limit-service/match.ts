@@ -29,6 +29,8 @@ export interface Match {
 const nameOf = ({ key, value }: Entry): string => (value === '' ? key : `${key}_${value}`);
 /** Entries may hold any character: a length before each keeps two lists from making one key. */
 const lengthed = (text: string): string => `${text.length}:${text}`;
+/** In the place of all values that share a bucket: no value of a request begins so. */
+const shared = (wildcard: string): string => `*${lengthed(wildcard)}`;
 
 /** Each part as early as it can be: linear in the text, which clients write. */
 function matches({ parts }: Wildcard, text: string): boolean {
@@ -47,20 +49,23 @@ function matches({ parts }: Wildcard, text: string): boolean {
   return true;
 }
 
-function nextOf(
-  node: DescriptorNode,
-  entry: Entry,
-): { readonly node: DescriptorNode; readonly key: string; readonly isWildcard: boolean } | undefined {
+interface Next {
+  readonly node: DescriptorNode;
+  /** As the file has it. */
+  readonly key: string;
+}
+
+function nextOf(node: DescriptorNode, entry: Entry): Next | undefined {
   const exact = `${entry.key}_${entry.value}`;
   const found = node.children.get(exact);
-  if (found !== undefined) return { node: found, key: exact, isWildcard: false };
+  if (found !== undefined) return { node: found, key: exact };
   for (const wildcard of node.wildcards) {
     const { key } = wildcard;
     const child = matches(wildcard, exact) ? node.children.get(key) : undefined;
-    if (child !== undefined) return { node: child, key, isWildcard: true };
+    if (child !== undefined) return { node: child, key };
   }
   const bare = node.children.get(entry.key);
-  return bare === undefined ? undefined : { node: bare, key: entry.key, isWildcard: false };
+  return bare === undefined ? undefined : { node: bare, key: entry.key };
 }
 
 /** Whether a descriptor has no limit of its own, or one with a unit that there is. */
@@ -78,7 +83,7 @@ function detailedKey(root: DescriptorNode, domain: string, entries: readonly Ent
     const next = nextOf(node, entry);
     if (next === undefined) return key;
     ({ node } = next);
-    key += `.${next.isWildcard && node.shareThreshold ? next.key : nameOf(entry)}`;
+    key += `.${node.shareThreshold ? next.key : nameOf(entry)}`;
   }
   return key;
 }
@@ -114,9 +119,9 @@ export function matchDescriptor(domains: Domains, domain: string, descriptor: De
     const next = nextOf(node, entry);
     if (next === undefined) return undefined;
     ({ node } = next);
-    const shared = next.isWildcard && node.shareThreshold;
-    bucketKey += lengthed(entry.key) + lengthed(shared ? next.key : entry.value);
-    metricKey += `.${node.valueToMetric && !shared ? nameOf(entry) : next.key}`;
+    const { shareThreshold, valueToMetric } = node;
+    bucketKey += lengthed(entry.key) + (shareThreshold ? shared(next.key) : lengthed(entry.value));
+    metricKey += `.${valueToMetric && !shareThreshold ? nameOf(entry) : next.key}`;
     if (i < entries.length - 1) continue;
     const { limit } = node;
     if (limit === undefined) return undefined;

@@ -235,5 +235,19 @@ describe.each(Object.entries(stores))('with levels in %s', (_name, create) => {
       expect(await left(own, rate, of([['s', 'a1']]), of([['s', 'a2']]))).toEqual([2, 1]);
       expect((await ask(own, domainsOf(file(rate)), [of([['s', 'b']])])).statuses[0]?.rate).toBeUndefined();
     });
+
+    // Source: config_impl.go, GetLimit, and cache_key.go: the pattern as a value has the pattern's bucket, and nothing else has.
+    it('for the wildcard itself as a value, and not for one that looks like its key', async () => {
+      const own = apart('share by name');
+      const domains = domainsOf(
+        `domain: D\ndescriptors:\n- key: s\n  value: a*\n  share_threshold: true\n  rate_limit: { unit: hour, requests_per_unit: 3 }\n- key: s\n  rate_limit: { unit: hour, requests_per_unit: 100 }\n`,
+      );
+      const leftOf = async (value: string) =>
+        (await ask(own, domains, [of([['s', value]])])).statuses[0]?.remaining;
+      expect(await leftOf('s_a*')).toBe(99);
+      expect(await leftOf('a1')).toBe(2);
+      expect(await leftOf('a*')).toBe(1);
+      expect(await leftOf('s_a*')).toBe(98);
+    });
   });
 });
