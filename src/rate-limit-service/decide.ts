@@ -220,9 +220,9 @@ function metadataOf(
   const passed = [...statuses.keys()].filter(
     (at) => statuses[at]?.over === false && !isUnlimited(matches[at]),
   );
-  const metadataAt = (at: number): Struct | undefined =>
-    counted.find((one) => one.at === at)?.match.limit.metadata;
-  return dynamicMetadata(call, passed, metadataAt, quotas);
+  // A call may have tens of thousands of descriptors: nothing is looked for in all of them for each.
+  const metadata = new Map(counted.map(({ at, match }) => [at, match.limit.metadata]));
+  return dynamicMetadata(call, passed, (at) => metadata.get(at), quotas);
 }
 
 function answerOf(asked: Asked, taken: readonly Taken[], { over, shown: at, quotas }: Verdict): Decision {
@@ -246,18 +246,17 @@ function giveBack(
   taken: readonly Taken[],
   nowMs: number,
 ): readonly Taken[] | Promise<readonly Taken[]> {
-  const places: number[] = [];
   const requests: BucketRequest[] = [];
-  counted.forEach(({ match, rate, hits }, i) => {
-    if (hits <= 0 || taken[i]?.granted !== true) return;
-    places.push(i);
-    requests.push({ key: match.bucketKey, limit: rate.stored, hits: -hits });
+  /** Where the answer to what was given back of a limit is. */
+  const places = counted.map(({ match, rate, hits }, i) => {
+    if (hits <= 0 || taken[i]?.granted !== true) return -1;
+    return requests.push({ key: match.bucketKey, limit: rate.stored, hits: -hits }) - 1;
   });
   if (requests.length === 0) return taken;
   const back = context.store.take(requests, nowMs);
   const finish = (given: readonly Taken[]): readonly Taken[] =>
     taken.map((one, i) => {
-      const now = given[places.indexOf(i)];
+      const now = given[places[i] ?? -1];
       // It had room, whether or not another call has used that up.
       return now === undefined ? one : { ...now, granted: true };
     });

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { CallSettings } from '../../../src/config/rate-limit.ts';
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
 import { type CountedHit, type Decision, decide } from '../../../src/rate-limit-service/decide.ts';
 import { loadLimits } from '../../../src/rate-limit-service/limits-config.ts';
@@ -57,14 +58,14 @@ const of = (...pairs: readonly (readonly [string, string])[]): Descriptor => ({
   negative: false,
 });
 
-function setup(shadow = false) {
+function setup(settings: Partial<CallSettings> = {}) {
   const loaded = loadLimits([{ name: 'f', text: CONFIG }], false);
   if (loaded.kind === 'bad') throw new Error(loaded.problem);
   const hits: CountedHit[] = [];
   const context = {
     domains: loaded.domains,
     store: createMemoryStore(),
-    settings: { ...CALL_SETTINGS, shadowMode: shadow },
+    settings: { ...CALL_SETTINGS, ...settings },
     onHit: (hit: CountedHit) => hits.push(hit),
     onProblem: () => undefined,
     unixMs: () => 0,
@@ -182,7 +183,12 @@ describe('a limit', () => {
     const { overs, hits } = setup();
     expect(overs(3, of(['shadowed', 'x']))).toEqual([false, false, false]);
     expect(hits.map(({ outcome }) => outcome)).toEqual(['within', 'shadow', 'shadow']);
-    expect(setup(true).overs(4, of(['path', '/login']))).toEqual([false, false, false, false]);
+    expect(setup({ shadowMode: true }).overs(4, of(['path', '/login']))).toEqual([
+      false,
+      false,
+      false,
+      false,
+    ]);
   });
 
   it('that another one of the request replaces does not count', () => {
@@ -291,4 +297,14 @@ it('grants no more than the burst and what time brings, whatever is asked', () =
       }
     }),
   );
+});
+
+it('takes a time that grows with the descriptors of a call, and not with their square', () => {
+  const { ask } = setup({ chargeRefused: false, dynamicMetadata: 'on' });
+  const many = (key: string): readonly Descriptor[] => Array.from({ length: 80_000 }, () => of([key, 'x']));
+  const begun = performance.now();
+  const { over, statuses } = ask([...many('tokens'), ...many('nobody'), of(['never', 'x'])]);
+  expect(performance.now() - begun).toBeLessThan(4_000);
+  expect(over).toBe(true);
+  expect(statuses.at(-1)?.over).toBe(true);
 });
