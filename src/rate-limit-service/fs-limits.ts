@@ -9,13 +9,17 @@ export interface LimitsFolder {
 }
 
 /** Limits, and which files they are from. */
-export type ReadLimits =
+type FolderLimits =
   | (Extract<LoadedLimits, { kind: 'ok' }> & {
       readonly paths: readonly string[];
       /** What was passed over: a dangling link, a pipe, a folder, what may not be read. */
       readonly passed: readonly Passed[];
     })
   | Extract<LoadedLimits, { kind: 'bad' }>;
+export type ReadLimits = FolderLimits & {
+  /** Of the files before they were read: what is written meanwhile is another state. */
+  readonly stamp: string;
+};
 
 /** A file of limits has some kilobytes. */
 const MAX_FILE_BYTES = 4 * 1024 ** 2;
@@ -25,8 +29,16 @@ const isLimitsFile = (name: string): boolean => /^[^.].*\.ya?ml$/.test(name);
 
 export const passedText = ({ path, why }: Passed): string => `${path}: passed over: ${why}`;
 
+/** Everything that tells one state of the files from another. */
+const stampOf = ({ directory }: LimitsFolder): string => `${fileStamp(directory)}\n${folderStamp(directory)}`;
+
 /** The files of a folder in the order of their names, hidden ones left out; or one file. */
-export function readLimits({ directory, mergeDomains }: LimitsFolder): ReadLimits {
+export function readLimits(folder: LimitsFolder): ReadLimits {
+  const stamp = stampOf(folder);
+  return { ...limitsOf(folder), stamp };
+}
+
+function limitsOf({ directory, mergeDomains }: LimitsFolder): FolderLimits {
   const bad = (problem: string) => ({ kind: 'bad', problem: `${directory}: ${problem}` }) as const;
   try {
     const { files, passed } = statSync(directory).isDirectory()
@@ -65,8 +77,11 @@ function readOne(path: string): ReturnType<typeof readFolder> {
  * What a reload makes of the files: a file that said something and may not be read any more keeps its limits, with all others;
  * what is not there any more has none.
  */
-export function takesOver(next: Extract<ReadLimits, { kind: 'ok' }>, before: readonly string[]): boolean {
-  return !next.passed.some(({ path, isDenied }) => isDenied && before.includes(path));
+export function takesOver(
+  { passed }: { readonly passed: readonly Passed[] },
+  before: readonly string[],
+): boolean {
+  return !passed.some(({ path, isDenied }) => isDenied && before.includes(path));
 }
 
 /** Editors write in steps: changes are read once they have settled. */
@@ -78,22 +93,20 @@ export interface LimitsWatcher {
   close(): void;
 }
 
+/** @param first the limits in use; reading them once more would take as long again. */
 export function watchLimits(
   folder: LimitsFolder,
+  first: ReadLimits,
   onChange: (domains: Domains, passed: readonly Passed[]) => void,
   onBad: (problem: string) => void,
 ): LimitsWatcher {
-  /** Everything that tells one state of the files from another. */
-  const stamp = (): string => `${fileStamp(folder.directory)}\n${folderStamp(folder.directory)}`;
-  let last = stamp();
-  const first = readLimits(folder);
+  let last = first.stamp;
   let paths = first.kind === 'ok' ? first.paths : [];
   let timer: NodeJS.Timeout | undefined;
   const look = (): void => {
-    const now = stamp();
-    if (now === last) return;
-    last = now;
+    if (stampOf(folder) === last) return;
     const loaded = readLimits(folder);
+    last = loaded.stamp;
     if (loaded.kind === 'bad') onBad(loaded.problem);
     else if (!takesOver(loaded, paths)) onBad(`${whyOf(loaded.passed)}; the limits of before stay`);
     else {

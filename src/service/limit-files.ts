@@ -5,6 +5,7 @@ import {
   type LimitsFolder,
   type LimitsWatcher,
   passedText,
+  type ReadLimits,
   readLimits,
   watchLimits,
 } from '../rate-limit-service/fs-limits.ts';
@@ -46,7 +47,7 @@ export class LimitFiles {
     const loaded = readLimits(folder);
     if (loaded.kind === 'bad') throw new Error(`rateLimit.directory: ${loaded.problem}`);
     this.#take(loaded.domains, loaded.passed);
-    this.#watch(folder);
+    this.#watch(folder, loaded);
   }
 
   /** Goes over to other files. Where they are bad the domains stay as they were, and their files are watched. */
@@ -62,7 +63,7 @@ export class LimitFiles {
     const loaded = readLimits(folder);
     if (loaded.kind === 'ok') this.#take(loaded.domains, loaded.passed);
     else this.#refuse(loaded.problem);
-    this.#watch(folder);
+    this.#watch(folder, loaded);
   }
 
   close(): void {
@@ -70,9 +71,10 @@ export class LimitFiles {
     this.#watcher = undefined;
   }
 
-  #watch(folder: LimitsFolder): void {
+  #watch(folder: LimitsFolder, loaded: ReadLimits): void {
     this.#watcher = watchLimits(
       folder,
+      loaded,
       (domains, passed) => this.#take(domains, passed),
       (problem) => this.#refuse(problem),
     );

@@ -60,8 +60,10 @@ describe('the folder of rate limit files', () => {
       const path = join(directory, 'a.yaml');
       const changes: (readonly string[])[] = [];
       const problems: string[] = [];
+      const watched = { directory: how === 'a single file' ? path : directory, mergeDomains: false };
       const watcher = watchLimits(
-        { directory: how === 'a single file' ? path : directory, mergeDomains: false },
+        watched,
+        readLimits(watched),
         (domains) => changes.push([...domains.keys()]),
         (problem) => problems.push(problem),
       );
@@ -93,6 +95,26 @@ describe('the folder of rate limit files', () => {
       watcher.close();
     },
   );
+});
+
+it('is read again when a file is written between the reading and the watching', async () => {
+  const watched = { directory: folder('written between', { 'a.yaml': file('a') }), mergeDomains: false };
+  const first = readLimits(watched);
+  writeFileSync(join(watched.directory, 'a.yaml'), file('between'));
+  const changes: (readonly string[])[] = [];
+  const watcher = watchLimits(
+    watched,
+    first,
+    (domains) => changes.push([...domains.keys()]),
+    () => undefined,
+  );
+  await eventually(
+    () => changes.at(-1),
+    (domains) => domains !== undefined,
+    5_000,
+  );
+  expect(changes).toEqual([['between']]);
+  watcher.close();
 });
 
 describe('what in the folder is no file of limits', () => {
@@ -133,8 +155,10 @@ describe('what in the folder is no file of limits', () => {
     const directory = odd('odd-watched');
     const seen: string[] = [];
     const problems: string[] = [];
+    const watched = { directory, mergeDomains: false };
     const watcher = watchLimits(
-      { directory, mergeDomains: false },
+      watched,
+      readLimits(watched),
       (domains, passed) => seen.push(`${[...domains.keys()].join()} ${passed.length}`),
       (problem) => problems.push(problem),
     );
