@@ -216,10 +216,14 @@ describe('the ids of a request', () => {
   });
 
   it('an engine’s own id does not replace it, and x-client-request-id is preferred', async () => {
-    engine.answerWith({ 'x-request-id': 'the-engines' });
-    const { text } = await sendHttp1(port, [post(['x-request-id: theirs', 'x-client-request-id: mine'])]);
+    engine.answerWith({ 'x-request-id': 'the-engines', 'request-id': 'the-engines' });
+    const { text } = await sendHttp1(port, [
+      post(['x-request-id: theirs', 'request-id: theirs', 'x-client-request-id: mine']),
+    ]);
     engine.answerWith({});
     expect(headerOf(text, 'x-request-id')).toMatch(UUID);
+    expect(headerOf(text, 'request-id')).toBe(headerOf(text, 'x-request-id'));
+    expect(text).not.toMatch(/the-engines|theirs/);
     expect(headerOf(text, 'x-client-request-id')).toBe('mine');
   });
 
