@@ -6,6 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import type { ConfigSource } from './changes.ts';
 import type { Config } from './config.ts';
+import { unshowable } from './fs-tls.ts';
 import { MAX_CONFIG_BYTES, parseConfig } from './load.ts';
 import { readFailure } from './secrets.ts';
 import { MAX_TENANT_FILE_BYTES, type TenantFile, type TenantFileCache } from './tenant-files.ts';
@@ -155,6 +156,7 @@ function read(
     isUnresolved,
     nowMs: Date.now(),
     authorities: () => rootCertificates.join('\n'),
+    unshowable,
     before: root,
     tenantsBefore: texts,
     ...(cache !== undefined && { tenantCache: cache }),

@@ -13,7 +13,14 @@ import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/
 import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
-import { checkListeners, checkServiceTls, findListeners, findTls, tlsOf } from './checks/listeners.ts';
+import {
+  checkListeners,
+  checkServiceTls,
+  findListeners,
+  findTls,
+  tlsOf,
+  type Unshowable,
+} from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
@@ -58,6 +65,8 @@ export interface ConfigInput {
   readonly nowMs?: number;
   /** PEM of the authorities that a system trusts. */
   readonly authorities?: () => string;
+  /** Absent: it is not looked at. */
+  readonly unshowable?: Unshowable;
 }
 
 export type ParsedConfig =
@@ -117,7 +126,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
-  checkServiceTls(['service', 'tls'], serviceTls, check);
+  checkServiceTls(['service', 'tls'], serviceTls, check, input.unshowable ?? (() => undefined));
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
   checkFields(check);

@@ -1,6 +1,5 @@
 /** Files of certificates and private keys: what is wrong with one is said here, not at the first handshake. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { createSecureContext } from 'node:tls';
 import { type Looked, readFailure, type Sources } from './secrets.ts';
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
@@ -85,17 +84,6 @@ export function unservableKey(key: string): string | undefined {
   return SERVABLE_CURVES.has(curve)
     ? undefined
     : `is on the curve ${curve}; Envoy takes prime256v1 (P-256), secp384r1 and secp521r1`;
-}
-
-/** Why Node.js listens with no such certificate; undefined: it does. @param tls PEM texts that were looked up. */
-export function unshowable(tls: { cert: string; key: string; ca: string | undefined }): string | undefined {
-  try {
-    createSecureContext(tls);
-    return undefined;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message.replace(/^.*::/, '') : String(error);
-    return `cannot be listened with (${reason}); renew it with SHA-256`;
-  }
 }
 
 const SERVABLE_CURVES: ReadonlySet<string> = new Set(['prime256v1', 'secp384r1', 'secp521r1']);

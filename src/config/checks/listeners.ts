@@ -1,13 +1,6 @@
 /** `listen`: addresses, and certificates that can be served. */
 import type { ListenerConfig } from '../config.ts';
-import {
-  isKeyOf,
-  lookUpCertificates,
-  lookUpPrivateKey,
-  unservableKey,
-  unshowable,
-  validityProblem,
-} from '../pem.ts';
+import { isKeyOf, lookUpCertificates, lookUpPrivateKey, unservableKey, validityProblem } from '../pem.ts';
 import type { Looked, Sources } from '../secrets.ts';
 import { FILE_PATH, hostPort } from '../values.ts';
 import { at, isMapping } from '../written-data.ts';
@@ -79,8 +72,11 @@ function checkTls(path: Path, tls: FoundTls, { report, nowMs }: Check): void {
   if (invalid !== undefined) report.warning([...path, 'cert'], invalid);
 }
 
+/** Why Node.js listens with no such certificate (PEM); undefined: it does. */
+export type Unshowable = (tls: { cert: string; key: string; ca: string | undefined }) => string | undefined;
+
 /** Of Fairlane's own service: what Node.js does not take would end it in a reload. */
-export function checkServiceTls(path: Path, tls: FoundTls, check: Check): void {
+export function checkServiceTls(path: Path, tls: FoundTls, check: Check, unshowable: Unshowable): void {
   const before = check.report.problems().length;
   checkTls(path, tls, check);
   const { cert, key, clientCa } = tls ?? {};

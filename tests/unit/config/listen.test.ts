@@ -1,6 +1,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { unshowable } from '../../../src/config/fs-tls.ts';
 import { configOf, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
 
 const pem = (name: string): string =>
@@ -140,7 +141,7 @@ MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgbmVLEEFdeFWy+uVV
   });
 
   it('is refused where nobody can listen with it: a reload would fail', () => {
-    const found = { files: { '/etc/cert.pem': weak, '/etc/key.pem': key } };
+    const found: Surroundings = { files: { '/etc/cert.pem': weak, '/etc/key.pem': key }, unshowable };
     expect(problemsOf(service(), found)).toEqual([
       expect.stringMatching(/service\.tls\.cert: cannot be listened with \(ca md too weak\); renew it/),
     ]);

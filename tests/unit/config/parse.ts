@@ -12,6 +12,7 @@ export interface Surroundings {
   readonly tenants?: Readonly<Record<string, string>>;
   readonly before?: ReadonlyMap<string, string>;
   readonly nowMs?: number;
+  readonly unshowable?: Parameters<typeof parseConfig>[0]['unshowable'];
 }
 
 /** Every setting, each with a value that is not its default. */
@@ -238,7 +239,7 @@ export const minimal = () => ({
 });
 
 export function parse(settings: unknown, surroundings: Surroundings = {}): ParsedConfig {
-  const { env = {}, files = {}, tenants = {}, before, nowMs } = surroundings;
+  const { env = {}, files = {}, tenants = {}, before, nowMs, unshowable } = surroundings;
   return parseConfig({
     text: typeof settings === 'string' ? settings : stringify(settings),
     file: '/etc/f.yaml',
@@ -251,6 +252,7 @@ export function parse(settings: unknown, surroundings: Surroundings = {}): Parse
         .sort(([a], [b]) => (a < b ? -1 : 1))
         .map(([name, text]) => ({ file: `${path}/${name}`, content: { kind: 'ok', text } })),
     authorities: () => 'the authorities of the system',
+    ...(unshowable !== undefined && { unshowable }),
     readFile(path) {
       const text = files[path] ?? FILES[path];
       if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
