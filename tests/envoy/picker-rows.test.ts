@@ -3,8 +3,11 @@
  * and is closed in the middle. Each claim names its source: the protocol (Gateway API Inference Extension, proposal 004), the reference
  * picker (its pkg/lwepp and conformance/), or llm-d's router (pkg/epp).
  */
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
 import * as http2 from 'node:http2';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -30,13 +33,14 @@ interface Place {
   close(): Promise<void>;
 }
 
-/** Two engines, a picker and a gateway. */
+/** Two engines or one of the test's own, a picker and a gateway. @param own port of that one. */
 async function start(
   options: GatewayOptions,
   change: (config: Draft, folder: string) => void,
+  own?: number,
 ): Promise<Place> {
   const engines = await Promise.all(
-    ['demo', 'demo'].map((model) =>
+    (own === undefined ? ['demo', 'demo'] : []).map((model) =>
       startSimulator({
         profile: parseProfile('test', {}),
         models: [model, 'other', 'inventory'],
@@ -50,7 +54,7 @@ async function start(
   writeFileSync(
     path,
     configYaml(
-      engines.map(({ url }) => url),
+      own === undefined ? engines.map(({ url }) => url) : [`http://127.0.0.1:${own}`],
       { api: unused, admin, metrics },
       join(folder, 'run'),
       (config) => {
@@ -71,7 +75,7 @@ async function start(
       api,
       admin,
       picker: port,
-      engines: engines.map((engine) => engine.port),
+      engines: own === undefined ? engines.map((engine) => engine.port) : [own],
       subsets: { host: ['127.0.0.1'] },
       options,
     }),
@@ -294,5 +298,97 @@ describe('a picker with certificates of its own, in the conformance tests', () =
     for (const service of ['readiness', 'inference-extension', '']) expect(await statusOf(service)).toBe(2);
     expect((await place.ask({})).status).toBe(503);
     await held.catch(() => undefined);
+  });
+});
+
+describe('a picker whose pool has no endpoints', () => {
+  let place: Place;
+  beforeAll(async () => {
+    place = await start({}, (config) => {
+      config['pools']['main']['endpoints'] = ['http://engines.invalid:8000'];
+    });
+  });
+  afterAll(() => place.close());
+
+  it.each([
+    ['a model', 'demo', undefined],
+    ['a model that nothing names', 'inventory', undefined],
+    ['a path that is not listed', 'demo', '/primary-gateway-test'],
+  ])('answers 503 for %s (proposal 004: ImmediateResponse 503)', async (_what, model, path) => {
+    const answer = await place.ask({ model }, path === undefined ? {} : { path });
+    expect([answer.status, answer.json.error.code]).toEqual([503, 'no_healthy_endpoint']);
+    expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(1);
+  });
+
+  it('answers 503 without a body, too', async () => {
+    expect((await send(place.url, { method: 'GET', path: '/primary-gateway-test' })).status).toBe(503);
+  });
+});
+
+describe('what an engine gets from a picker', () => {
+  let engine: Server;
+  let place: Place;
+  beforeAll(async () => {
+    // It says what it got.
+    engine = createServer((request, response) => {
+      const parts: Buffer[] = [];
+      request.on('data', (part: Buffer) => parts.push(part));
+      request.on('end', () => {
+        const body = Buffer.concat(parts);
+        const { url: path, headers } = request;
+        const type = headers['content-type'];
+        const sha256 = createHash('sha256').update(body).digest('hex');
+        response.setHeader('content-type', 'application/json');
+        response.end(JSON.stringify({ text: '', path, sha256, type }));
+      });
+    });
+    await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
+    place = await start({}, () => undefined, (engine.address() as AddressInfo).port);
+    await eventually(
+      () => place.ask(),
+      ({ status }) => status === 200,
+    );
+  });
+  afterAll(async () => {
+    await place.close();
+    engine.closeAllConnections();
+    engine.close();
+  });
+
+  it.each([0, 1, 62_000, 62_001, 3_000_000])(
+    'is the body of a path that is not listed, as it came: %i bytes',
+    async (size) => {
+      const body = randomBytes(size);
+      const sha256 = createHash('sha256').update(body).digest('hex');
+      const path = '/custom/predict?a=b';
+      const headers = { 'content-type': 'application/octet-stream' };
+      const sized = { ...headers, 'content-length': String(size) };
+      const whole = await send(place.url, { path, headers: sized, body });
+      expect(whole.json).toMatchObject({ sha256, type: 'application/octet-stream', path });
+      const chunked = await send(place.url, { path, headers, body, trailers: { 'x-end': '1' } });
+      expect(chunked.json).toMatchObject({ sha256, type: 'application/octet-stream', path });
+    },
+  );
+
+  it('is a form with the model that the gateway wants, and the rest of it as it came', async () => {
+    const file = randomBytes(100_000).toString('latin1');
+    const form = (model: string): Buffer =>
+      Buffer.from(
+        [
+          '--boundary-of-a-test\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\ncontent-type: audio/wav\r\n\r\n',
+          `${file}\r\n--boundary-of-a-test\r\ncontent-disposition: form-data; name="model"\r\n\r\n${model}`,
+          '\r\n--boundary-of-a-test\r\ncontent-disposition: form-data; name="language"\r\n\r\nen\r\n--boundary-of-a-test--\r\n',
+        ].join(''),
+        'latin1',
+      );
+    const options = { path: '/v1/audio/transcriptions', body: form('a name for clients') };
+    const headers = { 'content-type': 'multipart/form-data; boundary=boundary-of-a-test' };
+    const rewritten = { ...headers, 'x-gateway-model-name-rewrite': 'other' };
+    const answer = await send(place.url, { ...options, headers: rewritten });
+    expect(answer.status).toBe(200);
+    expect(answer.headers['x-fairlane-model']).toBe('other');
+    expect(answer.json.sha256).toBe(createHash('sha256').update(form('other')).digest('hex'));
+    const narrow = { ...rewritten, 'x-gateway-inference-fairness-id': 'narrow' };
+    expect((await send(place.url, { ...options, headers: narrow })).status).toBe(404);
   });
 });
