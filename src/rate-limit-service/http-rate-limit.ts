@@ -73,8 +73,9 @@ function answer(response: ServerResponse, decision: Decision): void {
     fail(response, 400);
     return;
   }
-  const status = decision.answer.over ? 429 : 200;
-  response.writeHead(status, { 'content-type': 'application/json' }).end(answerText(decision.answer));
+  // Before the head: what fails here is a 500.
+  const text = answerText(decision.answer);
+  response.writeHead(decision.answer.over ? 429 : 200, { 'content-type': 'application/json' }).end(text);
 }
 
 async function answerCall(

@@ -12,6 +12,7 @@ import type { CallSettings } from '../../src/config/rate-limit.ts';
 import { createMemoryStore } from '../../src/limit/memory-store.ts';
 import { createRedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
+import type { Decision } from '../../src/rate-limit-service/decide.ts';
 import { startRateLimitHttp } from '../../src/rate-limit-service/http-rate-limit.ts';
 import { startGrpcServer } from '../../src/service/grpc-server.ts';
 import { eventually } from '../support/eventually.ts';
@@ -656,7 +657,16 @@ describe.each(Object.entries(stores))('calls, with levels in %s', (_name, create
       expect((await fetch(`${url}/metrics`)).status).toBe(404);
     });
 
-    it('a bug is a 500, and the next call is answered', async () => {
+    it.each<[string, () => Decision]>([
+      [
+        'in a decision',
+        () => {
+          throw new Error('a bug');
+        },
+      ],
+      // oxlint-disable-next-line no-unsafe-type-assertion -- what no decision is
+      ['in an answer', () => ({ kind: 'answer', answer: { over: false } }) as unknown as Decision],
+    ])('a bug %s is a 500, and the next call is answered', async (_claim, bug) => {
       let isBroken = true;
       const { options } = world();
       const server = await startRateLimitHttp(
@@ -665,8 +675,7 @@ describe.each(Object.entries(stores))('calls, with levels in %s', (_name, create
           isServing: () => true,
           onError: () => undefined,
           decide(call) {
-            if (isBroken) throw new Error('a bug');
-            return options.decide(call);
+            return isBroken ? bug() : options.decide(call);
           },
         },
       );
