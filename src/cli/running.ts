@@ -3,6 +3,7 @@
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, LogFormat } from '../config/config.ts';
 import { type LoadOptions, loadConfig, watchConfig } from '../config/fs-config.ts';
+import { textOf } from '../domain/text-of.ts';
 import { type Service, startService } from '../service/service.ts';
 import { createLog, type LogStyle, stdoutLog } from '../telemetry/pino-log.ts';
 import { hasColour, isTerminalGone, leaveTerminal, printError } from './terminal.ts';
@@ -78,7 +79,9 @@ export async function runService(
     path,
     env,
     version,
-    onChange: (next, warnings, read) => void service.reload(next, warnings, read),
+    onChange: (next, warnings, read) => {
+      service.reload(next, warnings, read).catch((error: unknown) => service.refuseReload([textOf(error)]));
+    },
     onBad: (problems) => service.refuseReload(problems.map(ofRunning)),
   });
   const reload = (): void => {
