@@ -13,6 +13,7 @@ import { quantileOf } from '../src/loadtest/outcome.ts';
 import { freePorts } from '../tests/support/ports.ts';
 import { startRedis } from '../tests/support/redis.ts';
 import { type CliProcess, runCli } from '../tests/support/serve.ts';
+import type { Used } from './ratelimit/cpu.ts';
 
 const CPU_CALLS = 20_000;
 const ROUNDS = 5;
@@ -31,7 +32,7 @@ const rounded = (value: number): number => Number(value.toPrecision(3));
 interface Server {
   readonly child: ChildProcess;
   readonly call: (key: string) => Promise<number>;
-  readonly use: () => Promise<{ readonly us: number; readonly commands: number }>;
+  readonly use: () => Promise<Used>;
 }
 
 const loaded = grpc.loadPackageDefinition(
@@ -86,7 +87,7 @@ function started(script: string, args: readonly string[]): Promise<Server> {
         call: callerOf(port),
         use: () =>
           new Promise((done) => {
-            child.once('message', (told) => done(told as { us: number; commands: number }));
+            child.once('message', (told) => done(told as Used));
             child.send('cpu');
           }),
       });
@@ -143,9 +144,24 @@ async function calls(server: Server, count: number): Promise<void> {
   await Promise.all(Array.from({ length: CONCURRENCY }, one));
 }
 
-/** Open loop: times count from when a call was due. */
-async function latencies(server: Server): Promise<readonly number[]> {
+/** Quantiles of one run of calls, in ms. */
+interface Latency {
+  /** From when calls were due: a call that the generator sends late counts as waiting. */
+  readonly p50: number;
+  readonly p99: number;
+  /** From when they were sent. */
+  readonly sentP99: number;
+  /** How late the generator sent them. */
+  readonly lateP99: number;
+  readonly longestGcMs: number;
+}
+
+/** Open loop. */
+async function latencies(server: Server): Promise<Latency> {
   const times: number[] = [];
+  const ofSent: number[] = [];
+  const late: number[] = [];
+  await server.use();
   const pending: Promise<void>[] = [];
   const startMs = performance.now();
   let sent = 0;
@@ -153,12 +169,27 @@ async function latencies(server: Server): Promise<readonly number[]> {
     const due = Math.floor(((performance.now() - startMs) * LATENCY_PER_SECOND) / 1_000);
     for (; sent < due; sent += 1) {
       const dueMs = startMs + (sent * 1_000) / LATENCY_PER_SECOND;
-      pending.push(server.call(`user-${sent % KEYS}`).then(() => void times.push(performance.now() - dueMs)));
+      const sentMs = performance.now();
+      late.push(sentMs - dueMs);
+      pending.push(
+        server.call(`user-${sent % KEYS}`).then(() => {
+          const nowMs = performance.now();
+          times.push(nowMs - dueMs);
+          ofSent.push(nowMs - sentMs);
+        }),
+      );
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   await Promise.all(pending);
-  return times;
+  const quantile = (values: readonly number[], q: number): number => quantileOf(values, q) ?? Number.NaN;
+  return {
+    p50: quantile(times, 0.5),
+    p99: quantile(times, 0.99),
+    sentP99: quantile(ofSent, 0.99),
+    lateP99: quantile(late, 0.99),
+    longestGcMs: (await server.use()).longestGcMs,
+  };
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'fairlane-bench-'));
@@ -232,7 +263,8 @@ try {
   const baseline = await started('baseline.ts', ['0', redis.url]);
   const memory = await started('ours.ts', ['0', folder]);
   const shared = await started('ours.ts', ['0', folder, redis.url]);
-  servers.push(baseline, memory, shared);
+  const nothing = await started('nothing.ts', ['0']);
+  servers.push(baseline, memory, shared, nothing);
   /** CPU µs a call, Redis counted. */
   const cost = async (server: Server): Promise<number> => {
     const before = (await server.use()).us + (await redisCpuUs());
@@ -246,12 +278,13 @@ try {
   for (let i = 0; i < ROUNDS; i += 1)
     costs.push([await cost(baseline), await cost(memory), await cost(shared)]);
   say('latency at equal load');
-  const p99: [number, number][] = [];
+  const latency: { readonly plain: Latency; readonly ours: Latency; readonly nothing: Latency }[] = [];
   for (let i = 0; i < ROUNDS; i += 1) {
-    p99.push([
-      quantileOf(await latencies(baseline), 0.99) ?? Number.NaN,
-      quantileOf(await latencies(shared), 0.99) ?? Number.NaN,
-    ]);
+    latency.push({
+      plain: await latencies(baseline),
+      ours: await latencies(shared),
+      nothing: await latencies(nothing),
+    });
   }
   say('four replicas, one hot key');
   const replicas = [shared];
@@ -281,7 +314,10 @@ try {
   const figures = {
     cpu_baseline_vs_memory: rounded(median(costs.map(([base, ours]) => base / ours))),
     cpu_baseline_vs_redis: rounded(median(costs.map(([base, , ours]) => base / ours))),
-    p99_vs_baseline: rounded(median(p99.map(([base, ours]) => ours / base))),
+    p99_vs_baseline: rounded(median(latency.map(({ plain, ours }) => ours.p99 / plain.p99))),
+    p99_of_nothing_vs_baseline: rounded(
+      median(latency.map(({ plain, nothing: none }) => none.p99 / plain.p99)),
+    ),
     over_grant: rounded(Math.max(0, hot.granted / allowed - 1)),
     redis_commands_per_1000: rounded((commands * 1_000) / hot.sent),
     restart_ms: Math.round(median(restarts)),
@@ -293,8 +329,16 @@ try {
     console.log(
       `CPU a decision, Redis counted: plain ${us(0)} µs, Fairlane in memory ${us(1)} µs, with Redis ${us(2)} µs`,
     );
-    const ms = (i: 0 | 1): number => rounded(median(p99.map((row) => row[i])));
-    console.log(`p99 at ${LATENCY_PER_SECOND}/s: plain ${ms(0)} ms, Fairlane with Redis ${ms(1)} ms`);
+    for (const [name, key] of [
+      ['plain', 'plain'],
+      ['Fairlane with Redis', 'ours'],
+      ['a service that decides nothing', 'nothing'],
+    ] as const) {
+      const ms = (of: keyof Latency): number => rounded(median(latency.map((row) => row[key][of])));
+      console.log(
+        `${LATENCY_PER_SECOND}/s, ${name}: p50 ${ms('p50')} ms, p99 ${ms('p99')} ms; from when they were sent ${ms('sentP99')} ms; sent late ${ms('lateP99')} ms; longest collection ${ms('longestGcMs')} ms`,
+      );
+    }
     console.log(
       `hot key: ${hot.granted} of ${hot.sent} granted, ${Math.round(allowed)} allowed, ${commands} commands; restarts ${restarts.map(Math.round).join(', ')} ms`,
     );
