@@ -7,6 +7,7 @@ import { readLimits } from '../../src/rate-limit-service/fs-limits.ts';
 import { createRateLimitGrpcService } from '../../src/rate-limit-service/grpc-rate-limit.ts';
 import { startGrpcServer } from '../../src/service/grpc-server.ts';
 import { createMetrics } from '../../src/telemetry/prom-metrics.ts';
+import { CALL_SETTINGS } from '../../tests/support/call-settings.ts';
 import { cpuWhenAsked } from './cpu.ts';
 
 const [, , port = '0', directory = '', redisUrl = ''] = process.argv;
@@ -22,14 +23,6 @@ const metrics = createMetrics({
   openStreams: () => 0,
   rollouts: () => [],
 });
-const settings = {
-  shadowMode: false,
-  quotaMode: false,
-  chargeRefused: true,
-  nearLimitRatio: 0.8,
-  dynamicMetadata: 'auto',
-  responseHeaders: { limit: 'RateLimit-Limit', remaining: 'RateLimit-Remaining', reset: 'RateLimit-Reset' },
-} as const;
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>
     decide(
@@ -37,7 +30,7 @@ const rateLimit = createRateLimitGrpcService({
       {
         domains,
         store,
-        settings,
+        settings: CALL_SETTINGS,
         onHit: metrics.rateLimitHit,
         onProblem: metrics.rateLimitProblem,
         unixMs: Date.now,

@@ -171,8 +171,18 @@ export function putRemoveHeaders(writer: Writer, names: readonly string[]): void
   }
 }
 
+/** The part of a reply to a request that changes its headers, and with them its route. */
+function putRequestChanges(writer: Writer, { set, remove }: Pick<RequestBodyReply, 'set' | 'remove'>): void {
+  putNumber(writer, COMMON.clearRouteCache, 1);
+  const mutation = beginMessage(writer);
+  putRemoveHeaders(writer, remove);
+  putSetHeaders(writer, set);
+  endMessage(writer, COMMON.headerMutation, mutation);
+}
+
 /** @returns the frame, to be sent with the body's parts behind it. */
-export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyReply): Frame {
+export function encodeRequestBody(reply: RequestBodyReply): Frame {
+  const { body, metadata } = reply;
   const writer = startMessage();
   // The body is written first, which is last of the message: so it need not be copied.
   const response = beginMessage(writer);
@@ -182,11 +192,7 @@ export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyRe
     putBeyond(writer, BODY_MUTATION.body, lengthOf(body));
     endMessage(writer, COMMON.bodyMutation, bodyMutation);
   }
-  putNumber(writer, COMMON.clearRouteCache, 1);
-  const headerMutation = beginMessage(writer);
-  putRemoveHeaders(writer, remove);
-  putSetHeaders(writer, set);
-  endMessage(writer, COMMON.headerMutation, headerMutation);
+  putRequestChanges(writer, reply);
   endMessage(writer, COMMON_RESPONSE, common);
   endMessage(writer, RESPONSE.requestBody, response);
   putMetadata(writer, metadata);
@@ -194,19 +200,15 @@ export function encodeRequestBody({ body, set, remove, metadata }: RequestBodyRe
 }
 
 /** The reply to the headers of a request that has no body: other headers, and a value of dynamic metadata. */
-export function encodeRequestHeaders({ set, remove, metadata }: Omit<RequestBodyReply, 'body'>): Frame {
+export function encodeRequestHeaders(reply: Omit<RequestBodyReply, 'body'>): Frame {
   const writer = startMessage();
   putAnswerMode(writer);
   const response = beginMessage(writer);
   const common = beginMessage(writer);
-  putNumber(writer, COMMON.clearRouteCache, 1);
-  const headerMutation = beginMessage(writer);
-  putRemoveHeaders(writer, remove);
-  putSetHeaders(writer, set);
-  endMessage(writer, COMMON.headerMutation, headerMutation);
+  putRequestChanges(writer, reply);
   endMessage(writer, COMMON_RESPONSE, common);
   endMessage(writer, RESPONSE.requestHeaders, response);
-  putMetadata(writer, metadata);
+  putMetadata(writer, reply.metadata);
   return finishFrame(writer);
 }
 

@@ -111,6 +111,15 @@ export function word(pattern: RegExp, what: string, description: string, shown =
 export const filePath = (example: string, description: string) =>
   word(FILE_PATH, `a path, for example ${example}`, description, 'path');
 
+/** What a server shows of itself, in a section `tls`. */
+export const serverCertificate = {
+  cert: filePath(
+    'tls/tls.crt',
+    'The certificate and those between it and its authority (PEM), in this order. Relative to the configuration file’s folder. Read again when it changes; open connections go on.',
+  ),
+  key: filePath('tls/tls.key', 'Its private key (PEM): RSA from 2048 bits, or EC, without a passphrase.'),
+};
+
 /** Tenants, pools and tiers become headers, metric labels and file names. */
 export const name = (description: string) =>
   word(

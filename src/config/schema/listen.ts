@@ -1,7 +1,7 @@
 /** `listen`: where clients connect. */
 import * as z from 'zod';
 import { must } from '../values.ts';
-import { about, filePath, listenAddress, section } from './dsl.ts';
+import { about, filePath, listenAddress, section, serverCertificate } from './dsl.ts';
 
 const EXAMPLE = '127.0.0.1:8080';
 const MOST_LISTENERS = 16;
@@ -10,11 +10,7 @@ const address = listenAddress(EXAMPLE, 'Where clients connect.');
 
 const tls = section(
   {
-    cert: filePath(
-      'tls/tls.crt',
-      'The certificate and those between it and its authority (PEM), in this order. Relative to the configuration file’s folder. Read again when it changes; open connections go on.',
-    ),
-    key: filePath('tls/tls.key', 'Its private key (PEM): RSA from 2048 bits, or EC, without a passphrase.'),
+    ...serverCertificate,
     clientCa: filePath(
       'tls/clients.pem',
       'Authorities (PEM) of clients: each must show a certificate from one of them, besides its key or token. Default: none is asked for.',

@@ -1,6 +1,15 @@
 /** `service`: Fairlane’s own addresses and its end. */
 import { dnsServer, serviceAddress } from '../values.ts';
-import { anyHostPort, duration, filePath, name, openList, parsed, section } from './dsl.ts';
+import {
+  anyHostPort,
+  duration,
+  filePath,
+  name,
+  openList,
+  parsed,
+  section,
+  serverCertificate,
+} from './dsl.ts';
 
 const dns = section(
   {
@@ -27,11 +36,7 @@ const dns = section(
 
 const tls = section(
   {
-    cert: filePath(
-      'tls/tls.crt',
-      'The certificate and those between it and its authority (PEM), in this order. Relative to the configuration file’s folder. Read again when it changes; open connections go on.',
-    ),
-    key: filePath('tls/tls.key', 'Its private key (PEM): RSA from 2048 bits, or EC, without a passphrase.'),
+    ...serverCertificate,
     clientCa: filePath(
       'tls/gateways.pem',
       'Authorities (PEM) of gateways: each must show a certificate from one of them. For `mode: endpoint-picker`. Default: none is asked for.',
