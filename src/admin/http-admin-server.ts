@@ -1,8 +1,9 @@
 /** `/metrics` for Prometheus, `/live`, `/ready` and `/health` for whoever starts the service, and commands from this machine. */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import type { HostPort } from '../config/config.ts';
+import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
 import { refusalOf } from './command-source.ts';
 import type { Commands } from './commands.ts';
 import type { HealthReport } from './health.ts';
@@ -43,21 +44,12 @@ interface Pages {
   readonly host: string;
 }
 
-/** The body, or undefined when it is larger than it may be or does not come. */
-async function bodyOf(request: IncomingMessage, maxBytes: number): Promise<string | undefined> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of request as AsyncIterable<Buffer>) {
-      length += part.length;
-      if (length > maxBytes) return undefined;
-      parts.push(part);
-    }
-  } catch {
-    return undefined;
-  }
-  return Buffer.concat(parts).toString('utf8');
-}
+/** The body as text, or undefined when it is larger than it may be or does not come. */
+const textWithin = (request: IncomingMessage, maxBytes: number): Promise<string | undefined> =>
+  bodyWithin(request, maxBytes).then(
+    (body) => body?.toString('utf8'),
+    () => undefined,
+  );
 
 function json(response: ServerResponse, status: number, answer: unknown): void {
   response.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(answer)}\n`);
@@ -74,7 +66,7 @@ async function answerExplain(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const text = await bodyOf(request, commands.maxBodyBytes);
+  const text = await textWithin(request, commands.maxBodyBytes);
   if (text === undefined) {
     json(response, 413, { error: `a question has at most ${commands.maxBodyBytes} bytes` });
     return;
@@ -142,29 +134,6 @@ function serve(pages: Pages, request: IncomingMessage, response: ServerResponse)
   else answerHealth(path, pages.health(), response);
 }
 
-const ignore = (): void => undefined;
-
-/** @throws when it cannot listen, saying which setting is wrong. */
-async function listen(server: Server, { host, port }: HostPort): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException): void => {
-      const where = `${host}:${port}`;
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new Error(`service.metrics: ${where} is in use; stop what listens there or choose another port`)
-          : new Error(`service.metrics: cannot listen on ${where}: ${error.message}`),
-      );
-    };
-    server.once('error', fail);
-    server.listen(port, host, () => {
-      server.off('error', fail);
-      // A connection that could not be accepted, as with too many open files: the others go on.
-      server.on('error', ignore);
-      resolve();
-    });
-  });
-}
-
 /** @throws when it cannot listen. */
 export async function startAdminServer(
   address: HostPort,
@@ -177,7 +146,7 @@ export async function startAdminServer(
   server.maxConnections = MAX_CONNECTIONS;
   // Who does not read an answer, or says nothing.
   server.setTimeout(SILENCE_MS);
-  await listen(server, address);
+  await listenOn(server, address, 'service.metrics');
   return {
     port: (server.address() as AddressInfo).port,
     close: () =>

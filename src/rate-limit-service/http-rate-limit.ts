@@ -3,16 +3,11 @@
  * Source: envoyproxy/ratelimit, src/server/server_impl.go, NewJsonHandler, and src/server/health.go. What is wrong is told in the
  * log alone, as there.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { HostPort } from '../config/config.ts';
 import { textOf } from '../domain/text-of.ts';
+import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
 import type { Decision } from './decide.ts';
 import type { RateLimitServiceOptions } from './grpc-rate-limit.ts';
 import { answerText, BadCall, parseCall } from './json-codec.ts';
@@ -46,18 +41,6 @@ function fail(response: ServerResponse, status: number): void {
     .end(`${STATUS_CODES[status] ?? ''}\n`);
 }
 
-/** Undefined when it is too large. @throws when it does not come. */
-async function bodyOf(request: IncomingMessage): Promise<Buffer | undefined> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  for await (const part of request as AsyncIterable<Buffer>) {
-    length += part.length;
-    if (length > MAX_BODY_BYTES) return undefined;
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
-}
-
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 function decode(body: Buffer): string {
@@ -84,7 +67,7 @@ async function answerCall(
   response: ServerResponse,
 ): Promise<void> {
   try {
-    const body = await bodyOf(request);
+    const body = await bodyWithin(request, MAX_BODY_BYTES);
     if (body === undefined) {
       response.setHeader('connection', 'close');
       fail(response, 413);
@@ -120,29 +103,6 @@ function serve(options: RateLimitHttpOptions, request: IncomingMessage, response
   } else void answerCall(options, request, response);
 }
 
-const ignore = (): void => undefined;
-
-/** @throws when it cannot listen, saying which setting is wrong. */
-async function listen(server: Server, { host, port }: HostPort): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    const refuse = (error: NodeJS.ErrnoException): void => {
-      const where = `${host}:${port}`;
-      reject(
-        error.code === 'EADDRINUSE'
-          ? new Error(`rateLimit.http: ${where} is in use; stop what listens there or choose another port`)
-          : new Error(`rateLimit.http: cannot listen on ${where}: ${error.message}`),
-      );
-    };
-    server.once('error', refuse);
-    server.listen(port, host, () => {
-      server.off('error', refuse);
-      // A connection that could not be accepted, as with too many open files: the others go on.
-      server.on('error', ignore);
-      resolve();
-    });
-  });
-}
-
 /** @throws when it cannot listen. */
 export async function startRateLimitHttp(
   address: HostPort,
@@ -152,7 +112,7 @@ export async function startRateLimitHttp(
   server.maxConnections = MAX_CONNECTIONS;
   // Who does not read an answer, or says nothing in the middle of a call.
   server.setTimeout(Math.max(SILENCE_MS, BOUNDS.keepAliveTimeout));
-  await listen(server, address);
+  await listenOn(server, address, 'rateLimit.http');
   return {
     port: (server.address() as AddressInfo).port,
     async close(deadlineMs) {
