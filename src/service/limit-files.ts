@@ -99,5 +99,6 @@ export class LimitFiles {
   }
 }
 
-const folderOf = ({ directory, mergeDomains }: Config['rateLimit']): LimitsFolder | undefined =>
+/** Of a configuration: only another one needs reading. */
+export const folderOf = ({ directory, mergeDomains }: Config['rateLimit']): LimitsFolder | undefined =>
   directory === undefined ? undefined : { directory, mergeDomains };

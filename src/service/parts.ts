@@ -30,7 +30,7 @@ import { createPredictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { EnvoyFiles } from './envoy-files.ts';
 import { healthReport } from './health-report.ts';
-import { LimitFiles } from './limit-files.ts';
+import { folderOf, LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
 import { PoolSet } from './pool-set.ts';
@@ -207,7 +207,9 @@ export class Parts {
         this.#mirrors.reconfigure(next.models.values());
         this.scheduling.dispatcher.reconfigure(next.queue, this.now());
         this.#log.setLevel(next.log.level);
-        if (!isDeepStrictEqual(before.rateLimit, next.rateLimit)) this.limits.reopen(next.rateLimit);
+        if (!isDeepStrictEqual(folderOf(before.rateLimit), folderOf(next.rateLimit))) {
+          this.limits.reopen(next.rateLimit);
+        }
         this.pools.apply(next, names);
         this.#reloaded(next);
       },
