@@ -6,7 +6,7 @@
  *
  * tests/unit/architecture.test.ts runs these rules over src/ and over a fixture that breaks each of them.
  */
-const IO = '/(grpc|http|http2|fs|prom|pino|process|redis|dns)-[a-z0-9-]+\\.ts$';
+const IO = '/(grpc|http|http2|fs|prom|pino|process|redis|dns|sqlite|pg|worker)-[a-z0-9-]+\\.ts$';
 /** Where parts are put together, so I/O is imported. */
 const COMPOSITION = ['src/service/', 'src/cli/'];
 
@@ -16,11 +16,11 @@ const FLOORS = [
   { name: 'composition', folders: ['service'] },
   { name: 'edges', folders: ['ext-proc', 'rate-limit-service', 'admin'] },
   { name: 'ways', folders: ['admission', 'lora', 'loadtest'] },
-  { name: 'parts', folders: ['queue', 'rollout', 'tenant', 'engine', 'telemetry', 'envoy'] },
+  { name: 'parts', folders: ['queue', 'rollout', 'tenant', 'engine', 'telemetry', 'envoy', 'ledger'] },
   { name: 'pool', folders: ['pool'] },
   { name: 'routing', folders: ['routing'] },
   { name: 'api', folders: ['openai', 'usage', 'conversation'] },
-  { name: 'ground', folders: ['config', 'limit', 'grpc', 'simulator'] },
+  { name: 'ground', folders: ['config', 'limit', 'grpc', 'database', 'simulator'] },
   { name: 'foundation', folders: ['domain', 'files'] },
 ];
 
@@ -67,22 +67,25 @@ module.exports = {
       severity: 'error',
       from: { path: 'src/', pathNot: [...COMPOSITION, IO] },
       to: {
-        path: '^(node:)?(fs|fs/promises|net|tls|http|http2|https|dns|dns/promises|child_process|cluster|worker_threads|dgram|os|timers|timers/promises|readline)$|node_modules/(@grpc|prom-client|pino|ioredis|undici)(/|$)',
+        path: '^(node:)?(fs|fs/promises|net|tls|http|http2|https|dns|dns/promises|child_process|cluster|worker_threads|dgram|os|timers|timers/promises|readline)$|node_modules/(@grpc|prom-client|pino|ioredis|undici|libsql|pg)(/|$)',
       },
     },
     {
       name: 'io-stays-at-home',
       comment:
-        "A feature never imports another feature's I/O. grpc/ and files/ are no features: one is the server under the gRPC edges, one writes what is nobody else's. engine/http-probe.ts is how an engine is asked, by lora/ too.",
+        "A feature never imports another feature's I/O. grpc/, files/ and database/ are no features: one is the server under the gRPC edges, one writes what is nobody else's, one keeps tables. engine/http-probe.ts is how an engine is asked, by lora/ too.",
       severity: 'error',
       from: { path: 'src/([^/]+)/', pathNot: COMPOSITION },
-      to: { path: `src/.*${IO}`, pathNot: ['src/$1/', 'src/(grpc|files)/', 'src/engine/http-probe\\.ts$'] },
+      to: {
+        path: `src/.*${IO}`,
+        pathNot: ['src/$1/', 'src/(grpc|files|database)/', 'src/engine/http-probe\\.ts$'],
+      },
     },
     {
       name: 'carriers-know-no-feature',
       comment: 'What carries messages, or keeps files, does not know what they say.',
       severity: 'error',
-      from: { path: 'src/(grpc|files)/' },
+      from: { path: 'src/(grpc|files|database)/' },
       to: { path: 'src/', pathNot: 'src/$1/' },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },

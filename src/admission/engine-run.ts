@@ -8,56 +8,27 @@
  *
  * After the end of the request the meter goes on reading: it also cuts what the client did not ask for.
  */
-import type { LaneConfig } from '../config/config.ts';
-import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
 import type { Mutable } from '../domain/mutable.ts';
 import { isMirrored, isMissable, meteredOf } from '../domain/routes.ts';
 import { adapterUnavailable } from '../openai/error-body.ts';
-import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
-import type { Reservation } from '../tenant/tenant-limits.ts';
 import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
 import type { UsageFacts } from '../usage/believed-usage.ts';
 import type { Predictor } from '../usage/predictor.ts';
 import type { Outcome } from '../usage/usage-record.ts';
+import type { Admitted } from './admitted.ts';
 import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
+import { type Bill, NO_BILL } from './bill.ts';
 import type { ResponseHead } from './edge.ts';
-import type { ReadingClient } from './engine-request.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
-import type { ComparedCanary } from './model-selection.ts';
 import { isElsewhere, pinnedAddresses } from './owned.ts';
 import { type OwnedAnswer, ownedAnswer } from './owned-answer.ts';
-import type { Prediction } from './prediction.ts';
 import type { RequestInEngine } from './quarantine.ts';
 import { responseUnavailable, routeNotFound } from './refusals.ts';
 import type { Reading } from './slow-readers.ts';
-
-/** What was decided about a request before it was queued, and is needed until its end. */
-export interface Admitted {
-  readonly tenant: string;
-  /** With the model that serves it. */
-  readonly facts: RequestFacts;
-  /** Of the whole body. */
-  readonly bodyBytes: number;
-  /** Tokens of a stored conversation that it goes on with; `unknown`: it may, with any. */
-  readonly storedTokens: UsageFacts['storedTokens'];
-  readonly prediction: Prediction;
-  /** What stands in place of a cap is the engine's to judge. */
-  readonly leavesCap: boolean;
-  readonly lane: LaneConfig;
-  readonly canary: ComparedCanary | undefined;
-  readonly client: ReadingClient | undefined;
-  readonly reservation: Reservation;
-  /** The name that the client sent. */
-  readonly asked: string;
-  /** The stored response that it goes on with. */
-  readonly pinned: ResponseOwner | undefined;
-  /** That it asked for. */
-  readonly path: string;
-}
 
 /** A stream is charged and timed each so many tokens. */
 const TOKENS_PER_CHARGE = 32;
@@ -128,6 +99,11 @@ export class EngineRun {
   get addresses(): readonly string[] {
     const { pinned } = this.admitted;
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
+  }
+
+  /** What it cost and is charged, once it has ended. @param _reading undefined: nothing was used. */
+  bill(_reading: AnswerReading | undefined, _nowMs: number): Bill {
+    return NO_BILL;
   }
 
   /** The pool that gets a copy. None of what goes on with a stored response, which no other engine has, or is to be stored. */

@@ -41,17 +41,19 @@ import type { Release } from '../queue/types.ts';
 import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
+import type { Admitted } from './admitted.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
+import { type Bill, NO_BILL } from './bill.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { prioritised, sendOnOf } from './engine-request.ts';
-import { type Admitted, EngineRun } from './engine-run.ts';
+import { EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { idsOf, isNamed, NO_IDS, recordOf } from './request-record.ts';
+import { type Ending, idsOf, isNamed, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { tenantOf } from './tenant-of.ts';
 
@@ -306,7 +308,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     } else if (offer.kind === 'refused') {
       this.queued = undefined;
       const next = selecting.afterRefusal(attempt, offer);
-      if (next.kind === 'attempt') this.closeAccounts(0, nowMs);
+      if (next.kind === 'attempt') this.closeAccounts(0, NO_BILL, nowMs);
       this.attempt(selecting, next, nowMs);
     }
   }
@@ -399,9 +401,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     const { run, holding, queued } = this;
     this.receiving?.cancel();
     const used = reading?.usage;
-    this.closeAccounts(used === undefined ? 0 : used.promptTokens + used.completionTokens, nowMs);
+    const bill = run?.bill(reading, nowMs) ?? NO_BILL;
+    this.closeAccounts(used === undefined ? 0 : used.promptTokens + used.completionTokens, bill, nowMs);
     if (outcome === 'completed' && reading !== undefined) run?.learn(reading);
-    this.record(outcome, reason, reading, nowMs);
+    this.record({ outcome, reason, reading, bill }, nowMs);
     run?.judgeCanary(outcome, this.status, reading?.errorFrame === true, nowMs);
     this.receiving = undefined;
     this.queued = undefined;
@@ -412,32 +415,23 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     queued?.leave(nowMs);
   }
 
-  private closeAccounts(usedTokens: number, nowMs: number): void {
+  /** @param _bill what it cost, in money. */
+  private closeAccounts(usedTokens: number, _bill: Bill, nowMs: number): void {
     this.occupancy?.leave();
     this.occupancy = undefined;
     this.reservation?.settle(usedTokens, nowMs);
     this.reservation = undefined;
   }
 
-  private record(
-    outcome: Outcome,
-    reason: string | undefined,
-    reading: AnswerReading | undefined,
-    nowMs: number,
-  ): void {
+  private record(ending: Ending, nowMs: number): void {
     const { context, tenant, route, facts, run } = this;
     if (tenant === undefined || route === undefined) return;
     const { ids, status, arrivedMs, queueMs } = this;
     const isModelKnown = isNamed(context.catalog, facts);
     const lane = this.admitted?.lane.name;
     const { name } = tenant.config;
-    context.record(
-      recordOf(
-        { ids, tenant: name, route, facts, isModelKnown, lane, run, status, arrivedMs, queueMs },
-        { outcome, reason, reading },
-        nowMs,
-      ),
-    );
+    const request = { ids, tenant: name, route, facts, isModelKnown, lane, run, status, arrivedMs, queueMs };
+    context.record(recordOf(request, ending, nowMs));
   }
 
   // --- Shared by the states ---

@@ -6,6 +6,7 @@ import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts'
 import type { RequestFacts } from '../openai/parsed-request.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
+import type { Bill } from './bill.ts';
 import type { RequestHead } from './edge.ts';
 
 export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId'>;
@@ -59,6 +60,7 @@ export interface Ending {
   readonly reason: string | undefined;
   /** What the answer took, where there was one. */
   readonly reading: AnswerReading | undefined;
+  readonly bill: Bill;
 }
 
 /** Dropped fields are named by the client: a record holds no more of them than this. */
@@ -73,7 +75,7 @@ const loggedFields = (dropped: readonly string[]): readonly string[] =>
 
 export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): UsageRecord {
   const { ids, route, facts, lane, run, status, arrivedMs } = request;
-  const { reason, reading } = ending;
+  const { reason, reading, bill } = ending;
   const usage = reading?.usage;
   const record: Mutable<UsageRecord> = {
     requestId: ids.requestId,
@@ -102,7 +104,14 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
   if (reason !== undefined) record.reason = reason;
   if (status !== undefined) record.status = status;
   if (reading !== undefined) noteReading(record, reading, arrivedMs);
+  noteBill(record, bill);
   return record;
+}
+
+function noteBill(record: Mutable<UsageRecord>, { price, cost, gpuSeconds }: Bill): void {
+  if (price !== undefined) record.price = price;
+  if (cost !== undefined) record.cost = cost;
+  if (gpuSeconds !== undefined) record.gpuSeconds = gpuSeconds;
 }
 
 function noteReading(record: Mutable<UsageRecord>, reading: AnswerReading, arrivedMs: number): void {

@@ -22,6 +22,7 @@ import { laneFor } from '../queue/lane-rules.ts';
 import type { Release } from '../queue/types.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
+import { NO_BILL } from './bill.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { resultOf } from './engine-run.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
@@ -279,7 +280,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
             arrivedMs,
             queueMs,
           },
-          { outcome, reason, reading: undefined },
+          { outcome, reason, reading: undefined, bill: NO_BILL },
           nowMs,
         ),
       );

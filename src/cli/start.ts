@@ -88,7 +88,8 @@ function banner(config: Config, metricsPort: number, demo: boolean, warning: str
   if (demo) {
     lines.push('Try it as one of the demo tenants:');
     for (const name of DEMO_TENANTS) {
-      const key = config.tenants.get(name)?.keys[0] ?? '';
+      const secret = config.tenants.get(name)?.keys[0]?.secret;
+      const key = secret?.kind === 'plain' ? secret.value : '';
       lines.push(
         '',
         `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,

@@ -3,9 +3,10 @@ import { isAbsolute, join } from 'node:path';
 import type { CostWeights } from '../domain/cost.ts';
 import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
-import { maxBodyBytesOf, maxHeldBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
+import { maxBodyBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
 import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
+import { jwtOf, tenantsOf } from './build-tenants.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
 import type { FoundJwt } from './checks/identity.ts';
@@ -16,10 +17,8 @@ import {
   type Config,
   DEFAULT_LANE,
   type EndpointChoice,
-  type JwtConfig,
   type LaneCondition,
   type LaneConfig,
-  type Limits,
   type MirrorConfig,
   type PoolConfig,
   type RefusedTenantFile,
@@ -27,9 +26,6 @@ import {
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
-
-const DEFAULT_MAX_QUEUED = 100;
-const DEFAULT_MAX_OUTPUTS = 16;
 
 interface Parts {
   /** Used where the configuration names none. */
@@ -246,50 +242,6 @@ const adaptersOf = (written: WrittenConfig): Config['adapters'] =>
     ]),
   );
 
-function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
-  const { tenants, tiers } = written;
-  const heldBytes = maxHeldBytesOf(written);
-  const keysOf = byTenant(keys);
-  return new Map(
-    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits }]) => [
-      name,
-      {
-        name,
-        ...(tier === undefined ? {} : { tier }),
-        ...(trustGroup === undefined ? {} : { trustGroup }),
-        keys: (keysOf.get(name) ?? []).flatMap(({ looked }) => (looked.kind === 'ok' ? [looked.value] : [])),
-        models: models === '*' ? '*' : new Set(models),
-        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, heldBytes),
-      },
-    ]),
-  );
-}
-
-function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: JwtConfig } {
-  const { jwt } = written.identity;
-  // A gateway says itself who a tenant is.
-  if (jwt === undefined || jwks?.kind !== 'ok' || written.mode === 'endpoint-picker') return {};
-  const { issuer, audience = [], tenantClaim, tierClaim, unknownTenants, maxUnknownTenants: most } = jwt;
-  const tiers = tierClaim === undefined ? [unknownTenants ?? ''] : Object.keys(written.tiers);
-  const limitsOf = (tier: string): Limits => merge(written.tiers[tier] ?? {}, {}, maxHeldBytesOf(written));
-  return {
-    jwt: {
-      issuer,
-      audiences: typeof audience === 'string' ? [audience] : audience,
-      jwks: jwks.jwks,
-      tenantClaim,
-      ...(tierClaim !== undefined && { tierClaim }),
-      ...(unknownTenants !== undefined && {
-        visitors: {
-          tier: unknownTenants,
-          limits: new Map(tiers.map((tier) => [tier, limitsOf(tier)])),
-          most,
-        },
-      }),
-    },
-  };
-}
-
 type WrittenMirror = NonNullable<WrittenConfig['models'][string]['mirror']>;
 
 const mirrorOf = ({ pool, percent, maxConcurrent, perSecond, maxDuration }: WrittenMirror): MirrorConfig => ({
@@ -349,34 +301,6 @@ function lanesOf(lanes: WrittenConfig['lanes']): ReadonlyMap<string, LaneConfig>
 /** What was not written is absent, not undefined. */
 const withoutAbsent = (condition: object): LaneCondition =>
   Object.fromEntries(Object.entries(condition).filter(([, value]) => value !== undefined));
-
-function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEntry[]> {
-  const owned = new Map<string, KeyEntry[]>();
-  for (const entry of keys) {
-    const list = owned.get(entry.tenant);
-    if (list === undefined) owned.set(entry.tenant, [entry]);
-    else list.push(entry);
-  }
-  return owned;
-}
-
-type WrittenLimits = WrittenConfig['tiers'][string];
-
-/** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
-function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {
-  const {
-    weight = 1,
-    maxOutputs = DEFAULT_MAX_OUTPUTS,
-    maxQueued = DEFAULT_MAX_QUEUED,
-    maxHeldSize = heldBytes,
-    ...rest
-  } = { ...tier, ...own };
-  const limits: Record<string, number> = {};
-  for (const [key, value] of Object.entries(rest)) if (typeof value === 'number') limits[key] = value;
-  if (limits['requestsPerMinute'] === undefined) delete limits['requestBurst'];
-  if (limits['tokensPerMinute'] === undefined) delete limits['tokenBurst'];
-  return { ...limits, weight, maxOutputs, maxQueued, maxHeldBytes: maxHeldSize };
-}
 
 /** Maps and sets keep their methods: their types are what protects them. */
 function freeze<T>(value: T): T {

@@ -4,6 +4,8 @@
 export const TENANT_HEADER = 'x-fairlane-tenant';
 /** Request header that Envoy sets to the tier that a token names. Clients cannot either. */
 export const TIER_HEADER = 'x-fairlane-tier';
+/** Request header that Envoy sets to the id of the key that the client has shown. Clients cannot either. */
+export const KEY_ID_HEADER = 'x-fairlane-key';
 /*
  * What the service tells Envoy's routes has the form of a pseudo-header: a client that sends one is refused over HTTP/1.1 and HTTP/2,
  * and Envoy writes none to an HTTP/1.1 engine. An ordinary header that a route reads is under the client's control, however early

@@ -67,7 +67,11 @@ export const credentialsScript = ({ tenants }: Pick<Config, 'tenants'>): JsonMap
     ...type('envoy.extensions.filters.http.lua.v3.Lua'),
     default_source_code: {
       inline_string: scriptOf([
-        ...new Set([...tenants.values()].flatMap(({ keys }) => keys.map((key) => hintOf(key)))),
+        ...new Set(
+          [...tenants.values()].flatMap(({ keys }) =>
+            keys.flatMap(({ secret }) => (secret.kind === 'plain' ? [hintOf(secret.value)] : [])),
+          ),
+        ),
       ]),
     },
   },

@@ -61,7 +61,7 @@ function apiKeysOf(config: Config, isBesideTokens: boolean): JsonMap {
   const filter: JsonMap = {
     ...type('envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'),
     credentials: [...config.tenants.values()].flatMap(({ name, keys }) =>
-      keys.map((key) => ({ key, client: name })),
+      keys.flatMap(({ secret }) => (secret.kind === 'plain' ? [{ key: secret.value, client: name }] : [])),
     ),
     key_sources: KEY_HEADERS.map((header) => ({ header })),
     forwarding: { header: TENANT_HEADER, hide_credentials: true },

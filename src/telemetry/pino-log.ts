@@ -5,6 +5,7 @@
 import { type DestinationStream, pino } from 'pino';
 import type { Config } from '../config/config.ts';
 import { harmlessJson } from '../domain/harmless.ts';
+import { moneyText } from '../domain/money.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { LineBatch } from './line-batch.ts';
 import { prettyLine } from './pretty-line.ts';
@@ -88,13 +89,21 @@ function requestLine(record: UsageRecord): string {
     time: new Date().toISOString(),
     service: SERVICE,
     requestId: record.requestId,
+    id: record.id,
+    endedMs: record.endedMs,
     clientRequestId: record.clientRequestId,
     tenant: record.tenant,
+    tier: record.tier,
+    keyId: record.keyId,
+    tag: record.tag,
     route: record.route,
     customRoute: record.customRoute,
     model: record.model,
+    modelAsked: record.modelAsked,
+    adapter: record.adapter,
     pool: record.pool,
     endpoint: record.endpoint,
+    engine: record.engine,
     lane: record.lane,
     stream: record.stream,
     quiet: record.quiet,
@@ -105,6 +114,7 @@ function requestLine(record: UsageRecord): string {
     promptTokens: record.promptTokens,
     completionTokens: record.completionTokens,
     cachedTokens: record.cachedTokens,
+    reasoningTokens: record.reasoningTokens,
     audioSeconds: record.audioSeconds,
     images: record.images,
     usageSource: record.usageSource,
@@ -114,7 +124,15 @@ function requestLine(record: UsageRecord): string {
     ttftMs: ttftMs === undefined ? undefined : round(ttftMs),
     itlMeanMs: itlMeanMs === undefined ? undefined : round(itlMeanMs),
     itlMaxMs: itlMaxMs === undefined ? undefined : round(itlMaxMs),
+    prefillMs: record.prefillMs === undefined ? undefined : round(record.prefillMs),
+    decodeMs: record.decodeMs === undefined ? undefined : round(record.decodeMs),
     durationMs: round(record.durationMs),
+    kvTokenSeconds: record.kvTokenSeconds === undefined ? undefined : round(record.kvTokenSeconds),
+    gpuSeconds: record.gpuSeconds,
+    cost: record.cost && moneyText(record.cost),
+    price: record.price && moneyText(record.price),
+    retries: record.retries,
+    preemptions: record.preemptions,
     droppedFields: droppedFields.length > 0 ? droppedFields : undefined,
     message: 'request',
   } satisfies Logged);

@@ -1,3 +1,5 @@
+import type { EngineKind } from '../domain/engine-kinds.ts';
+import type { Money } from '../domain/money.ts';
 import type { EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { OddUsage } from './believed-usage.ts';
 
@@ -14,19 +16,38 @@ export type Outcome =
 
 /** One per request that reached the service. Never contains a prompt, a completion or a key. */
 export interface UsageRecord {
+  /**
+   * Fairlane's own, a UUID of version 7: no two requests of all replicas have one, and a client has no part in it. "Exactly once"
+   * goes by it. Empty: nobody asked for one.
+   */
+  readonly id?: string;
+  /** Unix time of its end, in milliseconds. */
+  readonly endedMs?: number;
   /** Envoy's: the answer and the engine have it too. */
   readonly requestId: string;
   /** What the client calls it: its `x-client-request-id`, or its own `x-request-id`. */
   readonly clientRequestId?: string;
   readonly tenant: string;
+  /** The tier whose limits its tenant has. */
+  readonly tier?: string;
+  /** Of the API key (`TenantKey.id`), never the key. */
+  readonly keyId?: string;
+  /** Whom its tenant attributes it to: bounded, harmless text. */
+  readonly tag?: string;
   readonly route: EngineRoute | StoredRoute;
   /** Its name in `routes` of the configuration, where it is from there. */
   readonly customRoute?: string;
   /** Only a model that exists; a client's invention is not repeated. */
   readonly model?: string;
+  /** The name that the client sent (a model, an alias or an adapter that exists), where it is another one. */
+  readonly modelAsked?: string;
+  /** LoRA adapter. */
+  readonly adapter?: string;
   readonly pool?: string;
   /** `ip:port` of the endpoint that served it. */
   readonly endpoint?: string;
+  /** What that runs, where it is known. */
+  readonly engine?: EngineKind;
   /** The lane it belonged to, once that was known. */
   readonly lane?: string;
   readonly stream: boolean;
@@ -38,6 +59,9 @@ export interface UsageRecord {
   readonly queueMs: number;
   /** From the request's arrival to the first token; only for streams, where it can be seen. */
   readonly ttftMs?: number;
+  /** From the release to the first token, and from there to the last one; of an answer in one piece, as estimated. */
+  readonly prefillMs?: number;
+  readonly decodeMs?: number;
   /** Mean and maximum inter-token time of a stream with at least two tokens. */
   readonly itlMeanMs?: number;
   readonly itlMaxMs?: number;
@@ -47,6 +71,20 @@ export interface UsageRecord {
   readonly completionTokens: number;
   /** Part of promptTokens. */
   readonly cachedTokens: number;
+  /** Part of completionTokens, where the engine says it. */
+  readonly reasoningTokens?: number;
+  /** Tokens in the KV cache × seconds that they were there, as far as Fairlane sees. */
+  readonly kvTokenSeconds?: number;
+  /** Its part of the time in which its endpoint was busy. */
+  readonly gpuSeconds?: number;
+  /** What those cost, where the pool says a price of them. */
+  readonly cost?: Money;
+  /** What is charged, where the model has a price. */
+  readonly price?: Money;
+  /** Endpoints that it was passed on from. */
+  readonly retries?: number;
+  /** How often the engine took it off to make room for others, where it says so. */
+  readonly preemptions?: number;
   /** Seconds of audio, where the engine said how many it has heard. */
   readonly audioSeconds?: number;
   /** Images in the answer. */

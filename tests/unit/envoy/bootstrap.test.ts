@@ -4,13 +4,14 @@ import { API_ROUTES, MODEL_ROUTES, pathsOf, ROUTES, STORED_ROUTES } from '../../
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
+import { plainKey } from '../../support/plain-key.ts';
 
 const { config } = createWorld();
 const KEY = 'a-key-that-must-not-be-seen';
 const withKey: Config = {
   ...config,
   tenants: new Map(
-    [...config.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [`${KEY}-${name}`] }]),
+    [...config.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [plainKey(`${KEY}-${name}`)] }]),
   ),
 };
 const seconds = (text: unknown): number => Number(/^([\d.]+)s$/.exec(String(text))?.[1]);

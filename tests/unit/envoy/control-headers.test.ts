@@ -7,6 +7,7 @@ import type { Config, EndpointConfig } from '../../../src/config/config.ts';
 import { bootstrapOf, httpFiltersOf, routesOf } from '../../../src/envoy/bootstrap.ts';
 import { dynamicFilesOf } from '../../../src/envoy/dynamic-files.ts';
 import { createWorld } from '../../support/lifecycle.ts';
+import { plainKey } from '../../support/plain-key.ts';
 
 const { config: plain } = createWorld();
 const [pool] = plain.pools.values();
@@ -48,7 +49,9 @@ const config: Config = {
       },
     ]),
   ),
-  tenants: new Map([...plain.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [`key-${name}`] }])),
+  tenants: new Map(
+    [...plain.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [plainKey(`key-${name}`)] }]),
+  ),
 };
 
 type Found = Map<string, Set<string>>;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { credentialsScript, hintOf } from '../../../src/envoy/credentials.ts';
 import { createWorld } from '../../support/lifecycle.ts';
+import { plainKey } from '../../support/plain-key.ts';
 
 describe('the hint of a key', () => {
   it('has 24 bits, and is another for another key', () => {
@@ -19,7 +20,7 @@ describe('the hint of a key', () => {
 it('no key is in the script', () => {
   const { config } = createWorld();
   const tenants = new Map(
-    [...config.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [`secret-of-${name}`] }]),
+    [...config.tenants].map(([name, tenant]) => [name, { ...tenant, keys: [plainKey(`secret-of-${name}`)] }]),
   );
   const text = JSON.stringify(credentialsScript({ tenants }));
   expect(text).not.toContain('secret-of');

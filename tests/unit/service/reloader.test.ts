@@ -7,7 +7,10 @@ import { configOf, minimal } from '../config/parse.ts';
 
 const configWith = (key: string): Config => configOf({ ...minimal(), tenants: { alice: { keys: [key] } } });
 const [first, second, third] = [configWith('first'), configWith('second'), configWith('third')];
-const nameOf = (config: Config): string => config.tenants.get('alice')?.keys[0] ?? '';
+const nameOf = (config: Config): string => {
+  const secret = config.tenants.get('alice')?.keys[0]?.secret;
+  return secret?.kind === 'plain' ? secret.value : '';
+};
 
 const sourceOf = (key: string): ConfigSource => ({
   root: { tenants: { alice: { keys: [key] } }, listen: key },
