@@ -48,7 +48,9 @@ export function whoseRequest(
   if (key?.routes !== undefined && route !== 'models' && !key.routes.has(route)) {
     return { tenant, refusal: routeNotAllowed(key.routes) };
   }
-  return { tenant: key?.models === undefined ? tenant : { ...tenant, config: withModels(tenant.config, key) } };
+  return {
+    tenant: key?.models === undefined ? tenant : { ...tenant, config: withModels(tenant.config, key) },
+  };
 }
 
 /** The tenant that Envoy has named, or why the request is nobody's. Who is not configured may come with a token. */

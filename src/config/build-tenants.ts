@@ -1,6 +1,6 @@
 /** Tenants, and what tokens bring, from a configuration that has been checked. */
 import { createHash } from 'node:crypto';
-import type { TenantKey } from '../domain/tenant-key.ts';
+import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
@@ -12,7 +12,7 @@ const DEFAULT_MAX_OUTPUTS = 16;
 
 /** Of a key that is configured: it stays the same as long as the key does, and nobody finds the key by it who could not guess it. */
 const keyIdOf = (key: string): string =>
-  `cfg_${createHash('sha256').update(`fairlane key id\0${key}`).digest('hex').slice(0, 12)}`;
+  `${CONFIGURED_KEY_PREFIX}${createHash('sha256').update(`fairlane key id\0${key}`).digest('hex').slice(0, 12)}`;
 
 const keyOf = (value: string): TenantKey => ({ id: keyIdOf(value), secret: { kind: 'plain', value } });
 
