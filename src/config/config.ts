@@ -106,6 +106,9 @@ export interface Limits {
   readonly maxQueued: number;
   /** Most bytes of request bodies that are held for the tenant; never below the largest body. Absent: unlimited. */
   readonly maxHeldBytes?: number;
+  /** Of single keys (by their ids) and models, within these: their buckets and their maxContext count. */
+  readonly byKey?: ReadonlyMap<string, Limits>;
+  readonly byModel?: ReadonlyMap<string, Limits>;
 }
 
 export interface TenantConfig {

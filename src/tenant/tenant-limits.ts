@@ -7,6 +7,7 @@
  * is granted.
  */
 import type { Limits } from '../config/config.ts';
+import type { LimitScope } from '../domain/limit-scope.ts';
 import type { StoredBucket } from '../limit/memory-store.ts';
 import type { BucketRequest, LimitStore, Taken } from '../limit/store.ts';
 import { TOLERANCE } from '../limit/used.ts';
@@ -21,41 +22,73 @@ export interface Reservation {
   settle(usedTokens: number, nowMs: number): void;
 }
 
-type TakeRequest =
+/** Whose limit refuses; absent: the tenant's own. */
+interface Scoped {
+  readonly scope?: LimitScope;
+}
+
+export type TakeRequest =
   | { readonly kind: 'taken' }
-  | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number };
+  | ({ readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number } & Scoped);
 
 export type ReservationResult =
   | { readonly kind: 'reserved'; readonly reservation: Reservation }
-  | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number }
+  | ({ readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number } & Scoped)
   /** More than the bucket ever holds: waiting does not help. */
-  | { readonly kind: 'never'; readonly limit: number }
+  | ({ readonly kind: 'never'; readonly limit: number } & Scoped)
   /** The month's tokens are used up. */
-  | { readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number };
+  | ({ readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number } & Scoped);
 
-type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
+export type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
 
-export interface TenantLimits {
+/** The limits that a request is within: a tenant's, and with them those of its key and of its model (limit-chain.ts). */
+export interface RequestLimits {
   /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest>;
+  /** Gives one back that was taken: another limit has refused it. */
+  returnRequest(nowMs: number): void;
   reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult>;
-  /** Tokens reserved and not settled. */
-  outstanding(): number;
   /** As this replica last saw it, refilled since; undefined where nothing is configured. */
   requests(nowMs: number): BucketView | undefined;
   tokens(nowMs: number): BucketView | undefined;
   month(nowMs: number): BucketView | undefined;
-  /** Asks the store what is left of each bucket, and takes nothing. A promise only when it has to ask others. */
-  look(nowMs: number): void | Promise<void>;
   /** What would become of a request, by what was last seen: of one bucket, and of a reservation. */
   wouldTakeRequest(nowMs: number): TakeRequest;
   wouldReserve(tokens: number, nowMs: number): WouldReserve;
+  /** The tenant's, with those of a key and of a model; the tenant's own where those have none. */
+  within(keyId: string | undefined, model: string | undefined): RequestLimits;
+  /** Those of a model alone; undefined: it has none. */
+  ofModel(model: string): RequestLimits | undefined;
+}
+
+export interface TenantLimits extends RequestLimits {
+  /** Tokens reserved and not settled. */
+  outstanding(): number;
+  /** Asks the store what is left of each bucket, also of keys and models, and takes nothing. A promise only when it has to ask others. */
+  look(nowMs: number): void | Promise<void>;
   reconfigure(limits: Limits): void;
+  /** Itself, and those of keys and models that were used so far. */
+  parts(): Iterable<TenantLimits>;
   /** What this replica knows to be used of the month, for a restart without the store; undefined: nothing. */
   monthUsed(): StoredBucket | undefined;
-  /** Takes that over where this month is among what was stored, by key. */
+  /** Takes that over where this month is among what was stored, by key; also of keys and models. */
   restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void;
 }
+
+/** The limits of a tenant's keys and models (limit-scopes.ts). */
+export interface Scopes {
+  reconfigure(limits: Limits): void;
+  /** What a request is within; undefined: within the tenant's own alone. */
+  chain(own: RequestLimits, keyId: string | undefined, model: string | undefined): RequestLimits | undefined;
+  ofModel(model: string): RequestLimits | undefined;
+  /** Those that were asked for so far. */
+  made(): Iterable<TenantLimits>;
+  look(nowMs: number): Promise<unknown> | undefined;
+  restoreMonths(stored: ReadonlyMap<string, StoredBucket>): void;
+}
+
+/** Makes the limits of one; `scope` names its buckets. */
+export type CreateScope = (scope: string, limits: Limits) => TenantLimits;
 
 export interface TenantLimitsOptions {
   readonly tenant: string;
@@ -63,6 +96,8 @@ export interface TenantLimitsOptions {
   readonly store: LimitStore;
   /** Unix time: months are the calendar's, in UTC. */
   readonly unixMs: () => number;
+  /** Absent: keys and models have none of their own. */
+  readonly scopes?: (create: CreateScope) => Scopes;
 }
 
 /** Tokens that a request has reserved. Life: open, then settled, once. */
@@ -116,6 +151,7 @@ class StoredTenantLimits implements TenantLimits {
   private readonly tenant: string;
   private readonly store: LimitStore;
   private readonly unixMs: () => number;
+  private readonly newScopes: (() => Scopes) | undefined;
 
   // What is configured.
   private requestBucket: Bucket | undefined = undefined;
@@ -124,13 +160,19 @@ class StoredTenantLimits implements TenantLimits {
   /** Of the month that was looked at last. */
   private monthBucket: Bucket | undefined = undefined;
 
+  /** Of keys and models; undefined: none were ever configured. */
+  private scopes: Scopes | undefined = undefined;
+
   /** Tokens reserved and not settled. */
   private open = 0;
 
-  constructor({ tenant, limits, store, unixMs }: TenantLimitsOptions) {
+  constructor({ tenant, limits, store, unixMs, scopes }: TenantLimitsOptions) {
     this.tenant = tenant;
     this.store = store;
     this.unixMs = unixMs;
+    const create: CreateScope = (scope, of) =>
+      createTenantLimits({ tenant: `${tenant}:${scope}`, limits: of, store, unixMs });
+    this.newScopes = scopes && (() => scopes(create));
     this.reconfigure(limits);
   }
 
@@ -141,6 +183,19 @@ class StoredTenantLimits implements TenantLimits {
     const outcome = ([one]: readonly Taken[]): TakeRequest =>
       one?.granted === true ? { kind: 'taken' } : shortOf(bucket, 1, one?.level ?? 0);
     return 'then' in taken ? taken.then(outcome) : outcome(taken);
+  }
+
+  returnRequest(nowMs: number): void {
+    const bucket = inForce(this.requestBucket);
+    if (bucket !== undefined) this.correct([bucket], -1, nowMs);
+  }
+
+  within(keyId: string | undefined, model: string | undefined): RequestLimits {
+    return this.scopes?.chain(this, keyId, model) ?? this;
+  }
+
+  ofModel(model: string): RequestLimits | undefined {
+    return this.scopes?.ofModel(model);
   }
 
   reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult> {
@@ -174,9 +229,9 @@ class StoredTenantLimits implements TenantLimits {
 
   look(nowMs: number): void | Promise<void> {
     const buckets = [inForce(this.requestBucket), ...this.tokenBuckets()].filter((one) => one !== undefined);
-    if (buckets.length === 0) return;
-    const taken = this.takeFrom(buckets, 0, 'take', nowMs);
-    if ('then' in taken) return taken.then(() => undefined);
+    const taken = buckets.length === 0 ? [] : this.takeFrom(buckets, 0, 'take', nowMs);
+    const others = this.scopes?.look(nowMs);
+    if ('then' in taken || others !== undefined) return Promise.all([taken, others]).then(() => undefined);
   }
 
   wouldTakeRequest(nowMs: number): TakeRequest {
@@ -199,6 +254,13 @@ class StoredTenantLimits implements TenantLimits {
     this.tokenBucket = this.configured(this.tokenBucket, 'tokens', tokensPerMinute, tokenBurst);
     this.tokensPerMonth = tokensPerMonth;
     if (tokensPerMonth !== undefined) this.monthBucket?.reconfigureMonth(tokensPerMonth);
+    if (next.byKey !== undefined || next.byModel !== undefined) this.scopes ??= this.newScopes?.();
+    this.scopes?.reconfigure(next);
+  }
+
+  *parts(): Iterable<TenantLimits> {
+    yield this;
+    yield* this.scopes?.made() ?? [];
   }
 
   monthUsed(): StoredBucket | undefined {
@@ -213,6 +275,7 @@ class StoredTenantLimits implements TenantLimits {
     const bucket = this.monthNow();
     const [, amount, , level] = stored.get(bucket?.key ?? '') ?? [];
     if (amount !== undefined && level !== undefined) bucket?.restore(amount - level);
+    this.scopes?.restoreMonths(stored);
   }
 
   // ---- For its reservations.
