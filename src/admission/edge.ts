@@ -50,6 +50,8 @@ export interface RequestHead {
   readonly path: string;
   /** From Envoy's authentication; empty when Envoy sent none. */
   readonly tenant: string;
+  /** Of the key that the client has shown (`TenantKey.id`); absent: it has shown none. */
+  readonly keyId?: string;
   readonly requestId: string;
   /** What the client calls it; empty or absent: nothing. */
   readonly clientRequestId?: string;

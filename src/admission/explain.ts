@@ -8,7 +8,7 @@ import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
-import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { RequestLimits, Reservation } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import { codingOf } from './content-coding.ts';
 import type { DirectResponse, Edge } from './edge.ts';
@@ -70,9 +70,11 @@ export type Explanation =
     }
   | Placed;
 
+type ExplainedLimits = RequestTenant['limits'] & Pick<RequestLimits, 'wouldTakeRequest' | 'wouldReserve'>;
+
 /** A tenant, and what would become of its requests. */
 interface ExplainedTenant extends RequestTenant {
-  readonly limits: RequestTenant['limits'] & Pick<TenantLimits, 'wouldTakeRequest' | 'wouldReserve'>;
+  readonly limits: ExplainedLimits;
 }
 
 /** A request that was offered, and what the queue would make of it. */
@@ -83,15 +85,23 @@ interface Offered {
 
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
 /** Refuses as the tenant's own limits would, and takes nothing. */
-const dryLimits = (limits: ExplainedTenant['limits']): RequestTenant['limits'] => ({
+const dryLimits = (limits: ExplainedLimits): RequestLimits => ({
   takeRequest: (nowMs) => limits.wouldTakeRequest(nowMs),
   reserveTokens(tokens, nowMs) {
     const would = limits.wouldReserve(tokens, nowMs);
     return would.kind === 'fits' ? { kind: 'reserved', reservation: RESERVED } : would;
   },
+  returnRequest: () => undefined,
+  wouldTakeRequest: (nowMs) => limits.wouldTakeRequest(nowMs),
+  wouldReserve: (tokens, nowMs) => limits.wouldReserve(tokens, nowMs),
   requests: () => undefined,
   tokens: () => undefined,
   month: () => undefined,
+  within: (keyId, model) => dryLimits(limits.within?.(keyId, model) ?? limits),
+  ofModel(model) {
+    const one = limits.ofModel?.(model);
+    return one && dryLimits(one);
+  },
 });
 const NO_BOUND = {
   maxOpen: Number.POSITIVE_INFINITY,

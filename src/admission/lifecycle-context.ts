@@ -10,7 +10,7 @@ import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
 import type { PromptHashes, PromptSource } from '../routing/prompt-hash.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
-import type { TenantLimits } from '../tenant/tenant-limits.ts';
+import type { RequestLimits } from '../tenant/tenant-limits.ts';
 import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
@@ -23,7 +23,9 @@ import type { SlowReaders } from './slow-readers.ts';
 
 /** A tenant, as far as one of its requests goes. */
 export interface RequestTenant extends Pick<Tenant, 'config'> {
-  readonly limits: Pick<TenantLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'>;
+  /** Of the tenant, and once they are known those of its key and its model. */
+  readonly limits: Pick<RequestLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'> &
+    Partial<Pick<RequestLimits, 'within' | 'ofModel'>>;
 }
 
 interface RequestTenants {

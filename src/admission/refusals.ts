@@ -13,10 +13,11 @@ import {
   quotaSpent,
   quoted,
   rateLimited,
+  scopeText,
 } from '../openai/error-body.ts';
 import type { Dispatcher, Offer } from '../queue/types.ts';
-import type { ReservationResult } from '../tenant/tenant-limits.ts';
 import { CODINGS, type Coding, MOST_GROWTH } from './content-coding.ts';
+import type { Reserved } from './model-limits.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({
@@ -207,9 +208,12 @@ export const noEndpointReady = (): ApiError => ({
 });
 
 /** Waiting does not help: the bucket never holds that much. So it is no 429, which clients try again. */
-const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
+const promptOverBurst = (
+  promptTokens: number,
+  { limit, scope }: Extract<Reserved, { kind: 'never' }>,
+): ApiError =>
   invalidRequest(
-    `The prompt has about ${promptTokens} tokens, and the token limit lets through at most ${burst} at once. Send a shorter prompt.`,
+    `The prompt has about ${promptTokens} tokens, and the token limit${scopeText(scope)} lets through at most ${limit} at once. Send a shorter prompt.`,
     undefined,
     'prompt_over_token_burst',
   );
@@ -247,19 +251,18 @@ const limitedByDeaths = (error: ApiError): ApiError => ({
 
 /** @param attempt that tokens were to be reserved for. */
 export function reservationRefusal(
-  result: Exclude<ReservationResult, { kind: 'reserved' }>,
+  result: Exclude<Reserved, { kind: 'reserved' }>,
   attempt: { readonly tokensToReserve: number; readonly prediction: { readonly promptTokens: number } },
 ): ApiError {
-  const { limit } = result;
   switch (result.kind) {
+    case 'requests':
+      return rateLimited('requests', result.refusal);
     case 'never':
-      return promptOverBurst(attempt.prediction.promptTokens, limit);
+      return promptOverBurst(attempt.prediction.promptTokens, result);
     case 'spent':
-      return quotaSpent(limit, result.retryAfterMs);
-    case 'short': {
-      const { retryAfterMs } = result;
-      return rateLimited('tokens', { limit, requested: attempt.tokensToReserve, retryAfterMs });
-    }
+      return quotaSpent(result.limit, result.retryAfterMs, result.scope);
+    case 'short':
+      return rateLimited('tokens', { ...result, requested: attempt.tokensToReserve });
   }
 }
 
