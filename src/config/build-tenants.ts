@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
+import { withParts } from './build-limits.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import type { Config, JwtConfig, Limits } from './config.ts';
@@ -21,7 +22,7 @@ export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Co
   const heldBytes = maxHeldBytesOf(written);
   const keysOf = byTenant(keys);
   return new Map(
-    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits }]) => [
+    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits, modelLimits }]) => [
       name,
       {
         name,
@@ -31,7 +32,7 @@ export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Co
           looked.kind === 'ok' ? [keyOf(looked.value)] : [],
         ),
         models: models === '*' ? '*' : new Set(models),
-        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, heldBytes),
+        limits: limitsOf(tier === undefined ? {} : (tiers[tier] ?? {}), limits, modelLimits, heldBytes),
       },
     ]),
   );
@@ -43,7 +44,8 @@ export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jw
   if (jwt === undefined || jwks?.kind !== 'ok' || written.mode === 'endpoint-picker') return {};
   const { issuer, audience = [], tenantClaim, tierClaim, unknownTenants, maxUnknownTenants: most } = jwt;
   const tiers = tierClaim === undefined ? [unknownTenants ?? ''] : Object.keys(written.tiers);
-  const limitsOf = (tier: string): Limits => merge(written.tiers[tier] ?? {}, {}, maxHeldBytesOf(written));
+  const heldBytes = maxHeldBytesOf(written);
+  const ofTier = (tier: string): Limits => limitsOf(written.tiers[tier] ?? {}, {}, {}, heldBytes);
   return {
     jwt: {
       issuer,
@@ -54,7 +56,7 @@ export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jw
       ...(unknownTenants !== undefined && {
         visitors: {
           tier: unknownTenants,
-          limits: new Map(tiers.map((tier) => [tier, limitsOf(tier)])),
+          limits: new Map(tiers.map((tier) => [tier, ofTier(tier)])),
           most,
         },
       }),
@@ -73,6 +75,16 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
 }
 
 type WrittenLimits = WrittenConfig['tiers'][string];
+
+const limitsOf = (
+  tier: WrittenLimits,
+  own: WrittenLimits,
+  modelLimits: WrittenLimits['modelLimits'],
+  heldBytes: number,
+): Limits =>
+  withParts(merge(tier, own, heldBytes), tier.modelLimits, modelLimits, (of, part) =>
+    merge(of, part, heldBytes),
+  );
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
 function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { must } from '../values.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
+import { modelLimitsOf } from './limits.ts';
 
 const limits = {
   weight: number(
@@ -49,7 +50,16 @@ const limits = {
 
 export const tiers = named(
   name('Tier name.'),
-  section(limits, 'Limits of each tenant of the tier.'),
+  section(
+    {
+      ...limits,
+      modelLimits: modelLimitsOf(
+        limits,
+        'Limits of what a tenant of the tier asks of single models, by model, within its others. Default: none.',
+      ),
+    },
+    'Limits of each tenant of the tier.',
+  ),
   [0, 256],
   'tiers',
   'Named sets of limits.',
@@ -79,6 +89,10 @@ const tenantSettings = {
     'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
     'the keys of `tiers.NAME`',
   ).prefault({}),
+  modelLimits: modelLimitsOf(
+    limits,
+    'Limits of what the tenant asks of single models, by model, within its others; each key overrides the tier’s. Default: its tier’s.',
+  ),
 };
 
 const tenant = section(tenantSettings, 'A tenant.');
