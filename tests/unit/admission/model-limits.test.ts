@@ -100,14 +100,14 @@ describe('a request with a key that has limits', () => {
 
   it('is within the key’s tokens, its month, and its longest prompt', () => {
     const short = worldWith(ofKey({ tokensPerMinute: 100 }));
-    answered(ask(short, { keyId: 'key-1', max_tokens: 90 }), 10, 85);
+    answered(ask(short, { keyId: 'key-1', content: 'x'.repeat(40), max_tokens: 90 }), 10, 85);
     expect(refusalOf(ask(short, { keyId: 'key-1', content: 'x'.repeat(100) })).error.message).toMatch(
       /^Rate limit reached for this key on tokens per min \(TPM\): Limit 100, Requested \d+\./,
     );
     expect(isSent(ask(short))).toBe(true);
     const spent = worldWith(ofKey({ tokensPerMonth: 100 }));
     answered(ask(spent, { keyId: 'key-1', content: 'x'.repeat(200), max_tokens: 50 }), 50, 50);
-    expect(refusalOf(ask(spent, { keyId: 'key-1' })).error).toMatchObject({
+    expect(refusalOf(ask(spent, { keyId: 'key-1', content: 'x'.repeat(40) })).error).toMatchObject({
       code: 'insufficient_quota',
       message: expect.stringContaining('your quota of 100 tokens a month for this key.') as string,
     });
