@@ -69,8 +69,7 @@ export function createTenantDirectory(
     reconfigure: apply,
     *buckets() {
       for (const { limits } of [...tenants.values(), ...visitors.all()]) {
-        const used = limits.monthUsed();
-        if (used !== undefined) yield used;
+        for (const used of [limits.monthUsed(), limits.budgetUsed()]) if (used !== undefined) yield used;
       }
     },
     restore(buckets) {
