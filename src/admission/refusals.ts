@@ -1,10 +1,12 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
+import { amountText } from '../domain/amount.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { type BodyKind, type CustomRoutes, servedText } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
+  budgetSpent,
   draining,
   invalidRequest,
   noHealthyEndpoint,
@@ -255,7 +257,9 @@ export function reservationRefusal(
     case 'never':
       return promptOverBurst(attempt.prediction.promptTokens, limit);
     case 'spent':
-      return quotaSpent(limit, result.retryAfterMs);
+      return result.currency === undefined
+        ? quotaSpent(limit, result.retryAfterMs)
+        : budgetSpent(amountText({ currency: result.currency, nano: limit }), result.retryAfterMs);
     case 'short': {
       const { retryAfterMs } = result;
       return rateLimited('tokens', { limit, requested: attempt.tokensToReserve, retryAfterMs });

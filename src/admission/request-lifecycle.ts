@@ -277,7 +277,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       return;
     }
     this.state = 'reserving';
-    const answer = this.tenant?.limits.reserveTokens(next.tokensToReserve, nowMs);
+    const answer = this.tenant?.limits.reserveTokens(next.tokensToReserve, nowMs, next.price?.of);
     if (answer === undefined) return;
     if (!(answer instanceof Promise)) this.reserved(selecting, next, answer, nowMs);
     else this.whenKnown(answer.then((late) => this.reserved(selecting, next, late, this.context.now())));
@@ -415,11 +415,11 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     queued?.leave(nowMs);
   }
 
-  /** @param _bill what it cost, in money. */
-  private closeAccounts(usedTokens: number, _bill: Bill, nowMs: number): void {
+  /** @param bill what it cost, in money. */
+  private closeAccounts(usedTokens: number, bill: Bill, nowMs: number): void {
     this.occupancy?.leave();
     this.occupancy = undefined;
-    this.reservation?.settle(usedTokens, nowMs);
+    this.reservation?.settle(usedTokens, nowMs, bill.price);
     this.reservation = undefined;
   }
 

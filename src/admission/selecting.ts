@@ -21,6 +21,7 @@ import { type EngineBody, endpointChoiceOf, engineBodyOf, type Selected } from '
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
 import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
+import { type PredictedPrice, predictedPrice } from './predicted-price.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
@@ -45,6 +46,8 @@ export interface Attempt extends Selected {
   /** With the model that serves it. */
   readonly facts: RequestFacts;
   readonly tokensToReserve: number;
+  /** What it will cost; absent: nothing has a price. */
+  readonly price: PredictedPrice | undefined;
 }
 
 /** What the request becomes when its tokens are reserved. */
@@ -138,6 +141,7 @@ export class Selecting {
       leavesCap: meaning === 'nothing' || meaning === 'refused',
       facts,
       tokensToReserve: tokensToReserve(prediction, config.limits),
+      price: predictedPrice(context, config.name, facts, prediction),
     };
   }
 
@@ -189,6 +193,7 @@ export class Selecting {
         canary: selected.canary,
         client,
         reservation,
+        ...(attempt.price !== undefined && { price: attempt.price }),
         asked: this.asked,
         pinned: head.pinned,
         path: withoutQuery(head.path),

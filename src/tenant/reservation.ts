@@ -1,5 +1,6 @@
 /** What a request has reserved of its tenant's buckets, until it is known what it used. */
-import type { Amount } from '../domain/amount.ts';
+import { type Amount, amountOf } from '../domain/amount.ts';
+import type { Money } from '../domain/money.ts';
 import type { Bucket } from './bucket.ts';
 
 /** What a request will cost, as predicted; undefined: nothing has a price. */
@@ -15,7 +16,7 @@ export interface Reservation {
    */
   charge(usedTokens: number, nowMs: number, usedNano?: number): void;
   /** Replaces what was reserved by what was used. The first call counts. @param price absent: nothing is charged. */
-  settle(usedTokens: number, nowMs: number, price?: Amount): void;
+  settle(usedTokens: number, nowMs: number, price?: Money): void;
 }
 
 /** Where reservations are kept. */
@@ -66,7 +67,7 @@ export class OpenReservation implements Reservation {
     this.hold(more);
   }
 
-  settle(usedTokens: number, nowMs: number, price?: Amount): void {
+  settle(usedTokens: number, nowMs: number, price?: Money): void {
     if (!this.isOpen) return;
     this.isOpen = false;
     const { heldTokens, heldNano } = this;
@@ -74,7 +75,7 @@ export class OpenReservation implements Reservation {
     this.hold({ tokens: -heldTokens, nano: -heldNano });
     const more = {
       tokens: possible(usedTokens, heldTokens) - heldTokens,
-      nano: possible(nanoFor(budget, price), heldNano) - heldNano,
+      nano: possible(chargedOf(budget, price), heldNano) - heldNano,
     };
     this.limits.correct(this.buckets, more, nowMs);
   }
@@ -88,8 +89,12 @@ export class OpenReservation implements Reservation {
 }
 
 /** A price in the unit of a budget; of another currency, none. */
-export const nanoFor = (budget: Bucket | undefined, price: Amount | undefined): number =>
-  price !== undefined && price.currency === budget?.currency ? price.nano : 0;
+export const nanoFor = (budget: Bucket, price: Amount | undefined): number =>
+  price !== undefined && price.currency === budget.currency ? price.nano : 0;
+
+/** The same, of what is charged. */
+const chargedOf = (budget: Bucket | undefined, price: Money | undefined): number =>
+  budget === undefined || price === undefined ? 0 : nanoFor(budget, amountOf(price));
 
 /** A count of tokens that can be none moves nothing: one that is no number would stay in the bucket for ever. */
 const possible = (tokens: number, held: number): number =>

@@ -72,6 +72,8 @@ export interface TenantLimits {
 
 export interface BudgetView extends BucketView {
   readonly currency: string;
+  /** It refuses nobody. */
+  readonly isSoft: boolean;
 }
 
 export interface TenantLimitsOptions {
@@ -166,7 +168,7 @@ class StoredTenantLimits implements TenantLimits {
   budget(nowMs: number): BudgetView | undefined {
     const bucket = this.budgetNow();
     const view = this.view(bucket, nowMs);
-    return view && { ...view, currency: bucket?.currency ?? '' };
+    return view && { ...view, currency: bucket?.currency ?? '', isSoft: this.isBudgetSoft };
   }
 
   monthUses(nowMs: number): readonly MonthUse[] {
