@@ -37,16 +37,20 @@ export class ModelLimits {
     return { config: merged === config.limits ? config : withLimits(config, merged), limits: within };
   }
 
-  /** @param tenant within the limits of the model. */
-  reserve(tenant: RequestTenant, model: string, tokens: number, nowMs: number): Reserved | Promise<Reserved> {
+  /** @param tenant within the limits of the model. @param asked of tokens, as they are reserved. */
+  reserve(
+    tenant: RequestTenant,
+    model: string,
+    asked: Parameters<RequestLimits['reserveTokens']>,
+  ): Reserved | Promise<Reserved> {
     const ofModel = this.isCounted ? this.tenant.limits.ofModel?.(model) : undefined;
-    if (ofModel === undefined) return tenant.limits.reserveTokens(tokens, nowMs);
+    if (ofModel === undefined) return tenant.limits.reserveTokens(...asked);
     const reserve = (taken: TakeRequest): Reserved | Promise<Reserved> => {
       if (taken.kind !== 'taken') return { kind: 'requests', refusal: taken };
       this.taken = ofModel;
-      return tenant.limits.reserveTokens(tokens, nowMs);
+      return tenant.limits.reserveTokens(...asked);
     };
-    const taken = ofModel.takeRequest(nowMs);
+    const taken = ofModel.takeRequest(asked[1]);
     return taken instanceof Promise ? taken.then(reserve) : reserve(taken);
   }
 

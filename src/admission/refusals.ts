@@ -1,10 +1,12 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
+import { amountText } from '../domain/amount.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { type BodyKind, type CustomRoutes, servedText } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
+  budgetSpent,
   draining,
   invalidRequest,
   noHealthyEndpoint,
@@ -292,7 +294,13 @@ export function reservationRefusal(
     case 'never':
       return promptOverBurst(attempt.prediction.promptTokens, result);
     case 'spent':
-      return quotaSpent(result.limit, result.retryAfterMs, result.scope);
+      return result.currency === undefined
+        ? quotaSpent(result.limit, result.retryAfterMs, result.scope)
+        : budgetSpent(
+            amountText({ currency: result.currency, nano: result.limit }),
+            result.retryAfterMs,
+            result.scope,
+          );
     case 'short':
       return rateLimited('tokens', { ...result, requested: attempt.tokensToReserve });
   }

@@ -414,11 +414,11 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     queued?.leave(nowMs);
   }
 
-  /** @param _bill what it cost, in money. */
-  private closeAccounts(usedTokens: number, _bill: Bill, nowMs: number): void {
+  /** @param bill what it cost, in money. */
+  private closeAccounts(usedTokens: number, bill: Bill, nowMs: number): void {
     this.occupancy?.leave();
     this.occupancy = undefined;
-    this.reservation?.settle(usedTokens, nowMs);
+    this.reservation?.settle(usedTokens, nowMs, bill.price);
     this.reservation = undefined;
   }
 

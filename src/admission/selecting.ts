@@ -22,6 +22,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { ModelLimits, type Reserved } from './model-limits.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
 import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
+import { type PredictedPrice, predictedPrice } from './predicted-price.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
@@ -51,6 +52,8 @@ export interface Attempt extends Selected {
   readonly tokensToReserve: number;
   /** Its tenant, within the limits of the model. */
   readonly limited: RequestTenant;
+  /** What it will cost; absent: nothing has a price. */
+  readonly price: PredictedPrice | undefined;
 }
 
 /** What the request becomes when its tokens are reserved. */
@@ -107,10 +110,10 @@ export class Selecting {
 
   /** From the limits of its tenant, key and model: all grant it, or none. */
   reserve(
-    { limited, selected, tokensToReserve: tokens }: Attempt,
+    { limited, selected, tokensToReserve: tokens, price }: Attempt,
     nowMs: number,
   ): Reserved | Promise<Reserved> {
-    return this.limits.reserve(limited, limitedModelOf(selected), tokens, nowMs);
+    return this.limits.reserve(limited, limitedModelOf(selected), [tokens, nowMs, price?.of]);
   }
 
   /** Another model may have room when the queue refuses one; the tenant's own queue is its own. */
@@ -160,6 +163,7 @@ export class Selecting {
       facts,
       tokensToReserve: tokensToReserve(prediction, config.limits),
       limited,
+      price: predictedPrice(context, config.name, facts, prediction),
     };
   }
 
@@ -211,6 +215,7 @@ export class Selecting {
         canary: selected.canary,
         client,
         reservation,
+        ...(attempt.price !== undefined && { price: attempt.price }),
         asked: this.asked,
         pinned: head.pinned,
         path: withoutQuery(head.path),

@@ -143,6 +143,17 @@ export function quotaSpent(tokensPerMonth: number, retryAfterMs: number, scope?:
   };
 }
 
+/** The same of the month's budget. @param budget with its currency. */
+export function budgetSpent(budget: string, retryAfterMs: number, scope?: LimitScope): ApiError {
+  return {
+    status: 429,
+    message: `You exceeded your budget of ${budget} a month${scopeText(scope)}. It begins anew with the next month, in UTC.`,
+    type: 'insufficient_quota',
+    code: 'insufficient_quota',
+    retryAfterMs,
+  };
+}
+
 /** 400 in OpenAI's words. Token counts; the prompt's is an estimate. */
 export function contextLengthExceeded(
   route: EngineRoute,

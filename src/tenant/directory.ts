@@ -71,8 +71,7 @@ export function createTenantDirectory(
     *buckets() {
       for (const { limits } of [...tenants.values(), ...visitors.all()]) {
         for (const part of limits.parts()) {
-          const used = part.monthUsed();
-          if (used !== undefined) yield used;
+          for (const used of [part.monthUsed(), part.budgetUsed()]) if (used !== undefined) yield used;
         }
       }
     },

@@ -7,12 +7,13 @@
 import type { LimitScope } from '../domain/limit-scope.ts';
 import type { BucketView } from './bucket.ts';
 import type {
+  BudgetView,
   RequestLimits,
-  Reservation,
   ReservationResult,
   TakeRequest,
   WouldReserve,
-} from './tenant-limits.ts';
+} from './request-limits.ts';
+import type { Reservation } from './reservation.ts';
 
 export interface LimitPart {
   readonly limits: RequestLimits;
@@ -90,6 +91,10 @@ export class LimitChain implements RequestLimits {
     return this.tightest((limits) => limits.month(nowMs));
   }
 
+  budget(nowMs: number): BudgetView | undefined {
+    return this.tightest((limits) => limits.budget(nowMs));
+  }
+
   wouldTakeRequest(nowMs: number): TakeRequest {
     for (const { limits, scope } of this.parts) {
       const would = limits.wouldTakeRequest(nowMs);
@@ -153,8 +158,8 @@ export class LimitChain implements RequestLimits {
   }
 
   /** Of what each shows, the one with least left; of equals, the one that takes longest. */
-  private tightest(viewOf: (limits: RequestLimits) => BucketView | undefined): BucketView | undefined {
-    let tightest: BucketView | undefined;
+  private tightest<V extends BucketView>(viewOf: (limits: RequestLimits) => V | undefined): V | undefined {
+    let tightest: V | undefined;
     for (const { limits } of this.parts) {
       const view = viewOf(limits);
       if (view !== undefined && (tightest === undefined || isTighter(view, tightest))) tightest = view;

@@ -96,7 +96,11 @@ function checkWithin(path: Path, own: WrittenLimits, limits: WrittenLimits | Lim
   for (const key of AMOUNTS) {
     const [part, whole] = [own[key], limits[key]];
     if (typeof part !== 'number' || typeof whole !== 'number' || part <= whole) continue;
-    report.warning([...path, key], `has no effect: the tenant's own ${key} is ${whole}, which is less`, 'key');
+    report.warning(
+      [...path, key],
+      `has no effect: the tenant's own ${key} is ${whole}, which is less`,
+      'key',
+    );
   }
 }
 
