@@ -107,7 +107,7 @@ describe('a request with a key that has limits', () => {
     expect(isSent(ask(short))).toBe(true);
     const spent = worldWith(ofKey({ tokensPerMonth: 100 }));
     answered(ask(spent, { keyId: 'key-1', content: 'x'.repeat(200), max_tokens: 50 }), 50, 50);
-    expect(refusalOf(ask(spent, { keyId: 'key-1', content: 'x'.repeat(40) })).error).toMatchObject({
+    expect(refusalOf(ask(spent, { keyId: 'key-1', content: 'x'.repeat(390) })).error).toMatchObject({
       code: 'insufficient_quota',
       message: expect.stringContaining('your quota of 100 tokens a month for this key.') as string,
     });
