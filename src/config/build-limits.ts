@@ -12,18 +12,23 @@ const BOUNDS_NOTHING: ReadonlySet<string> = new Set(['weight', 'maxOutputs', 'ma
 const boundsAnything = (limits: Limits): boolean =>
   Object.keys(limits).some((key) => !BOUNDS_NOTHING.has(key));
 
+/** As they are written. */
+interface WrittenParts {
+  readonly tier: WrittenModels;
+  readonly own: WrittenModels;
+  /** By the ids of keys. */
+  readonly keys: readonly (readonly [id: string, limits: WrittenTier])[] | undefined;
+}
+
 /**
  * A tenant's limits with those of its models and keys: none where they bound nothing.
  *
  * @param merge of a tenant's own limits over its tier's.
- * @param keys ids of keys, and their limits.
  */
 export function withParts(
   limits: Limits,
-  tier: WrittenModels = {},
-  own: WrittenModels = {},
+  { tier = {}, own = {}, keys = [] }: WrittenParts,
   merge: Merge,
-  keys: readonly (readonly [id: string, limits: WrittenTier])[] = [],
 ): Limits {
   const names = new Set([...Object.keys(tier), ...Object.keys(own)]);
   const byModel = bounding([...names].map((name) => [name, merge(tier[name] ?? {}, own[name] ?? {})]));

@@ -1,40 +1,72 @@
 /** Tenants, and what tokens bring, from a configuration that has been checked. */
 import { createHash } from 'node:crypto';
-import type { TenantKey } from '../domain/tenant-key.ts';
+import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import { withParts } from './build-limits.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import type { Config, JwtConfig, Limits } from './config.ts';
+import type { KeySettings } from './schema/keys.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
 
-/** Of a key that is configured: it stays the same as long as the key does, and nobody finds the key by it who could not guess it. */
-const keyIdOf = (key: string): string =>
-  `cfg_${createHash('sha256').update(`fairlane key id\0${key}`).digest('hex').slice(0, 12)}`;
+/**
+ * Of a key that is configured: it stays the same as long as the key does, in plain text or hashed, and nobody finds the key by it who
+ * could not guess it.
+ */
+const keyIdOf = (digest: string): string =>
+  `${CONFIGURED_KEY_PREFIX}${createHash('sha256').update(`fairlane key id\0${digest}`).digest('hex').slice(0, 12)}`;
 
-const keyOf = (value: string): TenantKey => ({ id: keyIdOf(value), secret: { kind: 'plain', value } });
-
-export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
-  const { tenants, tiers } = written;
-  const heldBytes = maxHeldBytesOf(written);
-  const keysOf = byTenant(keys);
-  return new Map(
-    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits, modelLimits }]) => [
-      name,
+/** @param written the tenant's list of keys, as far as there is one. */
+function keysOf(
+  entries: readonly KeyEntry[],
+  written: readonly (string | KeySettings)[] = [],
+): readonly TenantKey[] {
+  return entries.flatMap(({ kind, looked, digest, index }) => {
+    if (looked.kind !== 'ok') return [];
+    const secret: TenantKey['secret'] =
+      kind === 'plain' ? { kind, value: looked.value } : { kind, digest: looked.value };
+    const settings = written[index];
+    if (typeof settings !== 'object') return [{ id: keyIdOf(digest), secret }];
+    const { name, expires, models, routes } = settings;
+    return [
       {
-        name,
-        ...(tier === undefined ? {} : { tier }),
-        ...(trustGroup === undefined ? {} : { trustGroup }),
-        keys: (keysOf.get(name) ?? []).flatMap(({ looked }) =>
-          looked.kind === 'ok' ? [keyOf(looked.value)] : [],
-        ),
-        models: models === '*' ? '*' : new Set(models),
-        limits: limitsOf(tier === undefined ? {} : (tiers[tier] ?? {}), limits, modelLimits, heldBytes),
+        id: keyIdOf(digest),
+        secret,
+        ...(name !== undefined && { name }),
+        ...(expires !== undefined && { expiresMs: expires }),
+        ...(models !== undefined && { models: new Set(models) }),
+        ...(routes !== undefined && { routes: new Set(routes) }),
       },
-    ]),
+    ];
+  });
+}
+
+export function tenantsOf(config: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
+  const { tenants, tiers } = config;
+  const heldBytes = maxHeldBytesOf(config);
+  const entries = byTenant(keys);
+  return new Map(
+    Object.entries(tenants).map(
+      ([name, { tier, trustGroup, keys: written, models, limits, modelLimits }]) => [
+        name,
+        {
+          name,
+          ...(tier === undefined ? {} : { tier }),
+          ...(trustGroup === undefined ? {} : { trustGroup }),
+          keys: keysOf(entries.get(name) ?? [], written),
+          models: models === '*' ? '*' : new Set(models),
+          limits: limitsOf(
+            tier === undefined ? {} : (tiers[tier] ?? {}),
+            limits,
+            { models: modelLimits, keys: keyLimitsOf(entries.get(name) ?? [], written) },
+            heldBytes,
+          ),
+        },
+      ],
+    ),
   );
 }
 
@@ -76,15 +108,33 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
 
 type WrittenLimits = WrittenConfig['tiers'][string];
 
+interface WrittenParts {
+  readonly models?: WrittenLimits['modelLimits'] | undefined;
+  /** By their ids. */
+  readonly keys?: readonly (readonly [id: string, limits: WrittenLimits])[];
+}
+
 const limitsOf = (
   tier: WrittenLimits,
   own: WrittenLimits,
-  modelLimits: WrittenLimits['modelLimits'],
+  { models, keys }: WrittenParts,
   heldBytes: number,
 ): Limits =>
-  withParts(merge(tier, own, heldBytes), tier.modelLimits, modelLimits, (of, part) =>
+  withParts(merge(tier, own, heldBytes), { tier: tier.modelLimits, own: models, keys }, (of, part) =>
     merge(of, part, heldBytes),
   );
+
+/** Of keys that have some. */
+const keyLimitsOf = (
+  entries: readonly KeyEntry[],
+  written: WrittenConfig['tenants'][string]['keys'] = [],
+): NonNullable<WrittenParts['keys']> =>
+  entries.flatMap(({ looked, digest, index }) => {
+    const settings = looked.kind === 'ok' ? written[index] : undefined;
+    return typeof settings === 'object' && settings.limits !== undefined
+      ? [[keyIdOf(digest), settings.limits] as const]
+      : [];
+  });
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
 function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {

@@ -13,19 +13,19 @@ const PART_KEYS = [
   'maxContext',
 ] as const;
 
-type Shape = Readonly<Record<string, z.ZodType>>;
+export type LimitShape = Readonly<Record<string, z.ZodType>>;
 type PartKey<T> = Extract<keyof T, (typeof PART_KEYS)[number]>;
 
 /** Most models with limits of their own: each may have a bucket of each kind. */
 const MOST_MODELS = 256;
 
-function partOf<T extends Shape>(limits: T): Pick<T, PartKey<T>> {
+function partOf<T extends LimitShape>(limits: T): Pick<T, PartKey<T>> {
   const part = PART_KEYS.filter((key) => key in limits).map((key) => [key, limits[key]]);
   return Object.fromEntries(part) as Pick<T, PartKey<T>>;
 }
 
 /** @param limits the keys that a tenant's limits have. */
-export const modelLimitsOf = <T extends Shape>(limits: T, description: string) =>
+export const modelLimitsOf = <T extends LimitShape>(limits: T, description: string) =>
   named(
     model('A model or an adapter, by its own name.'),
     section(partOf(limits), 'Limits of what is asked of the model.'),
@@ -35,7 +35,7 @@ export const modelLimitsOf = <T extends Shape>(limits: T, description: string) =
   ).optional();
 
 /** Of a key in `keys`. */
-export const keyLimitsOf = <T extends Shape>(limits: T) =>
+export const keyLimitsOf = <T extends LimitShape>(limits: T) =>
   section(
     partOf(limits),
     'Limits of what is asked with the key, within the tenant’s. Default: none.',

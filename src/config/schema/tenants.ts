@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { must } from '../values.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
+import { tenantKeysOf } from './keys.ts';
 import { modelLimitsOf } from './limits.ts';
 
 const limits = {
@@ -68,12 +69,7 @@ export const tiers = named(
 /** What a tenant has, in `tenants` or in a file of its own. */
 const tenantSettings = {
   tier: name('Tier whose limits apply.').optional(),
-  keys: list(
-    z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
-    64,
-    'keys',
-    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
-  ).optional(),
+  keys: tenantKeysOf(limits),
   models: z
     .union(
       [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
