@@ -6,6 +6,7 @@ import type { Reservation } from '../tenant/tenant-limits.ts';
 import type { UsageFacts } from '../usage/believed-usage.ts';
 import type { ReadingClient } from './engine-request.ts';
 import type { ComparedCanary } from './model-selection.ts';
+import type { PredictedPrice } from './predicted-price.ts';
 import type { Prediction } from './prediction.ts';
 
 /** What was decided about a request before it was queued, and is needed until its end. */
@@ -24,6 +25,8 @@ export interface Admitted {
   readonly canary: ComparedCanary | undefined;
   readonly client: ReadingClient | undefined;
   readonly reservation: Reservation;
+  /** As it was predicted; absent: nothing has a price. */
+  readonly price?: PredictedPrice;
   /** The name that the client sent. */
   readonly asked: string;
   /** The stored response that it goes on with. */

@@ -196,7 +196,7 @@ export class EngineRun {
   }
 
   private charge(tokens: number, nowMs: number): void {
-    const { facts, prediction, reservation } = this.admitted;
+    const { facts, prediction, reservation, price } = this.admitted;
     const more = tokens - this.chargedTokens;
     const bytes = this.meter?.contentBytes() ?? 0;
     if (more < TOKENS_PER_CHARGE && bytes - this.chargedBytes < BYTES_PER_CHARGE) return;
@@ -210,7 +210,7 @@ export class EngineRun {
     const used = this.usedOutput(nowMs, false);
     const { promptTokens, cachedTokens } = prediction;
     this.release.charge(this.costOf(promptTokens, cachedTokens, used), nowMs);
-    reservation.charge(promptTokens + used, nowMs);
+    reservation.charge(promptTokens + used, nowMs, price?.nanoAt(used));
   }
 
   private costOf(promptTokens: number, cachedTokens: number, outputTokens: number): number {

@@ -4,11 +4,12 @@
  */
 
 import type { SharedOwners } from '../conversation/shared-owners.ts';
+import { amountText } from '../domain/amount.ts';
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import { explainText } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
-import type { Reservation, TenantLimits } from '../tenant/tenant-limits.ts';
+import type { BudgetView, RequestLimits, Reservation } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import { codingOf } from './content-coding.ts';
 import type { DirectResponse, Edge } from './edge.ts';
@@ -32,6 +33,8 @@ interface LimitViews {
   readonly requests?: BucketView;
   readonly tokens?: BucketView;
   readonly month?: BucketView;
+  /** In 10^-9 of its currency's unit. */
+  readonly budget?: BudgetView;
 }
 
 interface Placed {
@@ -70,9 +73,11 @@ export type Explanation =
     }
   | Placed;
 
+type ExplainedLimits = RequestTenant['limits'] & Pick<RequestLimits, 'wouldTakeRequest' | 'wouldReserve'>;
+
 /** A tenant, and what would become of its requests. */
 interface ExplainedTenant extends RequestTenant {
-  readonly limits: RequestTenant['limits'] & Pick<TenantLimits, 'wouldTakeRequest' | 'wouldReserve'>;
+  readonly limits: ExplainedLimits;
 }
 
 /** A request that was offered, and what the queue would make of it. */
@@ -83,15 +88,24 @@ interface Offered {
 
 const RESERVED: Reservation = { tokens: 0, charge: () => undefined, settle: () => undefined };
 /** Refuses as the tenant's own limits would, and takes nothing. */
-const dryLimits = (limits: ExplainedTenant['limits']): RequestTenant['limits'] => ({
+const dryLimits = (limits: ExplainedLimits): RequestLimits => ({
   takeRequest: (nowMs) => limits.wouldTakeRequest(nowMs),
-  reserveTokens(tokens, nowMs) {
-    const would = limits.wouldReserve(tokens, nowMs);
+  reserveTokens(...asked) {
+    const would = limits.wouldReserve(...asked);
     return would.kind === 'fits' ? { kind: 'reserved', reservation: RESERVED } : would;
   },
+  returnRequest: () => undefined,
+  wouldTakeRequest: (nowMs) => limits.wouldTakeRequest(nowMs),
+  wouldReserve: (...asked) => limits.wouldReserve(...asked),
   requests: () => undefined,
   tokens: () => undefined,
   month: () => undefined,
+  budget: () => undefined,
+  within: (keyId, model) => dryLimits(limits.within?.(keyId, model) ?? limits),
+  ofModel(model) {
+    const one = limits.ofModel?.(model);
+    return one && dryLimits(one);
+  },
 });
 const NO_BOUND = {
   maxOpen: Number.POSITIVE_INFINITY,
@@ -202,6 +216,8 @@ class DryRun implements Edge {
       },
       hasEndpoint: (pool, address) => context.hasEndpoint?.(pool, address) !== false,
       startedS: context.startedS,
+      ...(context.prices !== undefined && { prices: context.prices }),
+      ...(context.unixMs !== undefined && { unixMs: context.unixMs }),
       record: ({ reason }) => {
         this.reason ??= reason;
       },
@@ -269,10 +285,12 @@ export function explainRequest(context: ExplainContext, question: Question, nowM
 function limitsOf(context: ExplainContext, tenant: string, nowMs: number): LimitViews {
   const limits = context.tenants.get(tenant)?.limits;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
+  const budget = limits?.budget?.(nowMs);
   return {
     ...(requests !== undefined && { requests }),
     ...(tokens !== undefined && { tokens }),
     ...(month !== undefined && { month }),
+    ...(budget !== undefined && { budget }),
   };
 }
 
@@ -328,7 +346,7 @@ export function questionOf(
 
 const round = (value: number): string => String(Math.round(value));
 
-function limitsText({ requests, tokens, month }: LimitViews): string {
+function limitsText({ requests, tokens, month, budget }: LimitViews): string {
   const parts = Object.entries({ requests, tokens, 'tokens this month': month }).flatMap(([what, view]) =>
     view === undefined
       ? []
@@ -336,6 +354,13 @@ function limitsText({ requests, tokens, month }: LimitViews): string {
           `${round(view.remaining)} of ${round(view.limit)} ${what} left${view.remaining < 1 ? ' (429 for now)' : ''}`,
         ],
   );
+  if (budget !== undefined) {
+    const { currency, limit, remaining, isSoft } = budget;
+    const [left, whole] = [remaining, limit].map((nano) => amountText({ currency, nano }));
+    parts.push(
+      `${left} of ${whole} budget this month left${remaining < 1 && !isSoft ? ' (429 for now)' : ''}`,
+    );
+  }
   return parts.length === 0 ? 'no limits' : parts.join(', ');
 }
 

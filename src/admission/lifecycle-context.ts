@@ -10,10 +10,11 @@ import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
 import type { PromptHashes, PromptSource } from '../routing/prompt-hash.ts';
 import type { Tenant, TenantDirectory } from '../tenant/directory.ts';
-import type { TenantLimits } from '../tenant/tenant-limits.ts';
+import type { RequestLimits } from '../tenant/tenant-limits.ts';
 import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
+import type { PriceBook } from '../usage/price-book.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
@@ -23,7 +24,9 @@ import type { SlowReaders } from './slow-readers.ts';
 
 /** A tenant, as far as one of its requests goes. */
 export interface RequestTenant extends Pick<Tenant, 'config'> {
-  readonly limits: Pick<TenantLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'>;
+  /** Of the tenant, and once they are known those of its key and its model. */
+  readonly limits: Pick<RequestLimits, 'takeRequest' | 'reserveTokens' | 'requests' | 'tokens' | 'month'> &
+    Partial<Pick<RequestLimits, 'budget' | 'within' | 'ofModel'>>;
 }
 
 interface RequestTenants {
@@ -75,6 +78,8 @@ export interface LifecycleContext {
   readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
+  /** What is charged; absent: nothing is. */
+  readonly prices?: PriceBook;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;

@@ -21,6 +21,8 @@ export interface SelectedModel {
   readonly isUnavailable: boolean;
   /** Where versions of the model are compared. */
   readonly canary: ComparedCanary | undefined;
+  /** The model that it is a canary of; absent: it is none here. */
+  readonly canaryOf?: string;
   /** Nothing names it: what the engine is asked for. Its `model` is then that of all of these. */
   readonly unlisted?: string;
 }
@@ -74,7 +76,9 @@ export class ModelSelection {
     const canary = isUnavailable ? undefined : this.canaryOf(choice.model);
     const model = canary?.assignment.model ?? choice.model;
     const pool = catalog.poolOf(model);
-    return pool === undefined ? undefined : { model, pool, isUnavailable, canary };
+    if (pool === undefined) return undefined;
+    const selected = { model, pool, isUnavailable, canary };
+    return model === choice.model ? selected : { ...selected, canaryOf: choice.model };
   }
 
   /** A gateway has sent it here, and the engines may know it: for who may use any model. */

@@ -81,8 +81,7 @@ export class ModelsLifecycle implements RequestEvents {
   private requestTaken(tenant: RequestTenant, taken: RequestTaken, nowMs: number): void {
     if (this.state !== 'checking') return;
     if (taken.kind !== 'taken') {
-      const { limit, retryAfterMs } = taken;
-      this.refuse(tenant, rateLimited('requests', { limit, retryAfterMs }), nowMs);
+      this.refuse(tenant, rateLimited('requests', taken), nowMs);
       return;
     }
     const answer = this.asked.id === undefined ? this.list(tenant) : this.one(tenant, this.asked.id);

@@ -284,6 +284,11 @@ export class Receiving implements HoldingOwner {
     }
   }
 
+  /** It takes requests of buckets. */
+  isCounted(): boolean {
+    return this.route.custom?.metered !== 'none';
+  }
+
   /** Of a route without a body; the configuration was checked. */
   private ownModel(): string {
     return this.route.custom?.model ?? '';

@@ -1,10 +1,12 @@
 /** Refusals that only admission knows. The common ones are in openai/error-body.ts. */
+import { amountText } from '../domain/amount.ts';
 import type { ApiError } from '../domain/api-error.ts';
 import { MAX_REQUEST_HEADERS } from '../domain/names.ts';
 import { type BodyKind, type CustomRoutes, servedText } from '../domain/routes.ts';
 import {
   adapterUnavailable,
   bodyTooLarge,
+  budgetSpent,
   draining,
   invalidRequest,
   noHealthyEndpoint,
@@ -13,10 +15,11 @@ import {
   quotaSpent,
   quoted,
   rateLimited,
+  scopeText,
 } from '../openai/error-body.ts';
 import type { Dispatcher, Offer } from '../queue/types.ts';
-import type { ReservationResult } from '../tenant/tenant-limits.ts';
 import { CODINGS, type Coding, MOST_GROWTH } from './content-coding.ts';
+import type { Reserved } from './model-limits.ts';
 
 /** Envoy authenticated a tenant that is not configured (any more), or its filter does not authenticate at all. */
 export const unknownTenant = (): ApiError => ({
@@ -239,9 +242,12 @@ export const noEndpointReady = (): ApiError => ({
 });
 
 /** Waiting does not help: the bucket never holds that much. So it is no 429, which clients try again. */
-const promptOverBurst = (promptTokens: number, burst: number): ApiError =>
+const promptOverBurst = (
+  promptTokens: number,
+  { limit, scope }: Extract<Reserved, { kind: 'never' }>,
+): ApiError =>
   invalidRequest(
-    `The prompt has about ${promptTokens} tokens, and the token limit lets through at most ${burst} at once. Send a shorter prompt.`,
+    `The prompt has about ${promptTokens} tokens, and the token limit${scopeText(scope)} lets through at most ${limit} at once. Send a shorter prompt.`,
     undefined,
     'prompt_over_token_burst',
   );
@@ -279,19 +285,24 @@ const limitedByDeaths = (error: ApiError): ApiError => ({
 
 /** @param attempt that tokens were to be reserved for. */
 export function reservationRefusal(
-  result: Exclude<ReservationResult, { kind: 'reserved' }>,
+  result: Exclude<Reserved, { kind: 'reserved' }>,
   attempt: { readonly tokensToReserve: number; readonly prediction: { readonly promptTokens: number } },
 ): ApiError {
-  const { limit } = result;
   switch (result.kind) {
+    case 'requests':
+      return rateLimited('requests', result.refusal);
     case 'never':
-      return promptOverBurst(attempt.prediction.promptTokens, limit);
+      return promptOverBurst(attempt.prediction.promptTokens, result);
     case 'spent':
-      return quotaSpent(limit, result.retryAfterMs);
-    case 'short': {
-      const { retryAfterMs } = result;
-      return rateLimited('tokens', { limit, requested: attempt.tokensToReserve, retryAfterMs });
-    }
+      return result.currency === undefined
+        ? quotaSpent(result.limit, result.retryAfterMs, result.scope)
+        : budgetSpent(
+            amountText({ currency: result.currency, nano: result.limit }),
+            result.retryAfterMs,
+            result.scope,
+          );
+    case 'short':
+      return rateLimited('tokens', { ...result, requested: attempt.tokensToReserve });
   }
 }
 

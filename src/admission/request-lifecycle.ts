@@ -38,7 +38,7 @@ import { textOf } from '../domain/text-of.ts';
 import { rateLimited } from '../openai/error-body.ts';
 import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
-import type { Reservation, ReservationResult } from '../tenant/tenant-limits.ts';
+import type { Reservation } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
@@ -50,6 +50,7 @@ import { prioritised, sendOnOf } from './engine-request.ts';
 import { EngineRun } from './engine-run.ts';
 import type { Holding } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import type { Reserved } from './model-limits.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
@@ -235,8 +236,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   private requestTaken(taken: RequestTaken, nowMs: number): void {
     if (this.state !== 'receiving') return;
     if (taken.kind !== 'taken') {
-      const { limit, retryAfterMs } = taken;
-      this.refuse(rateLimited('requests', { limit, retryAfterMs }), nowMs);
+      this.refuse(rateLimited('requests', taken), nowMs);
     } else this.receiving?.begin(this.arrivedMs, nowMs);
   }
 
@@ -276,13 +276,13 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       return;
     }
     this.state = 'reserving';
-    const answer = this.tenant?.limits.reserveTokens(next.tokensToReserve, nowMs);
-    if (answer === undefined) return;
+    this.tenant = next.limited;
+    const answer = selecting.reserve(next, nowMs);
     if (!(answer instanceof Promise)) this.reserved(selecting, next, answer, nowMs);
     else this.whenKnown(answer.then((late) => this.reserved(selecting, next, late, this.context.now())));
   }
 
-  private reserved(selecting: Selecting, attempt: Attempt, result: ReservationResult, nowMs: number): void {
+  private reserved(selecting: Selecting, attempt: Attempt, result: Reserved, nowMs: number): void {
     if (this.state !== 'reserving') {
       if (result.kind === 'reserved') result.reservation.settle(0, nowMs);
       return;
@@ -306,7 +306,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
       this.takesLonger(0);
     } else if (offer.kind === 'refused') {
       this.queued = undefined;
-      const next = selecting.afterRefusal(attempt, offer);
+      const next = selecting.afterRefusal(attempt, offer, nowMs);
       if (next.kind === 'attempt') this.closeAccounts(0, NO_BILL, nowMs);
       this.attempt(selecting, next, nowMs);
     }
@@ -414,11 +414,11 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     queued?.leave(nowMs);
   }
 
-  /** @param _bill what it cost, in money. */
-  private closeAccounts(usedTokens: number, _bill: Bill, nowMs: number): void {
+  /** @param bill what it cost, in money. */
+  private closeAccounts(usedTokens: number, bill: Bill, nowMs: number): void {
     this.occupancy?.leave();
     this.occupancy = undefined;
-    this.reservation?.settle(usedTokens, nowMs);
+    this.reservation?.settle(usedTokens, nowMs, bill.price);
     this.reservation = undefined;
   }
 

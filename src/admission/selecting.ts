@@ -19,8 +19,10 @@ import type { Admitted } from './admitted.ts';
 import type { RequestHead } from './edge.ts';
 import { type EngineBody, endpointChoiceOf, engineBodyOf, type Selected } from './engine-request.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
+import { ModelLimits, type Reserved } from './model-limits.ts';
 import { ModelSelection, type SelectedModel } from './model-selection.ts';
 import { meaningOfCap, NOTHING_TOKENS } from './output-cap.ts';
+import { type PredictedPrice, predictedPrice } from './predicted-price.ts';
 import { predict, tokensToReserve, totalTokens } from './prediction.ts';
 import type { QueuedFields } from './queued.ts';
 import type { Receiving } from './receiving.ts';
@@ -39,12 +41,19 @@ const storedTokensOf = (held: number | undefined, isAnyState: boolean): number |
   return HELD_SLACK * (held ?? 0);
 };
 
+/** Whose limits apply: a canary's requests are those of the model that it is a canary of. */
+const limitedModelOf = ({ model, canaryOf = model }: SelectedModel): string => canaryOf;
+
 /** A model that may serve the request, if its tokens can be reserved. */
 export interface Attempt extends Selected {
   readonly kind: 'attempt';
   /** With the model that serves it. */
   readonly facts: RequestFacts;
   readonly tokensToReserve: number;
+  /** Its tenant, within the limits of the model. */
+  readonly limited: RequestTenant;
+  /** What it will cost; absent: nothing has a price. */
+  readonly price: PredictedPrice | undefined;
 }
 
 /** What the request becomes when its tokens are reserved. */
@@ -63,12 +72,12 @@ export interface Refusal {
 
 export class Selecting {
   private readonly context: LifecycleContext;
-  private readonly tenant: RequestTenant;
   private readonly head: RequestHead;
   private readonly parsed: ParsedRequest;
   private readonly bodyBytes: number;
   private readonly isBodyAsSent: boolean;
   private readonly selection: ModelSelection;
+  private readonly limits: ModelLimits;
   /** The name that the client sent, or the gateway in its place. */
   private readonly asked: string;
   /** Of the latest attempt; of the model that was asked for before there is one. */
@@ -77,13 +86,13 @@ export class Selecting {
   constructor(context: LifecycleContext, tenant: RequestTenant, received: Receiving, parsed: ParsedRequest) {
     const { head } = received;
     this.context = context;
-    this.tenant = tenant;
     this.head = head;
     this.parsed = parsed;
     this.bodyBytes = received.bodyBytes;
     this.isBodyAsSent = received.isAsSent();
     this.facts = factsOf(parsed, parsed.model);
     this.asked = (parsed.isBodyless === true ? undefined : head.modelRewrite) ?? parsed.model;
+    this.limits = new ModelLimits(tenant, head.keyId, received.isCounted());
     this.selection = new ModelSelection(context, tenant.config, head, this.asked, parsed.promptBytes);
   }
 
@@ -99,10 +108,24 @@ export class Selecting {
     );
   }
 
+  /** From the limits of its tenant, key and model: all grant it, or none. */
+  reserve(
+    { limited, selected, tokensToReserve: tokens, price }: Attempt,
+    nowMs: number,
+  ): Reserved | Promise<Reserved> {
+    return this.limits.reserve(limited, limitedModelOf(selected), [tokens, nowMs, price?.of]);
+  }
+
   /** Another model may have room when the queue refuses one; the tenant's own queue is its own. */
-  afterRefusal(attempt: Attempt, offer: Extract<Offer, { kind: 'refused' }>): Attempt | Refusal {
+  afterRefusal(
+    attempt: Attempt,
+    offer: Extract<Offer, { kind: 'refused' }>,
+    nowMs: number,
+  ): Attempt | Refusal {
     const other = this.selection.refused(attempt.selected.model, offer);
-    return 'status' in other ? this.refusal(other) : this.attempt(other);
+    if ('status' in other) return this.refusal(other);
+    this.limits.leaveModel(nowMs);
+    return this.attempt(other);
   }
 
   private refusal(error: ApiError): Refusal {
@@ -111,7 +134,8 @@ export class Selecting {
 
   private attempt(selected: SelectedModel): Attempt | Refusal {
     const { context, parsed, head } = this;
-    const { config } = this.tenant;
+    const limited = this.limits.tenantFor(limitedModelOf(selected));
+    const { config } = limited;
     const { model } = selected;
     const kind = context.engineKindOf?.(selected.pool);
     const path = withoutQuery(head.path);
@@ -138,6 +162,8 @@ export class Selecting {
       leavesCap: meaning === 'nothing' || meaning === 'refused',
       facts,
       tokensToReserve: tokensToReserve(prediction, config.limits),
+      limited,
+      price: predictedPrice(context, config.name, facts, prediction),
     };
   }
 
@@ -189,6 +215,7 @@ export class Selecting {
         canary: selected.canary,
         client,
         reservation,
+        ...(attempt.price !== undefined && { price: attempt.price }),
         asked: this.asked,
         pinned: head.pinned,
         path: withoutQuery(head.path),

@@ -151,8 +151,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
   ): void {
     if (this.state !== 'checking') return;
     if (taken.kind !== 'taken') {
-      const { limit, retryAfterMs } = taken;
-      this.refuse(rateLimited('requests', { limit, retryAfterMs }), nowMs);
+      this.refuse(rateLimited('requests', taken), nowMs);
       return;
     }
     const { context } = this;

@@ -28,7 +28,7 @@ export type Whose =
   | { readonly tenant: RequestTenant | undefined; readonly refusal: ApiError };
 
 /**
- * The tenant as the request's key lets it be: with the models of the key.
+ * The tenant as the request's key lets it be: with the models of the key, and within its limits.
  *
  * @param route that it asks for. @param unknown what there is to say of it where it is none; by then it must be known whose it is.
  */
@@ -48,8 +48,9 @@ export function whoseRequest(
   if (key?.routes !== undefined && route !== 'models' && !key.routes.has(route)) {
     return { tenant, refusal: routeNotAllowed(key.routes) };
   }
+  const limited = withKey(tenant, key);
   return {
-    tenant: key?.models === undefined ? tenant : { ...tenant, config: withModels(tenant.config, key) },
+    tenant: key?.models === undefined ? limited : { ...limited, config: withModels(tenant.config, key) },
   };
 }
 
@@ -72,19 +73,27 @@ function tenantOf(
  */
 function keyOf(
   { config, unixMs = Date.now }: Context,
-  { keys }: TenantConfig,
+  { keys, limits }: TenantConfig,
   { keyId }: RequestHead,
 ): TenantKey | ApiError | undefined {
   if (keyId === undefined) {
     const { jwt, picker } = config();
     // An Envoy that does not say which key it was would let pass what a key may not be used for.
-    const mustTell = jwt === undefined && picker === undefined && keys.some(isBounded);
+    const isAnyBounded = limits.byKey !== undefined || keys.some(isBounded);
+    const mustTell = jwt === undefined && picker === undefined && isAnyBounded;
     return mustTell ? keyNotTold() : undefined;
   }
   if (keyId === '') return undefined;
   const key = findKey(keys, keyId);
   if (key === undefined) return revokedKey();
   return isExpired(key, unixMs()) ? expiredKey() : key;
+}
+
+/** Within the limits of its key, where that has some. */
+function withKey(tenant: RequestTenant, key: TenantKey | undefined): RequestTenant {
+  if (key === undefined) return tenant;
+  const limits = tenant.limits.within?.(key.id, undefined) ?? tenant.limits;
+  return limits === tenant.limits ? tenant : { config: tenant.config, limits };
 }
 
 const narrowed = new WeakMap<TenantKey, { readonly of: TenantConfig; readonly config: TenantConfig }>();

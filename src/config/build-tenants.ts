@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
+import { withParts } from './build-limits.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import type { Config, JwtConfig, Limits } from './config.ts';
@@ -48,17 +49,24 @@ export function tenantsOf(config: WrittenConfig, keys: readonly KeyEntry[]): Con
   const heldBytes = maxHeldBytesOf(config);
   const entries = byTenant(keys);
   return new Map(
-    Object.entries(tenants).map(([name, { tier, trustGroup, keys: written, models, limits }]) => [
-      name,
-      {
+    Object.entries(tenants).map(
+      ([name, { tier, trustGroup, keys: written, models, limits, modelLimits }]) => [
         name,
-        ...(tier === undefined ? {} : { tier }),
-        ...(trustGroup === undefined ? {} : { trustGroup }),
-        keys: keysOf(entries.get(name) ?? [], written),
-        models: models === '*' ? '*' : new Set(models),
-        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, heldBytes),
-      },
-    ]),
+        {
+          name,
+          ...(tier === undefined ? {} : { tier }),
+          ...(trustGroup === undefined ? {} : { trustGroup }),
+          keys: keysOf(entries.get(name) ?? [], written),
+          models: models === '*' ? '*' : new Set(models),
+          limits: limitsOf(
+            tier === undefined ? {} : (tiers[tier] ?? {}),
+            limits,
+            { models: modelLimits, keys: keyLimitsOf(entries.get(name) ?? [], written) },
+            heldBytes,
+          ),
+        },
+      ],
+    ),
   );
 }
 
@@ -68,7 +76,8 @@ export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jw
   if (jwt === undefined || jwks?.kind !== 'ok' || written.mode === 'endpoint-picker') return {};
   const { issuer, audience = [], tenantClaim, tierClaim, unknownTenants, maxUnknownTenants: most } = jwt;
   const tiers = tierClaim === undefined ? [unknownTenants ?? ''] : Object.keys(written.tiers);
-  const limitsOf = (tier: string): Limits => merge(written.tiers[tier] ?? {}, {}, maxHeldBytesOf(written));
+  const heldBytes = maxHeldBytesOf(written);
+  const ofTier = (tier: string): Limits => limitsOf(written.tiers[tier] ?? {}, {}, {}, heldBytes);
   return {
     jwt: {
       issuer,
@@ -79,7 +88,7 @@ export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jw
       ...(unknownTenants !== undefined && {
         visitors: {
           tier: unknownTenants,
-          limits: new Map(tiers.map((tier) => [tier, limitsOf(tier)])),
+          limits: new Map(tiers.map((tier) => [tier, ofTier(tier)])),
           most,
         },
       }),
@@ -98,6 +107,34 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
 }
 
 type WrittenLimits = WrittenConfig['tiers'][string];
+
+interface WrittenParts {
+  readonly models?: WrittenLimits['modelLimits'] | undefined;
+  /** By their ids. */
+  readonly keys?: readonly (readonly [id: string, limits: WrittenLimits])[];
+}
+
+const limitsOf = (
+  tier: WrittenLimits,
+  own: WrittenLimits,
+  { models, keys }: WrittenParts,
+  heldBytes: number,
+): Limits =>
+  withParts(merge(tier, own, heldBytes), { tier: tier.modelLimits, own: models, keys }, (of, part) =>
+    merge(of, part, heldBytes),
+  );
+
+/** Of keys that have some. */
+const keyLimitsOf = (
+  entries: readonly KeyEntry[],
+  written: WrittenConfig['tenants'][string]['keys'] = [],
+): NonNullable<WrittenParts['keys']> =>
+  entries.flatMap(({ looked, digest, index }) => {
+    const settings = looked.kind === 'ok' ? written[index] : undefined;
+    return typeof settings === 'object' && settings.limits !== undefined
+      ? [[keyIdOf(digest), settings.limits] as const]
+      : [];
+  });
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
 function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {

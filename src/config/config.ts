@@ -2,12 +2,15 @@
  * The configuration as the program uses it: complete, with defaults filled in, units in their names, frozen.
  * schema/ says how it is written in YAML; build.ts turns one into the other.
  */
+import type { Amount } from '../domain/amount.ts';
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
+import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
+import type { WebhookConfig } from './webhooks.ts';
 
 export * from './pools.ts';
 
@@ -96,6 +99,14 @@ export interface Limits {
   readonly tokenBurst?: number;
   /** Prompt plus output tokens a calendar month (UTC); absent: unlimited. */
   readonly tokensPerMonth?: number;
+  /** What requests may cost a calendar month (UTC); absent: unlimited. */
+  readonly budgetPerMonth?: Amount;
+  /** What becomes of requests when it is used up. Default: refuse. */
+  readonly onBudgetSpent?: BudgetEnd;
+  /** Per cent of the month's tokens and budget, ascending, at which is warned. Default: DEFAULT_ALERTS. */
+  readonly budgetAlerts?: readonly number[];
+  /** Higher limits for a time. */
+  readonly raises?: readonly LimitRaise[];
   /** Most requests in the engines at once; more wait in the queue. Absent: unlimited. */
   readonly maxConcurrent?: number;
   /** Most tokens of one request, prompt plus output. Absent: unlimited. */
@@ -106,6 +117,9 @@ export interface Limits {
   readonly maxQueued: number;
   /** Most bytes of request bodies that are held for the tenant; never below the largest body. Absent: unlimited. */
   readonly maxHeldBytes?: number;
+  /** Of single keys (by their ids) and models, within these: their buckets and their maxContext count. */
+  readonly byKey?: ReadonlyMap<string, Limits>;
+  readonly byModel?: ReadonlyMap<string, Limits>;
 }
 
 export interface TenantConfig {
@@ -227,6 +241,8 @@ export interface Config {
   };
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
+  /** Who is told of events; absent: nobody. */
+  readonly webhooks?: readonly WebhookConfig[];
   readonly rateLimit: RateLimitConfig;
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;

@@ -1,5 +1,6 @@
 /** Our errors: their constructors, and the JSON that a client of each API expects. */
 import type { ApiError } from '../domain/api-error.ts';
+import type { LimitScope } from '../domain/limit-scope.ts';
 import { type EngineRoute, isAnthropic, type RouteName } from '../domain/routes.ts';
 
 /** An error as a response body: Anthropic's shape on its routes, OpenAI's on every other. */
@@ -97,23 +98,34 @@ export function modelNotFound(model: string): ApiError {
   };
 }
 
+/** Whose limit it was; nothing where it is the tenant's own. */
+export function scopeText(scope: LimitScope | undefined): string {
+  if (scope === undefined) return '';
+  return scope.kind === 'key' ? ' for this key' : ` for model ${quoted(scope.model)}`;
+}
+
 /**
  * 429. `limit` and `requested` count requests or tokens per minute. Without `retryAfterMs` no wait would help: the
  * request alone is more than the limit lets through.
  */
 export function rateLimited(
   kind: 'requests' | 'tokens',
-  details: { readonly limit: number; readonly requested?: number; readonly retryAfterMs?: number },
+  details: {
+    readonly limit: number;
+    readonly requested?: number;
+    readonly retryAfterMs?: number;
+    readonly scope?: LimitScope;
+  },
 ): ApiError {
-  const { limit, requested, retryAfterMs } = details;
+  const { limit, requested, retryAfterMs, scope } = details;
   const unit = kind === 'requests' ? 'requests per min (RPM)' : 'tokens per min (TPM)';
   const numbers = `Limit ${limit}${requested === undefined ? '' : `, Requested ${requested}`}`;
   return {
     status: 429,
     message:
       retryAfterMs === undefined
-        ? `Request too large on ${unit}: ${numbers}. Send a shorter prompt or lower the output cap.`
-        : `Rate limit reached on ${unit}: ${numbers}. Please try again in ${seconds(retryAfterMs)}.`,
+        ? `Request too large${scopeText(scope)} on ${unit}: ${numbers}. Send a shorter prompt or lower the output cap.`
+        : `Rate limit reached${scopeText(scope)} on ${unit}: ${numbers}. Please try again in ${seconds(retryAfterMs)}.`,
     type: kind,
     code: 'rate_limit_exceeded',
     ...retry(retryAfterMs),
@@ -121,10 +133,21 @@ export function rateLimited(
 }
 
 /** 429 in OpenAI's words: nothing is left of the month's tokens, or less than this request may take. */
-export function quotaSpent(tokensPerMonth: number, retryAfterMs: number): ApiError {
+export function quotaSpent(tokensPerMonth: number, retryAfterMs: number, scope?: LimitScope): ApiError {
   return {
     status: 429,
-    message: `You exceeded your quota of ${tokensPerMonth} tokens a month. It begins anew with the next month, in UTC.`,
+    message: `You exceeded your quota of ${tokensPerMonth} tokens a month${scopeText(scope)}. It begins anew with the next month, in UTC.`,
+    type: 'insufficient_quota',
+    code: 'insufficient_quota',
+    retryAfterMs,
+  };
+}
+
+/** The same of the month's budget. @param budget with its currency. */
+export function budgetSpent(budget: string, retryAfterMs: number, scope?: LimitScope): ApiError {
+  return {
+    status: 429,
+    message: `You exceeded your budget of ${budget} a month${scopeText(scope)}. It begins anew with the next month, in UTC.`,
     type: 'insufficient_quota',
     code: 'insufficient_quota',
     retryAfterMs,

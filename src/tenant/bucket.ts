@@ -17,6 +17,8 @@ const MS_PER_MINUTE = 60_000;
 const MAX_DEBT = Number.MAX_SAFE_INTEGER;
 /** A month's tokens do not come back: less than 0.0001 % of them in a month. */
 const NO_REFILL_MS = Number.MAX_SAFE_INTEGER;
+/** Money does not come back: less than 10^-9 of a unit in a month, of the largest budget. */
+const NO_MONEY_BACK_MS = 1e26;
 /** A month and some. */
 const KEEP_MONTH_MS = 40 * 24 * 3_600_000;
 /** A bucket of `amount` that fills at `perMinute`. */
@@ -26,9 +28,9 @@ const storedLimit = (perMinute: number, amount: number): StoredLimit => ({
   maxDebt: MAX_DEBT,
 });
 
-const monthLimit = (tokens: number): StoredLimit => ({
-  amount: tokens,
-  unitMs: NO_REFILL_MS,
+const monthLimit = (amount: number, currency: string | undefined): StoredLimit => ({
+  amount,
+  unitMs: currency === undefined ? NO_REFILL_MS : NO_MONEY_BACK_MS,
   maxDebt: MAX_DEBT,
   keepMs: KEEP_MONTH_MS,
 });
@@ -42,24 +44,39 @@ export class Bucket {
   readonly key: string;
   /** In Unix time; undefined: it is refilled. */
   readonly month: Month | undefined;
+  /** Of a budget, which counts 10^-9 of the currency's unit; undefined: it counts requests or tokens. */
+  readonly currency: string | undefined;
   /** The limit as clients are told. */
   shown: number;
   stored: StoredLimit;
   /** Not configured at the moment. What is reserved is settled all the same: it counts if the limit comes back. */
   isGone = false;
-  /** Tokens of the month that all replicas have used, as last known here. */
+  /** It refuses nobody: what is used is only counted. */
+  isSoft = false;
+  /** Of the month, what all replicas have used, as last known here. */
   knownUsed: number | undefined = undefined;
+  /** Of that, what requests of this replica have reserved and not settled. */
+  open = 0;
+  /** It has refused a request as it is configured. */
+  hasRefused = false;
   /** What this replica could take, as the store said last; undefined until it has. */
   private level: number | undefined = undefined;
   private levelAtMs = 0;
   /** Whether the store has said anything yet of the bucket as it is configured. */
   isKnown = false;
 
-  private constructor(key: string, shown: number, stored: StoredLimit, month: Month | undefined) {
+  private constructor(
+    key: string,
+    shown: number,
+    stored: StoredLimit,
+    month: Month | undefined,
+    currency?: string,
+  ) {
     this.key = key;
     this.shown = shown;
     this.stored = stored;
     this.month = month;
+    this.currency = currency;
   }
 
   /** A bucket that is refilled. @param burst what it holds; undefined: a minute's. */
@@ -67,12 +84,17 @@ export class Bucket {
     return new Bucket(key, perMinute, storedLimit(perMinute, burst ?? perMinute), undefined);
   }
 
-  /** The tokens of the month in which `unixMs` is, by the calendar in UTC. */
-  static ofMonth(keyPrefix: string, tokens: number, unixMs: number): Bucket {
+  /**
+   * The tokens of the month in which `unixMs` is, by the calendar in UTC.
+   *
+   * @param currency of a budget; undefined: tokens.
+   */
+  static ofMonth(keyPrefix: string, amount: number, unixMs: number, currency?: string): Bucket {
     const date = new Date(unixMs);
     const [year, month] = [date.getUTCFullYear(), date.getUTCMonth()];
     const span = { beginsMs: Date.UTC(year, month), endsMs: Date.UTC(year, month + 1) };
-    return new Bucket(`${keyPrefix}:${year}-${month + 1}`, tokens, monthLimit(tokens), span);
+    const key = `${keyPrefix}:${year}-${month + 1}`;
+    return new Bucket(key, amount, monthLimit(amount, currency), span, currency);
   }
 
   /** Takes another limit over; with the same one it changes nothing. */
@@ -80,8 +102,8 @@ export class Bucket {
     this.limitIs(perMinute, storedLimit(perMinute, burst ?? perMinute));
   }
 
-  reconfigureMonth(tokens: number): void {
-    this.limitIs(tokens, monthLimit(tokens));
+  reconfigureMonth(amount: number): void {
+    this.limitIs(amount, monthLimit(amount, this.currency));
   }
 
   /** What was used stays; the store is asked what is left. */
@@ -92,6 +114,7 @@ export class Bucket {
     this.isGone = false;
     if (stored.amount === before.amount && stored.unitMs === before.unitMs) return;
     this.isKnown = false;
+    this.hasRefused = false;
     if (this.level !== undefined) this.level += stored.amount - before.amount;
   }
 

@@ -2,6 +2,7 @@
 import type { Config, TenantConfig } from '../config/config.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
+import { LimitScopes } from './limit-scopes.ts';
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 import { Visitors, type VisitRefusal } from './visitors.ts';
 
@@ -37,7 +38,7 @@ export function createTenantDirectory(
 ): TenantDirectory {
   const tenants = new Map<string, Tenant>();
   const limitsOf = ({ name, limits }: TenantConfig): TenantLimits =>
-    createTenantLimits({ tenant: name, limits, store, unixMs });
+    createTenantLimits({ tenant: name, limits, store, unixMs, scopes: (create) => new LimitScopes(create) });
   let stored: ReadonlyMap<string, StoredBucket> = new Map();
   const visitors = new Visitors(config.jwt?.visitors, (visitor) => {
     // They come one by one, and what they have used was known before.
@@ -69,8 +70,9 @@ export function createTenantDirectory(
     reconfigure: apply,
     *buckets() {
       for (const { limits } of [...tenants.values(), ...visitors.all()]) {
-        const used = limits.monthUsed();
-        if (used !== undefined) yield used;
+        for (const part of limits.parts()) {
+          for (const used of [part.monthUsed(), part.budgetUsed()]) if (used !== undefined) yield used;
+        }
       }
     },
     restore(buckets) {

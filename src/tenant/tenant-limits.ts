@@ -1,5 +1,6 @@
 /**
- * A tenant's contract: its request and token buckets and its monthly quota, and the reservations that are not settled yet.
+ * A tenant's contract: its request and token buckets, its tokens and its budget of a month, and the reservations that are
+ * not settled yet.
  * The levels are in a store, which other replicas may share.
  *
  * Invariants: every reservation is settled exactly once (a second settle is a no-op); outstanding ≥ 0, and it is 0
@@ -7,55 +8,61 @@
  * is granted.
  */
 import type { Limits } from '../config/config.ts';
+import type { Amount } from '../domain/amount.ts';
 import type { StoredBucket } from '../limit/memory-store.ts';
 import type { BucketRequest, LimitStore, Taken } from '../limit/store.ts';
 import { TOLERANCE } from '../limit/used.ts';
 import { Bucket, type BucketView } from './bucket.ts';
+import { type MonthUse, monthUseOf, storedOf } from './month-use.ts';
+import type {
+  BudgetView,
+  RequestLimits,
+  ReservationResult,
+  TakeRequest,
+  WouldReserve,
+} from './request-limits.ts';
+import { hitsOf, nanoFor, OpenReservation, type PriceOf, type Use } from './reservation.ts';
 
-export interface Reservation {
-  /** Tokens reserved. */
-  readonly tokens: number;
-  /** Takes more, at once, when more has been used than is reserved. */
-  charge(usedTokens: number, nowMs: number): void;
-  /** Replaces what was reserved by what was used. The first call counts. */
-  settle(usedTokens: number, nowMs: number): void;
-}
+export type {
+  BudgetView,
+  RequestLimits,
+  ReservationResult,
+  TakeRequest,
+  WouldReserve,
+} from './request-limits.ts';
+export type { PriceOf, Reservation } from './reservation.ts';
 
-type TakeRequest =
-  | { readonly kind: 'taken' }
-  | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number };
-
-export type ReservationResult =
-  | { readonly kind: 'reserved'; readonly reservation: Reservation }
-  | { readonly kind: 'short'; readonly retryAfterMs: number; readonly limit: number }
-  /** More than the bucket ever holds: waiting does not help. */
-  | { readonly kind: 'never'; readonly limit: number }
-  /** The month's tokens are used up. */
-  | { readonly kind: 'spent'; readonly retryAfterMs: number; readonly limit: number };
-
-type WouldReserve = { readonly kind: 'fits' } | Exclude<ReservationResult, { kind: 'reserved' }>;
-
-export interface TenantLimits {
-  /** One request from the request bucket. A promise only when the store has to ask others; it never rejects. */
-  takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest>;
-  reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult>;
+export interface TenantLimits extends RequestLimits {
   /** Tokens reserved and not settled. */
   outstanding(): number;
-  /** As this replica last saw it, refilled since; undefined where nothing is configured. */
-  requests(nowMs: number): BucketView | undefined;
-  tokens(nowMs: number): BucketView | undefined;
-  month(nowMs: number): BucketView | undefined;
-  /** Asks the store what is left of each bucket, and takes nothing. A promise only when it has to ask others. */
+  /** What is used of the month's tokens and budget, as far as this replica knows. */
+  monthUses(nowMs: number): readonly MonthUse[];
+  /** Asks the store what is left of each bucket, also of keys and models, and takes nothing. A promise only when it has to ask others. */
   look(nowMs: number): void | Promise<void>;
-  /** What would become of a request, by what was last seen: of one bucket, and of a reservation. */
-  wouldTakeRequest(nowMs: number): TakeRequest;
-  wouldReserve(tokens: number, nowMs: number): WouldReserve;
   reconfigure(limits: Limits): void;
+  /** Itself, and those of keys and models that were used so far. */
+  parts(): Iterable<TenantLimits>;
   /** What this replica knows to be used of the month, for a restart without the store; undefined: nothing. */
   monthUsed(): StoredBucket | undefined;
-  /** Takes that over where this month is among what was stored, by key. */
+  budgetUsed(): StoredBucket | undefined;
+  /** Takes those over where this month is among what was stored, by key; also of keys and models. */
   restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void;
 }
+
+/** The limits of a tenant's keys and models (limit-scopes.ts). */
+export interface Scopes {
+  reconfigure(limits: Limits): void;
+  /** What a request is within; undefined: within the tenant's own alone. */
+  chain(own: RequestLimits, keyId: string | undefined, model: string | undefined): RequestLimits | undefined;
+  ofModel(model: string): RequestLimits | undefined;
+  /** Those that were asked for so far. */
+  made(): Iterable<TenantLimits>;
+  look(nowMs: number): Promise<unknown> | undefined;
+  restoreMonths(stored: ReadonlyMap<string, StoredBucket>): void;
+}
+
+/** Makes the limits of one; `scope` names its buckets. */
+export type CreateScope = (scope: string, limits: Limits) => TenantLimits;
 
 export interface TenantLimitsOptions {
   readonly tenant: string;
@@ -63,44 +70,9 @@ export interface TenantLimitsOptions {
   readonly store: LimitStore;
   /** Unix time: months are the calendar's, in UTC. */
   readonly unixMs: () => number;
+  /** Absent: keys and models have none of their own. */
+  readonly scopes?: (create: CreateScope) => Scopes;
 }
-
-/** Tokens that a request has reserved. Life: open, then settled, once. */
-class TokenReservation implements Reservation {
-  readonly tokens: number;
-  private readonly limits: StoredTenantLimits;
-  private readonly buckets: readonly Bucket[];
-  private isOpen = true;
-  /** Tokens taken so far. */
-  private held: number;
-
-  constructor(limits: StoredTenantLimits, buckets: readonly Bucket[], tokens: number) {
-    this.limits = limits;
-    this.buckets = buckets;
-    this.tokens = tokens;
-    this.held = tokens;
-    limits.reserved(tokens);
-  }
-
-  charge(usedTokens: number, nowMs: number): void {
-    const used = possible(usedTokens, this.held);
-    if (!this.isOpen || used <= this.held) return;
-    this.limits.correct(this.buckets, used - this.held, nowMs);
-    this.limits.reserved(used - this.held);
-    this.held = used;
-  }
-
-  settle(usedTokens: number, nowMs: number): void {
-    if (!this.isOpen) return;
-    this.isOpen = false;
-    this.limits.reserved(-this.held);
-    this.limits.correct(this.buckets, possible(usedTokens, this.held) - this.held, nowMs);
-  }
-}
-
-/** A count of tokens that can be none moves nothing: one that is no number would stay in the bucket for ever. */
-const possible = (tokens: number, held: number): number =>
-  Number.isFinite(tokens) ? Math.max(0, tokens) : held;
 
 /** Of buckets that are not configured at the moment, none. */
 const inForce = (bucket: Bucket | undefined): Bucket | undefined =>
@@ -112,48 +84,80 @@ const shortOf = (bucket: Bucket, hits: number, level: number): Extract<TakeReque
   limit: bucket.shown,
 });
 
+/** One request. */
+const ONE: Use = { tokens: 1, nano: 0 };
+const NOTHING: Use = { tokens: 0, nano: 0 };
+const ONE_BACK: Use = { tokens: -1, nano: 0 };
+
 class StoredTenantLimits implements TenantLimits {
   private readonly tenant: string;
   private readonly store: LimitStore;
   private readonly unixMs: () => number;
+  private readonly newScopes: (() => Scopes) | undefined;
 
   // What is configured.
   private requestBucket: Bucket | undefined = undefined;
   private tokenBucket: Bucket | undefined = undefined;
   private tokensPerMonth: number | undefined = undefined;
-  /** Of the month that was looked at last. */
+  private budgetPerMonth: Amount | undefined = undefined;
+  private isBudgetSoft = false;
+  // Of the month that was looked at last.
   private monthBucket: Bucket | undefined = undefined;
+  private budgetBucket: Bucket | undefined = undefined;
+
+  /** Of keys and models; undefined: none were ever configured. */
+  private scopes: Scopes | undefined = undefined;
 
   /** Tokens reserved and not settled. */
   private open = 0;
 
-  constructor({ tenant, limits, store, unixMs }: TenantLimitsOptions) {
+  constructor({ tenant, limits, store, unixMs, scopes }: TenantLimitsOptions) {
     this.tenant = tenant;
     this.store = store;
     this.unixMs = unixMs;
+    const create: CreateScope = (scope, of) =>
+      createTenantLimits({ tenant: `${tenant}:${scope}`, limits: of, store, unixMs });
+    this.newScopes = scopes && (() => scopes(create));
     this.reconfigure(limits);
   }
 
   takeRequest(nowMs: number): TakeRequest | Promise<TakeRequest> {
     const bucket = inForce(this.requestBucket);
     if (bucket === undefined) return { kind: 'taken' };
-    const taken = this.takeFrom([bucket], 1, 'take', nowMs);
+    const taken = this.takeFrom([bucket], ONE, 'take', nowMs);
     const outcome = ([one]: readonly Taken[]): TakeRequest =>
       one?.granted === true ? { kind: 'taken' } : shortOf(bucket, 1, one?.level ?? 0);
     return 'then' in taken ? taken.then(outcome) : outcome(taken);
   }
 
-  reserveTokens(tokens: number, nowMs: number): ReservationResult | Promise<ReservationResult> {
+  returnRequest(nowMs: number): void {
+    const bucket = inForce(this.requestBucket);
+    if (bucket !== undefined) this.correct([bucket], ONE_BACK, nowMs);
+  }
+
+  within(keyId: string | undefined, model: string | undefined): RequestLimits {
+    return this.scopes?.chain(this, keyId, model) ?? this;
+  }
+
+  ofModel(model: string): RequestLimits | undefined {
+    return this.scopes?.ofModel(model);
+  }
+
+  reserveTokens(
+    tokens: number,
+    nowMs: number,
+    price?: PriceOf,
+  ): ReservationResult | Promise<ReservationResult> {
     const never = this.neverFits(tokens);
     if (never !== undefined) return never;
-    const buckets = this.tokenBuckets();
-    if (tokens === 0 || buckets.length === 0) {
-      return { kind: 'reserved', reservation: new TokenReservation(this, buckets, tokens) };
-    }
-    const taken = this.takeFrom(buckets, tokens, 'take', nowMs);
-    return 'then' in taken
-      ? taken.then((all) => this.outcomeOf(buckets, all, tokens, nowMs))
-      : this.outcomeOf(buckets, taken, tokens, nowMs);
+    const use = { tokens, nano: this.nanoOf(price) };
+    const buckets = this.usedBuckets();
+    const asked = buckets.filter((bucket) => hitsOf(bucket, use) > 0);
+    if (asked.length === 0) return this.reservation(buckets, use);
+    const taken = this.takeFrom(asked, use, 'take', nowMs);
+    const outcome = (all: readonly Taken[]): ReservationResult =>
+      this.refusalOf(asked, all, use, nowMs) ?? this.reservation(buckets, use);
+    return 'then' in taken ? taken.then(outcome) : outcome(taken);
   }
 
   outstanding(): number {
@@ -172,11 +176,26 @@ class StoredTenantLimits implements TenantLimits {
     return this.view(this.monthNow(), nowMs);
   }
 
+  budget(nowMs: number): BudgetView | undefined {
+    const bucket = this.budgetNow();
+    const view = this.view(bucket, nowMs);
+    return view && { ...view, currency: bucket?.currency ?? '', isSoft: this.isBudgetSoft };
+  }
+
+  monthUses(nowMs: number): readonly MonthUse[] {
+    const buckets = [this.monthNow(), this.budgetNow()];
+    return buckets.flatMap((bucket) => {
+      if (bucket === undefined) return [];
+      this.view(bucket, nowMs);
+      return monthUseOf(bucket);
+    });
+  }
+
   look(nowMs: number): void | Promise<void> {
-    const buckets = [inForce(this.requestBucket), ...this.tokenBuckets()].filter((one) => one !== undefined);
-    if (buckets.length === 0) return;
-    const taken = this.takeFrom(buckets, 0, 'take', nowMs);
-    if ('then' in taken) return taken.then(() => undefined);
+    const buckets = [inForce(this.requestBucket), ...this.usedBuckets()].filter((one) => one !== undefined);
+    const taken = buckets.length === 0 ? [] : this.takeFrom(buckets, NOTHING, 'take', nowMs);
+    const others = this.scopes?.look(nowMs);
+    if ('then' in taken || others !== undefined) return Promise.all([taken, others]).then(() => undefined);
   }
 
   wouldTakeRequest(nowMs: number): TakeRequest {
@@ -185,12 +204,15 @@ class StoredTenantLimits implements TenantLimits {
     return bucket === undefined || level + TOLERANCE >= 1 ? { kind: 'taken' } : shortOf(bucket, 1, level);
   }
 
-  wouldReserve(tokens: number, nowMs: number): WouldReserve {
+  wouldReserve(tokens: number, nowMs: number, price?: PriceOf): WouldReserve {
     const never = this.neverFits(tokens);
     if (never !== undefined) return never;
-    const short = this.tokenBuckets().find((bucket) => bucket.levelAt(nowMs) + TOLERANCE < tokens);
-    if (short === undefined || tokens === 0) return { kind: 'fits' };
-    return this.shortage(short, tokens, short.levelAt(nowMs));
+    const use = { tokens, nano: this.nanoOf(price) };
+    const short = this.usedBuckets().find((bucket) => {
+      const hits = hitsOf(bucket, use);
+      return hits > 0 && !bucket.isSoft && bucket.levelAt(nowMs) + TOLERANCE < hits;
+    });
+    return short === undefined ? { kind: 'fits' } : this.shortage(short, use, short.levelAt(nowMs));
   }
 
   reconfigure(next: Limits): void {
@@ -199,20 +221,31 @@ class StoredTenantLimits implements TenantLimits {
     this.tokenBucket = this.configured(this.tokenBucket, 'tokens', tokensPerMinute, tokenBurst);
     this.tokensPerMonth = tokensPerMonth;
     if (tokensPerMonth !== undefined) this.monthBucket?.reconfigureMonth(tokensPerMonth);
+    this.budgetPerMonth = next.budgetPerMonth;
+    this.isBudgetSoft = next.onBudgetSpent === 'warn';
+    if (next.byKey !== undefined || next.byModel !== undefined) this.scopes ??= this.newScopes?.();
+    this.scopes?.reconfigure(next);
+  }
+
+  *parts(): Iterable<TenantLimits> {
+    yield this;
+    yield* this.scopes?.made() ?? [];
   }
 
   monthUsed(): StoredBucket | undefined {
-    const bucket = this.monthNow();
-    if (bucket?.knownUsed === undefined) return undefined;
-    const { amount, unitMs, keepMs } = bucket.stored;
-    const stored = [bucket.key, amount, unitMs, amount - bucket.knownUsed] as const;
-    return keepMs === undefined ? stored : [...stored, keepMs];
+    return storedOf(this.monthNow());
+  }
+
+  budgetUsed(): StoredBucket | undefined {
+    return storedOf(this.budgetNow());
   }
 
   restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void {
-    const bucket = this.monthNow();
-    const [, amount, , level] = stored.get(bucket?.key ?? '') ?? [];
-    if (amount !== undefined && level !== undefined) bucket?.restore(amount - level);
+    for (const bucket of [this.monthNow(), this.budgetNow()]) {
+      const [, amount, , level] = stored.get(bucket?.key ?? '') ?? [];
+      if (amount !== undefined && level !== undefined) bucket?.restore(amount - level);
+    }
+    this.scopes?.restoreMonths(stored);
   }
 
   // ---- For its reservations.
@@ -223,8 +256,9 @@ class StoredTenantLimits implements TenantLimits {
   }
 
   /** Takes what was used more (or, negative, gives back what was used less) than was taken. Nobody waits for it. */
-  correct(buckets: readonly Bucket[], tokens: number, nowMs: number): void {
-    if (tokens !== 0 && buckets.length > 0) void this.takeFrom(buckets, tokens, 'report', nowMs);
+  correct(buckets: readonly Bucket[], more: Use, nowMs: number): void {
+    const changed = buckets.filter((bucket) => hitsOf(bucket, more) !== 0);
+    if (changed.length > 0) void this.takeFrom(changed, more, 'report', nowMs);
   }
 
   // ---- Buckets.
@@ -244,9 +278,10 @@ class StoredTenantLimits implements TenantLimits {
     return bucket;
   }
 
-  /** What tokens are taken from. */
-  private tokenBuckets(): readonly Bucket[] {
-    return [inForce(this.tokenBucket), this.monthNow()].filter((bucket) => bucket !== undefined);
+  /** What the use of a request is taken from. */
+  private usedBuckets(): readonly Bucket[] {
+    const all = [inForce(this.tokenBucket), this.monthNow(), this.budgetNow()];
+    return all.filter((bucket) => bucket !== undefined);
   }
 
   /** The month of the clock, whichever way that goes: each month has what was used of it. */
@@ -259,6 +294,20 @@ class StoredTenantLimits implements TenantLimits {
     return this.monthBucket;
   }
 
+  /** The same of its budget. One of another currency begins anew: nobody says what a unit is worth in the other. */
+  private budgetNow(): Bucket | undefined {
+    if (this.budgetPerMonth === undefined) return undefined;
+    const { currency, nano } = this.budgetPerMonth;
+    const unixMs = this.unixMs();
+    let bucket = this.budgetBucket;
+    if (bucket === undefined || bucket.currency !== currency || bucket.isOver(unixMs)) {
+      bucket = Bucket.ofMonth(`tenant:${this.tenant}:budget:${currency}`, nano, unixMs, currency);
+      this.budgetBucket = bucket;
+    } else if (bucket.shown !== nano) bucket.reconfigureMonth(nano);
+    bucket.isSoft = this.isBudgetSoft;
+    return bucket;
+  }
+
   private neverFits(tokens: number): Extract<ReservationResult, { kind: 'never' }> | undefined {
     const bucket = inForce(this.tokenBucket);
     return bucket === undefined || tokens <= bucket.stored.amount
@@ -268,16 +317,16 @@ class StoredTenantLimits implements TenantLimits {
 
   private takeFrom(
     buckets: readonly Bucket[],
-    hits: number,
-    mode: NonNullable<BucketRequest['mode']>,
+    use: Use,
+    asked: NonNullable<BucketRequest['mode']>,
     nowMs: number,
   ): readonly Taken[] | Promise<readonly Taken[]> {
-    const requests = buckets.map(
-      ({ key, stored, knownUsed }): BucketRequest =>
-        knownUsed === undefined
-          ? { key, limit: stored, hits, mode }
-          : { key, limit: stored, hits, mode, knownUsed },
-    );
+    const requests = buckets.map((bucket): BucketRequest => {
+      const { key, stored: limit, knownUsed } = bucket;
+      const hits = hitsOf(bucket, use);
+      const mode = bucket.isSoft ? 'report' : asked;
+      return knownUsed === undefined ? { key, limit, hits, mode } : { key, limit, hits, mode, knownUsed };
+    });
     const taken = this.store.take(requests, nowMs);
     const note = (all: readonly Taken[]): readonly Taken[] => {
       all.forEach((one, i) => buckets[i]?.note(one, requests[i]?.limit.amount ?? 0, nowMs));
@@ -286,37 +335,47 @@ class StoredTenantLimits implements TenantLimits {
     return 'then' in taken ? taken.then(note) : note(taken);
   }
 
+  private reservation(buckets: readonly Bucket[], use: Use): ReservationResult {
+    return { kind: 'reserved', reservation: new OpenReservation(this, buckets, use) };
+  }
+
+  private nanoOf(price: PriceOf | undefined): number {
+    const budget = this.budgetNow();
+    return budget === undefined ? 0 : nanoFor(budget, price?.());
+  }
+
   /** Of several buckets, all or none: what the others gave is given back when one refuses. */
-  private outcomeOf(
+  private refusalOf(
     buckets: readonly Bucket[],
     taken: readonly Taken[],
-    tokens: number,
+    use: Use,
     nowMs: number,
-  ): ReservationResult {
-    const refusing = buckets.findIndex((_, i) => taken[i]?.granted !== true);
+  ): ReservationResult | undefined {
+    const isGranted = ({ isSoft }: Bucket, i: number): boolean => isSoft || taken[i]?.granted === true;
+    const refusing = buckets.findIndex((one, i) => !isGranted(one, i));
     const bucket = buckets[refusing];
-    if (bucket === undefined) {
-      return { kind: 'reserved', reservation: new TokenReservation(this, buckets, tokens) };
-    }
-    const granted = buckets.filter((_, i) => taken[i]?.granted === true);
-    this.correct(granted, -tokens, nowMs);
-    return this.shortage(bucket, tokens, taken[refusing]?.level ?? 0);
+    if (bucket === undefined) return undefined;
+    bucket.hasRefused = true;
+    this.correct(buckets.filter(isGranted), { tokens: -use.tokens, nano: -use.nano }, nowMs);
+    return this.shortage(bucket, use, taken[refusing]?.level ?? 0);
   }
 
   private shortage(
     bucket: Bucket,
-    tokens: number,
+    use: Use,
     level: number,
   ): Extract<ReservationResult, { kind: 'short' | 'spent' }> {
-    const { shown, month } = bucket;
-    if (month === undefined) return shortOf(bucket, tokens, level);
-    return { kind: 'spent', retryAfterMs: Math.max(0, month.endsMs - this.unixMs()), limit: shown };
+    const { shown, month, currency } = bucket;
+    if (month === undefined) return shortOf(bucket, hitsOf(bucket, use), level);
+    const retryAfterMs = Math.max(0, month.endsMs - this.unixMs());
+    const spent = { kind: 'spent', retryAfterMs, limit: shown } as const;
+    return currency === undefined ? spent : { ...spent, currency };
   }
 
   /** What this replica has not seen yet is asked for; an answer that takes its time is for the next look. */
   private view(bucket: Bucket | undefined, nowMs: number): BucketView | undefined {
     if (bucket === undefined) return undefined;
-    if (!bucket.isKnown) void this.takeFrom([bucket], 0, 'take', nowMs);
+    if (!bucket.isKnown) void this.takeFrom([bucket], NOTHING, 'take', nowMs);
     return bucket.view(nowMs, this.unixMs());
   }
 }

@@ -27,10 +27,21 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
   for (const [name, tier] of Object.entries(written.tiers)) {
     checkLimits(['tiers', name], tier, tier, isForgetful, report);
+    for (const [model, own] of Object.entries(tier.modelLimits ?? {})) {
+      checkLimits(['tiers', name, 'modelLimits', model], own, own, isForgetful, report);
+      checkWithin(['tiers', name, 'modelLimits', model], own, tier, report);
+    }
   }
-  for (const [name, { limits: own }] of Object.entries(written.tenants)) {
+  for (const [name, { limits: own, modelLimits = {} }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;
-    if (merged !== undefined) checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
+    if (merged === undefined) continue;
+    checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
+    for (const [model, part] of Object.entries(modelLimits)) {
+      const ofModel = merged.byModel?.get(model);
+      if (ofModel === undefined) continue;
+      checkLimits(['tenants', name, 'modelLimits', model], part, ofModel, isForgetful, report);
+      checkWithin(['tenants', name, 'modelLimits', model], part, merged, report);
+    }
   }
 }
 
@@ -76,6 +87,21 @@ function checkLimits(
     `prompts of more than ${tokenBurst} tokens are always refused although maxContext is ${maxContext}; raise tokenBurst or lower maxContext`,
     'key',
   );
+}
+
+const AMOUNTS = ['requestsPerMinute', 'tokensPerMinute', 'tokensPerMonth', 'maxContext'] as const;
+
+/** @param own of a model or a key, at `path`. @param limits that they are within. */
+function checkWithin(path: Path, own: WrittenLimits, limits: WrittenLimits | Limits, report: Report): void {
+  for (const key of AMOUNTS) {
+    const [part, whole] = [own[key], limits[key]];
+    if (typeof part !== 'number' || typeof whole !== 'number' || part <= whole) continue;
+    report.warning(
+      [...path, key],
+      `has no effect: the tenant's own ${key} is ${whole}, which is less`,
+      'key',
+    );
+  }
 }
 
 /** Lanes that no request gets to, and times that nothing can keep. */

@@ -25,6 +25,7 @@ export function checkReferences(check: Check): void {
   checkAdapters(models, discovering, mustExist, check);
   checkLanes(tenants, mustExist, check);
   checkAnyTenant(check);
+  checkTierModels(known, check);
   checkTenantReferences(known, check);
 }
 
@@ -65,6 +66,9 @@ export function knownNamesOf(root: unknown): KnownNames {
 export function checkTenantReferences(known: KnownNames, check: Check): void {
   checkTenants(known.tiers, mustExistIn(check), check);
   if (known.hasModels) checkTenantModels(known, check);
+  for (const [name] of entriesAt(check.root, 'tenants')) {
+    checkLimitedModels(['tenants', name, 'modelLimits'], known, check);
+  }
   checkKeySettings((model) => (known.hasModels ? modelFault(known, model, check) : {}), check);
 }
 
@@ -138,6 +142,31 @@ function checkTenantModels(known: KnownNames, check: Check): void {
       const { problem, warning } = modelFault(known, model, check);
       if (problem !== undefined) report.problem(path, problem);
       if (warning !== undefined) report.warning(path, warning);
+    }
+  }
+}
+
+function checkTierModels(known: KnownNames, check: Check): void {
+  for (const [name] of entriesAt(check.root, 'tiers')) {
+    checkLimitedModels(['tiers', name, 'modelLimits'], known, check);
+  }
+}
+
+/** Models with limits: by the names that they have themselves, as what is asked for by another name counts for them. */
+function checkLimitedModels(path: readonly string[], known: KnownNames, check: Check): void {
+  const { root, report, hide } = check;
+  const { usable, hasModels, discovering } = known;
+  for (const [model] of entriesAt(root, ...path)) {
+    const where = [...path, model];
+    const alias = at(root, 'aliases', model);
+    if (typeof alias === 'string') {
+      report.problem(where, `is an alias; name the model that it stands for: ${quote(hide(alias))}`, 'key');
+    } else if (hasModels && !usable.has(model)) {
+      if (!discovering) report.problem(where, noSuch('model', [...usable], model, hide), 'key');
+      else {
+        const message = `no model ${quote(hide(model))} is configured; its limits count only if an engine announces it`;
+        report.warning(where, `${message}${didYouMean(model, [...usable])}`, 'key');
+      }
     }
   }
 }

@@ -4,6 +4,7 @@ import { API_ROUTES, CUSTOM_ROUTE_NAMES, STORED_ROUTES, type StoredRoute } from 
 import { didYouMean } from '../report.ts';
 import { momentMs, must } from '../values.ts';
 import { about, list, model, name, parsed, section } from './dsl.ts';
+import { keyLimitsOf, type LimitShape } from './limits.ts';
 
 const KEY = 'a key in quotes, env:NAME or file:PATH';
 
@@ -57,14 +58,22 @@ const keyWithSettings = section(
   'An API key.',
 );
 
-export const tenantKeys = list(
-  z.union([z.string({ error: must(KEY) }), keyWithSettings], {
-    error: must(`${KEY}, or a mapping with key or sha256`),
-  }),
-  64,
-  'keys',
-  'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself; or a mapping. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
-).optional();
+/** @param limits the keys that a tenant's limits have. */
+export const tenantKeysOf = <T extends LimitShape>(limits: T) =>
+  list(
+    z.union(
+      [
+        z.string({ error: must(KEY) }),
+        section({ ...keyWithSettings.shape, limits: keyLimitsOf(limits) }, 'An API key.'),
+      ],
+      {
+        error: must(`${KEY}, or a mapping with key or sha256`),
+      },
+    ),
+    64,
+    'keys',
+    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself; or a mapping. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
+  ).optional();
 
 /** A key as it was written, but for what it is. */
 export type KeySettings = Omit<z.output<typeof keyWithSettings>, 'key' | 'sha256'>;

@@ -2,7 +2,8 @@
 import * as z from 'zod';
 import { must } from '../values.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
-import { tenantKeys } from './keys.ts';
+import { tenantKeysOf } from './keys.ts';
+import { modelLimitsOf } from './limits.ts';
 
 const limits = {
   weight: number(
@@ -50,7 +51,16 @@ const limits = {
 
 export const tiers = named(
   name('Tier name.'),
-  section(limits, 'Limits of each tenant of the tier.'),
+  section(
+    {
+      ...limits,
+      modelLimits: modelLimitsOf(
+        limits,
+        'Limits of what a tenant of the tier asks of single models, by model, within its others. Default: none.',
+      ),
+    },
+    'Limits of each tenant of the tier.',
+  ),
   [0, 256],
   'tiers',
   'Named sets of limits.',
@@ -59,7 +69,7 @@ export const tiers = named(
 /** What a tenant has, in `tenants` or in a file of its own. */
 const tenantSettings = {
   tier: name('Tier whose limits apply.').optional(),
-  keys: tenantKeys,
+  keys: tenantKeysOf(limits),
   models: z
     .union(
       [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
@@ -75,6 +85,10 @@ const tenantSettings = {
     'Limits of this tenant; each overrides its tier’s. Default: its tier’s.',
     'the keys of `tiers.NAME`',
   ).prefault({}),
+  modelLimits: modelLimitsOf(
+    limits,
+    'Limits of what the tenant asks of single models, by model, within its others; each key overrides the tier’s. Default: its tier’s.',
+  ),
 };
 
 const tenant = section(tenantSettings, 'A tenant.');
