@@ -7,6 +7,7 @@ import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { BudgetEnd, LimitRaise } from './limits.ts';
+import type { LedgerConfig } from './ledger.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
@@ -243,6 +244,8 @@ export interface Config {
   readonly redis?: RedisConfig;
   /** Who is told of events; absent: nobody. */
   readonly webhooks?: readonly WebhookConfig[];
+  /** Absent: what requests used is not kept. */
+  readonly ledger?: LedgerConfig;
   readonly rateLimit: RateLimitConfig;
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;
