@@ -14,6 +14,7 @@ import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
+import type { PriceBook } from '../usage/price-book.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
@@ -75,6 +76,10 @@ export interface LifecycleContext {
   readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
+  /** What is charged; absent: nothing is. */
+  readonly prices?: PriceBook;
+  /** Unix time in milliseconds, by which prices are valid. */
+  readonly unixMs?: () => number;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;

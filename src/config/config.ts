@@ -7,6 +7,7 @@ import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
+import type { PricesConfig } from './prices.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
 
 export * from './pools.ts';
@@ -238,6 +239,8 @@ export interface Config {
   readonly aliases: ReadonlyMap<string, string>;
   /** By name. */
   readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
+  /** Absent: nothing is charged. */
+  readonly prices?: PricesConfig;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   /** Of `tenantDirectory`; empty: all were taken. */
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
