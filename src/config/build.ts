@@ -4,6 +4,7 @@ import type { CostWeights } from '../domain/cost.ts';
 import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
+import { ledgerOf } from './build-ledger.ts';
 import { pricesOf } from './build-prices.ts';
 import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
@@ -27,6 +28,7 @@ import {
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
+import type { Looked } from './secrets.ts';
 
 interface Parts {
   /** Used where the configuration names none. */
@@ -39,6 +41,7 @@ interface Parts {
   readonly keys: readonly KeyEntry[];
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
+  readonly ledgerUrl: Looked | undefined;
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
   readonly drains: ReadonlyMap<string, readonly string[]>;
@@ -60,6 +63,14 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ),
     queue: queueOf(written),
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
+    ...(written.ledger !== undefined && {
+      ledger: ledgerOf(
+        written.ledger,
+        parts.ledgerUrl,
+        written.envoy.directory ?? parts.directory,
+        parts.locate,
+      ),
+    }),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
     fields: {

@@ -32,6 +32,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['service.tls', ({ service: { tls } }) => [tls !== undefined, tls?.clientCa !== undefined]],
   ['service.metrics', (config) => config.service.metrics],
   ['redis', (config) => config.redis],
+  ['ledger', (config) => config.ledger],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],
   ['rateLimit.http', (config) => config.rateLimit.http],
   ['log.format', (config) => config.log.format],

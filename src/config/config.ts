@@ -5,6 +5,7 @@
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
+import type { LedgerConfig } from './ledger.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { PricesConfig } from './prices.ts';
@@ -226,6 +227,8 @@ export interface Config {
   };
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
+  /** Absent: what requests used is not kept. */
+  readonly ledger?: LedgerConfig;
   readonly rateLimit: RateLimitConfig;
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;

@@ -13,6 +13,7 @@ import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/
 import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
+import { checkLedger, findLedgerUrl, ledgerSecretTexts } from './checks/ledger.ts';
 import {
   checkListeners,
   checkServiceTls,
@@ -97,10 +98,14 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const sources: Sources = { env, readFile, locate, isUnresolved };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
+  const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
-    secretTextsOf,
-  );
+  const secrets = [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...ledgerSecretTexts(root, ledgerUrl),
+    ...engineKeyTexts(engines),
+  ].flatMap(secretTextsOf);
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -125,6 +130,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
+  checkLedger(ledgerUrl, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -151,6 +157,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,
       redis,
+      ledgerUrl,
       endpoints,
       drains,
       chosen,
