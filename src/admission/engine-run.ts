@@ -22,6 +22,7 @@ import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
 import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
 import { type Bill, NO_BILL } from './bill.ts';
+import { chargeOf } from './charge.ts';
 import type { ResponseHead } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses } from './owned.ts';
@@ -101,9 +102,10 @@ export class EngineRun {
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
   }
 
-  /** What it cost and is charged, once it has ended. @param _reading undefined: nothing was used. */
-  bill(_reading: AnswerReading | undefined, _nowMs: number): Bill {
-    return NO_BILL;
+  /** What it cost and is charged, once it has ended. @param reading undefined: nothing was used. */
+  bill(reading: AnswerReading | undefined, _nowMs: number): Bill {
+    const price = chargeOf(this.context, this.admitted, reading);
+    return price === undefined ? NO_BILL : { price };
   }
 
   /** The pool that gets a copy. None of what goes on with a stored response, which no other engine has, or is to be stored. */

@@ -9,6 +9,7 @@ import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
+import { invoiceCommand } from './invoice.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
@@ -16,6 +17,7 @@ import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
 import { printError } from './terminal.ts';
+import { usageCommand } from './usage.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -40,6 +42,8 @@ const program = new Command('fairlane')
   .addCommand(explainCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
+  .addCommand(usageCommand())
+  .addCommand(invoiceCommand())
   .addCommand(docsCommand(), { hidden: true });
 
 for (const command of program.commands) {

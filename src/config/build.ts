@@ -5,6 +5,7 @@ import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
 import { ledgerOf } from './build-ledger.ts';
+import { pricesOf } from './build-prices.ts';
 import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
 import { jwtOf, tenantsOf } from './build-tenants.ts';
@@ -83,6 +84,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     models: modelsOf(written),
     aliases: new Map(Object.entries(written.aliases)),
     adapters: adaptersOf(written),
+    ...pricesOf(written),
     tenants: tenantsOf(written, parts.keys),
     refusedTenantFiles: parts.refusedTenantFiles,
     log: written.log,

@@ -10,6 +10,7 @@ import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { LedgerConfig } from './ledger.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
+import type { PricesConfig } from './prices.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
 import type { WebhookConfig } from './webhooks.ts';
 
@@ -259,6 +260,8 @@ export interface Config {
   readonly aliases: ReadonlyMap<string, string>;
   /** By name. */
   readonly adapters: ReadonlyMap<string, LoraAdapterConfig>;
+  /** Absent: nothing is charged. */
+  readonly prices?: PricesConfig;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
   /** Of `tenantDirectory`; empty: all were taken. */
   readonly refusedTenantFiles: readonly RefusedTenantFile[];

@@ -24,6 +24,7 @@ import {
 } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
+import { checkPrices } from './checks/prices.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
@@ -125,6 +126,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkRoutes(check);
+  checkPrices(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);

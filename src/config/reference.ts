@@ -105,7 +105,10 @@ ${sections.join('\n')}`;
 const isLeaf = (node: SchemaNode): boolean => node.shown !== SECTION;
 
 function leaves(path: string, node: SchemaNode): readonly Row[] {
-  if (typeof node.additionalProperties === 'object') return leaves(`${path}.NAME`, node.additionalProperties);
+  if (typeof node.additionalProperties === 'object') {
+    const inner = node.additionalProperties;
+    return inner.anyOf === undefined ? leaves(`${path}.NAME`, inner) : formRows(`${path}.NAME`, inner);
+  }
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
     if (!isLeaf(child)) return leaves(here, child);

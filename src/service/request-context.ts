@@ -11,6 +11,7 @@ import type { Mirrors } from '../rollout/mirrors.ts';
 import { createPromptHasher } from '../routing/prompt-hash.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import type { PoolSet } from './pool-set.ts';
+import { currentPrices } from './prices.ts';
 
 export interface RequestParts
   extends Pick<
@@ -70,6 +71,8 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
         .get(pool)
         ?.endpoints.list(now())
         .some((one) => one.address === address) === true,
+    prices: currentPrices(config),
+    unixMs: Date.now,
     startedS: Math.floor(Date.now() / 1_000),
     record,
     now,

@@ -17,6 +17,7 @@ import { listen } from './listen.ts';
 import { media } from './media.ts';
 import { adapters, aliases, models } from './models.ts';
 import { pools } from './pools.ts';
+import { prices } from './prices.ts';
 import { queue } from './queue.ts';
 import { rateLimit } from './rate-limit.ts';
 import { redis } from './redis.ts';
@@ -57,6 +58,7 @@ export const configSchema = section(
     aliases,
     adapters,
     cost: cost.prefault({}),
+    prices,
     lanes,
     tiers,
     tenants,

@@ -119,6 +119,20 @@ export const full = () => ({
     },
   },
   cost: { prompt: 2, cachedPrompt: 0, output: 3 },
+  prices: {
+    models: {
+      llama: {
+        from: '2026-01-01',
+        prompt: '0.50 EUR',
+        cachedPrompt: '0.05 EUR',
+        completion: '1.50 EUR',
+        request: '0.001 EUR',
+        image: '0.02 EUR',
+      },
+    },
+    default: [{ prompt: '1 USD' }, { from: '2026-11-01', prompt: '2 USD' }],
+    tenants: { alice: { models: { llama: { prompt: '0.40 EUR' } }, default: { request: '0 EUR' } } },
+  },
   lanes: {
     chat: {
       weight: 4,

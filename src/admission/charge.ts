@@ -1,0 +1,35 @@
+/** What a request that an engine had is charged. */
+import type { Money } from '../domain/money.ts';
+import type { Mutable } from '../domain/mutable.ts';
+import type { PricedUse } from '../usage/price-book.ts';
+import type { Admitted } from './admitted.ts';
+import type { AnswerReading } from './answer-meter.ts';
+import type { LifecycleContext } from './lifecycle-context.ts';
+
+/**
+ * By the list that is valid now, once the request has ended. A price for requests counts for those that an engine served whole or
+ * in part; what it refused, or answered with an error alone, is free.
+ *
+ * @param reading undefined: no engine computed anything.
+ * @returns undefined: nothing was used, or it has no price.
+ */
+export function chargeOf(
+  { prices, unixMs, catalog }: Pick<LifecycleContext, 'prices' | 'unixMs' | 'catalog'>,
+  { tenant, facts }: Pick<Admitted, 'tenant' | 'facts'>,
+  reading: AnswerReading | undefined,
+): Money | undefined {
+  if (prices === undefined || unixMs === undefined || reading === undefined) return undefined;
+  const { usage, source, errorFrame, amount } = reading;
+  if (source === 'none' && errorFrame) return undefined;
+  const adapter = catalog.adapterOf(facts.model);
+  const use: Mutable<PricedUse> = {
+    tenant,
+    model: adapter?.base ?? facts.model,
+    promptTokens: usage.promptTokens,
+    cachedTokens: usage.cachedTokens,
+    completionTokens: usage.completionTokens,
+  };
+  if (adapter !== undefined) use.adapter = adapter.name;
+  if (amount?.images !== undefined) use.images = amount.images;
+  return prices.priceOf(use, unixMs());
+}

@@ -1,0 +1,16 @@
+/** Comma-separated values, as RFC 4180 has them. Spreadsheets take no text in it for a formula. */
+
+/** What spreadsheets begin to calculate at. */
+const FORMULA = /^[=+\-@\t\r]/;
+const SPECIAL = /[",\r\n]/;
+
+/** @param cell a number is written as it is; a text that a spreadsheet would calculate has an apostrophe before it. */
+function csvCell(cell: string | number | bigint): string {
+  if (typeof cell !== 'string') return String(cell);
+  const text = FORMULA.test(cell) ? `'${cell}` : cell;
+  return SPECIAL.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** One record, with its line's end. */
+export const csvLine = (cells: readonly (string | number | bigint)[]): string =>
+  `${cells.map(csvCell).join(',')}\r\n`;
