@@ -2,7 +2,8 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { createEngine, type Engine, type EngineGauges } from './engine.ts';
+import { createEngine } from './engine.ts';
+import type { Engine, EngineGauges } from './step.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';

@@ -1,5 +1,5 @@
 /** The /metrics page of the simulated engine: vLLM's series. */
-import type { EngineGauges } from './engine.ts';
+import type { EngineGauges } from './step.ts';
 import type { EngineProfile } from './profile.ts';
 
 export interface TokenCounts {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createEngine, type Engine } from '../../../src/simulator/engine.ts';
+import { createEngine } from '../../../src/simulator/engine.ts';
+import type { Engine } from '../../../src/simulator/step.ts';
 import { parseProfile } from '../../../src/simulator/profile.ts';
 
 const profile = (overrides: Record<string, number | string> = {}) =>
