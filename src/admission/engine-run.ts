@@ -127,7 +127,7 @@ export class EngineRun {
   /** @param upstream that answered; empty: Envoy did, in its place. */
   answered({ status, upstream }: ResponseHead, nowMs: number): void {
     if (upstream !== '') {
-      this.release.slot.moveTo(upstream);
+      this.release.slot.moveTo(upstream, nowMs);
       this.presence.movedTo(upstream, nowMs);
       this.endpoint = upstream;
     }

@@ -101,7 +101,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     }
     const { upstream, status } = head;
     const isBroken = head.details === BROKE_TWICE_DETAILS;
-    if (upstream !== '') release.slot.moveTo(upstream);
+    if (upstream !== '') release.slot.moveTo(upstream, nowMs);
     release.slot.ended(isBroken ? { broken: 'reset' } : resultOf(head), nowMs);
     if (isElsewhere(owner, upstream)) {
       const error = refusals.responseUnavailable();

@@ -241,6 +241,7 @@ class ReleasedRequest implements TokenObserver {
       outputTokens: tokens,
     });
     this.#release.settle(costOf(cost, promptTokens, cachedTokens, tokens), nowMs);
+    one.gpuSeconds = this.#release.slot.gpuMs(nowMs) / 1_000;
     record.end(one, 'completed', nowMs);
     this.#release.free(nowMs);
   }

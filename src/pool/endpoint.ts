@@ -7,6 +7,7 @@
  * Invariant: 0 ≤ in flight. An endpoint that left the rotation or the configuration keeps the count of what it still serves.
  */
 import { type CandidateState, ISOLATED, UNHEALTHY } from '../routing/candidate.ts';
+import { GpuClock } from '../usage/gpu-seconds.ts';
 import type { ConcurrencyLimit, Gauges } from './concurrency-limit/concurrency-limit.ts';
 import { plausibleGauges } from './concurrency-limit/gauges.ts';
 import type { EndpointStatus, Rotation } from './health/rotation.ts';
@@ -68,6 +69,8 @@ export class Endpoint implements AllottedEndpoint {
   /** Requests whose clients read slowly. */
   slowClients = 0;
   readonly prefills = new Prefills();
+  /** Whose its time is. */
+  readonly gpu = new GpuClock();
   /** The last request that asked had to wait for prompts, not for a slot. */
   isHolding = false;
 
@@ -85,6 +88,8 @@ export class Endpoint implements AllottedEndpoint {
   #waiting = 0;
   /** Running or waiting there, but not ours. */
   #foreign = 0;
+  /** The same, also where replicas share the endpoint; undefined: it does not say. */
+  #strangers: number | undefined;
 
   // For the choice.
   /** What the router reads; undefined where the pool has none. */
@@ -199,7 +204,11 @@ export class Endpoint implements AllottedEndpoint {
 
   /** What is in flight, or wanted, has changed. */
   moved(nowMs: number): void {
-    this.allotment?.moved(nowMs);
+    if (this.allotment === undefined) return;
+    this.allotment.moved(nowMs);
+    if (this.#strangers !== undefined) return;
+    const inFlight = this.allotment.inFlight(nowMs);
+    if (inFlight !== undefined) this.gpu.setOthers(inFlight - this.sequences, nowMs);
   }
 
   /** What the engine has of all replicas, as far as it is known. */
@@ -219,7 +228,11 @@ export class Endpoint implements AllottedEndpoint {
     const isTrusted = sample !== 'unusable' && this.concurrency.source() !== 'ttft';
     this.#waiting = isTrusted ? sample.waiting : 0;
     // Allotments of a limit already leave out what others have.
-    this.#foreign = isTrusted && this.allotment === undefined ? Math.max(0, inEngine - this.sequences) : 0;
+    const strangers = isTrusted ? Math.max(0, inEngine - this.sequences) : undefined;
+    this.#foreign = this.allotment === undefined ? (strangers ?? 0) : 0;
+    // What has just ended here may still be in a gauge: others are there when two in a row say so.
+    this.gpu.setOthers(Math.min(this.#strangers ?? 0, strangers ?? 0), nowMs);
+    this.#strangers = strangers;
     this.moved(nowMs);
   }
 
@@ -263,6 +276,7 @@ export class Endpoint implements AllottedEndpoint {
       kvCapacityTokens: this.kvCapacityTokens,
       slowClients: this.candidate === undefined ? undefined : this.slowClients,
       isHolding: this.isHolding,
+      busyMs: this.gpu.busyMs(nowMs),
     };
   }
 
