@@ -159,7 +159,7 @@ export class GpuClock {
     const passedMs = nowMs - this.#nowMs;
     if (!(passedMs > 0)) return;
     this.#nowMs = nowMs;
-    if (this.#requests === 0) return;
+    if (this.#requests === 0 || passedMs === Number.POSITIVE_INFINITY) return;
     this.#sequenceMs += passedMs * (this.#decoding + this.#others);
     const ms = (passedMs * this.#sequences) / (this.#sequences + this.#others);
     this.#busyMs += ms;

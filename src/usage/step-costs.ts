@@ -22,7 +22,7 @@ export interface Window {
 const MEMORY = 200;
 const KEEP = 1 - 1 / MEMORY;
 /** Samples that what is assumed is worth. */
-const PRIOR = 0.02;
+const PRIOR = 0.005;
 const BASE_MS = 15;
 const SEQUENCE_MS = 0.1;
 const PROMPT_TOKEN_MS = 0.1;
@@ -31,6 +31,11 @@ const MANY = 100;
 /** A client that reads slowly makes windows long: a step counts for at most so many times what was expected. */
 const MOST_TIMES = 4;
 const SWEEPS = 3;
+/** No window is shorter; of nothing there is more in one. */
+const LEAST_MS = 0.01;
+const MOST = 1e9;
+
+const isIn = (value: number, least: number, most: number): boolean => value >= least && value <= most;
 
 export class StepCosts {
   #baseMs = BASE_MS;
@@ -58,8 +63,8 @@ export class StepCosts {
 
   /** Nothing is learned of what cannot be. */
   learn({ ms, steps, sequences, promptTokens }: Window): void {
-    if (!(ms > 0 && steps > 0 && sequences > 0 && promptTokens >= 0)) return;
-    if (!Number.isFinite(ms + steps + sequences + promptTokens)) return;
+    if (!(isIn(ms, LEAST_MS, MOST) && isIn(steps, 1, MOST) && isIn(sequences, 0.5, MOST))) return;
+    if (!isIn(promptTokens, 0, MOST)) return;
     const s = sequences / MANY;
     const p = promptTokens / steps / MANY;
     const expected = this.#baseMs + this.#hundredSequencesMs * s + this.#hundredTokensMs * p;
