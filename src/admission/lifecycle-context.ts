@@ -57,6 +57,8 @@ export interface LifecycleContext {
   readonly capabilitiesOf: (pool: string) => EngineCapabilities;
   /** What the engines of a pool are; undefined: not known, or not the same. */
   readonly engineKindOf?: (pool: string) => EngineKind | undefined;
+  /** What an endpoint of a pool is; absent, undefined: that is not known. */
+  readonly engineAt?: (pool: string, address: string) => EngineKind | undefined;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
@@ -75,6 +77,8 @@ export interface LifecycleContext {
   readonly hasEndpoint?: (pool: string, address: string) => boolean;
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
+  /** What a record is known by; absent: nobody asks. */
+  readonly stamp?: () => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;
