@@ -322,6 +322,7 @@ const probedOf = (pool: PoolConfig) => ({
   routing: undefined,
   choice: undefined,
   kvCache: undefined,
+  gpuPrice: undefined,
   adaptersPerEndpoint: 0,
 });
 
