@@ -4,8 +4,8 @@
  */
 import { createEventQueue } from '../../src/loadtest/event-queue.ts';
 import { createEngine } from '../../src/simulator/engine.ts';
-import type { Engine } from '../../src/simulator/step.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
+import type { Engine } from '../../src/simulator/step.ts';
 import type { Ask, Conversation, Trace } from './traces.ts';
 
 /** A request at an endpoint, as the router sees it. */

@@ -88,8 +88,10 @@ export class Endpoint implements AllottedEndpoint {
   #waiting = 0;
   /** Running or waiting there, but not ours. */
   #foreign = 0;
-  /** The same, also where replicas share the endpoint; undefined: it does not say. */
-  #strangers: number | undefined;
+  /** The same, also where replicas share the endpoint. */
+  #gauged = 0;
+  /** The least of that in the last two samples. */
+  #strangers = 0;
 
   // For the choice.
   /** What the router reads; undefined where the pool has none. */
@@ -204,11 +206,8 @@ export class Endpoint implements AllottedEndpoint {
 
   /** What is in flight, or wanted, has changed. */
   moved(nowMs: number): void {
-    if (this.allotment === undefined) return;
-    this.allotment.moved(nowMs);
-    if (this.#strangers !== undefined) return;
-    const inFlight = this.allotment.inFlight(nowMs);
-    if (inFlight !== undefined) this.gpu.setOthers(inFlight - this.sequences, nowMs);
+    this.allotment?.moved(nowMs);
+    this.gpu.setOthers(this.#othersInEngine(nowMs), nowMs);
   }
 
   /** What the engine has of all replicas, as far as it is known. */
@@ -228,11 +227,11 @@ export class Endpoint implements AllottedEndpoint {
     const isTrusted = sample !== 'unusable' && this.concurrency.source() !== 'ttft';
     this.#waiting = isTrusted ? sample.waiting : 0;
     // Allotments of a limit already leave out what others have.
-    const strangers = isTrusted ? Math.max(0, inEngine - this.sequences) : undefined;
-    this.#foreign = this.allotment === undefined ? (strangers ?? 0) : 0;
+    const strangers = isTrusted ? Math.max(0, inEngine - this.sequences) : 0;
+    this.#foreign = this.allotment === undefined ? strangers : 0;
     // What has just ended here may still be in a gauge: others are there when two in a row say so.
-    this.gpu.setOthers(Math.min(this.#strangers ?? 0, strangers ?? 0), nowMs);
-    this.#strangers = strangers;
+    this.#strangers = Math.min(this.#gauged, strangers);
+    this.#gauged = strangers;
     this.moved(nowMs);
   }
 
@@ -285,6 +284,14 @@ export class Endpoint implements AllottedEndpoint {
     this.sequences += sign * sequences;
     this.kvTokens += sign * totalTokens;
     if (choice?.slow === true) this.slowClients += sign;
+  }
+
+  /** Sequences of others: replicas tell one another sooner than the engine does. */
+  #othersInEngine(nowMs: number): number {
+    const { allotment } = this;
+    const others = allotment?.others(nowMs) ?? 0;
+    const inFlight = others > 0 ? allotment?.inFlight(nowMs) : undefined;
+    return inFlight === undefined ? this.#strangers : Math.max(0, inFlight - this.sequences);
   }
 
   /** A limit that nobody confirmed, and that is not shared, is no reason to keep tenants below their fair share waiting. */
