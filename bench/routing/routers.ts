@@ -6,7 +6,7 @@ import { choose, newScratch, scoringContextOf } from '../../src/routing/choose.t
 import { createPoolRouter } from '../../src/routing/pool-router.ts';
 import { resolveProfile, weightsFor } from '../../src/routing/profiles.ts';
 import { createPromptHasher, type PromptHashes } from '../../src/routing/prompt-hash.ts';
-import type { Engine } from '../../src/simulator/engine.ts';
+import type { Engine } from '../../src/simulator/step.ts';
 import type { MakeRouter, Router, Sent } from './simulation.ts';
 import { type Ask, BYTES_PER_TOKEN } from './traces.ts';
 

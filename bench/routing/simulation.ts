@@ -3,8 +3,9 @@
  * Fairlane's, no concurrency limits. What is compared then is the choice alone; whole.ts has the queue and the limits too.
  */
 import { createEventQueue } from '../../src/loadtest/event-queue.ts';
-import { createEngine, type Engine } from '../../src/simulator/engine.ts';
+import { createEngine } from '../../src/simulator/engine.ts';
 import type { EngineProfile } from '../../src/simulator/profile.ts';
+import type { Engine } from '../../src/simulator/step.ts';
 import type { Ask, Conversation, Trace } from './traces.ts';
 
 /** A request at an endpoint, as the router sees it. */

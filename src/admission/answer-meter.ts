@@ -28,6 +28,8 @@ export interface AnswerReading {
   readonly firstTokenMs?: number;
   /** Inter-token time; only with two tokens or more. */
   readonly itl?: { readonly meanMs: number; readonly maxMs: number };
+  /** Part of the output, as the engine says; absent: it does not, or there was none. */
+  readonly reasoningTokens?: number;
   /** What is counted beside tokens; absent: nothing, or the engine does not say. */
   readonly amount?: Amount;
   /** The engine reported an error inside a successful answer. */
@@ -111,6 +113,8 @@ export class AnswerMeter {
     if (this.streamed && firstTokenMs !== undefined) reading.firstTokenMs = firstTokenMs;
     if (itl.count > 0) reading.itl = { meanMs: itl.sumMs / itl.count, maxMs: itl.maxMs };
     if (amount !== undefined && !errorFrame) reading.amount = amount;
+    const reasoningTokens = Math.min(result.usage?.reasoningTokens ?? 0, reading.usage.completionTokens);
+    if (reasoningTokens > 0) reading.reasoningTokens = reasoningTokens;
     return reading;
   }
 

@@ -1,5 +1,6 @@
 /** What a request cost, and what is charged for it. */
-import type { Money } from '../domain/money.ts';
+import type { GpuPrice } from '../config/gpu-price.ts';
+import { type Money, partOf } from '../domain/money.ts';
 
 export interface Bill {
   /** What is charged; absent: nothing has a price, or nothing was used. */
@@ -11,3 +12,15 @@ export interface Bill {
 }
 
 export const NO_BILL: Bill = {};
+
+const NS_PER_MS = 1e6;
+const NS_PER_HOUR = 3_600_000_000_000n;
+
+/** What a request cost by its part of its endpoints' busy time. The time counts in whole nanoseconds. */
+export function gpuBill(gpuMs: number, price: GpuPrice | undefined): Bill {
+  const gpuSeconds = gpuMs / 1_000;
+  if (price === undefined) return { gpuSeconds };
+  const { currency, pico } = price.perHour;
+  const cost = { currency, pico: partOf(pico, BigInt(Math.round(gpuMs * NS_PER_MS)), NS_PER_HOUR) };
+  return { gpuSeconds, cost };
+}

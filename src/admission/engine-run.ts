@@ -10,9 +10,9 @@
  */
 import type { ApiError } from '../domain/api-error.ts';
 import { costOf } from '../domain/cost.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { Mutable } from '../domain/mutable.ts';
-import { isMirrored, isMissable, meteredOf } from '../domain/routes.ts';
-import { adapterUnavailable } from '../openai/error-body.ts';
+import { isMirrored, meteredOf } from '../domain/routes.ts';
 import type { AttemptResult } from '../pool/health/outcome.ts';
 import type { Release } from '../queue/types.ts';
 import { abandonedTokens, mostOutput } from '../usage/abandoned.ts';
@@ -21,14 +21,15 @@ import type { Predictor } from '../usage/predictor.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
 import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
-import { type Bill, NO_BILL } from './bill.ts';
+import { type Bill, gpuBill } from './bill.ts';
 import { chargeOf } from './charge.ts';
 import type { ResponseHead } from './edge.ts';
+import { replacementOf, resultOf } from './engine-answer.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
-import { isElsewhere, pinnedAddresses } from './owned.ts';
+import { pinnedAddresses } from './owned.ts';
 import { type OwnedAnswer, ownedAnswer } from './owned-answer.ts';
 import type { RequestInEngine } from './quarantine.ts';
-import { responseUnavailable, routeNotFound } from './refusals.ts';
+import { type RunTimes, runTimes } from './run-times.ts';
 import type { Reading } from './slow-readers.ts';
 
 /** A stream is charged and timed each so many tokens. */
@@ -37,16 +38,8 @@ const TOKENS_PER_CHARGE = 32;
 const BYTES_PER_CHARGE = 512;
 /** An engine has ended a stream when it had so many times the time that its tokens usually take. */
 const STALL_PATIENCE = 2;
-/** An engine that does not know an adapter is asked what it has at once. */
-const ADAPTER_RETRY_MS = 1_000;
 /** Without a first byte nothing is known of the endpoint: the client may just have left. */
 const NOTHING_SEEN: AttemptResult = { broken: 'client' };
-
-/** @param upstream that answered; empty: Envoy did, because no endpoint has. */
-export function resultOf({ status, upstream }: Pick<ResponseHead, 'status' | 'upstream'>): AttemptResult {
-  if (upstream !== '') return { status };
-  return { broken: status === 504 ? 'timeout' : 'reset' };
-}
 
 export class EngineRun {
   private readonly context: LifecycleContext;
@@ -59,6 +52,7 @@ export class EngineRun {
   endpoint: string;
   /** What is to be said of the endpoint. */
   private result: AttemptResult = NOTHING_SEEN;
+  private isBrokenTwice = false;
   /** The canary knows how long the first token took, or that it is late. */
   private isTimed = false;
 
@@ -66,6 +60,7 @@ export class EngineRun {
   private meter: AnswerMeter | undefined = undefined;
   /** Where the engine may store it. */
   private owned: OwnedAnswer | undefined = undefined;
+  private answeredMs = 0;
   private lastChunkMs = 0;
   private hasBegun = false;
   /** Its client stopped reading, and its slot went to others. */
@@ -102,10 +97,43 @@ export class EngineRun {
     return pinned === undefined ? this.release.slot.addresses : pinnedAddresses(pinned);
   }
 
+  get engine(): EngineKind | undefined {
+    return this.context.engineAt?.(this.pool, this.endpoint);
+  }
+
+  /** Endpoints that it was passed on from. */
+  get retries(): number {
+    if (this.isBrokenTwice) return 1;
+    const tried = this.addresses.indexOf(this.endpoint);
+    // Not one of them: Envoy's own choice, after at least the first.
+    return tried === -1 ? 1 : tried;
+  }
+
   /** What it cost and is charged, once it has ended. @param reading undefined: nothing was used. */
-  bill(reading: AnswerReading | undefined, _nowMs: number): Bill {
+  bill(reading: AnswerReading | undefined, nowMs: number): Bill {
+    const { gpuPrice } = this.context.config().pools.get(this.pool) ?? {};
+    const bill = gpuBill(this.release.slot.gpuMs(nowMs), gpuPrice);
     const price = chargeOf(this.context, this.admitted, reading);
-    return price === undefined ? NO_BILL : { price };
+    return price === undefined ? bill : { ...bill, price };
+  }
+
+  /** How long its engine had it, by what its answer took; undefined: it is in no batch of tokens. */
+  times({ usage }: AnswerReading, nowMs: number): RunTimes | undefined {
+    const { facts } = this.admitted;
+    const { sentMs, firstTokenMs, release, meter } = this;
+    const metered = meteredOf(facts.route);
+    if (metered !== 'tokens' && metered !== 'prompt') return undefined;
+    // An answer in one piece is computed when it begins.
+    const endMs = meter === undefined ? nowMs : facts.stream ? this.lastChunkMs : this.answeredMs;
+    const { address, prefillTokens } = release.slot;
+    const isUnseen = metered === 'tokens' && !facts.stream;
+    return runTimes({
+      firstTokenMs: firstTokenMs === undefined || !facts.stream ? undefined : firstTokenMs - sentMs,
+      computedMs: endMs - sentMs,
+      expectedPrefillMs: isUnseen ? this.context.paces.prefillMs(address, prefillTokens) : undefined,
+      promptTokens: usage.promptTokens,
+      completionTokens: usage.completionTokens,
+    });
   }
 
   /** The pool that gets a copy. None of what goes on with a stored response, which no other engine has, or is to be stored. */
@@ -123,13 +151,14 @@ export class EngineRun {
 
   /** Envoy has tried two endpoints, and gives up. */
   brokeTwice(): void {
+    this.isBrokenTwice = true;
     this.result = { broken: 'reset' };
   }
 
   /** @param upstream that answered; empty: Envoy did, in its place. */
   answered({ status, upstream }: ResponseHead, nowMs: number): void {
     if (upstream !== '') {
-      this.release.slot.moveTo(upstream);
+      this.release.slot.moveTo(upstream, nowMs);
       this.presence.movedTo(upstream, nowMs);
       this.endpoint = upstream;
     }
@@ -137,19 +166,12 @@ export class EngineRun {
   }
 
   /** What the client gets in place of an engine's answer that would mislead it; undefined: that answer. */
-  replacementOf({ status, upstream }: ResponseHead): ApiError | undefined {
-    const { facts, pinned } = this.admitted;
-    if (isElsewhere(pinned, upstream)) return responseUnavailable();
-    if (status === 404 && upstream !== '' && isMissable(facts.route)) {
-      return routeNotFound(this.admitted.path, facts.model);
-    }
-    // It exists: this engine has lost it, or is another one than was chosen. A client would not ask again.
-    return status === 404 && upstream !== '' && this.context.catalog.adapterOf(facts.model) !== undefined
-      ? adapterUnavailable(facts.model, ADAPTER_RETRY_MS)
-      : undefined;
+  replacementOf(head: ResponseHead): ApiError | undefined {
+    return replacementOf(this.context.catalog, this.admitted, head);
   }
 
   answerBegins(head: ResponseHead, nowMs: number): void {
+    this.answeredMs = nowMs;
     this.lastChunkMs = nowMs;
     const { tenant, facts, asked } = this.admitted;
     this.meter = new AnswerMeter(facts, head);

@@ -60,6 +60,8 @@ export interface LifecycleContext {
   readonly capabilitiesOf: (pool: string) => EngineCapabilities;
   /** What the engines of a pool are; undefined: not known, or not the same. */
   readonly engineKindOf?: (pool: string) => EngineKind | undefined;
+  /** What an endpoint of a pool is; absent, undefined: that is not known. */
+  readonly engineAt?: (pool: string, address: string) => EngineKind | undefined;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */
@@ -80,10 +82,12 @@ export interface LifecycleContext {
   readonly startedS: number;
   /** What is charged; absent: nothing is. */
   readonly prices?: PriceBook;
+  /** What a record is known by; absent: nobody asks. */
+  readonly stamp?: () => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;
-  /** Unix time in milliseconds: keys expire. Absent: the clock's. */
+  /** Unix time in milliseconds: keys expire, and prices are valid, by it. Absent: the clock's. */
   readonly unixMs?: () => number;
   /** A bug. It costs the request, which Envoy's own timeout ends. */
   readonly onBug: (detail: string) => void;

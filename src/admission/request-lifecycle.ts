@@ -54,7 +54,7 @@ import type { Reserved } from './model-limits.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { type Ending, idsOf, isNamed, NO_IDS, recordOf } from './request-record.ts';
+import { type Ending, idsOf, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { whoseRequest } from './tenant-of.ts';
 
@@ -423,14 +423,12 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   }
 
   private record(ending: Ending, nowMs: number): void {
-    const { context, tenant, route, facts, run } = this;
+    const { context, route, facts, askedModel: asked, run, ids, status, arrivedMs, queueMs } = this;
+    const tenant = this.tenant?.config;
     if (tenant === undefined || route === undefined) return;
-    const { ids, status, arrivedMs, queueMs } = this;
-    const isModelKnown = isNamed(context.catalog, facts);
     const lane = this.admitted?.lane.name;
-    const { name } = tenant.config;
-    const request = { ids, tenant: name, route, facts, isModelKnown, lane, run, status, arrivedMs, queueMs };
-    context.record(recordOf(request, ending, nowMs));
+    const request = { ids, tenant, route, facts, asked, lane, run, status, arrivedMs, queueMs };
+    context.record(recordOf(context, request, ending, nowMs));
   }
 
   // --- Shared by the states ---

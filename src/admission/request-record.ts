@@ -1,5 +1,6 @@
 /** The usage record of a request that has ended. Pure. */
 
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
@@ -8,6 +9,8 @@ import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import type { Bill } from './bill.ts';
 import type { RequestHead } from './edge.ts';
+import type { LifecycleContext } from './lifecycle-context.ts';
+import type { RunTimes } from './run-times.ts';
 
 export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId'>;
 
@@ -24,21 +27,21 @@ export function idsOf({ requestId, clientRequestId = '', keyId }: RequestHead): 
 }
 
 /** Whether its model has a name that may be repeated: one that exists, or the one of all that do not. */
-export const isNamed = (
-  catalog: { poolOf(model: string): string | undefined },
-  facts: RequestFacts | undefined,
-): boolean =>
-  facts !== undefined && (facts.model === UNLISTED_MODEL || catalog.poolOf(facts.model) !== undefined);
+const isNamed = ({ catalog }: RecordContext, { model }: RequestFacts): boolean =>
+  model === UNLISTED_MODEL || catalog.poolOf(model) !== undefined;
+
+/** What a record asks of others. */
+export type RecordContext = Pick<LifecycleContext, 'config' | 'catalog' | 'stamp'>;
 
 /** What is known of the request: the later it ended, the more. */
 export interface EndedRequest {
   readonly ids: RequestIds;
-  readonly tenant: string;
+  readonly tenant: { readonly name: string; readonly tier?: string };
   readonly route: { readonly name: EngineRoute | StoredRoute; readonly custom?: CustomRoute };
   /** Once its body was read. */
   readonly facts: RequestFacts | undefined;
-  /** Its model exists: a client's invention is not repeated. */
-  readonly isModelKnown: boolean;
+  /** The model that the client named; empty: none yet. */
+  readonly asked: string;
   /** Once a model was selected that could be reserved for. */
   readonly lane: string | undefined;
   /** Once it was sent. */
@@ -48,6 +51,12 @@ export interface EndedRequest {
         readonly endpoint: string;
         readonly belowFairShare: boolean;
         readonly isStalled: boolean;
+        /** Endpoints that it was passed on from; absent: none. */
+        readonly retries?: number;
+        /** What the endpoint runs. */
+        readonly engine?: EngineKind | undefined;
+        /** By what its answer took; absent, undefined: it is not in a batch. */
+        times?(reading: AnswerReading, nowMs: number): RunTimes | undefined;
       }
     | undefined;
   /** HTTP status that the client saw, if there was one. */
@@ -74,13 +83,18 @@ const loggedFields = (dropped: readonly string[]): readonly string[] =>
     ? NONE
     : dropped.slice(0, MAX_LOGGED_FIELDS).map((name) => name.slice(0, MAX_LOGGED_NAME));
 
-export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): UsageRecord {
+export function recordOf(
+  context: RecordContext,
+  request: EndedRequest,
+  ending: Ending,
+  nowMs: number,
+): UsageRecord {
   const { ids, route, facts, lane, run, status, arrivedMs } = request;
   const { reason, reading, bill } = ending;
   const usage = reading?.usage;
   const record: Mutable<UsageRecord> = {
     requestId: ids.requestId,
-    tenant: request.tenant,
+    tenant: request.tenant.name,
     route: route.name,
     stream: facts?.stream ?? false,
     quiet: run?.belowFairShare ?? false,
@@ -97,17 +111,50 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
   if (ids.keyId !== undefined) record.keyId = ids.keyId;
   if (route.custom !== undefined) record.customRoute = route.custom.name;
-  if (facts !== undefined && request.isModelKnown) record.model = facts.model;
-  if (run !== undefined) {
-    record.pool = run.pool;
-    record.endpoint = run.endpoint;
-  }
+  if (request.tenant.tier !== undefined) record.tier = request.tenant.tier;
+  if (facts !== undefined) noteModel(record, context, facts, request.asked);
+  if (run !== undefined) noteRun(record, run, reading, nowMs);
   if (lane !== undefined) record.lane = lane;
   if (reason !== undefined) record.reason = reason;
   if (status !== undefined) record.status = status;
   if (reading !== undefined) noteReading(record, reading, arrivedMs);
   noteBill(record, bill);
+  if (context.stamp !== undefined) Object.assign(record, context.stamp());
   return record;
+}
+
+function noteModel(
+  record: Mutable<UsageRecord>,
+  context: RecordContext,
+  facts: RequestFacts,
+  asked: string,
+): void {
+  if (!isNamed(context, facts)) return;
+  const { model } = facts;
+  record.model = model;
+  if (context.catalog.adapterOf(model) !== undefined) record.adapter = model;
+  const isOther = asked !== model && model !== UNLISTED_MODEL;
+  if (!isOther) return;
+  const exists = context.catalog.poolOf(asked) !== undefined || context.config().aliases.has(asked);
+  if (exists) record.modelAsked = asked;
+}
+
+function noteRun(
+  record: Mutable<UsageRecord>,
+  run: NonNullable<EndedRequest['run']>,
+  reading: AnswerReading | undefined,
+  nowMs: number,
+): void {
+  const { engine, retries = 0 } = run;
+  record.pool = run.pool;
+  record.endpoint = run.endpoint;
+  if (engine !== undefined) record.engine = engine;
+  if (retries > 0) record.retries = retries;
+  const times = reading && run.times?.(reading, nowMs);
+  if (times === undefined) return;
+  record.prefillMs = times.prefillMs;
+  record.decodeMs = times.decodeMs;
+  record.kvTokenSeconds = times.kvTokenSeconds;
 }
 
 function noteBill(record: Mutable<UsageRecord>, { price, cost, gpuSeconds }: Bill): void {
@@ -117,13 +164,14 @@ function noteBill(record: Mutable<UsageRecord>, { price, cost, gpuSeconds }: Bil
 }
 
 function noteReading(record: Mutable<UsageRecord>, reading: AnswerReading, arrivedMs: number): void {
-  const { firstTokenMs, itl, amount, estimated, odd } = reading;
+  const { firstTokenMs, itl, amount, estimated, odd, reasoningTokens } = reading;
   if (firstTokenMs !== undefined) record.ttftMs = firstTokenMs - arrivedMs;
   if (itl !== undefined) {
     record.itlMeanMs = itl.meanMs;
     record.itlMaxMs = itl.maxMs;
   }
   if (amount !== undefined) Object.assign(record, amount);
+  if (reasoningTokens !== undefined) record.reasoningTokens = reasoningTokens;
   if (estimated !== undefined) record.estimated = estimated;
   if (odd.length > 0) record.oddUsage = odd;
 }

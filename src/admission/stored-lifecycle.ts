@@ -24,7 +24,7 @@ import type { Outcome } from '../usage/usage-record.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { NO_BILL } from './bill.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
-import { resultOf } from './engine-run.ts';
+import { resultOf } from './engine-answer.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
@@ -100,7 +100,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     }
     const { upstream, status } = head;
     const isBroken = head.details === BROKE_TWICE_DETAILS;
-    if (upstream !== '') release.slot.moveTo(upstream);
+    if (upstream !== '') release.slot.moveTo(upstream, nowMs);
     release.slot.ended(isBroken ? { broken: 'reset' } : resultOf(head), nowMs);
     if (isElsewhere(owner, upstream)) {
       const error = refusals.responseUnavailable();
@@ -263,15 +263,17 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
         endpoint: release.slot.address,
         belowFairShare: release.belowFairShare,
         isStalled: false,
+        engine: this.context.engineAt?.(release.pool, release.slot.address),
       };
       this.context.record(
         recordOf(
+          this.context,
           {
             ids,
-            tenant: tenant.config.name,
+            tenant: tenant.config,
             route: { name: route },
             facts: undefined,
-            isModelKnown: false,
+            asked: '',
             lane,
             run,
             status,

@@ -206,6 +206,7 @@ function poolOf(
     routing: pool.routing,
     choice: choiceOf(pool.choice, chosen.get(name)),
     ...(pool.kvCache !== undefined && { kvCache: kvCacheOf(pool.kvCache) }),
+    ...(pool.gpuPrice !== undefined && { gpuPrice: pool.gpuPrice }),
     engine: pool.engine,
     concurrencyLimit: pool.concurrencyLimit,
     ...(pool.adaptersPerEndpoint !== undefined && { adaptersPerEndpoint: pool.adaptersPerEndpoint }),

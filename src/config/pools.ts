@@ -4,6 +4,7 @@ import type { PoolEngine } from '../domain/engine-kinds.ts';
 import type { ModelShape } from '../domain/kv-size.ts';
 import type { EngineRoute } from '../domain/routes.ts';
 import type { ProfileName, Weights } from '../domain/routing-profiles.ts';
+import type { GpuPrice } from './gpu-price.ts';
 
 /** What an engine is shown or checked by, and where that is set. */
 export interface EngineSecret {
@@ -67,6 +68,8 @@ export interface PoolConfig {
   readonly choice: EndpointChoice;
   /** For engines that do not say how many tokens theirs holds. */
   readonly kvCache?: { readonly memoryBytes: number; readonly shape: ModelShape };
+  /** Absent: what its requests cost is not known. */
+  readonly gpuPrice?: GpuPrice;
   /** What all endpoints are; `auto`: each is asked, and may be another one. */
   readonly engine: PoolEngine;
   /** Sequences that each endpoint may have in flight; `auto` finds the size. */

@@ -17,6 +17,8 @@ export class VirtualRequest {
   firstTokenMs: number | undefined;
   lastTokenMs = 0;
   tokens = 0;
+  /** Its part of the engine's busy time, as Fairlane thinks; undefined: nobody asks. */
+  gpuSeconds: number | undefined;
 
   constructor(request: Request, load: TenantLoad) {
     this.request = request;
@@ -42,14 +44,16 @@ export class ArmRecord {
   }
 
   end(one: VirtualRequest, outcome: RequestOutcome['outcome'], endedMs: number): void {
-    const { tenant, atMs, promptTokens } = one.request;
+    const { id, tenant, atMs, promptTokens } = one.request;
     this.outcomes.push({
+      id,
       tenant,
       atMs,
       outcome,
       promptTokens,
       outputTokens: one.tokens,
       endedMs,
+      ...(one.gpuSeconds !== undefined && { gpuSeconds: one.gpuSeconds }),
       ...(one.releasedMs !== undefined && { releasedMs: one.releasedMs }),
       ...(one.firstTokenMs !== undefined && { firstTokenMs: one.firstTokenMs }),
       ...(one.firstTokenMs !== undefined &&

@@ -1,6 +1,7 @@
 /** What became of the requests of one arm, and the figures that are made of it. */
 
 export interface RequestOutcome {
+  readonly id?: string;
   readonly tenant: string;
   readonly atMs: number;
   readonly outcome: 'completed' | 'refused' | 'failed';
@@ -13,6 +14,8 @@ export interface RequestOutcome {
   readonly outputTokens: number;
   /** Mean inter-token time of two tokens or more. */
   readonly itlMs?: number;
+  /** Its part of the engine's busy time, as Fairlane thinks; absent where nobody asks. */
+  readonly gpuSeconds?: number;
 }
 
 /** What was seen of the engine. */

@@ -3,8 +3,9 @@
  * use.
  */
 import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
-import { createEngine, type Engine } from '../simulator/engine.ts';
+import { createEngine } from '../simulator/engine.ts';
 import type { EngineProfile } from '../simulator/profile.ts';
+import type { Engine, StepObserver } from '../simulator/step.ts';
 import type { VirtualRequest } from './arm-record.ts';
 import type { EventQueue } from './event-queue.ts';
 import type { Request, TenantLoad } from './load.ts';
@@ -17,6 +18,8 @@ export interface VirtualEngineOptions {
   readonly hopMs: number;
   /** Of the arrivals: what is done later counts for no figure. */
   readonly durationMs: number;
+  /** Told of each step. */
+  readonly observer?: StepObserver | undefined;
 }
 
 /** Hashes of a prompt's full blocks: those of the shared prefix are the tenant's, the others are its own. */
@@ -47,12 +50,12 @@ export class VirtualEngine {
   #sequenceMs = 0;
   #backloggedMs = 0;
 
-  constructor({ profile, events, hopMs, durationMs }: VirtualEngineOptions) {
+  constructor({ profile, events, hopMs, durationMs, observer }: VirtualEngineOptions) {
     this.profile = profile;
     this.#events = events;
     this.#hopMs = hopMs;
     this.#durationMs = durationMs;
-    this.#engine = createEngine(profile);
+    this.#engine = createEngine(profile, observer);
   }
 
   /** Sends a request on its way; its observer is told of each token. @param priority lower first. */

@@ -14,7 +14,7 @@ import type { Dispatcher, Release } from '../queue/types.ts';
 import { createPredictor, type Predictor } from '../usage/predictor.ts';
 import type { ArmRecord, TokenObserver, VirtualRequest } from './arm-record.ts';
 import type { EventQueue } from './event-queue.ts';
-import type { TenantLoad } from './load.ts';
+import type { Request, TenantLoad } from './load.ts';
 import type { VirtualEngine } from './virtual-engine.ts';
 
 export interface FairlaneOptions {
@@ -33,6 +33,8 @@ export interface FairlaneOptions {
   /** Requests of tenants below their fair share tell the engine a better priority than others. */
   readonly enginePriority?: boolean;
   readonly cost?: CostWeights;
+  /** Requests whose answer comes in one piece; the default is none. */
+  readonly inOnePiece?: (request: Request) => boolean;
   /** Told of the concurrency limit at each scrape. */
   readonly onLimit?: (limit: number, nowMs: number) => void;
 }
@@ -105,7 +107,7 @@ export class VirtualFairlane {
           sequences: 1,
           promptTokens: prompt,
           totalTokens: prompt + output,
-          streamed: true,
+          streamed: !this.#isInOnePiece(one),
           ...(lane !== undefined && { slo: lane }),
         },
         onRelease: (release, releasedMs) => this.#send(one, release, releasedMs),
@@ -149,9 +151,14 @@ export class VirtualFairlane {
       cost: this.#cost,
       predictor: this.#predictor,
       record: this.#world.record,
+      isStream: !this.#isInOnePiece(one),
     });
     const isFirst = this.#own.enginePriority === true && release.belowFairShare;
     this.#world.engine.send(one, isFirst ? 0 : 1, releasedMs);
+  }
+
+  #isInOnePiece({ request }: VirtualRequest): boolean {
+    return this.#own.inOnePiece?.(request) === true;
   }
 
   #refuse(one: VirtualRequest, nowMs: number): void {
@@ -196,6 +203,7 @@ interface Accounts {
   readonly cost: CostWeights;
   readonly predictor: Predictor;
   readonly record: ArmRecord;
+  readonly isStream: boolean;
 }
 
 /** A request that the queue has released: charged while it streams, settled and learned from at its end. */
@@ -211,9 +219,13 @@ class ReleasedRequest implements TokenObserver {
   }
 
   onToken(one: VirtualRequest, last: boolean, cachedTokens: number, nowMs: number): void {
-    const { cost, record } = this.#accounts;
+    const { cost, record, isStream } = this.#accounts;
     const release = this.#release;
     record.token(one, nowMs);
+    if (!isStream) {
+      if (last) this.#end(one, cachedTokens, nowMs);
+      return;
+    }
     if (one.tokens === 1 || this.#chargedTokens === 0) {
       this.#chargedMs = nowMs;
       this.#chargedTokens = 1;
@@ -241,6 +253,7 @@ class ReleasedRequest implements TokenObserver {
       outputTokens: tokens,
     });
     this.#release.settle(costOf(cost, promptTokens, cachedTokens, tokens), nowMs);
+    one.gpuSeconds = this.#release.slot.gpuMs(nowMs) / 1_000;
     record.end(one, 'completed', nowMs);
     this.#release.free(nowMs);
   }

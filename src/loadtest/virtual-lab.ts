@@ -7,6 +7,7 @@
  * one place.
  */
 import type { EngineProfile } from '../simulator/profile.ts';
+import type { StepObserver } from '../simulator/step.ts';
 import { ArmRecord, type TokenObserver, VirtualRequest } from './arm-record.ts';
 import { createEventQueue } from './event-queue.ts';
 import type { Request, TenantLoad } from './load.ts';
@@ -37,6 +38,8 @@ export interface LabOptions {
   readonly requests: readonly Request[];
   readonly durationMs: number;
   readonly hopMs: number;
+  /** Told of each step of the engine. */
+  readonly observer?: StepObserver;
 }
 
 /** Where an arm's requests go when they arrive. */
@@ -45,7 +48,8 @@ interface Door {
 }
 
 /** Runs one arm to its last answer. @throws when a request is of no tenant. */
-export function runArm(arm: Arm, { profile, tenants, requests, durationMs, hopMs }: LabOptions): ArmOutcome {
+export function runArm(arm: Arm, options: LabOptions): ArmOutcome {
+  const { profile, tenants, requests, durationMs, hopMs, observer } = options;
   const loads = new Map(tenants.map((tenant) => [tenant.name, tenant]));
   const events = createEventQueue();
   const engine = new VirtualEngine({
@@ -53,6 +57,7 @@ export function runArm(arm: Arm, { profile, tenants, requests, durationMs, hopMs
     events,
     hopMs,
     durationMs,
+    observer,
   });
   const record = new ArmRecord(tenants);
   const door = doorOf(arm, { events, engine, record, loads, hopMs, durationMs });

@@ -7,6 +7,7 @@
  * Invariant: 0 ≤ in flight. An endpoint that left the rotation or the configuration keeps the count of what it still serves.
  */
 import { type CandidateState, ISOLATED, UNHEALTHY } from '../routing/candidate.ts';
+import { GpuClock } from '../usage/gpu-seconds.ts';
 import type { ConcurrencyLimit, Gauges } from './concurrency-limit/concurrency-limit.ts';
 import { plausibleGauges } from './concurrency-limit/gauges.ts';
 import type { EndpointStatus, Rotation } from './health/rotation.ts';
@@ -68,6 +69,8 @@ export class Endpoint implements AllottedEndpoint {
   /** Requests whose clients read slowly. */
   slowClients = 0;
   readonly prefills = new Prefills();
+  /** Whose its time is. */
+  readonly gpu = new GpuClock();
   /** The last request that asked had to wait for prompts, not for a slot. */
   isHolding = false;
 
@@ -85,6 +88,10 @@ export class Endpoint implements AllottedEndpoint {
   #waiting = 0;
   /** Running or waiting there, but not ours. */
   #foreign = 0;
+  /** The same, also where replicas share the endpoint. */
+  #gauged = 0;
+  /** The least of that in the last two samples. */
+  #strangers = 0;
 
   // For the choice.
   /** What the router reads; undefined where the pool has none. */
@@ -200,6 +207,7 @@ export class Endpoint implements AllottedEndpoint {
   /** What is in flight, or wanted, has changed. */
   moved(nowMs: number): void {
     this.allotment?.moved(nowMs);
+    this.gpu.setOthers(this.#othersInEngine(nowMs), nowMs);
   }
 
   /** What the engine has of all replicas, as far as it is known. */
@@ -219,7 +227,11 @@ export class Endpoint implements AllottedEndpoint {
     const isTrusted = sample !== 'unusable' && this.concurrency.source() !== 'ttft';
     this.#waiting = isTrusted ? sample.waiting : 0;
     // Allotments of a limit already leave out what others have.
-    this.#foreign = isTrusted && this.allotment === undefined ? Math.max(0, inEngine - this.sequences) : 0;
+    const strangers = isTrusted ? Math.max(0, inEngine - this.sequences) : 0;
+    this.#foreign = this.allotment === undefined ? strangers : 0;
+    // What has just ended here may still be in a gauge: others are there when two in a row say so.
+    this.#strangers = Math.min(this.#gauged, strangers);
+    this.#gauged = strangers;
     this.moved(nowMs);
   }
 
@@ -263,6 +275,7 @@ export class Endpoint implements AllottedEndpoint {
       kvCapacityTokens: this.kvCapacityTokens,
       slowClients: this.candidate === undefined ? undefined : this.slowClients,
       isHolding: this.isHolding,
+      busyMs: this.gpu.busyMs(nowMs),
     };
   }
 
@@ -271,6 +284,14 @@ export class Endpoint implements AllottedEndpoint {
     this.sequences += sign * sequences;
     this.kvTokens += sign * totalTokens;
     if (choice?.slow === true) this.slowClients += sign;
+  }
+
+  /** Sequences of others: replicas tell one another sooner than the engine does. */
+  #othersInEngine(nowMs: number): number {
+    const { allotment } = this;
+    const others = allotment?.others(nowMs) ?? 0;
+    const inFlight = others > 0 ? allotment?.inFlight(nowMs) : undefined;
+    return inFlight === undefined ? this.#strangers : Math.max(0, inFlight - this.sequences);
   }
 
   /** A limit that nobody confirmed, and that is not shared, is no reason to keep tenants below their fair share waiting. */

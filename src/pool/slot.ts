@@ -9,6 +9,7 @@
  * the request may be known before or after free().
  */
 import type { PoolRouter } from '../routing/pool-router.ts';
+import { type GpuDemand, GpuUse } from '../usage/gpu-seconds.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { AttemptResult } from './health/outcome.ts';
 import type { RequestKey, Rotation } from './health/rotation.ts';
@@ -52,11 +53,14 @@ export class EndpointSlot implements Slot {
   /** Where it is counted. */
   #endpoint: Endpoint;
   readonly #prefill: Prefill;
+  readonly #gpu: GpuUse;
   #endAdapter: ((nowMs: number) => void) | undefined;
 
   // How far it is.
   #isOpen = true;
   #sawToken = false;
+  /** When tokens were told of last. */
+  #tokenMs = 0;
   #hasEnded = false;
 
   /** Takes the slot. */
@@ -80,6 +84,7 @@ export class EndpointSlot implements Slot {
     const own = Math.max(1, demand.promptTokens - matchedTokens);
     this.#prefill = endpoint.prefills.begin(own, belowFairShare, demand.streamed, nowMs);
     this.prefillTokens = endpoint.prefills.tokens;
+    this.#gpu = new GpuUse(endpoint.gpu, gpuDemandOf(demand, own, this.prefillTokens), nowMs);
     this.#beginOn(endpoint);
   }
 
@@ -90,6 +95,8 @@ export class EndpointSlot implements Slot {
   firstToken(nowMs: number): void {
     if (this.#sawToken) return;
     this.#sawToken = true;
+    this.#tokenMs = nowMs;
+    this.#gpu.firstToken(nowMs);
     const endpoint = this.#endpoint;
     this.#first.prefills.end(this.#prefill);
     // What a failed attempt took is in this time too.
@@ -106,12 +113,19 @@ export class EndpointSlot implements Slot {
     const { concurrency } = this.#endpoint;
     const { slo } = this.#demand;
     concurrency.interToken(meanMs);
+    this.#gpu.tokensCame((nowMs - this.#tokenMs) / meanMs, nowMs);
+    this.#tokenMs = nowMs;
     if (slo?.itlMs !== undefined) concurrency.slo(meanMs / slo.itlMs, nowMs);
+  }
+
+  gpuMs(nowMs: number): number {
+    return this.#gpu.end(nowMs);
   }
 
   free(nowMs: number): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
+    this.#gpu.end(nowMs);
     const endpoint = this.#endpoint;
     const { choice } = this.#demand;
     this.#first.prefills.end(this.#prefill);
@@ -124,13 +138,14 @@ export class EndpointSlot implements Slot {
     endpoint.moved(nowMs);
   }
 
-  moveTo(address: string): void {
+  moveTo(address: string, nowMs: number): void {
     if (!this.#isOpen || address === this.address) return;
     const other = this.#pool.endpointAt(address);
     if (other === undefined) return;
     this.#first.prefills.end(this.#prefill);
     this.#endpoint.remove(this.#demand);
     this.#endpoint = other;
+    this.#gpu.moveTo(other.gpu, nowMs);
     other.add(this.#demand);
     this.#endAdapter?.(this.#releasedMs);
     this.#beginOn(other);
@@ -167,4 +182,13 @@ export class EndpointSlot implements Slot {
       if (passed !== undefined) rotation.ended(passed.status, this.#key, { passedOver: true }, nowMs);
     }
   }
+}
+
+function gpuDemandOf(
+  { sequences, promptTokens: prompt, totalTokens, streamed }: Demand,
+  promptTokens: number,
+  prefillTokens: number,
+): GpuDemand {
+  const output = totalTokens <= prompt ? 'none' : streamed ? 'seen' : 'unseen';
+  return { sequences, promptTokens, prefillTokens, output };
 }

@@ -65,12 +65,14 @@ export interface Slot {
   readonly prefillTokens: number;
   /** Its prompt is computed. The first call counts. */
   firstToken(nowMs: number): void;
-  /** Hears the mean time between some of its tokens. */
+  /** Hears the mean time between the tokens that came since it was told last, or since the first one. */
   interToken(meanMs: number, nowMs: number): void;
+  /** It computes nothing any more: gives its part of the busy time of its endpoints, in ms. Later calls give the same. */
+  gpuMs(nowMs: number): number;
   /** The first call gives the slot back; later ones are no-ops. */
   free(nowMs: number): void;
   /** Envoy served the request elsewhere (a retry): the slot is counted there from now on. */
-  moveTo(address: string): void;
+  moveTo(address: string, nowMs: number): void;
   /** Hears what the endpoint made of it, and those that Envoy passed over. The first call counts. */
   ended(ending: AttemptResult, nowMs: number): void;
 }
@@ -131,6 +133,8 @@ export interface EndpointState {
   readonly slowClients: number | undefined;
   /** The last request that asked had to wait for the prompts that are being computed, not for a slot. */
   readonly isHolding: boolean;
+  /** Time in which requests of ours were in it, in ms; our part of it, where others' were there too. */
+  readonly busyMs: number;
 }
 
 export interface PoolEndpoints {

@@ -3,6 +3,7 @@ import type { DrainAnswer } from '../admin/commands.ts';
 import type { RoutingInputs } from '../admission/lifecycle-context.ts';
 import type { SlowReaders } from '../admission/slow-readers.ts';
 import type { Config, EndpointConfig, PoolConfig } from '../config/config.ts';
+import type { EngineKind } from '../domain/engine-kinds.ts';
 import { isolatesSlowClients } from '../domain/routing-profiles.ts';
 import { type HealthMonitor, startHealthMonitor } from '../engine/http-health-monitor.ts';
 import type { Identity } from '../engine/http-identify.ts';
@@ -144,8 +145,18 @@ export class PoolRuntime {
    * answers. Undefined: it does not say.
    */
   contextAt(address: string): number | undefined {
-    const found = this.#config.endpoints.find((endpoint) => addressOf(endpoint) === address);
-    return found && this.engines.contextOf(found.url);
+    const url = this.#urlAt(address);
+    return url === undefined ? undefined : this.engines.contextOf(url);
+  }
+
+  /** What an endpoint, `ip:port`, runs; undefined: that is not known. */
+  engineAt(address: string): EngineKind | undefined {
+    const url = this.#urlAt(address);
+    return url === undefined ? undefined : this.engines.kindOf(url);
+  }
+
+  #urlAt(address: string): string | undefined {
+    return this.#config.endpoints.find((endpoint) => addressOf(endpoint) === address)?.url;
   }
 
   /** What a mirror may count on. */
@@ -311,6 +322,7 @@ const probedOf = (pool: PoolConfig) => ({
   routing: undefined,
   choice: undefined,
   kvCache: undefined,
+  gpuPrice: undefined,
   adaptersPerEndpoint: 0,
 });
 

@@ -1,5 +1,5 @@
 /** What every request is handled with. */
-import { randomFillSync } from 'node:crypto';
+import { randomBytes, randomFillSync } from 'node:crypto';
 import { BodyDecoder } from '../admission/body-decoder.ts';
 import { BodyQueue } from '../admission/body-queue.ts';
 import type { ExplainContext } from '../admission/explain.ts';
@@ -10,6 +10,7 @@ import { DRIVERS } from '../engine/drivers.ts';
 import type { Mirrors } from '../rollout/mirrors.ts';
 import { createPromptHasher } from '../routing/prompt-hash.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
+import { RECORD_ID_SEED_BYTES, RecordIds } from '../usage/record-ids.ts';
 import type { PoolSet } from './pool-set.ts';
 import { currentPrices } from './prices.ts';
 
@@ -56,6 +57,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     quarantine,
     capabilitiesOf: (pool) => pools.get(pool)?.capabilities.common ?? NO_CAPABILITIES,
     engineKindOf: (pool) => pools.get(pool)?.engines.onlyKind(),
+    engineAt: (pool, address) => pools.get(pool)?.engineAt(address),
     routingInputsOf: (pool) => pools.get(pool)?.routingInputs,
     hashPrompt: (_pool, source) => hasher.hash(source),
     mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),
@@ -74,8 +76,18 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     prices: currentPrices(config),
     unixMs: Date.now,
     startedS: Math.floor(Date.now() / 1_000),
+    stamp: stamper(),
     record,
     now,
     onBug,
+  };
+}
+
+/** Records are known by an id of this process, and by the time of day. */
+function stamper(): NonNullable<ExplainContext['stamp']> {
+  const ids = new RecordIds(randomBytes(RECORD_ID_SEED_BYTES));
+  return () => {
+    const endedMs = Date.now();
+    return { id: ids.next(endedMs), endedMs };
   };
 }

@@ -14,53 +14,12 @@
 import { KvBlocks } from './kv-blocks.ts';
 import type { EngineProfile } from './profile.ts';
 import { byImportance, type EngineRequest, Sequence } from './sequence.ts';
-
-interface TokenEvent {
-  readonly id: string;
-  /** 0 for the first token. */
-  readonly index: number;
-  readonly last: boolean;
-  /** Prompt tokens that the prefix cache had when the sequence was first admitted. */
-  readonly cachedTokens: number;
-}
-
-export interface EngineGauges {
-  readonly running: number;
-  readonly waiting: number;
-  /** Part of the KV blocks in use, 0 to 1. */
-  readonly kvUsage: number;
-  /**
-   * Tokens looked up in the prefix cache, and found there. As in vLLM, a preempted sequence's return does not
-   * count.
-   */
-  readonly prefixQueries: number;
-  readonly prefixHits: number;
-  readonly preemptions: number;
-}
-
-interface StepPlan {
-  readonly durationMs: number;
-  readonly prefillTokens: number;
-  readonly decodeSequences: number;
-}
-
-export interface Engine {
-  /** @throws if the id is taken, or the sequence would not fit into the KV cache alone and so never end. */
-  add(request: EngineRequest): void;
-  /** True if it was there. Also between planStep and finishStep: its token is then not told. */
-  abort(id: string): boolean;
-  /** Decides the next step, or undefined when there is nothing to do. */
-  planStep(): StepPlan | undefined;
-  /** The planned step is over: its tokens. */
-  finishStep(): readonly TokenEvent[];
-  gauges(): EngineGauges;
-  /** Tokens of the leading blocks that the prefix cache has now. Only looks: nothing is used by it. */
-  cachedTokens(prefixHashes: readonly string[]): number;
-}
+import type { Engine, EngineGauges, StepObserver, StepPlan, TokenEvent } from './step.ts';
 
 class StepEngine implements Engine {
   readonly #profile: EngineProfile;
   readonly #isIdeal: boolean;
+  readonly #observer: StepObserver | undefined;
   readonly #blocks: KvBlocks;
 
   // Sequences.
@@ -87,8 +46,9 @@ class StepEngine implements Engine {
   #prefixHits = 0;
   #preemptions = 0;
 
-  constructor(profile: EngineProfile) {
+  constructor(profile: EngineProfile, observer: StepObserver | undefined) {
     this.#profile = profile;
+    this.#observer = observer;
     this.#isIdeal = profile.scheduling === 'ideal';
     this.#blocks = new KvBlocks(profile.kvBlocks);
   }
@@ -133,6 +93,7 @@ class StepEngine implements Engine {
       if (!preempted) this.#admitWaiting();
       if (this.#plannedPrefill + this.#plannedDecodes > 0) {
         this.#stepIsPlanned = true;
+        this.#observer?.planned(this.#running);
         return {
           durationMs:
             stepBaseMs +
@@ -396,4 +357,6 @@ class StepEngine implements Engine {
   }
 }
 
-export const createEngine = (profile: EngineProfile): Engine => new StepEngine(profile);
+/** @param observer is told of each step; it changes nothing. */
+export const createEngine = (profile: EngineProfile, observer?: StepObserver): Engine =>
+  new StepEngine(profile, observer);

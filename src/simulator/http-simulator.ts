@@ -2,13 +2,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { createEngine, type Engine, type EngineGauges } from './engine.ts';
+import { createEngine } from './engine.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Fault } from './http-faults.ts';
 import { type AdapterSettings, createSimulatedAdapters, type SimulatedAdapters } from './lora-adapters.ts';
 import { readRequest, SIMULATED_ROUTES, type SimulatedRoute } from './openai-requests.ts';
 import { isOtherRoute, otherAnswer } from './other-routes.ts';
 import type { EngineProfile } from './profile.ts';
+import type { Engine, EngineGauges } from './step.ts';
 import { StoredResponses } from './stored-responses.ts';
 import { metricsPage } from './vllm-metrics.ts';
 

@@ -1,6 +1,7 @@
 /** The /metrics page of the simulated engine: vLLM's series. */
-import type { EngineGauges } from './engine.ts';
+
 import type { EngineProfile } from './profile.ts';
+import type { EngineGauges } from './step.ts';
 
 export interface TokenCounts {
   readonly prompt: number;

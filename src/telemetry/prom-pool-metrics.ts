@@ -16,6 +16,8 @@ interface EndpointRow {
   readonly kvTokens: number;
   readonly kvCapacityTokens: number | undefined;
   readonly slowClients: number | undefined;
+  /** Since it is there. */
+  readonly busyMs: number;
 }
 
 export interface PoolSource {
@@ -46,6 +48,7 @@ export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics
   laneGauges(registry, source);
   endpointGauges(registry, source);
   limitSourceGauge(registry, source);
+  busyCounter(registry, source);
   return { ejected: (pool) => ejections.inc({ pool }) };
 }
 
@@ -143,6 +146,21 @@ function endpointGauges(registry: Registry, source: PoolSource): void {
     ({ broken }) => broken.length,
   );
   gauge('fairlane_endpoint_in_flight', 'Requests that the endpoint serves.', ({ inFlight }) => inFlight);
+}
+
+function busyCounter(registry: Registry, source: PoolSource): void {
+  new Counter({
+    name: 'fairlane_endpoint_busy_seconds_total',
+    help: 'Time in which requests from here were in the endpoint; this replica’s part of it, where requests of others were there too.',
+    labelNames: ['pool', 'endpoint'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { pool, endpoints } of source.pools()) {
+        for (const { address, busyMs } of endpoints) this.inc({ pool, endpoint: address }, busyMs / 1_000);
+      }
+    },
+  });
 }
 
 function limitSourceGauge(registry: Registry, source: PoolSource): void {

@@ -74,6 +74,12 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model', 'kind', 'source'],
     registers,
   }),
+  gpuSeconds: new Counter({
+    name: 'fairlane_gpu_seconds_total',
+    help: "Parts of the time in which endpoints were busy, of requests that have ended. Over all tenants they are the endpoints' busy time.",
+    labelNames: ['tenant', 'pool'],
+    registers,
+  }),
   audioSeconds: new Counter({
     name: 'fairlane_audio_seconds_total',
     help: 'Seconds of audio that engines said they have heard.',
@@ -117,7 +123,7 @@ const amounts = (registers: Registry[]) => ({
 
 export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
   const { requests, refusals, aborts, droppedFields, passed, stalled, limitedTenants } = endings([registry]);
-  const { tokens, audioSeconds, images, oddUsage, queueWait, ttft, itl } = amounts([registry]);
+  const { tokens, gpuSeconds, audioSeconds, images, oddUsage, queueWait, ttft, itl } = amounts([registry]);
   const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
     rowGauge(registry, {
       name,
@@ -144,6 +150,9 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
       if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
       for (const reason of record.oddUsage ?? []) oddUsage.inc({ pool: record.pool ?? '', reason });
+      if (record.gpuSeconds !== undefined) {
+        gpuSeconds.inc({ tenant, pool: record.pool ?? '' }, record.gpuSeconds);
+      }
       if (record.audioSeconds !== undefined) audioSeconds.inc({ tenant, model }, record.audioSeconds);
       if (record.images !== undefined) images.inc({ tenant, model }, record.images);
       if (usageSource === 'none') return;

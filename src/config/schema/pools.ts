@@ -23,6 +23,7 @@ import {
   word,
   yes,
 } from './dsl.ts';
+import { gpuPrice } from './gpu-price.ts';
 
 const scoreWeight = (description: string) =>
   number([0, 100], `${description} Default: the profile’s.`).optional();
@@ -169,6 +170,7 @@ const pool = section(
     ).prefault('least-loaded'),
     choice: endpointChoice.prefault({}),
     kvCache: kvCache.optional(),
+    gpuPrice,
     engine: choice(
       ['auto', API_ALONE, ...ENGINE_KINDS],
       'What the endpoints are: it decides which metrics, health answers and fields are theirs. `auto` asks each endpoint, so that a pool may have several kinds. `openai` is any other API like OpenAI’s (Ollama, hosted ones): no gauges are read, and no pages but `/v1/models` are asked.',

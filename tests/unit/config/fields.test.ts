@@ -72,6 +72,7 @@ describe('every setting', () => {
       'service.address',
       'models.llama.canary.model',
       ...['memory', 'layers', 'kvHeads', 'headDim'].map((key) => `pools.main.kvCache.${key}`),
+      'pools.main.gpuPrice.perHour',
     ];
     const tls = ['pools.small.tls.cert', 'pools.small.tls.key'];
     const pair = ['redis.certFile', 'redis.keyFile', ...tls];

@@ -81,6 +81,7 @@ export const full = () => ({
         zones: { 'eu-1': ['http://10.0.0.1:8000'], 'eu-2': ['http://[fd00::1]:8000'] },
       },
       kvCache: { memory: '20GiB', layers: 32, kvHeads: 8, headDim: 128, bytes: 1 },
+      gpuPrice: { perHour: '2.50 EUR', per: 'endpoint' },
       engine: 'sglang',
       concurrencyLimit: 4,
       adaptersPerEndpoint: 3,

@@ -39,11 +39,11 @@ describe("a pool's endpoints", () => {
     endpoints.setHealthy(at(1).url, true, 0);
     endpoints.setHealthy(at(2).url, true, 0);
     const slot = acquire(endpoints);
-    slot?.moveTo('10.0.0.2:8000');
-    slot?.moveTo('10.9.9.9:1');
+    slot?.moveTo('10.0.0.2:8000', 0);
+    slot?.moveTo('10.9.9.9:1', 0);
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 1]);
     slot?.free(0);
-    slot?.moveTo('10.0.0.1:8000');
+    slot?.moveTo('10.0.0.1:8000', 0);
     slot?.free(0);
     expect(endpoints.list(0).map(({ inFlight }) => inFlight)).toEqual([0, 0]);
     expect(endpoints.inFlight()).toBe(0);
@@ -276,7 +276,7 @@ describe('endpoints where requests fail', () => {
     const endpoints = pool(3);
     const slot = acquire(endpoints);
     const [first = '', second = '', third = ''] = slot?.addresses ?? [];
-    slot?.moveTo(third);
+    slot?.moveTo(third, 0);
     slot?.ended({ status: 200 }, 0);
     slot?.ended({ status: 500 }, 0);
     expect(suspects).toEqual([first, second].map((address) => at(Number(address.slice(7, 8))).url));

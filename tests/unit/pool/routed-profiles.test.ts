@@ -250,7 +250,7 @@ describe('slow-client-isolation', () => {
     const endpoints = pool(2, { routing, window: 16 });
     const slots = Array.from({ length: 4 }, () => ask(endpoints, { slow: true, only: 1 }));
     expect(endpoints.list(0).map(({ slowClients }) => slowClients)).toEqual([4, 0]);
-    for (const slot of slots) slot?.moveTo(addressOf(2));
+    for (const slot of slots) slot?.moveTo(addressOf(2), 0);
     expect(endpoints.list(0).map(({ slowClients }) => slowClients)).toEqual([0, 4]);
     load(endpoints, 1, 4);
     expect(chosen(endpoints)).toBe(1);

@@ -167,7 +167,7 @@ class Driven {
       case 'token':
         return slot?.firstToken(nowMs);
       case 'move':
-        return slot?.moveTo(at(step.endpoint).address);
+        return slot?.moveTo(at(step.endpoint).address, 0);
       case 'fail':
         return this.#fail(step, nowMs);
       case 'loaded':

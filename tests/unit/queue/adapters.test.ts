@@ -376,7 +376,7 @@ describe('a request whose adapter is not loaded', () => {
     expect(released[0]?.release.slot.addresses).toEqual(['10.0.0.1:8000', '10.0.0.3:8000']);
     const inFlight = () => adapters.list().map(({ loaded }) => loaded.map((one) => one.inFlight));
     expect(inFlight()).toEqual([[1], [], [0]]);
-    released[0]?.release.slot.moveTo('10.0.0.3:8000');
+    released[0]?.release.slot.moveTo('10.0.0.3:8000', 0);
     expect(inFlight()).toEqual([[0], [], [1]]);
     released[0]?.release.free(20);
     released[0]?.release.free(20);

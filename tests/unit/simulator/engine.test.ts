@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createEngine, type Engine } from '../../../src/simulator/engine.ts';
+import { createEngine } from '../../../src/simulator/engine.ts';
 import { parseProfile } from '../../../src/simulator/profile.ts';
+import type { Engine } from '../../../src/simulator/step.ts';
 
 const profile = (overrides: Record<string, number | string> = {}) =>
   parseProfile('test', { maxSequences: 4, kvBlocks: 20, tokensPerStep: 64, ...overrides });

@@ -1,0 +1,286 @@
+/**
+ * Whose the time is in which an endpoint is busy. Pure arithmetic; each event takes O(1), however many requests there are.
+ *
+ * An endpoint is busy while at least one of our requests is in it. Its busy time B is divided at every moment:
+ *
+ *   decoding requests   weighted processor sharing by sequences: V = ∫ dt / Σ sequences, each has sequences × ΔV
+ *   prompts             their part of B is set aside while they are computed: weight ÷ (Σ weights + Σ sequences) of each moment
+ *
+ * A prompt's weight is what it is thought to cost, its tokens × ms per token and one part of a step, in parts of a step. At its first
+ * token it takes that cost out of what was set aside. What no prompt in the engine can need any more is the decoding requests'. So an
+ * engine's queue, or a step that runs when a prompt comes, is nobody's prompt. An answer whose first token is not seen decodes from the
+ * time on at which its prompt is thought to be computed.
+ *
+ * Invariants: the sum over requests is B (of those that have ended: when none is left); no part is negative; whatever the order of
+ * events, the first end counts. A clock that goes back stands still.
+ */
+import { StepCosts } from './step-costs.ts';
+
+/** A request, as far as its engine's time goes. */
+export interface GpuDemand {
+  /** That decode. 0: it takes no place in the batch, and no time. */
+  readonly sequences: number;
+  /** Prompt tokens that are to be computed. */
+  readonly promptTokens: number;
+  /** Those, and all that are computed before them there. */
+  readonly prefillTokens: number;
+  /** `seen`: as tokens of a stream. `unseen`: in one piece. `none`: it is a prompt alone. */
+  readonly output: 'seen' | 'unseen' | 'none';
+}
+
+/** A prompt waits for the step that runs, for half of it. */
+const STEPS_OF_A_PROMPT = 1.5;
+
+/** The time of one endpoint. */
+export class GpuClock {
+  readonly costs = new StepCosts();
+  #nowMs = Number.NEGATIVE_INFINITY;
+  #busyMs = 0;
+  /** Requests of ours, and their sequences. */
+  #requests = 0;
+  #sequences = 0;
+  /** Sequences of others in the engine. */
+  #others = 0;
+
+  // Decoding.
+  #decoding = 0;
+  /** V in two parts, the first a whole number: small steps count also after years. */
+  #vWholeMs = 0;
+  #vPartMs = 0;
+
+  // Prompts.
+  #prompts = 0;
+  #weights = 0;
+  #costsMs = 0;
+  #asideMs = 0;
+  /** What a prompt of weight 1 had set aside so far. */
+  #perWeightMs = 0;
+  /** Answers in one piece whose prompts are computed, and the earliest time when one is thought to be over. */
+  readonly #unseen = new Set<GpuUse>();
+  #nextSwitchMs = Number.POSITIVE_INFINITY;
+
+  // What windows of streams are measured by.
+  #sequenceMs = 0;
+  #computedTokens = 0;
+
+  /** Time with at least one request of ours; the part of it that is ours, where others are there too. */
+  busyMs(nowMs: number): number {
+    this.#advance(nowMs);
+    return this.#busyMs;
+  }
+
+  /** @param sequences of others, as far as is known: busy time is ours by our part of all sequences. */
+  setOthers(sequences: number, nowMs: number): void {
+    this.#advance(nowMs);
+    this.#others = sequences > 0 && Number.isFinite(sequences) ? sequences : 0;
+  }
+
+  // For GpuUse.
+
+  begin(use: GpuUse, nowMs: number): void {
+    this.#advance(nowMs);
+    const { sequences, promptTokens, prefillTokens, output } = use.demand;
+    const stepMs = this.costs.stepMs(this.#decoding + this.#others + 1);
+    const partMs = stepMs / (this.#decoding + this.#others + 1);
+    use.costMs = this.costs.msPerPromptToken * promptTokens + partMs;
+    use.weight = use.costMs / partMs;
+    use.aside = this.#perWeightMs;
+    use.busyMs = this.#busyMs;
+    this.#requests += 1;
+    this.#sequences += sequences;
+    this.#prompts += 1;
+    this.#weights += use.weight;
+    this.#costsMs += use.costMs;
+    if (output !== 'unseen') return;
+    use.switchMs =
+      this.#nowMs +
+      STEPS_OF_A_PROMPT * stepMs +
+      this.costs.msPerPromptToken * Math.max(promptTokens, prefillTokens);
+    this.#unseen.add(use);
+    this.#nextSwitchMs = Math.min(this.#nextSwitchMs, use.switchMs);
+  }
+
+  firstToken(use: GpuUse, nowMs: number): void {
+    this.#advance(nowMs);
+    if (use.phase === 'prompt') this.#decode(use);
+  }
+
+  /** Gives what it had here, in milliseconds. */
+  end(use: GpuUse, nowMs: number): number {
+    this.#advance(nowMs);
+    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : use.takenMs + this.#sinceDecoding(use);
+    const { sequences } = use.demand;
+    if (use.phase === 'decoding') this.#decoding -= sequences;
+    this.#requests -= 1;
+    this.#sequences -= sequences;
+    if (this.#requests > 0) this.#release();
+    else {
+      ms += this.#asideMs;
+      this.#asideMs = 0;
+    }
+    return ms;
+  }
+
+  /** What a window of a stream is measured from. */
+  mark(mark: WindowMark, nowMs: number): void {
+    this.#advance(nowMs);
+    mark.ms = this.#nowMs;
+    mark.sequenceMs = this.#sequenceMs;
+    mark.computedTokens = this.#computedTokens;
+  }
+
+  /** Learns from the time since the mark, in which so many tokens came. */
+  learn(mark: WindowMark, tokens: number, nowMs: number): void {
+    this.#advance(nowMs);
+    const ms = this.#nowMs - mark.ms;
+    const sequences = (this.#sequenceMs - mark.sequenceMs) / ms;
+    const promptTokens = this.#computedTokens - mark.computedTokens;
+    this.costs.learn({ ms, steps: tokens, sequences, promptTokens });
+  }
+
+  #advance(nowMs: number): void {
+    if (!Number.isFinite(nowMs)) return;
+    while (nowMs >= this.#nextSwitchMs) this.#switch();
+    this.#pass(nowMs);
+  }
+
+  /** Answers in one piece whose prompts are thought to be computed by now decode. */
+  #switch(): void {
+    const atMs = this.#nextSwitchMs;
+    this.#pass(atMs);
+    this.#nextSwitchMs = Number.POSITIVE_INFINITY;
+    for (const use of this.#unseen) {
+      if (use.switchMs <= atMs) this.#decode(use);
+      else this.#nextSwitchMs = Math.min(this.#nextSwitchMs, use.switchMs);
+    }
+  }
+
+  #pass(nowMs: number): void {
+    const passedMs = nowMs - this.#nowMs;
+    if (!(passedMs > 0)) return;
+    this.#nowMs = nowMs;
+    if (this.#requests === 0 || passedMs === Number.POSITIVE_INFINITY) return;
+    this.#sequenceMs += passedMs * (this.#decoding + this.#others);
+    const ms = (passedMs * this.#sequences) / (this.#sequences + this.#others);
+    this.#busyMs += ms;
+    if (this.#weights === 0) this.#shareDecoding(ms);
+    else {
+      const asideMs = (ms * this.#weights) / (this.#weights + this.#decoding);
+      this.#asideMs += asideMs;
+      this.#perWeightMs += asideMs / this.#weights;
+      if (this.#decoding > 0) this.#shareDecoding(ms - asideMs);
+      this.#release();
+    }
+  }
+
+  #shareDecoding(ms: number): void {
+    const part = this.#vPartMs + ms / this.#decoding;
+    const whole = Math.floor(part);
+    this.#vWholeMs += whole;
+    this.#vPartMs = part - whole;
+  }
+
+  /** What prompts cannot need is the decoding requests'. */
+  #release(): void {
+    const overMs = this.#asideMs - this.#costsMs;
+    if (this.#decoding === 0 || overMs <= 0) return;
+    this.#asideMs = this.#costsMs;
+    this.#shareDecoding(overMs);
+  }
+
+  #decode(use: GpuUse): void {
+    this.#computedTokens += use.demand.promptTokens;
+    use.takenMs = this.#takeSetAside(use, use.costMs);
+    use.phase = 'decoding';
+    use.vWholeMs = this.#vWholeMs;
+    use.vPartMs = this.#vPartMs;
+    this.#decoding += use.demand.sequences;
+    this.#release();
+  }
+
+  /** @param costMs of a prompt that is computed; where nobody else decodes, or it is not computed, it has what was set aside for it. */
+  #takeSetAside(use: GpuUse, costMs?: number): number {
+    const own = use.weight * (this.#perWeightMs - use.aside);
+    const wanted = costMs === undefined || this.#decoding === 0 ? own : costMs;
+    const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#busyMs - use.busyMs));
+    this.#asideMs -= ms;
+    this.#prompts -= 1;
+    this.#unseen.delete(use);
+    if (this.#unseen.size === 0) this.#nextSwitchMs = Number.POSITIVE_INFINITY;
+    // Sums of fractions drift.
+    this.#weights = this.#prompts === 0 ? 0 : Math.max(use.weight * 1e-9, this.#weights - use.weight);
+    this.#costsMs = this.#prompts === 0 ? 0 : Math.max(0, this.#costsMs - use.costMs);
+    return ms;
+  }
+
+  #sinceDecoding({ demand, vWholeMs, vPartMs }: GpuUse): number {
+    return Math.max(0, demand.sequences * (this.#vWholeMs - vWholeMs + (this.#vPartMs - vPartMs)));
+  }
+}
+
+/** Where a window of a stream began. */
+export interface WindowMark {
+  ms: number;
+  sequenceMs: number;
+  computedTokens: number;
+}
+
+/** One request's part of the time of its endpoints. */
+export class GpuUse {
+  readonly demand: GpuDemand;
+  /** Where it is; undefined: nowhere any more. */
+  #clock: GpuClock | undefined;
+  /** On endpoints that it has left. */
+  #ms = 0;
+  readonly #mark: WindowMark = { ms: 0, sequenceMs: 0, computedTokens: 0 };
+
+  // The clock's own.
+  phase: 'prompt' | 'decoding' = 'prompt';
+  costMs = 0;
+  weight = 0;
+  /** As they were when it began there. */
+  aside = 0;
+  busyMs = 0;
+  switchMs = Number.POSITIVE_INFINITY;
+  /** When it began to decode: what it had until then, and V. */
+  takenMs = 0;
+  vWholeMs = 0;
+  vPartMs = 0;
+
+  /** It is released to an endpoint. */
+  constructor(clock: GpuClock, demand: GpuDemand, nowMs: number) {
+    this.demand = demand;
+    this.#clock = demand.sequences > 0 ? clock : undefined;
+    this.#clock?.begin(this, nowMs);
+  }
+
+  firstToken(nowMs: number): void {
+    this.#clock?.firstToken(this, nowMs);
+    this.#clock?.mark(this.#mark, nowMs);
+  }
+
+  /** So many tokens of each of its sequences came since the last call, or since the first token. */
+  tokensCame(tokens: number, nowMs: number): void {
+    this.#clock?.learn(this.#mark, tokens, nowMs);
+    this.#clock?.mark(this.#mark, nowMs);
+  }
+
+  /** Another endpoint has it; its prompt is computed there from the start. */
+  moveTo(clock: GpuClock, nowMs: number): void {
+    if (this.#clock === undefined || clock === this.#clock) return;
+    this.#ms += this.#clock.end(this, nowMs);
+    this.phase = 'prompt';
+    this.takenMs = 0;
+    this.switchMs = Number.POSITIVE_INFINITY;
+    this.#clock = clock;
+    clock.begin(this, nowMs);
+  }
+
+  /** It is in no engine any more: gives its part, in milliseconds. Later calls give the same. */
+  end(nowMs: number): number {
+    const clock = this.#clock;
+    this.#clock = undefined;
+    if (clock !== undefined) this.#ms += clock.end(this, nowMs);
+    return this.#ms;
+  }
+}
