@@ -1,10 +1,11 @@
 /** Tenants, and what tokens bring, from a configuration that has been checked. */
 import { createHash } from 'node:crypto';
 import type { TenantKey } from '../domain/tenant-key.ts';
+import type { WrittenLimits } from './admin.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
-import type { Config, JwtConfig, Limits } from './config.ts';
+import type { Config, JwtConfig, Limits, TenantConfig } from './config.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
@@ -20,21 +21,35 @@ export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Co
   const { tenants, tiers } = written;
   const heldBytes = maxHeldBytesOf(written);
   const keysOf = byTenant(keys);
+  const tierOf = (tier: string): WrittenLimits | undefined => tiers[tier];
   return new Map(
-    Object.entries(tenants).map(([name, { tier, trustGroup, models, limits }]) => [
-      name,
-      {
-        name,
-        ...(tier === undefined ? {} : { tier }),
-        ...(trustGroup === undefined ? {} : { trustGroup }),
-        keys: (keysOf.get(name) ?? []).flatMap(({ looked }) =>
-          looked.kind === 'ok' ? [keyOf(looked.value)] : [],
-        ),
-        models: models === '*' ? '*' : new Set(models),
-        limits: merge(tier === undefined ? {} : (tiers[tier] ?? {}), limits, heldBytes),
-      },
-    ]),
+    Object.entries(tenants).map(([name, settings]) => {
+      const own = (keysOf.get(name) ?? []).flatMap(({ looked }) =>
+        looked.kind === 'ok' ? [keyOf(looked.value)] : [],
+      );
+      return [name, tenantOf(name, settings, own, { tierOf, heldBytes })];
+    }),
   );
+}
+
+/** A tenant, from settings that have been checked, wherever they are kept. */
+export function tenantOf(
+  name: string,
+  { tier, trustGroup, models, limits }: WrittenConfig['tenants'][string],
+  keys: readonly TenantKey[],
+  {
+    tierOf,
+    heldBytes,
+  }: { readonly tierOf: (tier: string) => WrittenLimits | undefined; readonly heldBytes: number },
+): TenantConfig {
+  return {
+    name,
+    ...(tier === undefined ? {} : { tier }),
+    ...(trustGroup === undefined ? {} : { trustGroup }),
+    keys,
+    models: models === '*' ? '*' : new Set(models),
+    limits: merge(tier === undefined ? {} : (tierOf(tier) ?? {}), limits, heldBytes),
+  };
 }
 
 export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: JwtConfig } {
@@ -71,8 +86,6 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
   }
   return owned;
 }
-
-type WrittenLimits = WrittenConfig['tiers'][string];
 
 /** The tenant's own limits over its tier's. A burst without a rate means nothing and is left out. */
 function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limits {

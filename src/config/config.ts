@@ -5,6 +5,7 @@
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
+import type { AdminConfig } from './admin.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
@@ -223,6 +224,8 @@ export interface Config {
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
     readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  /** Absent: no tenants are made while it runs. */
+  readonly admin?: AdminConfig;
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
   readonly rateLimit: RateLimitConfig;

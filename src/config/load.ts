@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join } from 'node:path';
 import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
+import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
@@ -97,9 +98,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
-    secretTextsOf,
-  );
+  const admin = findAdmin(root, sources);
+  const secrets = [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...engineKeyTexts(engines),
+    ...adminSecretTexts(root, admin),
+  ].flatMap(secretTextsOf);
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -127,6 +132,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
   checkServiceTls(['service', 'tls'], serviceTls, check, input.unshowable ?? (() => undefined));
+  checkAdmin(admin, check, input.unshowable ?? (() => undefined));
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
   checkFields(check);
@@ -141,6 +147,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
+      root,
+      admin,
       directory: input.defaults.directory,
       locate,
       listeners,

@@ -1,0 +1,27 @@
+/** The admin API's part of the configuration, and what tenants that are made by it go by. */
+import type { KnownNames } from './checks/references.ts';
+
+/** Limits as they are written. */
+export type WrittenLimits = Readonly<Record<string, number | 'unlimited' | undefined>> & {
+  readonly [limit in 'weight' | 'maxOutputs' | 'maxQueued' | 'maxHeldSize']?: number | undefined;
+};
+
+export interface AdminConfig {
+  readonly address: { readonly host: string; readonly port: number };
+  /** May do everything. */
+  readonly token: string;
+  /** May read. Absent: nobody may who may not write. */
+  readonly readToken?: string;
+  /** PEM texts; absent: none is spoken. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  readonly tenants: TenantBasis;
+}
+
+/** What the settings of a tenant are checked against and completed with. */
+export interface TenantBasis {
+  readonly known: KnownNames;
+  readonly tiers: ReadonlyMap<string, WrittenLimits>;
+  /** Of bodies, by default. */
+  readonly heldBytes: number;
+  readonly maxBodyBytes: number;
+}
