@@ -14,6 +14,8 @@ export interface AdminConfig {
   readonly readToken?: string;
   /** PEM texts; absent: none is spoken. */
   readonly tls?: { readonly cert: string; readonly key: string };
+  /** Of what is made. Absolute. */
+  readonly directory: string;
   readonly tenants: TenantBasis;
 }
 

@@ -1,4 +1,5 @@
 /** The admin API's settings, from a configuration that has been checked. */
+import { resolve } from 'node:path';
 import type { AdminConfig } from './admin.ts';
 import { DEFAULT_MAX_BODY_BYTES, maxHeldBytesOf } from './body-limit.ts';
 import type { FoundAdmin } from './checks/admin.ts';
@@ -15,6 +16,8 @@ export function adminOf(
   written: WrittenConfig,
   root: unknown,
   found: FoundAdmin,
+  stateDirectory: string,
+  locate: (path: string) => string,
 ): { readonly admin?: AdminConfig } {
   if (written.admin === undefined) return {};
   const tls = tlsOf(found.tls);
@@ -25,6 +28,7 @@ export function adminOf(
       token: textOf(found.token) ?? '',
       ...(readToken !== undefined && { readToken }),
       ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
+      directory: resolve(written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory)),
       tenants: {
         known: knownNamesOf(root),
         tiers: new Map(Object.entries(written.tiers)),

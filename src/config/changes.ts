@@ -32,7 +32,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['service.tls', ({ service: { tls } }) => [tls !== undefined, tls?.clientCa !== undefined]],
   ['service.metrics', (config) => config.service.metrics],
   // Tokens are read at each request.
-  ['admin', ({ admin }) => admin && [admin.address, admin.tls !== undefined]],
+  ['admin', ({ admin }) => admin && [admin.address, admin.directory, admin.tls !== undefined]],
   ['redis', (config) => config.redis],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],
   ['rateLimit.http', (config) => config.rateLimit.http],

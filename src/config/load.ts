@@ -35,6 +35,7 @@ import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
 import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import { stateDirectoryOf } from './state-directory.ts';
 import {
   type LoadedTenantFiles,
   loadTenantFiles,
@@ -149,6 +150,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     {
       root,
       admin,
+      stateDirectory: stateDirectoryOf(env, input.defaults.directory),
       directory: input.defaults.directory,
       locate,
       listeners,

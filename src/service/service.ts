@@ -10,8 +10,10 @@ import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
+import { RuntimeTenants } from './runtime-tenants.ts';
 import { Shutdown } from './shutdown.ts';
 import { Snapshots } from './snapshots.ts';
+import { tenantPlaceOf } from './tenant-place.ts';
 
 export interface Service {
   readonly address: ServiceAddress;
@@ -75,11 +77,12 @@ async function open(
 ): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
-  const parts = new Parts(initial, log, shutdown, source);
+  const made = await openMade(initial, shutdown);
+  const parts = new Parts(initial, log, shutdown, source, made);
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
   parts.tellRefusedFiles();
-  await openPools(initial, parts, shutdown);
+  await openPools(parts.reloader.config, parts, shutdown);
   openSnapshots(initial, parts, shutdown);
   await parts.redis?.firstAnswer();
   openTimers(parts, shutdown);
@@ -97,8 +100,19 @@ async function open(
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
+  made?.follow({ tell: parts.tell, retake: () => parts.reloader.retake() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
+}
+
+/** Before anything is told of tenants: Envoy's files are never without those that were made. */
+async function openMade(initial: Config, shutdown: Shutdown): Promise<RuntimeTenants | undefined> {
+  const place = tenantPlaceOf(initial, () => performance.now());
+  if (place === undefined) return undefined;
+  const made = new RuntimeTenants(place);
+  shutdown.opened({ name: 'made tenants', close: () => made.close() });
+  await made.open();
+  return made;
 }
 
 async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Promise<void> {

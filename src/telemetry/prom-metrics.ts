@@ -112,6 +112,11 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'engine-usage-odd':
     case 'engine-help':
     case 'tenant-file-refused':
+    case 'tenant-kept-out':
+    case 'tenant-store':
+    case 'tenant-changed':
+    case 'tenants-copy-failed':
+    case 'admin-refused':
     case 'tenant-file-mended':
     case 'snapshot-failed':
     case 'redis':

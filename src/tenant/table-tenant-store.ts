@@ -53,8 +53,11 @@ export const TENANT_MIGRATIONS: readonly Migration[] = [
 const IF_OURS = 'WHERE EXISTS (SELECT 1 FROM tenant_audit WHERE version = ? AND change_id = ?)';
 
 /** PostgreSQL has to be told what a value is that is selected and not inserted. */
-const selected = (columns: readonly (readonly [name: string, type: 'TEXT' | 'BIGINT'])[]): string =>
-  `(${columns.map(([name]) => name).join(', ')}) SELECT ${columns.map(([, type]) => `CAST(? AS ${type})`).join(', ')} ${IF_OURS}`;
+const selected = (
+  columns: readonly (readonly [name: string, type: 'TEXT' | 'BIGINT'])[],
+  condition = IF_OURS,
+): string =>
+  `(${columns.map(([name]) => name).join(', ')}) SELECT ${columns.map(([, type]) => `CAST(? AS ${type})`).join(', ')} ${condition}`;
 
 const TENANT_COLUMNS = [
   ['name', 'TEXT'],
@@ -85,8 +88,19 @@ const overwritten = (columns: readonly (readonly [name: string, type: string])[]
 const PUT_TENANT = `INSERT INTO tenant ${selected(TENANT_COLUMNS)} ON CONFLICT (name) DO UPDATE SET ${overwritten(TENANT_COLUMNS)}`;
 const PUT_KEY = `INSERT INTO tenant_key ${selected(KEY_COLUMNS)} ON CONFLICT (id) DO UPDATE SET ${overwritten(KEY_COLUMNS)}`;
 const REMOVE_KEY = `DELETE FROM tenant_key ${IF_OURS} AND id = ?`;
-const ADD_ENTRY =
-  'INSERT INTO tenant_audit (version, change_id, at_ms, actor, action, tenant, key_id, before_json, after_json) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (version) DO NOTHING';
+const ENTRY_COLUMNS = [
+  ['version', 'BIGINT'],
+  ['change_id', 'TEXT'],
+  ['at_ms', 'BIGINT'],
+  ['actor', 'TEXT'],
+  ['action', 'TEXT'],
+  ['tenant', 'TEXT'],
+  ['key_id', 'TEXT'],
+  ['before_json', 'TEXT'],
+  ['after_json', 'TEXT'],
+] as const;
+/** Of two that see the same version at once one waits for the other, and then does nothing. */
+const ADD_ENTRY = `INSERT INTO tenant_audit ${selected(ENTRY_COLUMNS, 'WHERE (SELECT COALESCE(MAX(version), 0) FROM tenant_audit) = ?')} ON CONFLICT (version) DO NOTHING`;
 const VERSION = 'SELECT COALESCE(MAX(version), 0) AS version FROM tenant_audit';
 const OWN_ENTRY = 'SELECT change_id FROM tenant_audit WHERE version = ?';
 const USED = 'UPDATE tenant_key SET used_ms = ? WHERE id = ? AND (used_ms IS NULL OR used_ms < ?)';
@@ -130,7 +144,7 @@ export class TableTenantStore implements TenantStore {
     const statements: readonly Statement[] = [
       {
         sql: ADD_ENTRY,
-        values: [...ours, atMs, actor, action, tenant, keyId ?? null, jsonOf(before), jsonOf(after)],
+        values: [...ours, atMs, actor, action, tenant, keyId ?? null, jsonOf(before), jsonOf(after), change.base],
       },
       ...change.tenants.map((one) => ({ sql: PUT_TENANT, values: [...tenantValues(one), ...ours] })),
       ...change.keys.map((one) => ({ sql: PUT_KEY, values: [...keyValues(one), ...ours] })),
