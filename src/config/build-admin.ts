@@ -28,7 +28,9 @@ export function adminOf(
       token: textOf(found.token) ?? '',
       ...(readToken !== undefined && { readToken }),
       ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
-      directory: resolve(written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory)),
+      directory: resolve(
+        written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory),
+      ),
       tenants: {
         known: knownNamesOf(root),
         tiers: new Map(Object.entries(written.tiers)),

@@ -135,7 +135,9 @@ function madeReasons(made: HealthFacts['made']): readonly string[] {
   const { away, shown } = made.status();
   const keptOut = made.keptOut();
   return [
-    ...(away === undefined ? [] : [`tenants cannot be changed: ${shown} is away; those of before are served`]),
+    ...(away === undefined
+      ? []
+      : [`tenants cannot be changed: ${shown} is away; those of before are served`]),
     ...(keptOut.length === 0
       ? []
       : [`tenants that the configuration no longer fits: ${keptOut.length}, such as ${keptOut[0]?.tenant}`]),

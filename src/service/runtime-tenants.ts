@@ -4,6 +4,7 @@
  */
 import type { Config } from '../config/config.ts';
 import { textOf } from '../domain/text-of.ts';
+import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { CheckedTenants, type KeptOut, type MergedTenants, mergeTenants } from '../tenant/merge-tenants.ts';
 import type { Decision, Known } from '../tenant/tenant-changes.ts';
 import {
@@ -16,7 +17,6 @@ import {
   type TenantStore,
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
-import type { ServiceEvent } from '../telemetry/telemetry.ts';
 
 /** Between two looks at the store: a change elsewhere is in force within a second. */
 const LOOK_MS = 250;
@@ -309,11 +309,22 @@ export class RuntimeTenants {
 
   #tellStore(connected: boolean, reason?: string): void {
     const { shown } = this.#options;
-    this.#world.tell({ kind: 'tenant-store', store: shown, connected, ...(reason !== undefined && { reason }) });
+    this.#world.tell({
+      kind: 'tenant-store',
+      store: shown,
+      connected,
+      ...(reason !== undefined && { reason }),
+    });
   }
 
   #tellChange({ audit: { action, tenant, actor, keyId } }: StoreChange): void {
-    this.#world.tell({ kind: 'tenant-changed', action, tenant, actor, ...(keyId !== undefined && { keyId }) });
+    this.#world.tell({
+      kind: 'tenant-changed',
+      action,
+      tenant,
+      actor,
+      ...(keyId !== undefined && { keyId }),
+    });
   }
 
   #tellKeptOut(): void {

@@ -120,7 +120,11 @@ const tenantKeyOf = ({ id, digest, name, expiresMs, models, routes }: StoredKey)
 });
 
 /** What was made otherwise than the file says, and is not in force. */
-function differences(inFile: TenantConfig, stored: StoredTenant, checked: CheckedSettings): readonly string[] {
+function differences(
+  inFile: TenantConfig,
+  stored: StoredTenant,
+  checked: CheckedSettings,
+): readonly string[] {
   if (checked.kind === 'bad') return checked.problems;
   const made = checked.build([]);
   const parts: readonly (readonly [string, unknown, unknown])[] = [

@@ -144,7 +144,17 @@ export class TableTenantStore implements TenantStore {
     const statements: readonly Statement[] = [
       {
         sql: ADD_ENTRY,
-        values: [...ours, atMs, actor, action, tenant, keyId ?? null, jsonOf(before), jsonOf(after), change.base],
+        values: [
+          ...ours,
+          atMs,
+          actor,
+          action,
+          tenant,
+          keyId ?? null,
+          jsonOf(before),
+          jsonOf(after),
+          change.base,
+        ],
       },
       ...change.tenants.map((one) => ({ sql: PUT_TENANT, values: [...tenantValues(one), ...ours] })),
       ...change.keys.map((one) => ({ sql: PUT_KEY, values: [...keyValues(one), ...ours] })),

@@ -68,15 +68,30 @@ type Settings = StoredTenant['settings'];
 export function createTenant(known: Known, name: string, settings: Settings): Decision {
   const { state } = known;
   if (state.tenants.has(name)) {
-    return refuse('tenant_exists', `there is a tenant ${name} already`, 'change it with PATCH, or choose another name');
+    return refuse(
+      'tenant_exists',
+      `there is a tenant ${name} already`,
+      'change it with PATCH, or choose another name',
+    );
   }
   if (state.tenants.size >= MOST_TENANTS) {
-    return refuse('too_many_tenants', `there are ${MOST_TENANTS} tenants already`, 'use another Fairlane for more');
+    return refuse(
+      'too_many_tenants',
+      `there are ${MOST_TENANTS} tenants already`,
+      'use another Fairlane for more',
+    );
   }
   const problem = settingsProblem(known, name, settings);
   if (problem !== undefined) return problem;
   const { nowMs } = known;
-  const tenant = { name, settings, isDisabled: false, createdMs: nowMs, changedMs: nowMs, version: state.version + 1 };
+  const tenant = {
+    name,
+    settings,
+    isDisabled: false,
+    createdMs: nowMs,
+    changedMs: nowMs,
+    version: state.version + 1,
+  };
   return changeOf(known, 'tenant.create', name, { tenants: [tenant], after: shownTenant(tenant) });
 }
 
@@ -100,7 +115,8 @@ export function patchTenant(known: Known, name: string, patch: TenantPatch): Dec
   }
   const settings = patched(before.settings, patch.settings ?? {});
   const isDisabled = patch.isDisabled ?? before.isDisabled;
-  if (isDeepStrictEqual(settings, before.settings) && isDisabled === before.isDisabled) return { kind: 'same' };
+  if (isDeepStrictEqual(settings, before.settings) && isDisabled === before.isDisabled)
+    return { kind: 'same' };
   // Whoever only disables a tenant that fits no more is let.
   if (patch.settings !== undefined || !isDisabled) {
     const problem = settingsProblem(known, name, settings);
@@ -137,7 +153,12 @@ export function createKey(known: Known, tenant: string, wish: KeyWish, make: () 
  */
 export function rotateKey(
   known: Known,
-  { tenant, id, graceMs, expiresMs }: {
+  {
+    tenant,
+    id,
+    graceMs,
+    expiresMs,
+  }: {
     readonly tenant: string;
     readonly id: string;
     readonly graceMs: number;
@@ -149,14 +170,19 @@ export function rotateKey(
   const old = keyOf(known, tenant, id);
   if (old === undefined) return unknownKey(tenant, id);
   if (!isInForce(old, nowMs)) {
-    return refuse('key_ended', `key ${id} opens nothing any more`, 'make a new one with POST /v1/tenants/NAME/keys');
+    return refuse(
+      'key_ended',
+      `key ${id} opens nothing any more`,
+      'make a new one with POST /v1/tenants/NAME/keys',
+    );
   }
   if (expiresMs !== undefined && expiresMs <= nowMs) return expiredAlready;
   const { name, models, routes } = old;
   const life = old.expiresMs === undefined ? undefined : nowMs + (old.expiresMs - old.createdMs);
   const wish = { name, models, routes, expiresMs: expiresMs ?? life };
   const ended = endedKey(old, nowMs, graceMs);
-  if (ended.revokedMs === undefined && keysInForce(known, tenant).length >= MOST_KEYS) return tooManyKeys(tenant);
+  if (ended.revokedMs === undefined && keysInForce(known, tenant).length >= MOST_KEYS)
+    return tooManyKeys(tenant);
   const made = make();
   const key = newKey(tenant, made, wish, nowMs);
   const change = {
@@ -217,24 +243,44 @@ function settingsProblem({ files }: Known, name: string, settings: Settings): Re
 
 function unknownTenant({ files }: Known, name: string): Refused {
   return files.tenants.has(name)
-    ? refuse('tenant_in_file', `tenant ${name} is in the configuration’s files`, 'change it there; keys can be made for it here')
-    : refuse('tenant_unknown', `there is no tenant ${name}`, 'create it with POST /v1/tenants, or look at GET /v1/tenants');
+    ? refuse(
+        'tenant_in_file',
+        `tenant ${name} is in the configuration’s files`,
+        'change it there; keys can be made for it here',
+      )
+    : refuse(
+        'tenant_unknown',
+        `there is no tenant ${name}`,
+        'create it with POST /v1/tenants, or look at GET /v1/tenants',
+      );
 }
 
 const unknownKey = (tenant: string, id: string): Refused =>
-  refuse('key_unknown', `tenant ${tenant} has no key ${id} that was made here`, 'look at GET /v1/tenants/NAME/keys');
+  refuse(
+    'key_unknown',
+    `tenant ${tenant} has no key ${id} that was made here`,
+    'look at GET /v1/tenants/NAME/keys',
+  );
 
 const tooManyKeys = (tenant: string): Refused =>
   refuse('too_many_keys', `tenant ${tenant} has ${MOST_KEYS} keys already`, 'revoke one that nobody uses');
 
-const expiredAlready = refuse('invalid_settings', 'expires: is not in the future', 'give a later time, or none');
+const expiredAlready = refuse(
+  'invalid_settings',
+  'expires: is not in the future',
+  'give a later time, or none',
+);
 
 function keyProblem(known: Known, tenant: string, { name, expiresMs }: KeyWish): Refused | undefined {
   const own = keysInForce(known, tenant);
   if (own.length >= MOST_KEYS) return tooManyKeys(tenant);
   if (expiresMs !== undefined && expiresMs <= known.nowMs) return expiredAlready;
   if (name !== undefined && own.some((key) => key.name === name)) {
-    return refuse('key_name_exists', `tenant ${tenant} has a key of this name`, 'choose another name, or rotate that key');
+    return refuse(
+      'key_name_exists',
+      `tenant ${tenant} has a key of this name`,
+      'choose another name, or rotate that key',
+    );
   }
   return undefined;
 }
@@ -291,7 +337,10 @@ function patched(before: Settings, patch: Settings): Settings {
 const isPlain = (value: unknown): value is Settings =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const shownTenant = ({ settings, isDisabled }: StoredTenant): unknown => ({ ...settings, disabled: isDisabled });
+const shownTenant = ({ settings, isDisabled }: StoredTenant): unknown => ({
+  ...settings,
+  disabled: isDisabled,
+});
 
 /** In the audit log: without what it could be known by. */
 const shownKey = ({ digest: _, usedMs: __, tenant: ___, ...key }: StoredKey): unknown => key;

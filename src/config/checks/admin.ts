@@ -53,7 +53,10 @@ export function checkAdmin(found: FoundAdmin, check: Check, unshowable: Unshowab
   }
   const { token, readToken } = found;
   if (token?.kind === 'ok' && readToken?.kind === 'ok' && token.value === readToken.value) {
-    report.problem(['admin', 'readToken'], 'is the same as admin.token, so who may read may write; make another');
+    report.problem(
+      ['admin', 'readToken'],
+      'is the same as admin.token, so who may read may write; make another',
+    );
   }
   checkServiceTls(['admin', 'tls'], found.tls, check, unshowable);
   const address = at(root, 'admin', 'address');
