@@ -84,7 +84,7 @@ export class Parts {
 
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
-  #reloaded: (config: Config) => void = () => undefined;
+  readonly #reloaded: ((config: Config) => void)[] = [];
 
   /**
    * @param files the configuration as it was read. @param shutdown is told of the connection to Redis.
@@ -151,7 +151,7 @@ export class Parts {
 
   /** @param applied is called with each configuration that was taken over, last. */
   onReloaded(applied: (config: Config) => void): void {
-    this.#reloaded = applied;
+    this.#reloaded.push(applied);
   }
 
   /** From now on new streams are turned away, and `/health` says so. */
@@ -229,7 +229,7 @@ export class Parts {
           this.limits.reopen(next.rateLimit);
         }
         this.pools.apply(next, names);
-        this.#reloaded(next);
+        for (const applied of this.#reloaded) applied(next);
       },
       prepareTenants: (next) => this.pools.announceTenants(next),
       applyTenants: (next) => this.scheduling.tenants.reconfigure(next),

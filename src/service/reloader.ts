@@ -138,7 +138,7 @@ export class Reloader<Addresses> {
       kind: 'config-reloaded',
       ...(changes !== undefined && { changes }),
       warnings,
-      restart: restartNeeded(this.#initial, next),
+      restart: restartNeeded(this.#initial, files),
     });
   }
 }

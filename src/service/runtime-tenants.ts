@@ -116,7 +116,10 @@ export class RuntimeTenants {
   }
 
   /** A configuration of files with what was made. What is kept out is told. */
-  readonly merge = (files: Config): Config => {
+  readonly merge = (read: Config): Config => {
+    // Without the section the API goes on until a restart, and so do its tenants.
+    const admin = read.admin ?? this.#files?.admin;
+    const files = admin === undefined ? read : { ...read, admin };
     this.#files = files;
     this.#merged = mergeTenants(files, this.#state, this.#options.unixMs(), this.#checks);
     this.#tellKeptOut();
@@ -148,6 +151,18 @@ export class RuntimeTenants {
       tenants: this.#state.tenants.size,
       keys: this.#state.keys.size,
     };
+  }
+
+  /** For gauges. */
+  counts(): {
+    readonly isConnected: boolean;
+    readonly tenants: number;
+    readonly keys: number;
+    readonly keptOut: number;
+  } {
+    const { tenants, keys } = this.#state;
+    const isConnected = this.#away === undefined;
+    return { isConnected, tenants: tenants.size, keys: keys.size, keptOut: this.keptOut().length };
   }
 
   /** A request came with a key. It is told later. */
@@ -280,7 +295,8 @@ export class RuntimeTenants {
   }
 
   #isAway(error: unknown): void {
-    const reason = textOf(error);
+    // Of what a store says its stack tells nothing.
+    const reason = error instanceof TenantStoreError ? error.message : textOf(error);
     const isNews = this.#away === undefined;
     this.#away = { sinceMs: this.#away?.sinceMs ?? this.#options.unixMs(), reason };
     if (isNews) this.#tellStore(false, reason);

@@ -2,6 +2,8 @@
 
 import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
+import { startTenantApi } from '../admin/http-tenant-api.ts';
+import type { AdminConfig } from '../config/admin.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
@@ -99,8 +101,8 @@ async function open(
   });
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
+  if (made !== undefined) await openAdminApi(made, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
-  made?.follow({ tell: parts.tell, retake: () => parts.reloader.retake() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
 }
@@ -114,6 +116,27 @@ async function openMade(initial: Config, shutdown: Shutdown): Promise<RuntimeTen
   await made.open();
   return made;
 }
+
+async function openAdminApi(made: RuntimeTenants, parts: Parts, shutdown: Shutdown): Promise<void> {
+  const { reloader, metrics, tell } = parts;
+  made.follow({ tell, retake: () => reloader.retake() });
+  metrics.made.watch(() => made.counts());
+  const admin = (): AdminConfig => required(reloader.config.admin);
+  const api = await startTenantApi({
+    made,
+    admin,
+    unixMs: Date.now,
+    onRefused: (requests) => tell({ kind: 'admin-refused', requests }),
+    onAnswered: (status) => metrics.made.answered(status),
+  });
+  parts.onReloaded(() => api.reconfigure(admin()));
+  shutdown.opened({ name: 'admin API', close: () => api.close() });
+}
+
+const required = <T>(value: T | undefined): T => {
+  if (value === undefined) throw new Error('the admin API is served without its settings');
+  return value;
+};
 
 async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Promise<void> {
   const { pools, files } = parts;
