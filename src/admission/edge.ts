@@ -50,6 +50,8 @@ export interface RequestHead {
   readonly path: string;
   /** From Envoy's authentication; empty when Envoy sent none. */
   readonly tenant: string;
+  /** Of the API key that the client has shown (`TenantKey.id`), from Envoy; absent: it came without one, or Envoy did not say; empty: the tenant is asked for, whatever the key. */
+  readonly keyId?: string;
   readonly requestId: string;
   /** What the client calls it; empty or absent: nothing. */
   readonly clientRequestId?: string;

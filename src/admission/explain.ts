@@ -135,7 +135,7 @@ class DryRun implements Edge {
       name === 'content-encoding' && codingOf(header(name)) !== undefined ? '' : header(name);
     const endOfStream = body.length === 0;
     request.headers(
-      { method, path, tenant, requestId, contentLength, endOfStream, header: ofText },
+      { method, path, tenant, keyId: '', requestId, contentLength, endOfStream, header: ofText },
       this.nowMs,
     );
     if (!endOfStream) request.body(body, this.nowMs);

@@ -78,6 +78,8 @@ export interface LifecycleContext {
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;
+  /** Unix time in milliseconds: keys expire. Absent: the clock's. */
+  readonly unixMs?: () => number;
   /** A bug. It costs the request, which Envoy's own timeout ends. */
   readonly onBug: (detail: string) => void;
 }

@@ -22,8 +22,8 @@ import type { TenantLimits } from '../tenant/tenant-limits.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import type { Edge, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
-import { headersTooLarge, modelsUnknown } from './refusals.ts';
-import { tenantOf } from './tenant-of.ts';
+import { modelsUnknown } from './refusals.ts';
+import { whoseRequest } from './tenant-of.ts';
 
 type RequestTaken = Awaited<ReturnType<TenantLimits['takeRequest']>>;
 type ModelsRoute = NonNullable<ReturnType<typeof modelsRouteOf>>;
@@ -46,9 +46,8 @@ export class ModelsLifecycle implements RequestEvents {
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.state = 'checking';
-    const tenant = tenantOf(this.context, head, nowMs);
-    if ('status' in tenant) this.refuse(undefined, tenant, nowMs);
-    else if (head.oversized === true) this.refuse(tenant, headersTooLarge(), nowMs);
+    const { tenant, refusal } = whoseRequest(this.context, head, 'models', nowMs);
+    if (refusal !== undefined) this.refuse(tenant, refusal, nowMs);
     else {
       const taken = tenant.limits.takeRequest(nowMs);
       if (!(taken instanceof Promise)) this.requestTaken(tenant, taken, nowMs);

@@ -26,6 +26,38 @@ export const unknownTenant = (): ApiError => ({
   code: 'invalid_api_key',
 });
 
+/** Envoy knows it a moment longer than the service does. */
+export const revokedKey = (): ApiError => ({
+  status: 401,
+  message: 'The API key is not valid any more. Send another one.',
+  type: 'invalid_request_error',
+  code: 'invalid_api_key',
+});
+
+export const expiredKey = (): ApiError => ({
+  status: 401,
+  message: 'The API key has expired. Send another one.',
+  type: 'invalid_request_error',
+  code: 'key_expired',
+});
+
+/** Envoy is older than its service, and says the tenant alone. */
+export const keyNotTold = (): ApiError => ({
+  status: 401,
+  message:
+    'It cannot be said what this API key may be used for: the gateway does not say which key it is. Whoever runs it must give Envoy the filters that `fairlane envoy-config` prints.',
+  type: 'invalid_request_error',
+  code: 'key_not_told',
+});
+
+/** The key is for other routes. @param routes that it is for. */
+export const routeNotAllowed = (routes: ReadonlySet<string>): ApiError => ({
+  status: 403,
+  message: `This API key may not be used for this route. It may be used for ${[...routes].join(', ')}.`,
+  type: 'invalid_request_error',
+  code: 'route_not_allowed',
+});
+
 /** A token names a tenant that cannot be one. */
 export const unservableTenant = (): ApiError => ({
   status: 403,

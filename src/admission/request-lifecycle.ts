@@ -55,7 +55,7 @@ import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from '
 import * as refusals from './refusals.ts';
 import { type Ending, idsOf, isNamed, NO_IDS, recordOf } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
-import { tenantOf } from './tenant-of.ts';
+import { whoseRequest } from './tenant-of.ts';
 
 type State =
   | 'new'
@@ -129,12 +129,11 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.ids = idsOf(head);
     const { routes } = this.context.config();
     this.route = findRoute(routes, head.method, head.path);
-    const tenant = tenantOf(this.context, head, nowMs);
-    if ('status' in tenant) return this.refuse(tenant, nowMs);
+    const unknown = (): ApiError => refusals.unknownRoute(routes);
+    const { tenant, refusal } = whoseRequest(this.context, head, this.route?.name, nowMs, unknown);
     this.tenant = tenant;
-    if (this.route === undefined) this.refuse(refusals.unknownRoute(routes), nowMs);
-    else if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
-    else this.receive(tenant, this.route, head, nowMs);
+    if (refusal !== undefined) this.refuse(refusal, nowMs);
+    else if (this.route !== undefined) this.receive(tenant, this.route, head, nowMs);
   }
 
   /** The whole body. */

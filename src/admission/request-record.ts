@@ -9,17 +9,18 @@ import type { AnswerReading } from './answer-meter.ts';
 import type { Bill } from './bill.ts';
 import type { RequestHead } from './edge.ts';
 
-export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId'>;
+export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId'>;
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
 /** Of visible ASCII, and bounded: it is the client's. */
-export function idsOf({ requestId, clientRequestId = '' }: RequestHead): RequestIds {
-  if (clientRequestId === '') return { requestId };
-  return {
-    requestId,
-    clientRequestId: clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?'),
-  };
+export function idsOf({ requestId, clientRequestId = '', keyId }: RequestHead): RequestIds {
+  const ids: Mutable<RequestIds> = { requestId };
+  if (clientRequestId !== '') {
+    ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
+  }
+  if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
+  return ids;
 }
 
 /** Whether its model has a name that may be repeated: one that exists, or the one of all that do not. */
@@ -94,6 +95,7 @@ export function recordOf(request: EndedRequest, ending: Ending, nowMs: number): 
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
+  if (ids.keyId !== undefined) record.keyId = ids.keyId;
   if (route.custom !== undefined) record.customRoute = route.custom.name;
   if (facts !== undefined && request.isModelKnown) record.model = facts.model;
   if (run !== undefined) {

@@ -31,7 +31,7 @@ import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
 import { idsOf, NO_IDS, recordOf } from './request-record.ts';
-import { tenantOf } from './tenant-of.ts';
+import { whoseRequest } from './tenant-of.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
 
@@ -74,10 +74,9 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.state = 'checking';
     this.arrivedMs = nowMs;
     this.ids = idsOf(head);
-    const tenant = tenantOf(this.context, head, nowMs);
-    if ('status' in tenant) return this.refuse(tenant, nowMs);
+    const { tenant, refusal } = whoseRequest(this.context, head, this.route, nowMs);
     this.tenant = tenant;
-    if (head.oversized === true) this.refuse(refusals.headersTooLarge(), nowMs);
+    if (refusal !== undefined) this.refuse(refusal, nowMs);
     else if (!head.endOfStream) this.refuse(refusals.bodyNotTaken(), nowMs);
     else {
       const taken = tenant.limits.takeRequest(nowMs);

@@ -1,32 +1,57 @@
 /** Tenants, and what tokens bring, from a configuration that has been checked. */
 import { createHash } from 'node:crypto';
-import type { TenantKey } from '../domain/tenant-key.ts';
+import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import type { WrittenLimits } from './admin.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import type { Config, JwtConfig, Limits, TenantConfig } from './config.ts';
+import type { KeySettings } from './schema/keys.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 
 const DEFAULT_MAX_QUEUED = 100;
 const DEFAULT_MAX_OUTPUTS = 16;
 
-/** Of a key that is configured: it stays the same as long as the key does, and nobody finds the key by it who could not guess it. */
-const keyIdOf = (key: string): string =>
-  `cfg_${createHash('sha256').update(`fairlane key id\0${key}`).digest('hex').slice(0, 12)}`;
+/**
+ * Of a key that is configured: it stays the same as long as the key does, in plain text or hashed, and nobody finds the key by it who
+ * could not guess it.
+ */
+const keyIdOf = (digest: string): string =>
+  `${CONFIGURED_KEY_PREFIX}${createHash('sha256').update(`fairlane key id\0${digest}`).digest('hex').slice(0, 12)}`;
 
-const keyOf = (value: string): TenantKey => ({ id: keyIdOf(value), secret: { kind: 'plain', value } });
+/** @param written the tenant's list of keys, as far as there is one. */
+function keysOf(
+  entries: readonly KeyEntry[],
+  written: readonly (string | KeySettings)[] = [],
+): readonly TenantKey[] {
+  return entries.flatMap(({ kind, looked, digest, index }) => {
+    if (looked.kind !== 'ok') return [];
+    const secret: TenantKey['secret'] =
+      kind === 'plain' ? { kind, value: looked.value } : { kind, digest: looked.value };
+    const settings = written[index];
+    if (typeof settings !== 'object') return [{ id: keyIdOf(digest), secret }];
+    const { name, expires, models, routes } = settings;
+    return [
+      {
+        id: keyIdOf(digest),
+        secret,
+        ...(name !== undefined && { name }),
+        ...(expires !== undefined && { expiresMs: expires }),
+        ...(models !== undefined && { models: new Set(models) }),
+        ...(routes !== undefined && { routes: new Set(routes) }),
+      },
+    ];
+  });
+}
 
 export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
   const { tenants, tiers } = written;
   const heldBytes = maxHeldBytesOf(written);
-  const keysOf = byTenant(keys);
+  const entries = byTenant(keys);
   const tierOf = (tier: string): WrittenLimits | undefined => tiers[tier];
   return new Map(
     Object.entries(tenants).map(([name, settings]) => {
-      const own = (keysOf.get(name) ?? []).flatMap(({ looked }) =>
-        looked.kind === 'ok' ? [keyOf(looked.value)] : [],
-      );
+      const own = keysOf(entries.get(name) ?? [], settings.keys);
       return [name, tenantOf(name, settings, own, { tierOf, heldBytes })];
     }),
   );

@@ -118,6 +118,8 @@ export interface TenantConfig {
   readonly keys: readonly TenantKey[];
   /** Models the tenant may use; `*` alone: all. */
   readonly models: '*' | ReadonlySet<string>;
+  /** Of a request whose key is for some models: of those that the tenant may use, these alone. */
+  readonly keyModels?: ReadonlySet<string>;
   readonly limits: Limits;
 }
 

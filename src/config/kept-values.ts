@@ -42,7 +42,10 @@ export function withKeptValues(root: unknown, before: unknown, env: Sources['env
     }
     if (!isMapping(now)) return now;
     // What is elsewhere now is another one: it does not get the secrets of the one before.
-    const isSame = isMapping(old) && (now['url'] === old['url'] || isUnset(now['url'], env));
+    const isSame =
+      isMapping(old) &&
+      (now['url'] === old['url'] || isUnset(now['url'], env)) &&
+      now['name'] === old['name'];
     const olds = isSame ? old : {};
     return Object.fromEntries(
       Object.entries(now).map(([key, value]) => [
@@ -58,9 +61,11 @@ export function withKeptValues(root: unknown, before: unknown, env: Sources['env
   return { root: Object.fromEntries(kept) as unknown, warnings };
 }
 
-/** Whether both are of one address. */
+/** Whether both are of one address, or of one name. */
 const isAt = (now: unknown, old: unknown): boolean =>
-  isMapping(now) && isMapping(old) && now['url'] !== undefined && now['url'] === old['url'];
+  isMapping(now) &&
+  isMapping(old) &&
+  ['url', 'name'].some((member) => now[member] !== undefined && now[member] === old[member]);
 
 const isUnset = (value: unknown, env: Sources['env']): boolean =>
   typeof value === 'string' && lookUpEnv(value, env).kind === 'bad';

@@ -101,8 +101,8 @@ class Loading {
     this.#input = input;
     this.#hasTokens = isMapping(at(input.root, 'identity', 'jwt'));
     for (const [name] of entriesAt(input.root, 'tenants')) this.#places.set(name, 'the configuration');
-    for (const { tenant, looked } of input.keys)
-      if (looked.kind === 'ok') this.#owners.set(looked.value, tenant);
+    for (const { tenant, looked, digest } of input.keys)
+      if (looked.kind === 'ok') this.#owners.set(digest, tenant);
   }
 
   all(): LoadedTenantFiles {
@@ -141,7 +141,7 @@ class Loading {
 
   #add(file: string, text: string, { name, tenant, keys, warnings }: Extract<Attempt, { kind: 'ok' }>): void {
     this.#places.set(name, file);
-    for (const { looked } of keys) if (looked.kind === 'ok') this.#owners.set(looked.value, name);
+    for (const { looked, digest } of keys) if (looked.kind === 'ok') this.#owners.set(digest, name);
     this.#tenants.set(name, tenant);
     this.#keys.push(...keys);
     this.#texts.set(file, text);
@@ -221,9 +221,9 @@ class Loading {
   }
 
   #checkForeignKeys(keys: readonly KeyEntry[], { report, hide }: Check): void {
-    for (const { path, looked } of keys) {
+    for (const { path, looked, digest } of keys) {
       if (looked.kind !== 'ok') continue;
-      const owner = this.#owners.get(looked.value);
+      const owner = this.#owners.get(digest);
       if (owner !== undefined) {
         report.problem(path, `tenant ${quote(hide(owner))} has the same key already; give each its own`);
       }

@@ -31,6 +31,19 @@ export function sizeBytes(text: string): number | undefined {
   return unit === undefined ? undefined : Number(count) * BYTES[unit as keyof typeof BYTES];
 }
 
+const MOMENT =
+  /^(?:19|20|21)\d\d-(\d\d)-(\d\d)(?:T(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,3})?)?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d))?$/;
+
+/** `2027-01-01`, its beginning in UTC, or RFC 3339 `2027-01-01T08:00:00+01:00` → Unix time in milliseconds; undefined: it is no such moment. */
+export function momentMs(text: string): number | undefined {
+  const [, month, day] = MOMENT.exec(text) ?? [];
+  if (month === undefined) return undefined;
+  // Of a month that has no such day the language takes the next one's.
+  const isDay = new Date(`${text.slice(0, 10)}T00:00:00Z`).getUTCDate() === Number(day);
+  const ms = Date.parse(text);
+  return isDay && Number.isFinite(ms) ? ms : undefined;
+}
+
 const LABEL = '[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?';
 const HOST_NAME = new RegExp(`^(?:${LABEL}\\.)*${LABEL}$`);
 

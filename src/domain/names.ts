@@ -6,6 +6,10 @@ export const TENANT_HEADER = 'x-fairlane-tenant';
 export const TIER_HEADER = 'x-fairlane-tier';
 /** Request header that Envoy sets to the id of the key that the client has shown. Clients cannot either. */
 export const KEY_ID_HEADER = 'x-fairlane-key';
+/** What Envoy says of who asks: for the service, and no engine's to know. */
+export const IDENTITY_HEADERS: readonly string[] = [TENANT_HEADER, TIER_HEADER, KEY_ID_HEADER];
+/** Keys that Fairlane makes begin so, and are at most 55 bytes long. */
+export const MADE_KEY_PREFIX = 'fl_';
 /*
  * What the service tells Envoy's routes has the form of a pseudo-header: a client that sends one is refused over HTTP/1.1 and HTTP/2,
  * and Envoy writes none to an HTTP/1.1 engine. An ordinary header that a route reads is under the client's control, however early

@@ -99,6 +99,8 @@ export type CustomRouteName = keyof typeof CUSTOM;
 /** A route that an engine answers. */
 export type EngineRoute = RouteName | CustomRouteName;
 
+export const CUSTOM_ROUTE_NAMES = Object.keys(CUSTOM) as CustomRouteName[];
+
 /** Those that every engine is thought to have. */
 export type CommonRoute = {
   [Name in RouteName]: (typeof ROUTES)[Name] extends { isCommon: true } ? Name : never;

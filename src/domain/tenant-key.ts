@@ -1,6 +1,9 @@
 /** A key by which a client is a tenant. */
 import type { EngineRoute, StoredRoute } from './routes.ts';
 
+/** What the ids of keys of the configuration begin with. */
+export const CONFIGURED_KEY_PREFIX = 'cfg_';
+
 export interface TenantKey {
   /** Names it in records and commands; nothing of the key can be told from it. */
   readonly id: string;

@@ -5,13 +5,12 @@
 import type { Config, ListenerConfig, ServiceAddress } from '../config/config.ts';
 import {
   clusterOfPool,
+  IDENTITY_HEADERS,
   METADATA_NAMESPACE,
   MIRROR_HEADER,
   POOL_HEADER,
   RESERVED_HEADER_PREFIXES,
   SERVICE_CLUSTER,
-  TENANT_HEADER,
-  TIER_HEADER,
 } from '../domain/names.ts';
 import {
   API_ROUTES,
@@ -23,25 +22,20 @@ import {
   STORED_ROUTES,
 } from '../domain/routes.ts';
 import { adminOf } from './admin.ts';
+import { hashedKeyFilter, KEY_FILTERS, keyFilters } from './api-keys.ts';
 import { azureNamesRoute, azurePathsFilter, azureRoute } from './azure-paths.ts';
 import { transportOf } from './client-tls.ts';
 import { corsFilters, corsPolicy, notServed } from './cors.ts';
 import { credentialsFilter } from './credentials.ts';
 import { bodyBuffer, clientLimits, clientRuntime, listenerBuffers, unsizedBodyBuffer } from './downstream.ts';
-import { API_KEY_FILTER, API_KEYS_FILE, CLUSTERS_FILE } from './dynamic-files.ts';
+import { CLUSTERS_FILE } from './dynamic-files.ts';
 import { type JsonMap, NO_LIMIT, noLimits, socketAddress, type } from './envoy-json.ts';
 import { localReplies } from './local-replies.ts';
 import { memoryAllocator, overloadManagerOf } from './overload.ts';
 import { refusalCounts, refusalSink } from './refusal-counts.ts';
 import { ANSWER_IDS, requestIds } from './request-ids.ts';
 import { serviceTransportOf } from './service-tls.ts';
-import {
-  identityFilterNames,
-  MATCHER_TYPE,
-  tenantFilters,
-  tokenFilters,
-  withoutTenantFilter,
-} from './tokens.ts';
+import { identityFilterNames, tenantFilters, tokenFilters, withoutTenantFilter } from './tokens.ts';
 
 /** A service that hangs is noticed after this; a queued request is announced by override_message_timeout. */
 const MESSAGE_TIMEOUT = '5s';
@@ -71,19 +65,9 @@ export function httpFiltersOf(config: Config): readonly JsonMap[] {
     },
     azurePathsFilter,
     ...tokenFilters(config),
+    hashedKeyFilter(config),
     credentialsFilter(config),
-    {
-      name: API_KEY_FILTER,
-      config_discovery: {
-        config_source: {
-          path_config_source: { path: `${config.envoy.directory}/${API_KEYS_FILE}` },
-          resource_api_version: 'V3',
-        },
-        type_urls: [
-          `type.googleapis.com/${config.jwt === undefined ? 'envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth' : MATCHER_TYPE}`,
-        ],
-      },
-    },
+    ...keyFilters(config),
     ...tenantFilters(config, 'before-service'),
     {
       name: 'fairlane.ext_proc',
@@ -167,7 +151,7 @@ const somebodyIsThere = (config: Config): JsonMap => ({
   match: exactly('HEAD', '/'),
   direct_response: { status: 200 },
   typed_per_filter_config: Object.fromEntries(
-    [API_KEY_FILTER, 'fairlane.ext_proc', ...identityFilterNames(config)].map((name) => [
+    [...KEY_FILTERS, 'fairlane.ext_proc', ...identityFilterNames(config)].map((name) => [
       name,
       { ...type('envoy.config.route.v3.FilterConfig'), disabled: true },
     ]),
@@ -189,13 +173,13 @@ export function routesOf(config: Config): readonly JsonMap[] {
         ...upstream({ cluster_header: POOL_HEADER }, retries),
         ...(method === 'POST' && { request_mirror_policies: [copies] }),
       },
-      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_headers_to_remove: IDENTITY_HEADERS,
       request_body_buffer_limit: bodyBuffer(config),
     },
     ...[unsizedBodyBuffer(config), bodyBuffer(config)].map((bytes, i) => ({
       match: exactly(method, path, i === 0 ? [hasNoLength] : []),
       ...(isRefusedUnread ? { direct_response: { status: 503 } } : unread),
-      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_headers_to_remove: IDENTITY_HEADERS,
       request_body_buffer_limit: bytes,
     })),
   ]);
@@ -245,7 +229,7 @@ function modelRoutes(config: Config, retries: number): readonly JsonMap[] {
     {
       match: { path: models.path, headers },
       route: upstream({ cluster: clusterOfPool(config.envoy.fallbackPool) }, retries),
-      request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+      request_headers_to_remove: IDENTITY_HEADERS,
       request_body_buffer_limit: bodyBuffer(config),
     },
     unanswered(config, { safe_regex: { regex: one.path.replace('{id}', MODEL_ID_PATTERN) }, headers }),
@@ -266,7 +250,7 @@ function storedRoutes(config: Config, retries: number): readonly JsonMap[] {
       {
         match: match([{ name: POOL_HEADER, present_match: true }]),
         route: upstream({ cluster_header: POOL_HEADER }, retries),
-        request_headers_to_remove: [TENANT_HEADER, TIER_HEADER],
+        request_headers_to_remove: IDENTITY_HEADERS,
       },
       unanswered(config, match([])),
     ];

@@ -17,6 +17,8 @@ const CHOSEN_HEADER = 'x-api-key';
 export const CREDENTIALS_FILE = 'credentials.json';
 const SCRIPT_NAME = 'fairlane.credentials';
 
+/** Of a header that comes several times, so many are looked at. */
+export const MOST_VALUES = 8;
 /** Longer than any key may be. */
 const LONGEST_KEY = 1_024;
 const FACTOR = 65_599;
@@ -30,27 +32,36 @@ export function hintOf(key: string): number {
   return hash & HASH_MASK;
 }
 
-const scriptOf = (hints: readonly number[]): string => `
+/**
+ * `is_plain(key)`: it may be one that is known in plain text. `key_in(value)`: the key in a header's value, or nil. `KEY_HEADERS`,
+ * `remove_keys(headers)`.
+ */
+export const keysLua = (hints: readonly number[]): string => `
 local bit = require("bit")
-local known = {${hints.map((hint) => `[${hint}]=1`).join(',')}}
-local function hint(text)
+local plain = {${hints.map((hint) => `[${hint}]=1`).join(',')}}
+local function is_plain(text)
   local hash = 0
   for i = 1, #text do hash = bit.tobit(bit.bxor(hash, text:byte(i)) * ${FACTOR}) end
-  return bit.band(hash, ${HASH_MASK})
+  return plain[bit.band(hash, ${HASH_MASK})] ~= nil
 end
 local function key_in(value)
   if value == nil or #value > ${LONGEST_KEY} then return nil end
-  local key = value:match("^%s*[Bb][Ee][Aa][Rr][Ee][Rr]%s+(.-)%s*$") or value:match("^%s*(.-)%s*$")
-  if key ~= nil and known[hint(key)] then return key end
-  return nil
+  return value:match("^%s*[Bb][Ee][Aa][Rr][Ee][Rr]%s+(.-)%s*$") or value:match("^%s*(.-)%s*$")
 end
+local KEY_HEADERS = {${KEY_HEADERS.map((name) => `"${name}"`).join(', ')}}
+local function remove_keys(headers)
+  for _, name in ipairs(KEY_HEADERS) do headers:remove(name) end
+end
+`;
+
+const scriptOf = (hints: readonly number[]): string => `${keysLua(hints)}
 function envoy_on_request(handle)
   local headers = handle:headers()
-  for _, name in ipairs({${KEY_HEADERS.map((name) => `"${name}"`).join(', ')}}) do
-    for i = 0, math.min(headers:getNumValues(name), 8) - 1 do
+  for _, name in ipairs(KEY_HEADERS) do
+    for i = 0, math.min(headers:getNumValues(name), ${MOST_VALUES}) - 1 do
       local key = key_in(headers:getAtIndex(name, i))
-      if key ~= nil then
-        ${KEY_HEADERS.map((name) => `headers:remove("${name}")`).join(' ')}
+      if key ~= nil and is_plain(key) then
+        remove_keys(headers)
         headers:add("${CHOSEN_HEADER}", key)
         return
       end
@@ -59,6 +70,15 @@ function envoy_on_request(handle)
 end
 `;
 
+/** Of the keys that are known in plain text. */
+export const hintsOf = ({ tenants }: Pick<Config, 'tenants'>): readonly number[] => [
+  ...new Set(
+    [...tenants.values()].flatMap(({ keys }) =>
+      keys.flatMap(({ secret }) => (secret.kind === 'plain' ? [hintOf(secret.value)] : [])),
+    ),
+  ),
+];
+
 /** For the file that Envoy watches: it follows the keys. */
 export const credentialsScript = ({ tenants }: Pick<Config, 'tenants'>): JsonMap => ({
   ...type('envoy.config.core.v3.TypedExtensionConfig'),
@@ -66,13 +86,7 @@ export const credentialsScript = ({ tenants }: Pick<Config, 'tenants'>): JsonMap
   typed_config: {
     ...type('envoy.extensions.filters.http.lua.v3.Lua'),
     default_source_code: {
-      inline_string: scriptOf([
-        ...new Set(
-          [...tenants.values()].flatMap(({ keys }) =>
-            keys.flatMap(({ secret }) => (secret.kind === 'plain' ? [hintOf(secret.value)] : [])),
-          ),
-        ),
-      ]),
+      inline_string: scriptOf(hintsOf({ tenants })),
     },
   },
 });

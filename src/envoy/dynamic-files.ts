@@ -1,16 +1,17 @@
 /** The files that Envoy watches: keys, engines' secrets, clusters and endpoints. Each is a discovery response. */
 import type { Config, PoolConfig } from '../config/config.ts';
-import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE, TENANT_HEADER } from '../domain/names.ts';
+import { clusterOfPool, ENDPOINTS_METADATA_KEY, METADATA_NAMESPACE } from '../domain/names.ts';
+import { keyFilesOf } from './api-keys.ts';
 import { ATTEMPT_FILTERS } from './attempts.ts';
 import { listenerSecretFilesOf } from './client-tls.ts';
-import { CREDENTIALS_FILE, credentialsScript, KEY_HEADERS } from './credentials.ts';
+import { CREDENTIALS_FILE, credentialsScript } from './credentials.ts';
 import { metadataOf, weightOf } from './engine-access.ts';
 import { endpointsFile, engineProtocol, enginesOf, leastRequest, policy } from './engine-cluster.ts';
 import { secretFilesOf } from './engine-secrets.ts';
 import { type JsonMap, noLimits, socketAddress, type } from './envoy-json.ts';
 import { mirrorClustersOf } from './mirror-clusters.ts';
 import { serviceSecretFilesOf } from './service-tls.ts';
-import { jwksClusters, jwksSecretFilesOf, tokenFilesOf, unlessTenantIsKnown } from './tokens.ts';
+import { jwksClusters, jwksSecretFilesOf, tokenFilesOf } from './tokens.ts';
 
 /** A cluster per pool: the endpoints that the service names, in that order, and any other when it names none. */
 export function clusterOf(config: Config, pool: PoolConfig): JsonMap {
@@ -56,25 +57,6 @@ function endpointsOf(pool: PoolConfig, resolved: ReadonlyMap<string, string>): J
   };
 }
 
-/** @param isBesideTokens a token may have named the tenant already. */
-function apiKeysOf(config: Config, isBesideTokens: boolean): JsonMap {
-  const filter: JsonMap = {
-    ...type('envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth'),
-    credentials: [...config.tenants.values()].flatMap(({ name, keys }) =>
-      keys.flatMap(({ secret }) => (secret.kind === 'plain' ? [{ key: secret.value, client: name }] : [])),
-    ),
-    key_sources: KEY_HEADERS.map((header) => ({ header })),
-    forwarding: { header: TENANT_HEADER, hide_credentials: true },
-  };
-  return {
-    ...type('envoy.config.core.v3.TypedExtensionConfig'),
-    name: API_KEY_FILTER,
-    typed_config: isBesideTokens ? unlessTenantIsKnown(API_KEY_FILTER, filter) : filter,
-  };
-}
-
-export const API_KEY_FILTER = 'fairlane.api_key_auth';
-export const API_KEYS_FILE = 'api-keys.json';
 export const CLUSTERS_FILE = 'clusters.json';
 
 /**
@@ -96,7 +78,7 @@ export function dynamicFilesOf(
     ...jwksSecretFilesOf(config),
     // Tenants before their keys: a key that comes names a tenant that is let through.
     ...(takesTokens ? tokenFilesOf(config) : []),
-    [API_KEYS_FILE, { resources: [apiKeysOf(config, takesTokens)] }],
+    ...keyFilesOf(config, takesTokens),
     [CREDENTIALS_FILE, { resources: [credentialsScript(config)] }],
   ]);
   for (const [name, file] of secretFilesOf(config.pools.values(), authorities)) files.set(name, file);

@@ -39,7 +39,7 @@ const TOKEN = '(?i:bearer) +eyJ[A-Za-z0-9_-]*[.][A-Za-z0-9_-]*[.][A-Za-z0-9_-]*'
 /** A value without line breaks. */
 const ANYTHING: JsonMap = { safe_regex: { google_re2: {}, regex: '.+' } };
 
-const header = (name: string): JsonMap => ({
+export const header = (name: string): JsonMap => ({
   name: 'header',
   typed_config: {
     ...type('envoy.type.matcher.v3.HttpRequestHeaderMatchInput'),
@@ -194,15 +194,20 @@ const SKIP: JsonMap = {
 };
 
 /** A filter that is passed by where the predicate is true of the request's headers. */
-const unless = (predicate: JsonMap, name: string, filter: JsonMap): JsonMap => ({
+export const unless = (predicate: JsonMap, name: string, filter: JsonMap): JsonMap => ({
   ...type(MATCHER_TYPE),
   extension_config: { name, typed_config: filter },
   xds_matcher: { matcher_list: { matchers: [{ predicate, on_match: SKIP }] } },
 });
 
-/** The filter that asks for keys, passed by where a token has named a tenant. */
+/** Something has named a tenant. */
+export const TENANT_IS_KNOWN: JsonMap = {
+  single_predicate: { input: header(TENANT_HEADER), value_match: ANYTHING },
+};
+
+/** The filter that asks for keys, passed by where a token, or a hashed key, has named a tenant. */
 export const unlessTenantIsKnown = (name: string, filter: JsonMap): JsonMap =>
-  unless({ single_predicate: { input: header(TENANT_HEADER), value_match: ANYTHING } }, name, filter);
+  unless(TENANT_IS_KNOWN, name, filter);
 
 /** A token is no key: what is left of one that was not valid does not hide the key beside it. */
 const removeRefusedToken: JsonMap = {

@@ -9,6 +9,7 @@ import {
   clusterOfMirror,
   clusterOfPool,
   ENDPOINTS_METADATA_KEY,
+  KEY_ID_HEADER,
   METADATA_NAMESPACE,
   MIRROR_HEADER,
   POOL_HEADER,
@@ -104,7 +105,7 @@ class SidecarStream extends RequestStream<ExtProcOptions> {
     const nowMs = options.now();
     switch (message.kind) {
       case 'request_headers':
-        this.begin(requestHead(message, TENANT_HEADER), nowMs);
+        this.begin(requestHead(message, TENANT_HEADER, KEY_ID_HEADER), nowMs);
         break;
       case 'request_body':
         // BUFFERED sends one message. Another one is Envoy's mistake: it is passed, and changes nothing.

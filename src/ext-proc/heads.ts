@@ -10,14 +10,21 @@ export const REMOVED = ['accept-encoding', 'content-encoding'];
 /** `text/event-stream; charset=utf-8` → `text/event-stream` */
 const mediaType = (value: string): string => (value.split(';', 1)[0] ?? '').trim().toLowerCase();
 
-/** @param tenantHeader whose value is the tenant. */
+/** Longer ones are none of ours. */
+const LONGEST_KEY_ID = 64;
+
+/**
+ * @param tenantHeader whose value is the tenant.
+ * @param keyIdHeader whose value is the id of its key; absent: whoever asks has no such header of his own, and a client may have set it.
+ */
 export function requestHead(
   { headers, headerCount, endOfStream }: ProcessingRequest,
   tenantHeader: string,
+  keyIdHeader?: string,
 ): RequestHead {
   const header = (name: string): string => headerOf(headers, name);
   const length = Number.parseInt(header('content-length'), 10);
-  return {
+  const head: Mutable<RequestHead> = {
     method: header(':method'),
     path: header(':path'),
     tenant: header(tenantHeader),
@@ -28,6 +35,9 @@ export function requestHead(
     oversized: headerCount > MAX_REQUEST_HEADERS.count || headers.length > MAX_REQUEST_HEADERS.bytes,
     header,
   };
+  const keyId = keyIdHeader === undefined ? '' : header(keyIdHeader);
+  if (keyId !== '') head.keyId = keyId.slice(0, LONGEST_KEY_ID);
+  return head;
 }
 
 /** @param upstream `ip:port` of the endpoint that answered, or empty. */

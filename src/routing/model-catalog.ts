@@ -140,6 +140,8 @@ export class ModelCatalog {
   }
 
   #mayUse(tenant: TenantConfig, model: string, name: string): boolean {
+    const { keyModels } = tenant;
+    if (keyModels !== undefined && !keyModels.has(model) && !keyModels.has(name)) return false;
     const adapter = this.#config.adapters.get(model);
     return adapter === undefined ? mayUseModel(tenant, model, name) : mayUseAdapter(tenant, adapter, name);
   }

@@ -5,6 +5,7 @@ import { rootCertificates } from 'node:tls';
 import type { Config } from '../config/config.ts';
 import { dynamicFilesOf } from '../envoy/dynamic-files.ts';
 import { writeDynamicFiles } from '../envoy/fs-dynamic-files.ts';
+import { KeyExpiries, withoutExpired } from './key-expiries.ts';
 
 /** Of Node.js, as probes go by them. */
 const AUTHORITIES = rootCertificates.join('\n');
@@ -21,10 +22,14 @@ export class EnvoyFiles {
   readonly #isWritten: boolean;
   /** Envoy has the filters of tokens. */
   readonly #takesTokens: boolean;
+  readonly #unixMs: () => number;
+  readonly #expiries: KeyExpiries;
   #created: Created | undefined;
 
-  /** @param initial the configuration that Envoy is started with. */
-  constructor(initial: Config) {
+  /** @param initial the configuration that Envoy is started with. @param unixMs Unix time: keys expire. */
+  constructor(initial: Config, unixMs: () => number = Date.now) {
+    this.#unixMs = unixMs;
+    this.#expiries = new KeyExpiries(unixMs);
     this.#directory = initial.envoy.directory;
     this.#isWritten = initial.picker === undefined;
     this.#takesTokens = initial.jwt !== undefined;
@@ -34,10 +39,17 @@ export class EnvoyFiles {
   write(config: Config, addresses: ReadonlyMap<string, string>): void {
     if (!this.#isWritten) return;
     const directory = this.#directory;
-    const inFolder = { ...config, envoy: { ...config.envoy, directory } };
+    const tenants = withoutExpired(config.tenants, this.#unixMs());
+    const inFolder = { ...config, tenants, envoy: { ...config.envoy, directory } };
     const files = dynamicFilesOf(inFolder, addresses, AUTHORITIES, this.#takesTokens);
     this.#created ??= absentOf(resolve(directory), files.keys());
     writeDynamicFiles(directory, files);
+    this.#expiries.watch(config.tenants, () => this.write(config, addresses));
+  }
+
+  /** Writes nothing any more by itself. */
+  close(): void {
+    this.#expiries.close();
   }
 
   /** Removes what the first write created: a start that failed is not to leave keys behind. */

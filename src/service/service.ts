@@ -140,7 +140,7 @@ const required = <T>(value: T | undefined): T => {
 
 async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Promise<void> {
   const { pools, files } = parts;
-  shutdown.opened({ name: 'Envoy files', undo: () => files.removeCreated() });
+  shutdown.opened({ name: 'Envoy files', close: () => files.close(), undo: () => files.removeCreated() });
   shutdown.opened({ name: 'pools', close: () => pools.stop() });
   const names = await pools.resolve(initial);
   pools.announce(initial, names);

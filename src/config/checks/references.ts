@@ -5,6 +5,7 @@ import { must } from '../values.ts';
 import { at, entriesAt, isMapping, textsAt } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
+import { checkKeySettings } from './keys.ts';
 
 export function checkReferences(check: Check): void {
   const { root } = check;
@@ -64,6 +65,19 @@ export function knownNamesOf(root: unknown): KnownNames {
 export function checkTenantReferences(known: KnownNames, check: Check): void {
   checkTenants(known.tiers, mustExistIn(check), check);
   if (known.hasModels) checkTenantModels(known, check);
+  checkKeySettings((model) => (known.hasModels ? modelFault(known, model, check) : {}), check);
+}
+
+/** What is wrong with a model's name that a tenant, or a key, may use. */
+function modelFault(
+  { usable, discovering }: KnownNames,
+  model: string,
+  { hide }: Check,
+): { readonly problem?: string; readonly warning?: string } {
+  if (usable.has(model) || model === '*') return {};
+  if (!discovering) return { problem: noSuch('model', [...usable], model, hide) };
+  const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
+  return { warning: `${message}${didYouMean(model, [...usable])}` };
 }
 
 const mustExistIn =
@@ -117,16 +131,14 @@ function checkTenants(tiers: readonly string[], mustExist: MustExist, { root, re
   }
 }
 
-function checkTenantModels({ usable, discovering }: KnownNames, { root, report, hide }: Check): void {
+function checkTenantModels(known: KnownNames, check: Check): void {
+  const { root, report } = check;
   for (const [tenant, settings] of entriesAt(root, 'tenants')) {
     for (const [i, model] of textsAt(settings, 'models')) {
-      if (usable.has(model) || model === '*') continue;
       const path = ['tenants', tenant, 'models', i];
-      if (!discovering) report.problem(path, noSuch('model', [...usable], model, hide));
-      else {
-        const message = `no model ${quote(hide(model))} is configured; it can be used only if an engine announces it`;
-        report.warning(path, `${message}${didYouMean(model, [...usable])}`);
-      }
+      const { problem, warning } = modelFault(known, model, check);
+      if (problem !== undefined) report.problem(path, problem);
+      if (warning !== undefined) report.warning(path, warning);
     }
   }
 }

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { must } from '../values.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
+import { tenantKeys } from './keys.ts';
 
 const limits = {
   weight: number(
@@ -58,12 +59,7 @@ export const tiers = named(
 /** What a tenant has, in `tenants` or in a file of its own. */
 const tenantSettings = {
   tier: name('Tier whose limits apply.').optional(),
-  keys: list(
-    z.string({ error: must('a key in quotes, env:NAME or file:PATH') }),
-    64,
-    'keys',
-    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
-  ).optional(),
+  keys: tenantKeys,
   models: z
     .union(
       [z.literal('*'), list(model('A model’s name.'), 1_000, 'models', 'Models that the tenant may use.')],
