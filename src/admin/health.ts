@@ -12,11 +12,26 @@ export interface HealthReport {
   readonly redis?: 'connected' | 'away';
   /** By file of `tenantDirectory`: those that are refused. Only where there are any. */
   readonly refusedTenantFiles?: Readonly<Record<string, RefusedFileHealth>>;
+  /** Of tenants that are made while it runs. Only where `admin` is configured. */
+  readonly tenantStore?: TenantStoreHealth;
   readonly pools: Readonly<Record<string, PoolHealth>>;
   /** By model: its canary. Only where one is configured. */
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
   /** By model: the pool that gets copies. Only where one is configured. */
   readonly shadows?: Readonly<Record<string, MirrorHealth>>;
+}
+
+export interface TenantStoreHealth {
+  /** `away`: nothing can be changed; what is in force stays. */
+  readonly state: 'connected' | 'away';
+  /** Of the first failure, as ISO 8601. */
+  readonly since?: string;
+  readonly problem?: string;
+  /** That were made. */
+  readonly tenants: number;
+  readonly keys: number;
+  /** By tenant that is not served: why. */
+  readonly keptOut?: Readonly<Record<string, string>>;
 }
 
 interface RefusedFileHealth {

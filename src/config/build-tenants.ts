@@ -1,11 +1,12 @@
 /** Tenants, and what tokens bring, from a configuration that has been checked. */
 import { createHash } from 'node:crypto';
 import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
+import type { WrittenLimits } from './admin.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import { withParts } from './build-limits.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
-import type { Config, JwtConfig, Limits } from './config.ts';
+import type { Config, JwtConfig, Limits, TenantConfig } from './config.ts';
 import type { KeySettings } from './schema/keys.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 
@@ -44,30 +45,47 @@ function keysOf(
   });
 }
 
-export function tenantsOf(config: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
-  const { tenants, tiers } = config;
-  const heldBytes = maxHeldBytesOf(config);
+export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Config['tenants'] {
+  const { tenants, tiers } = written;
+  const heldBytes = maxHeldBytesOf(written);
   const entries = byTenant(keys);
+  const tierOf = (tier: string): WrittenLimits | undefined => tiers[tier];
   return new Map(
-    Object.entries(tenants).map(
-      ([name, { tier, trustGroup, keys: written, models, limits, modelLimits }]) => [
+    Object.entries(tenants).map(([name, settings]) => {
+      const own = entries.get(name) ?? [];
+      const keys = keysOf(own, settings.keys);
+      return [
         name,
-        {
-          name,
-          ...(tier === undefined ? {} : { tier }),
-          ...(trustGroup === undefined ? {} : { trustGroup }),
-          keys: keysOf(entries.get(name) ?? [], written),
-          models: models === '*' ? '*' : new Set(models),
-          limits: limitsOf(
-            tier === undefined ? {} : (tiers[tier] ?? {}),
-            limits,
-            { models: modelLimits, keys: keyLimitsOf(entries.get(name) ?? [], written) },
-            heldBytes,
-          ),
-        },
-      ],
-    ),
+        tenantOf(name, settings, { keys, keyLimits: keyLimitsOf(own, settings.keys), tierOf, heldBytes }),
+      ];
+    }),
   );
+}
+
+/** What a tenant has beside its settings. */
+interface TenantParts {
+  readonly keys: readonly TenantKey[];
+  /** Of those that have some, by their ids. */
+  readonly keyLimits?: WrittenParts['keys'];
+  readonly tierOf: (tier: string) => WrittenLimits | undefined;
+  readonly heldBytes: number;
+}
+
+/** A tenant, from settings that have been checked, wherever they are kept. */
+export function tenantOf(
+  name: string,
+  { tier, trustGroup, models, limits, modelLimits }: WrittenConfig['tenants'][string],
+  { keys, keyLimits, tierOf, heldBytes }: TenantParts,
+): TenantConfig {
+  const parts: WrittenParts = { models: modelLimits, ...(keyLimits !== undefined && { keys: keyLimits }) };
+  return {
+    name,
+    ...(tier === undefined ? {} : { tier }),
+    ...(trustGroup === undefined ? {} : { trustGroup }),
+    keys,
+    models: models === '*' ? '*' : new Set(models),
+    limits: limitsOf(tier === undefined ? {} : (tierOf(tier) ?? {}), limits, parts, heldBytes),
+  };
 }
 
 export function jwtOf(written: WrittenConfig, { jwks }: FoundJwt): { readonly jwt?: JwtConfig } {
@@ -105,8 +123,6 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
   }
   return owned;
 }
-
-type WrittenLimits = WrittenConfig['tiers'][string];
 
 interface WrittenParts {
   readonly models?: WrittenLimits['modelLimits'] | undefined;

@@ -4,11 +4,13 @@ import type { CostWeights } from '../domain/cost.ts';
 import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
+import { adminOf } from './build-admin.ts';
 import { ledgerOf } from './build-ledger.ts';
 import { pricesOf } from './build-prices.ts';
 import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
 import { jwtOf, tenantsOf } from './build-tenants.ts';
+import type { FoundAdmin } from './checks/admin.ts';
 import type { ChosenEndpoints } from './checks/choice.ts';
 import type { Endpoints } from './checks/endpoints.ts';
 import type { FoundJwt } from './checks/identity.ts';
@@ -31,6 +33,10 @@ import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
 
 interface Parts {
+  /** As written. */
+  readonly root: unknown;
+  readonly admin: FoundAdmin;
+  readonly stateDirectory: string;
   /** Used where the configuration names none. */
   readonly directory: string;
   /** Of a path that is relative to the configuration's folder. */
@@ -55,6 +61,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     listen: listenersOf(parts.listeners),
     ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
     ...jwtOf(written, parts.jwt),
+    ...adminOf(written, parts.root, parts.admin, parts.stateDirectory, parts.locate),
     envoy: envoyOf(written, parts),
     service: serviceOf(
       written.service,

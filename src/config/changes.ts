@@ -31,6 +31,8 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   // As of listeners. A certificate of one's own is made at the start.
   ['service.tls', ({ service: { tls } }) => [tls !== undefined, tls?.clientCa !== undefined]],
   ['service.metrics', (config) => config.service.metrics],
+  // Tokens are read at each request.
+  ['admin', ({ admin }) => admin && [admin.address, admin.directory, admin.tls !== undefined]],
   ['redis', (config) => config.redis],
   ['ledger', (config) => config.ledger],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],

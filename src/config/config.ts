@@ -6,28 +6,20 @@ import type { Amount } from '../domain/amount.ts';
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
-import type { BudgetEnd, LimitRaise } from './limits.ts';
+import type { AdminAddress, HostPort, ServiceAddress } from './addresses.ts';
+import type { AdminConfig } from './admin.ts';
 import type { LedgerConfig } from './ledger.ts';
+import type { BudgetEnd, LimitRaise } from './limits.ts';
+import type { LogFormat } from './log-format.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { PricesConfig } from './prices.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
 import type { WebhookConfig } from './webhooks.ts';
 
+export * from './addresses.ts';
+export * from './log-format.ts';
 export * from './pools.ts';
-
-/** `auto`: pretty on a terminal, else JSON. */
-export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;
-export type LogFormat = (typeof LOG_FORMATS)[number];
-
-export interface HostPort {
-  /** IP address or host name, without brackets. */
-  readonly host: string;
-  readonly port: number;
-}
-
-/** Where Envoy's admin page is: an address, or the absolute path of a Unix socket. */
-export type AdminAddress = HostPort | { readonly path: string };
 
 /** Where clients connect. */
 export interface ListenerConfig {
@@ -82,11 +74,6 @@ export interface RefusedTenantFile {
   /** The tenant is served as the file said before. */
   readonly isKept: boolean;
 }
-
-/** Where the gRPC service listens and Envoy finds it. */
-export type ServiceAddress =
-  | { readonly kind: 'unix'; readonly path: string }
-  | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
 export interface Limits {
   /** Weight in the fair queue among backlogged tenants, relative to the others'. > 0. */
@@ -241,6 +228,8 @@ export interface Config {
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
     readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  /** Absent: no tenants are made while it runs. */
+  readonly admin?: AdminConfig;
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
   /** Who is told of events; absent: nobody. */

@@ -5,6 +5,7 @@ import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
+import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
@@ -36,6 +37,7 @@ import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
 import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import { stateDirectoryOf } from './state-directory.ts';
 import {
   type LoadedTenantFiles,
   loadTenantFiles,
@@ -100,11 +102,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const redis = findRedisSecrets(root, sources);
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
+  const admin = findAdmin(root, sources);
   const secrets = [
     ...keys,
     ...redisSecretTexts(root, redis),
     ...ledgerSecretTexts(root, ledgerUrl),
     ...engineKeyTexts(engines),
+    ...adminSecretTexts(root, admin),
   ].flatMap(secretTextsOf);
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
@@ -135,6 +139,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
   checkServiceTls(['service', 'tls'], serviceTls, check, input.unshowable ?? (() => undefined));
+  checkAdmin(admin, check, input.unshowable ?? (() => undefined));
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
   checkFields(check);
@@ -149,6 +154,9 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
+      root,
+      admin,
+      stateDirectory: stateDirectoryOf(env, input.defaults.directory),
       directory: input.defaults.directory,
       locate,
       listeners,

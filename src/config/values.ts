@@ -1,6 +1,7 @@
 /** The values of the configuration that have a notation of their own: durations, sizes, addresses, endpoint URLs. */
 import * as z from 'zod';
-import type { AdminAddress, EndpointConfig, HostPort, ServiceAddress } from './config.ts';
+import type { AdminAddress, HostPort, ServiceAddress } from './addresses.ts';
+import type { EndpointConfig } from './pools.ts';
 
 /** Says what a value must be; `input` is what was written. */
 export const must =

@@ -6,9 +6,11 @@ import type {
   MirrorHealth,
   PoolHealth,
   RefusedHealth,
+  TenantStoreHealth,
 } from '../admin/health.ts';
 import type { AdapterPlace } from '../lora/placement.ts';
 import type { Refused } from './reloader.ts';
+import type { RuntimeTenants } from './runtime-tenants.ts';
 
 interface EndpointFacts {
   readonly url: string;
@@ -42,6 +44,8 @@ export interface HealthFacts {
   /** Undefined: none is configured. */
   readonly isRedisConnected: boolean | undefined;
   readonly refusedTenantFiles?: HealthReport['refusedTenantFiles'];
+  /** Tenants that are made while it runs. Undefined: there is no admin API. */
+  readonly made?: Pick<RuntimeTenants, 'status' | 'keptOut'>;
   readonly pools: readonly PoolFacts[];
   readonly canaries: readonly {
     readonly model: string;
@@ -69,6 +73,7 @@ export function healthReport(facts: HealthFacts): HealthReport {
     ...(refused.length > 0 && { refused: refused.map(refusedHealth) }),
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
     ...(Object.keys(refusedTenantFiles).length > 0 && { refusedTenantFiles }),
+    ...(facts.made !== undefined && { tenantStore: tenantStoreHealth(facts.made) }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
     ...(canaries.length > 0 && {
       canaries: Object.fromEntries(canaries.map((one) => [one.model, canaryHealth(one)])),
@@ -101,9 +106,44 @@ function reasonsOf(facts: HealthFacts): readonly string[] {
     ...(tenantFiles.length > 0
       ? [`refused files of tenants: ${tenantFiles.length}, such as ${tenantFiles[0]}`]
       : []),
+    ...madeReasons(facts.made),
     ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
   ];
 }
+
+/** Names that are shown of tenants that are kept out. */
+const SHOWN_KEPT_OUT = 100;
+
+function tenantStoreHealth(made: NonNullable<HealthFacts['made']>): TenantStoreHealth {
+  const { away, tenants, keys } = made.status();
+  const keptOut = made.keptOut();
+  return {
+    state: away === undefined ? 'connected' : 'away',
+    tenants,
+    keys,
+    ...(away !== undefined && { since: new Date(away.sinceMs).toISOString(), problem: away.reason }),
+    ...(keptOut.length > 0 && {
+      keptOut: Object.fromEntries(
+        keptOut.slice(0, SHOWN_KEPT_OUT).map(({ tenant, problems }) => [tenant, problems[0] ?? '']),
+      ),
+    }),
+  };
+}
+
+function madeReasons(made: HealthFacts['made']): readonly string[] {
+  if (made === undefined) return [];
+  const { away, shown } = made.status();
+  const keptOut = made.keptOut();
+  return [
+    ...(away === undefined
+      ? []
+      : [`tenants cannot be changed: ${shown} is away; those of before are served`]),
+    ...(keptOut.length === 0
+      ? []
+      : [`tenants that the configuration no longer fits: ${keptOut.length}, such as ${keptOut[0]?.tenant}`]),
+  ];
+}
+
 /** A line for each engine of the pools that none serves. */
 export const unservedOf = (pools: readonly PoolFacts[]): readonly string[] =>
   pools

@@ -39,6 +39,7 @@ import { RefusedTenantFiles } from './refused-tenant-files.ts';
 import { Reloader, type ReloadSteps } from './reloader.ts';
 import { createRequestContext } from './request-context.ts';
 import { createRequestEdge } from './request-edge.ts';
+import type { RuntimeTenants } from './runtime-tenants.ts';
 import { createScheduling, type Scheduling } from './scheduling.ts';
 import type { Shutdown } from './shutdown.ts';
 
@@ -48,6 +49,7 @@ const VISITORS_LABEL = '(not configured)';
 export class Parts {
   readonly #initial: Config;
   readonly #log: Log;
+  readonly #made: RuntimeTenants | undefined;
 
   // Limits.
   readonly memory: MemoryStore;
@@ -82,15 +84,29 @@ export class Parts {
 
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
-  #reloaded: (config: Config) => void = () => undefined;
+  readonly #reloaded: ((config: Config) => void)[] = [];
 
-  /** @param shutdown is told of the connection to Redis. @param source what the configuration was read from. */
-  constructor(initial: Config, log: Log, shutdown: Shutdown, source: ConfigSource | undefined) {
+  /**
+   * @param files the configuration as it was read. @param shutdown is told of the connection to Redis.
+   * @param source what the configuration was read from. @param made tenants that are not in it.
+   */
+  constructor(
+    files: Config,
+    log: Log,
+    shutdown: Shutdown,
+    source: ConfigSource | undefined,
+    made: RuntimeTenants | undefined,
+  ) {
     const { tell } = this;
-    this.#initial = initial;
     this.#log = log;
+    this.#made = made;
     const options = { unixMs: Date.now, ...(source !== undefined && { source }) };
-    this.reloader = new Reloader(initial, this.#reloadSteps(), tell, options);
+    this.reloader = new Reloader(files, this.#reloadSteps(), tell, {
+      ...options,
+      ...(made !== undefined && { complete: made.merge }),
+    });
+    const initial = this.reloader.config;
+    this.#initial = initial;
     this.memory = createMemoryStore();
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
@@ -135,7 +151,7 @@ export class Parts {
 
   /** @param applied is called with each configuration that was taken over, last. */
   onReloaded(applied: (config: Config) => void): void {
-    this.#reloaded = applied;
+    this.#reloaded.push(applied);
   }
 
   /** From now on new streams are turned away, and `/health` says so. */
@@ -155,6 +171,7 @@ export class Parts {
       isRedisConnected: this.redis?.isConnected(),
       refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
       mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
+      ...(this.#made !== undefined && { made: this.#made }),
       pools: this.pools.facts(),
       canaries: this.#rollouts.list(),
       mirrors: this.#mirrors.list(this.now()),
@@ -174,6 +191,7 @@ export class Parts {
 
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
+    if (usage.keyId !== undefined) this.#made?.noteUse(usage.keyId);
     const label = this.#tenantLabel(usage.tenant);
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
@@ -211,8 +229,10 @@ export class Parts {
           this.limits.reopen(next.rateLimit);
         }
         this.pools.apply(next, names);
-        this.#reloaded(next);
+        for (const applied of this.#reloaded) applied(next);
       },
+      prepareTenants: (next) => this.pools.announceTenants(next),
+      applyTenants: (next) => this.scheduling.tenants.reconfigure(next),
     };
   }
 

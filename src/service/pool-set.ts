@@ -87,6 +87,11 @@ export class PoolSet {
     this.#write(config, this.#place(config, names));
   }
 
+  /** Tells Envoy of tenants that changed; endpoints are as they were. @throws when it cannot be told. */
+  announceTenants(config: Config): void {
+    this.#write(config, this.#placed);
+  }
+
   /** Brings the pools in line with a configuration and the addresses of its names. */
   apply(config: Config, names: NameAddresses): void {
     this.#apply(config, this.#place(config, names));

@@ -11,6 +11,10 @@ export interface ReloadSteps<Addresses> {
   prepare(next: Config, addresses: Addresses): void;
   /** Tells everybody. The reloader has the new configuration already. */
   apply(next: Config, addresses: Addresses, before: Config): void;
+  /** Does what may fail where only tenants changed. @throws what keeps them from being taken over. */
+  prepareTenants?(next: Config): void;
+  /** Tells everybody of tenants that changed. */
+  applyTenants?(next: Config): void;
 }
 
 /** Files that were not taken over: what is in use is older than they are. */
@@ -25,6 +29,8 @@ export interface Refused {
 export interface ReloaderOptions {
   readonly source?: ConfigSource;
   readonly unixMs: () => number;
+  /** Completes a configuration of files with tenants that are not in them. Default: there are none. */
+  readonly complete?: (files: Config) => Config;
 }
 
 export class Reloader<Addresses> {
@@ -32,6 +38,9 @@ export class Reloader<Addresses> {
   readonly #steps: ReloadSteps<Addresses>;
   readonly #tell: (event: ServiceEvent) => void;
   readonly #unixMs: () => number;
+  readonly #complete: (files: Config) => Config;
+  /** As the files have it. */
+  #files: Config;
   #config: Config;
   #source: ConfigSource | undefined;
   #refused: Refused | undefined;
@@ -43,10 +52,12 @@ export class Reloader<Addresses> {
     initial: Config,
     steps: ReloadSteps<Addresses>,
     tell: (event: ServiceEvent) => void,
-    { source, unixMs }: ReloaderOptions = { unixMs: Date.now },
+    { source, unixMs, complete = (files) => files }: ReloaderOptions = { unixMs: Date.now },
   ) {
     this.#initial = initial;
-    this.#config = initial;
+    this.#complete = complete;
+    this.#files = initial;
+    this.#config = complete(initial);
     this.#steps = steps;
     this.#tell = tell;
     this.#source = source;
@@ -76,6 +87,19 @@ export class Reloader<Addresses> {
     return reload;
   }
 
+  /** Takes over what the same files come to now that tenants have been made or changed: no name is looked up again. @throws why not. */
+  retake(): Promise<void> {
+    const retake = this.#last.then(() => {
+      if (this.#isClosed) return;
+      const next = this.#complete(this.#files);
+      this.#steps.prepareTenants?.(next);
+      this.#config = next;
+      this.#steps.applyTenants?.(next);
+    });
+    this.#last = retake.catch(() => undefined);
+    return retake;
+  }
+
   refuse(problems: readonly string[]): void {
     const sinceMs = this.#refused?.sinceMs ?? this.#unixMs();
     this.#refused = { file: this.#source?.file ?? '', sinceMs, problems };
@@ -87,19 +111,23 @@ export class Reloader<Addresses> {
     this.#isClosed = true;
   }
 
-  async #takeOver(next: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {
+  async #takeOver(files: Config, warnings: readonly string[], source?: ConfigSource): Promise<void> {
     if (this.#isClosed) return;
-    const addresses = await this.#steps.resolve(next);
+    const addresses = await this.#steps.resolve(files);
     if (this.#isClosed) return;
+    // Only now: what is made meanwhile is in it.
+    const next = this.#complete(files);
     try {
       this.#steps.prepare(next, addresses);
     } catch (error) {
+      this.#complete(this.#files);
       this.refuse([error instanceof Error ? error.message : String(error)]);
       // The names of the one in use are to be watched again.
       await this.#steps.resolve(this.#config);
       return;
     }
     const before = this.#config;
+    this.#files = files;
     this.#config = next;
     this.#steps.apply(next, addresses, before);
     const changes =
@@ -110,7 +138,7 @@ export class Reloader<Addresses> {
       kind: 'config-reloaded',
       ...(changes !== undefined && { changes }),
       warnings,
-      restart: restartNeeded(this.#initial, next),
+      restart: restartNeeded(this.#initial, files),
     });
   }
 }

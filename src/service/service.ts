@@ -2,6 +2,8 @@
 
 import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
+import { startTenantApi } from '../admin/http-tenant-api.ts';
+import type { AdminConfig } from '../config/admin.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
@@ -10,8 +12,10 @@ import type { Log } from '../telemetry/pino-log.ts';
 import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
+import { RuntimeTenants } from './runtime-tenants.ts';
 import { Shutdown } from './shutdown.ts';
 import { Snapshots } from './snapshots.ts';
+import { tenantPlaceOf } from './tenant-place.ts';
 
 export interface Service {
   readonly address: ServiceAddress;
@@ -75,11 +79,12 @@ async function open(
 ): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
-  const parts = new Parts(initial, log, shutdown, source);
+  const made = await openMade(initial, shutdown);
+  const parts = new Parts(initial, log, shutdown, source, made);
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
   parts.tellRefusedFiles();
-  await openPools(initial, parts, shutdown);
+  await openPools(parts.reloader.config, parts, shutdown);
   openSnapshots(initial, parts, shutdown);
   await parts.redis?.firstAnswer();
   openTimers(parts, shutdown);
@@ -96,10 +101,42 @@ async function open(
   });
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
+  if (made !== undefined) await openAdminApi(made, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
 }
+
+/** Before anything is told of tenants: Envoy's files are never without those that were made. */
+async function openMade(initial: Config, shutdown: Shutdown): Promise<RuntimeTenants | undefined> {
+  const place = tenantPlaceOf(initial, () => performance.now());
+  if (place === undefined) return undefined;
+  const made = new RuntimeTenants(place);
+  shutdown.opened({ name: 'made tenants', close: () => made.close() });
+  await made.open();
+  return made;
+}
+
+async function openAdminApi(made: RuntimeTenants, parts: Parts, shutdown: Shutdown): Promise<void> {
+  const { reloader, metrics, tell } = parts;
+  made.follow({ tell, retake: () => reloader.retake() });
+  metrics.made.watch(() => made.counts());
+  const admin = (): AdminConfig => required(reloader.config.admin);
+  const api = await startTenantApi({
+    made,
+    admin,
+    unixMs: Date.now,
+    onRefused: (requests) => tell({ kind: 'admin-refused', requests }),
+    onAnswered: (status) => metrics.made.answered(status),
+  });
+  parts.onReloaded(() => api.reconfigure(admin()));
+  shutdown.opened({ name: 'admin API', close: () => api.close() });
+}
+
+const required = <T>(value: T | undefined): T => {
+  if (value === undefined) throw new Error('the admin API is served without its settings');
+  return value;
+};
 
 async function openPools(initial: Config, parts: Parts, shutdown: Shutdown): Promise<void> {
   const { pools, files } = parts;

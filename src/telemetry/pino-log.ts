@@ -146,6 +146,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'config-refused':
     case 'limits-refused':
     case 'tenant-file-refused':
+    case 'tenant-kept-out':
     case 'filter-misconfigured':
     case 'stream-failed':
       return 'error';
@@ -164,6 +165,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'limits-loaded':
       return warnIf(event.warnings !== undefined);
     case 'redis':
+    case 'tenant-store':
       return warnIf(!event.connected);
     case 'engine-gauges':
       return warnIf(!event.usable);
@@ -172,10 +174,13 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'canary-rolled-back':
     case 'snapshot-failed':
     case 'dns-failed':
+    case 'tenants-copy-failed':
+    case 'admin-refused':
       return 'warn';
     case 'config-reloaded':
     case 'envoy-refused':
     case 'tenant-file-mended':
+    case 'tenant-changed':
     case 'models-discovered':
     case 'engine-help':
     case 'adapter-loaded':

@@ -20,6 +20,7 @@ import { type PoolMetrics, type PoolSource, poolMetrics } from './prom-pool-metr
 import { type RequestMetrics, type RequestSource, requestMetrics } from './prom-request-metrics.ts';
 import { type RolloutMetrics, type RolloutSource, rolloutMetrics } from './prom-rollout-metrics.ts';
 import { type ServiceMetrics, type ServiceSource, serviceMetrics } from './prom-service-metrics.ts';
+import { type TenantMetrics, tenantMetrics } from './prom-tenant-metrics.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 /** What gauges read when they are scraped. */
@@ -32,6 +33,8 @@ export interface MetricsSource
 
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
+  /** Of tenants that are made while it runs. */
+  readonly made: TenantMetrics;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
   readonly rateLimitProblem: (problem: RateLimitProblem) => void;
   /** A request of a model with a mirror was drawn: `copy`, or why it was not copied. */
@@ -65,6 +68,7 @@ export function createMetrics(source: MetricsSource): Metrics {
   const { requests, rollouts, limits } = domains;
   return {
     registry,
+    made: tenantMetrics(registry),
     rateLimitHit: (hit) => limits.hit(hit),
     rateLimitProblem: (problem) => limits.problem(problem),
     mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
@@ -112,6 +116,11 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'engine-usage-odd':
     case 'engine-help':
     case 'tenant-file-refused':
+    case 'tenant-kept-out':
+    case 'tenant-store':
+    case 'tenant-changed':
+    case 'tenants-copy-failed':
+    case 'admin-refused':
     case 'tenant-file-mended':
     case 'snapshot-failed':
     case 'redis':

@@ -128,6 +128,31 @@ export type ServiceEvent =
       /** The tenant is served as the file said before. */
       readonly kept: boolean;
     }
+  | {
+      readonly kind: 'tenant-changed';
+      /** As the audit log names it. */
+      readonly action: string;
+      readonly tenant: string;
+      readonly actor: string;
+      readonly keyId?: string;
+    }
+  | {
+      readonly kind: 'tenant-kept-out';
+      readonly tenant: string;
+      readonly problems: readonly string[];
+    }
+  | {
+      readonly kind: 'tenant-store';
+      readonly store: string;
+      readonly connected: boolean;
+      readonly reason?: string;
+    }
+  | { readonly kind: 'tenants-copy-failed'; readonly problem: string }
+  | {
+      readonly kind: 'admin-refused';
+      /** Requests with a wrong token, or none, since the line before. */
+      readonly requests: number;
+    }
   | { readonly kind: 'tenant-file-mended'; readonly file: string }
   | {
       readonly kind: 'limits-loaded';

@@ -95,8 +95,9 @@ const mustExistIn =
 
 /** Somebody must be able to send requests; a folder may fill later. */
 function checkAnyTenant({ root, report }: Check): void {
-  const { tenants, tenantDirectory } = isMapping(root) ? root : {};
-  if (tenantDirectory !== undefined || at(root, 'identity', 'jwt', 'unknownTenants') !== undefined) return;
+  const { tenants, tenantDirectory, admin } = isMapping(root) ? root : {};
+  if (tenantDirectory !== undefined || admin !== undefined) return;
+  if (at(root, 'identity', 'jwt', 'unknownTenants') !== undefined) return;
   if (tenants !== undefined && (!isMapping(tenants) || Object.keys(tenants).length > 0)) return;
   report.problem(['tenants'], must('a mapping of 1 to 10000 tenants')({ input: tenants }));
 }

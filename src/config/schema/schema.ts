@@ -4,7 +4,8 @@
  */
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
-import { LOG_FORMATS } from '../config.ts';
+import { LOG_FORMATS } from '../log-format.ts';
+import { admin } from './admin.ts';
 import { cors } from './cors.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, name, section, yes } from './dsl.ts';
@@ -63,6 +64,7 @@ export const configSchema = section(
     tiers,
     tenants,
     tenantDirectory,
+    admin,
     redis,
     ledger,
     rateLimit,

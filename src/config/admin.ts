@@ -1,0 +1,28 @@
+/** The admin API's part of the configuration, and what tenants that are made by it go by. */
+import type { KnownNames } from './checks/references.ts';
+import type { WrittenConfig } from './schema/schema.ts';
+
+/** Limits as they are written. */
+export type WrittenLimits = WrittenConfig['tiers'][string];
+
+export interface AdminConfig {
+  readonly address: { readonly host: string; readonly port: number };
+  /** May do everything. */
+  readonly token: string;
+  /** May read. Absent: nobody may who may not write. */
+  readonly readToken?: string;
+  /** PEM texts; absent: none is spoken. */
+  readonly tls?: { readonly cert: string; readonly key: string };
+  /** Of what is made. Absolute. */
+  readonly directory: string;
+  readonly tenants: TenantBasis;
+}
+
+/** What the settings of a tenant are checked against and completed with. */
+export interface TenantBasis {
+  readonly known: KnownNames;
+  readonly tiers: ReadonlyMap<string, WrittenLimits>;
+  /** Of bodies, by default. */
+  readonly heldBytes: number;
+  readonly maxBodyBytes: number;
+}

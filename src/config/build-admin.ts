@@ -1,0 +1,42 @@
+/** The admin API's settings, from a configuration that has been checked. */
+import { resolve } from 'node:path';
+import type { AdminConfig } from './admin.ts';
+import { DEFAULT_MAX_BODY_BYTES, maxHeldBytesOf } from './body-limit.ts';
+import type { FoundAdmin } from './checks/admin.ts';
+import { tlsOf } from './checks/listeners.ts';
+import { knownNamesOf } from './checks/references.ts';
+import type { WrittenConfig } from './schema/schema.ts';
+import type { Looked } from './secrets.ts';
+
+/** A reference that nobody was to follow is no token. */
+const textOf = (looked: Looked | undefined): string | undefined =>
+  looked?.kind === 'ok' ? looked.value : undefined;
+
+export function adminOf(
+  written: WrittenConfig,
+  root: unknown,
+  found: FoundAdmin,
+  stateDirectory: string,
+  locate: (path: string) => string,
+): { readonly admin?: AdminConfig } {
+  if (written.admin === undefined) return {};
+  const tls = tlsOf(found.tls);
+  const readToken = textOf(found.readToken);
+  return {
+    admin: {
+      address: written.admin.address,
+      token: textOf(found.token) ?? '',
+      ...(readToken !== undefined && { readToken }),
+      ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
+      directory: resolve(
+        written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory),
+      ),
+      tenants: {
+        known: knownNamesOf(root),
+        tiers: new Map(Object.entries(written.tiers)),
+        heldBytes: maxHeldBytesOf(written),
+        maxBodyBytes: written.envoy.maxBodySize ?? DEFAULT_MAX_BODY_BYTES,
+      },
+    },
+  };
+}

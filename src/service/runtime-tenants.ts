@@ -1,0 +1,356 @@
+/**
+ * Tenants and keys that are made while the service runs: follows their store, joins them with those of the files, and has each change in
+ * force here before it is answered. While the store is away what is in force stays in force; a start without it takes the last copy.
+ */
+import type { Config } from '../config/config.ts';
+import { textOf } from '../domain/text-of.ts';
+import type { ServiceEvent } from '../telemetry/telemetry.ts';
+import { CheckedTenants, type KeptOut, type MergedTenants, mergeTenants } from '../tenant/merge-tenants.ts';
+import type { Decision, Known } from '../tenant/tenant-changes.ts';
+import {
+  type AuditEntry,
+  type AuditPage,
+  changedState,
+  NOTHING_STORED,
+  type StoreChange,
+  type StoredState,
+  type TenantStore,
+  TenantStoreError,
+} from '../tenant/tenant-store.ts';
+
+/** Between two looks at the store: a change elsewhere is in force within a second. */
+const LOOK_MS = 250;
+/** Between two tellings of when keys were used, and two readings of it. */
+const USE_MS = 60_000;
+/** A start does not wait longer for the store. */
+const FIRST_READ_MS = 3_000;
+/** Of two who change something at once one decides again. */
+const MOST_TRIES = 5;
+/** Keys whose use is noted: as many as are made. */
+const MOST_USED = 100_000;
+
+/** Where the last known state is kept on this machine. */
+export interface TenantCopy {
+  readonly path: string;
+  /** Undefined: there is none, or it is none of ours. */
+  read(): StoredState | undefined;
+  /** @throws when it cannot be written. */
+  write(state: StoredState): void;
+}
+
+export interface RuntimeTenantsOptions {
+  /** Opens the store. @throws TenantStoreError when it is away. */
+  readonly open: () => Promise<TenantStore>;
+  /** For messages. */
+  readonly shown: string;
+  readonly copy: TenantCopy;
+  readonly unixMs: () => number;
+}
+
+/** Whom a change is told. */
+export interface RuntimeTenantsWorld {
+  readonly tell: (event: ServiceEvent) => void;
+  /** Takes the tenants over that `merge` now gives. Resolves when they are in force. */
+  readonly retake: () => Promise<void>;
+}
+
+export interface StoreStatus {
+  readonly shown: string;
+  /** Undefined: it answers. */
+  readonly away?: { readonly sinceMs: number; readonly reason: string };
+  readonly tenants: number;
+  readonly keys: number;
+}
+
+const NOWHERE: RuntimeTenantsWorld = { tell: () => undefined, retake: () => Promise.resolve() };
+
+export class RuntimeTenants {
+  readonly #options: RuntimeTenantsOptions;
+  readonly #checks = new CheckedTenants();
+  #world = NOWHERE;
+  #store: TenantStore | undefined;
+  /** In force, or about to be. */
+  #state: StoredState = NOTHING_STORED;
+  /** Version that is in force for certain; -1: none is. */
+  #taken = -1;
+  #merged: MergedTenants | undefined;
+  #files: Config | undefined;
+  #away: { readonly sinceMs: number; readonly reason: string } | undefined;
+  #toldKeptOut = '';
+  readonly #used = new Map<string, number>();
+  #nextUseMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  /** Looks and changes, one after another. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: RuntimeTenantsOptions) {
+    this.#options = options;
+    this.#nextUseMs = options.unixMs() + USE_MS;
+  }
+
+  /** Reads the store, or the copy where that does not answer. Never rejects. */
+  async open(): Promise<void> {
+    const copy = this.#options.copy.read();
+    if (copy !== undefined) this.#state = copy;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, FIRST_READ_MS);
+    });
+    await Promise.race([this.#inTurn(() => this.#look(true)), late]);
+    clearTimeout(timer);
+  }
+
+  /** From now on changes are followed. */
+  follow(world: RuntimeTenantsWorld): void {
+    this.#world = world;
+    if (this.#away !== undefined) this.#tellStore(false, this.#away.reason);
+    this.#tellKeptOut();
+    const look = async (): Promise<void> => {
+      await this.#inTurn(() => this.#look(false));
+      if (this.#isClosed) return;
+      this.#timer = setTimeout(() => void look(), LOOK_MS);
+      this.#timer.unref();
+    };
+    void look();
+  }
+
+  /** A configuration of files with what was made. What is kept out is told. */
+  readonly merge = (read: Config): Config => {
+    // Without the section the API goes on until a restart, and so do its tenants.
+    const admin = read.admin ?? this.#files?.admin;
+    const files = admin === undefined ? read : { ...read, admin };
+    this.#files = files;
+    this.#merged = mergeTenants(files, this.#state, this.#options.unixMs(), this.#checks);
+    this.#tellKeptOut();
+    return this.#merged.config;
+  };
+
+  get state(): StoredState {
+    return this.#state;
+  }
+
+  /** The files' alone, as they were merged last. */
+  get files(): Config | undefined {
+    return this.#files;
+  }
+
+  get merged(): MergedTenants | undefined {
+    return this.#merged;
+  }
+
+  /** Those that are not served as they were made. */
+  keptOut(): readonly KeptOut[] {
+    return this.#merged?.keptOut ?? [];
+  }
+
+  status(): StoreStatus {
+    return {
+      shown: this.#options.shown,
+      ...(this.#away !== undefined && { away: this.#away }),
+      tenants: this.#state.tenants.size,
+      keys: this.#state.keys.size,
+    };
+  }
+
+  /** For gauges. */
+  counts(): {
+    readonly isConnected: boolean;
+    readonly tenants: number;
+    readonly keys: number;
+    readonly keptOut: number;
+  } {
+    const { tenants, keys } = this.#state;
+    const isConnected = this.#away === undefined;
+    return { isConnected, tenants: tenants.size, keys: keys.size, keptOut: this.keptOut().length };
+  }
+
+  /** A request came with a key. It is told later. */
+  noteUse(keyId: string): void {
+    if (this.#state.keys.has(keyId) && (this.#used.size < MOST_USED || this.#used.has(keyId))) {
+      this.#used.set(keyId, this.#options.unixMs());
+    }
+  }
+
+  /** What is noted and not told yet. */
+  usedMs(keyId: string): number | undefined {
+    return this.#used.get(keyId);
+  }
+
+  /**
+   * Changes something, and resolves when that is in force here.
+   *
+   * @param decide is called again where somebody else was faster.
+   * @throws TenantStoreError when the store is away: nothing is changed then.
+   */
+  change(actor: string, decide: (known: Known) => Decision): Promise<Decision> {
+    return this.#inTurn(() => this.#change(actor, decide));
+  }
+
+  /** @throws TenantStoreError. */
+  async audit(page: AuditPage): Promise<readonly AuditEntry[]> {
+    return (await this.#opened()).audit(page);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    await this.#last;
+    await this.#tellUse().catch(() => undefined);
+    await this.#store?.close();
+  }
+
+  /** One after another: each sees what the one before it left. */
+  #inTurn<T>(what: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(what);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #change(actor: string, decide: (known: Known) => Decision): Promise<Decision> {
+    const files = this.#files;
+    if (files === undefined) throw new TenantStoreError('away', 'the service has not started yet');
+    const store = await this.#opened();
+    for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+      // What was decided on an old state is a conflict; most often it is the one that there is.
+      if (tries > 0) await this.#take(await this.#read(store));
+      const known = { state: this.#state, files, actor, nowMs: this.#options.unixMs() };
+      const decision = decide(known);
+      if (decision.kind === 'same') return decision;
+      if (decision.kind === 'refused') {
+        // It may be so only because this replica has not seen the last change.
+        if (tries > 0 || (await this.#version(store)) === this.#state.version) return decision;
+        continue;
+      }
+      if ((await this.#asked(() => store.write(decision.change))) === 'conflict') continue;
+      await this.#take(changedState(this.#state, decision.change));
+      this.#tellChange(decision.change);
+      return decision;
+    }
+    throw new TenantStoreError('away', 'others change tenants all the time');
+  }
+
+  /** Never rejects. */
+  async #look(isFirst: boolean): Promise<void> {
+    if (this.#isClosed && !isFirst) return;
+    try {
+      const store = await this.#opened();
+      const isUseDue = this.#options.unixMs() >= this.#nextUseMs;
+      if (isUseDue) {
+        this.#nextUseMs = this.#options.unixMs() + USE_MS;
+        await this.#tellUse();
+      }
+      const version = await this.#version(store);
+      if (isFirst || isUseDue || version !== this.#taken) await this.#take(await this.#read(store));
+    } catch (error) {
+      // A bug in what takes it over is told like a store that is away: the next look tries again.
+      if (!(error instanceof TenantStoreError)) this.#isAway(error);
+    }
+  }
+
+  /** @throws TenantStoreError. */
+  async #opened(): Promise<TenantStore> {
+    this.#store ??= await this.#asked(this.#options.open);
+    return this.#store;
+  }
+
+  #version(store: TenantStore): Promise<number> {
+    return this.#asked(async () => {
+      const version = await store.version();
+      this.#requireKept(version);
+      return version;
+    });
+  }
+
+  #read(store: TenantStore): Promise<StoredState> {
+    return this.#asked(async () => {
+      const state = await store.read();
+      this.#requireKept(state.version);
+      return state;
+    });
+  }
+
+  /** A store that was emptied, as a Redis that keeps nothing on a disk, is not to lock everybody out. */
+  #requireKept(version: number): void {
+    if (version > 0 || this.#state.version === 0) return;
+    const { shown, copy } = this.#options;
+    throw new TenantStoreError(
+      'refused',
+      `${shown} has no tenants any more, and those of before stay in force; restore it, or remove ${copy.path} and restart`,
+    );
+  }
+
+  async #asked<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await ask();
+      if (this.#away !== undefined) {
+        this.#away = undefined;
+        this.#tellStore(true);
+      }
+      return answer;
+    } catch (error) {
+      this.#isAway(error);
+      throw error;
+    }
+  }
+
+  #isAway(error: unknown): void {
+    // Of what a store says its stack tells nothing.
+    const reason = error instanceof TenantStoreError ? error.message : textOf(error);
+    const isNews = this.#away === undefined;
+    this.#away = { sinceMs: this.#away?.sinceMs ?? this.#options.unixMs(), reason };
+    if (isNews) this.#tellStore(false, reason);
+  }
+
+  /** In force when it resolves. */
+  async #take(state: StoredState): Promise<void> {
+    this.#state = state;
+    if (state.version === this.#taken) return;
+    await this.#world.retake();
+    this.#taken = state.version;
+    try {
+      this.#options.copy.write(state);
+    } catch (error) {
+      this.#world.tell({ kind: 'tenants-copy-failed', problem: textOf(error) });
+    }
+  }
+
+  async #tellUse(): Promise<void> {
+    if (this.#used.size === 0 || this.#store === undefined) return;
+    const store = this.#store;
+    const used = new Map(this.#used);
+    await this.#asked(() => store.used(used));
+    for (const [id, ms] of used) if (this.#used.get(id) === ms) this.#used.delete(id);
+  }
+
+  #tellStore(connected: boolean, reason?: string): void {
+    const { shown } = this.#options;
+    this.#world.tell({
+      kind: 'tenant-store',
+      store: shown,
+      connected,
+      ...(reason !== undefined && { reason }),
+    });
+  }
+
+  #tellChange({ audit: { action, tenant, actor, keyId } }: StoreChange): void {
+    this.#world.tell({
+      kind: 'tenant-changed',
+      action,
+      tenant,
+      actor,
+      ...(keyId !== undefined && { keyId }),
+    });
+  }
+
+  #tellKeptOut(): void {
+    if (this.#world === NOWHERE) return;
+    const keptOut = this.keptOut();
+    const text = JSON.stringify(keptOut);
+    if (text === this.#toldKeptOut) return;
+    this.#toldKeptOut = text;
+    for (const { tenant, problems } of keptOut) {
+      this.#world.tell({ kind: 'tenant-kept-out', tenant, problems });
+    }
+  }
+}
