@@ -23,7 +23,13 @@ const start = async (
 ): Promise<number> => {
   const health = () => report;
   const commands = { drain: () => ({ kind: 'unknown' as const }), explain, maxBodyBytes: 1_000 };
-  server = await startAdminServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
+  server = await startAdminServer(
+    { host: '127.0.0.1', port: 0 },
+    new Registry(),
+    health,
+    commands,
+    () => '{}',
+  );
   return server.port;
 };
 
