@@ -9,13 +9,17 @@ import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
+import { modelsCommand } from './models.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
+import { statusCommand } from './status.ts';
+import { tenantsCommand } from './tenants.ts';
 import { printError } from './terminal.ts';
+import { topCommand } from './top.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -38,6 +42,10 @@ const program = new Command('fairlane')
   .addCommand(doctorCommand())
   .addCommand(drainCommand())
   .addCommand(explainCommand())
+  .addCommand(statusCommand())
+  .addCommand(topCommand())
+  .addCommand(modelsCommand())
+  .addCommand(tenantsCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
