@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { benchCommand } from './bench.ts';
 import { checkConfigCommand } from './check-config.ts';
+import { completionCommand, completionValuesCommand } from './completion.ts';
 import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
@@ -48,6 +49,8 @@ const program = new Command('fairlane')
   .addCommand(tenantsCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
+  .addCommand(completionCommand())
+  .addCommand(completionValuesCommand(), { hidden: true })
   .addCommand(docsCommand(), { hidden: true });
 
 for (const command of program.commands) {
