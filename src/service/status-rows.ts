@@ -1,33 +1,41 @@
 /** Which tenants `/status` shows, in which order, and what becomes of the others. Pure. */
 import type { QueueStatus, StatusReport, StatusSort } from '../admin/status.ts';
-import type { RecentRates } from '../telemetry/recent-usage.ts';
+import { NO_RATES, type RecentRates, type RecentRow } from '../telemetry/recent-usage.ts';
 import type { OccupancyRow } from '../usage/occupancy.ts';
 
 /** A name with requests now or of late; or one that is configured, without. */
-export interface TenantActivity extends RecentRates {
+export interface TenantActivity {
   readonly name: string;
   inFlight: number;
   waiting: number;
   /** When its last request ended, by the clock of the rates; undefined: not in the last minute. */
   readonly lastMs: number | undefined;
+  readonly rates: RecentRates;
 }
+
+export const idleActivity = (name: string): TenantActivity => ({
+  name,
+  inFlight: 0,
+  waiting: 0,
+  lastMs: undefined,
+  rates: NO_RATES,
+});
 
 /** By name. @param labelOf what a tenant is called: several may share a name. @param recent by that name. */
 export function activities(
   occupancy: Iterable<OccupancyRow>,
   labelOf: (tenant: string) => string,
-  recent: Iterable<RecentRates & { readonly tenant: string; readonly lastMs: number }>,
-  idle: RecentRates,
+  recent: Iterable<RecentRow>,
 ): ReadonlyMap<string, TenantActivity> {
   const all = new Map<string, TenantActivity>();
-  for (const { tenant: name, lastMs, ...rates } of recent) {
-    all.set(name, { name, inFlight: 0, waiting: 0, lastMs, ...rates });
+  for (const { tenant: name, lastMs, rates } of recent) {
+    all.set(name, { name, inFlight: 0, waiting: 0, lastMs, rates });
   }
   for (const { tenant, queued, inFlight } of occupancy) {
     const name = labelOf(tenant);
     let one = all.get(name);
     if (one === undefined) {
-      one = { name, inFlight: 0, waiting: 0, lastMs: undefined, ...idle };
+      one = idleActivity(name);
       all.set(name, one);
     }
     one.inFlight += inFlight;
@@ -40,9 +48,9 @@ type Value = (one: TenantActivity) => number;
 const VALUES: Readonly<Record<Exclude<StatusSort, 'name'>, Value>> = {
   waiting: ({ waiting }) => waiting,
   running: ({ inFlight }) => inFlight,
-  requests: ({ requestsPerSecond }) => requestsPerSecond,
-  tokens: ({ tokensPerSecond }) => tokensPerSecond,
-  ttft: ({ ttftP99Ms = -1 }) => ttftP99Ms,
+  requests: ({ rates }) => rates.requestsPerSecond,
+  tokens: ({ rates }) => rates.tokensPerSecond,
+  ttft: ({ rates }) => rates.ttftP99Ms ?? -1,
 };
 
 const byName = (a: { readonly name: string }, b: { readonly name: string }): number =>
@@ -63,9 +71,9 @@ export function restOf(rest: readonly TenantActivity[]): StatusReport['tenants']
   for (const one of rest) {
     sum.inFlight += one.inFlight;
     sum.waiting += one.waiting;
-    sum.requestsPerSecond += one.requestsPerSecond;
-    sum.refusalsPerSecond += one.refusalsPerSecond;
-    sum.tokensPerSecond += one.tokensPerSecond;
+    sum.requestsPerSecond += one.rates.requestsPerSecond;
+    sum.refusalsPerSecond += one.rates.refusalsPerSecond;
+    sum.tokensPerSecond += one.rates.tokensPerSecond;
   }
   return { ...sum, ...rounded(sum) };
 }

@@ -15,13 +15,21 @@ import type { Dispatcher } from '../queue/types.ts';
 import type { Mirrors } from '../rollout/mirrors.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
-import { NO_RATES, type RecentUsage } from '../telemetry/recent-usage.ts';
+import type { RecentUsage } from '../telemetry/recent-usage.ts';
 import type { TenantDirectory } from '../tenant/directory.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import { modelStatuses } from './model-status.ts';
 import type { PoolSet } from './pool-set.ts';
 import { poolStatusOf } from './pool-status.ts';
-import { activities, queueOf, restOf, shownRates, sorted, type TenantActivity } from './status-rows.ts';
+import {
+  activities,
+  idleActivity,
+  queueOf,
+  restOf,
+  shownRates,
+  sorted,
+  type TenantActivity,
+} from './status-rows.ts';
 
 export interface StatusParts {
   readonly config: () => Config;
@@ -94,7 +102,7 @@ export class StatusSource {
 
   #look(nowMs: number): Moment {
     const { occupancy, recent, labelOf, dispatcher, pools, unixMs } = this.#parts;
-    const tenants = activities(occupancy.rows(), labelOf, recent.rows(nowMs), NO_RATES);
+    const tenants = activities(occupancy.rows(), labelOf, recent.rows(nowMs));
     const waiting = Array.from(pools.all()).flatMap(({ name: pool }) =>
       dispatcher.waitingOf(pool).map(({ sinceMs, ...row }) => ({
         pool,
@@ -141,7 +149,7 @@ export class StatusSource {
     const { tenants: configured } = this.#parts.config();
     const all = new Map(moment.tenants);
     for (const name of idle ? configured.keys() : []) {
-      if (!all.has(name)) all.set(name, { name, inFlight: 0, waiting: 0, lastMs: undefined, ...NO_RATES });
+      if (!all.has(name)) all.set(name, idleActivity(name));
     }
     const inOrder = sorted(all.values(), sort);
     return {
@@ -159,7 +167,7 @@ export class StatusSource {
   }
 
   #tenant(
-    { name, inFlight, waiting, lastMs, ...rates }: TenantActivity,
+    { name, inFlight, waiting, lastMs, rates }: TenantActivity,
     { atMs, unixMs }: Moment,
   ): TenantStatus {
     const tenant = this.#parts.tenants.get(name);

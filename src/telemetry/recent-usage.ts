@@ -52,17 +52,6 @@ export interface EndedRequest {
   readonly ttftMs?: number;
 }
 
-/** Empties the slots of a ring that are of an older round. `at`: the newest slot so far; gives the one of now. */
-function turn(ring: Float64Array | Uint16Array, slots: number, at: number, now: number): number {
-  if (now <= at) return at;
-  const width = ring.length / slots;
-  for (let slot = Math.max(at + 1, now - slots + 1); slot <= now; slot += 1) {
-    const from = (slot % slots) * width;
-    ring.fill(0, from, from + width);
-  }
-  return now;
-}
-
 const bucketOf = (ms: number): number =>
   ms <= 1 ? 0 : Math.min(BUCKETS - 1, Math.floor(Math.log2(ms) * PER_DOUBLING));
 
@@ -71,31 +60,55 @@ const msOf = (bucket: number): number => 2 ** ((bucket + 0.5) / PER_DOUBLING);
 
 class Ttfts {
   private readonly counts = new Uint16Array(SPANS * BUCKETS);
+  /** Of all spans, by bucket. */
+  private readonly sums = new Uint32Array(BUCKETS);
+  private all = 0;
   private span = 0;
 
   add(ms: number, nowMs: number): void {
-    this.span = turn(this.counts, SPANS, this.span, Math.floor(nowMs / SPAN_MS));
-    const at = (this.span % SPANS) * BUCKETS + bucketOf(ms);
-    this.counts[at] = Math.min(MOST_IN_BUCKET, (this.counts[at] ?? 0) + 1);
+    this.turn(nowMs);
+    const bucket = bucketOf(ms);
+    const at = (this.span % SPANS) * BUCKETS + bucket;
+    const count = this.counts[at] ?? 0;
+    if (count >= MOST_IN_BUCKET) return;
+    this.counts[at] = count + 1;
+    this.sums[bucket] = (this.sums[bucket] ?? 0) + 1;
+    this.all += 1;
   }
 
-  percentiles(nowMs: number): Pick<RecentRates, 'ttftP50Ms' | 'ttftP99Ms'> {
-    this.span = turn(this.counts, SPANS, this.span, Math.floor(nowMs / SPAN_MS));
-    const sums = new Float64Array(BUCKETS);
-    let all = 0;
-    this.counts.forEach((count, i) => {
-      sums[i % BUCKETS] = (sums[i % BUCKETS] ?? 0) + count;
-      all += count;
-    });
-    const at = (part: number): number | undefined => {
-      let below = 0;
-      for (let bucket = 0; bucket < BUCKETS; bucket += 1) {
-        below += sums[bucket] ?? 0;
-        if (all > 0 && below >= part * all) return msOf(bucket);
-      }
-      return undefined;
-    };
-    return { ttftP50Ms: at(0.5), ttftP99Ms: at(0.99) };
+  /** In milliseconds; undefined: there is none. @param part of the times that are not longer, 0 to 1. */
+  percentile(part: number, nowMs: number): number | undefined {
+    this.turn(nowMs);
+    if (this.all === 0) return undefined;
+    // The longest are at the end, and most often asked for.
+    let left = this.all - Math.ceil(part * this.all);
+    for (let bucket = BUCKETS - 1; bucket > 0; bucket -= 1) {
+      left -= this.sums[bucket] ?? 0;
+      if (left < 0) return msOf(bucket);
+    }
+    return msOf(0);
+  }
+
+  /** Empties the spans that are over. */
+  private turn(nowMs: number): void {
+    const now = Math.floor(nowMs / SPAN_MS);
+    if (now <= this.span) return;
+    if (this.all > 0) {
+      for (let span = Math.max(this.span + 1, now - SPANS + 1); span <= now; span += 1)
+        this.clear(span % SPANS);
+    }
+    this.span = now;
+  }
+
+  private clear(slot: number): void {
+    const from = slot * BUCKETS;
+    for (let bucket = 0; bucket < BUCKETS; bucket += 1) {
+      const count = this.counts[from + bucket] ?? 0;
+      if (count === 0) continue;
+      this.counts[from + bucket] = 0;
+      this.sums[bucket] = (this.sums[bucket] ?? 0) - count;
+      this.all -= count;
+    }
   }
 }
 
@@ -109,7 +122,7 @@ class Recent {
 
   ended({ outcome, promptTokens, completionTokens, ttftMs }: EndedRequest, nowMs: number): void {
     this.lastMs = nowMs;
-    this.second = turn(this.seconds, SLOTS, this.second, Math.floor(nowMs / SECOND_MS));
+    this.turn(nowMs);
     const at = (this.second % SLOTS) * 3;
     const { seconds } = this;
     seconds[at] = (seconds[at] ?? 0) + 1;
@@ -122,24 +135,42 @@ class Recent {
   }
 
   rates(nowMs: number): RecentRates {
-    this.second = turn(this.seconds, SLOTS, this.second, Math.floor(nowMs / SECOND_MS));
+    this.turn(nowMs);
+    const { seconds, ttfts } = this;
     const running = this.second % SLOTS;
-    const mean = (offset: number): number => {
-      let sum = 0;
-      for (let slot = 0; slot < SLOTS; slot += 1) {
-        if (slot !== running) sum += this.seconds[slot * 3 + offset] ?? 0;
-      }
-      return sum / RATE_SECONDS;
-    };
+    let [requests, refusals, tokens] = [0, 0, 0];
+    for (let slot = 0; slot < SLOTS; slot += 1) {
+      if (slot === running) continue;
+      requests += seconds[slot * 3] ?? 0;
+      refusals += seconds[slot * 3 + 1] ?? 0;
+      tokens += seconds[slot * 3 + 2] ?? 0;
+    }
     return {
-      requestsPerSecond: mean(0),
-      refusalsPerSecond: mean(1),
-      tokensPerSecond: mean(2),
-      ttftP50Ms: undefined,
-      ttftP99Ms: undefined,
-      ...this.ttfts?.percentiles(nowMs),
+      requestsPerSecond: requests / RATE_SECONDS,
+      refusalsPerSecond: refusals / RATE_SECONDS,
+      tokensPerSecond: tokens / RATE_SECONDS,
+      ttftP50Ms: ttfts?.percentile(0.5, nowMs),
+      ttftP99Ms: ttfts?.percentile(0.99, nowMs),
     };
   }
+
+  /** Empties the seconds that are over. */
+  private turn(nowMs: number): void {
+    const now = Math.floor(nowMs / SECOND_MS);
+    for (let second = Math.max(this.second + 1, now - SLOTS + 1); second <= now; second += 1) {
+      const at = (second % SLOTS) * 3;
+      this.seconds.fill(0, at, at + 3);
+    }
+    if (now > this.second) this.second = now;
+  }
+}
+
+/** What a tenant did. */
+export interface RecentRow {
+  readonly tenant: string;
+  /** When its last request ended. */
+  readonly lastMs: number;
+  readonly rates: RecentRates;
 }
 
 export class RecentUsage {
@@ -175,11 +206,11 @@ export class RecentUsage {
     return this.#all.rates(nowMs);
   }
 
-  /** Tenants with an end in the last minute. `lastMs`: of the last one, by the same clock. */
-  *rows(nowMs: number): Iterable<RecentRates & { readonly tenant: string; readonly lastMs: number }> {
+  /** Tenants with an end in the last minute. */
+  *rows(nowMs: number): Iterable<RecentRow> {
     this.#sweep(nowMs);
     for (const [tenant, recent] of this.#tenants) {
-      yield { tenant, lastMs: recent.lastMs, ...recent.rates(nowMs) };
+      yield { tenant, lastMs: recent.lastMs, rates: recent.rates(nowMs) };
     }
   }
 

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import type { ModelConfig } from '../../../src/config/config.ts';
+import { DEFAULT_COST } from '../../../src/domain/cost.ts';
 import { modelStatuses } from '../../../src/service/model-status.ts';
 
 const model = (name: string, change: Partial<ModelConfig> = {}): [string, ModelConfig] => [
@@ -7,7 +8,7 @@ const model = (name: string, change: Partial<ModelConfig> = {}): [string, ModelC
   {
     name,
     pool: 'main',
-    cost: { prompt: 1, cachedPrompt: 1, output: 1 } as unknown as ModelConfig['cost'],
+    cost: DEFAULT_COST,
     fallback: [],
     ...change,
   },

@@ -15,7 +15,7 @@ const activity = (name: string, change: Partial<TenantActivity> = {}): TenantAct
   inFlight: 0,
   waiting: 0,
   lastMs: undefined,
-  ...NO_RATES,
+  rates: NO_RATES,
   ...change,
 });
 
@@ -29,7 +29,9 @@ const anyActivity = fc
     tokensPerSecond: fc.nat(5),
     ttftP99Ms: fc.option(fc.nat(5), { nil: undefined }),
   })
-  .map((one) => activity(one.name, one));
+  .map(({ name, inFlight, waiting, ...rates }) =>
+    activity(name, { inFlight, waiting, rates: { ...NO_RATES, ...rates } }),
+  );
 const anyTenants = fc.uniqueArray(anyActivity, { selector: ({ name }) => name, maxLength: 30 });
 
 describe('rows of tenants', () => {
@@ -42,11 +44,10 @@ describe('rows of tenants', () => {
         { tenant: 'visitor-2', model: 'm', queued: 5, inFlight: 1 },
       ],
       (tenant) => (tenant.startsWith('visitor') ? '(visitors)' : tenant),
-      [{ tenant: 'b', lastMs: 7, ...NO_RATES, requestsPerSecond: 2 }],
-      NO_RATES,
+      [{ tenant: 'b', lastMs: 7, rates: { ...NO_RATES, requestsPerSecond: 2 } }],
     );
     expect([...rows.values()]).toEqual([
-      activity('b', { lastMs: 7, requestsPerSecond: 2 }),
+      activity('b', { lastMs: 7, rates: { ...NO_RATES, requestsPerSecond: 2 } }),
       activity('a', { waiting: 4, inFlight: 2 }),
       activity('(visitors)', { waiting: 5, inFlight: 2 }),
     ]);
@@ -71,8 +72,8 @@ describe('rows of tenants', () => {
           tenants.reduce((sum, one) => sum + of(one), 0);
         expect(rest.waiting + sumOf(({ waiting }) => waiting)).toBe(all(({ waiting }) => waiting));
         expect(rest.inFlight + sumOf(({ inFlight }) => inFlight)).toBe(all(({ inFlight }) => inFlight));
-        expect(rest.tokensPerSecond + sumOf((one) => one.tokensPerSecond)).toBe(
-          all((one) => one.tokensPerSecond),
+        expect(rest.tokensPerSecond + sumOf((one) => one.rates.tokensPerSecond)).toBe(
+          all((one) => one.rates.tokensPerSecond),
         );
         expect(rest.tenants).toBe(Math.max(0, tenants.length - most));
       }),

@@ -52,7 +52,7 @@ describe('rates of the last moments', () => {
           });
           expect(usage.total(end)).toMatchObject(of(counted));
           for (const row of usage.rows(end)) {
-            expect(row).toMatchObject(of(counted.filter(({ tenant }) => tenant === row.tenant)));
+            expect(row.rates).toMatchObject(of(counted.filter(({ tenant }) => tenant === row.tenant)));
           }
         },
       ),
@@ -109,7 +109,7 @@ describe('tenants that are kept', () => {
     for (let i = 0; i < 1_000; i += 1) usage.ended(`tenant-${i}`, ended(), at(0));
     usage.ended('late', ended(), at(61));
     expect(usage.size).toBe(1);
-    expect(rowOf(usage, 'late', at(62))).toMatchObject({ lastMs: at(61), requestsPerSecond: 0.1 });
+    expect(rowOf(usage, 'late', at(62))).toMatchObject({ lastMs: at(61), rates: { requestsPerSecond: 0.1 } });
   });
 
   it('are bounded; the sum has the others too', () => {
