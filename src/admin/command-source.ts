@@ -17,20 +17,34 @@ const withoutPort = (authority: string): string => authority.replace(/:\d{1,5}$/
 
 /** What keeps a command out, for whoever sent it. */
 export function refusalOf(headers: Headers, listensOn: string): string | undefined {
-  const host = String(headers['host'] ?? '');
   if (!isLoopback(listensOn)) {
     return `service.metrics is on ${listensOn}, where anybody could command: put it on 127.0.0.1`;
   }
-  if (!isLoopback(withoutPort(host))) return 'commands are taken under a loopback address or localhost only';
+  if (!isLoopback(hostOf(headers))) return 'commands are taken under a loopback address or localhost only';
   if (headers[COMMAND_HEADER] === undefined) {
     return `commands have the header ${COMMAND_HEADER}, as \`fairlane drain\` and \`fairlane explain\` send it`;
   }
-  if (headers['origin'] !== undefined && headers['origin'] !== `http://${host}`) {
-    return 'commands are not taken from a web page of another origin';
+  return pageRefusalOf(headers, 'commands are not taken from');
+}
+
+/** What keeps a question out that metrics answer too: a page of another site reads nothing from this machine. */
+export function readerRefusalOf(headers: Headers, listensOn: string): string | undefined {
+  // What listens for others is read under any name, as the metrics are.
+  if (!isLoopback(listensOn)) return undefined;
+  if (!isLoopback(hostOf(headers))) return 'it is answered under a loopback address or localhost only';
+  return pageRefusalOf(headers, 'it is not answered to');
+}
+
+const hostOf = (headers: Headers): string => withoutPort(String(headers['host'] ?? ''));
+
+/** What keeps a web page out that is of another origin than this port. */
+function pageRefusalOf(headers: Headers, what: string): string | undefined {
+  if (headers['origin'] !== undefined && headers['origin'] !== `http://${String(headers['host'] ?? '')}`) {
+    return `${what} a web page of another origin`;
   }
   const site = headers['sec-fetch-site'];
   if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-    return 'commands are not taken from a web page of another site';
+    return `${what} a web page of another site`;
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-/** `/metrics` for Prometheus, `/live`, `/ready` and `/health` for whoever starts the service, and commands from this machine. */
+/** `/metrics` for Prometheus, `/status` for commands and consoles, `/live`, `/ready` and `/health` for whoever starts the service, and commands from this machine. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
@@ -7,6 +7,7 @@ import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
 import { refusalOf } from './command-source.ts';
 import type { Commands } from './commands.ts';
 import type { HealthReport } from './health.ts';
+import { answerStatus, type StatusText } from './http-status.ts';
 
 export interface AdminServer {
   readonly port: number;
@@ -17,6 +18,7 @@ const READ = ['GET', 'HEAD'];
 const COMMAND = ['POST'];
 const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
   ['/metrics', READ],
+  ['/status', READ],
   ['/health', READ],
   ['/ready', READ],
   ['/live', READ],
@@ -40,6 +42,7 @@ interface Pages {
   readonly registry: Registry;
   readonly health: () => HealthReport;
   readonly commands: Commands;
+  readonly status: StatusText;
   /** What the server listens on: commands are taken on a loopback address only. */
   readonly host: string;
 }
@@ -125,10 +128,11 @@ function serve(pages: Pages, request: IncomingMessage, response: ServerResponse)
   if (methods === undefined) {
     response
       .writeHead(404, { 'content-type': 'text/plain' })
-      .end('Here are /metrics, /health, /ready and /live.\n');
+      .end('Here are /metrics, /status, /health, /ready and /live.\n');
   } else if (!methods.includes(request.method ?? '')) {
     response.writeHead(405, { allow: methods.join(', '), connection: 'close' }).end();
   } else if (methods === COMMAND) answerCommand(pages, path, request, response);
+  else if (path === '/status') answerStatus(pages.status, pages.host, request, response);
   else if (path === '/metrics') answerMetrics(pages.registry, response);
   else if (path === '/live') json(response, 200, { status: 'live' });
   else answerHealth(path, pages.health(), response);
@@ -140,8 +144,9 @@ export async function startAdminServer(
   registry: Registry,
   health: () => HealthReport,
   commands: Commands,
+  status: StatusText,
 ): Promise<AdminServer> {
-  const pages: Pages = { registry, health, commands, host: address.host };
+  const pages: Pages = { registry, health, commands, status, host: address.host };
   const server = createServer(BOUNDS, (request, response) => serve(pages, request, response));
   server.maxConnections = MAX_CONNECTIONS;
   // Who does not read an answer, or says nothing.

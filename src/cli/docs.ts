@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { Command } from 'commander';
+import { statusReference } from '../admin/status-reference.ts';
 import { configJsonSchema, configReference } from '../config/reference.ts';
 import { engineReference } from '../engine/reference.ts';
 import { routesReference } from '../engine/routes-reference.ts';
@@ -67,6 +68,7 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
     [`${REFERENCE}/config.md`, located(configReference())],
     ['docs/config.schema.json', located(`${JSON.stringify(configJsonSchema(), null, 2)}\n`)],
     [`${REFERENCE}/engines.md`, located(engineReference())],
+    [`${REFERENCE}/status.md`, statusReference()],
     [`${REFERENCE}/routes.md`, located(routesReference())],
     [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
   ]);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { benchCommand } from './bench.ts';
 import { checkConfigCommand } from './check-config.ts';
+import { completionCommand, completionValuesCommand } from './completion.ts';
 import { docsCommand } from './docs.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand } from './drain.ts';
@@ -10,14 +11,18 @@ import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
 import { invoiceCommand } from './invoice.ts';
+import { modelsCommand } from './models.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
+import { statusCommand } from './status.ts';
+import { tenantsCommand } from './tenants.ts';
 import { printError } from './terminal.ts';
 import { usageCommand } from './usage.ts';
+import { topCommand } from './top.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -40,10 +45,16 @@ const program = new Command('fairlane')
   .addCommand(doctorCommand())
   .addCommand(drainCommand())
   .addCommand(explainCommand())
+  .addCommand(statusCommand())
+  .addCommand(topCommand())
+  .addCommand(modelsCommand())
+  .addCommand(tenantsCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(usageCommand())
   .addCommand(invoiceCommand())
+  .addCommand(completionCommand())
+  .addCommand(completionValuesCommand(), { hidden: true })
   .addCommand(docsCommand(), { hidden: true });
 
 for (const command of program.commands) {

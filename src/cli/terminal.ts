@@ -11,6 +11,31 @@ export const hasColour = ({ isTTY }: { readonly isTTY?: boolean }): boolean =>
 /** To stdout. */
 export const print = (text: string): void => console.log(harmlessLines(text));
 
+const COLOURS = {
+  plain: '',
+  heading: '\u001b[1m',
+  good: '\u001b[32m',
+  warning: '\u001b[33m',
+  bad: '\u001b[31m',
+};
+
+interface StyledLine {
+  readonly text: string;
+  readonly style: keyof typeof COLOURS;
+}
+
+/** As it is written to a terminal. */
+export function styled({ text, style }: StyledLine, inColour: boolean): string {
+  const shown = harmlessLines(text);
+  return inColour && style !== 'plain' ? `${COLOURS[style]}${shown}\u001b[0m` : shown;
+}
+
+/** To stdout, in colours where it is a terminal that knows them. */
+export function printLines(lines: readonly StyledLine[]): void {
+  const inColour = hasColour(process.stdout);
+  console.log(lines.map((line) => styled(line, inColour)).join('\n'));
+}
+
 /** To stderr. */
 export const printError = (text: string): void => console.error(harmlessLines(text));
 

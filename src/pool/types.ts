@@ -118,8 +118,11 @@ export interface EndpointState {
   readonly ejected: boolean;
   /** Models that are broken there, for everybody. */
   readonly broken: readonly string[];
-  /** Requests. */
+  /** It is given new requests. */
+  readonly serving: boolean;
+  /** Requests, and the sequences that they run as. */
   readonly inFlight: number;
+  readonly sequences: number;
   /** Sequences that may be in flight. */
   readonly concurrencyLimit: number;
   readonly limitSource: LimitSource;

@@ -44,6 +44,7 @@ import type {
   TenantCaps,
   Waiting,
 } from './types.ts';
+import { type WaitingRow, waitingRows } from './waiting-rows.ts';
 
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
@@ -416,14 +417,12 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     return this.pools.get(name)?.slotsKept(nowMs) ?? 0;
   }
 
-  lanesOf(
-    name: string,
-  ): Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }> {
-    return Array.from(this.pools.get(name)?.lanes ?? [], (lane) => ({
-      lane: lane.name,
-      queued: lane.queue.size(),
-      inFlight: lane.inFlight,
-    }));
+  lanesOf(name: string): ReturnType<Dispatcher['lanesOf']> {
+    return this.pools.get(name)?.lanes.counts() ?? [];
+  }
+
+  waitingOf(name: string): readonly WaitingRow[] {
+    return waitingRows(this.pools.get(name)?.byAge() ?? []);
   }
 
   queuedOfTenant(tenant: string): number {

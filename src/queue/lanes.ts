@@ -43,6 +43,11 @@ export class Lanes<T> {
     return this.list[Symbol.iterator]();
   }
 
+  /** What each lane has: requests queued, sequences in flight. */
+  counts(): readonly { readonly lane: string; readonly queued: number; readonly inFlight: number }[] {
+    return this.list.map(({ name, queue, inFlight }) => ({ lane: name, queued: queue.size(), inFlight }));
+  }
+
   /** The lane of this name, else the first. */
   named(name: string): Lane<T> {
     for (const lane of this.list) if (lane.name === name) return lane;

@@ -18,6 +18,7 @@
 import type { LaneConfig } from '../config/config.ts';
 import type { Demand, NotServable, PoolEndpoints, Slot } from '../pool/types.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
+import type { WaitingRow } from './waiting-rows.ts';
 
 export interface QueueSettings {
   readonly maxWaitMs: number;
@@ -149,6 +150,8 @@ export interface Dispatcher {
   lanesOf(
     pool: string,
   ): Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
+  /** Who waits for the pool, by lane and tenant. Takes time for each request that waits. */
+  waitingOf(pool: string): readonly WaitingRow[];
   queuedOfTenant(tenant: string): number;
   inFlightOfTenant(tenant: string): number;
 }

@@ -93,6 +93,11 @@ export class ModelCatalog {
     return [...pools.keys()].filter((pool) => !mirrors.has(pool));
   }
 
+  /** Every model and adapter that something serves, with its pool. */
+  served(): Iterable<readonly [model: string, pool: string]> {
+    return this.#pools;
+  }
+
   /** The configured adapter of that name: a model that has to be loaded where it is asked for. */
   adapterOf(model: string): LoraAdapterConfig | undefined {
     return this.#config.adapters.get(model);

@@ -9,6 +9,7 @@ import type {
   TenantStoreHealth,
 } from '../admin/health.ts';
 import type { AdapterPlace } from '../lora/placement.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import type { Refused } from './reloader.ts';
 import type { RuntimeTenants } from './runtime-tenants.ts';
 
@@ -25,6 +26,8 @@ interface EndpointFacts {
   readonly readiness: string;
   readonly engine: string | undefined;
   readonly gaugesProblem: string | undefined;
+  /** As its engine said last; absent: it does not say. */
+  readonly gauges?: Gauges | undefined;
   /** Undefined: the pool has none. */
   readonly adapters: Pick<AdapterPlace, 'loaded' | 'loading'> | undefined;
 }

@@ -23,6 +23,7 @@ import { createRollouts, type Rollouts } from '../rollout/rollouts.ts';
 import { type Catalog, createCatalog } from '../routing/model-catalog.ts';
 import type { Log } from '../telemetry/pino-log.ts';
 import { createMetrics, type Metrics } from '../telemetry/prom-metrics.ts';
+import { RecentUsage } from '../telemetry/recent-usage.ts';
 import { Paces } from '../usage/abandoned.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
 import { OddUsageNotices } from '../usage/odd-usage-notices.ts';
@@ -42,6 +43,7 @@ import { createRequestEdge } from './request-edge.ts';
 import type { RuntimeTenants } from './runtime-tenants.ts';
 import { createScheduling, type Scheduling } from './scheduling.ts';
 import type { Shutdown } from './shutdown.ts';
+import { StatusSource } from './status-source.ts';
 
 /** No name of a tenant. */
 const VISITORS_LABEL = '(not configured)';
@@ -73,9 +75,11 @@ export class Parts {
   readonly #paces = new Paces();
   readonly #oddUsage = new OddUsageNotices();
   readonly #slowReaders = createSlowReaders();
+  readonly #recent = new RecentUsage();
 
   // What is served.
   readonly metrics: Metrics;
+  readonly status: StatusSource;
   readonly #context: ExplainContext;
   readonly requests: ExtProcService;
   /** Calls of the rate limit service, however they come. */
@@ -125,6 +129,7 @@ export class Parts {
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
+    this.status = this.#createStatus();
     this.#context = this.#createContext();
     this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
     this.rateLimit = this.#createRateLimit();
@@ -193,6 +198,7 @@ export class Parts {
     this.#log.requestEnded(usage);
     if (usage.keyId !== undefined) this.#made?.noteUse(usage.keyId);
     const label = this.#tenantLabel(usage.tenant);
+    this.#recent.ended(label, usage, this.now());
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
       for (const notice of this.#oddUsage.of(usage, this.now())) {
@@ -279,6 +285,27 @@ export class Parts {
       metrics.watchSharedCapacity((kind) => redis.allotments.totals(kind, now()));
     }
     return metrics;
+  }
+
+  #createStatus(): StatusSource {
+    return new StatusSource({
+      config: this.#config,
+      inUse: () => this.reloader.inUse,
+      health: () => this.health(),
+      redis: () => this.redis?.store.status(),
+      openStreams: () => this.requests.open(),
+      pools: this.pools,
+      dispatcher: this.scheduling.dispatcher,
+      tenants: this.scheduling.tenants,
+      catalog: this.#catalog,
+      rollouts: this.#rollouts,
+      mirrors: this.#mirrors,
+      occupancy: this.#occupancy,
+      recent: this.#recent,
+      labelOf: this.#tenantLabel,
+      now: this.now,
+      unixMs: Date.now,
+    });
   }
 
   #createContext(): ExplainContext {

@@ -7,6 +7,7 @@ import type { EngineKind } from '../domain/engine-kinds.ts';
 import { isolatesSlowClients } from '../domain/routing-profiles.ts';
 import { type HealthMonitor, startHealthMonitor } from '../engine/http-health-monitor.ts';
 import type { Identity } from '../engine/http-identify.ts';
+import type { AdapterPlace } from '../lora/placement.ts';
 import { adaptiveLimit } from '../pool/concurrency-limit/adaptive.ts';
 import type { RotationChange } from '../pool/health/rotation.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
@@ -170,6 +171,12 @@ export class PoolRuntime {
     };
   }
 
+  /** Where adapters are, and may be, by what its endpoints are called. */
+  adapterPlaces(): readonly AdapterPlace[] {
+    if (!this.lora.adapters.isUsed()) return [];
+    return this.lora.adapters.list().map((one) => ({ ...one, endpoint: this.#labelOf(one.endpoint) }));
+  }
+
   facts(): PoolFacts {
     const adapters = this.lora.adapters.isUsed() ? this.lora.adapters.list() : [];
     return {
@@ -191,6 +198,7 @@ export class PoolRuntime {
           readiness: this.#health?.describe(url) ?? '',
           engine: this.engines.kindOf(url),
           gaugesProblem: this.#gauges.problemOf(url),
+          gauges: this.#gauges.latestOf(url),
           adapters: adapters.find(({ endpoint }) => endpoint === url),
         })),
     };

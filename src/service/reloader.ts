@@ -47,6 +47,8 @@ export class Reloader<Addresses> {
   /** The last reload that was asked for: each sees what the one before it left. */
   #last: Promise<void> = Promise.resolve();
   #isClosed = false;
+  /** When the one in use was taken over, in milliseconds of Unix time. */
+  #sinceMs: number;
 
   constructor(
     initial: Config,
@@ -62,11 +64,17 @@ export class Reloader<Addresses> {
     this.#tell = tell;
     this.#source = source;
     this.#unixMs = unixMs;
+    this.#sinceMs = unixMs();
   }
 
   /** In use now. */
   get config(): Config {
     return this.#config;
+  }
+
+  /** Where the one in use is from, where that is known, and since when it is in use, in milliseconds of Unix time. */
+  get inUse(): { readonly file: string | undefined; readonly sinceMs: number } {
+    return { file: this.#source?.file, sinceMs: this.#sinceMs };
   }
 
   /** The last one that was offered, if it was not taken over. */
@@ -129,6 +137,7 @@ export class Reloader<Addresses> {
     const before = this.#config;
     this.#files = files;
     this.#config = next;
+    this.#sinceMs = this.#unixMs();
     this.#steps.apply(next, addresses, before);
     const changes =
       this.#source === undefined || source === undefined ? undefined : sourceChanges(this.#source, source);

@@ -1,5 +1,6 @@
 /** A running service: what it is made of, how it starts, and how it ends. */
 
+import type { Commands } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
 import { startTenantApi } from '../admin/http-tenant-api.ts';
@@ -94,11 +95,18 @@ async function open(
   const grpc = await startGrpcServer(service.address, services, envoy.maxBodyBytes, shownTlsOf(initial));
   parts.onReloaded((config) => grpc.setTls(config.service.tls));
   shutdown.opened({ name: 'gRPC server', close: () => grpc.close(LAST_ANSWERS_MS) });
-  const metrics = await startAdminServer(service.metrics, parts.metrics.registry, () => parts.health(), {
+  const commands: Commands = {
     drain: (endpoint, undo) => parts.pools.drain(endpoint, undo),
     explain: (question) => parts.explain(question),
     maxBodyBytes: QUESTION_FACTOR * envoy.maxBodyBytes,
-  });
+  };
+  const metrics = await startAdminServer(
+    service.metrics,
+    parts.metrics.registry,
+    () => parts.health(),
+    commands,
+    (query) => parts.status.text(query),
+  );
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
   if (made !== undefined) await openAdminApi(made, parts, shutdown);

@@ -23,7 +23,13 @@ const start = async (
 ): Promise<number> => {
   const health = () => report;
   const commands = { drain: () => ({ kind: 'unknown' as const }), explain, maxBodyBytes: 1_000 };
-  server = await startAdminServer({ host: '127.0.0.1', port: 0 }, new Registry(), health, commands);
+  server = await startAdminServer(
+    { host: '127.0.0.1', port: 0 },
+    new Registry(),
+    health,
+    commands,
+    () => '{}',
+  );
   return server.port;
 };
 
@@ -192,4 +198,34 @@ describe('metrics and health', () => {
     await Promise.all(closed.map((one) => one));
     expect((await post(port, undefined, {}, '/health', 'GET')).status).toBe(200);
   }, 30_000);
+});
+
+describe('the status', () => {
+  const get = (port: number, path: string, headers: Readonly<Record<string, string>> = {}) =>
+    post(port, undefined, headers, path, 'GET');
+
+  it('is what the service says, by what was asked', async () => {
+    const port = await start(() => ({ status: 200, answer: {} }));
+    expect(await get(port, '/status')).toMatchObject({ status: 200, text: '{}\n' });
+    expect(await get(port, '/status?tenants=5&sort=name')).toMatchObject({ status: 200 });
+    expect(await get(port, '/status?sort=luck')).toMatchObject({
+      status: 400,
+      text: expect.stringContaining('sort is one of'),
+    });
+    expect(await post(port, '', {}, '/status')).toMatchObject({ status: 405, allow: 'GET, HEAD' });
+  });
+
+  it('is not for pages of other sites, nor under foreign names', async () => {
+    const port = await start(() => ({ status: 200, answer: {} }));
+    for (const headers of [
+      { host: 'evil.example' },
+      { origin: 'https://evil.example' },
+      { 'sec-fetch-site': 'cross-site' },
+    ]) {
+      expect(await get(port, '/status', headers)).toMatchObject({ status: 403 });
+      expect(await get(port, '/metrics', headers)).toMatchObject({ status: 200 });
+    }
+    const host = `127.0.0.1:${port}`;
+    expect(await get(port, '/status', { host, origin: `http://${host}` })).toMatchObject({ status: 200 });
+  });
 });

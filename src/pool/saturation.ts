@@ -1,0 +1,15 @@
+/** How full a pool is, 0 to 1: docs/glossary.md has the definition. The same number for people and for what adds engines. */
+
+export interface Fullness {
+  /** Sequences in flight at endpoints that serve, and how many those may have. */
+  readonly sequences: number;
+  readonly concurrencyLimit: number;
+  /** Requests in the pool's queue. */
+  readonly waiting: number;
+}
+
+/** Sequences ÷ limit, at most 1; 1 where anybody waits, or nothing serves: no slot is free then. */
+export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness): number {
+  if (waiting > 0 || !(concurrencyLimit > 0)) return 1;
+  return Math.min(1, Math.max(0, sequences / concurrencyLimit));
+}
