@@ -26,7 +26,7 @@ import {
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkPrices } from './checks/prices.ts';
-import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
+import { checkRedis, findRedisSecrets, type RedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
@@ -103,14 +103,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources);
-  const secrets = [
-    ...keys,
-    ...redisSecretTexts(root, redis),
-    ...ledgerSecretTexts(root, ledgerUrl),
-    ...engineKeyTexts(engines),
-    ...adminSecretTexts(root, admin),
-  ].flatMap(secretTextsOf);
-  const hide = hiding(secrets, SHORT_KEY);
+  const hide = hiding(secretsIn(root, keys, redis, ledgerUrl, engines, admin), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -192,6 +185,22 @@ function rootOf(value: unknown, { before, env }: ConfigInput) {
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretsIn = (
+  root: unknown,
+  keys: readonly KeyEntry[],
+  redis: RedisSecrets,
+  ledgerUrl: Looked | undefined,
+  engines: ReturnType<typeof findEngineSecrets>,
+  admin: ReturnType<typeof findAdmin>,
+): readonly string[] =>
+  [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...ledgerSecretTexts(root, ledgerUrl),
+    ...engineKeyTexts(engines),
+    ...adminSecretTexts(root, admin),
+  ].flatMap(secretTextsOf);
+
 const secretTextsOf = ({
   text,
   looked,

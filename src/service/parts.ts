@@ -31,6 +31,7 @@ import { createPredictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { EnvoyFiles } from './envoy-files.ts';
 import { healthReport } from './health-report.ts';
+import { LedgerRuntime, ledgerHealth } from './ledger.ts';
 import { folderOf, LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
@@ -86,6 +87,8 @@ export class Parts {
   readonly rateLimit: RateLimitServiceOptions;
   readonly refusals: GrpcService;
 
+  /** As at the start. */
+  readonly ledger: LedgerRuntime | undefined;
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
   readonly #reloaded: ((config: Config) => void)[] = [];
@@ -130,6 +133,7 @@ export class Parts {
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
     this.status = this.#createStatus();
+    this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();
     this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
     this.rateLimit = this.#createRateLimit();
@@ -174,6 +178,7 @@ export class Parts {
       refusedTenantFiles: this.#refusedTenantFiles.report(),
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
+      ledger: this.ledger && ledgerHealth(this.ledger.status()),
       refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
       mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
       ...(this.#made !== undefined && { made: this.#made }),
@@ -197,6 +202,7 @@ export class Parts {
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
     if (usage.keyId !== undefined) this.#made?.noteUse(usage.keyId);
+    this.ledger?.record(usage);
     const label = this.#tenantLabel(usage.tenant);
     this.#recent.ended(label, usage, this.now());
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
@@ -248,6 +254,15 @@ export class Parts {
     const redis = new RedisRuntime(config, this.now, this.tell);
     shutdown.opened({ name: 'Redis', close: () => redis.close() });
     return redis;
+  }
+
+  #openLedger(shutdown: Shutdown): LedgerRuntime | undefined {
+    const { ledger: config } = this.#initial;
+    if (config === undefined) return undefined;
+    const ledger = new LedgerRuntime(config, this.tell);
+    shutdown.opened({ name: 'ledger', close: () => ledger.close() });
+    this.metrics.watchLedger(() => ledger.status());
+    return ledger;
   }
 
   #createPools(): PoolSet {
