@@ -9,12 +9,14 @@ import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
+import { keyCommand } from './key.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
 import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
+import { tenantCommand } from './tenant.ts';
 import { printError } from './terminal.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -40,6 +42,8 @@ const program = new Command('fairlane')
   .addCommand(explainCommand())
   .addCommand(ratelimitCommand())
   .addCommand(envoyConfigCommand())
+  .addCommand(tenantCommand())
+  .addCommand(keyCommand())
   .addCommand(docsCommand(), { hidden: true });
 
 for (const command of program.commands) {
