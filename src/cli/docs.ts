@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { Command } from 'commander';
 import { statusReference } from '../admin/status-reference.ts';
+import { openApiDocument } from '../admin/tenant-openapi.ts';
 import { configJsonSchema, configReference } from '../config/reference.ts';
 import { engineReference } from '../engine/reference.ts';
 import { routesReference } from '../engine/routes-reference.ts';
@@ -70,6 +71,7 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
     [`${REFERENCE}/engines.md`, located(engineReference())],
     [`${REFERENCE}/status.md`, statusReference()],
     [`${REFERENCE}/routes.md`, located(routesReference())],
+    [`${REFERENCE}/admin-api.json`, `${JSON.stringify(openApiDocument(), undefined, 2)}\n`],
     [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {

@@ -12,6 +12,7 @@ import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
 import { invoiceCommand } from './invoice.ts';
 import { modelsCommand } from './models.ts';
+import { keyCommand } from './key.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
@@ -20,6 +21,7 @@ import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
 import { tenantsCommand } from './tenants.ts';
+import { tenantCommand } from './tenant.ts';
 import { printError } from './terminal.ts';
 import { usageCommand } from './usage.ts';
 import { topCommand } from './top.ts';
@@ -55,6 +57,8 @@ const program = new Command('fairlane')
   .addCommand(invoiceCommand())
   .addCommand(completionCommand())
   .addCommand(completionValuesCommand(), { hidden: true })
+  .addCommand(tenantCommand())
+  .addCommand(keyCommand())
   .addCommand(docsCommand(), { hidden: true });
 
 for (const command of program.commands) {

@@ -21,6 +21,8 @@ const env = {
   ),
   ENGINE_URL: 'http://engine:8000',
   REDIS_URL: 'redis://redis:6379',
+  FAIRLANE_ADMIN_TOKEN: 'example-token-of-who-may-change-it',
+  FAIRLANE_READ_TOKEN: 'example-token-of-who-may-only-read',
   [QUICKSTART_ENGINE_VARIABLE]: 'http://127.0.0.1:8000',
   XDG_RUNTIME_DIR: '/run/user/1',
 };
