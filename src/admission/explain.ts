@@ -346,7 +346,9 @@ function limitsText({ requests, tokens, month, budget }: LimitViews): string {
   if (budget !== undefined) {
     const { currency, limit, remaining, isSoft } = budget;
     const [left, whole] = [remaining, limit].map((nano) => amountText({ currency, nano }));
-    parts.push(`${left} of ${whole} budget this month left${remaining < 1 && !isSoft ? ' (429 for now)' : ''}`);
+    parts.push(
+      `${left} of ${whole} budget this month left${remaining < 1 && !isSoft ? ' (429 for now)' : ''}`,
+    );
   }
   return parts.length === 0 ? 'no limits' : parts.join(', ');
 }

@@ -13,6 +13,7 @@ import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import { type FoundListener, listenersOf } from './checks/listeners.ts';
 import type { RedisSecrets } from './checks/redis.ts';
+import { type FoundWebhook, webhooksOf } from './checks/webhooks.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -38,6 +39,7 @@ interface Parts {
   readonly keys: readonly KeyEntry[];
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
+  readonly webhooks: readonly FoundWebhook[];
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
   readonly drains: ReadonlyMap<string, readonly string[]>;
@@ -59,6 +61,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ),
     queue: queueOf(written),
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
+    ...webhooksOf(parts.webhooks),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
     fields: {

@@ -13,6 +13,7 @@ import type { RateLimitConfig } from './rate-limit.ts';
 import type { WebhookConfig } from './webhooks.ts';
 
 export * from './pools.ts';
+export type { WebhookConfig } from './webhooks.ts';
 
 /** `auto`: pretty on a terminal, else JSON. */
 export const LOG_FORMATS = ['auto', 'json', 'pretty'] as const;

@@ -5,6 +5,7 @@ import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
+import { checkBudgets } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
@@ -27,6 +28,7 @@ import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.t
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
+import { checkWebhooks, findWebhooks, webhookSecretTexts } from './checks/webhooks.ts';
 import type { Config } from './config.ts';
 import { withKeptValues } from './kept-values.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
@@ -97,9 +99,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const secrets = [...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)].flatMap(
-    secretTextsOf,
-  );
+  const webhooks = findWebhooks(root, sources);
+  const secrets = [
+    ...[...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)],
+    ...webhookSecretTexts(webhooks),
+  ].flatMap(secretTextsOf);
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -120,9 +124,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (!checked.success) reportSchema(checked.error.issues, check);
   checkReferences(check);
   checkRoutes(check);
+  checkBudgets(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
+  checkWebhooks(webhooks, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -149,6 +155,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,
       redis,
+      webhooks,
       endpoints,
       drains,
       chosen,

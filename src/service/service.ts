@@ -11,7 +11,7 @@ import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { Shutdown } from './shutdown.ts';
-import { Snapshots } from './snapshots.ts';
+import { Snapshots, together } from './snapshots.ts';
 
 export interface Service {
   readonly address: ServiceAddress;
@@ -76,6 +76,8 @@ async function open(
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
   const parts = new Parts(initial, log, shutdown, source);
+  shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
+  shutdown.opened({ name: 'months', close: () => parts.months.close() });
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
   parts.tellRefusedFiles();
@@ -115,7 +117,7 @@ function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void 
   const { snapshot: path } = initial.rateLimit;
   if (path === undefined) return;
   // Redis keeps the levels itself, but may be away at the next start.
-  const store = redis === undefined ? memory : scheduling.tenants;
+  const store = redis === undefined ? memory : together(scheduling.tenants, parts.months.alerts);
   const snapshots = new Snapshots({ path, store, now, tell });
   shutdown.opened({ name: 'snapshots', close: () => snapshots.close(), undo: () => snapshots.stop() });
   snapshots.open();

@@ -167,12 +167,17 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return warnIf(!event.connected);
     case 'engine-gauges':
       return warnIf(!event.usable);
+    case 'webhook':
+      return warnIf(event.failing);
+    case 'budget-alert':
+    case 'webhook-dropped':
     case 'engine-usage-odd':
     case 'adapter-failed':
     case 'canary-rolled-back':
     case 'snapshot-failed':
     case 'dns-failed':
       return 'warn';
+    case 'limit-raise-ended':
     case 'config-reloaded':
     case 'envoy-refused':
     case 'tenant-file-mended':

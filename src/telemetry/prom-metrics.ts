@@ -9,6 +9,12 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';
 import {
+  type BudgetMetrics,
+  type BudgetSource,
+  budgetMetrics,
+  type WebhookOutcome,
+} from './prom-budget-metrics.ts';
+import {
   type LimitMetrics,
   limitMetrics,
   type RateLimitHit,
@@ -40,6 +46,9 @@ export interface Metrics extends Telemetry {
   readonly watchRedis: (status: () => RedisStatus) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
   readonly watchSharedCapacity: (totals: SharedTotals) => void;
+  readonly watchBudgets: (source: BudgetSource) => void;
+  /** Events were sent to a receiver, or were not. */
+  readonly webhook: (host: string, outcome: WebhookOutcome, events: number) => void;
 }
 
 interface Domains {
@@ -48,6 +57,7 @@ interface Domains {
   readonly adapters: AdapterMetrics;
   readonly rollouts: RolloutMetrics;
   readonly limits: LimitMetrics;
+  readonly budgets: BudgetMetrics;
   readonly service: ServiceMetrics;
 }
 
@@ -60,9 +70,10 @@ export function createMetrics(source: MetricsSource): Metrics {
     adapters: adapterMetrics(registry, source),
     rollouts: rolloutMetrics(registry, source),
     limits: limitMetrics(registry),
+    budgets: budgetMetrics(registry),
     service: serviceMetrics(registry, source),
   };
-  const { requests, rollouts, limits } = domains;
+  const { requests, rollouts, limits, budgets } = domains;
   return {
     registry,
     rateLimitHit: (hit) => limits.hit(hit),
@@ -70,6 +81,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
     watchRedis: (status) => limits.watchRedis(status),
     watchSharedCapacity: (totals) => limits.watchShared(totals),
+    watchBudgets: (of) => budgets.watch(of),
+    webhook: (...tried) => budgets.webhook(...tried),
     requestEnded: (record) => requests.ended(record),
     event: (event) => count(domains, event),
   };
@@ -90,6 +103,8 @@ function count(domains: Domains, event: ServiceEvent): void {
       return limits.loaded('applied');
     case 'limits-refused':
       return limits.loaded('refused');
+    case 'budget-alert':
+      return domains.budgets.alert(event.tenant, event.limit, event.percent);
     case 'tenant-limited':
       return event.limited ? requests.tenantLimited(event.tenant) : undefined;
     case 'endpoint-ejected':
@@ -118,6 +133,9 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'models-discovered':
     case 'filter-misconfigured':
     case 'dns-failed':
+    case 'limit-raise-ended':
+    case 'webhook':
+    case 'webhook-dropped':
     case 'draining':
     case 'drained':
       return undefined;

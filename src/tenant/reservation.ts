@@ -99,4 +99,3 @@ const chargedOf = (budget: Bucket | undefined, price: Money | undefined): number
 /** A count of tokens that can be none moves nothing: one that is no number would stay in the bucket for ever. */
 const possible = (tokens: number, held: number): number =>
   Number.isFinite(tokens) ? Math.max(0, tokens) : held;
-

@@ -56,7 +56,7 @@ export interface TenantLimits {
   /** In 10^-9 of the currency's unit. */
   budget(nowMs: number): BudgetView | undefined;
   /** What is used of the month's tokens and budget, as far as this replica knows. */
-  monthUses(nowMs: number): readonly MonthUse[];
+  monthUses(): readonly MonthUse[];
   /** Asks the store what is left of each bucket, and takes nothing. A promise only when it has to ask others. */
   look(nowMs: number): void | Promise<void>;
   /** What would become of a request, by what was last seen: of one bucket, and of a reservation. */
@@ -171,13 +171,9 @@ class StoredTenantLimits implements TenantLimits {
     return view && { ...view, currency: bucket?.currency ?? '', isSoft: this.isBudgetSoft };
   }
 
-  monthUses(nowMs: number): readonly MonthUse[] {
+  monthUses(): readonly MonthUse[] {
     const buckets = [this.monthNow(), this.budgetNow()];
-    return buckets.flatMap((bucket) => {
-      if (bucket === undefined) return [];
-      this.view(bucket, nowMs);
-      return monthUseOf(bucket);
-    });
+    return buckets.flatMap((bucket) => (bucket === undefined ? [] : monthUseOf(bucket)));
   }
 
   look(nowMs: number): void | Promise<void> {

@@ -22,6 +22,7 @@ import { redis } from './redis.ts';
 import { routes } from './routes.ts';
 import { service } from './service.ts';
 import { tenantDirectory, tenants, tiers } from './tenants.ts';
+import { webhooks } from './webhooks.ts';
 
 export const configSchema = section(
   {
@@ -61,6 +62,7 @@ export const configSchema = section(
     tenants,
     tenantDirectory,
     redis,
+    webhooks,
     rateLimit,
     fields,
     media,
