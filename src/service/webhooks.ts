@@ -37,7 +37,8 @@ class Receiver {
   #isFailing = false;
   /** It has said that it wants no more. */
   #isGone = false;
-  #isClosed = false;
+  /** It tries nothing any more. */
+  #closedFor: 'removed' | 'shutdown' | undefined;
   /** Events were dropped for want of room since one arrived: that is told once. */
   #isFull = false;
 
@@ -47,7 +48,7 @@ class Receiver {
   }
 
   add(event: ServiceEvent): void {
-    if (this.#isGone || this.#isClosed) return;
+    if (this.#isGone || this.#closedFor !== undefined) return;
     const { now, unixMs } = this.#options;
     const dropped = this.queue.add(messageOf(event, `evt_${randomUUID()}`, unixMs()), now());
     if (dropped > 0) {
@@ -59,7 +60,7 @@ class Receiver {
 
   /** Drops what waits. */
   remove(): void {
-    this.#isClosed = true;
+    this.#closedFor = 'removed';
     clearTimeout(this.#timer);
     this.#end.abort();
     this.#dropped(this.queue.clear(), 'removed');
@@ -75,7 +76,7 @@ class Receiver {
     while (this.#sending !== undefined && !this.#end.signal.aborted) await this.#sending;
     clearTimeout(timer);
     clearTimeout(this.#timer);
-    this.#isClosed = true;
+    this.#closedFor = 'shutdown';
     this.#end.abort();
     await this.#sending;
     this.#dropped(this.queue.clear(), 'shutdown');
@@ -83,7 +84,7 @@ class Receiver {
 
   /** Sends what is due, or comes back when something is. */
   #pump(): void {
-    if (this.#sending !== undefined || this.#isClosed || this.#end.signal.aborted) return;
+    if (this.#sending !== undefined || this.#closedFor !== undefined || this.#end.signal.aborted) return;
     clearTimeout(this.#timer);
     const { now, unixMs, timeoutMs = TIMEOUT_MS } = this.#options;
     const event = this.queue.next(now());
@@ -110,7 +111,8 @@ class Receiver {
       this.#turned(false, 'takes events again');
     } else if (delivery.kind === 'failed') this.#turned(true, delivery.problem);
     this.#dropped(dropped, delivery.kind === 'gone' ? 'gone' : 'too-old');
-    this.#pump();
+    if (this.#closedFor === undefined) this.#pump();
+    else this.#dropped(this.queue.clear(), this.#closedFor);
   }
 
   /** Tells of what is new. */
