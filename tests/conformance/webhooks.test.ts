@@ -1,7 +1,8 @@
 /** Receivers of events over real HTTP: that answer, fail, hang, redirect, are away, or show a certificate of nobody. */
+
+import { readFileSync } from 'node:fs';
 import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { readFileSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -89,7 +90,10 @@ describe('a receiver', () => {
     const { of, counts, told } = hooks([hook(url)]);
     of.event(REDIS_LOST);
     of.event({ kind: 'drained', unfinished: 0 });
-    await eventually(() => counts.get('delivered'), (count) => count === 1);
+    await eventually(
+      () => counts.get('delivered'),
+      (count) => count === 1,
+    );
     expect(got).toHaveLength(1);
     const [{ headers, body } = { headers: {}, body: '' }] = got;
     const read = new Webhook(`whsec_${SECRET}`).verify(body, headers as Record<string, string>);
@@ -105,7 +109,11 @@ describe('a receiver', () => {
     const { got, url } = await receiver((n) => (n === 1 ? 500 : 200));
     const { of, counts, told } = hooks([hook(url)]);
     of.event(REDIS_LOST);
-    await eventually(() => counts.get('delivered'), (count) => count === 1, 5_000);
+    await eventually(
+      () => counts.get('delivered'),
+      (count) => count === 1,
+      5_000,
+    );
     expect(got.map(({ headers }) => headers['webhook-id'])).toEqual([
       got[0]?.headers['webhook-id'],
       got[0]?.headers['webhook-id'],
@@ -125,8 +133,16 @@ describe('a receiver', () => {
     const [hangs, works] = await Promise.all([receiver(() => undefined), receiver(() => 200)]);
     const { of, counts, told } = hooks([hook(hangs.url), hook(works.url)], { timeoutMs: 300 });
     for (let i = 0; i < 50; i += 1) of.event(REDIS_LOST);
-    await eventually(() => works.got.length, (count) => count === 50, 5_000);
-    await eventually(() => counts.get('failed'), (count) => (count ?? 0) >= 1, 5_000);
+    await eventually(
+      () => works.got.length,
+      (count) => count === 50,
+      5_000,
+    );
+    await eventually(
+      () => counts.get('failed'),
+      (count) => (count ?? 0) >= 1,
+      5_000,
+    );
     expect(hangs.got.length).toBeLessThan(20);
     expect(told).toContainEqual(expect.objectContaining({ failing: true, detail: 'no answer within 0.3 s' }));
   });
@@ -136,7 +152,10 @@ describe('a receiver', () => {
     const { url } = await receiver(() => 307, { location: other.url });
     const { of, told } = hooks([hook(url)]);
     of.event(REDIS_LOST);
-    await eventually(() => told.length, (count) => count === 1);
+    await eventually(
+      () => told.length,
+      (count) => count === 1,
+    );
     expect(told[0]).toMatchObject({ failing: true, detail: 'answered 307: redirects are not followed' });
     expect(other.got).toEqual([]);
   });
@@ -145,7 +164,10 @@ describe('a receiver', () => {
     const { got, url } = await receiver(() => 410);
     const { of, told } = hooks([hook(url)]);
     for (let i = 0; i < 3; i += 1) of.event(REDIS_LOST);
-    await eventually(() => told.length, (count) => count === 1);
+    await eventually(
+      () => told.length,
+      (count) => count === 1,
+    );
     of.event(REDIS_LOST);
     expect(got).toHaveLength(1);
     expect(told).toEqual([{ kind: 'webhook-dropped', host: new URL(url).host, events: 3, reason: 'gone' }]);
@@ -157,7 +179,10 @@ describe('a receiver', () => {
     const { got, url } = await receiver(() => 200, {}, { key: pem('key'), cert: pem('server') });
     const { of, told } = hooks([hook(url)]);
     of.event(REDIS_LOST);
-    await eventually(() => told.length, (count) => count === 1);
+    await eventually(
+      () => told.length,
+      (count) => count === 1,
+    );
     expect(told[0]).toMatchObject({ kind: 'webhook', failing: true });
     expect(got).toEqual([]);
   });
@@ -187,10 +212,16 @@ describe('a receiver', () => {
     const [stays, goes] = await Promise.all([receiver(() => 200), receiver(() => undefined)]);
     const { of, told } = hooks([hook(stays.url), hook(goes.url)]);
     of.event(REDIS_LOST);
-    await eventually(() => goes.got.length, (count) => count === 1);
+    await eventually(
+      () => goes.got.length,
+      (count) => count === 1,
+    );
     of.event(REDIS_LOST);
     of.reconfigure({ webhooks: [hook(stays.url, ['budget', 'redis'])] });
-    await eventually(() => stays.got.length, (count) => count === 2);
+    await eventually(
+      () => stays.got.length,
+      (count) => count === 2,
+    );
     expect(told).toContainEqual(expect.objectContaining({ events: 1, reason: 'removed' }));
     expect([...of.queued()]).toEqual([{ host: new URL(stays.url).host, queued: 0 }]);
   });

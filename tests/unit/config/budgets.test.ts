@@ -10,7 +10,9 @@ const DECEMBER = Date.UTC(2026, 11, 1);
 
 describe('budgetPerMonth', () => {
   it('is an amount, exact, with its currency', () => {
-    expect(limitsOf({ budgetPerMonth: '500 EUR', onBudgetSpent: 'warn', budgetAlerts: [100, 50, 50] })).toMatchObject({
+    expect(
+      limitsOf({ budgetPerMonth: '500 EUR', onBudgetSpent: 'warn', budgetAlerts: [100, 50, 50] }),
+    ).toMatchObject({
       budgetPerMonth: { currency: 'EUR', nano: 500e9 },
       onBudgetSpent: 'warn',
       budgetAlerts: [50, 100],
@@ -44,8 +46,9 @@ describe('budgetPerMonth', () => {
   it('of a tier is lifted by unlimited, and overridden', () => {
     const settings = put(minimal(), 'tiers', { gold: { budgetPerMonth: '5 EUR' } });
     const of = (limits: unknown) =>
-      configOf(put(settings, 'tenants.alice', { keys: ['key-of-alice'], tier: 'gold', limits })).tenants.get('alice')
-        ?.limits.budgetPerMonth;
+      configOf(put(settings, 'tenants.alice', { keys: ['key-of-alice'], tier: 'gold', limits })).tenants.get(
+        'alice',
+      )?.limits.budgetPerMonth;
     expect(of({})).toEqual({ currency: 'EUR', nano: 5e9 });
     expect(of({ budgetPerMonth: '7 EUR' })).toEqual({ currency: 'EUR', nano: 7e9 });
     expect(of({ budgetPerMonth: 'unlimited' })).toBeUndefined();
@@ -53,7 +56,9 @@ describe('budgetPerMonth', () => {
 
   it('without prices is warned of, and where nothing is kept over a restart', () => {
     const warnings = warningsOf(withLimits({ budgetPerMonth: '5 EUR' })).join('\n');
-    expect(warnings).toContain('budgetPerMonth: has no effect without prices: nothing is charged; add prices');
+    expect(warnings).toContain(
+      'budgetPerMonth: has no effect without prices: nothing is charged; add prices',
+    );
     expect(warnings).toContain('budgetPerMonth: begins anew at every restart');
     expect(warningsOf(withLimits({ onBudgetSpent: 'warn' })).join('\n')).toContain(
       'onBudgetSpent: has no effect without budgetPerMonth',
@@ -69,7 +74,11 @@ describe('budgetPerMonth', () => {
     expect(currenciesOf(root)).toEqual(new Set(['EUR', 'CHF']));
     expect(currenciesOf({ prices: { currency: 'EUR', models: {} } })).toEqual(new Set(['EUR']));
     expect(currenciesOf({ prices: {} })).toBeUndefined();
-    const report = createReport({ file: 'f', hide: (text) => text, position: () => ({ line: 1, column: 1 }) });
+    const report = createReport({
+      file: 'f',
+      hide: (text) => text,
+      position: () => ({ line: 1, column: 1 }),
+    });
     checkBudgets({ root, report, hide: (text) => text, env: {}, isUnresolved: false, nowMs: undefined });
     expect(report.problems()).toEqual([
       'f:1:1: tiers.gold.budgetPerMonth: is in USD, and prices are in CHF or EUR: write it in CHF or EUR',
@@ -79,9 +88,12 @@ describe('budgetPerMonth', () => {
 });
 
 describe('budgetAlerts', () => {
-  it.each([[[0]], [[101]], [[80.5]], ['80'], [[1, 2, 3, 4, 5, 6, 7, 8, 9]], [['80']]])('are not %j', (alerts) => {
-    expect(problemsOf(withLimits({ budgetAlerts: alerts }))).toHaveLength(1);
-  });
+  it.each([[[0]], [[101]], [[80.5]], ['80'], [[1, 2, 3, 4, 5, 6, 7, 8, 9]], [['80']]])(
+    'are not %j',
+    (alerts) => {
+      expect(problemsOf(withLimits({ budgetAlerts: alerts }))).toHaveLength(1);
+    },
+  );
 });
 
 describe('raises', () => {
@@ -91,7 +103,11 @@ describe('raises', () => {
       { until: '2026-12-01', requestsPerMinute: 5 },
     ];
     expect(limitsOf({ raises })?.raises).toEqual([
-      { untilMs: DECEMBER, budgetPerMonth: { currency: 'EUR', nano: 800e9 }, tokensPerMonth: Number.POSITIVE_INFINITY },
+      {
+        untilMs: DECEMBER,
+        budgetPerMonth: { currency: 'EUR', nano: 800e9 },
+        tokensPerMonth: Number.POSITIVE_INFINITY,
+      },
       { untilMs: DECEMBER, requestsPerMinute: 5 },
     ]);
   });
@@ -99,7 +115,15 @@ describe('raises', () => {
   it('end at a time that there is, with its zone', () => {
     expect(timeMs('2026-12-01T01:00:00+01:00')).toBe(DECEMBER);
     expect(timeMs('2028-02-29')).toBe(Date.UTC(2028, 1, 29));
-    const bad = ['2026-02-30', '2026-13-01', '2026-12-01T00:00:00', '2026-12-01T24:00:00Z', '1.12.2026', '', '2026'];
+    const bad = [
+      '2026-02-30',
+      '2026-13-01',
+      '2026-12-01T00:00:00',
+      '2026-12-01T24:00:00Z',
+      '1.12.2026',
+      '',
+      '2026',
+    ];
     expect(bad.map(timeMs)).toEqual(bad.map(() => undefined));
     expect(problemsOf(withLimits({ raises: [{ until: '2026-02-30', tokensPerMonth: 5 }] })).join()).toContain(
       'raises[0].until: must be a time with its zone',
@@ -117,9 +141,9 @@ describe('raises', () => {
     expect(warned({}, { tokensPerMinute: 5 })).toContain('tokensPerMinute is not limited');
     expect(warned({}, {})).toContain('raises nothing');
     const budget = { budgetPerMonth: '5 EUR' };
-    expect(problemsOf(withLimits({ ...budget, raises: [{ until, budgetPerMonth: '9 USD' }] })).join()).toContain(
-      'is in another currency than the budgetPerMonth that it raises',
-    );
+    expect(
+      problemsOf(withLimits({ ...budget, raises: [{ until, budgetPerMonth: '9 USD' }] })).join(),
+    ).toContain('is in another currency than the budgetPerMonth that it raises');
   });
 });
 
@@ -144,13 +168,12 @@ describe('webhooks', () => {
     expect(configOf(minimal())).not.toHaveProperty('webhooks');
   });
 
-  it.each([
-    'http://127.0.0.1:9000/x',
-    'http://localhost/x',
-    'http://[::1]:80/x',
-  ])('may be %s, on this machine', (url) => {
-    expect(problemsOf(hooked({ url }), { env })).toEqual([]);
-  });
+  it.each(['http://127.0.0.1:9000/x', 'http://localhost/x', 'http://[::1]:80/x'])(
+    'may be %s, on this machine',
+    (url) => {
+      expect(problemsOf(hooked({ url }), { env })).toEqual([]);
+    },
+  );
 
   it.each([
     ['http://hooks.example.com/x', 'is http:// to another machine'],

@@ -134,7 +134,9 @@ describe('a message', () => {
   it('is signed over id, time of the try, and body', () => {
     const secret = Buffer.alloc(24, 7).toString('base64');
     const headers = headersOf({ id: 'evt_1', body: '{"a":1}' }, secret, 1_674_087_231_999);
-    const hmac = createHmac('sha256', Buffer.alloc(24, 7)).update('evt_1.1674087231.{"a":1}').digest('base64');
+    const hmac = createHmac('sha256', Buffer.alloc(24, 7))
+      .update('evt_1.1674087231.{"a":1}')
+      .digest('base64');
     expect(headers).toMatchObject({
       'webhook-id': 'evt_1',
       'webhook-timestamp': '1674087231',

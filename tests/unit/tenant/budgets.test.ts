@@ -30,11 +30,16 @@ const limited = (budget: string, more: Partial<Limits> = {}): Limits => ({
 });
 const tenantWith = (
   limits: Limits,
-  { store = createMemoryStore(), unixMs = () => NOVEMBER_28 }: { store?: LimitStore; unixMs?: () => number } = {},
+  {
+    store = createMemoryStore(),
+    unixMs = () => NOVEMBER_28,
+  }: { store?: LimitStore; unixMs?: () => number } = {},
 ): TenantLimits => createTenantLimits({ tenant: 'a', limits, store, unixMs });
 
 function reserve(tenant: TenantLimits, price: string | undefined, tokens = 1, nowMs = 0): ReservationResult {
-  const reserved = tenant.reserveTokens(tokens, nowMs, () => (price === undefined ? undefined : amount(price)));
+  const reserved = tenant.reserveTokens(tokens, nowMs, () =>
+    price === undefined ? undefined : amount(price),
+  );
   if (reserved instanceof Promise) throw new Error('asked others');
   return reserved;
 }

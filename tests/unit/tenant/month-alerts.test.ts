@@ -165,7 +165,9 @@ describe('raises of limits', () => {
     const raised = limitsAt({ ...limits, raises: [lifted] }, 0);
     expect(raised).not.toHaveProperty('tokensPerMonth');
     expect(raised).not.toHaveProperty('budgetPerMonth');
-    expect(limitsAt({ ...BASE, raises: [raise(1, { tokensPerMonth: 5 })] }, 0)).not.toHaveProperty('tokensPerMonth');
+    expect(limitsAt({ ...BASE, raises: [raise(1, { tokensPerMonth: 5 })] }, 0)).not.toHaveProperty(
+      'tokensPerMonth',
+    );
   });
 
   it('apply to a running tenant, and end: what was used stays used', () => {
