@@ -11,8 +11,8 @@ import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
 import { invoiceCommand } from './invoice.ts';
-import { modelsCommand } from './models.ts';
 import { keyCommand } from './key.ts';
+import { modelsCommand } from './models.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
@@ -20,11 +20,11 @@ import { serveCommand } from './serve.ts';
 import { simulateCommand } from './simulate.ts';
 import { startCommand } from './start.ts';
 import { statusCommand } from './status.ts';
-import { tenantsCommand } from './tenants.ts';
 import { tenantCommand } from './tenant.ts';
+import { tenantsCommand } from './tenants.ts';
 import { printError } from './terminal.ts';
-import { usageCommand } from './usage.ts';
 import { topCommand } from './top.ts';
+import { usageCommand } from './usage.ts';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;

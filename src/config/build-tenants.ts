@@ -3,7 +3,9 @@ import { createHash } from 'node:crypto';
 import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import type { WrittenLimits } from './admin.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
+import { budgetLimitsOf } from './build-budgets.ts';
 import { withParts } from './build-limits.ts';
+
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import type { Config, JwtConfig, Limits, TenantConfig } from './config.ts';
@@ -165,5 +167,5 @@ function merge(tier: WrittenLimits, own: WrittenLimits, heldBytes: number): Limi
   for (const [key, value] of Object.entries(rest)) if (typeof value === 'number') limits[key] = value;
   if (limits['requestsPerMinute'] === undefined) delete limits['requestBurst'];
   if (limits['tokensPerMinute'] === undefined) delete limits['tokenBurst'];
-  return { ...limits, weight, maxOutputs, maxQueued, maxHeldBytes: maxHeldSize };
+  return { ...limits, ...budgetLimitsOf(rest), weight, maxOutputs, maxQueued, maxHeldBytes: maxHeldSize };
 }

@@ -17,6 +17,7 @@ import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import { type FoundListener, listenersOf } from './checks/listeners.ts';
 import type { RedisSecrets } from './checks/redis.ts';
+import { type FoundWebhook, webhooksOf } from './checks/webhooks.ts';
 import {
   type Config,
   DEFAULT_LANE,
@@ -48,6 +49,7 @@ interface Parts {
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
   readonly ledgerUrl: Looked | undefined;
+  readonly webhooks: readonly FoundWebhook[];
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
   readonly drains: ReadonlyMap<string, readonly string[]>;
@@ -78,6 +80,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
         parts.locate,
       ),
     }),
+    ...webhooksOf(parts.webhooks),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
     fields: {

@@ -20,6 +20,7 @@ import type { WebhookConfig } from './webhooks.ts';
 export * from './addresses.ts';
 export * from './log-format.ts';
 export * from './pools.ts';
+export type { WebhookConfig } from './webhooks.ts';
 
 /** Where clients connect. */
 export interface ListenerConfig {

@@ -12,10 +12,11 @@ export const DEFAULT_ALERTS: readonly number[] = [80, 100];
 export interface LimitRaise {
   /** Unix time in milliseconds; then it is over. */
   readonly untilMs: number;
+  // Infinity: unlimited.
   readonly requestsPerMinute?: number;
   readonly tokensPerMinute?: number;
   readonly tokensPerMonth?: number;
-  readonly budgetPerMonth?: Amount;
+  readonly budgetPerMonth?: Amount | 'unlimited';
 }
 
 export const RAISED = ['requestsPerMinute', 'tokensPerMinute', 'tokensPerMonth'] as const;

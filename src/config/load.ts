@@ -5,7 +5,11 @@ import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
+
 import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
+
+import { checkBudgets } from './checks/budgets.ts';
+
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
@@ -26,10 +30,11 @@ import {
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkPrices } from './checks/prices.ts';
-import { checkRedis, findRedisSecrets, type RedisSecrets, redisSecretTexts } from './checks/redis.ts';
+import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
+import { checkWebhooks, findWebhooks, webhookSecretTexts } from './checks/webhooks.ts';
 import type { Config } from './config.ts';
 import { withKeptValues } from './kept-values.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
@@ -103,7 +108,16 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources);
-  const hide = hiding(secretsIn(root, keys, redis, ledgerUrl, engines, admin), SHORT_KEY);
+  const webhooks = findWebhooks(root, sources);
+  const secrets = [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...ledgerSecretTexts(root, ledgerUrl),
+    ...engineKeyTexts(engines),
+    ...adminSecretTexts(root, admin),
+    ...webhookSecretTexts(webhooks),
+  ].flatMap(secretTextsOf);
+  const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -124,10 +138,12 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkReferences(check);
   checkRoutes(check);
   checkPrices(check);
+  checkBudgets(check);
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkLedger(ledgerUrl, check);
+  checkWebhooks(webhooks, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -159,6 +175,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       refusedTenantFiles: tenantFiles.refused,
       redis,
       ledgerUrl,
+      webhooks,
       endpoints,
       drains,
       chosen,
@@ -183,23 +200,6 @@ function rootOf(value: unknown, { before, env }: ConfigInput) {
   };
   return { root, asWritten: current.asWritten, tell };
 }
-
-/** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
-const secretsIn = (
-  root: unknown,
-  keys: readonly KeyEntry[],
-  redis: RedisSecrets,
-  ledgerUrl: Looked | undefined,
-  engines: ReturnType<typeof findEngineSecrets>,
-  admin: ReturnType<typeof findAdmin>,
-): readonly string[] =>
-  [
-    ...keys,
-    ...redisSecretTexts(root, redis),
-    ...ledgerSecretTexts(root, ledgerUrl),
-    ...engineKeyTexts(engines),
-    ...adminSecretTexts(root, admin),
-  ].flatMap(secretTextsOf);
 
 const secretTextsOf = ({
   text,

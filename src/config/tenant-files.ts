@@ -3,6 +3,7 @@
  * whose file became bad is served as the file said before, as long as that is still right.
  */
 import { basename } from 'node:path';
+import { checkTenantBudgets, currenciesOf } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { isTokenLike, TOKEN_KEY } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
@@ -88,6 +89,8 @@ export function loadTenantFiles(input: TenantFilesInput): LoadedTenantFiles {
 class Loading {
   readonly #input: TenantFilesInput;
   readonly #hasTokens: boolean;
+  /** That prices are in. */
+  readonly #currencies: ReturnType<typeof currenciesOf>;
   /** Where each name stands, and whose each key is. */
   readonly #places = new Map<string, string>();
   readonly #owners = new Map<string, string>();
@@ -99,6 +102,7 @@ class Loading {
 
   constructor(input: TenantFilesInput) {
     this.#input = input;
+    this.#currencies = currenciesOf(input.root);
     this.#hasTokens = isMapping(at(input.root, 'identity', 'jwt'));
     for (const [name] of entriesAt(input.root, 'tenants')) this.#places.set(name, 'the configuration');
     for (const { tenant, looked, digest } of input.keys)
@@ -178,6 +182,7 @@ class Loading {
     checkKeys(keys, check);
     this.#checkForeignKeys(keys, check);
     checkTenantMemory(this.#input.maxBodyBytes, check);
+    checkTenantBudgets(check, this.#currencies);
     if (!checked.success || report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
     const { name: _, ...tenant } = checked.data;
     return { kind: 'ok', name, tenant, keys, warnings: report.warnings() };

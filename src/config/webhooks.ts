@@ -11,13 +11,14 @@ export const WEBHOOK_EVENTS = {
 } as const;
 
 export type WebhookTopic = keyof typeof WEBHOOK_EVENTS;
+export const WEBHOOK_TOPICS = ['budget', 'engine-health', 'config', 'rollouts', 'tenants', 'redis'] as const;
 
 export interface WebhookConfig {
   /** With what it may have of secrets in its path and query. */
   readonly url: string;
   /** Its host, and the port where the scheme does not say it: what logs and metrics call it. */
   readonly host: string;
-  /** The key of its signatures, in base64. */
+  /** The key of its signatures, in base64, without `whsec_`. */
   readonly secret: string;
   readonly events: ReadonlySet<WebhookTopic>;
 }

@@ -34,6 +34,7 @@ import { healthReport } from './health-report.ts';
 import { LedgerRuntime, ledgerHealth } from './ledger.ts';
 import { folderOf, LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
+import { MonthWatch } from './month-watch.ts';
 import type { Tell } from './pool-context.ts';
 import { PoolSet } from './pool-set.ts';
 import { RedisRuntime } from './redis-runtime.ts';
@@ -44,7 +45,10 @@ import { createRequestEdge } from './request-edge.ts';
 import type { RuntimeTenants } from './runtime-tenants.ts';
 import { createScheduling, type Scheduling } from './scheduling.ts';
 import type { Shutdown } from './shutdown.ts';
+
 import { StatusSource } from './status-source.ts';
+
+import { Webhooks } from './webhooks.ts';
 
 /** No name of a tenant. */
 const VISITORS_LABEL = '(not configured)';
@@ -63,6 +67,8 @@ export class Parts {
   readonly limits: LimitFiles;
   readonly scheduling: Scheduling;
   readonly #refusedTenantFiles: RefusedTenantFiles;
+  readonly months: MonthWatch;
+  readonly webhooks: Webhooks;
 
   // Models, and the pools that serve them.
   readonly #catalog: Catalog;
@@ -121,6 +127,8 @@ export class Parts {
     this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
     this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
+    this.months = this.#watchMonths();
+    this.webhooks = this.#createWebhooks();
     this.#catalog = createCatalog(initial);
     this.#rollouts = createRollouts(initial.models.values(), (rollout, { gate, detail }) =>
       tell({ kind: 'canary-rolled-back', ...rollout, gate, detail }),
@@ -149,8 +157,12 @@ export class Parts {
 
   readonly tell: Tell = (event, isNews = true) => {
     if (isNews) this.#log.event(event);
+    // Absent: it is not made yet.
+    if (isNews) this.webhooks?.event(event);
     this.metrics.event(
-      event.kind === 'tenant-limited' ? { ...event, tenant: this.#tenantLabel(event.tenant) } : event,
+      event.kind === 'tenant-limited' || event.kind === 'budget-alert'
+        ? { ...event, tenant: this.#tenantLabel(event.tenant) }
+        : event,
     );
   };
 
@@ -232,6 +244,8 @@ export class Parts {
       apply: (next, names, before) => {
         this.#refusedTenantFiles.update(next.refusedTenantFiles, Date.now());
         this.scheduling.tenants.reconfigure(next);
+        this.months.reconfigured();
+        this.webhooks.reconfigure(next);
         this.#catalog.reconfigure(next);
         this.#rollouts.reconfigure(next.models.values());
         this.#mirrors.reconfigure(next.models.values());
@@ -265,6 +279,23 @@ export class Parts {
     return ledger;
   }
 
+  #watchMonths(): MonthWatch {
+    const { tell, now } = this;
+    return new MonthWatch({
+      tenants: this.scheduling.tenants,
+      store: this.#store,
+      tell,
+      now,
+      unixMs: Date.now,
+    });
+  }
+
+  #createWebhooks(): Webhooks {
+    const { tell, now } = this;
+    const count: Metrics['webhook'] = (...tried) => this.metrics.webhook(...tried);
+    return new Webhooks(this.#initial, { tell, now, unixMs: Date.now, count });
+  }
+
   #createPools(): PoolSet {
     const { dispatcher, quarantine, sharedLimitsOf } = this.scheduling;
     return new PoolSet({
@@ -295,6 +326,10 @@ export class Parts {
         now,
       }),
     );
+    metrics.watchBudgets({
+      monthRatios: () => this.months.ratios(),
+      webhooks: () => this.webhooks.queued(),
+    });
     if (redis !== undefined) {
       metrics.watchRedis(() => redis.store.status());
       metrics.watchSharedCapacity((kind) => redis.allotments.totals(kind, now()));

@@ -15,7 +15,8 @@ import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
 import { RuntimeTenants } from './runtime-tenants.ts';
 import { Shutdown } from './shutdown.ts';
-import { Snapshots } from './snapshots.ts';
+
+import { Snapshots, together } from './snapshots.ts';
 import { tenantPlaceOf } from './tenant-place.ts';
 
 export interface Service {
@@ -82,6 +83,8 @@ async function open(
   await requireFreeAddress(initial.service.address);
   const made = await openMade(initial, shutdown);
   const parts = new Parts(initial, log, shutdown, source, made);
+  shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
+  shutdown.opened({ name: 'months', close: () => parts.months.close() });
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);
   parts.tellRefusedFiles();
@@ -160,7 +163,7 @@ function openSnapshots(initial: Config, parts: Parts, shutdown: Shutdown): void 
   const { snapshot: path } = initial.rateLimit;
   if (path === undefined) return;
   // Redis keeps the levels itself, but may be away at the next start.
-  const store = redis === undefined ? memory : scheduling.tenants;
+  const store = redis === undefined ? memory : together(scheduling.tenants, parts.months.alerts);
   const snapshots = new Snapshots({ path, store, now, tell });
   shutdown.opened({ name: 'snapshots', close: () => snapshots.close(), undo: () => snapshots.stop() });
   snapshots.open();

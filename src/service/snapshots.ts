@@ -17,6 +17,17 @@ export interface SnapshotsOptions {
   readonly tell: (event: ServiceEvent) => void;
 }
 
+/** Several that are kept in one file: each finds what is its own. */
+export const together = (...all: readonly Snapshotted[]): Snapshotted => ({
+  *buckets(nowMs) {
+    for (const one of all) yield* one.buckets(nowMs);
+  },
+  restore(buckets, nowMs, ageMs) {
+    const stored = [...buckets];
+    for (const one of all) one.restore(stored, nowMs, ageMs);
+  },
+});
+
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   #timer: NodeJS.Timeout | undefined;

@@ -172,6 +172,10 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return warnIf(event.away);
     case 'engine-gauges':
       return warnIf(!event.usable);
+    case 'webhook':
+      return warnIf(event.failing);
+    case 'budget-alert':
+    case 'webhook-dropped':
     case 'engine-usage-odd':
     case 'adapter-failed':
     case 'canary-rolled-back':
@@ -180,6 +184,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'tenants-copy-failed':
     case 'admin-refused':
       return 'warn';
+    case 'limit-raise-ended':
     case 'config-reloaded':
     case 'envoy-refused':
     case 'tenant-file-mended':

@@ -8,6 +8,12 @@
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';
+import {
+  type BudgetMetrics,
+  type BudgetSource,
+  budgetMetrics,
+  type WebhookOutcome,
+} from './prom-budget-metrics.ts';
 import { type LedgerFigures, type LedgerMetrics, ledgerMetrics } from './prom-ledger-metrics.ts';
 import {
   type LimitMetrics,
@@ -46,6 +52,9 @@ export interface Metrics extends Telemetry {
   readonly watchLedger: (figures: () => LedgerFigures) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
   readonly watchSharedCapacity: (totals: SharedTotals) => void;
+  readonly watchBudgets: (source: BudgetSource) => void;
+  /** Events were sent to a receiver, or were not. */
+  readonly webhook: (host: string, outcome: WebhookOutcome, events: number) => void;
 }
 
 interface Domains {
@@ -54,6 +63,7 @@ interface Domains {
   readonly adapters: AdapterMetrics;
   readonly rollouts: RolloutMetrics;
   readonly limits: LimitMetrics;
+  readonly budgets: BudgetMetrics;
   readonly service: ServiceMetrics;
   readonly ledger: LedgerMetrics;
 }
@@ -67,10 +77,11 @@ export function createMetrics(source: MetricsSource): Metrics {
     adapters: adapterMetrics(registry, source),
     rollouts: rolloutMetrics(registry, source),
     limits: limitMetrics(registry),
+    budgets: budgetMetrics(registry),
     service: serviceMetrics(registry, source),
     ledger: ledgerMetrics(registry),
   };
-  const { requests, rollouts, limits, ledger } = domains;
+  const { requests, rollouts, limits, budgets, ledger } = domains;
   return {
     registry,
     made: tenantMetrics(registry),
@@ -80,6 +91,8 @@ export function createMetrics(source: MetricsSource): Metrics {
     watchRedis: (status) => limits.watchRedis(status),
     watchLedger: (figures) => ledger.watch(figures),
     watchSharedCapacity: (totals) => limits.watchShared(totals),
+    watchBudgets: (of) => budgets.watch(of),
+    webhook: (...tried) => budgets.webhook(...tried),
     requestEnded: (record) => requests.ended(record),
     event: (event) => count(domains, event),
   };
@@ -100,6 +113,8 @@ function count(domains: Domains, event: ServiceEvent): void {
       return limits.loaded('applied');
     case 'limits-refused':
       return limits.loaded('refused');
+    case 'budget-alert':
+      return domains.budgets.alert(event.tenant, event.limit, event.percent);
     case 'tenant-limited':
       return event.limited ? requests.tenantLimited(event.tenant) : undefined;
     case 'endpoint-ejected':
@@ -135,6 +150,9 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'models-discovered':
     case 'filter-misconfigured':
     case 'dns-failed':
+    case 'limit-raise-ended':
+    case 'webhook':
+    case 'webhook-dropped':
     case 'draining':
     case 'drained':
       return undefined;

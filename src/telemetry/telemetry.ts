@@ -161,6 +161,44 @@ export type ServiceEvent =
       readonly warnings?: readonly string[];
     }
   | { readonly kind: 'limits-refused'; readonly problem: string }
+  | {
+      readonly kind: 'budget-alert';
+      /** The same on every replica that tells it. */
+      readonly id: string;
+      readonly tenant: string;
+      /** Of a month. */
+      readonly limit: 'budget' | 'tokens';
+      /** That was reached. */
+      readonly percent: number;
+      /** Tokens, or an amount with its currency. */
+      readonly used: number | string;
+      readonly of: number | string;
+      /** `2026-11`, in UTC. */
+      readonly month: string;
+      /** Requests have been refused for it. */
+      readonly refusing: boolean;
+    }
+  | {
+      readonly kind: 'limit-raise-ended';
+      /** Some of them. */
+      readonly tenants: readonly string[];
+      /** All of them. */
+      readonly count: number;
+    }
+  | {
+      readonly kind: 'webhook';
+      readonly host: string;
+      /** False: it takes events again. */
+      readonly failing: boolean;
+      readonly detail: string;
+    }
+  | {
+      readonly kind: 'webhook-dropped';
+      readonly host: string;
+      readonly events: number;
+      /** Too many wait, a day was not enough, it wants no more (410), it is not configured any more, or the service ended. */
+      readonly reason: 'full' | 'too-old' | 'gone' | 'removed' | 'shutdown';
+    }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
   | {
       /** False: the database takes records again. */

@@ -120,7 +120,8 @@ export class Bucket {
 
   /** Notes what the store said of the bucket. @param amount for which it was asked. */
   note({ level, used }: Taken, amount: number, nowMs: number): void {
-    this.level = level + this.stored.amount - amount;
+    // The difference first: the largest budgets are exact only by themselves.
+    this.level = level + (this.stored.amount - amount);
     this.levelAtMs = nowMs;
     this.isKnown = true;
     if (this.month !== undefined && used !== undefined) this.knownUsed = used;

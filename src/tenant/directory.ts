@@ -1,8 +1,12 @@
 /** The tenants: who they are, and the state of their contracts. */
-import type { Config, TenantConfig } from '../config/config.ts';
+import type { Config, Limits, TenantConfig, VisitorPolicy } from '../config/config.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
+
 import { LimitScopes } from './limit-scopes.ts';
+
+import { limitsAt, nextEndMs } from './raises.ts';
+
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 import { Visitors, type VisitRefusal } from './visitors.ts';
 
@@ -23,8 +27,14 @@ export interface TenantDirectory extends Snapshotted {
   visit(name: string, tier: () => string, nowMs: number): Tenant | VisitRefusal | undefined;
   /** Those that are configured. */
   all(): Iterable<Tenant>;
+  /** Those that are configured, and those that have come. */
+  everybody(): Iterable<Tenant>;
   /** Tenants that stay keep their buckets' levels. */
   reconfigure(config: Config): void;
+  /** Takes over the limits as they are now: raises of them may be over. */
+  applyRaises(): void;
+  /** Unix time at which the next raise of limits is over; undefined: none is in force. */
+  nextRaiseEndMs(): number | undefined;
 }
 
 /**
@@ -47,9 +57,13 @@ export function createTenantDirectory(
     return limits;
   });
   let takesVisitors = false;
+  let current = config;
   const apply = (next: Config): void => {
+    current = next;
+    const nowMs = unixMs();
     for (const name of tenants.keys()) if (!next.tenants.has(name)) tenants.delete(name);
-    for (const tenant of next.tenants.values()) {
+    for (const written of next.tenants.values()) {
+      const tenant = tenantAt(written, nowMs);
       const known = tenants.get(tenant.name);
       if (known === undefined) {
         tenants.set(tenant.name, { config: tenant, limits: limitsOf(tenant) });
@@ -59,7 +73,7 @@ export function createTenantDirectory(
       }
     }
     takesVisitors = next.jwt?.visitors !== undefined;
-    visitors.reconfigure(next.jwt?.visitors, (name) => tenants.has(name));
+    visitors.reconfigure(policyAt(next.jwt?.visitors, nowMs), (name) => tenants.has(name));
   };
   apply(config);
   return {
@@ -67,7 +81,13 @@ export function createTenantDirectory(
     visit: (name, tier, nowMs) =>
       takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier(), nowMs)) : undefined,
     all: () => tenants.values(),
+    *everybody() {
+      yield* tenants.values();
+      yield* visitors.all();
+    },
     reconfigure: apply,
+    applyRaises: () => apply(current),
+    nextRaiseEndMs: () => nextEndMs(allLimitsOf(current), unixMs()),
     *buckets() {
       for (const { limits } of [...tenants.values(), ...visitors.all()]) {
         for (const part of limits.parts()) {
@@ -81,4 +101,21 @@ export function createTenantDirectory(
       if (!takesVisitors) stored = new Map();
     },
   };
+}
+
+/** As it is at that time. */
+function tenantAt(tenant: TenantConfig, unixMs: number): TenantConfig {
+  const limits = limitsAt(tenant.limits, unixMs);
+  return limits === tenant.limits ? tenant : { ...tenant, limits };
+}
+
+function policyAt(policy: VisitorPolicy | undefined, unixMs: number): VisitorPolicy | undefined {
+  if (policy === undefined) return undefined;
+  const limits = [...policy.limits].map(([tier, of]) => [tier, limitsAt(of, unixMs)] as const);
+  return { ...policy, limits: new Map(limits) };
+}
+
+function* allLimitsOf({ tenants, jwt }: Config): Iterable<Limits> {
+  for (const { limits } of tenants.values()) yield limits;
+  yield* jwt?.visitors?.limits.values() ?? [];
 }

@@ -36,7 +36,7 @@ export interface TenantLimits extends RequestLimits {
   /** Tokens reserved and not settled. */
   outstanding(): number;
   /** What is used of the month's tokens and budget, as far as this replica knows. */
-  monthUses(nowMs: number): readonly MonthUse[];
+  monthUses(): readonly MonthUse[];
   /** Asks the store what is left of each bucket, also of keys and models, and takes nothing. A promise only when it has to ask others. */
   look(nowMs: number): void | Promise<void>;
   reconfigure(limits: Limits): void;
@@ -182,13 +182,9 @@ class StoredTenantLimits implements TenantLimits {
     return view && { ...view, currency: bucket?.currency ?? '', isSoft: this.isBudgetSoft };
   }
 
-  monthUses(nowMs: number): readonly MonthUse[] {
+  monthUses(): readonly MonthUse[] {
     const buckets = [this.monthNow(), this.budgetNow()];
-    return buckets.flatMap((bucket) => {
-      if (bucket === undefined) return [];
-      this.view(bucket, nowMs);
-      return monthUseOf(bucket);
-    });
+    return buckets.flatMap((bucket) => (bucket === undefined ? [] : monthUseOf(bucket)));
   }
 
   look(nowMs: number): void | Promise<void> {

@@ -71,9 +71,10 @@ function checkLimits(
     if (own[burst] === undefined || typeof limits[rate] === 'number') continue;
     report.warning([...path, burst], `has no effect without ${rate}`, 'key');
   }
-  if (typeof own.tokensPerMonth === 'number' && isForgetful) {
+  for (const key of ['tokensPerMonth', 'budgetPerMonth'] as const) {
+    if (own[key] === undefined || own[key] === 'unlimited' || !isForgetful) continue;
     report.warning(
-      [...path, 'tokensPerMonth'],
+      [...path, key],
       'begins anew at every restart; set redis, or rateLimit.snapshot to a file that stays',
       'key',
     );

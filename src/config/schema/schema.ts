@@ -25,6 +25,7 @@ import { redis } from './redis.ts';
 import { routes } from './routes.ts';
 import { service } from './service.ts';
 import { tenantDirectory, tenants, tiers } from './tenants.ts';
+import { webhooks } from './webhooks.ts';
 
 export const configSchema = section(
   {
@@ -67,6 +68,7 @@ export const configSchema = section(
     admin,
     redis,
     ledger,
+    webhooks,
     rateLimit,
     fields,
     media,

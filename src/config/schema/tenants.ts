@@ -1,6 +1,7 @@
 /** `tiers` and `tenants`: who may send requests, and how many. */
 import * as z from 'zod';
 import { must } from '../values.ts';
+import { budgetLimits } from './budgets.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
 import { tenantKeysOf } from './keys.ts';
 import { modelLimitsOf } from './limits.ts';
@@ -26,6 +27,7 @@ const limits = {
     1_000_000_000_000_000,
     'Prompt plus output tokens a calendar month, in UTC; what is used is kept in Redis or in `rateLimit.snapshot`, and a change applies at once: left = limit − used. Default: unlimited.',
   ).optional(),
+  ...budgetLimits,
   maxConcurrent: limit(
     100_000,
     'Requests in the engines at once; more wait in the queue. Default: unlimited.',

@@ -1,0 +1,75 @@
+/** Metrics of months and of receivers of events: how much tenants have used, when was warned, and what was sent. */
+import { Counter, type Registry } from 'prom-client';
+import { rowGauge } from './prom-row-gauge.ts';
+
+export interface BudgetSource {
+  /** What configured tenants have used of their months, as far as this replica knows: 1 is all. */
+  monthRatios(): Iterable<{
+    readonly tenant: string;
+    readonly limit: 'budget' | 'tokens';
+    readonly ratio: number;
+  }>;
+  /** Events that wait, by receiver. */
+  webhooks(): Iterable<{ readonly host: string; readonly queued: number }>;
+}
+
+/** `failed`: a try, which is made again. `dropped`: an event, for ever. */
+export type WebhookOutcome = 'delivered' | 'failed' | 'dropped';
+
+export interface BudgetMetrics {
+  alert(tenant: string, limit: string, percent: number): void;
+  webhook(host: string, outcome: WebhookOutcome, events: number): void;
+  watch(source: BudgetSource): void;
+}
+
+export function budgetMetrics(registry: Registry): BudgetMetrics {
+  let source: BudgetSource | undefined;
+  const alerts = new Counter({
+    name: 'fairlane_budget_alerts_total',
+    help: 'Warnings of `budgetAlerts` that this replica gave, by tenant, limit (budget or tokens, of a month) and per cent.',
+    labelNames: ['tenant', 'limit', 'percent'],
+    registers: [registry],
+  });
+  const webhooks = new Counter({
+    name: 'fairlane_webhook_events_total',
+    help: 'Events for `webhooks` by host and outcome: delivered, failed (a try, which is made again) or dropped (too many wait, or a day was not enough).',
+    labelNames: ['host', 'outcome'],
+    registers: [registry],
+  });
+  const ratio = (name: string, help: string, limit: 'budget' | 'tokens'): void =>
+    rowGauge(registry, {
+      name,
+      help,
+      labels: ['tenant'],
+      *rows() {
+        for (const row of source?.monthRatios() ?? []) {
+          if (row.limit === limit) yield [{ tenant: row.tenant }, row.ratio];
+        }
+      },
+    });
+  ratio(
+    'fairlane_budget_used_ratio',
+    'Used of `budgetPerMonth` by a configured tenant in this month, of all replicas: 1 is all. As this replica saw it last: take the largest over replicas.',
+    'budget',
+  );
+  ratio('fairlane_tokens_per_month_used_ratio', 'The same of `tokensPerMonth`.', 'tokens');
+  rowGauge(registry, {
+    name: 'fairlane_webhook_queued',
+    help: 'Events that wait to be sent to a receiver of `webhooks`, or are under way.',
+    labels: ['host'],
+    *rows() {
+      const queued = new Map<string, number>();
+      for (const one of source?.webhooks() ?? []) {
+        queued.set(one.host, (queued.get(one.host) ?? 0) + one.queued);
+      }
+      for (const [host, count] of queued) yield [{ host }, count];
+    },
+  });
+  return {
+    alert: (tenant, limit, percent) => alerts.inc({ tenant, limit, percent: String(percent) }),
+    webhook: (host, outcome, events) => webhooks.inc({ host, outcome }, events),
+    watch(next) {
+      source = next;
+    },
+  };
+}

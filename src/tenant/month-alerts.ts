@@ -1,0 +1,116 @@
+/**
+ * Warnings of what is used of months: each once a month, per cent and amount of the limit, over all replicas and restarts. The
+ * store says who tells it: a bucket of one for each warning, which who comes first takes.
+ *
+ * Invariant: while the store is asked of nobody twice at once, and does not lose what it has, each is told once. Replicas that
+ * cannot ask it tell each for itself; the warnings have one id then.
+ */
+import { createHash } from 'node:crypto';
+import { DEFAULT_ALERTS } from '../config/limits.ts';
+import { amountText } from '../domain/amount.ts';
+import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
+import type { LimitStore, StoredLimit } from '../limit/store.ts';
+import type { Tenant } from './directory.ts';
+import type { MonthUse } from './month-use.ts';
+
+export interface MonthAlert {
+  readonly id: string;
+  readonly tenant: string;
+  readonly limit: 'budget' | 'tokens';
+  readonly percent: number;
+  readonly used: number | string;
+  readonly of: number | string;
+  /** `2026-11`, in UTC. */
+  readonly month: string;
+  /** Requests have been refused for it. */
+  readonly refusing: boolean;
+}
+
+const DAY_MS = 24 * 3_600_000;
+/** Does not come back, and is forgotten after the month. */
+const ONCE = { amount: 1, unitMs: 1e26, keepMs: 40 * DAY_MS } as const satisfies StoredLimit;
+/** Of months that this replica knows nothing of, as many are asked for in a round. */
+const MOST_ASKED = 100;
+/** A limit that refuses counts as used up from this part on: a request rarely fits exactly. */
+const NEARLY = 0.9;
+
+/** Of a warning, from its bucket's key. */
+const TOLD_KEY = /:(\d{4})-(\d{1,2}):told:\d+:\d+$/;
+
+const hasMonth = ({ config: { limits } }: Tenant): boolean =>
+  limits.tokensPerMonth !== undefined || limits.budgetPerMonth !== undefined;
+
+const amountOf = ({ currency }: MonthUse, amount: number): number | string =>
+  currency === undefined ? Math.round(amount) : amountText({ currency, nano: amount });
+
+/** Whether so much of the limit is used. */
+const isReached = ({ used, limit, hasRefused }: MonthUse, percent: number): boolean =>
+  used * 100 >= limit * percent || (percent === 100 && hasRefused && used >= limit * NEARLY);
+
+export class MonthAlerts implements Snapshotted {
+  private readonly store: LimitStore;
+  /** Keys of what was told, by this replica or another one, with the end of their month. */
+  private readonly told = new Map<string, number>();
+
+  constructor(store: LimitStore) {
+    this.store = store;
+  }
+
+  /** @returns what is to be told now, by this replica. It never rejects. */
+  async round(tenants: Iterable<Tenant>, nowMs: number, unixMs: number): Promise<readonly MonthAlert[]> {
+    for (const [key, endsMs] of this.told) if (unixMs >= endsMs) this.told.delete(key);
+    let asked = 0;
+    const claims: Promise<MonthAlert | undefined>[] = [];
+    for (const tenant of tenants) {
+      if (!hasMonth(tenant)) continue;
+      const uses = tenant.limits.monthUses();
+      if (uses.length === 0 && asked < MOST_ASKED) {
+        asked += 1;
+        tenant.limits.month(nowMs);
+        tenant.limits.budget(nowMs);
+      }
+      for (const use of uses) claims.push(...this.claimsOf(tenant, use, nowMs));
+    }
+    return (await Promise.all(claims)).filter((alert) => alert !== undefined);
+  }
+
+  *buckets(): Iterable<StoredBucket> {
+    for (const key of this.told.keys()) yield [key, 1, ONCE.unitMs, 0, ONCE.keepMs];
+  }
+
+  restore(buckets: Iterable<StoredBucket>): void {
+    for (const [key] of buckets) {
+      const [, year, month] = TOLD_KEY.exec(key) ?? [];
+      if (month !== undefined) this.told.set(key, Date.UTC(Number(year), Number(month)));
+    }
+  }
+
+  private claimsOf(tenant: Tenant, use: MonthUse, nowMs: number): readonly Promise<MonthAlert | undefined>[] {
+    const { budgetAlerts = DEFAULT_ALERTS } = tenant.config.limits;
+    return budgetAlerts.flatMap((percent) => {
+      if (!isReached(use, percent)) return [];
+      const key = `${use.key}:told:${use.limit}:${percent}`;
+      if (this.told.has(key)) return [];
+      this.told.set(key, use.endsMs);
+      return [this.claim(key, alertOf(tenant.config.name, use, percent, key), nowMs)];
+    });
+  }
+
+  private async claim(key: string, alert: MonthAlert, nowMs: number): Promise<MonthAlert | undefined> {
+    const [taken] = await this.store.take([{ key, limit: ONCE, hits: 1 }], nowMs);
+    return taken?.granted === true ? alert : undefined;
+  }
+}
+
+function alertOf(tenant: string, use: MonthUse, percent: number, key: string): MonthAlert {
+  return {
+    id: `evt_${createHash('sha256').update(key).digest('hex').slice(0, 32)}`,
+    tenant,
+    limit: use.currency === undefined ? 'tokens' : 'budget',
+    percent,
+    used: amountOf(use, use.used),
+    of: amountOf(use, use.limit),
+    month: new Date(use.endsMs - DAY_MS).toISOString().slice(0, 7),
+    refusing: use.hasRefused,
+  };
+}
