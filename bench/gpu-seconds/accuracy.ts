@@ -17,6 +17,9 @@ const lengths = (median: number, sigma: number, max: number): Length => ({
 });
 const CHAT = [lengths(200, 0.8, 2_000), lengths(120, 0.6, 600)] as const;
 const LONG = [lengths(4_000, 0.5, 16_000), lengths(120, 0.6, 600)] as const;
+/** Most of the prompt is cached. */
+const AGENTS = [lengths(2_500, 0.2, 8_000), lengths(120, 0.6, 600)] as const;
+const SHARED_PREFIX = 2_000;
 const BATCH = [lengths(600, 0.8, 4_000), lengths(400, 0.5, 1_500)] as const;
 
 /** Kinds of requests, and the part of the engine that each asks for. */
@@ -24,6 +27,7 @@ const MIXES = {
   'short chat': [[1, CHAT]],
   'long prompts': [[1, LONG]],
   batch: [[1, BATCH]],
+  'one long beginning': [[1, AGENTS]],
   'all three': [
     [0.5, CHAT],
     [0.2, LONG],
@@ -77,7 +81,13 @@ export function accuracyOf({ profile: name, mix, load, inOnePiece, replicas }: C
   const profile = profileOf(name, MAX_SEQUENCES);
   const tenants = MIXES[mix].map(([part, [prompt, output]], i): TenantLoad => {
     const arrivals = { kind: 'capacity', times: 1 } as const;
-    const tenant = { name: `tenant-${i}`, weight: 1, quiet: false, sharedPrefix: 0, saysLength: false };
+    const tenant = {
+      name: `tenant-${i}`,
+      weight: 1,
+      quiet: false,
+      sharedPrefix: mix === 'one long beginning' ? SHARED_PREFIX : 0,
+      saysLength: false,
+    };
     const perSecond = load * part * capacityOf(profile, [{ ...tenant, arrivals, prompt, output }]);
     return { ...tenant, arrivals: { kind: 'poisson', perSecond }, prompt, output };
   });
