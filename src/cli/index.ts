@@ -9,6 +9,7 @@ import { drainCommand } from './drain.ts';
 import { envoyConfigCommand } from './envoy-config.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { explainCommand } from './explain.ts';
+import { ledgerCommand } from './ledger.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
@@ -39,6 +40,7 @@ const program = new Command('fairlane')
   .addCommand(drainCommand())
   .addCommand(explainCommand())
   .addCommand(ratelimitCommand())
+  .addCommand(ledgerCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(docsCommand(), { hidden: true });
 
