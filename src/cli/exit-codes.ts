@@ -12,7 +12,7 @@ const BY_COMMAND: ReadonlyMap<string, readonly string[]> = new Map([
   ['bench', [OK, FAILED, STOPPED]],
   ['doctor', ['0 if there is no problem (warnings are none)', '1 if there is one']],
   ['explain', ['0 if the service would take the request', FAILED, '2 if the service would refuse it']],
-  ['check', ['0 if all files are good', '1 if one is not, or the command was called wrongly']],
+  ['check', ['0 if all is good', '1 if something is not, or the command was called wrongly']],
   ['docs', ['0 if the files are up to date', '1 if one is not, or the command failed']],
 ]);
 

@@ -13,6 +13,7 @@ import { explainCommand } from './explain.ts';
 import { invoiceCommand } from './invoice.ts';
 import { keyCommand } from './key.ts';
 import { modelsCommand } from './models.ts';
+import { ledgerCommand } from './ledger.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { ratelimitCommand } from './ratelimit.ts';
 import { UserError } from './running.ts';
@@ -52,6 +53,7 @@ const program = new Command('fairlane')
   .addCommand(modelsCommand())
   .addCommand(tenantsCommand())
   .addCommand(ratelimitCommand())
+  .addCommand(ledgerCommand())
   .addCommand(envoyConfigCommand())
   .addCommand(usageCommand())
   .addCommand(invoiceCommand())

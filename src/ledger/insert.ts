@@ -25,7 +25,15 @@ const COUNTS: Readonly<Record<string, string>> = {
   estimated: countOf("usage_source = 'estimate'"),
 };
 /** Empty text where there is none, as the sums are kept. */
-const DIMENSIONS = ['key_id', 'tag', 'model', 'adapter', 'pool', 'cost_currency', 'price_currency'] as const;
+export const DIMENSIONS = [
+  'key_id',
+  'tag',
+  'model',
+  'adapter',
+  'pool',
+  'cost_currency',
+  'price_currency',
+] as const;
 const KEY = `start_ms, tenant, ${DIMENSIONS.join(', ')}`;
 
 /** Adds rows to sums. In the order of the key, so that two writers do not wait for each other in a circle. */
