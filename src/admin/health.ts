@@ -10,6 +10,8 @@ export interface HealthReport {
   readonly refused?: readonly RefusedHealth[];
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
+  /** Only where one is configured. */
+  readonly ledger?: LedgerHealth;
   /** By file of `tenantDirectory`: those that are refused. Only where there are any. */
   readonly refusedTenantFiles?: Readonly<Record<string, RefusedFileHealth>>;
   readonly pools: Readonly<Record<string, PoolHealth>>;
@@ -17,6 +19,16 @@ export interface HealthReport {
   readonly canaries?: Readonly<Record<string, CanaryHealth>>;
   /** By model: the pool that gets copies. Only where one is configured. */
   readonly shadows?: Readonly<Record<string, MirrorHealth>>;
+}
+
+export interface LedgerHealth {
+  /** `away`: records wait on this replica’s disk. */
+  readonly state: 'ok' | 'away';
+  readonly problem?: string;
+  /** Records that wait. */
+  readonly spooled: number;
+  /** Since the start: records that will be in no ledger. */
+  readonly lost: number;
 }
 
 interface RefusedFileHealth {

@@ -25,7 +25,7 @@ import {
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
 import { checkPrices } from './checks/prices.ts';
-import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
+import { checkRedis, findRedisSecrets, type RedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
@@ -100,13 +100,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const redis = findRedisSecrets(root, sources);
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const secrets = [
-    ...keys,
-    ...redisSecretTexts(root, redis),
-    ...ledgerSecretTexts(root, ledgerUrl),
-    ...engineKeyTexts(engines),
-  ].flatMap(secretTextsOf);
-  const hide = hiding(secrets, SHORT_KEY);
+  const hide = hiding(secretsIn(root, keys, redis, ledgerUrl, engines), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -184,6 +178,20 @@ function rootOf(value: unknown, { before, env }: ConfigInput) {
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretsIn = (
+  root: unknown,
+  keys: readonly KeyEntry[],
+  redis: RedisSecrets,
+  ledgerUrl: Looked | undefined,
+  engines: ReturnType<typeof findEngineSecrets>,
+): readonly string[] =>
+  [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...ledgerSecretTexts(root, ledgerUrl),
+    ...engineKeyTexts(engines),
+  ].flatMap(secretTextsOf);
+
 const secretTextsOf = ({
   text,
   looked,

@@ -148,6 +148,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'tenant-file-refused':
     case 'filter-misconfigured':
     case 'stream-failed':
+    case 'ledger-lost':
       return 'error';
     case 'endpoint-health':
       return warnIf(!event.healthy);
@@ -165,6 +166,8 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
       return warnIf(event.warnings !== undefined);
     case 'redis':
       return warnIf(!event.connected);
+    case 'ledger-away':
+      return warnIf(event.away);
     case 'engine-gauges':
       return warnIf(!event.usable);
     case 'engine-usage-odd':
