@@ -65,13 +65,18 @@ export async function withLedger(configPath: string, use: (ledger: Ledger) => Pr
     await checkTables(database);
     await use({ config, database });
   } catch (error) {
-    throw error instanceof DatabaseError
-      ? new UserError(`the ledger cannot be read: ${error.message}`)
-      : error;
+    throw error instanceof DatabaseError ? new UserError(problemText(error)) : error;
   } finally {
     await database.close();
   }
 }
+
+const problemText = ({ message }: DatabaseError): string => {
+  const hint = /no such file/.test(message)
+    ? '; the service makes it when it starts with this configuration'
+    : '';
+  return `the ledger cannot be read: ${message}${hint}`;
+};
 
 /** They are made by the service; a newer one may have made others. */
 async function checkTables(database: Database): Promise<void> {

@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Period, periodOf } from '../ledger/period.ts';
 import {
   DIMENSIONS,
@@ -45,6 +45,7 @@ interface Options {
   readonly estimated?: true;
 }
 
+const DEFAULT_BY: readonly Dimension[] = ['tenant', 'model'];
 /** Rows of a page of requests, and the most that a table or a JSON text has. */
 const PAGE = 10_000;
 const MOST_LISTED = 100_000;
@@ -64,11 +65,10 @@ export function usageCommand(): Command {
     .addOption(configOption('configuration (YAML) with the ledger'))
     .option('-t, --tenant <name>', 'this tenant alone', textArgument)
     .option('-m, --model <name>', 'this model or adapter alone', textArgument)
-    .option(
-      '--by <names>',
-      `a row for each: one or more of ${DIMENSIONS.join(', ')}, with commas`,
-      listArgument(DIMENSIONS),
-      ['tenant', 'model'] as readonly Dimension[],
+    .addOption(
+      new Option('--by <names>', `a row for each: one or more of ${DIMENSIONS.join(', ')}, with commas`)
+        .argParser(listArgument(DIMENSIONS))
+        .default(DEFAULT_BY, DEFAULT_BY.join(',')),
     )
     .option('--month <month>', 'for example 2026-11; default: this month')
     .option('--from <time>', 'first day or hour: 2026-11-01, or 2026-11-01T14:00')

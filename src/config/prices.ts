@@ -29,5 +29,5 @@ export interface PricesConfig extends PriceLists {
   readonly tenants: ReadonlyMap<string, PriceLists>;
 }
 
-/** Most of one price, in whole units: a request of any size then has a price that is a 64-bit number of 10^-12. */
+/** Most of one price, in whole units. */
 export const MOST_PRICE = 100_000_000n;

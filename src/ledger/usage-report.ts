@@ -26,13 +26,15 @@ const PICO_PER_MILLI = 10n ** 9n;
 const secondsOfUs = (us: bigint): string => decimalOf(us * PICO_PER_MICRO);
 const secondsOfMs = (ms: bigint): string => decimalOf(ms * PICO_PER_MILLI);
 const HUNDREDTH = 10n ** 10n;
+/** In hundredths; larger ones say no more in a table. */
+const MOST_RATIO = 999_99n;
 
 export const coins = (pico: bigint, currency: string): string =>
   currency === '' ? '' : decimalOf(pico, coinDigits(currency));
 
 const ratioText = (row: UsageRow): string => {
   const ratio = costPerCharge(row);
-  if (ratio !== undefined) return decimalOf(ratio * HUNDREDTH, 2);
+  if (ratio !== undefined) return ratio > MOST_RATIO ? '>999' : decimalOf(ratio * HUNDREDTH, 2);
   return isUnprofitable(row) ? 'free' : '';
 };
 
@@ -111,7 +113,7 @@ function columnsOf(
 
 const NOTHING = 'No usage.';
 
-/** @param width of the terminal; a table by more than three names may be wider. */
+/** @param width of the terminal; a table by more than two names may be wider. */
 export function usageTable({ period, by, rows }: UsageReport, width: number): readonly string[] {
   if (rows.length === 0) return [periodText(period), '', NOTHING];
   const total = totalOf(rows);

@@ -11,8 +11,8 @@ import type { PriceBook, PricedUse } from './price-book.ts';
 
 /** Prices are for so many tokens. */
 const TOKENS = 1_000_000n;
-/** Tables keep amounts as signed 64-bit numbers. */
-const MOST_PICO = 2n ** 63n - 1n;
+/** A million units: tables keep amounts, and their sums, as signed 64-bit numbers. */
+const MOST_PICO = 10n ** 18n;
 
 export class PriceList implements PriceBook {
   readonly #prices: PricesConfig;
