@@ -34,7 +34,7 @@ describe('keys that expire', () => {
   });
 
   it('are told once, at their end, also in two years', () => {
-    const expired = vi.fn();
+    const expired = vi.fn<() => void>();
     const expiries = new KeyExpiries(Date.now);
     expiries.watch(tenantsOf(730 * DAY_MS), expired);
     vi.advanceTimersByTime(730 * DAY_MS - 1);
@@ -46,7 +46,7 @@ describe('keys that expire', () => {
 
   it('are told within an hour where the clock was set forward', () => {
     let offset = 0;
-    const expired = vi.fn();
+    const expired = vi.fn<() => void>();
     new KeyExpiries(() => Date.now() + offset).watch(tenantsOf(10 * DAY_MS), expired);
     offset = 20 * DAY_MS;
     vi.advanceTimersByTime(3_600_000);
@@ -54,7 +54,7 @@ describe('keys that expire', () => {
   });
 
   it('are told again where that failed, and not after the end', () => {
-    const expired = vi.fn(() => {
+    const expired = vi.fn<() => void>(() => {
       throw new Error('no space left');
     });
     const expiries = new KeyExpiries(Date.now);
@@ -66,7 +66,7 @@ describe('keys that expire', () => {
   });
 
   it('that nobody has are not waited for', () => {
-    new KeyExpiries(Date.now).watch(tenantsOf(undefined), vi.fn());
+    new KeyExpiries(Date.now).watch(tenantsOf(undefined), vi.fn<() => void>());
     expect(vi.getTimerCount()).toBe(0);
   });
 });
