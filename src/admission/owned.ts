@@ -1,5 +1,6 @@
 /** Requests that go on with what an engine has stored: who may, and where. Pure. */
 
+import type { TenantConfig } from '../config/config.ts';
 import type { ResponseOwner } from '../conversation/response-owners.ts';
 import type { FoundOwner } from '../conversation/shared-owners.ts';
 import type { ApiError } from '../domain/api-error.ts';
@@ -13,16 +14,21 @@ export function pinnedTo(head: RequestHead, owner: ResponseOwner): RequestHead {
   return { ...head, pinned: owner, within: new Set(isWithin ? [owner.endpoint] : []) };
 }
 
-/** @returns why it cannot go; undefined: it may. @param notFound of an id that is nobody's, or another's. */
+/**
+ * @param notFound of an id that is nobody's, or another's, or of a model that the request's key is not for.
+ * @returns why it cannot go; undefined: it may.
+ */
 export function refusalOfOwner(
   context: LifecycleContext,
   found: FoundOwner,
   id: string,
   notFound: (id: string) => ApiError,
+  { keyModels }: Pick<TenantConfig, 'keyModels'> = {},
 ): ApiError | undefined {
   if (found === undefined) return notFound(id);
   if (found === 'unsure') return ownersUnknown();
-  const { pool, endpoint } = found;
+  const { pool, endpoint, model, asked } = found;
+  if (keyModels !== undefined && !keyModels.has(model) && !keyModels.has(asked)) return notFound(id);
   if (context.dispatcher.canServe(pool, new Set([endpoint]))) return undefined;
   return context.hasEndpoint?.(pool, endpoint) === false ? responseLost() : responseUnavailable();
 }

@@ -338,7 +338,7 @@ export class Receiving implements HoldingOwner {
   }
 
   private ownerFound(request: ParsedRequest, id: string, found: FoundOwner, nowMs: number): void {
-    const refusal = refusalOfOwner(this.context, found, id, previousResponseNotFound);
+    const refusal = refusalOfOwner(this.context, found, id, previousResponseNotFound, this.tenant.config);
     if (refusal !== undefined) this.owner.refuse(refusal, nowMs);
     else if (typeof found === 'object') {
       this.head = pinnedTo(this.head, found);

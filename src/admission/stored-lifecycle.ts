@@ -173,7 +173,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
 
   private ownerFound(head: RequestHead, found: FoundOwner, nowMs: number): void {
     if (this.state !== 'checking') return;
-    const refusal = refusalOfOwner(this.context, found, this.id, responseNotFound);
+    const refusal = refusalOfOwner(this.context, found, this.id, responseNotFound, this.tenant?.config);
     if (refusal !== undefined) this.refuse(refusal, nowMs);
     else if (typeof found === 'object') this.enqueue(pinnedTo(head, found), found, nowMs);
   }

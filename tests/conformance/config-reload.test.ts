@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Config } from '../../src/config/config.ts';
 import { type ConfigWatch, loadConfig, watchConfig } from '../../src/config/fs-config.ts';
+import { plainTexts } from '../support/plain-key.ts';
 
 const yaml = (concurrencyLimit: number, key = 'literal-key'): string => `pools:
   main: { endpoints: ["http://127.0.0.1:8000"], concurrencyLimit: ${concurrencyLimit} }
@@ -48,7 +49,7 @@ function start(version?: string): void {
 }
 
 const windows = () => changes.map((config) => config.pools.get('main')?.concurrencyLimit);
-const keys = () => changes.map((config) => config.tenants.get('alice')?.keys[0]);
+const keys = () => changes.map((config) => plainTexts(config.tenants.get('alice')?.keys)[0]);
 const eventually = (claim: () => void) => vi.waitFor(claim, { timeout: 5_000, interval: 20 });
 
 beforeEach(() => {

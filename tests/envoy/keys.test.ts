@@ -222,7 +222,7 @@ describe('a hashed key', () => {
       [[`authorization: Bearer ${BY_HAND}`], 'quiet'],
       [[`authorization: Bearer ${KEYS.noisy}`], 'noisy'],
       [[`authorization: Bearer ${key}`, 'x-fairlane-tenant: noisy', 'x-fairlane-key: forged'], 'quiet'],
-    ])('it counts: %j', async (lines, tenant) => {
+    ])('counts: %j', async (lines, tenant) => {
       expect(await raw(lines)).toEqual({ status: 200, tenant });
     });
 
@@ -246,7 +246,7 @@ describe('a hashed key', () => {
       ['headers of ours alone', ['x-fairlane-tenant: quiet', `x-fairlane-key: ${hashedKey(key).id}`]],
       ['headers of ours beside a foreign key', ['authorization: Bearer fl_x', 'X-Fairlane-Tenant: quiet']],
       ['scheme of another kind', [`authorization: Basic ${key}`]],
-    ])('it is not: %s', async (_, lines) => {
+    ])('is not: %s', async (_, lines) => {
       expect((await raw(lines)).status).toBe(401);
       expect(seen).toEqual([]);
     });

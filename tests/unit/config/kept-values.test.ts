@@ -80,3 +80,24 @@ describe('values of a reload whose variable is not set', () => {
     expect(withKeptValues(now, undefined, ENV)).toEqual({ root: now, warnings: [] });
   });
 });
+
+describe('keys with settings', () => {
+  const first = { key: 'key-of-ci', name: 'ci' };
+  const second = { key: 'key-of-bob', name: 'bob' };
+  const keepKeys = (...keys: readonly unknown[]): unknown =>
+    withKeptValues({ tenants: { alice: { keys } } }, { tenants: { alice: { keys: [first, second] } } }, ENV)
+      .root;
+  const isKept = (kept: unknown, key: string): boolean => JSON.stringify(kept).includes(key);
+
+  it('keep their values by their names, wherever they stand', () => {
+    const kept = keepKeys({ key: 'env:NEW', name: 'bob' });
+    expect([isKept(kept, 'key-of-bob'), isKept(kept, 'key-of-ci')]).toEqual([true, false]);
+  });
+
+  it('never get that of another name, which may be for less', () => {
+    for (const other of [{ key: 'env:NEW', name: 'other' }, { key: 'env:NEW' }]) {
+      const kept = keepKeys(other);
+      expect([isKept(kept, 'key-of-bob'), isKept(kept, 'key-of-ci')]).toEqual([false, false]);
+    }
+  });
+});
