@@ -10,6 +10,8 @@ export interface HealthReport {
   readonly refused?: readonly RefusedHealth[];
   /** Only where one is configured. */
   readonly redis?: 'connected' | 'away';
+  /** Only where one is configured. */
+  readonly ledger?: LedgerHealth;
   /** By file of `tenantDirectory`: those that are refused. Only where there are any. */
   readonly refusedTenantFiles?: Readonly<Record<string, RefusedFileHealth>>;
   /** Of tenants that are made while it runs. Only where `admin` is configured. */
@@ -32,6 +34,16 @@ export interface TenantStoreHealth {
   readonly keys: number;
   /** By tenant that is not served: why. */
   readonly keptOut?: Readonly<Record<string, string>>;
+}
+
+export interface LedgerHealth {
+  /** `away`: records wait on this replica’s disk. */
+  readonly state: 'ok' | 'away';
+  readonly problem?: string;
+  /** Records that wait. */
+  readonly spooled: number;
+  /** Since the start: records that will be in no ledger. */
+  readonly lost: number;
 }
 
 interface RefusedFileHealth {

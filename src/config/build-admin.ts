@@ -20,6 +20,7 @@ export function adminOf(
   locate: (path: string) => string,
 ): { readonly admin?: AdminConfig } {
   if (written.admin === undefined) return {};
+  const directory = written.admin.directory ?? written.ledger?.directory;
   const tls = tlsOf(found.tls);
   const readToken = textOf(found.readToken);
   return {
@@ -28,9 +29,7 @@ export function adminOf(
       token: textOf(found.token) ?? '',
       ...(readToken !== undefined && { readToken }),
       ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
-      directory: resolve(
-        written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory),
-      ),
+      directory: resolve(directory === undefined ? stateDirectory : locate(directory)),
       tenants: {
         known: knownNamesOf(root),
         tiers: new Map(Object.entries(written.tiers)),

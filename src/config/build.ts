@@ -5,6 +5,7 @@ import { API_ALONE } from '../domain/engine-kinds.ts';
 import type { CustomRoute } from '../domain/routes.ts';
 import { maxBodyBytesOf, maxUnsizedBodyBytesOf } from './body-limit.ts';
 import { adminOf } from './build-admin.ts';
+import { ledgerOf } from './build-ledger.ts';
 import { rateLimitOf } from './build-rate-limit.ts';
 import { redisOf } from './build-redis.ts';
 import { jwtOf, tenantsOf } from './build-tenants.ts';
@@ -28,6 +29,7 @@ import {
 import { DEFAULT_FORBIDDEN_FIELDS, DEFAULT_TOOLS, namesOf } from './forbidden-fields.ts';
 import { heapFor } from './memory-bound.ts';
 import type { WrittenConfig } from './schema/schema.ts';
+import type { Looked } from './secrets.ts';
 
 interface Parts {
   /** As written. */
@@ -44,6 +46,7 @@ interface Parts {
   readonly keys: readonly KeyEntry[];
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
+  readonly ledgerUrl: Looked | undefined;
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
   readonly drains: ReadonlyMap<string, readonly string[]>;
@@ -66,6 +69,14 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ),
     queue: queueOf(written),
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
+    ...(written.ledger !== undefined && {
+      ledger: ledgerOf(
+        written.ledger,
+        parts.ledgerUrl,
+        written.envoy.directory ?? parts.directory,
+        parts.locate,
+      ),
+    }),
     rateLimit: rateLimitOf(written.rateLimit, parts.locate),
     cost: weightsOf(written.cost),
     fields: {

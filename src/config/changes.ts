@@ -34,6 +34,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   // Tokens are read at each request.
   ['admin', ({ admin }) => admin && [admin.address, admin.directory, admin.tls !== undefined]],
   ['redis', (config) => config.redis],
+  ['ledger', (config) => config.ledger],
   ['rateLimit.snapshot', (config) => config.rateLimit.snapshot],
   ['rateLimit.http', (config) => config.rateLimit.http],
   ['log.format', (config) => config.log.format],

@@ -6,6 +6,7 @@ import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { AdminConfig } from './admin.ts';
+import type { LedgerConfig } from './ledger.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
@@ -230,6 +231,8 @@ export interface Config {
   readonly admin?: AdminConfig;
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
+  /** Absent: what requests used is not kept. */
+  readonly ledger?: LedgerConfig;
   readonly rateLimit: RateLimitConfig;
   /** Of models that the configuration does not name. */
   readonly cost: CostWeights;

@@ -14,6 +14,7 @@ import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/
 import { checkFields } from './checks/fields.ts';
 import { checkIdentity, findJwt } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
+import { checkLedger, findLedgerUrl, ledgerSecretTexts } from './checks/ledger.ts';
 import {
   checkListeners,
   checkServiceTls,
@@ -24,7 +25,7 @@ import {
 } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
-import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
+import { checkRedis, findRedisSecrets, type RedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { reportSchema } from './checks/schema-issues.ts';
@@ -98,14 +99,13 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const sources: Sources = { env, readFile, locate, isUnresolved };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
+  const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources);
   const secrets = [
-    ...keys,
-    ...redisSecretTexts(root, redis),
-    ...engineKeyTexts(engines),
-    ...adminSecretTexts(root, admin),
-  ].flatMap(secretTextsOf);
+    ...secretsIn(root, keys, redis, ledgerUrl, engines),
+    ...adminSecretTexts(root, admin).flatMap(secretTextsOf),
+  ];
   const hide = hiding(secrets, SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
@@ -129,6 +129,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkMirrors(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
+  checkLedger(ledgerUrl, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -159,6 +160,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,
       redis,
+      ledgerUrl,
       endpoints,
       drains,
       chosen,
@@ -185,6 +187,20 @@ function rootOf(value: unknown, { before, env }: ConfigInput) {
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretsIn = (
+  root: unknown,
+  keys: readonly KeyEntry[],
+  redis: RedisSecrets,
+  ledgerUrl: Looked | undefined,
+  engines: ReturnType<typeof findEngineSecrets>,
+): readonly string[] =>
+  [
+    ...keys,
+    ...redisSecretTexts(root, redis),
+    ...ledgerSecretTexts(root, ledgerUrl),
+    ...engineKeyTexts(engines),
+  ].flatMap(secretTextsOf);
+
 const secretTextsOf = ({
   text,
   looked,

@@ -81,9 +81,9 @@ One YAML file, \`fairlane.yaml\` unless a command is told otherwise, checked str
 the nearest known one. \`fairlane check-config -c FILE\` says everything that is wrong with it, with lines and columns.
 Fairlane reads the file again when it, or a file it names, changes, and the log says what changed; a file with a problem
 changes nothing, and \`/health\` says since when. \`listen\` (but for what is in files of certificates), whether there is
-\`identity.jwt\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\`, \`rateLimit.snapshot\`,
-\`rateLimit.http\` and \`log.format\` take effect with a restart. A key that was renamed may still be written by its old
-name, which gives a warning.
+\`identity.jwt\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\`, \`ledger.*\`,
+\`rateLimit.snapshot\`, \`rateLimit.http\` and \`log.format\` take effect with a restart. A key that was renamed may still
+be written by its old name, which gives a warning.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
 have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/config.schema.json\`; for a start

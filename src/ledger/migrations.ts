@@ -7,7 +7,7 @@ const DIMENSIONS = `
   adapter TEXT NOT NULL, pool TEXT NOT NULL, cost_currency TEXT NOT NULL, price_currency TEXT NOT NULL`;
 const KEY = 'start_ms, tenant, key_id, tag, model, adapter, pool, cost_currency, price_currency';
 
-const SUMS = [
+export const SUMS = [
   'requests',
   'completed',
   'refused',

@@ -3,6 +3,7 @@ import type {
   CanaryHealth,
   EndpointHealth,
   HealthReport,
+  LedgerHealth,
   MirrorHealth,
   PoolHealth,
   RefusedHealth,
@@ -43,6 +44,8 @@ export interface HealthFacts {
   readonly isDraining: boolean;
   /** Undefined: none is configured. */
   readonly isRedisConnected: boolean | undefined;
+  /** Absent: there is none. */
+  readonly ledger?: LedgerHealth | undefined;
   readonly refusedTenantFiles?: HealthReport['refusedTenantFiles'];
   /** Tenants that are made while it runs. Undefined: there is no admin API. */
   readonly made?: Pick<RuntimeTenants, 'status' | 'keptOut'>;
@@ -72,6 +75,7 @@ export function healthReport(facts: HealthFacts): HealthReport {
     ...(reasons.length > 0 && { reasons }),
     ...(refused.length > 0 && { refused: refused.map(refusedHealth) }),
     ...(isRedisConnected !== undefined && { redis: isRedisConnected ? 'connected' : 'away' }),
+    ...(facts.ledger !== undefined && { ledger: facts.ledger }),
     ...(Object.keys(refusedTenantFiles).length > 0 && { refusedTenantFiles }),
     ...(facts.made !== undefined && { tenantStore: tenantStoreHealth(facts.made) }),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolHealth(pool)])),
@@ -97,7 +101,7 @@ const refusedHealth = ({ file, sinceMs, problems }: Refused): RefusedHealth => (
 
 /** Why it is degraded, one sentence each: what clients feel first. */
 function reasonsOf(facts: HealthFacts): readonly string[] {
-  const { pools, mirrorPools, isRedisConnected, refused, refusedTenantFiles = {} } = facts;
+  const { pools, mirrorPools, isRedisConnected, refused, refusedTenantFiles = {}, ledger } = facts;
   const tenantFiles = Object.keys(refusedTenantFiles);
   const silent = pools.filter((pool) => !mirrorPools.has(pool.name) && pool.serving === 0);
   return [
@@ -108,6 +112,7 @@ function reasonsOf(facts: HealthFacts): readonly string[] {
       : []),
     ...madeReasons(facts.made),
     ...(isRedisConnected === false ? ['Redis is away: limits are decided alone'] : []),
+    ...(ledger?.problem === undefined ? [] : [`ledger: ${ledger.spooled} records wait: ${ledger.problem}`]),
   ];
 }
 

@@ -30,6 +30,7 @@ import { createPredictor } from '../usage/predictor.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { EnvoyFiles } from './envoy-files.ts';
 import { healthReport } from './health-report.ts';
+import { LedgerRuntime, ledgerHealth } from './ledger.ts';
 import { folderOf, LimitFiles } from './limit-files.ts';
 import { metricsSource } from './metrics-source.ts';
 import type { Tell } from './pool-context.ts';
@@ -82,6 +83,8 @@ export class Parts {
   readonly rateLimit: RateLimitServiceOptions;
   readonly refusals: GrpcService;
 
+  /** As at the start. */
+  readonly ledger: LedgerRuntime | undefined;
   readonly reloader: Reloader<NameAddresses>;
   #isDraining = false;
   readonly #reloaded: ((config: Config) => void)[] = [];
@@ -125,6 +128,7 @@ export class Parts {
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
+    this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();
     this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
     this.rateLimit = this.#createRateLimit();
@@ -169,6 +173,7 @@ export class Parts {
       refusedTenantFiles: this.#refusedTenantFiles.report(),
       isDraining: this.#isDraining,
       isRedisConnected: this.redis?.isConnected(),
+      ledger: this.ledger && ledgerHealth(this.ledger.status()),
       refused: [this.reloader.refused, this.limits.refused].flatMap((one) => one ?? []),
       mirrorPools: new Set([...this.#config().models.values()].flatMap(({ mirror }) => mirror?.pool ?? [])),
       ...(this.#made !== undefined && { made: this.#made }),
@@ -192,6 +197,7 @@ export class Parts {
   readonly #record = (usage: UsageRecord): void => {
     this.#log.requestEnded(usage);
     if (usage.keyId !== undefined) this.#made?.noteUse(usage.keyId);
+    this.ledger?.record(usage);
     const label = this.#tenantLabel(usage.tenant);
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
@@ -242,6 +248,15 @@ export class Parts {
     const redis = new RedisRuntime(config, this.now, this.tell);
     shutdown.opened({ name: 'Redis', close: () => redis.close() });
     return redis;
+  }
+
+  #openLedger(shutdown: Shutdown): LedgerRuntime | undefined {
+    const { ledger: config } = this.#initial;
+    if (config === undefined) return undefined;
+    const ledger = new LedgerRuntime(config, this.tell);
+    shutdown.opened({ name: 'ledger', close: () => ledger.close() });
+    this.metrics.watchLedger(() => ledger.status());
+    return ledger;
   }
 
   #createPools(): PoolSet {

@@ -149,6 +149,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'tenant-kept-out':
     case 'filter-misconfigured':
     case 'stream-failed':
+    case 'ledger-lost':
       return 'error';
     case 'endpoint-health':
       return warnIf(!event.healthy);
@@ -167,6 +168,8 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'redis':
     case 'tenant-store':
       return warnIf(!event.connected);
+    case 'ledger-away':
+      return warnIf(event.away);
     case 'engine-gauges':
       return warnIf(!event.usable);
     case 'engine-usage-odd':

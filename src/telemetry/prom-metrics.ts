@@ -8,6 +8,7 @@
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';
+import { type LedgerFigures, type LedgerMetrics, ledgerMetrics } from './prom-ledger-metrics.ts';
 import {
   type LimitMetrics,
   limitMetrics,
@@ -41,6 +42,8 @@ export interface Metrics extends Telemetry {
   readonly mirrorDrawn: (model: string, decision: string) => void;
   /** There is a Redis: its gauges are shown from now on. */
   readonly watchRedis: (status: () => RedisStatus) => void;
+  /** There is a ledger: its metrics are shown from now on. */
+  readonly watchLedger: (figures: () => LedgerFigures) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
   readonly watchSharedCapacity: (totals: SharedTotals) => void;
 }
@@ -52,6 +55,7 @@ interface Domains {
   readonly rollouts: RolloutMetrics;
   readonly limits: LimitMetrics;
   readonly service: ServiceMetrics;
+  readonly ledger: LedgerMetrics;
 }
 
 export function createMetrics(source: MetricsSource): Metrics {
@@ -64,8 +68,9 @@ export function createMetrics(source: MetricsSource): Metrics {
     rollouts: rolloutMetrics(registry, source),
     limits: limitMetrics(registry),
     service: serviceMetrics(registry, source),
+    ledger: ledgerMetrics(registry),
   };
-  const { requests, rollouts, limits } = domains;
+  const { requests, rollouts, limits, ledger } = domains;
   return {
     registry,
     made: tenantMetrics(registry),
@@ -73,6 +78,7 @@ export function createMetrics(source: MetricsSource): Metrics {
     rateLimitProblem: (problem) => limits.problem(problem),
     mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
     watchRedis: (status) => limits.watchRedis(status),
+    watchLedger: (figures) => ledger.watch(figures),
     watchSharedCapacity: (totals) => limits.watchShared(totals),
     requestEnded: (record) => requests.ended(record),
     event: (event) => count(domains, event),
@@ -123,6 +129,8 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'admin-refused':
     case 'tenant-file-mended':
     case 'snapshot-failed':
+    case 'ledger-away':
+    case 'ledger-lost':
     case 'redis':
     case 'models-discovered':
     case 'filter-misconfigured':

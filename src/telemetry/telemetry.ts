@@ -162,6 +162,14 @@ export type ServiceEvent =
     }
   | { readonly kind: 'limits-refused'; readonly problem: string }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
+  | {
+      /** False: the database takes records again. */
+      readonly kind: 'ledger-away';
+      readonly away: boolean;
+      readonly problem?: string;
+    }
+  /** Records that will be in no ledger, since the line before with this reason. */
+  | { readonly kind: 'ledger-lost'; readonly records: number; readonly reason: string }
   | { readonly kind: 'redis'; readonly connected: boolean; readonly reason?: string }
   | { readonly kind: 'models-discovered'; readonly pool: string; readonly models: readonly string[] }
   | { readonly kind: 'filter-misconfigured'; readonly detail: string }

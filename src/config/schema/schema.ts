@@ -13,6 +13,7 @@ import { envoy } from './envoy.ts';
 import { fields } from './fields.ts';
 import { identity } from './identity.ts';
 import { lanes } from './lanes.ts';
+import { ledger } from './ledger.ts';
 import { listen } from './listen.ts';
 import { media } from './media.ts';
 import { adapters, aliases, models } from './models.ts';
@@ -63,6 +64,7 @@ export const configSchema = section(
     tenantDirectory,
     admin,
     redis,
+    ledger,
     rateLimit,
     fields,
     media,

@@ -199,6 +199,12 @@ export const full = () => ({
     maxWait: '20ms',
     failureShare: 0.25,
   },
+  ledger: {
+    directory: 'state',
+    url: 'postgresql://user:secret-of-ledger@10.0.0.9:5433/fairlane',
+    keep: '30d',
+    maxSpool: '8MiB',
+  },
   rateLimit: {
     directory: 'limits',
     snapshot: 'levels.json',
