@@ -5,7 +5,7 @@ import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
-import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
+import { adminSecretTexts, checkAdmin, type FoundAdmin, findAdmin } from './checks/admin.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
@@ -36,7 +36,6 @@ import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
 import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
-import { stateDirectoryOf } from './state-directory.ts';
 import {
   type LoadedTenantFiles,
   loadTenantFiles,
@@ -101,21 +100,12 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const redis = findRedisSecrets(root, sources);
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const admin = findAdmin(root, sources);
-  const secrets = [
-    ...secretsIn(root, keys, redis, ledgerUrl, engines),
-    ...adminSecretTexts(root, admin).flatMap(secretTextsOf),
-  ];
-  const hide = hiding(secrets, SHORT_KEY);
+  const admin = findAdmin(root, sources, input.defaults.directory);
+  const hide = hiding(secretsIn(root, keys, redis, ledgerUrl, engines, admin), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
-  if (root === null || root === undefined) {
-    return refuse(`is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml`);
-  }
-  if (!isMapping(root)) {
-    return refuse('is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"');
-  }
+  if (!isMapping(root)) return refuse(noMapping(root));
   tell(report, (path) => position(asWritten(path), 'key').line);
 
   const tenantFiles = readTenantFiles(input, root, keys, sources);
@@ -149,9 +139,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
-      root,
       admin,
-      stateDirectory: stateDirectoryOf(env, input.defaults.directory),
       directory: input.defaults.directory,
       locate,
       listeners,
@@ -175,6 +163,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
 }
 
+const noMapping = (root: unknown): string =>
+  root === null || root === undefined
+    ? 'is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml'
+    : 'is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"';
+
 /** The settings with the names of now, and what is kept of those before. */
 function rootOf(value: unknown, { before, env }: ConfigInput) {
   const current = withCurrentKeys(withoutExtensions(value));
@@ -193,12 +186,14 @@ const secretsIn = (
   redis: RedisSecrets,
   ledgerUrl: Looked | undefined,
   engines: ReturnType<typeof findEngineSecrets>,
+  admin: FoundAdmin,
 ): readonly string[] =>
   [
     ...keys,
     ...redisSecretTexts(root, redis),
     ...ledgerSecretTexts(root, ledgerUrl),
     ...engineKeyTexts(engines),
+    ...adminSecretTexts(root, admin),
   ].flatMap(secretTextsOf);
 
 const secretTextsOf = ({

@@ -81,9 +81,6 @@ it('a key opens both replicas within a second, and closes both, while what runs 
   expect(Math.max(...closed)).toBeLessThan(SECOND_MS);
   finish?.();
   expect((await running).status).toBe(200);
-  console.log(
-    `key made → passes: ${opened.map(Math.round).join(', ')} ms; revoked → refused: ${closed.map(Math.round).join(', ')} ms`,
-  );
 });
 
 it('limits of a tenant, and a tenant that is disabled, are in force on both', async () => {
