@@ -76,7 +76,7 @@ describe('made tenants', () => {
       },
     });
     store.state = one(1);
-    await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 3_000);
+    expect(await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 3_000)).toBe(true);
     await world.made.close();
   });
 });
