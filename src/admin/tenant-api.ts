@@ -87,7 +87,7 @@ class Problem extends Error {
 /** Never rejects. */
 export async function answerAdmin(request: AdminRequest, world: AdminWorld): Promise<AdminAnswer> {
   try {
-    return await answer(request, world);
+    return await routed(request, world);
   } catch (error) {
     if (error instanceof Problem) return error.answer;
     if (error instanceof TenantStoreError) {
@@ -105,7 +105,7 @@ export async function answerAdmin(request: AdminRequest, world: AdminWorld): Pro
   }
 }
 
-async function answer(request: AdminRequest, world: AdminWorld): Promise<AdminAnswer> {
+async function routed(request: AdminRequest, world: AdminWorld): Promise<AdminAnswer> {
   const { method, url, headers } = request;
   const at = url.indexOf('?');
   const path = at < 0 ? url : url.slice(0, at);

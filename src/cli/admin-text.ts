@@ -24,8 +24,8 @@ export function tenantsText(tenants: readonly TenantShown[]): string {
       cut(name, STYLE.longestName),
       source,
       stateOf(rest),
-      cut(String(inForce?.['tier'] ?? '-'), 12),
-      cut(modelsText(inForce?.['models']), 16),
+      cut(valueText(inForce?.['tier']), 12),
+      cut(valueText(inForce?.['models']), 16),
       String(keys),
     ]),
   );
@@ -37,9 +37,10 @@ function stateOf({ disabled, problems, differs }: Partial<TenantShown>): string 
   return differs === undefined ? 'served' : 'differs';
 }
 
-const modelsText = (models: unknown): string => {
-  if (models === undefined) return '-';
-  return Array.isArray(models) ? models.join(',') : String(models);
+const valueText = (value: unknown): string => {
+  if (value === undefined) return '-';
+  if (Array.isArray(value)) return value.map(valueText).join(',');
+  return typeof value === 'string' ? value : JSON.stringify(value);
 };
 
 export function tenantText(tenant: TenantShown, keys: readonly KeyShown[]): string {
@@ -71,7 +72,7 @@ function settingLines(title: string, settings: TenantShown['settings']): readonl
   if (settings === undefined) return [];
   const { limits = {}, ...rest } = settings as Record<string, unknown>;
   const all = [...Object.entries(rest), ...Object.entries(limits as Record<string, unknown>)];
-  return [`${title}:`, ...all.map(([key, value]) => `  ${harmless(key)}: ${cut(modelsText(value), 60)}`)];
+  return [`${title}:`, ...all.map(([key, value]) => `  ${harmless(key)}: ${cut(valueText(value), 60)}`)];
 }
 
 export function keysText(keys: readonly KeyShown[]): string {

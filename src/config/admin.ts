@@ -1,6 +1,16 @@
 /** The admin API's part of the configuration, and what tenants that are made by it go by. */
-import type { KnownNames } from './checks/references.ts';
 import type { WrittenConfig } from './schema/schema.ts';
+
+/** Names that tenants may name. */
+export interface KnownNames {
+  readonly tiers: readonly string[];
+  /** Models, adapters and aliases. */
+  readonly usable: ReadonlySet<string>;
+  /** Without configured models every name comes from an engine, and none can be checked. */
+  readonly hasModels: boolean;
+  /** An engine may announce models. */
+  readonly discovering: boolean;
+}
 
 /** Limits as they are written. */
 export type WrittenLimits = WrittenConfig['tiers'][string];

@@ -1,10 +1,8 @@
 /** The admin API's settings, from a configuration that has been checked. */
-import { resolve } from 'node:path';
 import type { AdminConfig } from './admin.ts';
 import { DEFAULT_MAX_BODY_BYTES, maxHeldBytesOf } from './body-limit.ts';
 import type { FoundAdmin } from './checks/admin.ts';
 import { tlsOf } from './checks/listeners.ts';
-import { knownNamesOf } from './checks/references.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
 
@@ -12,13 +10,7 @@ import type { Looked } from './secrets.ts';
 const textOf = (looked: Looked | undefined): string | undefined =>
   looked?.kind === 'ok' ? looked.value : undefined;
 
-export function adminOf(
-  written: WrittenConfig,
-  root: unknown,
-  found: FoundAdmin,
-  stateDirectory: string,
-  locate: (path: string) => string,
-): { readonly admin?: AdminConfig } {
+export function adminOf(written: WrittenConfig, found: FoundAdmin): { readonly admin?: AdminConfig } {
   if (written.admin === undefined) return {};
   const tls = tlsOf(found.tls);
   const readToken = textOf(found.readToken);
@@ -28,11 +20,9 @@ export function adminOf(
       token: textOf(found.token) ?? '',
       ...(readToken !== undefined && { readToken }),
       ...(tls !== undefined && { tls: { cert: tls.cert, key: tls.key } }),
-      directory: resolve(
-        written.admin.directory === undefined ? stateDirectory : locate(written.admin.directory),
-      ),
+      directory: found.directory,
       tenants: {
-        known: knownNamesOf(root),
+        known: found.known,
         tiers: new Map(Object.entries(written.tiers)),
         heldBytes: maxHeldBytesOf(written),
         maxBodyBytes: written.envoy.maxBodySize ?? DEFAULT_MAX_BODY_BYTES,

@@ -34,10 +34,7 @@ import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
 
 interface Parts {
-  /** As written. */
-  readonly root: unknown;
   readonly admin: FoundAdmin;
-  readonly stateDirectory: string;
   /** Used where the configuration names none. */
   readonly directory: string;
   /** Of a path that is relative to the configuration's folder. */
@@ -63,7 +60,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     listen: listenersOf(parts.listeners),
     ...(written.cors !== undefined && { cors: corsOf(written.cors) }),
     ...jwtOf(written, parts.jwt),
-    ...adminOf(written, parts.root, parts.admin, parts.stateDirectory, parts.locate),
+    ...adminOf(written, parts.admin),
     envoy: envoyOf(written, parts),
     service: serviceOf(
       written.service,

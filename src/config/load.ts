@@ -5,11 +5,8 @@ import { DEFAULT_MAX_BODY_BYTES } from './body-limit.ts';
 import { buildConfig } from './build.ts';
 import type { Written } from './changes.ts';
 import { checkAddresses, checkSockets } from './checks/addresses.ts';
-
 import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
-
 import { checkBudgets } from './checks/budgets.ts';
-
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
 import { checkEffects } from './checks/effects.ts';
@@ -42,7 +39,6 @@ import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
 import { configSchema } from './schema/schema.ts';
 import { type Looked, readFailure, SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
-import { stateDirectoryOf } from './state-directory.ts';
 import {
   type LoadedTenantFiles,
   loadTenantFiles,
@@ -107,7 +103,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const redis = findRedisSecrets(root, sources);
   const ledgerUrl = findLedgerUrl(root, sources);
   const engines = findEngineSecrets(root, sources);
-  const admin = findAdmin(root, sources);
+  const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
   const secrets = [
     ...keys,
@@ -121,12 +117,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
-  if (root === null || root === undefined) {
-    return refuse(`is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml`);
-  }
-  if (!isMapping(root)) {
-    return refuse('is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"');
-  }
+  if (!isMapping(root)) return refuse(noMapping(root));
   tell(report, (path) => position(asWritten(path), 'key').line);
 
   const tenantFiles = readTenantFiles(input, root, keys, sources);
@@ -163,9 +154,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
-      root,
       admin,
-      stateDirectory: stateDirectoryOf(env, input.defaults.directory),
       directory: input.defaults.directory,
       locate,
       listeners,
@@ -189,6 +178,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const warnings = [...report.warnings(), ...tenantFiles.warnings];
   return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
 }
+
+const noMapping = (root: unknown): string =>
+  root === null || root === undefined
+    ? 'is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml'
+    : 'is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"';
 
 /** The settings with the names of now, and what is kept of those before. */
 function rootOf(value: unknown, { before, env }: ConfigInput) {

@@ -3,18 +3,20 @@
  * whose file became bad is served as the file said before, as long as that is still right.
  */
 import { basename } from 'node:path';
+import type { KnownNames } from './admin.ts';
 import { checkTenantBudgets, currenciesOf } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { isTokenLike, TOKEN_KEY } from './checks/identity.ts';
 import { checkKeys, findKeys, type KeyEntry } from './checks/keys.ts';
 import { checkTenantMemory } from './checks/memory.ts';
-import { checkTenantReferences, type KnownNames } from './checks/references.ts';
+import { checkTenantReferences } from './checks/references.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { RefusedTenantFile } from './config.ts';
 import { createReport, hiding, quote } from './report.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 import { tenantFile } from './schema/tenants.ts';
 import { SECRET_REFERENCE, SHORT_KEY, type Sources } from './secrets.ts';
+import { isTenantName } from './tenant-settings.ts';
 import { at, entriesAt, isMapping, type Mapping } from './written-data.ts';
 import { readYaml } from './yaml-source.ts';
 
@@ -31,8 +33,6 @@ export interface TenantFile {
 /** More is no tenant. */
 export const MAX_TENANT_FILE_BYTES = 64 * 1024;
 const MOST_TENANT_FILES = 10_000;
-/** Of names of tenants. */
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 export interface TenantFilesInput {
   /** In the order in which they are taken: of two with one name the first one has it. */
@@ -212,7 +212,7 @@ class Loading {
   #checkName(name: string, { report, hide }: Check): void {
     const path = ['name'];
     const place = this.#places.get(name);
-    if (!NAME.test(name) || name === '__proto__') {
+    if (!isTenantName(name)) {
       report.problem(
         path,
         'the name must be 1 to 64 letters, digits, ".", "_" or "-", the first a letter or digit; set name, or call the file otherwise',

@@ -15,7 +15,7 @@ import { tenantFile } from './schema/tenants.ts';
 import { isMapping, type Mapping } from './written-data.ts';
 
 /** Of names of tenants. */
-export const TENANT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const TENANT_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 /** A name that is a key of every object. */
 const NO_NAME = '__proto__';
 

@@ -70,6 +70,7 @@ export function createRedisTenants({ scripts, isUp, keyPrefix, maxWaitMs }: Redi
       return await Promise.race([scripts.run(script, key, args), late]);
     } catch (error) {
       // Errors of ioredis carry the command, and with it what is in it.
+      // oxlint-disable-next-line preserve-caught-error -- it would bring that along
       throw new Error(redisErrorText(error));
     } finally {
       clearTimeout(limit);

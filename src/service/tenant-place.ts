@@ -33,18 +33,23 @@ export function tenantPlaceOf(config: Config, now: () => number): RuntimeTenants
   const { admin, redis } = config;
   if (admin === undefined) return undefined;
   const { directory } = admin;
+  requireFolder(directory, 'admin.directory');
+  const place = storeOf(config, redis, directory, now);
+  return { ...place, copy: copyIn(directory), unixMs: Date.now };
+}
+
+/** @throws when it cannot be used. */
+function requireFolder(directory: string, setting: string): void {
   try {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
     requireOwnFolder(directory);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(
-      `admin.directory: cannot use ${directory}: ${reason}; choose a folder that this user, and nobody else, may write to`,
+      `${setting}: cannot use ${directory}: ${reason}; choose a folder that this user, and nobody else, may write to`,
       { cause: error },
     );
   }
-  const place = storeOf(config, redis, directory, now);
-  return { ...place, copy: copyIn(directory), unixMs: Date.now };
 }
 
 function storeOf(
@@ -53,17 +58,15 @@ function storeOf(
   directory: string,
   now: () => number,
 ): Pick<RuntimeTenantsOptions, 'open' | 'shown'> {
-  const shared = sharedDatabaseOf(config);
-  if (shared === undefined && redis !== undefined) {
+  const { ledger } = config;
+  if (ledger?.target.kind !== 'postgresql' && redis !== undefined) {
     return { shown: 'Redis', open: () => openShared(redis, now) };
   }
-  const target: DatabaseTarget = shared ?? { kind: 'sqlite', path: join(directory, DATABASE_FILE) };
+  if (ledger?.target.kind === 'sqlite') requireFolder(ledger.directory, 'ledger.directory');
+  const target: DatabaseTarget = ledger?.target ?? { kind: 'sqlite', path: join(directory, DATABASE_FILE) };
   const database = openDatabase(target, { timeoutMs: DATABASE_WAIT_MS });
   return { shown: database.shown, open: () => openTables(database) };
 }
-
-/** The ledger's, where replicas share one. */
-const sharedDatabaseOf = (_: Config): DatabaseTarget | undefined => undefined;
 
 async function openTables(database: Database): Promise<TenantStore> {
   try {

@@ -94,8 +94,8 @@ export class SharedTenantStore implements TenantStore {
     for (let looks = 0; end > 0 && found.length < limit && looks < MOST_LOOKS; looks += 1) {
       const start = Math.max(0, end - LOOK);
       const texts = await answered(this.#fields.changes(start, end - 1));
-      for (const text of [...texts].reverse()) {
-        const entry = entryFromJson(text);
+      for (let i = texts.length - 1; i >= 0; i -= 1) {
+        const entry = entryFromJson(texts[i] ?? '');
         if ((tenant === undefined || entry.tenant === tenant) && found.length < limit) found.push(entry);
       }
       end = start;

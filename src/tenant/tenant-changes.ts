@@ -343,4 +343,12 @@ const shownTenant = ({ settings, isDisabled }: StoredTenant): unknown => ({
 });
 
 /** In the audit log: without what it could be known by. */
-const shownKey = ({ digest: _, usedMs: __, tenant: ___, ...key }: StoredKey): unknown => key;
+const shownKey = ({ id, name, models, routes, createdMs, expiresMs, revokedMs }: StoredKey): unknown => ({
+  id,
+  name,
+  models,
+  routes,
+  createdMs,
+  expiresMs,
+  revokedMs,
+});

@@ -81,9 +81,6 @@ it('a key opens both replicas within a second, and closes both, while what runs 
   expect(Math.max(...closed)).toBeLessThan(SECOND_MS);
   finish?.();
   expect((await running).status).toBe(200);
-  console.log(
-    `key made → passes: ${opened.map(Math.round).join(', ')} ms; revoked → refused: ${closed.map(Math.round).join(', ')} ms`,
-  );
 });
 
 it('limits of a tenant, and a tenant that is disabled, are in force on both', async () => {
@@ -99,7 +96,11 @@ it('limits of a tenant, and a tenant that is disabled, are in force on both', as
   await admin('DELETE', '/v1/tenants/acme');
   await Promise.all([until(key, 401, 0, performance.now()), until(key, 401, 1, performance.now())]);
   await admin('PATCH', '/v1/tenants/acme', { disabled: false }, 1);
-  await Promise.all([until(key, 200, 0, performance.now()), until(key, 200, 1, performance.now())]);
+  const back = await Promise.all([
+    until(key, 200, 0, performance.now()),
+    until(key, 200, 1, performance.now()),
+  ]);
+  expect(Math.max(...back)).toBeLessThan(SECOND_MS);
 });
 
 it('a restart has them from the first request on, and tenants of files are as they were', async () => {

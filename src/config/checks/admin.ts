@@ -1,9 +1,13 @@
 /** `admin`: tokens that nobody guesses, and an address at which nobody listens in. */
+import { resolve } from 'node:path';
+import type { KnownNames } from '../admin.ts';
 import { type Looked, lookUpKey, type Sources } from '../secrets.ts';
+import { stateDirectoryOf } from '../state-directory.ts';
 import { hostPort } from '../values.ts';
 import { at } from '../written-data.ts';
 import type { Check } from './check.ts';
 import { checkServiceTls, type FoundTls, findTls, type Unshowable } from './listeners.ts';
+import { knownNamesOf } from './references.ts';
 
 /** A token of fewer characters can be guessed by whoever has time. */
 export const SHORT_TOKEN = 32;
@@ -14,17 +18,27 @@ export interface FoundAdmin {
   readonly token: Looked | undefined;
   readonly readToken: Looked | undefined;
   readonly tls: FoundTls;
+  /** What tenants may name. */
+  readonly known: KnownNames;
+  /** Of what is made. */
+  readonly directory: string;
 }
 
-export function findAdmin(root: unknown, sources: Sources): FoundAdmin {
+/** @param otherwise folder where there is neither a home nor a setting. */
+export function findAdmin(root: unknown, sources: Sources, otherwise: string): FoundAdmin {
   const of = (key: string): Looked | undefined => {
     const text = at(root, 'admin', key);
     return typeof text === 'string' ? lookUpKey(text, sources) : undefined;
   };
+  const directory = at(root, 'admin', 'directory') ?? at(root, 'ledger', 'directory');
   return {
     token: of('token'),
     readToken: of('readToken'),
     tls: findTls(at(root, 'admin', 'tls'), sources),
+    known: knownNamesOf(root),
+    directory: resolve(
+      typeof directory === 'string' ? sources.locate(directory) : stateDirectoryOf(sources.env, otherwise),
+    ),
   };
 }
 

@@ -1,4 +1,5 @@
 /** Names that must be configured elsewhere: pools, tiers, tenants, models, adapters and aliases. */
+import type { KnownNames } from '../admin.ts';
 import { loadAliases } from '../aliases.ts';
 import { didYouMean, quote } from '../report.ts';
 import { must } from '../values.ts';
@@ -33,17 +34,6 @@ const tenantNames = ({ root, tenantsInFiles = [] }: Check): readonly string[] =>
   ...entriesAt(root, 'tenants').map(([name]) => name),
   ...tenantsInFiles,
 ];
-
-/** Names that tenants may name. */
-export interface KnownNames {
-  readonly tiers: readonly string[];
-  /** Models, adapters and aliases. */
-  readonly usable: ReadonlySet<string>;
-  /** Without configured models every name comes from an engine, and none can be checked. */
-  readonly hasModels: boolean;
-  /** An engine may announce models. */
-  readonly discovering: boolean;
-}
 
 export function knownNamesOf(root: unknown): KnownNames {
   const names = (section: string): readonly string[] => entriesAt(root, section).map(([name]) => name);

@@ -13,7 +13,7 @@ export const admin = section(
     readToken: secret('Token of who may only read. Default: there is none.').optional(),
     directory: filePath(
       '/var/lib/fairlane',
-      'Folder of what is made: `tenants.db` (SQLite), unless `redis` or a ledger in PostgreSQL has it for all replicas, and `tenants.json`, a copy of the last known state with which a start goes on while that is away. Keys are in it as SHA-256 only. Relative to the configuration file’s folder. Default: `$STATE_DIRECTORY`, `$XDG_STATE_HOME/fairlane` or `~/.local/state/fairlane`.',
+      'Folder of what is made: `tenants.db` (SQLite), unless the ledger’s database or `redis` has it, and `tenants.json`, a copy of the last known state with which a start goes on while that is away. Keys are in it as SHA-256 only. Relative to the configuration file’s folder. Default: `ledger.directory`, or else `$STATE_DIRECTORY`, `$XDG_STATE_HOME/fairlane` or `~/.local/state/fairlane`.',
     ).optional(),
     tls: section(serverCertificate, 'TLS from version 1.2 at `admin.address`.').optional(),
   },

@@ -74,17 +74,14 @@ describe.each(ADMIN_ROUTES.map((route) => [`${route.method} ${route.path}`, rout
       expect(one.store.state).toBe(before);
     });
 
-    it(
-      mayChange(route) ? 'is not for a token that may only read' : 'is also for a token that may only read',
-      async () => {
-        const one = await world();
-        const { id } = await acme(one);
-        const before = one.store.state;
-        const answer = await codeOf(one, callOf(route, id, READ_TOKEN));
-        expect(answer).toBe(mayChange(route) ? '403 read_only' : '200 ok');
-        expect(one.store.state).toBe(before);
-      },
-    );
+    it('is for a token that may only read where it only reads', async () => {
+      const one = await world();
+      const { id } = await acme(one);
+      const before = one.store.state;
+      const answer = await codeOf(one, callOf(route, id, READ_TOKEN));
+      expect(answer).toBe(mayChange(route) ? '403 read_only' : '200 ok');
+      expect(one.store.state).toBe(before);
+    });
 
     it('is not for a web page, nor under a name that is not of this machine', async () => {
       const one = await world();
@@ -188,7 +185,7 @@ describe('a tenant', () => {
     ['{"name":', 'is not JSON'],
     ['', 'is not JSON'],
     [`${'{"a":'.repeat(5_000)}1${'}'.repeat(5_000)}`, 'nested too deeply'],
-    [`${'['.repeat(30_000)}`, 'is not JSON'],
+    ['['.repeat(30_000), 'is not JSON'],
   ])('%j is refused with what is wrong', async (body, message) => {
     const one = await world();
     const { status, body: answer } = await one.call(post('/v1/tenants', body));

@@ -120,3 +120,44 @@ describe('a reload', () => {
     expect(reloader.config).toBe(first);
   });
 });
+
+describe('tenants that are not in files', () => {
+  it('are completed at each reload, and taken over alone without a look at names', async () => {
+    const done: string[] = [];
+    const made = { keys: 0 };
+    const reloader = new Reloader<string>(
+      first,
+      {
+        resolve: async (config) => `addresses of ${nameOf(config)}`,
+        prepare: (next) => done.push(`prepare ${nameOf(next)} ${next.queue.maxQueued}`),
+        apply: (next) => done.push(`apply ${nameOf(next)} ${next.queue.maxQueued}`),
+        prepareTenants: (next) => done.push(`tenants ${nameOf(next)} ${next.queue.maxQueued}`),
+        applyTenants: () => done.push(`in use ${nameOf(reloader.config)} ${reloader.config.queue.maxQueued}`),
+      },
+      () => undefined,
+      {
+        unixMs: Date.now,
+        complete: (files) => ({ ...files, queue: { ...files.queue, maxQueued: made.keys } }),
+      },
+    );
+    expect(reloader.config.queue.maxQueued).toBe(0);
+    made.keys = 1;
+    await reloader.retake();
+    made.keys = 2;
+    const reload = reloader.reload(second, []);
+    made.keys = 3;
+    await Promise.all([reload, reloader.retake()]);
+    expect(done).toEqual([
+      'tenants first 1',
+      'in use first 1',
+      'prepare second 3',
+      'apply second 3',
+      'tenants second 3',
+      'in use second 3',
+    ]);
+    reloader.close();
+    made.keys = 4;
+    await reloader.retake();
+    expect(reloader.config.queue.maxQueued).toBe(3);
+  });
+});
