@@ -100,11 +100,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const redis = findRedisSecrets(root, sources);
   const engines = findEngineSecrets(root, sources);
   const webhooks = findWebhooks(root, sources);
-  const secrets = [
-    ...[...keys, ...redisSecretTexts(root, redis), ...engineKeyTexts(engines)],
-    ...webhookSecretTexts(webhooks),
-  ].flatMap(secretTextsOf);
-  const hide = hiding(secrets, SHORT_KEY);
+  const ofOthers = [redisSecretTexts(root, redis), engineKeyTexts(engines), webhookSecretTexts(webhooks)];
+  const hide = hiding([...keys, ...ofOthers.flat()].flatMap(secretTextsOf), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -122,10 +119,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (tenantFiles.problem !== undefined) report.problem(['tenantDirectory'], tenantFiles.problem);
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
-  checkReferences(check);
-  checkRoutes(check);
-  checkBudgets(check);
-  checkMirrors(check);
+  checkWritten(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkWebhooks(webhooks, check);
@@ -135,7 +129,6 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkServiceTls(['service', 'tls'], serviceTls, check, input.unshowable ?? (() => undefined));
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
-  checkFields(check);
   checkEngineSecrets(engines, check);
   const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
@@ -168,6 +161,15 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
   const warnings = [...report.warnings(), ...tenantFiles.warnings];
   return { kind: 'ok', config, warnings, written: { root, hide }, tenantTexts: tenantFiles.texts };
+}
+
+/** What needs nothing but what was written. */
+function checkWritten(check: Check): void {
+  checkReferences(check);
+  checkRoutes(check);
+  checkBudgets(check);
+  checkMirrors(check);
+  checkFields(check);
 }
 
 /** The settings with the names of now, and what is kept of those before. */
