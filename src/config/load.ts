@@ -105,15 +105,14 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
-  const secrets = [
-    ...keys,
+  const ofOthers = [
     ...redisSecretTexts(root, redis),
     ...ledgerSecretTexts(root, ledgerUrl),
     ...engineKeyTexts(engines),
     ...adminSecretTexts(root, admin),
     ...webhookSecretTexts(webhooks),
-  ].flatMap(secretTextsOf);
-  const hide = hiding(secrets, SHORT_KEY);
+  ];
+  const hide = hiding([...keys, ...ofOthers].flatMap(secretTextsOf), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -126,11 +125,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (tenantFiles.problem !== undefined) report.problem(['tenantDirectory'], tenantFiles.problem);
   const checked = configSchema.safeParse(root);
   if (!checked.success) reportSchema(checked.error.issues, check);
-  checkReferences(check);
-  checkRoutes(check);
-  checkPrices(check);
-  checkBudgets(check);
-  checkMirrors(check);
+  checkWritten(check);
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkLedger(ledgerUrl, check);
@@ -142,7 +137,6 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkAdmin(admin, check, input.unshowable ?? (() => undefined));
   const jwt = findJwt(root, sources, input.authorities ?? (() => ''));
   checkIdentity(jwt, keys, check);
-  checkFields(check);
   checkEngineSecrets(engines, check);
   const endpoints = checkEndpoints(engines, check);
   const drains = checkDrains(endpoints, check);
@@ -183,6 +177,16 @@ const noMapping = (root: unknown): string =>
   root === null || root === undefined
     ? 'is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml'
     : 'is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"';
+
+/** What needs nothing but what was written. */
+function checkWritten(check: Check): void {
+  checkReferences(check);
+  checkRoutes(check);
+  checkPrices(check);
+  checkBudgets(check);
+  checkMirrors(check);
+  checkFields(check);
+}
 
 /** The settings with the names of now, and what is kept of those before. */
 function rootOf(value: unknown, { before, env }: ConfigInput) {

@@ -15,7 +15,7 @@ const SHOWN_HEADERS: readonly string[] = [
   'x-should-retry',
   LIMITED_HEADER,
   MODEL_HEADER,
-  ...['requests', 'tokens', 'tokens-month'].flatMap((what) =>
+  ...['requests', 'tokens', 'tokens-month', 'budget-month'].flatMap((what) =>
     ['limit', 'remaining', 'reset'].map((kind) => `x-ratelimit-${kind}-${what}`),
   ),
 ];

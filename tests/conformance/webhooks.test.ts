@@ -22,7 +22,7 @@ interface Got {
 
 const open: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
-  for (const close of open.splice(0).reverse()) await close();
+  for (const close of open.splice(0).toReversed()) await close();
 });
 
 const portOf = (server: Server): number => (server.address() as AddressInfo).port;

@@ -145,7 +145,12 @@ function problemsOf(sample: string): readonly string[] {
   for (const [, name = ''] of text.matchAll(/file:([\w-]+)$/gm)) {
     writeFileSync(join(folder, name), `secret-of-${name}`);
   }
-  const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [name, `secret-of-${name}`]);
+  // A key that signs has a form of its own.
+  const signing = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
+  const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [
+    name,
+    name === 'WEBHOOK_SECRET' ? signing : `secret-of-${name}`,
+  ]);
   const loaded = loadConfig(path, Object.fromEntries(variables) as NodeJS.ProcessEnv);
   rmSync(folder, { recursive: true });
   // Old names of keys are warned of.
