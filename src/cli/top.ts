@@ -139,9 +139,11 @@ async function printEverySecond(address: HostPort, sort: StatusSort): Promise<ne
   }
 }
 
+/** Of a terminal. */
+const columnsOf = ({ isTTY, columns }: NodeJS.WriteStream) => (isTTY ? { columns } : {});
+
 function printFrame({ report }: Answer, sort: StatusSort, address: HostPort): void {
-  const { columns = PAGE.columns } = process.stdout;
-  const state = { columns, rows: PAGE.rows, sort, where: shownAddress(address), hasKeys: false };
+  const state = { ...PAGE, ...columnsOf(process.stdout), sort, where: shownAddress(address), hasKeys: false };
   printLines(topFrame(report, state));
 }
 
