@@ -111,7 +111,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** @throws UserError where it is no status of a version that this one knows. */
-export function readAnswer(where: string, status: number, text: string): Answer {
+function readAnswer(where: string, status: number, text: string): Answer {
   let document: unknown;
   try {
     document = JSON.parse(text);

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 const SCRIPT = fileURLToPath(new URL('terminal.py', import.meta.url));
 
-export interface TerminalEnd {
+interface TerminalEnd {
   /** Negative: the signal that ended it; null: it did not end. */
   readonly code: number | null;
   /** What was written since the last `clear`. */
