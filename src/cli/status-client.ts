@@ -8,10 +8,11 @@ import {
   statusSchema,
 } from '../admin/status.ts';
 import type { HostPort } from '../config/config.ts';
+import { loadConfig } from '../config/fs-config.ts';
 import { hostPort } from '../config/values.ts';
 import { textOf } from '../domain/text-of.ts';
 import { configOption, DEFAULT_CONFIG, hasDefaultConfig } from './arguments.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { UserError } from './running.ts';
 
 const TIMEOUT_MS = 5_000;
 /** Far above a thousand tenants and ten thousand models. */
@@ -44,7 +45,15 @@ const REACHED: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::'
 export function addressOf({ address, config }: Where): HostPort {
   if (address !== undefined) return address;
   if (config === DEFAULT_CONFIG && !hasDefaultConfig()) return DEFAULT_ADDRESS;
-  const { host, port } = loadOrThrow(config, process.env).config.service.metrics;
+  // Its warnings are for those who start it.
+  const loaded = loadConfig(config, process.env);
+  if (loaded.kind === 'bad') {
+    const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
+    throw new UserError(
+      `the configuration cannot be read (--address host:port asks without it):\n${problems}`,
+    );
+  }
+  const { host, port } = loaded.config.service.metrics;
   return { host: REACHED[host] ?? host, port };
 }
 
@@ -102,7 +111,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** @throws UserError where it is no status of a version that this one knows. */
-export function readAnswer(where: string, status: number, text: string): Answer {
+function readAnswer(where: string, status: number, text: string): Answer {
   let document: unknown;
   try {
     document = JSON.parse(text);

@@ -99,7 +99,7 @@ export function endpointLines(pools: readonly PoolStatus[], width: number): read
   );
 }
 
-export function queueLines(rows: readonly QueueStatus[], width: number): readonly Line[] {
+function queueLines(rows: readonly QueueStatus[], width: number): readonly Line[] {
   const columns = [
     column(rows, 'TENANT', (row) => row.tenant, name),
     column(rows, 'LANE', (row) => row.lane, name),

@@ -39,7 +39,7 @@ const [CTRL_C, CTRL_D, CTRL_Z] = ['\u0003', '\u0004', '\u001a'];
 
 /** What was typed. Keys that send several characters begin with an escape, and mean nothing. */
 export const actionsOf = (typed: string): readonly KeyAction[] =>
-  typed.startsWith('\u001b') ? [] : [...typed].flatMap((key) => actionOf(key) ?? []);
+  typed.startsWith('\u001b') ? [] : Array.from(typed).flatMap((key) => actionOf(key) ?? []);
 
 function actionOf(key: string): KeyAction | undefined {
   if (key === CTRL_C || key === CTRL_D || key.toLowerCase() === 'q') return { kind: 'quit' };

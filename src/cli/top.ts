@@ -2,7 +2,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { DEFAULT_STATUS_QUERY, STATUS_SORTS, type StatusSort } from '../admin/status.ts';
 import type { HostPort } from '../config/config.ts';
-import { textOf } from '../domain/text-of.ts';
 import { Screen } from './screen.ts';
 import {
   type Answer,
@@ -29,6 +28,9 @@ const PATIENCE_MS = 2_000;
 const PAGE = { columns: 100, rows: 60 };
 /** More rows than a terminal has are not asked for. */
 const MOST_ROWS = 200;
+
+/** Without its kind, which is of no use to who reads it. */
+const saidBy = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const queryOf = (sort: StatusSort, rows: number) => ({
   ...DEFAULT_STATUS_QUERY,
@@ -84,7 +86,7 @@ class LiveTop {
       this.#answeredMs = performance.now();
       this.#problem = undefined;
     } catch (error) {
-      this.#problem = textOf(error);
+      this.#problem = saidBy(error);
     } finally {
       clearInterval(ticks);
     }
@@ -131,15 +133,17 @@ async function printEverySecond(address: HostPort, sort: StatusSort): Promise<ne
       print(JSON.stringify((await askStatus(address, queryOf(sort, MOST_ROWS), PATIENCE_MS)).document));
       told = '';
     } catch (error) {
-      if (textOf(error) !== told) printError(`fairlane: warning: ${textOf(error)}`);
-      told = textOf(error);
+      if (saidBy(error) !== told) printError(`fairlane: warning: ${saidBy(error)}`);
+      told = saidBy(error);
     }
   }
 }
 
+/** Of a terminal. */
+const columnsOf = ({ isTTY, columns }: NodeJS.WriteStream) => (isTTY ? { columns } : {});
+
 function printFrame({ report }: Answer, sort: StatusSort, address: HostPort): void {
-  const { columns = PAGE.columns } = process.stdout;
-  const state = { columns, rows: PAGE.rows, sort, where: shownAddress(address), hasKeys: false };
+  const state = { ...PAGE, ...columnsOf(process.stdout), sort, where: shownAddress(address), hasKeys: false };
   printLines(topFrame(report, state));
 }
 

@@ -16,7 +16,7 @@ export interface ModelFacts {
   readonly places: Iterable<AdapterPlace>;
 }
 
-export const MOST_MODELS = 10_000;
+const MOST_MODELS = 10_000;
 /** A name leads to another one so often at most: none leads in a circle. */
 const MOST_STEPS = 64;
 

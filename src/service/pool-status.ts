@@ -6,7 +6,7 @@ import type { Dispatcher } from '../queue/types.ts';
 import type { PoolFacts } from './health-report.ts';
 import type { PoolRuntime } from './pool-runtime.ts';
 
-export interface PoolStatusParts {
+interface PoolStatusParts {
   readonly facts: PoolFacts;
   /** In the order of the facts' endpoints. */
   readonly states: readonly EndpointState[];
@@ -38,7 +38,7 @@ export function poolStatusOf(
   });
 }
 
-export function poolStatus({
+function poolStatus({
   facts,
   states,
   isMirror,

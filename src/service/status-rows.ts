@@ -83,7 +83,7 @@ const NO_SUMS = { requestsPerSecond: 0, refusalsPerSecond: 0, tokensPerSecond: 0
 const tenth = (value: number): number => Math.round(value * 10) / 10;
 
 /** To tenths. */
-export const rounded = ({
+const rounded = ({
   requestsPerSecond,
   refusalsPerSecond,
   tokensPerSecond,
