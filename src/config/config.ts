@@ -6,6 +6,7 @@ import type { Amount } from '../domain/amount.ts';
 import type { CostWeights } from '../domain/cost.ts';
 import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
+import type { AttributionConfig } from './attribution.ts';
 import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
@@ -239,6 +240,8 @@ export interface Config {
     /** By name, at least one: the first that takes a request has it; what none takes goes into the first. */
     readonly lanes: ReadonlyMap<string, LaneConfig>;
   };
+  /** Absent: requests are their tenant's alone. */
+  readonly attribution?: AttributionConfig;
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
   /** Who is told of events; absent: nobody. */

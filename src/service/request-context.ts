@@ -10,6 +10,7 @@ import { DRIVERS } from '../engine/drivers.ts';
 import type { Mirrors } from '../rollout/mirrors.ts';
 import { createPromptHasher } from '../routing/prompt-hash.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
+import { Tags } from '../usage/tags.ts';
 import type { PoolSet } from './pool-set.ts';
 
 export interface RequestParts
@@ -38,6 +39,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
   const { pools, mirrors, owners, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
+  const tags = new Tags();
   const onError = (error: unknown): void => onBug(textOf(error));
   const bodies = new BodyQueue({ now, later: setImmediate, onBug: onError });
   return {
@@ -71,7 +73,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
         ?.endpoints.list(now())
         .some((one) => one.address === address) === true,
     startedS: Math.floor(Date.now() / 1_000),
-    record,
+    record: (usage) => record(tags.bounded(usage, config().attribution?.most ?? 0, Date.now())),
     now,
     onBug,
   };

@@ -5,6 +5,7 @@
 import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
 import { LOG_FORMATS } from '../config.ts';
+import { attribution } from './attribution.ts';
 import { cors } from './cors.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, name, section, yes } from './dsl.ts';
@@ -60,6 +61,7 @@ export const configSchema = section(
     tiers,
     tenants,
     tenantDirectory,
+    attribution,
     redis,
     rateLimit,
     fields,
