@@ -2,14 +2,13 @@
 import { type EngineRoute, isAnthropic } from '../domain/routes.ts';
 import { ABSENT, type JsonDocument, STRIDE } from './json/document.ts';
 
-/** Of an object; of two members of that name the last one, as most readers have it. */
+/** Of an object: a body with two members of one name is refused. */
 function member(document: JsonDocument, object: number, name: string): number {
-  let value = ABSENT;
   const end = document.next(object);
   for (let key = document.first(object); key < end; key = document.next(key + STRIDE)) {
-    if (document.says(key, name)) value = key + STRIDE;
+    if (document.says(key, name)) return key + STRIDE;
   }
-  return value;
+  return ABSENT;
 }
 
 /**
