@@ -238,7 +238,12 @@ describe('defaults', () => {
           'alice',
           {
             name: 'alice',
-            keys: ['key-of-alice'],
+            keys: [
+              {
+                id: expect.stringMatching(/^cfg_[0-9a-f]{12}$/),
+                secret: { kind: 'plain', value: 'key-of-alice' },
+              },
+            ],
             models: '*',
             limits: { weight: 1, maxOutputs: 16, maxQueued: 100, maxHeldBytes: 96 * 1024 * 1024 },
           },
@@ -288,7 +293,9 @@ describe('limits', () => {
       name: 'alice',
       tier: 'gold',
       trustGroup: 'friends',
-      keys: ['key-of-alice'],
+      keys: [
+        { id: expect.stringMatching(/^cfg_[0-9a-f]{12}$/), secret: { kind: 'plain', value: 'key-of-alice' } },
+      ],
       models: new Set(['llama']),
       limits: {
         weight: 1,

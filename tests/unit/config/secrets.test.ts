@@ -5,11 +5,12 @@ import { describe, expect, it } from 'vitest';
 import { parse as parseYaml, stringify } from 'yaml';
 import { parseConfig } from '../../../src/config/load.ts';
 import { bootstrapOf } from '../../../src/envoy/bootstrap.ts';
+import { plainTexts } from '../../support/plain-key.ts';
 import { configOf, full, minimal, parse, problemsOf, put, type Surroundings, warningsOf } from './parse.ts';
 
 const withKeys = (...keys: readonly unknown[]) => put(minimal(), 'tenants.alice.keys', keys);
 const keysOf = (settings: unknown, surroundings: Surroundings) =>
-  configOf(settings, surroundings).tenants.get('alice')?.keys;
+  plainTexts(configOf(settings, surroundings).tenants.get('alice')?.keys);
 
 describe('keys', () => {
   it('come from the environment, from files beside the configuration, or stand there', () => {
@@ -268,7 +269,7 @@ describe('a configuration whose secrets stay references', () => {
   it('is good without a variable or a file of them, and reads none', () => {
     const parsed = unresolved();
     if (parsed.kind === 'bad') throw new Error(parsed.problems.join('\n'));
-    expect(parsed.config.tenants.get('alice')?.keys).toEqual(['literal-key-of-alice']);
+    expect(plainTexts(parsed.config.tenants.get('alice')?.keys)).toEqual(['literal-key-of-alice']);
     expect(parsed.config.redis).not.toHaveProperty('password');
     const set = unresolved({
       ALICE_KEY: 'value-of-the-variable',

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { plainTexts } from '../../support/plain-key.ts';
 import { configOf, minimal, parse, problemsOf, type Settings, type Surroundings } from './parse.ts';
 
 const settings = (): Settings => ({
@@ -30,7 +31,7 @@ describe('a file of a tenant', () => {
       tier: 'gold',
       limits: { weight: 2, requestsPerMinute: 5 },
     });
-    expect(config.tenants.get('carol')?.keys).toEqual(['key-of-carol', 'next-key-of-carol']);
+    expect(plainTexts(config.tenants.get('carol')?.keys)).toEqual(['key-of-carol', 'next-key-of-carol']);
     expect([config.refusedTenantFiles, warnings]).toEqual([[], []]);
   });
 
@@ -70,7 +71,7 @@ describe('a file of a tenant', () => {
       'b.yaml': 'name: same\nkeys: [key-of-b-bb]',
       'a.yaml': 'name: same\nkeys: [key-of-a-aa]',
     };
-    expect(loaded(files).config.tenants.get('same')?.keys).toEqual(['key-of-a-aa']);
+    expect(plainTexts(loaded(files).config.tenants.get('same')?.keys)).toEqual(['key-of-a-aa']);
     expect(refused(files)[0]?.problems.join()).toMatch(
       /b\.yaml:1:7: name: tenant "same" is in \S*a\.yaml already/,
     );
@@ -83,7 +84,7 @@ describe('a file of a tenant', () => {
   it('that became bad is served as it was before', () => {
     const before = new Map([['/etc/tenants.d/bob.yaml', bob]]);
     const { config, tenantTexts } = loaded({ 'bob.yaml': 'keys: [' }, { before });
-    expect(config.tenants.get('bob')?.keys).toEqual(['key-of-bob']);
+    expect(plainTexts(config.tenants.get('bob')?.keys)).toEqual(['key-of-bob']);
     expect(config.refusedTenantFiles).toMatchObject([{ isKept: true }]);
     expect(tenantTexts).toEqual(before);
     // But not where that is not right any more.

@@ -20,13 +20,13 @@ const seconds = (text: unknown): number => Number(/^([\d.]+)s$/.exec(String(text
 const ADDED_BYTES = 16_384;
 
 describe('the bootstrap', () => {
-  it('holds no key; the file for keys holds all of them', () => {
+  it('holds no key; the files for keys hold all of them', () => {
     expect(JSON.stringify(bootstrapOf(withKey))).not.toContain(KEY);
     const files = dynamicFilesOf(withKey, new Map());
     const keys = [...files]
       .filter(([, content]) => JSON.stringify(content).includes(KEY))
       .map(([name]) => name);
-    expect(keys).toEqual(['api-keys.json']);
+    expect(keys).toEqual(['key-ids.json', 'api-keys.json']);
     expect(JSON.stringify(files.get('api-keys.json')).match(/a-key-that-must-not-be-seen-\w/g)).toHaveLength(
       2,
     );
@@ -36,7 +36,9 @@ describe('the bootstrap', () => {
     expect(httpFiltersOf(config).map(({ name }) => name)).toEqual([
       'fairlane.remove_reserved_headers',
       'fairlane.azure_paths',
+      'fairlane.hashed_keys',
       'fairlane.choose_credentials',
+      'fairlane.key_ids',
       'fairlane.api_key_auth',
       'fairlane.ext_proc',
       'envoy.filters.http.router',

@@ -28,6 +28,8 @@ const namesOf = (endpoints: readonly EndpointConfig[]): readonly string[] => [..
 describe('plain endpoints', () => {
   it('have the files that they always had', () => {
     expect(namesOf([at(1), at(2)])).toEqual([
+      'hashed-keys.json',
+      'key-ids.json',
       'api-keys.json',
       'credentials.json',
       'endpoints-main.json',
