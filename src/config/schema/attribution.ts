@@ -7,7 +7,7 @@ export const attribution = section(
       ['user', 'header'],
       'What names it: `user`, the body’s `user` or `safety_identifier`, with Anthropic’s API `metadata.user_id`; `header`, a request header.',
     ),
-    header: headerName('With `by: header`: the request header, such as x-team.').optional(),
+    header: headerName('With `by: header`: the request header, such as `x-team`. Default: none.').optional(),
     most: integer(
       1,
       100_000,
