@@ -282,8 +282,10 @@ export function explainRequest(context: ExplainContext, question: Question, nowM
   return placedAt(context, last, asked, nowMs);
 }
 
-function limitsOf(context: ExplainContext, tenant: string, nowMs: number): LimitViews {
-  const limits = context.tenants.get(tenant)?.limits;
+function limitsOf(context: ExplainContext, tenant: string, nowMs: number, model?: string): LimitViews {
+  const own = context.tenants.get(tenant)?.limits;
+  // The tightest of the tenant's and its model's, as in the headers of an answer.
+  const limits = own?.within?.(undefined, model) ?? own;
   const [requests, tokens, month] = [limits?.requests(nowMs), limits?.tokens(nowMs), limits?.month(nowMs)];
   const budget = limits?.budget?.(nowMs);
   return {
@@ -312,7 +314,7 @@ function placedAt(
     totalTokens: demand.totalTokens,
     sequences: demand.sequences,
     cost,
-    limits: limitsOf(context, tenant, nowMs),
+    limits: limitsOf(context, tenant, nowMs, demand.model),
     queue,
   };
 }

@@ -18,9 +18,11 @@ import { type FormReading, FormScan } from '../openai/form/scan.ts';
 import { boundaryOf } from '../openai/form/type.ts';
 import { understandForm } from '../openai/form-request.ts';
 import { type Reading, readJson } from '../openai/json/reader.ts';
+import { namedUser } from '../openai/named-user.ts';
 import type { ParsedRequest, RequestResult } from '../openai/parsed-request.ts';
 import { namesOf } from '../openai/policy-names.ts';
 import { bodyless, understand, understandCustom } from '../openai/request.ts';
+import { LOOKED_AT_BYTES, tagOf } from '../usage/tags.ts';
 import type { BodyReading } from './body-queue.ts';
 import { type Coding, codingOf, mostDecoded, mostHeld } from './content-coding.ts';
 import type { RequestHead } from './edge.ts';
@@ -63,6 +65,14 @@ const READING_MS = 30_000;
 
 export type RequestTaken = Awaited<ReturnType<RequestTenant['limits']['takeRequest']>>;
 const TAKEN: RequestTaken = { kind: 'taken' };
+
+/** With whom its body says that it is for. */
+function withTag(parsed: RequestResult): RequestResult {
+  if (parsed.kind === 'bad') return parsed;
+  const { route, document } = parsed.request;
+  const tag = tagOf(namedUser(route, document, LOOKED_AT_BYTES) ?? '');
+  return tag === undefined ? parsed : { kind: 'ok', request: { ...parsed.request, tag } };
+}
 
 /** From the request bucket, where the route counts at all. */
 export const takeRequest = (
@@ -302,12 +312,11 @@ export class Receiving implements HoldingOwner {
   /** @param config that the body was read with. */
   private read(json: Reading, config: Config, nowMs: number): void {
     const { name, custom } = this.route;
-    this.understood(
+    const parsed =
       custom === undefined
         ? understand(name as RouteName, json, config)
-        : understandCustom(name as CustomRouteName, custom.model, json, config),
-      nowMs,
-    );
+        : understandCustom(name as CustomRouteName, custom.model, json, config);
+    this.understood(config.attribution?.by === 'user' ? withTag(parsed) : parsed, nowMs);
   }
 
   private understood(parsed: RequestResult, nowMs: number): void {

@@ -127,7 +127,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head);
+    this.ids = idsOf(head, this.context.config().attribution);
     const { routes } = this.context.config();
     this.route = findRoute(routes, head.method, head.path);
     const unknown = (): ApiError => refusals.unknownRoute(routes);

@@ -1,10 +1,12 @@
 /** The usage record of a request that has ended. Pure. */
 
+import type { AttributionConfig } from '../config/attribution.ts';
 import type { EngineKind } from '../domain/engine-kinds.ts';
 import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
+import { tagOf } from '../usage/tags.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
 import type { Bill } from './bill.ts';
@@ -12,17 +14,20 @@ import type { RequestHead } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { RunTimes } from './run-times.ts';
 
-export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId'>;
+export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId' | 'tag'>;
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
 /** Of visible ASCII, and bounded: it is the client's. */
-export function idsOf({ requestId, clientRequestId = '', keyId }: RequestHead): RequestIds {
+export function idsOf(head: RequestHead, attribution?: AttributionConfig): RequestIds {
+  const { requestId, clientRequestId = '', keyId } = head;
   const ids: Mutable<RequestIds> = { requestId };
   if (clientRequestId !== '') {
     ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
   }
   if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
+  const tag = attribution?.by === 'header' ? tagOf(head.header(attribution.header)) : undefined;
+  if (tag !== undefined) ids.tag = tag;
   return ids;
 }
 
@@ -110,6 +115,8 @@ export function recordOf(
   };
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
   if (ids.keyId !== undefined) record.keyId = ids.keyId;
+  const tag = ids.tag ?? facts?.tag;
+  if (tag !== undefined) record.tag = tag;
   if (route.custom !== undefined) record.customRoute = route.custom.name;
   if (request.tenant.tier !== undefined) record.tier = request.tenant.tier;
   if (facts !== undefined) noteModel(record, context, facts, request.asked);

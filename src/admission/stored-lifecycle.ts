@@ -73,7 +73,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (this.state !== 'new') return;
     this.state = 'checking';
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head);
+    this.ids = idsOf(head, this.context.config().attribution);
     const { tenant, refusal } = whoseRequest(this.context, head, this.route, nowMs);
     this.tenant = tenant;
     if (refusal !== undefined) this.refuse(refusal, nowMs);

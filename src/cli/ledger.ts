@@ -10,7 +10,7 @@ import { openDatabase } from '../database/open-database.ts';
 import { checkLedger, requireLedger } from '../ledger/check.ts';
 import { csvHeader, csvLine } from '../ledger/csv.ts';
 import { type ExportOf, exportColumns, exportRows } from '../ledger/export.ts';
-import { monthOf, timeOf, type Period } from '../ledger/period.ts';
+import { monthOf, type Period, timeOf } from '../ledger/period.ts';
 import { dropOldRows } from '../ledger/retention.ts';
 import { configOption, textArgument } from './arguments.ts';
 import { loadOrThrow, UserError } from './running.ts';

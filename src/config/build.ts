@@ -68,6 +68,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
       serviceTlsOf(written, parts),
     ),
     queue: queueOf(written),
+    ...attributionOf(written),
     ...(written.redis !== undefined && { redis: redisOf(written.redis, parts.redis) }),
     ...(written.ledger !== undefined && {
       ledger: ledgerOf(
@@ -112,6 +113,12 @@ const pickerOf = ({
   ...(conformance && { conformance }),
   ...(tenant !== undefined && { tenant }),
 });
+
+function attributionOf({ attribution }: WrittenConfig): Pick<Config, 'attribution'> {
+  if (attribution === undefined) return {};
+  const { by, header = '', most } = attribution;
+  return { attribution: by === 'user' ? { by, most } : { by, header, most } };
+}
 
 const corsOf = ({
   origins,

@@ -8,6 +8,7 @@ import type { CustomRoutes } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { AdminAddress, HostPort, ServiceAddress } from './addresses.ts';
 import type { AdminConfig } from './admin.ts';
+import type { AttributionConfig } from './attribution.ts';
 import type { LedgerConfig } from './ledger.ts';
 import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { LogFormat } from './log-format.ts';
@@ -231,6 +232,8 @@ export interface Config {
   };
   /** Absent: no tenants are made while it runs. */
   readonly admin?: AdminConfig;
+  /** Absent: requests are their tenant's alone. */
+  readonly attribution?: AttributionConfig;
   /** Absent: levels are in this process. */
   readonly redis?: RedisConfig;
   /** Who is told of events; absent: nobody. */

@@ -27,6 +27,8 @@ export interface RequestFacts {
   readonly dropped: readonly string[];
   /** The engine may store the answer under its id. */
   readonly isStored?: true;
+  /** Whom it is for; absent: nobody in particular, or requests are not attributed by their bodies. */
+  readonly tag?: string;
   /** Texts that are computed each with another one; absent: it has none. */
   readonly pairs?: number;
   /** Tokens of a conversation that the engine has stored, and that this request goes on with; absent: none. */
@@ -72,6 +74,7 @@ export function factsOf(request: ParsedRequest, model: string): RequestFacts {
     dropped: request.dropped,
   };
   if (request.isStored === true) facts.isStored = true;
+  if (request.tag !== undefined) facts.tag = request.tag;
   if (request.pairs !== undefined) facts.pairs = request.pairs;
   if (request.heldTokens !== undefined) facts.heldTokens = request.heldTokens;
   return facts;

@@ -38,14 +38,7 @@ export function poolStatusOf(
   });
 }
 
-function poolStatus({
-  facts,
-  states,
-  isMirror,
-  waiting,
-  headroom,
-  lanes,
-}: PoolStatusParts): PoolStatus {
+function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolStatusParts): PoolStatus {
   const drained = new Set(facts.drained.map(({ url }) => url));
   const endpoints = states.flatMap((state, i) => {
     const known = facts.endpoints[i];

@@ -11,6 +11,7 @@ import type { Mirrors } from '../rollout/mirrors.ts';
 import { createPromptHasher } from '../routing/prompt-hash.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { RECORD_ID_SEED_BYTES, RecordIds } from '../usage/record-ids.ts';
+import { Tags } from '../usage/tags.ts';
 import type { PoolSet } from './pool-set.ts';
 import { currentPrices } from './prices.ts';
 
@@ -40,6 +41,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
   const { pools, mirrors, owners, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
+  const tags = new Tags();
   const onError = (error: unknown): void => onBug(textOf(error));
   const bodies = new BodyQueue({ now, later: setImmediate, onBug: onError });
   return {
@@ -77,7 +79,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     unixMs: Date.now,
     startedS: Math.floor(Date.now() / 1_000),
     stamp: stamper(),
-    record,
+    record: (usage) => record(tags.bounded(usage, config().attribution?.most ?? 0, Date.now())),
     now,
     onBug,
   };

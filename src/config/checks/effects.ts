@@ -12,6 +12,7 @@ const BURSTS = [
 ] as const;
 
 type WrittenLimits = WrittenConfig['tiers'][string];
+type Whole = WrittenLimits | Limits;
 
 /** What only the merged configuration shows. */
 export function checkEffects(config: Config, written: WrittenConfig, { report }: Check): void {
@@ -25,22 +26,31 @@ export function checkEffects(config: Config, written: WrittenConfig, { report }:
     );
   }
   const isForgetful = config.redis === undefined && config.rateLimit.snapshot === undefined;
+  checkAllLimits(config, written, isForgetful, report);
+}
+
+/** Of tiers and tenants, and within them of models and keys. */
+function checkAllLimits(config: Config, written: WrittenConfig, isForgetful: boolean, report: Report): void {
+  const partAt = (path: Path, own: WrittenLimits, merged: WrittenLimits | Limits, whole: Whole): void => {
+    checkLimits(path, own, merged, isForgetful, report);
+    checkWithin(path, own, whole, report);
+  };
   for (const [name, tier] of Object.entries(written.tiers)) {
     checkLimits(['tiers', name], tier, tier, isForgetful, report);
     for (const [model, own] of Object.entries(tier.modelLimits ?? {})) {
-      checkLimits(['tiers', name, 'modelLimits', model], own, own, isForgetful, report);
-      checkWithin(['tiers', name, 'modelLimits', model], own, tier, report);
+      partAt(['tiers', name, 'modelLimits', model], own, own, tier);
     }
   }
-  for (const [name, { limits: own, modelLimits = {} }] of Object.entries(written.tenants)) {
+  for (const [name, { limits: own, modelLimits = {}, keys = [] }] of Object.entries(written.tenants)) {
     const merged = config.tenants.get(name)?.limits;
     if (merged === undefined) continue;
     checkLimits(['tenants', name, 'limits'], own, merged, isForgetful, report);
     for (const [model, part] of Object.entries(modelLimits)) {
-      const ofModel = merged.byModel?.get(model);
-      if (ofModel === undefined) continue;
-      checkLimits(['tenants', name, 'modelLimits', model], part, ofModel, isForgetful, report);
-      checkWithin(['tenants', name, 'modelLimits', model], part, merged, report);
+      partAt(['tenants', name, 'modelLimits', model], part, merged.byModel?.get(model) ?? {}, merged);
+    }
+    for (const [i, key] of keys.entries()) {
+      if (typeof key !== 'object' || key.limits === undefined) continue;
+      partAt(['tenants', name, 'keys', i, 'limits'], key.limits, key.limits, merged);
     }
   }
 }
@@ -93,7 +103,7 @@ function checkLimits(
 const AMOUNTS = ['requestsPerMinute', 'tokensPerMinute', 'tokensPerMonth', 'maxContext'] as const;
 
 /** @param own of a model or a key, at `path`. @param limits that they are within. */
-function checkWithin(path: Path, own: WrittenLimits, limits: WrittenLimits | Limits, report: Report): void {
+function checkWithin(path: Path, own: WrittenLimits, limits: Whole, report: Report): void {
   for (const key of AMOUNTS) {
     const [part, whole] = [own[key], limits[key]];
     if (typeof part !== 'number' || typeof whole !== 'number' || part <= whole) continue;

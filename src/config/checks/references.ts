@@ -5,6 +5,7 @@ import { didYouMean, quote } from '../report.ts';
 import { must } from '../values.ts';
 import { at, entriesAt, isMapping, textsAt } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
+import { checkAttribution } from './attribution.ts';
 import type { Check } from './check.ts';
 import { checkKeySettings } from './keys.ts';
 
@@ -27,6 +28,7 @@ export function checkReferences(check: Check): void {
   checkLanes(tenants, mustExist, check);
   checkAnyTenant(check);
   checkTierModels(known, check);
+  checkAttribution(check);
   checkTenantReferences(known, check);
 }
 

@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { PICKER } from '../../domain/names.ts';
 import { LOG_FORMATS } from '../log-format.ts';
 import { admin } from './admin.ts';
+import { attribution } from './attribution.ts';
 import { cors } from './cors.ts';
 import { cost } from './cost.ts';
 import { choice, headerName, name, section, yes } from './dsl.ts';
@@ -66,6 +67,7 @@ export const configSchema = section(
     tenants,
     tenantDirectory,
     admin,
+    attribution,
     redis,
     ledger,
     webhooks,

@@ -15,10 +15,9 @@ const textOf = (name: string) => readFileSync(new URL(name, EXAMPLES), 'utf8');
 
 const env = {
   ...Object.fromEntries(
-    ['ALICE_KEY', 'BOB_KEY', 'BOB_NEXT_KEY', 'NIGHTLY_KEY', 'QUIET_KEY', 'NOISY_KEY'].map((name) => [
-      name,
-      `example-${name}`,
-    ]),
+    ['ALICE_KEY', 'BOB_KEY', 'BOB_NEXT_KEY', 'BOB_CI_KEY', 'NIGHTLY_KEY', 'QUIET_KEY', 'NOISY_KEY'].map(
+      (name) => [name, `example-${name}`],
+    ),
   ),
   ENGINE_URL: 'http://engine:8000',
   REDIS_URL: 'redis://redis:6379',

@@ -308,14 +308,19 @@ describe('limits', () => {
         maxOutputs: 2,
         maxQueued: 0,
         maxHeldBytes: 16 * 1024 * 1024,
+        byModel: expect.any(Map) as unknown,
       },
     });
   });
 
   it('of the tier stay where the tenant has none', () => {
     const { limits } = configOf(put(full(), 'tenants.alice.limits', undefined)).tenants.get('alice') ?? {};
-    const { maxHeldSize: _, ...written } = full().tiers.gold;
-    expect(limits).toEqual({ ...written, maxHeldBytes: 32 * 1024 * 1024 });
+    const { maxHeldSize: _, modelLimits: __, ...written } = full().tiers.gold;
+    expect(limits).toEqual({
+      ...written,
+      maxHeldBytes: 32 * 1024 * 1024,
+      byModel: expect.any(Map) as unknown,
+    });
   });
 });
 

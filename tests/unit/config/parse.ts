@@ -179,6 +179,16 @@ export const full = () => ({
       maxOutputs: 4,
       maxQueued: 9,
       maxHeldSize: '32MiB',
+      modelLimits: {
+        llama: {
+          requestsPerMinute: 60,
+          requestBurst: 10,
+          tokensPerMinute: 20_000,
+          tokenBurst: 2_000,
+          tokensPerMonth: 500_000,
+          maxContext: 900,
+        },
+      },
     },
   },
   tenants: {
@@ -198,6 +208,16 @@ export const full = () => ({
         maxOutputs: 2,
         maxQueued: 0,
         maxHeldSize: '16MiB',
+      },
+      modelLimits: {
+        llama: {
+          requestsPerMinute: 'unlimited',
+          requestBurst: 10,
+          tokensPerMinute: 10_000,
+          tokenBurst: 1_000,
+          tokensPerMonth: 400_000,
+          maxContext: 800,
+        },
       },
     },
   },

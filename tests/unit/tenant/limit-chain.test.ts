@@ -135,8 +135,8 @@ describe.each([
         for (const settle of later) settle();
         await new Promise((resolve) => setImmediate(resolve));
         const left = usedOf(store);
-        for (const [name, used] of expected) expect(left.get(name) ?? 0, name).toBeCloseTo(used, 6);
-        for (const [name, used] of left) expect(used, name).toBeCloseTo(expected.get(name) ?? 0, 6);
+        for (const [name, used] of expected) expect(left.get(name) ?? 0).toBeCloseTo(used, 6);
+        for (const [name, used] of left) expect(used).toBeCloseTo(expected.get(name) ?? 0, 6);
         for (const one of tenant.parts()) expect(one.outstanding()).toBe(0);
       }),
       { numRuns: 150 },
@@ -162,7 +162,7 @@ describe.each([
         }
         await new Promise((resolve) => setImmediate(resolve));
         for (const [name, used] of usedOf(store)) {
-          expect(used, name).toBeCloseTo(expected.get(name.replace(/:requests$/, '')) ?? 0, 6);
+          expect(used).toBeCloseTo(expected.get(name.replace(/:requests$/, '')) ?? 0, 6);
         }
       }),
       { numRuns: 150 },
