@@ -176,7 +176,7 @@ export class Spool {
     );
     for (const name of await readdir(this.#root)) {
       const folder = join(this.#root, name);
-      if (folder !== this.#own && (await this.#isLeft(folder))) await this.#takeOn(folder, name);
+      if (folder !== this.#own && (await this.#isLeft(folder))) await this.#takeOn(folder);
     }
   }
 
@@ -259,7 +259,7 @@ export class Spool {
   }
 
   /** Another process may do so, too: a file is whose rename succeeds. */
-  async #takeOn(folder: string, name: string): Promise<void> {
+  async #takeOn(folder: string): Promise<void> {
     const files = (await readdir(folder).catch(() => [])).filter((file) => file.startsWith(FORMAT));
     for (const file of files.sort()) {
       // A name of the same length, however often it was taken on.
