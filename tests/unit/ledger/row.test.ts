@@ -11,7 +11,7 @@ describe('a usage record as a row', () => {
   it('has every column of the table, in one line', () => {
     const row = ledgerRowOf(ledgerRecord(1), 0);
     expect(Object.keys(row).sort()).toEqual([...COLUMNS].sort());
-    const [{ statements: [table] = [] } = {}] = LEDGER_MIGRATIONS;
+    const table = LEDGER_MIGRATIONS[0]?.statements[0];
     const text = typeof table === 'string' ? table : (table?.postgresql ?? '');
     for (const column of COLUMNS.map(columnOf)) expect(text).toMatch(new RegExp(`\\b${column} `));
     expect(isLine(lineOf(row))).toBe(true);
