@@ -176,7 +176,7 @@ export class Spool {
     );
     for (const name of await readdir(this.#root)) {
       const folder = join(this.#root, name);
-      if (folder !== this.#own && (await this.#isLeft(folder))) await this.#takeOn(folder, name);
+      if (folder !== this.#own && (await this.#isLeft(folder))) await this.#takeOn(folder);
     }
   }
 
@@ -259,18 +259,20 @@ export class Spool {
   }
 
   /** Another process may do so, too: a file is whose rename succeeds. */
-  async #takeOn(folder: string, name: string): Promise<void> {
+  async #takeOn(folder: string): Promise<void> {
     const files = (await readdir(folder).catch(() => [])).filter((file) => file.startsWith(FORMAT));
     for (const file of files.sort()) {
-      const path = join(this.#own, `${file.slice(0, -'.jsonl'.length)}-${name}.jsonl`);
+      // A name of the same length, however often it was taken on.
+      const path = join(this.#own, `${FORMAT}${randomUUID()}.jsonl`);
       try {
         await rename(join(folder, file), path);
         const text = await readFile(path);
         const lines = text.reduce((sum, byte) => (byte === 0x0a ? sum + 1 : sum), 0);
         const { mtimeMs } = await stat(path);
         this.#add({ path, bytes: text.length, lines, sinceMs: mtimeMs });
-      } catch {
-        // Another one has it.
+      } catch (error) {
+        // Another one has it, or it is tried again.
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return;
       }
     }
     await rm(join(folder, OWNER_FILE), { force: true }).catch(() => undefined);
