@@ -9,7 +9,7 @@ export interface ReportColumn {
   readonly kind: 'name' | 'figure';
 }
 
-export interface ReportTable {
+interface ReportTable {
   readonly columns: readonly ReportColumn[];
   /** How many of the last rows are sums. */
   readonly sums: number;

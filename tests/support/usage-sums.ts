@@ -65,9 +65,10 @@ const NOTHING: SumsRow = {
 
 export const sumsRow = (row: Partial<SumsRow>): SumsRow => ({ ...NOTHING, ...row });
 
-const insert = (table: string, startMs: number, { startMs: _, ...row }: SumsRow): Statement => {
-  const columns = ['start_ms', ...Object.keys(row)];
-  const values: readonly SqlValue[] = [startMs, ...Object.values(row)];
+const insert = (table: string, startMs: number, row: SumsRow): Statement => {
+  const own = Object.entries(row).filter(([name]) => name !== 'startMs');
+  const columns = ['start_ms', ...own.map(([name]) => name)];
+  const values: readonly SqlValue[] = [startMs, ...own.map(([, value]) => value as SqlValue)];
   return {
     sql: `INSERT INTO ${table} (${columns.join(', ')}) VALUES (${columns.map(() => '?').join(', ')})`,
     values,
