@@ -23,7 +23,7 @@ type Context = Pick<LifecycleContext, 'tenants' | 'config' | 'unixMs'>;
 type AskedRoute = EngineRoute | StoredRoute | 'models';
 
 /** What is wrong with a request before its body is asked for, and whose it is as far as that is known. */
-export type Whose =
+type Whose =
   | { readonly tenant: RequestTenant; readonly refusal?: never }
   | { readonly tenant: RequestTenant | undefined; readonly refusal: ApiError };
 

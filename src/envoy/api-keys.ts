@@ -15,9 +15,9 @@ import { type JsonMap, type } from './envoy-json.ts';
 import { HASHED_KEYS_FILE, HASHED_KEYS_FILTER, hasHashedKeys, hashedKeys } from './hashed-keys.ts';
 import { MATCHER_TYPE, unlessTenantIsKnown } from './tokens.ts';
 
-export const API_KEY_FILTER = 'fairlane.api_key_auth';
+const API_KEY_FILTER = 'fairlane.api_key_auth';
 const KEY_ID_FILTER = 'fairlane.key_ids';
-export const API_KEYS_FILE = 'api-keys.json';
+const API_KEYS_FILE = 'api-keys.json';
 const KEY_IDS_FILE = 'key-ids.json';
 const API_KEY_TYPE = 'envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth';
 
