@@ -145,7 +145,10 @@ function problemsOf(sample: string): readonly string[] {
   for (const [, name = ''] of text.matchAll(/file:([\w-]+)$/gm)) {
     writeFileSync(join(folder, name), `secret-of-${name}`);
   }
-  const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [name, `secret-of-${name}`]);
+  const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [
+    name,
+    `secret-of-${name}`.padEnd(32, 'x'),
+  ]);
   const loaded = loadConfig(path, Object.fromEntries(variables) as NodeJS.ProcessEnv);
   rmSync(folder, { recursive: true });
   // Old names of keys are warned of.
