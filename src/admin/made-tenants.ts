@@ -6,7 +6,7 @@ import type { Decision, Known } from '../tenant/tenant-changes.ts';
 import type { AuditEntry, AuditPage, StoredState } from '../tenant/tenant-store.ts';
 
 /** service/runtime-tenants.ts is one. */
-export interface MadeTenants {
+interface MadeTenants {
   readonly state: StoredState;
   readonly files: Config | undefined;
   readonly merged: MergedTenants | undefined;

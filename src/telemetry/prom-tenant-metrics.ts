@@ -2,7 +2,7 @@
 import { Counter, type Registry } from 'prom-client';
 import { rowGauge } from './prom-row-gauge.ts';
 
-export interface MadeTenantsStatus {
+interface MadeTenantsStatus {
   readonly isConnected: boolean;
   readonly tenants: number;
   readonly keys: number;

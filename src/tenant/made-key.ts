@@ -18,7 +18,7 @@ export interface MadeKey {
   readonly digest: string;
 }
 
-export const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex');
+const digestOf = (key: string): string => createHash('sha256').update(key).digest('hex');
 
 export function makeKey(): MadeKey {
   const key = `${KEY_PREFIX}${randomDigits(KEY_DIGITS)}`;

@@ -9,7 +9,7 @@ import type { AuditAction, StoreChange, StoredKey, StoredState, StoredTenant } f
 /** As many as the configuration may have. */
 const MOST_TENANTS = 10_000;
 /** In force, of a tenant. */
-export const MOST_KEYS = 64;
+const MOST_KEYS = 64;
 /** Those that open nothing any more are kept, to be seen; of more than these the oldest go. */
 const MOST_DEAD_KEYS = 192;
 
@@ -26,7 +26,7 @@ export type RefusalCode =
   | 'too_many_keys';
 
 /** Why nothing was changed, and what to do. */
-export interface Refused {
+interface Refused {
   readonly kind: 'refused';
   readonly code: RefusalCode;
   readonly message: string;

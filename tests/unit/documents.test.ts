@@ -149,7 +149,7 @@ function problemsOf(sample: string): readonly string[] {
   const signing = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
   const variables = [...text.matchAll(/env:(\w+)/g)].map(([, name = '']) => [
     name,
-    name === 'WEBHOOK_SECRET' ? signing : `secret-of-${name}`,
+    name === 'WEBHOOK_SECRET' ? signing : `secret-of-${name}`.padEnd(32, 'x'),
   ]);
   const loaded = loadConfig(path, Object.fromEntries(variables) as NodeJS.ProcessEnv);
   rmSync(folder, { recursive: true });

@@ -10,7 +10,7 @@ import { checkServiceTls, type FoundTls, findTls, type Unshowable } from './list
 import { knownNamesOf } from './references.ts';
 
 /** A token of fewer characters can be guessed by whoever has time. */
-export const SHORT_TOKEN = 32;
+const SHORT_TOKEN = 32;
 const TOKENS = ['token', 'readToken'] as const;
 const LOOPBACK = /^(127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)$/;
 
