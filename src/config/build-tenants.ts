@@ -55,10 +55,15 @@ export function tenantsOf(written: WrittenConfig, keys: readonly KeyEntry[]): Co
   return new Map(
     Object.entries(tenants).map(([name, settings]) => {
       const own = entries.get(name) ?? [];
-      const keys = keysOf(own, settings.keys);
+      const tenantKeys = keysOf(own, settings.keys);
       return [
         name,
-        tenantOf(name, settings, { keys, keyLimits: keyLimitsOf(own, settings.keys), tierOf, heldBytes }),
+        tenantOf(name, settings, {
+          keys: tenantKeys,
+          keyLimits: keyLimitsOf(own, settings.keys),
+          tierOf,
+          heldBytes,
+        }),
       ];
     }),
   );

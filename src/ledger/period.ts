@@ -19,7 +19,7 @@ const DAY = /^\d{4}-\d{2}-\d{2}$/;
 const HOUR = /^(\d{4}-\d{2}-\d{2})[T ](\d{2}):00Z?$/;
 
 /** `2026-11`, whose end is the next month's beginning; undefined: it is none. */
-function monthOf(text: string): Period | undefined {
+export function monthOf(text: string): Period | undefined {
   if (!MONTH.test(text)) return undefined;
   const [year = 0, month = 0] = text.split('-').map(Number);
   // Years before 100 would be of the last century.
@@ -27,7 +27,7 @@ function monthOf(text: string): Period | undefined {
 }
 
 /** `2026-11-01` or `2026-11-01T14:00`; undefined: there is no such time, or it is within an hour. */
-function timeOf(text: string): number | undefined {
+export function timeOf(text: string): number | undefined {
   const [, day = text, hour = '00'] = HOUR.exec(text) ?? [];
   if (!DAY.test(day)) return undefined;
   const whole = `${day}T${hour}:00:00.000Z`;

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { numbered } from '../../../src/database/placeholders.ts';
 import { csvHeader, csvLine } from '../../../src/ledger/csv.ts';
 import { hasEnded } from '../../../src/ledger/owner.ts';
-import { dayMs, monthOf } from '../../../src/ledger/period.ts';
+import { monthOf, timeOf } from '../../../src/ledger/period.ts';
 
 describe('CSV', () => {
   const columns = ['start_ms', 'tenant', 'cost_pico', 'requests'];
@@ -32,10 +32,10 @@ describe('CSV', () => {
 
 describe('times', () => {
   it('are days and months that there are, in UTC', () => {
-    expect(dayMs('2024-02-29')).toBe(Date.UTC(2024, 1, 29));
+    expect(timeOf('2024-02-29')).toBe(Date.UTC(2024, 1, 29));
     expect(monthOf('2026-12')).toEqual({ fromMs: Date.UTC(2026, 11), toMs: Date.UTC(2027, 0) });
     for (const text of ['2026-02-29', '2026-13-01', '2026-1-1', '', 'today'])
-      expect(dayMs(text)).toBeUndefined();
+      expect(timeOf(text)).toBeUndefined();
     for (const text of ['2026-00', '2026-13', '2026', '2026-11-01']) expect(monthOf(text)).toBeUndefined();
   });
 });
