@@ -1,5 +1,6 @@
 /**
  * `npm run bench:cpu -- --against PATH`: CPU of the service a request, of this checkout against another one, both built.
+ * `--ledger`: this checkout with a ledger against itself without one.
  * One run, the two in turn, a driver that plays Envoy; read the ratios. `--rounds N`, `--requests N` a round and kind;
  * `--json` prints one object.
  */
@@ -8,26 +9,28 @@ import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { answerBody, answerHeaders, CHAT_HEADERS, requestBody } from './ext-proc-client.ts';
-import { Checkout, type Exchange } from './service-cpu/checkout.ts';
+import { Checkout, type CheckoutOptions, type Exchange } from './service-cpu/checkout.ts';
 
 const { values } = parseArgs({
   options: {
     against: { type: 'string' },
+    ledger: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '7' },
     requests: { type: 'string', default: '2000' },
     json: { type: 'boolean', default: false },
   },
 });
-const { against } = values;
+const THIS = fileURLToPath(new URL('..', import.meta.url));
+const against = values.ledger ? THIS : values.against;
+const other = values.ledger ? 'itself without a ledger' : values.against;
 const rounds = Number(values.rounds);
 const requests = Number(values.requests);
 if (against === undefined || !(rounds >= 1) || !(requests >= 1)) {
-  console.error('usage: npm run bench:cpu -- --against PATH [--rounds N] [--requests N] [--json]');
+  console.error('usage: npm run bench:cpu -- --against PATH | --ledger [--rounds N] [--requests N] [--json]');
   process.exit(2);
 }
 
 const CHUNKS = 20;
-const THIS = fileURLToPath(new URL('..', import.meta.url));
 
 const say = (text: string): void => console.error(text);
 const median = (list: readonly number[]): number => {
@@ -126,15 +129,15 @@ const engineUrl = `http://127.0.0.1:${(engine.address() as AddressInfo).port}`;
 
 const started: Checkout[] = [];
 try {
-  const start = async (root: string): Promise<Checkout> => {
-    const checkout = await Checkout.start(root, engineUrl);
+  const start = async (root: string, options?: CheckoutOptions): Promise<Checkout> => {
+    const checkout = await Checkout.start(root, engineUrl, options);
     started.push(checkout);
     return checkout;
   };
-  const ours = await start(THIS);
-  const other = await start(against);
+  const ours = await start(THIS, { hasLedger: values.ledger });
+  const theirs = await start(against);
   say('warming up');
-  for (const checkout of [ours, other]) {
+  for (const checkout of [ours, theirs]) {
     for (const kind of KINDS) await checkout.run(EXCHANGES[kind], countOf(kind));
   }
   const seen: Readonly<Record<Kind, [number, number][]>> = { whole: [], streamed: [], large: [] };
@@ -143,20 +146,20 @@ try {
     for (const kind of KINDS) {
       const exchange = EXCHANGES[kind];
       // Who is first changes: a machine that gets slower or faster then favours nobody.
-      const first = round % 2 === 0 ? ours : other;
+      const first = round % 2 === 0 ? ours : theirs;
       const firstUs = await first.measure(exchange, countOf(kind));
-      const secondUs = await (first === ours ? other : ours).measure(exchange, countOf(kind));
+      const secondUs = await (first === ours ? theirs : ours).measure(exchange, countOf(kind));
       seen[kind].push(first === ours ? [firstUs, secondUs] : [secondUs, firstUs]);
     }
   }
   const figures = Object.fromEntries(
     KINDS.map((kind) => {
-      const ratios = seen[kind].map(([mine, theirs]) => mine / theirs);
+      const ratios = seen[kind].map(([mine, others]) => mine / others);
       return [
         kind,
         {
           us: rounded(median(seen[kind].map(([mine]) => mine))),
-          other_us: rounded(median(seen[kind].map(([, theirs]) => theirs))),
+          other_us: rounded(median(seen[kind].map(([, others]) => others))),
           ratio: rounded(median(ratios)),
           ratio_range: [rounded(Math.min(...ratios)), rounded(Math.max(...ratios))],
         },
@@ -166,7 +169,7 @@ try {
   if (values.json) console.log(JSON.stringify(figures));
   else {
     console.log(
-      `\nCPU of the service a request, in µs; this checkout ÷ ${against}, median (range of ${rounds} rounds)`,
+      `\nCPU of the service a request, in µs; this checkout ÷ ${other}, median (range of ${rounds} rounds)`,
     );
     for (const kind of KINDS) {
       const row = figures[kind];

@@ -11,6 +11,13 @@ const CONNECTIONS = 4;
 /** Requests at one time. */
 const CONCURRENCY = 16;
 const HEALTHY_MS = 20_000;
+/** What a request leaves behind (its record, a batch of the ledger) is its own work too. */
+const SETTLE_MS = 500;
+
+/** What a service has beside what is measured always. */
+export interface CheckoutOptions {
+  readonly hasLedger?: boolean;
+}
 
 /** The messages of one request; each is sent when the one before it was answered. */
 export type Exchange = readonly object[];
@@ -38,7 +45,7 @@ export class Checkout {
    * @param engine URL of something that answers 200 to health checks: no request gets there.
    * @throws when there is no build.
    */
-  static async start(root: string, engine: string): Promise<Checkout> {
+  static async start(root: string, engine: string, { hasLedger }: CheckoutOptions = {}): Promise<Checkout> {
     const program = join(root, 'dist/cli/index.js');
     if (!existsSync(program)) throw new Error(`${program} is not there; run "npm run build" in ${root}`);
     const directory = mkdtempSync(join(tmpdir(), 'fairlane-bench-'));
@@ -52,6 +59,7 @@ export class Checkout {
       pools: { main: { endpoints: [engine], windowPerEndpoint: 1_000, prefillTokens: 1_000_000 } },
       models: { m: { pool: 'main' } },
       tenants: { a: { keys: ['k'.repeat(32)] } },
+      ...(hasLedger === true && { ledger: { directory: join(directory, 'ledger') } }),
     };
     writeFileSync(path, JSON.stringify(config));
     const serve = runCli(['serve', '--config', path], process.env, [program]);
@@ -65,6 +73,7 @@ export class Checkout {
   async measure(exchange: Exchange, count: number): Promise<number> {
     const beforeUs = await this.#cpuUs();
     await this.run(exchange, count);
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     return ((await this.#cpuUs()) - beforeUs) / count;
   }
 
