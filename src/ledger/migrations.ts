@@ -63,7 +63,8 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
     number: 1,
     statements: [
       {
-        sqlite: `CREATE TABLE request (${REQUEST}) WITHOUT ROWID, STRICT`.replaceAll('BIGINT', 'INTEGER'),
+        // Numbered by SQLite in the order in which they come: insertRows goes by it.
+        sqlite: `CREATE TABLE request (${REQUEST}) STRICT`.replaceAll('BIGINT', 'INTEGER'),
         postgresql: `CREATE TABLE request (${REQUEST})`,
       },
       'CREATE INDEX request_by_time ON request (ended_ms)',

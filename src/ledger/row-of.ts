@@ -6,13 +6,15 @@ import type { LedgerRow } from './ledger-row.ts';
 const LONGEST_TEXT = 256;
 /** What no database takes as text, or no reader of JSON. */
 const UNSTORABLE = /[\0\p{Surrogate}]/gu;
+/** What such a text may have: quickly seen of one that has not. */
+const SUSPECT = /[\0\uD800-\uDFFF]/;
 const MOST_PICO = 10n ** 18n;
 const MS_PER_SECOND = 1_000;
 const US_PER_SECOND = 1_000_000;
 
 const text = (value: string): string => {
   const short = value.length > LONGEST_TEXT ? value.slice(0, LONGEST_TEXT) : value;
-  return UNSTORABLE.test(short) ? short.replace(UNSTORABLE, '\uFFFD') : short;
+  return SUSPECT.test(short) ? short.replace(UNSTORABLE, '\uFFFD') : short;
 };
 const textOrNull = (value: string | undefined): string | null => (value === undefined ? null : text(value));
 
