@@ -12,10 +12,15 @@ export type SqlRow = Readonly<Record<string, string | number | bigint | null>>;
 export interface Statement {
   readonly sql: string;
   readonly values?: readonly SqlValue[];
+  /**
+   * Instead of `values`, for many rows of one statement, which is carried out for each: JSON lists of texts, numbers and nulls, with
+   * commas between them. A whole number beyond 2^53 is a text: the column makes a number of it.
+   */
+  readonly rows?: string;
 }
 
 export interface StatementResult {
-  /** Rows that it inserted, changed or removed. */
+  /** Rows that it inserted, changed or removed, of all `rows` together. */
   readonly changed: number;
   /** Of a statement that returns some. */
   readonly rows: readonly SqlRow[];

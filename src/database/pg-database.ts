@@ -4,6 +4,7 @@ import {
   type Database,
   DatabaseError,
   type SqlRow,
+  type SqlValue,
   type Statement,
   type StatementResult,
 } from './database.ts';
@@ -163,7 +164,24 @@ class PgDatabase implements Database {
   }
 }
 
-async function carryOut(client: pg.Client, { sql, values = [] }: Statement): Promise<StatementResult> {
+async function carryOut(
+  client: pg.Client,
+  { sql, values = [], rows: given }: Statement,
+): Promise<StatementResult> {
+  if (given === undefined) return carryOutOnce(client, sql, values);
+  let changed = 0;
+  for (const row of JSON.parse(`[${given}]`) as readonly (readonly SqlValue[])[]) {
+    const result = await carryOutOnce(client, sql, row);
+    changed += result.changed;
+  }
+  return { changed, rows: [] };
+}
+
+async function carryOutOnce(
+  client: pg.Client,
+  sql: string,
+  values: readonly SqlValue[],
+): Promise<StatementResult> {
   const given = values.map((value) =>
     typeof value === 'bigint' ? value.toString() : value instanceof Uint8Array ? Buffer.from(value) : value,
   );

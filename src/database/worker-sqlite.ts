@@ -89,8 +89,18 @@ function shown(row: Record<string, unknown>): SqlRow {
   return read;
 }
 
-function carryOut(to: Connection, { sql, values = [] }: Statement): StatementResult {
+/** Numbers become what their column is: there is no arithmetic with them before. */
+function carryOutRows(statement: Prepared, rows: string): StatementResult {
+  let changed = 0;
+  for (const row of JSON.parse(`[${rows}]`) as readonly (readonly unknown[])[]) {
+    changed += statement.run(row).changes;
+  }
+  return { changed, rows: [] };
+}
+
+function carryOut(to: Connection, { sql, values = [], rows }: Statement): StatementResult {
   const statement = prepare(to, sql);
+  if (rows !== undefined) return carryOutRows(statement, rows);
   const given = values.map(bound);
   if (statement.reader) {
     const rows = statement.all(given).map(shown);

@@ -81,15 +81,50 @@ export const columnOf = (key: keyof LedgerRow): string =>
 
 export const COLUMN_NAMES = COLUMNS.map(columnOf);
 
-/** Without a line feed: amounts of money are digits in quotes. */
-export function lineOf(row: LedgerRow): string {
-  const values: (string | number | null)[] = [];
-  for (const key of COLUMNS) {
-    const value = row[key];
-    values.push(typeof value === 'bigint' ? value.toString() : value);
-  }
-  return JSON.stringify(values);
-}
+/** Without a line feed: amounts of money are digits in quotes. One by one: it is done for every request, and a loop takes twice as long. */
+export const lineOf = (row: LedgerRow): string =>
+  JSON.stringify([
+    row.id,
+    row.endedMs,
+    row.tenant,
+    row.tier,
+    row.keyId,
+    row.tag,
+    row.requestId,
+    row.clientRequestId,
+    row.route,
+    row.model,
+    row.modelAsked,
+    row.adapter,
+    row.pool,
+    row.endpoint,
+    row.engine,
+    row.lane,
+    row.stream,
+    row.outcome,
+    row.reason,
+    row.status,
+    row.queueMs,
+    row.ttftMs,
+    row.prefillMs,
+    row.decodeMs,
+    row.durationMs,
+    row.promptTokens,
+    row.cachedTokens,
+    row.completionTokens,
+    row.reasoningTokens,
+    row.audioMs,
+    row.images,
+    row.usageSource,
+    row.retries,
+    row.preemptions,
+    row.kvTokenMs,
+    row.gpuUs,
+    row.costPico.toString(),
+    row.costCurrency,
+    row.pricePico.toString(),
+    row.priceCurrency,
+  ]);
 
 /** Whether a line of the spool is whole: a crash may have cut the last one. */
 export function isLine(line: string): boolean {

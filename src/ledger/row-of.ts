@@ -6,19 +6,27 @@ import type { LedgerRow } from './ledger-row.ts';
 const LONGEST_TEXT = 256;
 /** What no database takes as text, or no reader of JSON. */
 const UNSTORABLE = /[\0\p{Surrogate}]/gu;
+/** What such a text may have: quickly seen of one that has not. */
+const SUSPECT = /[\0\uD800-\uDFFF]/;
 const MOST_PICO = 10n ** 18n;
 const MS_PER_SECOND = 1_000;
 const US_PER_SECOND = 1_000_000;
 
 const text = (value: string): string => {
   const short = value.length > LONGEST_TEXT ? value.slice(0, LONGEST_TEXT) : value;
-  return UNSTORABLE.test(short) ? short.replace(UNSTORABLE, '\uFFFD') : short;
+  return SUSPECT.test(short) ? short.replace(UNSTORABLE, '\uFFFD') : short;
 };
 const textOrNull = (value: string | undefined): string | null => (value === undefined ? null : text(value));
 
-/** Whole, not negative, and small enough to be exact everywhere. */
-const whole = (value: number): number =>
-  value > 0 ? Math.min(Math.round(value), Number.MAX_SAFE_INTEGER) : 0;
+/** The end of the year 9999: no database knows a month behind it. */
+const LAST_MS = 253_402_300_799_999;
+/** Of a count, which engines may lie about: nine million of these are a sum still. */
+const MOST = 1e12;
+/** Of tokens × milliseconds: 100,000 tokens for a day are a hundredth. */
+const MOST_TOKEN_MS = 1e15;
+
+/** Whole, not negative, and small enough for sums. */
+const whole = (value: number, most = MOST): number => (value > 0 ? Math.min(Math.round(value), most) : 0);
 const wholeOrNull = (value: number | undefined): number | null => (value === undefined ? null : whole(value));
 
 const pico = (value: bigint): bigint =>
@@ -30,7 +38,7 @@ export function ledgerRowOf(record: UsageRecord, unixMs: number): LedgerRow {
   return {
     // Envoy's own id is one of a kind, too, as long as no client may choose it.
     id: id === '' ? text(record.requestId) : id,
-    endedMs: whole(record.endedMs ?? unixMs),
+    endedMs: whole(record.endedMs ?? unixMs, LAST_MS),
     tenant: text(record.tenant),
     tier: textOrNull(record.tier),
     keyId: textOrNull(record.keyId),
@@ -63,7 +71,7 @@ export function ledgerRowOf(record: UsageRecord, unixMs: number): LedgerRow {
     usageSource: record.usageSource,
     retries: whole(record.retries ?? 0),
     preemptions: wholeOrNull(record.preemptions),
-    kvTokenMs: whole((record.kvTokenSeconds ?? 0) * MS_PER_SECOND),
+    kvTokenMs: whole((record.kvTokenSeconds ?? 0) * MS_PER_SECOND, MOST_TOKEN_MS),
     gpuUs: whole((record.gpuSeconds ?? 0) * US_PER_SECOND),
     costPico: pico(cost?.pico ?? 0n),
     costCurrency: cost?.currency ?? null,

@@ -55,7 +55,10 @@ const APPEND_MS = 100;
 const MOST_IN_MEMORY = 1_000;
 /** In memory while the disk takes nothing. */
 const MOST_HELD = 20_000;
-const MOST_IN_BATCH = 1_000;
+const MOST_IN_BATCH = 2_000;
+/** How often records go to the database, unless so many wait: a batch costs as much as some hundred records. */
+const DRAIN_MS = 500;
+const DRAINED_AT_ONCE = 1_000;
 const KEEP_UP_MS = 5_000;
 const SYNC_MS = 1_000;
 const RETENTION_MS = 3_600_000;
@@ -92,7 +95,8 @@ export class LedgerWriter {
     const every = (ms: number, work: () => unknown): void => {
       this.#timers.push(setInterval(work, ms).unref());
     };
-    every(APPEND_MS, () => this.#tick());
+    every(APPEND_MS, () => this.#appendSoon());
+    every(DRAIN_MS, () => this.#drainSoon());
     every(KEEP_UP_MS, () => this.#keepUp());
     every(SYNC_MS, () => this.#isAway && this.#options.spool.sync().catch(() => undefined));
     every(RETENTION_MS, () => this.#retain());
@@ -109,7 +113,7 @@ export class LedgerWriter {
       return;
     }
     this.#lines.push(lineOf(ledgerRowOf(record, this.#options.unixMs())));
-    if (this.#lines.length >= MOST_IN_MEMORY) this.#tick();
+    if (this.#lines.length >= MOST_IN_MEMORY) this.#appendSoon();
   }
 
   status(): LedgerStatus {
@@ -143,13 +147,11 @@ export class LedgerWriter {
     await this.#options.spool.close();
   }
 
-  #tick(): void {
-    if (this.#lines.length > 0) {
-      this.#appending ??= this.#append().finally(() => {
-        this.#appending = undefined;
-      });
-    }
-    this.#drainSoon();
+  #appendSoon(): void {
+    if (this.#lines.length === 0) return;
+    this.#appending ??= this.#append().finally(() => {
+      this.#appending = undefined;
+    });
   }
 
   async #append(): Promise<void> {
@@ -162,7 +164,7 @@ export class LedgerWriter {
     } catch (error) {
       await this.#withoutDisk(lines, error);
     }
-    this.#drainSoon();
+    if (this.#options.spool.waiting >= DRAINED_AT_ONCE) this.#drainSoon();
   }
 
   /** The disk takes nothing: the database may. Otherwise they wait in memory. */

@@ -97,6 +97,36 @@ describe.each(KINDS)('a database: $kind', ({ targets }) => {
     expect((await problemOf(other.batch([{ sql: 'DELETE FROM thing' }]))).message).toMatch(/read-?only/i);
   });
 
+  it('carries out one statement for many rows', async () => {
+    const database = opened(openDatabase(await targets()));
+    await database.migrate('things', STEPS);
+    const rows = [
+      ['a', 5, 'it’s "?" \n'],
+      ['b', '4611686018427387904', null],
+      ['a', 6, null],
+    ];
+    const [none, some] = await database.batch([
+      { sql: INSERT, rows: '' },
+      { sql: INSERT, rows: rows.map((row) => JSON.stringify(row)).join(',') },
+    ]);
+    expect([none?.changed, some?.changed]).toEqual([0, 2]);
+    const [result] = await database.batch([{ sql: 'SELECT * FROM thing ORDER BY id' }]);
+    expect(result?.rows).toEqual([
+      { id: 'a', many: 5, note: 'it’s "?" \n' },
+      { id: 'b', many: 2n ** 62n, note: null },
+    ]);
+    // All of it or nothing.
+    const bad = [
+      ['c', 1, null],
+      ['d', null, null],
+    ]
+      .map((row) => JSON.stringify(row))
+      .join(',');
+    await problemOf(database.batch([{ sql: INSERT, rows: bad }]));
+    const [count] = await database.batch([{ sql: 'SELECT count(*) AS n FROM thing' }]);
+    expect(count?.rows).toEqual([{ n: 2 }]);
+  });
+
   it('does all of a batch or nothing, in the order of the batches, and goes on after a failure', async () => {
     const database = opened(openDatabase(await targets()));
     await database.migrate('things', STEPS);

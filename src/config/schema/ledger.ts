@@ -37,7 +37,7 @@ export const ledger = section(
       '1MiB',
       '64GiB',
       '256MiB',
-      'Most records that wait in `directory` while the database is away, at about 600 bytes each. More are lost, which metrics and the log tell.',
+      'Most records that wait in `directory` while the database is away, at about 350 bytes each. More are lost, which metrics and the log tell.',
     ).prefault('256MiB'),
   },
   'What each request used, kept in a database: rows by request, sums by hour and by day. Default: nothing is kept.',

@@ -15,6 +15,9 @@ describe('a usage record as a row', () => {
     const text = typeof table === 'string' ? table : (table?.postgresql ?? '');
     for (const column of COLUMNS.map(columnOf)) expect(text).toMatch(new RegExp(`\\b${column} `));
     expect(isLine(lineOf(row))).toBe(true);
+    // Each value where its column is.
+    const values = COLUMNS.map((key) => (typeof row[key] === 'bigint' ? row[key].toString() : row[key]));
+    expect(JSON.parse(lineOf(row))).toEqual(values);
   });
 
   it('is made of any numbers and texts, and is whole, bounded and on one line', () => {
