@@ -6,8 +6,9 @@ import { type Explanation, explanationText } from '../admission/explain.ts';
 import { API_ROUTES, type CustomRoutes, ROUTES } from '../domain/routes.ts';
 import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddressOf } from './commands.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { loadOrThrow } from './loading.ts';
 import { print } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 interface Options {
   readonly config: string;

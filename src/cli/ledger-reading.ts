@@ -15,7 +15,7 @@ import {
   usageRows,
   usageStatement,
 } from '../ledger/report.ts';
-import { UserError } from './running.ts';
+import { UserError } from './user-error.ts';
 
 /** Longest time that a question may take. */
 const TIMEOUT_MS = 600_000;
