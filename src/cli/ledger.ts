@@ -10,6 +10,7 @@ import { openDatabase } from '../database/open-database.ts';
 import { checkLedger, requireLedger } from '../ledger/check.ts';
 import { csvHeader, csvLine } from '../ledger/csv.ts';
 import { type ExportOf, exportColumns, exportRows } from '../ledger/export.ts';
+import { LEDGER_TABLES } from '../ledger/migrations.ts';
 import { monthOf, type Period, timeOf } from '../ledger/period.ts';
 import { dropOldRows } from '../ledger/retention.ts';
 import { configOption, textArgument } from './arguments.ts';
@@ -73,7 +74,7 @@ async function vacuum({ config }: { config: string }): Promise<void> {
       await database.batch([{ sql: 'VACUUM' }]);
       await database.batch([{ sql: 'PRAGMA wal_checkpoint(TRUNCATE)' }]);
     } else {
-      for (const table of ['request', 'usage_hour', 'usage_day']) {
+      for (const table of LEDGER_TABLES) {
         await database.batch([{ sql: `VACUUM ${table}` }]);
       }
     }
@@ -141,7 +142,7 @@ const monthArgument = (text: string): Period => {
 /** `fairlane ledger`: whether it is whole, less of it, and all of it as CSV. */
 export function ledgerCommand(): Command {
   return new Command('ledger')
-    .description('The ledger: a row for each request, and sums by hour and day.')
+    .description('The ledger: a row for each request, and sums by hour, day and month.')
     .addCommand(
       new Command('check')
         .description(
@@ -164,7 +165,7 @@ export function ledgerCommand(): Command {
         .addOption(configOption())
         .addOption(
           new Option('--by <what>', 'a line for each request, or sums')
-            .choices(['requests', 'hours', 'days'])
+            .choices(['requests', 'hours', 'days', 'months'])
             .default('requests'),
         )
         .option('--month <month>', 'one month (UTC), for example 2026-11', monthArgument)

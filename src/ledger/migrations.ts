@@ -7,6 +7,7 @@ const DIMENSIONS = `
   adapter TEXT NOT NULL, pool TEXT NOT NULL, cost_currency TEXT NOT NULL, price_currency TEXT NOT NULL`;
 const KEY = 'start_ms, tenant, key_id, tag, model, adapter, pool, cost_currency, price_currency';
 
+/** Money is in two columns: 10^-6 of the currency's unit, and the rest, 0 to 999,999 of 10^-12. One alone could overflow. */
 export const SUMS = [
   'requests',
   'completed',
@@ -24,9 +25,16 @@ export const SUMS = [
   'duration_ms',
   'kv_token_ms',
   'gpu_us',
+  'cost_micro',
   'cost_pico',
+  'price_micro',
   'price_pico',
 ] as const;
+
+/** 10^-12 in one of 10^-6. */
+export const PICO_IN_MICRO = 1_000_000n;
+
+export const LEDGER_TABLES = ['request', 'usage_hour', 'usage_day', 'usage_month'] as const;
 
 const rollup = (name: string): { readonly sqlite: string; readonly postgresql: string } => {
   const columns = `${DIMENSIONS}, ${SUMS.map((sum) => `${sum} BIGINT NOT NULL`).join(', ')}`;
@@ -49,7 +57,7 @@ const REQUEST = `
   usage_source TEXT NOT NULL, retries BIGINT NOT NULL, preemptions BIGINT, kv_token_ms BIGINT NOT NULL,
   gpu_us BIGINT NOT NULL, cost_pico BIGINT NOT NULL, cost_currency TEXT, price_pico BIGINT NOT NULL, price_currency TEXT`;
 
-/** Rows by request; sums by hour and by day (UTC). Names of the columns are those of LedgerRow in snake_case. */
+/** Rows by request; sums by hour, day and month (UTC). Names of the columns are those of LedgerRow in snake_case. */
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     number: 1,
@@ -61,6 +69,7 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       'CREATE INDEX request_by_time ON request (ended_ms)',
       rollup('usage_hour'),
       rollup('usage_day'),
+      rollup('usage_month'),
     ],
   },
 ];

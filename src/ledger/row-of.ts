@@ -16,9 +16,15 @@ const text = (value: string): string => {
 };
 const textOrNull = (value: string | undefined): string | null => (value === undefined ? null : text(value));
 
-/** Whole, not negative, and small enough to be exact everywhere. */
-const whole = (value: number): number =>
-  value > 0 ? Math.min(Math.round(value), Number.MAX_SAFE_INTEGER) : 0;
+/** The end of the year 9999: no database knows a month behind it. */
+const LAST_MS = 253_402_300_799_999;
+/** Of a count, which engines may lie about: nine million of these are a sum still. */
+const MOST = 1e12;
+/** Of tokens × milliseconds: 100,000 tokens for a day are a hundredth. */
+const MOST_TOKEN_MS = 1e15;
+
+/** Whole, not negative, and small enough for sums. */
+const whole = (value: number, most = MOST): number => (value > 0 ? Math.min(Math.round(value), most) : 0);
 const wholeOrNull = (value: number | undefined): number | null => (value === undefined ? null : whole(value));
 
 const pico = (value: bigint): bigint =>
@@ -30,7 +36,7 @@ export function ledgerRowOf(record: UsageRecord, unixMs: number): LedgerRow {
   return {
     // Envoy's own id is one of a kind, too, as long as no client may choose it.
     id: id === '' ? text(record.requestId) : id,
-    endedMs: whole(record.endedMs ?? unixMs),
+    endedMs: whole(record.endedMs ?? unixMs, LAST_MS),
     tenant: text(record.tenant),
     tier: textOrNull(record.tier),
     keyId: textOrNull(record.keyId),
@@ -63,7 +69,7 @@ export function ledgerRowOf(record: UsageRecord, unixMs: number): LedgerRow {
     usageSource: record.usageSource,
     retries: whole(record.retries ?? 0),
     preemptions: wholeOrNull(record.preemptions),
-    kvTokenMs: whole((record.kvTokenSeconds ?? 0) * MS_PER_SECOND),
+    kvTokenMs: whole((record.kvTokenSeconds ?? 0) * MS_PER_SECOND, MOST_TOKEN_MS),
     gpuUs: whole((record.gpuSeconds ?? 0) * US_PER_SECOND),
     costPico: pico(cost?.pico ?? 0n),
     costCurrency: cost?.currency ?? null,

@@ -86,17 +86,19 @@ const SUMS = `SELECT count(*) AS rows, coalesce(sum(prompt_tokens), 0) AS prompt
 const sumsOf = (
   table: string,
 ) => `SELECT coalesce(sum(requests), 0) AS rows, coalesce(sum(prompt_tokens), 0) AS prompt,
-  coalesce(sum(cost_pico), 0) AS cost, coalesce(sum(gpu_us), 0) AS gpu FROM ${table}`;
+  coalesce(sum(cost_micro) * 1000000 + sum(cost_pico), 0) AS cost, coalesce(sum(gpu_us), 0) AS gpu FROM ${table}`;
 
-/** That rows and both sums say the same. @returns how many rows there are. */
+/** That rows and all sums say the same. @returns how many rows there are. */
 async function counted(database: Database): Promise<number> {
-  const [rows, hours, days] = await database.batch([
+  const [rows, hours, days, months] = await database.batch([
     { sql: SUMS },
     { sql: sumsOf('usage_hour') },
     { sql: sumsOf('usage_day') },
+    { sql: sumsOf('usage_month') },
   ]);
   expect(hours?.rows).toEqual(rows?.rows);
   expect(days?.rows).toEqual(rows?.rows);
+  expect(months?.rows).toEqual(rows?.rows);
   return Number(rows?.rows[0]?.['rows']);
 }
 
@@ -148,7 +150,8 @@ describe.each(['sqlite', 'postgresql'] as const)('the ledger in %s', (kind) => {
         failed: 0,
         adapter: '',
         cost_currency: 'EUR',
-        cost_pico: requests * 1_000_000_001,
+        cost_micro: requests * 1_000,
+        cost_pico: requests,
       }),
     ]);
   });
@@ -162,6 +165,78 @@ describe.each(['sqlite', 'postgresql'] as const)('the ledger in %s', (kind) => {
     fill(writer, 0, 20);
     await written(writer, 20);
     expect(await counted(database)).toBe(20);
+  });
+
+  it('sums amounts that no column of its own could have, with a carry, also below zero, by months in UTC', async () => {
+    const folder = newFolder();
+    const { writer, database } = openLedger(folder, await KINDS[kind](folder));
+    const end = Date.UTC(2026, 11, 1);
+    const amounts = [999_999n, 10n ** 18n, 1n, -3n, 999_999_999_999_999_999n, -(10n ** 18n), 7n * 10n ** 17n];
+    // More than 63 bits in one batch, and again in the next ones.
+    const all = Array.from({ length: 40 }, () => [10n ** 18n, 999_999n, ...amounts]).flat();
+    const times = (i: number): number => end + [-1, 0, -31 * 86_400_000, 86_400_000][i % 4]!;
+    for (const part of [0, 1, 2]) {
+      all.forEach((pico, i) => {
+        const currency = 'EUR';
+        const money = { cost: { currency, pico }, price: { currency, pico: -pico } };
+        writer.record(ledgerRecord(part * 1_000 + i, { ...money, endedMs: times(i) }));
+      });
+      await written(writer, (part + 1) * all.length);
+    }
+    const expected = (of: readonly bigint[]): bigint => 3n * of.reduce((sum, pico) => sum + pico, 0n);
+    for (const table of ['usage_hour', 'usage_day', 'usage_month']) {
+      const [result] = await database.batch([{ sql: `SELECT * FROM ${table}` }]);
+      const rows = result?.rows ?? [];
+      const total = (name: string): bigint =>
+        rows.reduce(
+          (sum, row) =>
+            sum + BigInt(row[`${name}_micro`] ?? 0) * 1_000_000n + BigInt(row[`${name}_pico`] ?? 0),
+          0n,
+        );
+      expect([total('cost'), total('price')], table).toEqual([expected(all), -expected(all)]);
+      for (const row of rows) {
+        for (const rest of [Number(row['cost_pico']), Number(row['price_pico'])]) {
+          expect(rest >= 0 && rest < 1_000_000, table).toBe(true);
+        }
+      }
+    }
+    const [months] = await database.batch([
+      {
+        sql: 'SELECT start_ms, sum(requests) AS requests FROM usage_month GROUP BY start_ms ORDER BY start_ms',
+      },
+    ]);
+    const ofMonth = (start: number) => ({
+      start_ms: start,
+      requests:
+        3 *
+        all.filter(
+          (_, i) => Date.UTC(new Date(times(i)).getUTCFullYear(), new Date(times(i)).getUTCMonth()) === start,
+        ).length,
+    });
+    expect(months?.rows).toEqual(
+      [Date.UTC(2026, 9), Date.UTC(2026, 10), end].map(ofMonth).filter(({ requests }) => requests > 0),
+    );
+  });
+
+  it('takes figures that are absurd, as often as they come', async () => {
+    const folder = newFolder();
+    const { writer, database } = openLedger(folder, await KINDS[kind](folder));
+    for (let i = 0; i < 3_000; i += 1) {
+      const absurd = Number.MAX_VALUE;
+      writer.record(
+        ledgerRecord(i, {
+          endedMs: absurd,
+          promptTokens: absurd,
+          kvTokenSeconds: absurd,
+          gpuSeconds: absurd,
+          queueMs: Number.POSITIVE_INFINITY,
+          cost: { currency: 'EUR', pico: 10n ** 30n },
+        }),
+      );
+    }
+    await written(writer, 3_000);
+    const [result] = await database.batch([{ sql: 'SELECT sum(prompt_tokens) AS sum FROM usage_month' }]);
+    expect(result?.rows[0]?.['sum']).toBe(3_000 * 1e12);
   });
 
   it('is written by several processes at once', async () => {
