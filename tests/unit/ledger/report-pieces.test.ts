@@ -52,7 +52,7 @@ describe('a period', () => {
     const hour = fc.integer({ min: 0, max: 80 * 366 * 24 });
     fc.assert(
       fc.property(hour, hour, (a, b) => {
-        const [fromMs = 0, toMs = 0] = [Math.min(a, b) * HOUR_MS, Math.max(a, b) * HOUR_MS];
+        const [fromMs, toMs] = [Math.min(a, b) * HOUR_MS, Math.max(a, b) * HOUR_MS];
         const pieces = piecesOf({ fromMs, toMs }, STEPS);
         expect(pieces.length).toBeLessThanOrEqual(5);
         let end = fromMs;
