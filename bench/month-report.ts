@@ -4,8 +4,9 @@
  *   npm run bench:ledger
  *   npm run bench:ledger -- --requests 1000000 --rows 0
  *
- * The sums by hour and by day are those of all requests. Rows by request, of which no sum is made, are as many as `--rows` says.
- * To be read: the whole command beside one that asks nothing, and the question alone.
+ * The sums by hour, day and month are those of all requests. Rows by request, of which no sum is made, are as many as `--rows`
+ * says. To be read: the whole command beside one that asks nothing, and the question alone. The table is that of
+ * docs/billing.md.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -15,7 +16,7 @@ import { parseArgs } from 'node:util';
 import Libsql from 'libsql';
 import { openDatabase } from '../src/database/open-database.ts';
 import { LEDGER_MIGRATIONS } from '../src/ledger/migrations.ts';
-import { usageRows, usageStatement } from '../src/ledger/report.ts';
+import { type UsageQuestion, usageRows, usageStatements } from '../src/ledger/report.ts';
 
 const { values } = parseArgs({
   options: {
@@ -51,21 +52,21 @@ function fill(): void {
     `${name}(${name}) AS (SELECT 0 UNION ALL SELECT ${name} + 1 FROM ${name} WHERE ${name} + 1 < ${to})`;
   const columns = `start_ms, tenant, key_id, tag, model, adapter, pool, cost_currency, price_currency, requests, completed,
     refused, aborted, failed, estimated, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, images, audio_ms,
-    queue_ms, duration_ms, kv_token_ms, gpu_us, cost_pico, price_pico`;
+    queue_ms, duration_ms, kv_token_ms, gpu_us, cost_micro, cost_pico, price_micro, price_pico`;
   database.exec(`INSERT INTO usage_hour (${columns})
     WITH RECURSIVE ${count('h', HOURS)}, ${count('t', TENANTS)}, ${count('m', MODELS)}
     SELECT ${NOVEMBER} + h * ${HOUR_MS}, printf('tenant-%04d', t), printf('key-%d', t), '', printf('model-%d', m), '', 'main',
       'EUR', 'EUR', ${each}, ${each}, 0, 0, 0, 0, ${each} * 1234, ${each} * 300, ${each} * 321, 0, 0, 0, ${each} * 20,
-      ${each} * 4000, ${each} * 5000000, ${each} * 900000, ${each} * 123456789, ${each} * 234567891
+      ${each} * 4000, ${each} * 5000000, ${each} * 900000, ${each} * 123, 456789, ${each} * 234, 567891
     FROM h, t, m WHERE (h + t) % 3 = 0 ORDER BY 1, 2, 3, 4, 5`);
-  database.exec(`INSERT INTO usage_day (${columns})
-    SELECT start_ms - start_ms % 86400000, tenant, key_id, tag, model, adapter, pool, cost_currency, price_currency,
-      ${columns
-        .split(',')
-        .slice(9)
-        .map((name) => `sum(${name.trim()})`)
-        .join(', ')}
-    FROM usage_hour GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9`);
+  const sums = columns.split(',').slice(9);
+  const add = (from: string, to: string, start: string): unknown =>
+    database.exec(`INSERT INTO ${to} (${columns})
+      SELECT ${start}, tenant, key_id, tag, model, adapter, pool, cost_currency, price_currency,
+        ${sums.map((name) => `sum(${name.trim()})`).join(', ')}
+      FROM ${from} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9`);
+  add('usage_hour', 'usage_day', 'start_ms - start_ms % 86400000');
+  add('usage_day', 'usage_month', String(NOVEMBER));
   database.exec(`INSERT INTO request (id, ended_ms, tenant, request_id, route, model, stream, outcome, queue_ms, duration_ms,
       prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, audio_ms, images, usage_source, retries, kv_token_ms,
       gpu_us, cost_pico, cost_currency, price_pico, price_currency)
@@ -78,16 +79,18 @@ function fill(): void {
   const rows = (name: string): number =>
     (database.prepare(`SELECT count(*) AS n FROM ${name}`).get([]) as { n: number }).n;
   console.log(
-    `${total.n} requests of ${TENANTS} tenants and ${MODELS} models: ${rows('usage_day')} rows of days, ${rows('usage_hour')} of hours, ${rows('request')} of requests, ${Math.round(statSync(file).size / 1024 ** 2)} MiB`,
+    `${total.n} requests of ${TENANTS} tenants and ${MODELS} models: ${rows('usage_month')} rows of months, ${rows('usage_day')} of days, ${rows('usage_hour')} of hours, ${rows('request')} of requests, ${Math.round(statSync(file).size / 1024 ** 2)} MiB`,
   );
   database.close();
 }
 
 const median = (times: readonly number[]): number => times.toSorted((a, b) => a - b)[times.length >> 1] ?? 0;
-const shown = (times: readonly number[]): string =>
-  `median ${Math.round(median(times))} ms, from ${Math.round(Math.min(...times))} to ${Math.round(Math.max(...times))} ms`;
+const row = (name: string, times: readonly number[]): void =>
+  console.log(
+    `| ${name} | ${[median(times), Math.min(...times), Math.max(...times)].map(Math.round).join(' | ')} |`,
+  );
 
-/** By name, of the built program. */
+/** Of the built program. */
 function timeCommand(name: string, ...args: readonly string[]): void {
   const times = Array.from({ length: RUNS }, () => {
     const before = performance.now();
@@ -97,8 +100,27 @@ function timeCommand(name: string, ...args: readonly string[]): void {
     if (status !== 0) throw new Error(stderr);
     return performance.now() - before;
   });
-  console.log(`${name.padEnd(44)} ${shown(times)}`);
+  row(name, times);
 }
+
+async function timeQuestion(name: string, question: UsageQuestion): Promise<void> {
+  const times: number[] = [];
+  for (let i = 0; i < RUNS; i += 1) {
+    const before = performance.now();
+    const answers = await database.batch(usageStatements(question, database.dialect, 500_000));
+    usageRows(
+      question,
+      answers.flatMap(({ rows }) => rows),
+    );
+    times.push(performance.now() - before);
+  }
+  row(`the question alone, ${name}`, times);
+}
+
+const MONTH = { fromMs: NOVEMBER, toMs: Date.UTC(2026, 11, 1) };
+/** Hours of a day, days, and hours of another one: no whole month. */
+const EDGES = ['2026-11-01T05:00', '2026-11-30T19:00'] as const;
+const CUT = { fromMs: Date.parse(`${EDGES[0]}Z`), toMs: Date.parse(`${EDGES[1]}Z`) };
 
 const database = openDatabase({ kind: 'sqlite', path: file });
 await database.migrate('ledger', LEDGER_MIGRATIONS);
@@ -112,30 +134,33 @@ writeFileSync(
     ledger: { directory: folder },
   }),
 );
-for (const by of [['tenant'], ['tenant', 'model'], ['day']] as const) {
-  const question = { period: { fromMs: NOVEMBER, toMs: Date.UTC(2026, 11, 1) }, by };
-  const times: number[] = [];
-  for (let i = 0; i < RUNS; i += 1) {
-    const before = performance.now();
-    const [answer] = await database.batch([usageStatement(question, database.dialect, 500_000)]);
-    usageRows(question, answer?.rows ?? []);
-    times.push(performance.now() - before);
-  }
-  console.log(`${`the question alone, by ${by.join(', ')}`.padEnd(44)} ${shown(times)}`);
-}
+console.log('\n| what | median, ms | least | most |\n|---|---|---|---|');
+await timeQuestion('a month by tenant', { period: MONTH, by: ['tenant'] });
+await timeQuestion('a month by tenant and model', { period: MONTH, by: ['tenant', 'model'] });
+await timeQuestion('a month by day', { period: MONTH, by: ['day'] });
+await timeQuestion('a month less 10 hours, by tenant', { period: CUT, by: ['tenant'] });
 await database.close();
-timeCommand('a command that asks nothing: --version', '--version');
-for (const by of ['tenant', 'tenant,model', 'day']) {
-  timeCommand(
-    `fairlane usage --month 2026-11 --by ${by}`,
-    'usage',
-    '-c',
-    config,
-    '--month',
-    '2026-11',
-    '--by',
-    by,
-  );
-}
-timeCommand('fairlane invoice', 'invoice', 'tenant-0007', '-c', config, '--month', '2026-11');
+timeCommand('a command that asks nothing: `fairlane --version`', '--version');
+const usage = ['usage', '-c', config] as const;
+const month = ['--month', '2026-11'] as const;
+timeCommand('`fairlane usage --month 2026-11`', ...usage, ...month);
+timeCommand('`… --by tenant`', ...usage, ...month, '--by', 'tenant');
+timeCommand('`… --by day`', ...usage, ...month, '--by', 'day');
+timeCommand('`… --format csv`', ...usage, ...month, '--format', 'csv');
+timeCommand(
+  `\`fairlane usage --from ${EDGES[0]} --to ${EDGES[1]}\``,
+  ...usage,
+  '--from',
+  EDGES[0],
+  '--to',
+  EDGES[1],
+);
+timeCommand(
+  '`fairlane invoice tenant-0007 --month 2026-11`',
+  'invoice',
+  'tenant-0007',
+  '-c',
+  config,
+  ...month,
+);
 rmSync(folder, { recursive: true, force: true });

@@ -3,6 +3,8 @@ import type { GpuPrice } from '../config/gpu-price.ts';
 import { type Money, partOf } from '../domain/money.ts';
 
 export interface Bill {
+  /** Unix time of its end, by which it was priced: its record has the same. Absent: no engine had it, or nobody asks. */
+  readonly endedMs?: number;
   /** What is charged; absent: nothing has a price, or nothing was used. */
   readonly price?: Money;
   /** Its part of the time in which its endpoint was busy. */

@@ -7,18 +7,20 @@ import type { AnswerReading } from './answer-meter.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 
 /**
- * By the list that is valid now, once the request has ended. A price for requests counts for those that an engine served whole or
+ * By the list that is valid when the request ended. A price for requests counts for those that an engine served whole or
  * in part; what it refused, or answered with an error alone, is free.
  *
  * @param reading undefined: no engine computed anything.
+ * @param endedMs Unix time of its end; undefined: nobody asks.
  * @returns undefined: nothing was used, or it has no price.
  */
 export function chargeOf(
-  { prices, unixMs, catalog }: Pick<LifecycleContext, 'prices' | 'unixMs' | 'catalog'>,
+  { prices, catalog }: Pick<LifecycleContext, 'prices' | 'catalog'>,
   { tenant, facts }: Pick<Admitted, 'tenant' | 'facts'>,
   reading: AnswerReading | undefined,
+  endedMs: number | undefined,
 ): Money | undefined {
-  if (prices === undefined || unixMs === undefined || reading === undefined) return undefined;
+  if (prices === undefined || endedMs === undefined || reading === undefined) return undefined;
   const { usage, source, errorFrame, amount } = reading;
   if (source === 'none' && errorFrame) return undefined;
   const adapter = catalog.adapterOf(facts.model);
@@ -31,5 +33,5 @@ export function chargeOf(
   };
   if (adapter !== undefined) use.adapter = adapter.name;
   if (amount?.images !== undefined) use.images = amount.images;
-  return prices.priceOf(use, unixMs());
+  return prices.priceOf(use, endedMs);
 }

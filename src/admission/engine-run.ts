@@ -112,9 +112,12 @@ export class EngineRun {
   /** What it cost and is charged, once it has ended. @param reading undefined: nothing was used. */
   bill(reading: AnswerReading | undefined, nowMs: number): Bill {
     const { gpuPrice } = this.context.config().pools.get(this.pool) ?? {};
-    const bill = gpuBill(this.release.slot.gpuMs(nowMs), gpuPrice);
-    const price = chargeOf(this.context, this.admitted, reading);
-    return price === undefined ? bill : { ...bill, price };
+    const bill: Mutable<Bill> = gpuBill(this.release.slot.gpuMs(nowMs), gpuPrice);
+    const endedMs = this.context.unixMs?.();
+    if (endedMs !== undefined) bill.endedMs = endedMs;
+    const price = chargeOf(this.context, this.admitted, reading, endedMs);
+    if (price !== undefined) bill.price = price;
+    return bill;
   }
 
   /** How long its engine had it, by what its answer took; undefined: it is in no batch of tokens. */

@@ -82,8 +82,8 @@ export interface LifecycleContext {
   readonly startedS: number;
   /** What is charged; absent: nothing is. */
   readonly prices?: PriceBook;
-  /** What a record is known by; absent: nobody asks. */
-  readonly stamp?: () => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
+  /** What a record is known by; absent: nobody asks. @param endedMs Unix time of its end; undefined: it is now. */
+  readonly stamp?: (endedMs?: number) => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;

@@ -126,7 +126,7 @@ export function recordOf(
   if (status !== undefined) record.status = status;
   if (reading !== undefined) noteReading(record, reading, arrivedMs);
   noteBill(record, bill);
-  if (context.stamp !== undefined) Object.assign(record, context.stamp());
+  if (context.stamp !== undefined) Object.assign(record, context.stamp(bill.endedMs));
   return record;
 }
 

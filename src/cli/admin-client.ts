@@ -9,7 +9,8 @@ import type { AdminConfig } from '../config/admin.ts';
 import { lookUpSecret, SECRET_REFERENCE } from '../config/secrets.ts';
 import { at } from '../config/written-data.ts';
 import { configOption } from './arguments.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { loadOrThrow } from './loading.ts';
+import { UserError } from './user-error.ts';
 
 const TIMEOUT_MS = 15_000;
 const MOST_BYTES = 64 * 1024 ** 2;

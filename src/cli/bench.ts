@@ -19,8 +19,8 @@ import { shown, textReport } from '../loadtest/report-text.ts';
 import type { Scenario } from '../loadtest/scenario.ts';
 import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-schema.ts';
 import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
-import { UserError } from './running.ts';
 import { hasColour, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 type Targets = ReadonlyMap<TargetName, EndpointConfig>;
 

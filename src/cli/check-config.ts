@@ -2,8 +2,8 @@ import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
 import { memoryBoundOf } from '../config/memory-bound.ts';
 import { configOption } from './arguments.ts';
-import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 interface Options {
   readonly config: string;

@@ -2,7 +2,8 @@
 
 import { COMMAND_HEADER, isLoopback } from '../admin/command-source.ts';
 import type { Config, HostPort } from '../config/config.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { loadOrThrow } from './loading.ts';
+import { UserError } from './user-error.ts';
 
 const TIMEOUT_MS = 5_000;
 

@@ -9,9 +9,10 @@ import { routesReference } from '../engine/routes-reference.ts';
 import { createMetrics } from '../telemetry/prom-metrics.ts';
 import { metricsReference } from '../telemetry/reference.ts';
 import { envoyConfigText } from './envoy-config.ts';
+import { loadOrThrow } from './loading.ts';
 import { commandsReference } from './reference.ts';
-import { loadOrThrow, UserError } from './running.ts';
 import { print } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 /** Keys that the examples take from the environment. They reach no generated file. */
 const EXAMPLE_ENV = {

@@ -7,8 +7,8 @@ import type { HostPort } from '../config/config.ts';
 import { endpoint as readEndpoint } from '../config/values.ts';
 import { configOption } from './arguments.ts';
 import { ask, command, commandAddress } from './commands.ts';
-import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 const POLL_MS = 500;
 

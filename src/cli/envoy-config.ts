@@ -7,7 +7,7 @@ import type { Json, JsonMap } from '../envoy/envoy-json.ts';
 import { mirrorClustersOf } from '../envoy/mirror-clusters.ts';
 import { jwksClusters } from '../envoy/tokens.ts';
 import { configOption } from './arguments.ts';
-import { loadOrThrow } from './running.ts';
+import { loadOrThrow } from './loading.ts';
 
 const PARTS = ['bootstrap', 'http-filters', 'routes', 'clusters'] as const;
 export type EnvoyConfigPart = (typeof PARTS)[number];

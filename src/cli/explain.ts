@@ -7,8 +7,9 @@ import { explanationText } from '../admission/explain-text.ts';
 import { API_ROUTES, type CustomRoutes, ROUTES } from '../domain/routes.ts';
 import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddressOf } from './commands.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { loadOrThrow } from './loading.ts';
 import { print } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 interface Options {
   readonly config: string;

@@ -13,9 +13,9 @@ import {
   type UsageQuestion,
   type UsageRow,
   usageRows,
-  usageStatement,
+  usageStatements,
 } from '../ledger/report.ts';
-import { UserError } from './running.ts';
+import { UserError } from './user-error.ts';
 
 /** Longest time that a question may take. */
 const TIMEOUT_MS = 600_000;
@@ -94,14 +94,16 @@ async function checkTables(database: Database): Promise<void> {
 /** Rows of a question. An unknown tenant or model is told, with what there is. */
 export async function askUsage(ledger: Ledger, question: UsageQuestion): Promise<readonly UsageRow[]> {
   const { database } = ledger;
-  const statement = usageStatement(question, database.dialect, MOST_ROWS + 1);
-  const [answer] = await database.batch([statement]);
-  const rows = answer?.rows ?? [];
-  if (rows.length > MOST_ROWS) {
+  const answers = await database.batch(usageStatements(question, database.dialect, MOST_ROWS + 1));
+  const rows = usageRows(
+    question,
+    answers.flatMap((answer) => answer.rows),
+  );
+  if (rows.length > MOST_ROWS || answers.some((answer) => answer.rows.length > MOST_ROWS)) {
     throw new UserError(`more than ${MOST_ROWS} rows: ask for a shorter time, or by less`);
   }
   if (rows.length === 0) await checkNames(ledger, question);
-  return usageRows(question, rows);
+  return rows;
 }
 
 async function checkNames({ config, database }: Ledger, { tenant, model }: UsageQuestion): Promise<void> {

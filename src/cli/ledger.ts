@@ -14,8 +14,9 @@ import { LEDGER_TABLES } from '../ledger/migrations.ts';
 import { monthOf, type Period, timeOf } from '../ledger/period.ts';
 import { dropOldRows } from '../ledger/retention.ts';
 import { configOption, textArgument } from './arguments.ts';
-import { loadOrThrow, UserError } from './running.ts';
+import { loadOrThrow } from './loading.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 /** A file of millions of rows takes its time. */
 const COMMAND_MS = 3_600_000;

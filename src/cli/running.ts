@@ -1,32 +1,12 @@
 /** What `start` and `serve` share: a configuration that is loaded and watched, a service, and its end. */
 
-import type { ConfigSource } from '../config/changes.ts';
-import type { Config, LogFormat } from '../config/config.ts';
-import { type LoadOptions, loadConfig, watchConfig } from '../config/fs-config.ts';
+import type { LogFormat } from '../config/config.ts';
+import { watchConfig } from '../config/fs-config.ts';
 import { textOf } from '../domain/text-of.ts';
 import { type Service, startService } from '../service/service.ts';
 import { createLog, type LogStyle, stdoutLog } from '../telemetry/pino-log.ts';
-import { hasColour, isTerminalGone, leaveTerminal, printError } from './terminal.ts';
-
-/** A mistake of the user's: told without a stack. Exit code 1. */
-export class UserError extends Error {}
-
-/** A configuration, and which state of its files it is. */
-export interface Loaded {
-  readonly config: Config;
-  readonly version: string;
-  readonly source: ConfigSource;
-}
-
-export function loadOrThrow(path: string, env: NodeJS.ProcessEnv, how: LoadOptions = {}): Loaded {
-  const loaded = loadConfig(path, env, how);
-  if (loaded.kind === 'bad') {
-    const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
-    throw new UserError(`the configuration has ${loaded.problems.length} problem(s):\n${problems}`);
-  }
-  for (const warning of loaded.warnings) printError(`fairlane: warning: ${warning}`);
-  return loaded;
-}
+import type { Loaded } from './loading.ts';
+import { hasColour, isTerminalGone, leaveTerminal } from './terminal.ts';
 
 /** The variables of a process are those that it was started with. */
 const ofRunning = (problem: string): string =>

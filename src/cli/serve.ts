@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import type { LogFormat } from '../config/config.ts';
 import { configOption, logFormatOption } from './arguments.ts';
-import { loadOrThrow, runService, stopSignal, unservedText } from './running.ts';
+import { loadOrThrow } from './loading.ts';
+import { runService, stopSignal, unservedText } from './running.ts';
 import { printError } from './terminal.ts';
 
 /** `fairlane serve`: the service alone, for an Envoy that somebody else runs. */

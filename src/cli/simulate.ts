@@ -4,8 +4,8 @@ import { readFailure } from '../config/secrets.ts';
 import { type SimulatorOptions, startSimulator } from '../simulator/http-simulator.ts';
 import { parseProfile } from '../simulator/profile.ts';
 import { portArgument, textArgument, wholeNumber } from './arguments.ts';
-import { UserError } from './running.ts';
 import { print } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 const adaptersArgument = wholeNumber('a number of adapters', 0, 1_000_000);
 const millisecondsArgument = wholeNumber('a time in milliseconds', 0, 1_000_000);

@@ -19,8 +19,10 @@ import {
   MOST_THREADS,
   threadsArgument,
 } from './arguments.ts';
-import { loadOrThrow, runService, stopSignal, UserError, unservedText } from './running.ts';
+import { loadOrThrow } from './loading.ts';
+import { runService, stopSignal, unservedText } from './running.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;

@@ -12,7 +12,7 @@ import { loadConfig } from '../config/fs-config.ts';
 import { hostPort } from '../config/values.ts';
 import { textOf } from '../domain/text-of.ts';
 import { configOption, DEFAULT_CONFIG, hasDefaultConfig } from './arguments.ts';
-import { UserError } from './running.ts';
+import { UserError } from './user-error.ts';
 
 const TIMEOUT_MS = 5_000;
 /** Far above a thousand tenants and ten thousand models. */

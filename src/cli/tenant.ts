@@ -4,8 +4,8 @@ import type { KeyShown, TenantShown } from '../admin/tenant-views.ts';
 import { type AdminOptions, adminClient, adminOptions } from './admin-client.ts';
 import { auditText, type EntryShown, tenantsText, tenantText } from './admin-text.ts';
 import { textArgument, wholeNumber } from './arguments.ts';
-import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 interface Options extends AdminOptions {
   readonly json?: true;

@@ -29,8 +29,8 @@ import {
   withLedger,
   writeOut,
 } from './ledger-reading.ts';
-import { UserError } from './running.ts';
 import { print, printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
 
 interface Options {
   readonly config: string;

@@ -6,7 +6,7 @@ import { EXTENSION } from './written-data.ts';
 
 /** JSON Schema of the configuration file, for editors. Old names of keys are valid, and marked as deprecated. */
 export function configJsonSchema(): Readonly<Record<string, unknown>> {
-  const schema = RENAMED_KEYS.reduce((node, key) => withOldName(node, key, 0), writtenSchema);
+  const schema = RENAMED_KEYS.reduce((node, key) => withOldName(node, key, 0), writtenSchema());
   return {
     title: 'Fairlane configuration',
     ...(withoutShown(schema) as Record<string, unknown>),
@@ -62,8 +62,9 @@ interface Row {
 const LONGEST_LIST = 3;
 
 export function configReference(): string {
-  const sections = Object.entries(writtenSchema.properties ?? {}).map(([key, node]) => {
-    const required = writtenSchema.required?.includes(key) === true;
+  const written = writtenSchema();
+  const sections = Object.entries(written.properties ?? {}).map(([key, node]) => {
+    const required = written.required?.includes(key) === true;
     const rows = isLeaf(node) ? leafRows(key, node, required) : leaves(key, node);
     const intro = isLeaf(node) ? '' : `${node.description}${required ? ' Required.' : ''}\n\n`;
     const lists = rows.flatMap(({ path, node: { default: value } }) =>

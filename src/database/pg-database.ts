@@ -1,5 +1,5 @@
 /** PostgreSQL: one connection, which is opened again after each failure. */
-import pg from 'pg';
+import type pg from 'pg';
 import {
   type Database,
   DatabaseError,
@@ -26,13 +26,19 @@ function wholeNumber(text: string): number | bigint | string {
 const BOOL = 16;
 const INT8 = 20;
 const NUMERIC = 1700;
-const types = {
+/** Loaded by the first connection: most processes have no PostgreSQL, and a command is to begin at once. */
+let driver: typeof pg | undefined;
+
+const isOfServer = (error: unknown): error is pg.DatabaseError =>
+  driver !== undefined && error instanceof driver.DatabaseError;
+
+const typesOf = ({ types }: typeof pg) => ({
   getTypeParser: (oid: number, format?: 'text' | 'binary') => {
     if (oid === INT8 || oid === NUMERIC) return wholeNumber;
     if (oid === BOOL) return (text: string) => (text === 't' ? 1 : 0);
-    return pg.types.getTypeParser(oid, format);
+    return types.getTypeParser(oid, format);
   },
-};
+});
 
 /** Conditions that go by. SQLSTATE: its class, or all five characters. */
 const AWAY = ['08', '53', '57', '58', '40', '55P03', '25006'];
@@ -111,7 +117,8 @@ class PgDatabase implements Database {
   async #connect(): Promise<pg.Client> {
     if (this.#client !== undefined) return this.#client;
     const timeoutMs = this.#options.timeoutMs ?? BATCH_MS;
-    const client = new pg.Client({
+    driver ??= (await import('pg')).default;
+    const client = new driver.Client({
       connectionString: this.#url,
       connectionTimeoutMillis: CONNECT_MS,
       // The server's own bound comes first, and tells of itself; the other is for a server that says nothing.
@@ -119,7 +126,7 @@ class PgDatabase implements Database {
       query_timeout: timeoutMs + CONNECT_MS,
       keepAlive: true,
       application_name: 'fairlane',
-      types,
+      types: typesOf(driver),
     });
     client.on('error', () => this.#drop(client));
     client.on('end', () => this.#drop(client));
@@ -141,7 +148,7 @@ class PgDatabase implements Database {
   async #failed(reason: unknown): Promise<void> {
     const client = this.#client;
     if (client === undefined) return;
-    const isServers = reason instanceof pg.DatabaseError && reason.severity === 'ERROR';
+    const isServers = isOfServer(reason) && reason.severity === 'ERROR';
     const isBack =
       isServers &&
       (await client.query('ROLLBACK').then(
@@ -158,7 +165,7 @@ class PgDatabase implements Database {
   #problem(error: unknown): DatabaseError {
     const { code = '', message } = error as { code?: string; message: string };
     const advice = ADVICE[code];
-    const isRefused = error instanceof pg.DatabaseError && !AWAY.some((prefix) => code.startsWith(prefix));
+    const isRefused = isOfServer(error) && !AWAY.some((prefix) => code.startsWith(prefix));
     const text = advice === undefined ? message || code || 'no connection' : `${advice} (${message})`;
     return new DatabaseError(isRefused ? 'refused' : 'away', `${this.shown}: ${text}`, { cause: error });
   }

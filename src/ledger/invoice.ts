@@ -86,7 +86,7 @@ function invoiceTable({ lines, totals }: Invoice, width: number): readonly strin
     kind: 'figure',
   });
   const has = (sum: Sum): boolean => lines.some((line) => line.sums[sum] > 0n);
-  const table = (show: (count: bigint) => string) => ({
+  const table = (show: (count: bigint) => string) => () => ({
     columns: [
       { heading: ['model'], cells: [...lines.map(nameOf), 'total'], kind: 'name' } as const,
       {

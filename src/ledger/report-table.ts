@@ -44,14 +44,19 @@ const fits = (table: ReportTable, width: number): boolean => wholeWidth(cutNames
 const cut = (text: string, most: number): string =>
   text.length > most ? `${text.slice(0, most - 1)}…` : text;
 
-/** The first of several tables that fits, else the last one. Texts of others are made harmless. */
-export function firstThatFits(tables: readonly ReportTable[], width: number): readonly string[] {
-  const safe = tables.map(({ columns, sums }) => ({
-    columns: columns.map((column) => ({ ...column, cells: column.cells.map(harmless) })),
-    sums,
-  }));
-  const chosen = safe.find((table) => fits(table, width)) ?? safe.at(-1);
-  return chosen === undefined ? [] : linesOf(chosen, width);
+const safe = ({ columns, sums }: ReportTable): ReportTable => ({
+  columns: columns.map((column) => ({ ...column, cells: column.cells.map(harmless) })),
+  sums,
+});
+
+/** The first of several tables that fits, else the last one. Texts of others are made harmless. @param tables how to make each. */
+export function firstThatFits(tables: readonly (() => ReportTable)[], width: number): readonly string[] {
+  let last: ReportTable | undefined;
+  for (const make of tables) {
+    last = safe(make());
+    if (fits(last, width)) break;
+  }
+  return last === undefined ? [] : linesOf(last, width);
 }
 
 function linesOf(table: ReportTable, width: number): readonly string[] {

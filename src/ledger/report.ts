@@ -3,7 +3,9 @@
  * size: their high and low parts are added apart, because a sum beyond 63 bits is an error there.
  */
 import type { Database, SqlRow, SqlValue, Statement } from '../database/database.ts';
+import { PICO_IN_MICRO } from './migrations.ts';
 import { DAY_MS, dayText, hourText, type Period } from './period.ts';
+import { type Piece, piecesOf, type Step } from './report-pieces.ts';
 
 /** What sums can be told apart by. */
 export const DIMENSIONS = [
@@ -34,9 +36,14 @@ const COUNTS = [
   'audio_ms',
   'gpu_us',
 ] as const;
-/** Those that may be large in a single row. */
-const LARGE = ['kv_token_ms', 'cost_pico', 'price_pico'] as const;
-export type Sum = (typeof COUNTS)[number] | (typeof LARGE)[number];
+/** Sums as reports have them: of money in one number, 10^-12 of the currency's unit. */
+const SUMS = [...COUNTS, 'kv_token_ms', 'cost_pico', 'price_pico'] as const;
+export type Sum = (typeof SUMS)[number];
+
+/** Columns that may be large in a single row. */
+const LARGE = ['kv_token_ms', 'cost_micro', 'price_micro'] as const;
+/** What is left of money below 10^-6 of the unit. */
+const RESTS = ['cost_pico', 'price_pico'] as const;
 
 /** Where a large number is cut. */
 const CUT = 1_000_000;
@@ -79,9 +86,17 @@ const MONTH: Readonly<Record<Dialect, string>> = {
 const expressionOf = (dimension: Dimension, dialect: Dialect): string =>
   dimension === 'month' ? MONTH[dialect] : COLUMNS[dimension];
 
-/** Days where those say it: there are fewer of them. */
-const tableFor = ({ period: { fromMs, toMs }, by }: UsageQuestion): string =>
-  by.includes('hour') || fromMs % DAY_MS !== 0 || toMs % DAY_MS !== 0 ? 'usage_hour' : 'usage_day';
+const TABLES: Readonly<Record<Step, string>> = {
+  hour: 'usage_hour',
+  day: 'usage_day',
+  month: 'usage_month',
+};
+
+/** Months and days where those say it: there are fewer of them. */
+function stepsFor(by: readonly Dimension[]): readonly Step[] {
+  if (by.includes('hour')) return ['hour'];
+  return by.includes('day') ? ['day', 'hour'] : ['month', 'day', 'hour'];
+}
 
 interface Condition {
   readonly sql: string;
@@ -102,8 +117,16 @@ function conditionOf({ period, tenant, model }: Omit<UsageQuestion, 'by'>, time:
   return { sql, values };
 }
 
-/** @param most rows of the answer. */
-export function usageStatement(question: UsageQuestion, dialect: Dialect, most: number): Statement {
+/**
+ * One for each piece of the period. What they answer together is what `usageRows` reads.
+ *
+ * @param most rows of each answer.
+ */
+export function usageStatements(
+  question: UsageQuestion,
+  dialect: Dialect,
+  most: number,
+): readonly Statement[] {
   const names = question.by.map((dimension, i) => `${expressionOf(dimension, dialect)} AS name_${i}`);
   const groups = [
     ...question.by.map((dimension) => expressionOf(dimension, dialect)),
@@ -111,14 +134,18 @@ export function usageStatement(question: UsageQuestion, dialect: Dialect, most: 
     'price_currency',
   ];
   const sums = [
-    ...COUNTS.map((sum) => `sum(${sum}) AS ${sum}`),
+    ...[...COUNTS, ...RESTS].map((sum) => `sum(${sum}) AS ${sum}`),
     ...LARGE.flatMap((sum) => [`sum(${sum} / ${CUT}) AS ${sum}_high`, `sum(${sum} % ${CUT}) AS ${sum}_low`]),
   ];
-  const { sql, values } = conditionOf(question, 'start_ms');
-  return {
-    sql: `SELECT ${[...names, 'cost_currency', 'price_currency', ...sums].join(', ')} FROM ${tableFor(question)} WHERE ${sql} GROUP BY ${groups.join(', ')} LIMIT ?`,
-    values: [...values, most],
+  const columns = [...names, 'cost_currency', 'price_currency', ...sums].join(', ');
+  const statement = (piece: Piece): Statement => {
+    const { sql, values } = conditionOf({ ...question, period: piece }, 'start_ms');
+    return {
+      sql: `SELECT ${columns} FROM ${TABLES[piece.step]} WHERE ${sql} GROUP BY ${groups.join(', ')} LIMIT ?`,
+      values: [...values, most],
+    };
   };
+  return piecesOf(question.period, stepsFor(question.by)).map(statement);
 }
 
 const whole = (value: SqlRow[string] | undefined): bigint => BigInt(value ?? 0);
@@ -129,12 +156,17 @@ const nameOf = (dimension: Dimension, value: SqlRow[string] | undefined): string
 };
 
 function sumsOf(row: SqlRow): UsageRow['sums'] {
-  const counts = COUNTS.map((sum) => [sum, whole(row[sum])]);
-  const large = LARGE.map((sum) => [sum, whole(row[`${sum}_high`]) * BigInt(CUT) + whole(row[`${sum}_low`])]);
-  return Object.fromEntries([...counts, ...large]) as UsageRow['sums'];
+  const large = (sum: (typeof LARGE)[number]): bigint =>
+    whole(row[`${sum}_high`]) * BigInt(CUT) + whole(row[`${sum}_low`]);
+  return {
+    ...(Object.fromEntries(COUNTS.map((sum) => [sum, whole(row[sum])])) as Record<Sum, bigint>),
+    kv_token_ms: large('kv_token_ms'),
+    cost_pico: large('cost_micro') * PICO_IN_MICRO + whole(row['cost_pico']),
+    price_pico: large('price_micro') * PICO_IN_MICRO + whole(row['price_pico']),
+  };
 }
 
-/** Rows of an answer, in the order of their names: one for each set of names, or one for each of its currencies. */
+/** Rows of answers, in the order of their names: one for each set of names, or one for each of its currencies. */
 export function usageRows({ by }: Pick<UsageQuestion, 'by'>, answer: readonly SqlRow[]): readonly UsageRow[] {
   const rows = answer.map((row) => ({
     names: by.map((dimension, i) => nameOf(dimension, row[`name_${i}`])),
@@ -177,7 +209,7 @@ function foldCurrencies(rows: readonly UsageRow[]): readonly UsageRow[] {
 }
 
 const added = (a: UsageRow['sums'], b: UsageRow['sums']): UsageRow['sums'] =>
-  Object.fromEntries([...COUNTS, ...LARGE].map((sum) => [sum, a[sum] + b[sum]])) as UsageRow['sums'];
+  Object.fromEntries(SUMS.map((sum) => [sum, a[sum] + b[sum]])) as UsageRow['sums'];
 
 function byNames(a: UsageRow, b: UsageRow): number {
   const texts = ({ names, chargeCurrency, costCurrency }: UsageRow) => [
@@ -249,7 +281,7 @@ export const estimatedRequests = (answer: readonly SqlRow[]): readonly Estimated
 
 /** Names that the ledger has, for who asked for another one. */
 export const namesStatement = (of: 'tenant' | 'model' | 'adapter', most: number): Statement => ({
-  sql: `SELECT ${of} AS name FROM usage_day WHERE ${of} <> '' GROUP BY ${of} ORDER BY ${of} LIMIT ?`,
+  sql: `SELECT ${of} AS name FROM usage_month WHERE ${of} <> '' GROUP BY ${of} ORDER BY ${of} LIMIT ?`,
   values: [most],
 });
 

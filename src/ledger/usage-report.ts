@@ -118,7 +118,7 @@ export function usageTable({ period, by, rows }: UsageReport, width: number): re
   if (rows.length === 0) return [periodText(period), '', NOTHING];
   const total = totalOf(rows);
   const all = [...rows, ...total];
-  const table = (show: (count: bigint) => string, isNarrow: boolean) => ({
+  const table = (show: (count: bigint) => string, isNarrow: boolean) => () => ({
     columns: columnsOf(by, all, total.length, show, isNarrow),
     sums: total.length,
   });
@@ -251,7 +251,7 @@ export function estimatedTable(
   return [
     periodText(period),
     '',
-    ...firstThatFits([{ columns, sums: 0 }], width).filter((line) => !/^-+$/.test(line)),
+    ...firstThatFits([() => ({ columns, sums: 0 })], width).filter((line) => !/^-+$/.test(line)),
   ];
 }
 

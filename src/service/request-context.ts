@@ -88,8 +88,5 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
 /** Records are known by an id of this process, and by the time of day. */
 function stamper(): NonNullable<ExplainContext['stamp']> {
   const ids = new RecordIds(randomBytes(RECORD_ID_SEED_BYTES));
-  return () => {
-    const endedMs = Date.now();
-    return { id: ids.next(endedMs), endedMs };
-  };
+  return (endedMs = Date.now()) => ({ id: ids.next(endedMs), endedMs });
 }

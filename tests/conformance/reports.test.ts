@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/database/database.ts';
 import { openDatabase } from '../../src/database/open-database.ts';
@@ -15,7 +16,7 @@ import {
   type UsageQuestion,
   type UsageRow,
   usageRows,
-  usageStatement,
+  usageStatements,
 } from '../../src/ledger/report.ts';
 import { startPostgresql, type TestPostgresql } from '../support/postgresql.ts';
 import { builtProgram } from '../support/program.ts';
@@ -48,7 +49,6 @@ function numbers(seed: number): (below: number) => number {
   };
 }
 
-/** No two of one day and name, so that hours and days have the same rows. */
 function someRows(): readonly SumsRow[] {
   const draw = numbers(7);
   return Array.from({ length: 240 }, (_, i) => {
@@ -182,8 +182,11 @@ describe.each(['sqlite', 'postgresql'] as const)('sums of %s', (kind) => {
   }, 60_000);
 
   const ask = async (question: UsageQuestion): Promise<readonly UsageRow[]> => {
-    const [answer] = await database.batch([usageStatement(question, database.dialect, 10_000)]);
-    return usageRows(question, answer?.rows ?? []);
+    const answers = await database.batch(usageStatements(question, database.dialect, 10_000));
+    return usageRows(
+      question,
+      answers.flatMap(({ rows }) => rows),
+    );
   };
 
   const questions: readonly UsageQuestion[] = [
@@ -201,6 +204,34 @@ describe.each(['sqlite', 'postgresql'] as const)('sums of %s', (kind) => {
     const names = rows.map((row) => row.names);
     expect(names).toEqual(names.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1)));
   });
+
+  it('are the same whichever months, days and hours they are added up from', async () => {
+    const hour = fc.integer({ min: -20 * 24, max: 50 * 24 });
+    const time = fc.oneof(
+      hour,
+      hour.map((hours) => hours - (hours % 24)),
+      fc.constantFrom(0, 30 * 24),
+    );
+    const coarse = DIMENSIONS.filter((dimension) => dimension !== 'hour');
+    await fc.assert(
+      fc.asyncProperty(time, time, time, fc.subarray(coarse, { maxLength: 3 }), async (a, b, c, by) => {
+        const [from = 0, middle = 0, to = 0] = [a, b, c]
+          .toSorted((x, y) => x - y)
+          .map((hours) => NOVEMBER + hours * HOUR_MS);
+        const whole = { period: { fromMs: from, toMs: to }, by };
+        const inParts = [
+          ...(await ask({ period: { fromMs: from, toMs: middle }, by })),
+          ...(await ask({ period: { fromMs: middle, toMs: to }, by })),
+        ];
+        const expected = naive(whole);
+        expect(summed(await ask(whole))).toEqual(expected);
+        expect(summed(inParts)).toEqual(expected);
+        // By hours alone, of whatever names.
+        expect(summed(await ask({ ...whole, by: ['hour'] }))).toEqual(naive({ ...whole, by: ['hour'] }));
+      }),
+      { numRuns: 60, seed: 16 },
+    );
+  }, 60_000);
 
   it('a row has one currency of each, and what has none is not apart', async () => {
     const rows = await ask({ period, by: ['tenant'] });

@@ -65,8 +65,17 @@ const NOTHING: SumsRow = {
 
 export const sumsRow = (row: Partial<SumsRow>): SumsRow => ({ ...NOTHING, ...row });
 
-const insert = (table: string, startMs: number, row: SumsRow): Statement => {
-  const own = Object.entries(row).filter(([name]) => name !== 'startMs');
+const MICRO = 1_000_000n;
+
+const insert = (table: string, row: SumsRow): Statement => {
+  const { startMs, cost_pico: cost, price_pico: price, ...rest } = row;
+  const own = Object.entries({
+    ...rest,
+    cost_micro: cost / MICRO,
+    cost_pico: cost % MICRO,
+    price_micro: price / MICRO,
+    price_pico: price % MICRO,
+  });
   const columns = ['start_ms', ...own.map(([name]) => name)];
   const values: readonly SqlValue[] = [startMs, ...own.map(([, value]) => value as SqlValue)];
   return {
@@ -75,14 +84,39 @@ const insert = (table: string, startMs: number, row: SumsRow): Statement => {
   };
 };
 
-/** Into the sums by hour and by day. Of each day and name there may be one row. */
+const monthStart = (ms: number): number => {
+  const date = new Date(ms);
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth());
+};
+
+/** One row for each beginning and names: the sum of those that have them. */
+function added(rows: readonly SumsRow[], startOf: (ms: number) => number): readonly SumsRow[] {
+  const sums = new Map<string, SumsRow>();
+  for (const row of rows) {
+    const startMs = startOf(row.startMs);
+    const own = Object.entries(row).filter(([name]) => name !== 'startMs');
+    const key = JSON.stringify([
+      startMs,
+      ...own.map(([, value]) => value).filter((v) => typeof v === 'string'),
+    ]);
+    const before = Object.entries(sums.get(key) ?? {});
+    const sum = own.map(([name, value]) => {
+      const [, other] = before.find(([known]) => known === name) ?? [];
+      if (typeof value === 'number') return [name, value + Number(other ?? 0)];
+      return [name, typeof value === 'bigint' ? value + BigInt((other as bigint | undefined) ?? 0n) : value];
+    });
+    sums.set(key, { ...Object.fromEntries(sum), startMs } as SumsRow);
+  }
+  return [...sums.values()];
+}
+
+/** Into the sums by hour, day and month. @param rows of hours. */
 export const insertSums = (database: Database, rows: readonly SumsRow[]): Promise<unknown> =>
-  database.batch(
-    rows.flatMap((row) => [
-      insert('usage_hour', row.startMs, row),
-      insert('usage_day', row.startMs - (row.startMs % DAY_MS), row),
-    ]),
-  );
+  database.batch([
+    ...added(rows, (ms) => ms).map((row) => insert('usage_hour', row)),
+    ...added(rows, (ms) => ms - (ms % DAY_MS)).map((row) => insert('usage_day', row)),
+    ...added(rows, monthStart).map((row) => insert('usage_month', row)),
+  ]);
 
 /** A row of `request`, of which reports of estimates are made. */
 export function requestStatement(row: {

@@ -107,12 +107,15 @@ export interface SchemaNode {
   readonly deprecated?: boolean;
 }
 
-/** The schema of what users write, before defaults. */
-export const writtenSchema = z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode;
+let made: SchemaNode | undefined;
+
+/** The schema of what users write, before defaults. Made when it is first asked for: a good configuration does without. */
+export const writtenSchema = (): SchemaNode =>
+  (made ??= z.toJSONSchema(configSchema, { io: 'input' }) as SchemaNode);
 
 /** The keys that may stand in the mapping at `path`; none where keys are names. */
 export function knownKeys(path: readonly PropertyKey[]): readonly string[] {
-  let nodes: readonly SchemaNode[] = formsOf(writtenSchema);
+  let nodes: readonly SchemaNode[] = formsOf(writtenSchema());
   for (const step of path) {
     nodes = nodes.flatMap(({ properties, additionalProperties, items }) => {
       const isSetting = typeof step === 'string' && properties && Object.hasOwn(properties, step);

@@ -94,6 +94,19 @@ describe('a request', () => {
     expect(recordOf(priced(prices), { tenant: 'b' }).price?.pico).toBe(7n);
   });
 
+  it('is charged by the prices of the very time that its record has', () => {
+    // A new price each millisecond, and a clock that goes on with each look at it.
+    const world = priced(
+      pricesOf(...Array.from({ length: 50 }, (_, ms) => entry({ fromMs: ms, request: BigInt(ms) }))),
+    );
+    let ms = 0;
+    world.context.unixMs = () => (ms += 1);
+    world.context.stamp = (endedMs = world.context.unixMs?.() ?? 0) => ({ id: 'one', endedMs });
+    const { price, endedMs } = recordOf(world);
+    expect(price?.pico).toBe(BigInt(endedMs ?? 0));
+    expect(endedMs).toBeGreaterThan(0);
+  });
+
   it('is charged as an adapter’s, or by its base', () => {
     const change: NonNullable<Parameters<typeof createWorld>[0]>['change'] = (config) => ({
       ...config,

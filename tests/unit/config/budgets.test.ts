@@ -85,6 +85,20 @@ describe('budgetPerMonth', () => {
       'f:1:1: tenants.b.limits.budgetPerMonth: is in USD, and prices are in CHF or EUR: write it in CHF or EUR',
     ]);
   });
+
+  it('must be in a currency of the prices of a whole configuration, whose costs may be in another', () => {
+    const priced = (budgetPerMonth: string) => ({
+      ...withLimits({ budgetPerMonth }),
+      prices: { default: { prompt: '1 EUR' } },
+      pools: {
+        main: { endpoints: ['http://127.0.0.1:8000'], gpuPrice: { perHour: '2.50 USD', per: 'endpoint' } },
+      },
+    });
+    expect(problemsOf(priced('5 EUR'))).toEqual([]);
+    expect(problemsOf(priced('5 USD')).join()).toContain(
+      'alice.limits.budgetPerMonth: is in USD, and prices are in EUR: write it in EUR',
+    );
+  });
 });
 
 describe('budgetAlerts', () => {

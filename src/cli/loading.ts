@@ -1,0 +1,23 @@
+/** The configuration that a command is about. It loads no part of the service. */
+import type { ConfigSource } from '../config/changes.ts';
+import type { Config } from '../config/config.ts';
+import { type LoadOptions, loadConfig } from '../config/fs-config.ts';
+import { printError } from './terminal.ts';
+import { UserError } from './user-error.ts';
+
+/** A configuration, and which state of its files it is. */
+export interface Loaded {
+  readonly config: Config;
+  readonly version: string;
+  readonly source: ConfigSource;
+}
+
+export function loadOrThrow(path: string, env: NodeJS.ProcessEnv, how: LoadOptions = {}): Loaded {
+  const loaded = loadConfig(path, env, how);
+  if (loaded.kind === 'bad') {
+    const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
+    throw new UserError(`the configuration has ${loaded.problems.length} problem(s):\n${problems}`);
+  }
+  for (const warning of loaded.warnings) printError(`fairlane: warning: ${warning}`);
+  return loaded;
+}

@@ -1,0 +1,2 @@
+/** A mistake of the user's: told without a stack. Exit code 1. */
+export class UserError extends Error {}
