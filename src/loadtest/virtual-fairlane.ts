@@ -91,6 +91,7 @@ export class VirtualFairlane {
     const { tenant, promptTokens, outputTokens } = one.request;
     const promptBytes = promptTokens * BYTES_PER_TOKEN;
     const prompt = this.#predictor.promptTokens(tenant, MODEL, promptBytes);
+    const cached = this.#predictor.cachedTokens(tenant, MODEL, prompt);
     const output = this.#predictor.outputTokens(
       tenant,
       MODEL,
@@ -102,10 +103,11 @@ export class VirtualFairlane {
         tenant,
         pool: POOL,
         lane: lane?.name ?? '',
-        cost: costOf(this.#cost, prompt, this.#predictor.cachedTokens(tenant, MODEL, prompt), output),
+        cost: costOf(this.#cost, prompt, cached, output),
         demand: {
           sequences: 1,
           promptTokens: prompt,
+          cachedTokens: cached,
           totalTokens: prompt + output,
           streamed: !this.#isInOnePiece(one),
           ...(lane !== undefined && { slo: lane }),
@@ -253,7 +255,7 @@ class ReleasedRequest implements TokenObserver {
       outputTokens: tokens,
     });
     this.#release.settle(costOf(cost, promptTokens, cachedTokens, tokens), nowMs);
-    one.gpuSeconds = this.#release.slot.gpuMs(nowMs) / 1_000;
+    one.gpuSeconds = this.#release.slot.gpuMs(nowMs, { promptTokens, cachedTokens }) / 1_000;
     record.end(one, 'completed', nowMs);
     this.#release.free(nowMs);
   }

@@ -22,10 +22,19 @@ export interface GpuDemand {
   readonly sequences: number;
   /** Prompt tokens that are to be computed. */
   readonly promptTokens: number;
+  /** Beside those, what is thought to be cached. */
+  readonly cachedTokens?: number;
   /** Those, and all that are computed before them there. */
   readonly prefillTokens: number;
   /** `seen`: as tokens of a stream. `unseen`: in one piece. `none`: it is a prompt alone. */
   readonly output: 'seen' | 'unseen' | 'none';
+}
+
+/** What an engine says of a prompt. */
+export interface PromptUse {
+  readonly promptTokens: number;
+  /** Of those, what it had cached. */
+  readonly cachedTokens: number;
 }
 
 /** A prompt waits for the step that runs, for half of it. */
@@ -47,12 +56,16 @@ export class GpuClock {
   /** V in two parts, the first a whole number: small steps count also after years. */
   #vWholeMs = 0;
   #vPartMs = 0;
+  /** What the requests that decode have, all together. */
+  #heldMs = 0;
 
   // Prompts.
   #prompts = 0;
   #weights = 0;
   #costsMs = 0;
   #asideMs = 0;
+  /** An answer has told of cached tokens. */
+  #saysCached = false;
   /** What a prompt of weight 1 had set aside so far. */
   #perWeightMs = 0;
   /** Answers in one piece whose prompts are computed, and the earliest time when one is thought to be over. */
@@ -105,20 +118,28 @@ export class GpuClock {
     if (use.phase === 'prompt') this.#decode(use);
   }
 
-  /** Gives what it had here, in milliseconds. */
-  end(use: GpuUse, nowMs: number): number {
+  /**
+   * Gives what it had here, in milliseconds.
+   *
+   * @param computedTokens of its prompt, as is known now; undefined: it is not.
+   */
+  end(use: GpuUse, nowMs: number, computedTokens?: number): number {
     this.#advance(nowMs);
-    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : use.takenMs + this.#sinceDecoding(use);
-    const { sequences } = use.demand;
-    if (use.phase === 'decoding') this.#decoding -= sequences;
+    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computedTokens);
     this.#requests -= 1;
-    this.#sequences -= sequences;
+    this.#sequences -= use.demand.sequences;
     if (this.#requests > 0) this.#release();
     else {
       ms += this.#asideMs;
       this.#asideMs = 0;
     }
     return ms;
+  }
+
+  /** Tokens of a prompt that were computed. An engine that has never had any cached may not say it: it is as was thought then. */
+  computedOf({ promptTokens, cachedTokens }: PromptUse, { cachedTokens: thought = 0 }: GpuDemand): number {
+    if (cachedTokens > 0) this.#saysCached = true;
+    return Math.max(1, promptTokens - (this.#saysCached ? cachedTokens : Math.min(thought, promptTokens)));
   }
 
   /** What a window of a stream is measured from. */
@@ -174,6 +195,12 @@ export class GpuClock {
   }
 
   #shareDecoding(ms: number): void {
+    this.#heldMs += ms;
+    this.#moveV(ms);
+  }
+
+  /** @param ms that those who decode have more, together; less, if below zero. */
+  #moveV(ms: number): void {
     const part = this.#vPartMs + ms / this.#decoding;
     const whole = Math.floor(part);
     this.#vWholeMs += whole;
@@ -190,7 +217,9 @@ export class GpuClock {
 
   #decode(use: GpuUse): void {
     this.#computedTokens += use.demand.promptTokens;
+    use.isByCost = this.#decoding > 0;
     use.takenMs = this.#takeSetAside(use, use.costMs);
+    this.#heldMs += use.takenMs;
     use.phase = 'decoding';
     use.vWholeMs = this.#vWholeMs;
     use.vPartMs = this.#vPartMs;
@@ -213,8 +242,27 @@ export class GpuClock {
     return ms;
   }
 
-  #sinceDecoding({ demand, vWholeMs, vPartMs }: GpuUse): number {
-    return Math.max(0, demand.sequences * (this.#vWholeMs - vWholeMs + (this.#vPartMs - vPartMs)));
+  /** What it has is within what all have; the difference to what was thought is the others'. */
+  #endDecoding(use: GpuUse, computedTokens: number | undefined): number {
+    const { demand, takenMs } = use;
+    const sinceMs = this.#vWholeMs - use.vWholeMs + (this.#vPartMs - use.vPartMs);
+    const thoughtMs = takenMs + demand.sequences * sinceMs;
+    this.#decoding -= demand.sequences;
+    let ms = this.#heldMs;
+    if (this.#decoding > 0) {
+      const moreMs = computedTokens === undefined ? 0 : this.#moreMs(use, computedTokens);
+      ms = Math.max(0, Math.min(thoughtMs + moreMs, this.#heldMs));
+      this.#moveV(thoughtMs - ms);
+    }
+    this.#heldMs -= ms;
+    return ms;
+  }
+
+  /** What a prompt costs more than was thought, as it is known how much of it was computed; less, if below zero. */
+  #moreMs({ demand, takenMs, isByCost }: GpuUse, computedTokens: number): number {
+    if (!(isByCost && computedTokens >= 0)) return 0;
+    const moreMs = this.costs.msPerPromptToken * (computedTokens - demand.promptTokens);
+    return Math.max(-takenMs, moreMs);
   }
 }
 
@@ -244,6 +292,8 @@ export class GpuUse {
   switchMs = Number.POSITIVE_INFINITY;
   /** When it began to decode: what it had until then, and V. */
   takenMs = 0;
+  /** It took what it was thought to cost, as others decoded beside it. */
+  isByCost = false;
   vWholeMs = 0;
   vPartMs = 0;
 
@@ -276,11 +326,15 @@ export class GpuUse {
     clock.begin(this, nowMs);
   }
 
-  /** It is in no engine any more: gives its part, in milliseconds. Later calls give the same. */
-  end(nowMs: number): number {
+  /**
+   * It is in no engine any more: gives its part, in milliseconds. Later calls give the same.
+   *
+   * @param prompt as its engine says; undefined: it does not, or is not believed.
+   */
+  end(nowMs: number, prompt?: PromptUse): number {
     const clock = this.#clock;
     this.#clock = undefined;
-    if (clock !== undefined) this.#ms += clock.end(this, nowMs);
+    if (clock !== undefined) this.#ms += clock.end(this, nowMs, prompt && clock.computedOf(prompt, this.demand));
     return this.#ms;
   }
 }
