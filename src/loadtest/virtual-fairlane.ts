@@ -107,7 +107,10 @@ export class VirtualFairlane {
         demand: {
           sequences: 1,
           promptTokens: prompt,
-          cachedTokens: cached,
+          cachedTokens: {
+            proportional: cached,
+            usual: this.#predictor.usualCachedTokens(tenant, MODEL),
+          },
           totalTokens: prompt + output,
           streamed: !this.#isInOnePiece(one),
           ...(lane !== undefined && { slo: lane }),

@@ -186,11 +186,11 @@ export class EndpointSlot implements Slot {
 
 /** What an endpoint is known to have cached tells more than what such prompts have cached on average. */
 function gpuDemandOf(
-  { sequences, promptTokens: prompt, cachedTokens: usual = 0, totalTokens, streamed }: Demand,
+  { sequences, promptTokens, cachedTokens, totalTokens, streamed }: Demand,
   matchedTokens: number,
   prefillTokens: number,
 ): GpuDemand {
-  const output = totalTokens <= prompt ? 'none' : streamed ? 'seen' : 'unseen';
-  const promptTokens = Math.max(1, prompt - (matchedTokens > 0 ? matchedTokens : usual));
-  return { sequences, promptTokens, cachedTokens: Math.max(0, prompt - promptTokens), prefillTokens, output };
+  const output = totalTokens <= promptTokens ? 'none' : streamed ? 'seen' : 'unseen';
+  const cached = matchedTokens > 0 ? matchedTokens : (cachedTokens ?? 0);
+  return { sequences, promptTokens, cached, prefillTokens, output };
 }

@@ -3,6 +3,7 @@ import type { Allotment, AllotmentOwner } from '../limit/allotments.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 import type { RoutingConfig } from '../routing/profiles.ts';
+import type { CachedGuess } from '../usage/cached-part.ts';
 import type { PromptUse } from '../usage/gpu-seconds.ts';
 import type { ConcurrencyLimit, Gauges, LimitSource } from './concurrency-limit/concurrency-limit.ts';
 import type { AttemptResult } from './health/outcome.ts';
@@ -14,8 +15,8 @@ export interface Demand {
   /** Sequences that it runs as: one for each output (`n`). */
   readonly sequences: number;
   readonly promptTokens: number;
-  /** Of those, what the engine's prefix cache usually has; absent: nothing. */
-  readonly cachedTokens?: number;
+  /** Of those, what the engine's prefix cache is guessed to have; absent: nothing. */
+  readonly cachedTokens?: CachedGuess;
   /** Prompt and predicted output, of all sequences. */
   readonly totalTokens: number;
   /** Its tokens are seen as they come, so the end of its prefill is too. */

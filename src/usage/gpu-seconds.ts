@@ -14,16 +14,17 @@
  * Invariants: the sum over requests is B (of those that have ended: when none is left); no part is negative; whatever the order of
  * events, the first end counts. A clock that goes back stands still.
  */
+import { type CachedGuess, CachedPart } from './cached-part.ts';
 import { StepCosts } from './step-costs.ts';
 
 /** A request, as far as its engine's time goes. */
 export interface GpuDemand {
   /** That decode. 0: it takes no place in the batch, and no time. */
   readonly sequences: number;
-  /** Prompt tokens that are to be computed. */
+  /** Of the whole prompt. */
   readonly promptTokens: number;
-  /** Beside those, what is thought to be cached. */
-  readonly cachedTokens?: number;
+  /** Of those, what is cached: a number where that is known, or what is guessed. */
+  readonly cached: number | CachedGuess;
   /** Those, and all that are computed before them there. */
   readonly prefillTokens: number;
   /** `seen`: as tokens of a stream. `unseen`: in one piece. `none`: it is a prompt alone. */
@@ -43,6 +44,7 @@ const STEPS_OF_A_PROMPT = 1.5;
 /** The time of one endpoint. */
 export class GpuClock {
   readonly costs = new StepCosts();
+  readonly #cachedPart = new CachedPart();
   #nowMs = Number.NEGATIVE_INFINITY;
   #busyMs = 0;
   /** Requests of ours, and their sequences. */
@@ -92,7 +94,9 @@ export class GpuClock {
 
   begin(use: GpuUse, nowMs: number): void {
     this.#advance(nowMs);
-    const { sequences, promptTokens, prefillTokens, output } = use.demand;
+    const { sequences, prefillTokens, output } = use.demand;
+    const promptTokens = this.#toCompute(use.demand);
+    use.computedTokens = promptTokens;
     const stepMs = this.costs.stepMs(this.#decoding + this.#others + 1);
     const partMs = stepMs / (this.#decoding + this.#others + 1);
     use.costMs = this.costs.msPerPromptToken * promptTokens + partMs;
@@ -121,11 +125,12 @@ export class GpuClock {
   /**
    * Gives what it had here, in milliseconds.
    *
-   * @param computedTokens of its prompt, as is known now; undefined: it is not.
+   * @param prompt as its engine says.
    */
-  end(use: GpuUse, nowMs: number, computedTokens?: number): number {
+  end(use: GpuUse, nowMs: number, prompt?: PromptUse): number {
     this.#advance(nowMs);
-    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computedTokens);
+    const computed = prompt === undefined ? use.computedTokens : this.#computed(use, prompt);
+    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computed);
     this.#requests -= 1;
     this.#sequences -= use.demand.sequences;
     if (this.#requests > 0) this.#release();
@@ -134,12 +139,6 @@ export class GpuClock {
       this.#asideMs = 0;
     }
     return ms;
-  }
-
-  /** Tokens of a prompt that were computed. An engine that has never had any cached may not say it: it is as was thought then. */
-  computedOf({ promptTokens, cachedTokens }: PromptUse, { cachedTokens: thought = 0 }: GpuDemand): number {
-    if (cachedTokens > 0) this.#saysCached = true;
-    return Math.max(1, promptTokens - (this.#saysCached ? cachedTokens : Math.min(thought, promptTokens)));
   }
 
   /** What a window of a stream is measured from. */
@@ -157,6 +156,19 @@ export class GpuClock {
     const sequences = (this.#sequenceMs - mark.sequenceMs) / ms;
     const promptTokens = this.#computedTokens - mark.computedTokens;
     this.costs.learn({ ms, steps: tokens, sequences, promptTokens });
+  }
+
+  /** Tokens of a prompt that are thought to be computed. */
+  #toCompute({ promptTokens, cached }: GpuDemand): number {
+    return Math.max(1, promptTokens - (typeof cached === 'number' ? cached : this.#cachedPart.of(cached)));
+  }
+
+  /** Tokens of a prompt that were computed. An engine that was never heard of cached ones may not say them. */
+  #computed({ demand: { cached }, computedTokens }: GpuUse, prompt: PromptUse): number {
+    if (prompt.cachedTokens > 0) this.#saysCached = true;
+    if (!this.#saysCached) return computedTokens;
+    if (typeof cached === 'object') this.#cachedPart.learn(cached, prompt.cachedTokens);
+    return Math.max(1, prompt.promptTokens - prompt.cachedTokens);
   }
 
   #advance(nowMs: number): void {
@@ -216,7 +228,7 @@ export class GpuClock {
   }
 
   #decode(use: GpuUse): void {
-    this.#computedTokens += use.demand.promptTokens;
+    this.#computedTokens += use.computedTokens;
     use.isByCost = this.#decoding > 0;
     use.takenMs = this.#takeSetAside(use, use.costMs);
     this.#heldMs += use.takenMs;
@@ -243,15 +255,14 @@ export class GpuClock {
   }
 
   /** What it has is within what all have; the difference to what was thought is the others'. */
-  #endDecoding(use: GpuUse, computedTokens: number | undefined): number {
+  #endDecoding(use: GpuUse, computedTokens: number): number {
     const { demand, takenMs } = use;
     const sinceMs = this.#vWholeMs - use.vWholeMs + (this.#vPartMs - use.vPartMs);
     const thoughtMs = takenMs + demand.sequences * sinceMs;
     this.#decoding -= demand.sequences;
     let ms = this.#heldMs;
     if (this.#decoding > 0) {
-      const moreMs = computedTokens === undefined ? 0 : this.#moreMs(use, computedTokens);
-      ms = Math.max(0, Math.min(thoughtMs + moreMs, this.#heldMs));
+      ms = Math.max(0, Math.min(thoughtMs + this.#moreMs(use, computedTokens), this.#heldMs));
       this.#moveV(thoughtMs - ms);
     }
     this.#heldMs -= ms;
@@ -259,10 +270,9 @@ export class GpuClock {
   }
 
   /** What a prompt costs more than was thought, as it is known how much of it was computed; less, if below zero. */
-  #moreMs({ demand, takenMs, isByCost }: GpuUse, computedTokens: number): number {
-    if (!(isByCost && computedTokens >= 0)) return 0;
-    const moreMs = this.costs.msPerPromptToken * (computedTokens - demand.promptTokens);
-    return Math.max(-takenMs, moreMs);
+  #moreMs(use: GpuUse, computedTokens: number): number {
+    const moreMs = this.costs.msPerPromptToken * (computedTokens - use.computedTokens);
+    return use.isByCost && Number.isFinite(moreMs) ? Math.max(-use.takenMs, moreMs) : 0;
   }
 }
 
@@ -284,6 +294,8 @@ export class GpuUse {
 
   // The clock's own.
   phase: 'prompt' | 'decoding' = 'prompt';
+  /** Of its prompt, as was thought when it began. */
+  computedTokens = 0;
   costMs = 0;
   weight = 0;
   /** As they were when it began there. */
@@ -334,7 +346,7 @@ export class GpuUse {
   end(nowMs: number, prompt?: PromptUse): number {
     const clock = this.#clock;
     this.#clock = undefined;
-    if (clock !== undefined) this.#ms += clock.end(this, nowMs, prompt && clock.computedOf(prompt, this.demand));
+    if (clock !== undefined) this.#ms += clock.end(this, nowMs, prompt);
     return this.#ms;
   }
 }

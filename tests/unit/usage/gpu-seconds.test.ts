@@ -6,6 +6,7 @@ import { GpuClock, type GpuDemand, GpuUse } from '../../../src/usage/gpu-seconds
 const stream = (promptTokens: number, sequences = 1): GpuDemand => ({
   sequences,
   promptTokens,
+  cached: 0,
   prefillTokens: promptTokens,
   output: 'seen',
 });
