@@ -160,7 +160,8 @@ export class GpuClock {
 
   /** Tokens of a prompt that are thought to be computed. */
   #toCompute({ promptTokens, cached }: GpuDemand): number {
-    return Math.max(1, promptTokens - (typeof cached === 'number' ? cached : this.#cachedPart.of(cached)));
+    const tokens = promptTokens - (typeof cached === 'number' ? cached : this.#cachedPart.of(cached));
+    return tokens <= promptTokens ? Math.max(1, tokens) : promptTokens;
   }
 
   /** Tokens of a prompt that were computed. An engine that was never heard of cached ones may not say them. */
@@ -168,7 +169,9 @@ export class GpuClock {
     if (prompt.cachedTokens > 0) this.#saysCached = true;
     if (!this.#saysCached) return computedTokens;
     if (typeof cached === 'object') this.#cachedPart.learn(cached, prompt.cachedTokens);
-    return Math.max(1, prompt.promptTokens - prompt.cachedTokens);
+    const computed = Math.max(1, prompt.promptTokens - prompt.cachedTokens);
+    this.costs.doubt(computedTokens, computed);
+    return computed;
   }
 
   #advance(nowMs: number): void {
