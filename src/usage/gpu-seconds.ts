@@ -14,7 +14,9 @@
  * Invariants: the sum over requests is B (of those that have ended: when none is left); no part is negative; whatever the order of
  * events, the first end counts. A clock that goes back stands still.
  */
+import type { EngineUse } from '../domain/engine-use.ts';
 import { type CachedGuess, CachedPart } from './cached-part.ts';
+import { OthersInEngine } from './others-in-engine.ts';
 import { StepCosts } from './step-costs.ts';
 
 /** A request, as far as its engine's time goes. */
@@ -47,11 +49,19 @@ export class GpuClock {
   readonly #cachedPart = new CachedPart();
   #nowMs = Number.NEGATIVE_INFINITY;
   #busyMs = 0;
+  /** Time that we and other replicas share, while ours are there. */
+  #sharedMs = 0;
   /** Requests of ours, and their sequences. */
   #requests = 0;
   #sequences = 0;
-  /** Sequences of others in the engine. */
-  #others = 0;
+  /** Sequences of strangers in the engine. */
+  #strangers = 0;
+  /** Other replicas, which share what is not the strangers'. */
+  readonly #others = new OthersInEngine();
+  #shownBusyMs = 0;
+  /** Since others were heard of last. */
+  #unheardMs = 0;
+  #unheardDecodingMs = 0;
 
   // Decoding.
   #decoding = 0;
@@ -77,6 +87,10 @@ export class GpuClock {
   // What windows of streams are measured by.
   #sequenceMs = 0;
   #computedTokens = 0;
+  // Of ours, for other replicas.
+  #ownSequenceMs = 0;
+  #promptMs = 0;
+  #ownPromptTokens = 0;
 
   /** Time with at least one request of ours; the part of it that is ours, where others are there too. */
   busyMs(nowMs: number): number {
@@ -84,10 +98,43 @@ export class GpuClock {
     return this.#busyMs;
   }
 
-  /** @param sequences of others, as far as is known: busy time is ours by our part of all sequences. */
-  setOthers(sequences: number, nowMs: number): void {
+  /** The same, as far as it is certain: it never goes back. */
+  certainBusyMs(nowMs: number): number {
+    this.#shownBusyMs = Math.max(this.#shownBusyMs, this.busyMs(nowMs));
+    return this.#shownBusyMs;
+  }
+
+  /** @param sequences of strangers, as far as is known: busy time is ours by our part of all sequences. */
+  setStrangers(sequences: number, nowMs: number): void {
     this.#advance(nowMs);
-    this.#others = sequences > 0 && Number.isFinite(sequences) ? sequences : 0;
+    this.#strangers = sequences > 0 && Number.isFinite(sequences) ? sequences : 0;
+  }
+
+  /** @param use what other replicas say of the engine, all together; undefined: nothing is known. @param atMs when that was heard. */
+  heard(use: EngineUse | undefined, count: number, atMs: number, nowMs: number): void {
+    if (!this.#others.isNews(use)) return;
+    this.#advance(nowMs);
+    const seen = {
+      ms: this.#unheardMs,
+      decodingMs: this.#unheardDecodingMs,
+      sequences: this.#decoding,
+    };
+    const { sequenceMs, promptTokens } = this.#others.heard(use, count, atMs, seen);
+    this.#sequenceMs += sequenceMs;
+    this.#computedTokens += promptTokens;
+    this.#unheardMs = 0;
+    this.#unheardDecodingMs = 0;
+  }
+
+  /** What ours had, for other replicas. */
+  use(nowMs: number): EngineUse {
+    this.#advance(nowMs);
+    return {
+      decoding: this.#decoding,
+      sequenceMs: Math.floor(this.#ownSequenceMs),
+      promptMs: Math.floor(Math.max(0, this.#promptMs)),
+      promptTokens: Math.floor(this.#ownPromptTokens),
+    };
   }
 
   // For GpuUse.
@@ -97,12 +144,13 @@ export class GpuClock {
     const { sequences, prefillTokens, output } = use.demand;
     const promptTokens = this.#toCompute(use.demand);
     use.computedTokens = promptTokens;
-    const stepMs = this.costs.stepMs(this.#decoding + this.#others + 1);
-    const partMs = stepMs / (this.#decoding + this.#others + 1);
+    const all = this.#inStep + this.#strangers + 1;
+    const stepMs = this.costs.stepMs(all);
+    const partMs = stepMs / all;
     use.costMs = this.costs.msPerPromptToken * promptTokens + partMs;
     use.weight = use.costMs / partMs;
     use.aside = this.#perWeightMs;
-    use.busyMs = this.#busyMs;
+    use.beganMs = this.#sharedMs;
     this.#requests += 1;
     this.#sequences += sequences;
     this.#prompts += 1;
@@ -133,8 +181,8 @@ export class GpuClock {
     let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computed);
     this.#requests -= 1;
     this.#sequences -= use.demand.sequences;
-    if (this.#requests > 0) this.#release();
-    else {
+    this.#release();
+    if (this.#requests === 0) {
       ms += this.#asideMs;
       this.#asideMs = 0;
     }
@@ -196,22 +244,36 @@ export class GpuClock {
     if (!(passedMs > 0)) return;
     this.#nowMs = nowMs;
     if (this.#requests === 0 || passedMs === Number.POSITIVE_INFINITY) return;
-    this.#sequenceMs += passedMs * (this.#decoding + this.#others);
-    const ms = (passedMs * this.#sequences) / (this.#sequences + this.#others);
-    this.#busyMs += ms;
-    if (this.#weights === 0) this.#shareDecoding(ms);
-    else {
-      const asideMs = (ms * this.#weights) / (this.#weights + this.#decoding);
+    this.#sequenceMs += passedMs * (this.#inStep + this.#strangers);
+    this.#ownSequenceMs += passedMs * this.#decoding;
+    const ms = (passedMs * this.#sequences) / (this.#sequences + this.#strangers);
+    this.#sharedMs += ms;
+    let decodingMs = ms;
+    if (this.#weights > 0) {
+      const asideMs = (ms * this.#weights) / (this.#weights + this.#inStep);
       this.#asideMs += asideMs;
+      this.#busyMs += asideMs;
       this.#perWeightMs += asideMs / this.#weights;
-      if (this.#decoding > 0) this.#shareDecoding(ms - asideMs);
-      this.#release();
+      decodingMs -= asideMs;
     }
+    this.#unheardMs += ms;
+    this.#unheardDecodingMs += decodingMs;
+    if (this.#inStep > 0) this.#shareDecoding(this.#others.afterDebts(decodingMs));
+    if (this.#weights > 0) this.#release();
   }
 
+  /** Sequences that decode, of ours and of other replicas. */
+  get #inStep(): number {
+    return this.#decoding + this.#others.decoding;
+  }
+
+  /** @param ms of ours and of other replicas: theirs is none of our busy time. */
   #shareDecoding(ms: number): void {
-    this.#heldMs += ms;
-    this.#moveV(ms);
+    if (this.#decoding === 0) return;
+    const ownMs = (ms * this.#decoding) / this.#inStep;
+    this.#busyMs += ownMs;
+    this.#heldMs += ownMs;
+    this.#moveV(ownMs);
   }
 
   /** @param ms that those who decode have more, together; less, if below zero. */
@@ -225,15 +287,18 @@ export class GpuClock {
   /** What prompts cannot need is the decoding requests'. */
   #release(): void {
     const overMs = this.#asideMs - this.#costsMs;
-    if (this.#decoding === 0 || overMs <= 0) return;
+    if (this.#inStep === 0 || overMs <= 0) return;
     this.#asideMs = this.#costsMs;
+    this.#busyMs -= overMs;
     this.#shareDecoding(overMs);
   }
 
   #decode(use: GpuUse): void {
     this.#computedTokens += use.computedTokens;
-    use.isByCost = this.#decoding > 0;
+    this.#ownPromptTokens += use.computedTokens;
+    use.isByCost = this.#inStep > 0;
     use.takenMs = this.#takeSetAside(use, use.costMs);
+    this.#promptMs += use.takenMs;
     this.#heldMs += use.takenMs;
     use.phase = 'decoding';
     use.vWholeMs = this.#vWholeMs;
@@ -245,8 +310,8 @@ export class GpuClock {
   /** @param costMs of a prompt that is computed; where nobody else decodes, or it is not computed, it has what was set aside for it. */
   #takeSetAside(use: GpuUse, costMs?: number): number {
     const own = use.weight * (this.#perWeightMs - use.aside);
-    const wanted = costMs === undefined || this.#decoding === 0 ? own : costMs;
-    const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#busyMs - use.busyMs));
+    const wanted = costMs === undefined || this.#inStep === 0 ? own : costMs;
+    const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#sharedMs - use.beganMs));
     this.#asideMs -= ms;
     this.#prompts -= 1;
     this.#unseen.delete(use);
@@ -263,11 +328,21 @@ export class GpuClock {
     const sinceMs = this.#vWholeMs - use.vWholeMs + (this.#vPartMs - use.vPartMs);
     const thoughtMs = takenMs + demand.sequences * sinceMs;
     this.#decoding -= demand.sequences;
-    let ms = this.#heldMs;
-    if (this.#decoding > 0) {
-      ms = Math.max(0, Math.min(thoughtMs + this.#moreMs(use, computedTokens), this.#heldMs));
-      this.#moveV(thoughtMs - ms);
-    }
+    const inStep = this.#inStep;
+    if (inStep === 0) return this.#takeHeld(this.#heldMs);
+    const moreMs = this.#moreMs(use, computedTokens);
+    const ms = this.#takeHeld(Math.max(0, Math.min(thoughtMs + moreMs, this.#heldMs)));
+    this.#promptMs += moreMs;
+    // Less of it is more for all others; other replicas hear of it.
+    const lessMs = thoughtMs - ms;
+    const elsewhereMs = Math.min(this.#heldMs, (lessMs * this.#others.decoding) / inStep);
+    this.#heldMs -= elsewhereMs;
+    this.#busyMs -= elsewhereMs;
+    if (this.#decoding > 0) this.#moveV(lessMs - elsewhereMs);
+    return this.#decoding > 0 ? ms : ms + this.#takeHeld(this.#heldMs);
+  }
+
+  #takeHeld(ms: number): number {
     this.#heldMs -= ms;
     return ms;
   }
@@ -303,7 +378,7 @@ export class GpuUse {
   weight = 0;
   /** As they were when it began there. */
   aside = 0;
-  busyMs = 0;
+  beganMs = 0;
   switchMs = Number.POSITIVE_INFINITY;
   /** When it began to decode: what it had until then, and V. */
   takenMs = 0;

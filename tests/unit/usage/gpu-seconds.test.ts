@@ -68,7 +68,7 @@ class World {
     if (what === 'firstToken') use?.firstToken(nowMs);
     if (what === 'tokens') use?.tokensCame(32, nowMs);
     if (what === 'move') use?.moveTo(clock, nowMs);
-    if (what === 'others') clock.setOthers(others, nowMs);
+    if (what === 'others') clock.setStrangers(others, nowMs);
     if (what === 'look') clock.busyMs(nowMs);
     if (what === 'end') this.end(request, nowMs, prompt);
   }
@@ -129,7 +129,7 @@ describe('busy time', () => {
   it('is ours by our part of the sequences in the engine', () => {
     const clock = new GpuClock();
     const use = new GpuUse(clock, stream(10), 0);
-    clock.setOthers(3, 100);
+    clock.setStrangers(3, 100);
     expect(use.end(500)).toBeCloseTo(100 + 400 / 4, 9);
     expect(clock.busyMs(500)).toBeCloseTo(200, 9);
   });
