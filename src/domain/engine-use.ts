@@ -2,6 +2,8 @@
 export interface EngineUse {
   /** Sequences that decode now. */
   readonly decoding: number;
+  /** What prompts that are not computed yet are thought to cost, in ms. */
+  readonly pendingMs: number;
   /** Sequences that decoded × time, in ms. */
   readonly sequenceMs: number;
   /** What its prompts cost, in ms. */

@@ -29,6 +29,8 @@ export interface AllotmentOwner {
   want(nowMs: number): number;
   /** What its requests had of the engine that the capacity is of; absent: it is of none. */
   engine?(nowMs: number): EngineUse;
+  /** Others were heard of. */
+  heard?(nowMs: number): void;
   /** More or less may be used than before. Never called from within a call of the owner's. */
   changed(nowMs: number): void;
   /** The allotment has been given back: it can be forgotten. */
@@ -225,6 +227,7 @@ class HeldAllotment implements Allotment {
     table.options.send(this.key, this.kind, sent, (answer, nowMs) => {
       if (state.asking() !== sent || table.isClosed) return;
       state.answered(answer, nowMs);
+      this.owner.heard?.(nowMs);
       this.step(nowMs);
       if (table.isActive(this)) this.tell(nowMs);
     });

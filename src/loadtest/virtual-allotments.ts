@@ -56,10 +56,11 @@ function fairPart(
 
 /** What all of them had of the engine by now; undefined: one does not say, or there is none. */
 function engineOf(fields: readonly Field[], nowMs: number): EngineUse | undefined {
-  const sum = { decoding: 0, sequenceMs: 0, promptMs: 0, promptTokens: 0 };
+  const sum = { decoding: 0, pendingMs: 0, sequenceMs: 0, promptMs: 0, promptTokens: 0 };
   for (const { engine, atMs } of fields) {
     if (engine === undefined) return undefined;
     sum.decoding += engine.decoding;
+    sum.pendingMs += engine.pendingMs;
     sum.sequenceMs += engine.sequenceMs + Math.floor(engine.decoding * (nowMs - atMs));
     sum.promptMs += engine.promptMs;
     sum.promptTokens += engine.promptTokens;

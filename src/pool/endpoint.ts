@@ -207,6 +207,11 @@ export class Endpoint implements AllottedEndpoint {
   /** What is in flight, or wanted, has changed. */
   moved(nowMs: number): void {
     this.allotment?.moved(nowMs);
+    this.heardOfOthers(nowMs);
+  }
+
+  /** Whose the engine's time is by what is known of others in it. */
+  heardOfOthers(nowMs: number): void {
     const isTold = this.allotment?.tellOthers(this.gpu, nowMs) === true;
     this.gpu.setStrangers(isTold ? 0 : this.#othersInEngine(nowMs), nowMs);
   }

@@ -18,6 +18,7 @@ export interface AllottedEndpoint {
   readonly sequences: number;
   readonly concurrency: ConcurrencyLimit;
   readonly gpu: GpuClock;
+  heardOfOthers(nowMs: number): void;
   /** It is in the pool and is given requests. */
   isInUse(): boolean;
 }
@@ -55,6 +56,7 @@ export class LimitAllotment {
       capacity: (nowMs) => this.#capacity(nowMs),
       inUse: () => endpoint.sequences,
       engine: (nowMs) => endpoint.gpu.use(nowMs),
+      heard: (nowMs) => endpoint.heardOfOthers(nowMs),
       claimed: (nowMs) => this.#claimed(nowMs),
       want: (nowMs) => this.#wanted(nowMs),
     });

@@ -131,6 +131,7 @@ export class GpuClock {
     this.#advance(nowMs);
     return {
       decoding: this.#decoding,
+      pendingMs: Math.floor(this.#costsMs),
       sequenceMs: Math.floor(this.#ownSequenceMs),
       promptMs: Math.floor(Math.max(0, this.#promptMs)),
       promptTokens: Math.floor(this.#ownPromptTokens),
@@ -183,6 +184,7 @@ export class GpuClock {
     this.#sequences -= use.demand.sequences;
     this.#release();
     if (this.#requests === 0) {
+      this.#others.left();
       ms += this.#asideMs;
       this.#asideMs = 0;
     }
@@ -248,18 +250,34 @@ export class GpuClock {
     this.#ownSequenceMs += passedMs * this.#decoding;
     const ms = (passedMs * this.#sequences) / (this.#sequences + this.#strangers);
     this.#sharedMs += ms;
+    const theirs = this.#othersWeight();
+    const all = this.#weights + theirs + this.#inStep;
     let decodingMs = ms;
     if (this.#weights > 0) {
-      const asideMs = (ms * this.#weights) / (this.#weights + this.#inStep);
+      const asideMs = (ms * this.#weights) / all;
       this.#asideMs += asideMs;
       this.#busyMs += asideMs;
       this.#perWeightMs += asideMs / this.#weights;
       decodingMs -= asideMs;
     }
+    if (theirs > 0) {
+      const asideMs = (ms * theirs) / all;
+      this.#others.setAside(asideMs);
+      decodingMs -= asideMs;
+    }
     this.#unheardMs += ms;
     this.#unheardDecodingMs += decodingMs;
-    if (this.#inStep > 0) this.#shareDecoding(this.#others.afterDebts(decodingMs));
+    if (this.#inStep > 0) {
+      this.#shareDecoding(this.#others.afterDebts(decodingMs + this.#others.released()));
+    }
     if (this.#weights > 0) this.#release();
+  }
+
+  /** Of prompts of other replicas. */
+  #othersWeight(): number {
+    const { pendingMs } = this.#others;
+    const all = this.#inStep + 1;
+    return pendingMs > 0 ? (pendingMs * all) / this.costs.stepMs(all) : 0;
   }
 
   /** Sequences that decode, of ours and of other replicas. */

@@ -25,6 +25,9 @@ export class OthersInEngine {
   decoding = 0;
   /** Time that is theirs before any of what comes is shared; what they got too much, if below zero. */
   owedMs = 0;
+  /** What their prompts that are not computed yet are thought to cost; of that, what was set aside. */
+  pendingMs = 0;
+  #asideMs = 0;
   #last: EngineUse | undefined;
   #count = 0;
   #atMs = 0;
@@ -49,15 +52,35 @@ export class OthersInEngine {
     this.#count = count;
     this.#atMs = atMs;
     this.decoding = use?.decoding ?? 0;
+    this.pendingMs = use?.pendingMs ?? 0;
     if (!goesOn) return NOTHING;
     const sequenceMs = use.sequenceMs - last.sequenceMs - last.decoding * passedMs;
     const promptTokens = use.promptTokens - last.promptTokens;
     if (!(passedMs > 0 && seen.ms > 0)) return { sequenceMs, promptTokens };
     const among = Math.max(1, seen.sequences + (last.decoding + use.decoding) / 2);
     const ofDecodingMs = (sequenceMs / among) * (seen.decodingMs / seen.ms);
-    const owedMs = (use.promptMs - last.promptMs + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
+    const promptMs = use.promptMs - last.promptMs;
+    const fromAsideMs = Math.min(promptMs, this.#asideMs);
+    this.#asideMs -= fromAsideMs;
+    const owedMs = (promptMs - fromAsideMs + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
     this.owedMs = Math.max(-MOST_MS, Math.min(MOST_MS, this.owedMs + owedMs));
     return { sequenceMs, promptTokens };
+  }
+
+  setAside(ms: number): void {
+    this.#asideMs += ms;
+  }
+
+  /** Gives what was set aside, and their prompts cannot need. */
+  released(): number {
+    const overMs = Math.max(0, this.#asideMs - this.pendingMs);
+    this.#asideMs -= overMs;
+    return overMs;
+  }
+
+  /** None of ours is there any more. */
+  left(): void {
+    this.#asideMs = 0;
   }
 
   /** Gives what is ours and theirs together, of so much time: what is owed is paid first. */
