@@ -19,7 +19,7 @@ import type { EngineUse } from '../domain/engine-use.ts';
 /** An allotment lives this long where the account is kept. */
 export const ALLOTMENT_MS = 1_000;
 /** Whoever holds anything says so this often. */
-const HEARTBEAT_MS = 250;
+const HEARTBEAT_MS = 100;
 /** When the account finds that it does not know of what is used, nobody gets more for so long: all will have said. */
 export const SETTLE_MS = 300;
 /** How soon a replica asks again for what it did not get. */

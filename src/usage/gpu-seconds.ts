@@ -62,6 +62,7 @@ export class GpuClock {
   /** Since others were heard of last. */
   #unheardMs = 0;
   #unheardDecodingMs = 0;
+  #unheardSequenceMs = 0;
 
   // Decoding.
   #decoding = 0;
@@ -117,13 +118,14 @@ export class GpuClock {
     const seen = {
       ms: this.#unheardMs,
       decodingMs: this.#unheardDecodingMs,
-      sequences: this.#decoding,
+      sequences: this.#unheardMs > 0 ? this.#unheardSequenceMs / this.#unheardMs : 0,
     };
     const { sequenceMs, promptTokens } = this.#others.heard(use, count, atMs, seen);
     this.#sequenceMs += sequenceMs;
     this.#computedTokens += promptTokens;
     this.#unheardMs = 0;
     this.#unheardDecodingMs = 0;
+    this.#unheardSequenceMs = 0;
   }
 
   /** What ours had, for other replicas. */
@@ -266,6 +268,7 @@ export class GpuClock {
       decodingMs -= asideMs;
     }
     this.#unheardMs += ms;
+    this.#unheardSequenceMs += ms * this.#decoding;
     this.#unheardDecodingMs += decodingMs;
     if (this.#inStep > 0) {
       this.#shareDecoding(this.#others.afterDebts(decodingMs + this.#others.released()));

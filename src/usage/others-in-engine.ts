@@ -16,7 +16,7 @@ export interface TimeSeen {
   readonly ms: number;
   /** Of that, what decoding requests had. */
   readonly decodingMs: number;
-  /** Our own decoding sequences. */
+  /** Our own decoding sequences, in the mean. */
   readonly sequences: number;
 }
 
@@ -57,12 +57,14 @@ export class OthersInEngine {
     const sequenceMs = use.sequenceMs - last.sequenceMs - last.decoding * passedMs;
     const promptTokens = use.promptTokens - last.promptTokens;
     if (!(passedMs > 0 && seen.ms > 0)) return { sequenceMs, promptTokens };
-    const among = Math.max(1, seen.sequences + (last.decoding + use.decoding) / 2);
-    const ofDecodingMs = (sequenceMs / among) * (seen.decodingMs / seen.ms);
+    // What ours got too much of was shared among those thought to be there; what is paid now, among those that are.
+    const thought = Math.max(0.5, seen.sequences + last.decoding);
+    const now = Math.max(0.5, seen.sequences + use.decoding);
+    const ofDecodingMs = (sequenceMs / thought) * (seen.decodingMs / seen.ms);
     const promptMs = use.promptMs - last.promptMs;
     const fromAsideMs = Math.min(promptMs, this.#asideMs);
     this.#asideMs -= fromAsideMs;
-    const owedMs = (promptMs - fromAsideMs + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
+    const owedMs = (((promptMs - fromAsideMs) * now) / thought + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
     this.owedMs = Math.max(-MOST_MS, Math.min(MOST_MS, this.owedMs + owedMs));
     return { sequenceMs, promptTokens };
   }
