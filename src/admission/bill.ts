@@ -1,6 +1,8 @@
 /** What a request cost, and what is charged for it. */
 import type { GpuPrice } from '../config/gpu-price.ts';
 import { type Money, partOf } from '../domain/money.ts';
+import type { PromptUse } from '../usage/gpu-seconds.ts';
+import type { AnswerReading } from './answer-meter.ts';
 
 export interface Bill {
   /** Unix time of its end, by which it was priced: its record has the same. Absent: no engine had it, or nobody asks. */
@@ -25,4 +27,11 @@ export function gpuBill(gpuMs: number, price: GpuPrice | undefined): Bill {
   const { currency, pico } = price.perHour;
   const cost = { currency, pico: partOf(pico, BigInt(Math.round(gpuMs * NS_PER_MS)), NS_PER_HOUR) };
   return { gpuSeconds, cost };
+}
+
+/** A prompt as its engine says, as far as it is believed. */
+export function promptOf(reading: AnswerReading | undefined): PromptUse | undefined {
+  if (reading === undefined || reading.odd.includes('cached-too-large')) return undefined;
+  const { source, estimated, usage } = reading;
+  return source === 'engine' || (source === 'estimate' && estimated === 'completion') ? usage : undefined;
 }

@@ -10,6 +10,8 @@ export interface Prediction {
   readonly promptTokens: number;
   /** Of those, what the engine's prefix cache usually has. */
   readonly cachedTokens: number;
+  /** What it has of such prompts in the mean, however long they are. */
+  readonly usualCachedTokens: number;
   /** Of all outputs together. */
   readonly outputTokens: number;
   /** Most tokens of one output: what the request says, or the room that the tenant's maxContext leaves. */
@@ -20,7 +22,14 @@ export interface Prediction {
 
 const MIN_OUTPUT_TOKENS = 1;
 /** Of what costs no tokens. */
-const NOTHING: Prediction = { promptTokens: 0, cachedTokens: 0, outputTokens: 0, cap: 0, outputLimit: 0 };
+const NOTHING: Prediction = {
+  promptTokens: 0,
+  cachedTokens: 0,
+  usualCachedTokens: 0,
+  outputTokens: 0,
+  cap: 0,
+  outputLimit: 0,
+};
 
 /** Most tokens of one output, or why the request does not fit into the tenant's maxContext. */
 function outputCap(
@@ -59,6 +68,7 @@ export function predict(
   return {
     promptTokens,
     cachedTokens: predictor.cachedTokens(name, model, promptTokens),
+    usualCachedTokens: predictor.usualCachedTokens(name, model),
     outputTokens: predictor.outputTokens(name, model, outputLimit),
     cap,
     outputLimit,

@@ -194,6 +194,7 @@ export class Selecting {
       // What is embedded or compared is computed in one step, and takes no slot after it: its outputs are 1.
       sequences: facts.outputs,
       promptTokens,
+      cachedTokens: { proportional: prediction.cachedTokens, usual: prediction.usualCachedTokens },
       totalTokens: totalTokens(prediction, facts.outputs),
       streamed: facts.stream,
       slo: lane,

@@ -14,10 +14,12 @@
  * counted and those who come meanwhile may together have once more the capacity, until requests end.
  */
 
+import type { EngineUse } from '../domain/engine-use.ts';
+
 /** An allotment lives this long where the account is kept. */
 export const ALLOTMENT_MS = 1_000;
 /** Whoever holds anything says so this often. */
-const HEARTBEAT_MS = 250;
+const HEARTBEAT_MS = 100;
 /** When the account finds that it does not know of what is used, nobody gets more for so long: all will have said. */
 export const SETTLE_MS = 300;
 /** How soon a replica asks again for what it did not get. */
@@ -35,6 +37,8 @@ export interface AllotmentUse {
   readonly claimed: number;
   /** What it should hold, to have some at hand: at least `claimed`. 0 gives the allotment back. */
   readonly want: number;
+  /** Of an engine's sequences: what they had of it. */
+  readonly engine?: EngineUse;
 }
 
 export interface AllotmentRequest extends AllotmentUse {
@@ -50,6 +54,8 @@ export interface Others {
   readonly count: number;
   readonly inUse: number;
   readonly held: number;
+  /** What theirs had of the engine, together, as of now; absent: not all of them say. */
+  readonly engine?: EngineUse;
 }
 
 export interface AllotmentAnswer {
@@ -133,6 +139,11 @@ export class AllotmentState {
   /** Undefined when the last answer is too old to say. */
   othersAt(nowMs: number): Others | undefined {
     return nowMs < this.endsMs ? this.others : undefined;
+  }
+
+  /** When the last call was answered, or failed. */
+  heardMs(): number {
+    return this.answeredMs;
   }
 
   /** When the next call is due; undefined: not at all. @param limit as it is now. */

@@ -5,6 +5,7 @@
  * Life of an allotment: `hold`, asleep; active from the first use or want; back to sleep, and `ended`, once nothing is used
  * and it was given back. Only active keys, and those that are held, cost anything.
  */
+import type { EngineUse } from '../domain/engine-use.ts';
 import {
   type AllotmentAnswer,
   type AllotmentRequest,
@@ -26,6 +27,10 @@ export interface AllotmentOwner {
   claimed(nowMs: number): number;
   /** What should be held, to have some at hand: at least what is claimed. With 0 the allotment is given back. */
   want(nowMs: number): number;
+  /** What its requests had of the engine that the capacity is of; absent: it is of none. */
+  engine?(nowMs: number): EngineUse;
+  /** Others were heard of. */
+  heard?(nowMs: number): void;
   /** More or less may be used than before. Never called from within a call of the owner's. */
   changed(nowMs: number): void;
   /** The allotment has been given back: it can be forgotten. */
@@ -43,6 +48,8 @@ export interface Allotment {
   capacity(): number;
   /** Undefined while that is not known. */
   others(nowMs: number): Others | undefined;
+  /** When others were last heard of. */
+  heardMs(): number;
   /** What all replicas use together; a guess while nothing is heard of the others, undefined before they were asked. */
   inUse(nowMs: number): number | undefined;
   /** What is used or wanted here has changed. */
@@ -134,6 +141,10 @@ class HeldAllotment implements Allotment {
     return this.state.othersAt(nowMs);
   }
 
+  heardMs(): number {
+    return this.state.heardMs();
+  }
+
   inUse(nowMs: number): number | undefined {
     const inUse = this.owner.inUse();
     const others = this.state.othersAt(nowMs);
@@ -203,7 +214,9 @@ class HeldAllotment implements Allotment {
       return;
     }
     if (nowMs >= atMs && !isAway) {
-      const sent = state.ask(use, limit, table.nextCall(), nowMs);
+      const engine = owner.engine?.(nowMs);
+      const told = engine === undefined ? use : { ...use, engine };
+      const sent = state.ask(told, limit, table.nextCall(), nowMs);
       this.dueMs = Math.min(nowMs + table.options.maxWaitMs, endsMs);
       this.send(sent);
     } else this.dueMs = Math.min(isAway ? nowMs + AWAY_MS : atMs, endsMs);
@@ -214,6 +227,7 @@ class HeldAllotment implements Allotment {
     table.options.send(this.key, this.kind, sent, (answer, nowMs) => {
       if (state.asking() !== sent || table.isClosed) return;
       state.answered(answer, nowMs);
+      this.owner.heard?.(nowMs);
       this.step(nowMs);
       if (table.isActive(this)) this.tell(nowMs);
     });

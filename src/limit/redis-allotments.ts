@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import type { EngineUse } from '../domain/engine-use.ts';
 import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from './allotment.ts';
 import { type AllotmentKind, type Allotments, createAllotments } from './allotments.ts';
 import { idOf } from './key-id.ts';
@@ -34,6 +35,8 @@ export interface RedisAllotments extends Omit<Allotments, 'tick' | 'close'> {
 
 /**
  * KEYS[1]: a hash of `<replica>` = held : inUse : want : capacity : ends : number, and `!`, until when nobody gets more.
+ * `+<replica>` = what its requests had of the engine (domain/engine-use.ts) : when it said so. Apart, because a replica of an
+ * earlier version removes fields that it does not know.
  *
  * Fair parts are max-min: the smallest wants first, each at most an equal part of what is left. With less than one for
  * each, who goes without changes every second. What nobody wants is divided equally too where that is asked for, and one
@@ -51,6 +54,8 @@ const SCRIPT = new RedisScript(
     /** What nobody wants is divided too. */
     divides: 'flag',
     settleMs: 'number',
+    /** As in its field, without the time; empty: it does not say. */
+    engine: 'text',
   },
   `
 local me = replica
@@ -61,6 +66,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local mine, frozen
 local capacity, count, othersUse, othersHeld = mySize, 0, 0, 0
 local names, ended = { { name = me, want = want } }, {}
+local engines, decoding, pendingMs, sequenceMs, promptMs, promptTokens = {}, 0, 0, 0, 0, 0
 local stored = redis.call('HGETALL', KEYS[1])
 for i = 1, #stored, 2 do
   local field, value = stored[i], stored[i + 1]
@@ -70,6 +76,8 @@ for i = 1, #stored, 2 do
       frozen = nil
       ended[#ended + 1] = field
     end
+  elseif string.sub(field, 1, 1) == '+' then
+    engines[string.sub(field, 2)] = value
   else
     local held, used, wanted, size, ends, call = string.match(value, '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')
     ends = tonumber(ends)
@@ -86,6 +94,26 @@ for i = 1, #stored, 2 do
     end
   end
 end
+local telling = 0
+for i = 2, #names do
+  local value = engines[names[i].name] or ''
+  engines[names[i].name] = nil
+  local d, w, s, p, t, at = string.match(value, '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+)$')
+  if at ~= nil then
+    telling = telling + 1
+    decoding, pendingMs = decoding + tonumber(d), pendingMs + tonumber(w)
+    sequenceMs = sequenceMs + tonumber(s) + tonumber(d) * math.max(0, now - tonumber(at))
+    promptMs, promptTokens = promptMs + tonumber(p), promptTokens + tonumber(t)
+  end
+end
+if telling < count or count == 0 then decoding, telling = 0, -1 end
+if want == 0 and keep == 0 or engine == '' then
+  if engines[me] then ended[#ended + 1] = '+' .. me end
+else
+  redis.call('HSET', KEYS[1], '+' .. me, engine .. ':' .. text(now))
+end
+engines[me] = nil
+for name in pairs(engines) do ended[#ended + 1] = '+' .. name end
 
 local held, fair = 0, 0
 if want == 0 and keep == 0 then
@@ -124,7 +152,11 @@ if frozen then
   end
 end
 if #ended > 0 then redis.call('HDEL', KEYS[1], unpack(ended)) end
-return { held, fair, capacity, count, othersUse, othersHeld }
+local answer = { held, fair, capacity, count, othersUse, othersHeld }
+if telling >= 0 then
+  for _, sum in ipairs({ decoding, pendingMs, sequenceMs, promptMs, promptTokens }) do answer[#answer + 1] = sum end
+end
+return answer
 `,
 );
 
@@ -136,10 +168,19 @@ const isCount = (value: unknown): value is number =>
 
 /** Undefined for a call that came too late, and for what is no answer. */
 function readAnswer(reply: unknown): AllotmentAnswer | undefined {
-  if (!Array.isArray(reply) || reply.length !== 6 || !reply.every(isCount)) return undefined;
-  const [held = 0, fair = 0, capacity = 0, count = 0, inUse = 0, heldByOthers = 0] = reply;
-  return { held, fair, capacity, others: { count, inUse, held: heldByOthers } };
+  if (!Array.isArray(reply) || !(reply.length === 6 || reply.length === 11) || !reply.every(isCount)) {
+    return undefined;
+  }
+  const [held = 0, fair = 0, capacity = 0, count = 0, inUse = 0, heldByOthers = 0, ...sums] = reply;
+  const others = { count, inUse, held: heldByOthers };
+  if (sums.length === 0) return { held, fair, capacity, others };
+  const [decoding = 0, pendingMs = 0, sequenceMs = 0, promptMs = 0, promptTokens = 0] = sums;
+  const engine = { decoding, pendingMs, sequenceMs, promptMs, promptTokens };
+  return { held, fair, capacity, others: { ...others, engine } };
 }
+
+const textOf = ({ decoding, pendingMs, sequenceMs, promptMs, promptTokens }: EngineUse): string =>
+  [decoding, pendingMs, sequenceMs, promptMs, promptTokens].join(':');
 
 /** Makes one call. @param replica its name: of no other one and of no earlier run. */
 export async function askAccount(
@@ -147,7 +188,7 @@ export async function askAccount(
   replica: string,
   key: string,
   kind: AllotmentKind,
-  { number, keep, claimed, want, capacity }: AllotmentRequest,
+  { number, keep, claimed, want, capacity, engine }: AllotmentRequest,
 ): Promise<AllotmentAnswer | undefined> {
   const args = SCRIPT.argumentsOf({
     replica,
@@ -159,6 +200,7 @@ export async function askAccount(
     lifeMs: ALLOTMENT_MS,
     divides: kind === 'concurrency-limit',
     settleMs: SETTLE_MS,
+    engine: engine === undefined ? '' : textOf(engine),
   });
   return readAnswer(await scripts.run(SCRIPT, key, args));
 }

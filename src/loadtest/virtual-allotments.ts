@@ -2,7 +2,9 @@
  * The account of allotments on a virtual clock: what the script in limit/redis-allotments.ts does, without
  * Redis.
  */
-import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from '../limit/allotment.ts';
+import type { EngineUse } from '../domain/engine-use.ts';
+import type { Mutable } from '../domain/mutable.ts';
+import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, type Others, SETTLE_MS } from '../limit/allotment.ts';
 import type { AllotmentKind } from '../limit/allotments.ts';
 
 interface Field {
@@ -12,6 +14,8 @@ interface Field {
   readonly capacity: number;
   readonly endsMs: number;
   readonly number: number;
+  readonly atMs: number;
+  readonly engine: EngineUse | undefined;
 }
 
 export interface VirtualAllotments {
@@ -50,6 +54,20 @@ function fairPart(
   return spare ? mine + Math.floor(left / (count + 1)) : mine;
 }
 
+/** What all of them had of the engine by now; undefined: one does not say, or there is none. */
+function engineOf(fields: readonly Field[], nowMs: number): EngineUse | undefined {
+  const sum = { decoding: 0, pendingMs: 0, sequenceMs: 0, promptMs: 0, promptTokens: 0 };
+  for (const { engine, atMs } of fields) {
+    if (engine === undefined) return undefined;
+    sum.decoding += engine.decoding;
+    sum.pendingMs += engine.pendingMs;
+    sum.sequenceMs += engine.sequenceMs + Math.floor(engine.decoding * (nowMs - atMs));
+    sum.promptMs += engine.promptMs;
+    sum.promptTokens += engine.promptTokens;
+  }
+  return fields.length === 0 ? undefined : sum;
+}
+
 export function createVirtualAllotments(): VirtualAllotments {
   const keys = new Map<string, Map<string, Field>>();
   const frozenUntil = new Map<string, number>();
@@ -63,7 +81,9 @@ export function createVirtualAllotments(): VirtualAllotments {
       const mine = fields.get(replica);
       if (mine !== undefined && mine.number >= sent.number) return undefined;
       fields.delete(replica);
-      const others = { count: 0, inUse: 0, held: 0 };
+      const others: Mutable<Others> = { count: 0, inUse: 0, held: 0 };
+      const engine = engineOf([...fields.values()], nowMs);
+      if (engine !== undefined) others.engine = engine;
       let { capacity } = sent;
       for (const field of fields.values()) {
         others.count += 1;
@@ -88,6 +108,8 @@ export function createVirtualAllotments(): VirtualAllotments {
         capacity: sent.capacity,
         endsMs: nowMs + ALLOTMENT_MS,
         number,
+        atMs: nowMs,
+        engine: sent.engine,
       });
       return { held, fair, capacity, others };
     },

@@ -91,6 +91,7 @@ export class VirtualFairlane {
     const { tenant, promptTokens, outputTokens } = one.request;
     const promptBytes = promptTokens * BYTES_PER_TOKEN;
     const prompt = this.#predictor.promptTokens(tenant, MODEL, promptBytes);
+    const cached = this.#predictor.cachedTokens(tenant, MODEL, prompt);
     const output = this.#predictor.outputTokens(
       tenant,
       MODEL,
@@ -102,10 +103,14 @@ export class VirtualFairlane {
         tenant,
         pool: POOL,
         lane: lane?.name ?? '',
-        cost: costOf(this.#cost, prompt, this.#predictor.cachedTokens(tenant, MODEL, prompt), output),
+        cost: costOf(this.#cost, prompt, cached, output),
         demand: {
           sequences: 1,
           promptTokens: prompt,
+          cachedTokens: {
+            proportional: cached,
+            usual: this.#predictor.usualCachedTokens(tenant, MODEL),
+          },
           totalTokens: prompt + output,
           streamed: !this.#isInOnePiece(one),
           ...(lane !== undefined && { slo: lane }),
@@ -253,7 +258,7 @@ class ReleasedRequest implements TokenObserver {
       outputTokens: tokens,
     });
     this.#release.settle(costOf(cost, promptTokens, cachedTokens, tokens), nowMs);
-    one.gpuSeconds = this.#release.slot.gpuMs(nowMs) / 1_000;
+    one.gpuSeconds = this.#release.slot.gpuMs(nowMs, { promptTokens, cachedTokens }) / 1_000;
     record.end(one, 'completed', nowMs);
     this.#release.free(nowMs);
   }

@@ -207,7 +207,13 @@ export class Endpoint implements AllottedEndpoint {
   /** What is in flight, or wanted, has changed. */
   moved(nowMs: number): void {
     this.allotment?.moved(nowMs);
-    this.gpu.setOthers(this.#othersInEngine(nowMs), nowMs);
+    this.heardOfOthers(nowMs);
+  }
+
+  /** Whose the engine's time is by what is known of others in it. */
+  heardOfOthers(nowMs: number): void {
+    const isTold = this.allotment?.tellOthers(this.gpu, nowMs) === true;
+    this.gpu.setStrangers(isTold ? 0 : this.#othersInEngine(nowMs), nowMs);
   }
 
   /** What the engine has of all replicas, as far as it is known. */
@@ -277,7 +283,7 @@ export class Endpoint implements AllottedEndpoint {
       kvCapacityTokens: this.kvCapacityTokens,
       slowClients: this.candidate === undefined ? undefined : this.slowClients,
       isHolding: this.isHolding,
-      busyMs: this.gpu.busyMs(nowMs),
+      busyMs: this.gpu.certainBusyMs(nowMs),
     };
   }
 

@@ -7,6 +7,7 @@
  * come from the others. A pool without requests for IDLE_MS gives its allotments back.
  */
 import type { Allotment } from '../limit/allotments.ts';
+import type { GpuClock } from '../usage/gpu-seconds.ts';
 import type { ConcurrencyLimit } from './concurrency-limit/concurrency-limit.ts';
 import type { SharedLimits } from './types.ts';
 
@@ -16,6 +17,8 @@ export interface AllottedEndpoint {
   /** In flight, of this replica. */
   readonly sequences: number;
   readonly concurrency: ConcurrencyLimit;
+  readonly gpu: GpuClock;
+  heardOfOthers(nowMs: number): void;
   /** It is in the pool and is given requests. */
   isInUse(): boolean;
 }
@@ -52,6 +55,8 @@ export class LimitAllotment {
     this.#held = shared.hold(endpoint.url, {
       capacity: (nowMs) => this.#capacity(nowMs),
       inUse: () => endpoint.sequences,
+      engine: (nowMs) => endpoint.gpu.use(nowMs),
+      heard: (nowMs) => endpoint.heardOfOthers(nowMs),
       claimed: (nowMs) => this.#claimed(nowMs),
       want: (nowMs) => this.#wanted(nowMs),
     });
@@ -64,6 +69,15 @@ export class LimitAllotment {
   /** Other replicas that use the endpoint; undefined while that is not known. */
   others(nowMs: number): number | undefined {
     return this.#held?.others(nowMs)?.count;
+  }
+
+  /** Tells the clock what other replicas have in the engine. False: that is not known. */
+  tellOthers(clock: GpuClock, nowMs: number): boolean {
+    const held = this.#held;
+    const others = held?.others(nowMs);
+    const engine = others?.engine;
+    clock.heard(engine, others?.count ?? 0, held?.heardMs() ?? nowMs, nowMs);
+    return engine !== undefined;
   }
 
   /** What may be added to the limit here within moments. */

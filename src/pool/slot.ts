@@ -9,7 +9,7 @@
  * the request may be known before or after free().
  */
 import type { PoolRouter } from '../routing/pool-router.ts';
-import { type GpuDemand, GpuUse } from '../usage/gpu-seconds.ts';
+import { type GpuDemand, GpuUse, type PromptUse } from '../usage/gpu-seconds.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { AttemptResult } from './health/outcome.ts';
 import type { RequestKey, Rotation } from './health/rotation.ts';
@@ -84,7 +84,7 @@ export class EndpointSlot implements Slot {
     const own = Math.max(1, demand.promptTokens - matchedTokens);
     this.#prefill = endpoint.prefills.begin(own, belowFairShare, demand.streamed, nowMs);
     this.prefillTokens = endpoint.prefills.tokens;
-    this.#gpu = new GpuUse(endpoint.gpu, gpuDemandOf(demand, own, this.prefillTokens), nowMs);
+    this.#gpu = new GpuUse(endpoint.gpu, gpuDemandOf(demand, matchedTokens, this.prefillTokens), nowMs);
     this.#beginOn(endpoint);
   }
 
@@ -118,8 +118,8 @@ export class EndpointSlot implements Slot {
     if (slo?.itlMs !== undefined) concurrency.slo(meanMs / slo.itlMs, nowMs);
   }
 
-  gpuMs(nowMs: number): number {
-    return this.#gpu.end(nowMs);
+  gpuMs(nowMs: number, prompt?: PromptUse): number {
+    return this.#gpu.end(nowMs, prompt);
   }
 
   free(nowMs: number): void {
@@ -184,11 +184,13 @@ export class EndpointSlot implements Slot {
   }
 }
 
+/** What an endpoint is known to have cached tells more than what such prompts have cached on average. */
 function gpuDemandOf(
-  { sequences, promptTokens: prompt, totalTokens, streamed }: Demand,
-  promptTokens: number,
+  { sequences, promptTokens, cachedTokens, totalTokens, streamed }: Demand,
+  matchedTokens: number,
   prefillTokens: number,
 ): GpuDemand {
-  const output = totalTokens <= prompt ? 'none' : streamed ? 'seen' : 'unseen';
-  return { sequences, promptTokens, prefillTokens, output };
+  const output = totalTokens <= promptTokens ? 'none' : streamed ? 'seen' : 'unseen';
+  const cached = matchedTokens > 0 ? matchedTokens : (cachedTokens ?? 0);
+  return { sequences, promptTokens, cached, prefillTokens, output };
 }

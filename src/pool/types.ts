@@ -3,6 +3,8 @@ import type { Allotment, AllotmentOwner } from '../limit/allotments.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 import type { RoutingConfig } from '../routing/profiles.ts';
+import type { CachedGuess } from '../usage/cached-part.ts';
+import type { PromptUse } from '../usage/gpu-seconds.ts';
 import type { ConcurrencyLimit, Gauges, LimitSource } from './concurrency-limit/concurrency-limit.ts';
 import type { AttemptResult } from './health/outcome.ts';
 
@@ -13,6 +15,8 @@ export interface Demand {
   /** Sequences that it runs as: one for each output (`n`). */
   readonly sequences: number;
   readonly promptTokens: number;
+  /** Of those, what the engine's prefix cache is guessed to have; absent: nothing. */
+  readonly cachedTokens?: CachedGuess;
   /** Prompt and predicted output, of all sequences. */
   readonly totalTokens: number;
   /** Its tokens are seen as they come, so the end of its prefill is too. */
@@ -67,8 +71,12 @@ export interface Slot {
   firstToken(nowMs: number): void;
   /** Hears the mean time between the tokens that came since it was told last, or since the first one. */
   interToken(meanMs: number, nowMs: number): void;
-  /** It computes nothing any more: gives its part of the busy time of its endpoints, in ms. Later calls give the same. */
-  gpuMs(nowMs: number): number;
+  /**
+   * It computes nothing any more: gives its part of the busy time of its endpoints, in ms. Later calls give the same.
+   *
+   * @param prompt as its engine says; absent: it does not, or is not believed.
+   */
+  gpuMs(nowMs: number, prompt?: PromptUse): number;
   /** The first call gives the slot back; later ones are no-ops. */
   free(nowMs: number): void;
   /** Envoy served the request elsewhere (a retry): the slot is counted there from now on. */

@@ -14,18 +14,30 @@
  * Invariants: the sum over requests is B (of those that have ended: when none is left); no part is negative; whatever the order of
  * events, the first end counts. A clock that goes back stands still.
  */
+import type { EngineUse } from '../domain/engine-use.ts';
+import { type CachedGuess, CachedPart } from './cached-part.ts';
+import { OthersInEngine } from './others-in-engine.ts';
 import { StepCosts } from './step-costs.ts';
 
 /** A request, as far as its engine's time goes. */
 export interface GpuDemand {
   /** That decode. 0: it takes no place in the batch, and no time. */
   readonly sequences: number;
-  /** Prompt tokens that are to be computed. */
+  /** Of the whole prompt. */
   readonly promptTokens: number;
+  /** Of those, what is cached: a number where that is known, or what is guessed. */
+  readonly cached: number | CachedGuess;
   /** Those, and all that are computed before them there. */
   readonly prefillTokens: number;
   /** `seen`: as tokens of a stream. `unseen`: in one piece. `none`: it is a prompt alone. */
   readonly output: 'seen' | 'unseen' | 'none';
+}
+
+/** What an engine says of a prompt. */
+export interface PromptUse {
+  readonly promptTokens: number;
+  /** Of those, what it had cached. */
+  readonly cachedTokens: number;
 }
 
 /** A prompt waits for the step that runs, for half of it. */
@@ -34,25 +46,39 @@ const STEPS_OF_A_PROMPT = 1.5;
 /** The time of one endpoint. */
 export class GpuClock {
   readonly costs = new StepCosts();
+  readonly #cachedPart = new CachedPart();
   #nowMs = Number.NEGATIVE_INFINITY;
   #busyMs = 0;
+  /** Time that we and other replicas share, while ours are there. */
+  #sharedMs = 0;
   /** Requests of ours, and their sequences. */
   #requests = 0;
   #sequences = 0;
-  /** Sequences of others in the engine. */
-  #others = 0;
+  /** Sequences of strangers in the engine. */
+  #strangers = 0;
+  /** Other replicas, which share what is not the strangers'. */
+  readonly #others = new OthersInEngine();
+  #shownBusyMs = 0;
+  /** Since others were heard of last. */
+  #unheardMs = 0;
+  #unheardDecodingMs = 0;
+  #unheardSequenceMs = 0;
 
   // Decoding.
   #decoding = 0;
   /** V in two parts, the first a whole number: small steps count also after years. */
   #vWholeMs = 0;
   #vPartMs = 0;
+  /** What the requests that decode have, all together. */
+  #heldMs = 0;
 
   // Prompts.
   #prompts = 0;
   #weights = 0;
   #costsMs = 0;
   #asideMs = 0;
+  /** An answer has told of cached tokens. */
+  #saysCached = false;
   /** What a prompt of weight 1 had set aside so far. */
   #perWeightMs = 0;
   /** Answers in one piece whose prompts are computed, and the earliest time when one is thought to be over. */
@@ -62,6 +88,10 @@ export class GpuClock {
   // What windows of streams are measured by.
   #sequenceMs = 0;
   #computedTokens = 0;
+  // Of ours, for other replicas.
+  #ownSequenceMs = 0;
+  #promptMs = 0;
+  #ownPromptTokens = 0;
 
   /** Time with at least one request of ours; the part of it that is ours, where others are there too. */
   busyMs(nowMs: number): number {
@@ -69,23 +99,61 @@ export class GpuClock {
     return this.#busyMs;
   }
 
-  /** @param sequences of others, as far as is known: busy time is ours by our part of all sequences. */
-  setOthers(sequences: number, nowMs: number): void {
+  /** The same, as far as it is certain: it never goes back. */
+  certainBusyMs(nowMs: number): number {
+    this.#shownBusyMs = Math.max(this.#shownBusyMs, this.busyMs(nowMs));
+    return this.#shownBusyMs;
+  }
+
+  /** @param sequences of strangers, as far as is known: busy time is ours by our part of all sequences. */
+  setStrangers(sequences: number, nowMs: number): void {
     this.#advance(nowMs);
-    this.#others = sequences > 0 && Number.isFinite(sequences) ? sequences : 0;
+    this.#strangers = sequences > 0 && Number.isFinite(sequences) ? sequences : 0;
+  }
+
+  /** @param use what other replicas say of the engine, all together; undefined: nothing is known. @param atMs when that was heard. */
+  heard(use: EngineUse | undefined, count: number, atMs: number, nowMs: number): void {
+    if (!this.#others.isNews(use)) return;
+    this.#advance(nowMs);
+    const seen = {
+      ms: this.#unheardMs,
+      decodingMs: this.#unheardDecodingMs,
+      sequences: this.#unheardMs > 0 ? this.#unheardSequenceMs / this.#unheardMs : 0,
+    };
+    const { sequenceMs, promptTokens } = this.#others.heard(use, count, atMs, seen);
+    this.#sequenceMs += sequenceMs;
+    this.#computedTokens += promptTokens;
+    this.#unheardMs = 0;
+    this.#unheardDecodingMs = 0;
+    this.#unheardSequenceMs = 0;
+  }
+
+  /** What ours had, for other replicas. */
+  use(nowMs: number): EngineUse {
+    this.#advance(nowMs);
+    return {
+      decoding: this.#decoding,
+      pendingMs: Math.floor(this.#costsMs),
+      sequenceMs: Math.floor(this.#ownSequenceMs),
+      promptMs: Math.floor(Math.max(0, this.#promptMs)),
+      promptTokens: Math.floor(this.#ownPromptTokens),
+    };
   }
 
   // For GpuUse.
 
   begin(use: GpuUse, nowMs: number): void {
     this.#advance(nowMs);
-    const { sequences, promptTokens, prefillTokens, output } = use.demand;
-    const stepMs = this.costs.stepMs(this.#decoding + this.#others + 1);
-    const partMs = stepMs / (this.#decoding + this.#others + 1);
+    const { sequences, prefillTokens, output } = use.demand;
+    const promptTokens = this.#toCompute(use.demand);
+    use.computedTokens = promptTokens;
+    const all = this.#inStep + this.#strangers + 1;
+    const stepMs = this.costs.stepMs(all);
+    const partMs = stepMs / all;
     use.costMs = this.costs.msPerPromptToken * promptTokens + partMs;
     use.weight = use.costMs / partMs;
     use.aside = this.#perWeightMs;
-    use.busyMs = this.#busyMs;
+    use.beganMs = this.#sharedMs;
     this.#requests += 1;
     this.#sequences += sequences;
     this.#prompts += 1;
@@ -105,16 +173,20 @@ export class GpuClock {
     if (use.phase === 'prompt') this.#decode(use);
   }
 
-  /** Gives what it had here, in milliseconds. */
-  end(use: GpuUse, nowMs: number): number {
+  /**
+   * Gives what it had here, in milliseconds.
+   *
+   * @param prompt as its engine says.
+   */
+  end(use: GpuUse, nowMs: number, prompt?: PromptUse): number {
     this.#advance(nowMs);
-    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : use.takenMs + this.#sinceDecoding(use);
-    const { sequences } = use.demand;
-    if (use.phase === 'decoding') this.#decoding -= sequences;
+    const computed = prompt === undefined ? use.computedTokens : this.#computed(use, prompt);
+    let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computed);
     this.#requests -= 1;
-    this.#sequences -= sequences;
-    if (this.#requests > 0) this.#release();
-    else {
+    this.#sequences -= use.demand.sequences;
+    this.#release();
+    if (this.#requests === 0) {
+      this.#others.left();
       ms += this.#asideMs;
       this.#asideMs = 0;
     }
@@ -136,6 +208,22 @@ export class GpuClock {
     const sequences = (this.#sequenceMs - mark.sequenceMs) / ms;
     const promptTokens = this.#computedTokens - mark.computedTokens;
     this.costs.learn({ ms, steps: tokens, sequences, promptTokens });
+  }
+
+  /** Tokens of a prompt that are thought to be computed. */
+  #toCompute({ promptTokens, cached }: GpuDemand): number {
+    const tokens = promptTokens - (typeof cached === 'number' ? cached : this.#cachedPart.of(cached));
+    return tokens <= promptTokens ? Math.max(1, tokens) : promptTokens;
+  }
+
+  /** Tokens of a prompt that were computed. An engine that was never heard of cached ones may not say them. */
+  #computed({ demand: { cached }, computedTokens }: GpuUse, prompt: PromptUse): number {
+    if (prompt.cachedTokens > 0) this.#saysCached = true;
+    if (!this.#saysCached) return computedTokens;
+    if (typeof cached === 'object') this.#cachedPart.learn(cached, prompt.cachedTokens);
+    const computed = Math.max(1, prompt.promptTokens - prompt.cachedTokens);
+    this.costs.doubt(computedTokens, computed);
+    return computed;
   }
 
   #advance(nowMs: number): void {
@@ -160,20 +248,57 @@ export class GpuClock {
     if (!(passedMs > 0)) return;
     this.#nowMs = nowMs;
     if (this.#requests === 0 || passedMs === Number.POSITIVE_INFINITY) return;
-    this.#sequenceMs += passedMs * (this.#decoding + this.#others);
-    const ms = (passedMs * this.#sequences) / (this.#sequences + this.#others);
-    this.#busyMs += ms;
-    if (this.#weights === 0) this.#shareDecoding(ms);
-    else {
-      const asideMs = (ms * this.#weights) / (this.#weights + this.#decoding);
+    this.#sequenceMs += passedMs * (this.#inStep + this.#strangers);
+    this.#ownSequenceMs += passedMs * this.#decoding;
+    const ms = (passedMs * this.#sequences) / (this.#sequences + this.#strangers);
+    this.#sharedMs += ms;
+    const theirs = this.#othersWeight();
+    const all = this.#weights + theirs + this.#inStep;
+    let decodingMs = ms;
+    if (this.#weights > 0) {
+      const asideMs = (ms * this.#weights) / all;
       this.#asideMs += asideMs;
+      this.#busyMs += asideMs;
       this.#perWeightMs += asideMs / this.#weights;
-      if (this.#decoding > 0) this.#shareDecoding(ms - asideMs);
-      this.#release();
+      decodingMs -= asideMs;
     }
+    if (theirs > 0) {
+      const asideMs = (ms * theirs) / all;
+      this.#others.setAside(asideMs);
+      decodingMs -= asideMs;
+    }
+    this.#unheardMs += ms;
+    this.#unheardSequenceMs += ms * this.#decoding;
+    this.#unheardDecodingMs += decodingMs;
+    if (this.#inStep > 0) {
+      this.#shareDecoding(this.#others.afterDebts(decodingMs + this.#others.released()));
+    }
+    if (this.#weights > 0) this.#release();
   }
 
+  /** Of prompts of other replicas. */
+  #othersWeight(): number {
+    const { pendingMs } = this.#others;
+    const all = this.#inStep + 1;
+    return pendingMs > 0 ? (pendingMs * all) / this.costs.stepMs(all) : 0;
+  }
+
+  /** Sequences that decode, of ours and of other replicas. */
+  get #inStep(): number {
+    return this.#decoding + this.#others.decoding;
+  }
+
+  /** @param ms of ours and of other replicas: theirs is none of our busy time. */
   #shareDecoding(ms: number): void {
+    if (this.#decoding === 0) return;
+    const ownMs = (ms * this.#decoding) / this.#inStep;
+    this.#busyMs += ownMs;
+    this.#heldMs += ownMs;
+    this.#moveV(ownMs);
+  }
+
+  /** @param ms that those who decode have more, together; less, if below zero. */
+  #moveV(ms: number): void {
     const part = this.#vPartMs + ms / this.#decoding;
     const whole = Math.floor(part);
     this.#vWholeMs += whole;
@@ -183,14 +308,19 @@ export class GpuClock {
   /** What prompts cannot need is the decoding requests'. */
   #release(): void {
     const overMs = this.#asideMs - this.#costsMs;
-    if (this.#decoding === 0 || overMs <= 0) return;
+    if (this.#inStep === 0 || overMs <= 0) return;
     this.#asideMs = this.#costsMs;
+    this.#busyMs -= overMs;
     this.#shareDecoding(overMs);
   }
 
   #decode(use: GpuUse): void {
-    this.#computedTokens += use.demand.promptTokens;
+    this.#computedTokens += use.computedTokens;
+    this.#ownPromptTokens += use.computedTokens;
+    use.isByCost = this.#inStep > 0;
     use.takenMs = this.#takeSetAside(use, use.costMs);
+    this.#promptMs += use.takenMs;
+    this.#heldMs += use.takenMs;
     use.phase = 'decoding';
     use.vWholeMs = this.#vWholeMs;
     use.vPartMs = this.#vPartMs;
@@ -201,8 +331,8 @@ export class GpuClock {
   /** @param costMs of a prompt that is computed; where nobody else decodes, or it is not computed, it has what was set aside for it. */
   #takeSetAside(use: GpuUse, costMs?: number): number {
     const own = use.weight * (this.#perWeightMs - use.aside);
-    const wanted = costMs === undefined || this.#decoding === 0 ? own : costMs;
-    const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#busyMs - use.busyMs));
+    const wanted = costMs === undefined || this.#inStep === 0 ? own : costMs;
+    const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#sharedMs - use.beganMs));
     this.#asideMs -= ms;
     this.#prompts -= 1;
     this.#unseen.delete(use);
@@ -213,8 +343,35 @@ export class GpuClock {
     return ms;
   }
 
-  #sinceDecoding({ demand, vWholeMs, vPartMs }: GpuUse): number {
-    return Math.max(0, demand.sequences * (this.#vWholeMs - vWholeMs + (this.#vPartMs - vPartMs)));
+  /** What it has is within what all have; the difference to what was thought is the others'. */
+  #endDecoding(use: GpuUse, computedTokens: number): number {
+    const { demand, takenMs } = use;
+    const sinceMs = this.#vWholeMs - use.vWholeMs + (this.#vPartMs - use.vPartMs);
+    const thoughtMs = takenMs + demand.sequences * sinceMs;
+    this.#decoding -= demand.sequences;
+    const inStep = this.#inStep;
+    if (inStep === 0) return this.#takeHeld(this.#heldMs);
+    const moreMs = this.#moreMs(use, computedTokens);
+    const ms = this.#takeHeld(Math.max(0, Math.min(thoughtMs + moreMs, this.#heldMs)));
+    this.#promptMs += moreMs;
+    // Less of it is more for all others; other replicas hear of it.
+    const lessMs = thoughtMs - ms;
+    const elsewhereMs = Math.min(this.#heldMs, (lessMs * this.#others.decoding) / inStep);
+    this.#heldMs -= elsewhereMs;
+    this.#busyMs -= elsewhereMs;
+    if (this.#decoding > 0) this.#moveV(lessMs - elsewhereMs);
+    return this.#decoding > 0 ? ms : ms + this.#takeHeld(this.#heldMs);
+  }
+
+  #takeHeld(ms: number): number {
+    this.#heldMs -= ms;
+    return ms;
+  }
+
+  /** What a prompt costs more than was thought, as it is known how much of it was computed; less, if below zero. */
+  #moreMs(use: GpuUse, computedTokens: number): number {
+    const moreMs = this.costs.msPerPromptToken * (computedTokens - use.computedTokens);
+    return use.isByCost && Number.isFinite(moreMs) ? Math.max(-use.takenMs, moreMs) : 0;
   }
 }
 
@@ -236,14 +393,18 @@ export class GpuUse {
 
   // The clock's own.
   phase: 'prompt' | 'decoding' = 'prompt';
+  /** Of its prompt, as was thought when it began. */
+  computedTokens = 0;
   costMs = 0;
   weight = 0;
   /** As they were when it began there. */
   aside = 0;
-  busyMs = 0;
+  beganMs = 0;
   switchMs = Number.POSITIVE_INFINITY;
   /** When it began to decode: what it had until then, and V. */
   takenMs = 0;
+  /** It took what it was thought to cost, as others decoded beside it. */
+  isByCost = false;
   vWholeMs = 0;
   vPartMs = 0;
 
@@ -276,11 +437,15 @@ export class GpuUse {
     clock.begin(this, nowMs);
   }
 
-  /** It is in no engine any more: gives its part, in milliseconds. Later calls give the same. */
-  end(nowMs: number): number {
+  /**
+   * It is in no engine any more: gives its part, in milliseconds. Later calls give the same.
+   *
+   * @param prompt as its engine says; undefined: it does not, or is not believed.
+   */
+  end(nowMs: number, prompt?: PromptUse): number {
     const clock = this.#clock;
     this.#clock = undefined;
-    if (clock !== undefined) this.#ms += clock.end(this, nowMs);
+    if (clock !== undefined) this.#ms += clock.end(this, nowMs, prompt);
     return this.#ms;
   }
 }

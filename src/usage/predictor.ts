@@ -42,6 +42,8 @@ export interface Predictor {
   outputTokens(tenant: string, model: string, cap: number | undefined): number;
   /** Of a prompt of this tenant, what the engine's prefix cache usually has. */
   cachedTokens(tenant: string, model: string, promptTokens: number): number;
+  /** What the engine's prefix cache has of a prompt of this tenant, in the mean. */
+  usualCachedTokens(tenant: string, model: string): number;
   /** Tokens of so much streamed text. */
   contentTokens(tenant: string, model: string, contentBytes: number): number;
   /** Learns from an engine's usage; of what cannot be, nothing. */
@@ -225,6 +227,11 @@ class LearnedPredictor implements SharedPredictor {
   cachedTokens(tenant: string, model: string, promptTokens: number): number {
     const [, prompt = 0, cached = 0] = this.usualOf(tenant, model);
     return prompt === 0 ? 0 : Math.floor(promptTokens * Math.min(1, cached / prompt));
+  }
+
+  usualCachedTokens(tenant: string, model: string): number {
+    const [, , cached = 0, weight = 0] = this.usualOf(tenant, model);
+    return weight === 0 ? 0 : cached / weight;
   }
 
   learn(tenant: string, model: string, seen: Seen): void {

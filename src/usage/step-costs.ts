@@ -31,6 +31,8 @@ const MANY = 100;
 /** A client that reads slowly makes windows long: a step counts for at most so many times what was expected. */
 const MOST_TIMES = 4;
 const SWEEPS = 3;
+/** Of all that was learned, what is forgotten when a prompt was all cached, and none of it was thought to be. */
+const DOUBT = 0.2;
 /** No window is shorter; of nothing there is more in one. */
 const LEAST_MS = 0.01;
 const MOST = 1e9;
@@ -69,17 +71,40 @@ export class StepCosts {
     const p = promptTokens / steps / MANY;
     const expected = this.#baseMs + this.#hundredSequencesMs * s + this.#hundredTokensMs * p;
     const y = Math.min(ms / steps, MOST_TIMES * expected);
-    const old = (1 - KEEP) * PRIOR;
-    this.#n = KEEP * this.#n + 1 + old;
-    this.#s = KEEP * this.#s + s;
-    this.#p = KEEP * this.#p + p;
-    this.#ss = KEEP * this.#ss + s * s + old;
-    this.#sp = KEEP * this.#sp + s * p;
-    this.#pp = KEEP * this.#pp + p * p + old;
-    this.#y = KEEP * this.#y + y + old * BASE_MS;
-    this.#sy = KEEP * this.#sy + s * y + old * MANY * SEQUENCE_MS;
-    this.#py = KEEP * this.#py + p * y + old * MANY * PROMPT_TOKEN_MS;
+    this.#keep(KEEP);
+    this.#n += 1;
+    this.#s += s;
+    this.#p += p;
+    this.#ss += s * s;
+    this.#sp += s * p;
+    this.#pp += p * p;
+    this.#y += y;
+    this.#sy += s * y;
+    this.#py += p * y;
     for (let i = 0; i < SWEEPS; i += 1) this.#sweep();
+  }
+
+  /**
+   * A prompt was thought to be so many tokens, and was of others: samples with such prompts tell little, and are forgotten sooner.
+   *
+   * @param thought @param computed tokens, at least 1.
+   */
+  doubt(thought: number, computed: number): void {
+    const off = Math.abs(thought - computed) / Math.max(thought, computed);
+    if (isIn(off, 0, 1)) this.#keep(1 - DOUBT * off * off);
+  }
+
+  #keep(part: number): void {
+    const old = (1 - part) * PRIOR;
+    this.#n = part * this.#n + old;
+    this.#s *= part;
+    this.#p *= part;
+    this.#ss = part * this.#ss + old;
+    this.#sp *= part;
+    this.#pp = part * this.#pp + old;
+    this.#y = part * this.#y + old * BASE_MS;
+    this.#sy = part * this.#sy + old * MANY * SEQUENCE_MS;
+    this.#py = part * this.#py + old * MANY * PROMPT_TOKEN_MS;
   }
 
   #sweep(): void {

@@ -1,11 +1,12 @@
 /** Busy time of endpoints, divided among their requests: nothing is lost, nothing is counted twice, whatever the order of events. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GpuClock, type GpuDemand, GpuUse } from '../../../src/usage/gpu-seconds.ts';
+import { GpuClock, type GpuDemand, GpuUse, type PromptUse } from '../../../src/usage/gpu-seconds.ts';
 
 const stream = (promptTokens: number, sequences = 1): GpuDemand => ({
   sequences,
   promptTokens,
+  cached: 0,
   prefillTokens: promptTokens,
   output: 'seen',
 });
@@ -13,6 +14,16 @@ const stream = (promptTokens: number, sequences = 1): GpuDemand => ({
 const arbDemand: fc.Arbitrary<GpuDemand> = fc.record({
   sequences: fc.constantFrom(0, 1, 1, 1, 2, 5),
   promptTokens: fc.constantFrom(1, 20, 300, 8_000, 100_000),
+  cached: fc.constantFrom(
+    0,
+    0,
+    19,
+    7_999,
+    { proportional: 0, usual: 900 },
+    { proportional: 250, usual: 0 },
+    { proportional: 6_000, usual: 100_000 },
+    { proportional: Number.NaN, usual: 1 },
+  ),
   prefillTokens: fc.constantFrom(1, 500, 20_000),
   output: fc.constantFrom('seen' as const, 'unseen' as const, 'none' as const),
 });
@@ -28,6 +39,17 @@ const arbStep = fc.record({
     fc.constantFrom(0, 1e-9, 3_600_000, Number.NaN, Number.POSITIVE_INFINITY),
   ),
   others: fc.constantFrom(0, 1, 7, -1, Number.NaN),
+  /** What an engine says of it at its end, also what it cannot have. */
+  prompt: fc.constantFrom(
+    undefined,
+    { promptTokens: 300, cachedTokens: 0 },
+    { promptTokens: 100_000, cachedTokens: 99_999 },
+    { promptTokens: 100_000, cachedTokens: 16 },
+    { promptTokens: 1e7, cachedTokens: 0 },
+    { promptTokens: 1, cachedTokens: 1e9 },
+    { promptTokens: Number.NaN, cachedTokens: Number.NaN },
+    { promptTokens: Number.POSITIVE_INFINITY, cachedTokens: -1 },
+  ),
 });
 type Step = typeof arbStep extends fc.Arbitrary<infer T> ? T : never;
 
@@ -37,7 +59,7 @@ class World {
   readonly parts: number[] = [];
   nowMs = 1_000;
 
-  play({ request, what, demand, clock: at, passedMs, others }: Step): void {
+  play({ request, what, demand, clock: at, passedMs, others, prompt }: Step): void {
     if (Number.isFinite(passedMs)) this.nowMs += passedMs;
     const nowMs = Number.isFinite(passedMs) ? this.nowMs : passedMs;
     const clock = this.clocks[at] ?? new GpuClock();
@@ -46,16 +68,16 @@ class World {
     if (what === 'firstToken') use?.firstToken(nowMs);
     if (what === 'tokens') use?.tokensCame(32, nowMs);
     if (what === 'move') use?.moveTo(clock, nowMs);
-    if (what === 'others') clock.setOthers(others, nowMs);
+    if (what === 'others') clock.setStrangers(others, nowMs);
     if (what === 'look') clock.busyMs(nowMs);
-    if (what === 'end') this.end(request, nowMs);
+    if (what === 'end') this.end(request, nowMs, prompt);
   }
 
-  end(request: number, nowMs: number): void {
+  end(request: number, nowMs: number, prompt?: PromptUse): void {
     const use = this.uses.get(request);
     if (use === undefined) return;
     this.uses.delete(request);
-    const ms = use.end(nowMs);
+    const ms = use.end(nowMs, prompt);
     this.parts.push(ms);
     use.firstToken(nowMs + 1);
     use.tokensCame(5, nowMs + 2);
@@ -107,7 +129,7 @@ describe('busy time', () => {
   it('is ours by our part of the sequences in the engine', () => {
     const clock = new GpuClock();
     const use = new GpuUse(clock, stream(10), 0);
-    clock.setOthers(3, 100);
+    clock.setStrangers(3, 100);
     expect(use.end(500)).toBeCloseTo(100 + 400 / 4, 9);
     expect(clock.busyMs(500)).toBeCloseTo(200, 9);
   });
