@@ -18,13 +18,7 @@ import { TenantStoreError } from '../tenant/tenant-store.ts';
 import { accessOf, NO_TOKEN, originProblem, READ_ONLY } from './admin-access.ts';
 import type { AdminWorld } from './made-tenants.ts';
 import { openApiDocument } from './tenant-openapi.ts';
-import {
-  type AdminRoute,
-  type FoundRoute,
-  findAdminRoute,
-  mayChange,
-  type RouteId,
-} from './tenant-routes.ts';
+import { type FoundRoute, findAdminRoute, mayChange, type RouteId } from './tenant-routes.ts';
 import { auditPage, keyRotation, newKey, tenantPage } from './tenant-shapes.ts';
 import { keyShown, keysShown, tenantShown, tenantsShown } from './tenant-views.ts';
 
@@ -127,7 +121,9 @@ async function routed(request: AdminRequest, world: AdminWorld): Promise<AdminAn
   if (access === 'read' && mayChange(found.route)) {
     return problemAnswer(READ_ONLY.status, READ_ONLY.code, READ_ONLY.message, READ_ONLY.hint);
   }
-  return HANDLERS[found.route.id]({ ...found, request, query, world });
+  const call = { ...found, request, query, world };
+  if (found.route.query === undefined) noQuery(call);
+  return HANDLERS[found.route.id](call);
 }
 
 function noRoute(methods: readonly string[]): AdminAnswer {
@@ -162,7 +158,6 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return shownAnswer(call, name, 201, { location: `/v1/tenants/${encodeURIComponent(name)}` });
   },
   getTenant(call) {
-    noQuery(call);
     return shownAnswer(call, nameOf(call), 200);
   },
   async patchTenant(call) {
@@ -188,7 +183,6 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return shownAnswer(call, name, 200);
   },
   listKeys(call) {
-    noQuery(call);
     const name = nameOf(call);
     requireTenant(call, name);
     return { status: 200, body: { keys: keysShown(call.world, name) } };
@@ -339,7 +333,7 @@ function queryOf<T extends z.ZodObject>({ query }: Call, shape: T): z.output<T> 
   return shaped(Object.fromEntries(query), shape);
 }
 
-function noQuery({ query, route }: Call & { readonly route: AdminRoute }): void {
+function noQuery({ query, route }: Call): void {
   const [name] = query.keys();
   if (name !== undefined)
     throw invalid(`${route.path} has no parameter ${JSON.stringify(name.slice(0, 64))}`);
