@@ -44,7 +44,8 @@ it(
     const said = await schemathesis(join(process.cwd(), DOCUMENT), ['--max-examples', '12']);
     expect(said).toContain(`Tested: ${ADMIN_ROUTES.length}`);
     const cases = /(\d+) generated, (\d+) passed/.exec(said);
-    expect(cases?.[1], said.slice(-4_000)).toBe(cases?.[2]);
+    // What it found, where it found something.
+    expect(cases?.[1] === cases?.[2] ? '' : said.slice(-8_000)).toBe('');
     expect(Number(cases?.[1])).toBeGreaterThan(500);
     for (const problem of ['FAILURES', 'ERRORS']) expect(said).not.toContain(`= ${problem} =`);
     // Whatever it sent: the service goes on, and nothing of it failed.
@@ -55,7 +56,7 @@ it(
   LIMIT_MS,
 );
 
-it('it finds what a document says otherwise', async () => {
+it('and finds what a document says otherwise', async () => {
   const document = (await (await service.ask('GET', '/v1/openapi.json')).json()) as {
     readonly paths: Readonly<
       Record<string, { readonly get: { readonly responses: Record<string, unknown> } }>

@@ -1,5 +1,5 @@
 /** `fairlane tenant` and `fairlane key` as processes, beside a service that runs. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -10,6 +10,8 @@ import {
   runCommand,
   startAdminService,
 } from '../support/admin-service.ts';
+import { createAuthority } from '../support/certificates.ts';
+import { eventually } from '../support/eventually.ts';
 import { READ_TOKEN, TOKEN } from '../support/made-tenants.ts';
 import { freePorts } from '../support/ports.ts';
 import { configYaml, type Draft } from '../support/stack.ts';
@@ -214,3 +216,42 @@ it('hostile names are refused in one line', async () => {
     expect(shown.stderr.length).toBeLessThan(1_000);
   }
 });
+
+it('a thousand keys are made, listed, and in the file for Envoy', async () => {
+  const tenants = Array.from({ length: 16 }, (_, i) => `many-${i}`);
+  await Promise.all(tenants.map((name) => service.ask('POST', '/v1/tenants', { name })));
+  await Promise.all(
+    tenants.map(async (name) => {
+      for (let i = 0; i < 63; i += 1) {
+        expect((await service.ask('POST', `/v1/tenants/${name}/keys`)).status).toBe(201);
+      }
+    }),
+  );
+  expect(await json('key list many-7')).toHaveLength(63);
+  const file = readFileSync(join(service.directory, 'envoy', 'hashed-keys.json'), 'utf8');
+  expect(file.match(/[0-9a-f]{64}/g)?.length).toBeGreaterThanOrEqual(1_008);
+  expect(file).not.toMatch(/fl_[0-9A-Za-z]{40}/);
+}, 120_000);
+
+it('with TLS a command talks to who shows the very certificate of the configuration', async () => {
+  const { cert, key } = createAuthority().issue(['fairlane.test']);
+  const files = { 'cert.pem': cert, 'key.pem': key };
+  const secure = await startAdminService((config) => {
+    config['admin'].tls = { cert: 'cert.pem', key: 'key.pem' };
+  }, files);
+  try {
+    expect((await secure.command(['tenant', 'list'])).code).toBe(0);
+    const other = createAuthority().issue(['fairlane.test']);
+    writeFileSync(join(secure.directory, 'cert.pem'), other.cert);
+    writeFileSync(join(secure.directory, 'key.pem'), other.key);
+    // It shows the new one as soon as it has read it; before that nothing is said to it.
+    const shown = await eventually(
+      () => secure.command(['tenant', 'list']),
+      ({ code, stderr }) => code === 0 || !stderr.includes('does not show the certificate'),
+      20_000,
+    );
+    expect(shown.code).toBe(0);
+  } finally {
+    await secure.close();
+  }
+}, 120_000);

@@ -139,7 +139,7 @@ describe.each(STORES)('on %s', (_, { start, use }) => {
         const ids = new Set(keys.map(({ id }: { id: string }) => id));
         return made.every(({ id }) => ids.has(id));
       };
-      await eventually(has, Boolean);
+      expect(await eventually(has, Boolean)).toBe(true);
     }
   });
 

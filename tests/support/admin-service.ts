@@ -1,8 +1,7 @@
 /** `fairlane serve` with an admin API, as a process of its own, and the commands that talk to it. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parse, stringify } from 'yaml';
 import { READ_TOKEN, TOKEN } from './made-tenants.ts';
 import { freePorts } from './ports.ts';
 import { type CliProcess, runCli } from './serve.ts';
@@ -84,11 +83,4 @@ export async function startAdminService(
       rmSync(directory, { recursive: true, force: true });
     },
   };
-}
-
-/** The service's configuration, changed. */
-export function rewrite({ configPath }: AdminService, change: (config: Draft) => void): void {
-  const config = parse(readFileSync(configPath, 'utf8')) as Draft;
-  change(config);
-  writeFileSync(configPath, stringify(config));
 }
