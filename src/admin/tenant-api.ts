@@ -1,5 +1,6 @@
 /** Answers the requests of the admin API. Who listens, and how bodies come, is http-tenant-api.ts's matter. */
 import type * as z from 'zod';
+import { didYouMean, quote } from '../config/report.ts';
 import { isMapping, type Mapping } from '../config/written-data.ts';
 import { makeKey } from '../tenant/made-key.ts';
 import {
@@ -17,14 +18,9 @@ import {
 import { TenantStoreError } from '../tenant/tenant-store.ts';
 import { accessOf, NO_TOKEN, originProblem, READ_ONLY } from './admin-access.ts';
 import type { AdminWorld } from './made-tenants.ts';
+import { unknownModel, unknownUnset } from './tenant-checks.ts';
 import { openApiDocument } from './tenant-openapi.ts';
-import {
-  type AdminRoute,
-  type FoundRoute,
-  findAdminRoute,
-  mayChange,
-  type RouteId,
-} from './tenant-routes.ts';
+import { type FoundRoute, findAdminRoute, mayChange, type RouteId } from './tenant-routes.ts';
 import { auditPage, keyRotation, newKey, tenantPage } from './tenant-shapes.ts';
 import { keyShown, keysShown, tenantShown, tenantsShown } from './tenant-views.ts';
 
@@ -127,7 +123,9 @@ async function routed(request: AdminRequest, world: AdminWorld): Promise<AdminAn
   if (access === 'read' && mayChange(found.route)) {
     return problemAnswer(READ_ONLY.status, READ_ONLY.code, READ_ONLY.message, READ_ONLY.hint);
   }
-  return HANDLERS[found.route.id]({ ...found, request, query, world });
+  const call = { ...found, request, query, world };
+  if (found.route.query === undefined) noQuery(call);
+  return HANDLERS[found.route.id](call);
 }
 
 function noRoute(methods: readonly string[]): AdminAnswer {
@@ -162,7 +160,6 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return shownAnswer(call, name, 201, { location: `/v1/tenants/${encodeURIComponent(name)}` });
   },
   getTenant(call) {
-    noQuery(call);
     return shownAnswer(call, nameOf(call), 200);
   },
   async patchTenant(call) {
@@ -172,6 +169,9 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
       throw invalid('disabled: must be true or false');
     }
     const version = ifMatch(call);
+    const before = call.world.made.state.tenants.get(name)?.settings;
+    const unknown = before === undefined ? undefined : unknownUnset(settings, before);
+    if (unknown !== undefined) throw invalid(unknown);
     await changed(call, (known) =>
       patchTenant(known, name, {
         ...(Object.keys(settings).length > 0 && { settings }),
@@ -188,13 +188,15 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return shownAnswer(call, name, 200);
   },
   listKeys(call) {
-    noQuery(call);
     const name = nameOf(call);
     requireTenant(call, name);
     return { status: 200, body: { keys: keysShown(call.world, name) } };
   },
   async createKey(call) {
     const wish = wishOf(shaped(await bodyOf(call), newKey));
+    requireTenant(call, nameOf(call));
+    const unknown = unknownModel(wish.models ?? [], call.world.admin().tenants.known);
+    if (unknown !== undefined) throw invalid(unknown);
     return madeAnswer(call, (known) => createKey(known, nameOf(call), wish, makeKey));
   },
   async rotateKey(call) {
@@ -236,10 +238,12 @@ const wishOf = ({ expires, ...rest }: z.output<typeof newKey>): KeyWish => ({
 });
 
 /** @throws Problem when it was refused. */
-async function changed({ world }: Call, decide: (known: Known) => Decision): Promise<Decision> {
-  const decision = await world.made.change(ACTOR, decide);
+async function changed(call: Call, decide: (known: Known) => Decision): Promise<Decision> {
+  const decision = await call.world.made.change(ACTOR, decide);
   if (decision.kind !== 'refused') return decision;
   const { code, message, hint } = decision;
+  if (code === 'tenant_unknown') throw unknownTenant(call);
+  if (code === 'key_unknown') requireTenant(call, nameOf(call));
   throw new Problem(problemAnswer(STATUS[code], code, message, hint));
 }
 
@@ -255,11 +259,18 @@ async function madeAnswer(call: Call, decide: (known: Known) => Decision): Promi
   };
 }
 
-function requireTenant({ world }: Call, name: string): void {
-  const { state, files } = world.made;
-  if (files !== undefined && isKnownTenant({ state, files }, name)) return;
+function requireTenant(call: Call, name: string): void {
+  const { state, files } = call.world.made;
+  if (files === undefined || !isKnownTenant({ state, files }, name)) throw unknownTenant(call);
+}
+
+function unknownTenant(call: Call): Problem {
+  const { state, files } = call.world.made;
+  const name = nameOf(call);
+  const names = [...new Set([...state.tenants.keys(), ...(files?.tenants.keys() ?? [])])];
+  const message = `there is no tenant ${quote(name)}${didYouMean(name, names)}`;
   const hint = 'create it with POST /v1/tenants, or look at GET /v1/tenants';
-  throw new Problem(problemAnswer(404, 'tenant_unknown', 'there is no tenant of this name', hint));
+  return new Problem(problemAnswer(STATUS.tenant_unknown, 'tenant_unknown', message, hint));
 }
 
 function shownAnswer(
@@ -339,8 +350,7 @@ function queryOf<T extends z.ZodObject>({ query }: Call, shape: T): z.output<T> 
   return shaped(Object.fromEntries(query), shape);
 }
 
-function noQuery({ query, route }: Call & { readonly route: AdminRoute }): void {
+function noQuery({ query, route }: Call): void {
   const [name] = query.keys();
-  if (name !== undefined)
-    throw invalid(`${route.path} has no parameter ${JSON.stringify(name.slice(0, 64))}`);
+  if (name !== undefined) throw invalid(`${route.path} has no parameter ${quote(name)}`);
 }

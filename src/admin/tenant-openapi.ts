@@ -22,6 +22,19 @@ const REFUSALS: Readonly<Record<number, string>> = {
   415: 'The body is not JSON',
 };
 const BODY_REFUSALS = [413, 415];
+const REFUSAL_HEADERS: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+  401: { 'WWW-Authenticate': 'Bearer.' },
+  429: { 'Retry-After': 'In seconds.' },
+  503: { 'Retry-After': 'In seconds.' },
+};
+
+const headersOf = (headers: Readonly<Record<string, string>> = {}): Json => {
+  const all = Object.entries(headers).map(([name, description]) => [
+    name,
+    { description, schema: { type: 'string' } },
+  ]);
+  return all.length === 0 ? {} : { headers: Object.fromEntries(all) };
+};
 
 const DESCRIPTIONS: Readonly<Record<string, string>> = {
   name: 'The tenant’s name.',
@@ -31,13 +44,31 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
 /** Also in the reference of the configuration: no keyword of JSON Schema. */
 const OWN_KEYWORDS = new Set(['$schema', 'shown']);
 
+/**
+ * What Unicode's classes of characters hold most: regular expressions of Python, Go and others have no such classes or know
+ * only some, and a generated client stumbles over the pattern. The server's own stay: it refuses a little more.
+ */
+const CLASSES: Readonly<Record<string, string>> = {
+  '\\p{C}': '\\u0000-\\u001f\\u007f-\\u009f',
+  '\\p{Z}': '\\u0020\\u00a0\\u2000-\\u200a\\u2028\\u2029\\u202f\\u3000',
+  '\\p{Zl}': '\\u2028',
+  '\\p{Zp}': '\\u2029',
+};
+const portable = (pattern: string): string =>
+  pattern.replaceAll(/\\p\{\w+\}/g, (found) => CLASSES[found] ?? found);
+
 function withoutOwn(node: unknown, isNames = false): unknown {
   if (Array.isArray(node)) return node.map((one: unknown) => withoutOwn(one));
   if (typeof node !== 'object' || node === null) return node;
   return Object.fromEntries(
     Object.entries(node)
       .filter(([key]) => isNames || !OWN_KEYWORDS.has(key))
-      .map(([key, value]) => [key, withoutOwn(value, key === 'properties' && !isNames)]),
+      .map(([key, value]) => [
+        key,
+        key === 'pattern' && typeof value === 'string'
+          ? portable(value)
+          : withoutOwn(value, key === 'properties' && !isNames),
+      ]),
   );
 }
 
@@ -80,10 +111,10 @@ const querySchema = (shape: z.ZodType): Json => schemaOf(shape, 'output') as Jso
 
 function operationOf(route: AdminRoute): Json {
   const { id, summary, body, isBodyOptional, ok, refusals, hasVersion, method } = route;
-  const error = (description: string): Json => ({
-    description,
-    content: json({ $ref: '#/components/schemas/Error' }),
-  });
+  const error = (status: number, description: string): Json => {
+    const headers = headersOf(REFUSAL_HEADERS[status]);
+    return { description, ...headers, content: json({ $ref: '#/components/schemas/Error' }) };
+  };
   const statuses = [...refusals, ...(body === undefined ? [] : BODY_REFUSALS)];
   return {
     operationId: id,
@@ -102,15 +133,18 @@ function operationOf(route: AdminRoute): Json {
     responses: {
       [String(ok.status)]: {
         description: 'Done',
-        ...(hasVersion === true && {
-          headers: {
-            ETag: { description: 'Of the tenant, where it was made here.', schema: { type: 'string' } },
-          },
+        ...headersOf({
+          ...(hasVersion === true && { ETag: 'Of the tenant, where it was made here.' }),
+          ...(id === 'createTenant' && { Location: 'Path of the tenant.' }),
         }),
         content: json(ok.shape === undefined ? { type: 'object' } : schemaOf(ok.shape, 'output')),
       },
-      ...Object.fromEntries(EVERYWHERE.map(([status, description]) => [String(status), error(description)])),
-      ...Object.fromEntries(statuses.map((status) => [String(status), error(REFUSALS[status] ?? '')])),
+      ...Object.fromEntries(
+        EVERYWHERE.map(([status, description]) => [String(status), error(status, description)]),
+      ),
+      ...Object.fromEntries(
+        statuses.map((status) => [String(status), error(status, REFUSALS[status] ?? '')]),
+      ),
     },
   };
 }
