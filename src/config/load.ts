@@ -105,14 +105,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
-  const ofOthers = [
-    ...redisSecretTexts(root, redis),
-    ...ledgerSecretTexts(root, ledgerUrl),
-    ...engineKeyTexts(engines),
-    ...adminSecretTexts(root, admin),
-    ...webhookSecretTexts(webhooks),
-  ];
-  const hide = hiding([...keys, ...ofOthers].flatMap(secretTextsOf), SHORT_KEY);
+  const hide = hiding(secretsIn(root, { keys, redis, ledgerUrl, engines, admin, webhooks }), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -198,6 +191,26 @@ function rootOf(value: unknown, { before, env }: ConfigInput) {
   };
   return { root, asWritten: current.asWritten, tell };
 }
+
+interface FoundSecrets {
+  readonly keys: ReturnType<typeof findKeys>;
+  readonly redis: ReturnType<typeof findRedisSecrets>;
+  readonly ledgerUrl: ReturnType<typeof findLedgerUrl>;
+  readonly engines: ReturnType<typeof findEngineSecrets>;
+  readonly admin: ReturnType<typeof findAdmin>;
+  readonly webhooks: ReturnType<typeof findWebhooks>;
+}
+
+/** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
+const secretsIn = (root: unknown, found: FoundSecrets): readonly string[] =>
+  [
+    ...found.keys,
+    ...redisSecretTexts(root, found.redis),
+    ...ledgerSecretTexts(root, found.ledgerUrl),
+    ...engineKeyTexts(found.engines),
+    ...adminSecretTexts(root, found.admin),
+    ...webhookSecretTexts(found.webhooks),
+  ].flatMap(secretTextsOf);
 
 const secretTextsOf = ({
   text,

@@ -16,7 +16,6 @@ import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
 import { createMemoryStore, type MemoryStore } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
-import { type CallProblem, type CountedHit, decide } from '../rate-limit-service/decide.ts';
 import type { RateLimitServiceOptions } from '../rate-limit-service/grpc-rate-limit.ts';
 import { createMirrors, type Mirrors } from '../rollout/mirrors.ts';
 import { createRollouts, type Rollouts } from '../rollout/rollouts.ts';
@@ -37,6 +36,7 @@ import { metricsSource } from './metrics-source.ts';
 import { MonthWatch } from './month-watch.ts';
 import type { Tell } from './pool-context.ts';
 import { PoolSet } from './pool-set.ts';
+import { rateLimitOptions } from './rate-limit-options.ts';
 import { RedisRuntime } from './redis-runtime.ts';
 import { RefusedTenantFiles } from './refused-tenant-files.ts';
 import { Reloader, type ReloadSteps } from './reloader.ts';
@@ -144,7 +144,14 @@ export class Parts {
     this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();
     this.requests = createRequestEdge(initial, this.#context, this.pools, () => this.#isDraining, tell);
-    this.rateLimit = this.#createRateLimit();
+    this.rateLimit = rateLimitOptions({
+      limits: this.limits,
+      store: this.#store,
+      metrics: this.metrics,
+      config: this.#config,
+      now: this.now,
+      tell,
+    });
     this.refusals = createRefusalService({
       onRefused: (counted, requests) =>
         this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), requests }),
@@ -233,9 +240,6 @@ export class Parts {
     return jwt?.visitors === undefined || tenants.has(tenant) ? tenant : VISITORS_LABEL;
   };
 
-  readonly #onHit = (hit: CountedHit): void => this.metrics.rateLimitHit(hit);
-  readonly #onCallProblem = (problem: CallProblem): void => this.metrics.rateLimitProblem(problem);
-
   #reloadSteps(): ReloadSteps<NameAddresses> {
     return {
       resolve: (config) => this.pools.resolve(config),
@@ -258,7 +262,11 @@ export class Parts {
         for (const applied of this.#reloaded) applied(next);
       },
       prepareTenants: (next) => this.pools.announceTenants(next),
-      applyTenants: (next) => this.scheduling.tenants.reconfigure(next),
+      applyTenants: (next) => {
+        this.scheduling.tenants.reconfigure(next);
+        // Raises of those may end earlier.
+        this.months.reconfigured();
+      },
     };
   }
 
@@ -377,25 +385,5 @@ export class Parts {
       now: this.now,
       tell: this.tell,
     });
-  }
-
-  #createRateLimit(): RateLimitServiceOptions {
-    const store = this.#store;
-    return {
-      decide: (call) =>
-        decide(
-          call,
-          {
-            domains: this.limits.domains,
-            store,
-            settings: this.#config().rateLimit,
-            onHit: this.#onHit,
-            onProblem: this.#onCallProblem,
-            unixMs: Date.now,
-          },
-          this.now(),
-        ),
-      onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
-    };
   }
 }

@@ -1,7 +1,8 @@
 /** Requests of a tenant with a budget: what they are predicted to cost is reserved, charged as they stream, and settled. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { EngineRun } from '../../../src/admission/engine-run.ts';
-import { explainRequest, explanationText } from '../../../src/admission/explain.ts';
+import { explainRequest } from '../../../src/admission/explain.ts';
+import { explanationText } from '../../../src/admission/explain-text.ts';
 import type { Limits } from '../../../src/config/config.ts';
 import type { PriceBook } from '../../../src/usage/price-book.ts';
 import { chatHead, createWorld, type Said, type World } from '../../support/lifecycle.ts';

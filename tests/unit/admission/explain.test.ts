@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { explainRequest, explanationText, questionOf } from '../../../src/admission/explain.ts';
+import { explainRequest, questionOf } from '../../../src/admission/explain.ts';
+import { explanationText } from '../../../src/admission/explain-text.ts';
 import type { Limits } from '../../../src/config/config.ts';
 import { maxOpenOf } from '../../../src/config/memory-bound.ts';
 import { createWorld, type World, type WorldOptions } from '../../support/lifecycle.ts';

@@ -20,7 +20,7 @@ if (standard === undefined) throw new Error('there is no tenant');
 
 function whose(keys: readonly TenantKey[], head: Partial<RequestHead>, tenant: Partial<TenantConfig> = {}) {
   const config = { ...standard, ...tenant, keys } as TenantConfig;
-  const found = { config } as RequestTenant;
+  const found = { config, limits: {} } as RequestTenant;
   return whoseRequest(
     { config: context.config, tenants: { get: () => found }, unixMs: () => 1_000 },
     {

@@ -132,7 +132,12 @@ export const full = () => ({
       },
     },
     default: [{ prompt: '1 USD' }, { from: '2026-11-01', prompt: '2 USD' }],
-    tenants: { alice: { models: { llama: { prompt: '0.40 EUR' } }, default: { request: '0 EUR' } } },
+    tenants: {
+      alice: {
+        models: { llama: { prompt: '0.40 EUR', completion: '1.20 EUR' } },
+        default: { prompt: '0.10 EUR', request: '0 EUR' },
+      },
+    },
   },
   lanes: {
     chat: {
@@ -211,7 +216,7 @@ export const full = () => ({
       },
       modelLimits: {
         llama: {
-          requestsPerMinute: 'unlimited',
+          requestsPerMinute: 30,
           requestBurst: 10,
           tokensPerMinute: 10_000,
           tokenBurst: 1_000,

@@ -114,7 +114,7 @@ describe('names that refer to something', () => {
       llama: { pool: 'main' },
     });
     expect(warningsOf(discovering)).toEqual([expect.stringContaining('only if an engine announces it')]);
-    expect(warningsOf(put(discovering, 'models', undefined))).toEqual([]);
+    expect(warningsOf(put(put(discovering, 'models', undefined), 'prices', undefined))).toEqual([]);
   });
 
   it('of models are in quotes when they are "all"', () => {
