@@ -194,7 +194,8 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return { status: 200, body: { keys: keysShown(call.world, name) } };
   },
   async createKey(call) {
-    const wish = wishOf(shaped(await bodyOf(call), newKey));
+    const body = await bodyOf(call);
+    const wish = wishOf(shaped(body, newKey), body);
     return madeAnswer(call, (known) => createKey(known, nameOf(call), wish, makeKey));
   },
   async rotateKey(call) {
@@ -230,10 +231,11 @@ const idOf = ({ parameters }: Call): string => parameters['id'] ?? '';
 const timeOf = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : Date.parse(text);
 
-const wishOf = ({ expires, ...rest }: z.output<typeof newKey>): KeyWish => ({
-  ...rest,
-  expiresMs: timeOf(expires),
-});
+/** @param body limits are kept as they were sent. */
+function wishOf({ expires, limits: _, ...rest }: z.output<typeof newKey>, body: unknown): KeyWish {
+  const limits = isMapping(body) ? body['limits'] : undefined;
+  return { ...rest, expiresMs: timeOf(expires), ...(isMapping(limits) && { limits }) };
+}
 
 /** @throws Problem when it was refused. */
 async function changed({ world }: Call, decide: (known: Known) => Decision): Promise<Decision> {

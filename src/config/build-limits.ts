@@ -37,11 +37,11 @@ interface WrittenParts {
  *
  * @param merge of a tenant's own limits over its tier's.
  */
-export function withParts(
-  limits: Limits,
+export function withParts<T extends Partial<Limits>>(
+  limits: T,
   { tier = {}, own = {}, keys = [] }: WrittenParts,
   merge: Merge,
-): Limits {
+): T & Pick<Limits, 'byKey' | 'byModel'> {
   const names = new Set([...Object.keys(tier), ...Object.keys(own)]);
   const byModel = bounding([...names].map((name) => [name, merge(tier[name] ?? {}, own[name] ?? {})]));
   const byKey = bounding(

@@ -146,6 +146,12 @@ const limitsOf = (
     merge(of, part, heldBytes),
   );
 
+/** The same of keys that were made apart from their tenant's settings. */
+export function withKeyLimits(limits: Limits, keys: readonly WrittenKeyLimits[], heldBytes: number): Limits {
+  const { byKey } = withParts({}, { tier: {}, own: {}, keys }, (of, part) => merge(of, part, heldBytes));
+  return byKey === undefined ? limits : { ...limits, byKey: new Map([...(limits.byKey ?? []), ...byKey]) };
+}
+
 /** Of keys that have some. What was used of them goes on with the name: a key that follows another has it from that. */
 const keyLimitsOf = (
   entries: readonly KeyEntry[],
