@@ -331,8 +331,13 @@ function shaped<T extends z.ZodType>(value: unknown, shape: T): z.output<T> {
   throw invalid(read.error.issues.slice(0, 5).map(issueText).join('; '));
 }
 
-function issueText({ path, message }: z.core.$ZodIssue): string {
-  return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
+function issueText(issue: z.core.$ZodIssue): string {
+  const { path, message } = issue;
+  const text =
+    issue.code === 'unrecognized_keys'
+      ? `unknown setting ${issue.keys.map((key) => JSON.stringify(key.slice(0, 64))).join(', ')}`
+      : message;
+  return path.length === 0 ? text : `${path.map(String).join('.')}: ${text}`;
 }
 
 function queryOf<T extends z.ZodObject>({ query }: Call, shape: T): z.output<T> {
