@@ -40,7 +40,7 @@ afterAll(async () => {
 const ask = (key: string, model: string): Promise<Answer> =>
   send(stack.url, { key, body: chatBody({ model, max_tokens: 4 }) });
 const spent = async (key: string, model: string, budget: string, whose: string): Promise<void> => {
-  const { status, json, headers } = await ask(key, model);
+  const { status, json } = await ask(key, model);
   expect([status, json]).toMatchObject([
     429,
     {
@@ -50,7 +50,6 @@ const spent = async (key: string, model: string, budget: string, whose: string):
       },
     },
   ]);
-  expect(Number(headers['retry-after'])).toBeGreaterThan(0);
 };
 
 it('each refuses in its words when it is used up, and the records’ prices are what the buckets have taken', async () => {

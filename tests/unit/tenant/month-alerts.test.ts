@@ -232,10 +232,10 @@ describe('months of keys and models', () => {
   it('cost nothing while nobody uses them, also after a restart', () => {
     const at = world(limits);
     use(at, 'k1', undefined, 90);
-    const stored = [...at.tenants.buckets()];
+    const stored = [...at.tenants.buckets(0)];
     expect(stored.map(([key]) => key)).toEqual(['tenant:a:tokens:2026-11', 'tenant:a:key:k1:tokens:2026-11']);
     const next = world(limits);
-    next.tenants.restore(stored);
+    next.tenants.restore(stored, 0, NOVEMBER_28);
     expect([...(next.tenants.get('a')?.limits.parts() ?? [])].map(({ part }) => part?.name)).toEqual([
       undefined,
       'k1',
