@@ -232,7 +232,7 @@ const timeOf = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : Date.parse(text);
 
 /** @param body limits are kept as they were sent. */
-function wishOf({ expires, limits: _, ...rest }: z.output<typeof newKey>, body: unknown): KeyWish {
+function wishOf({ expires, limits: _limits, ...rest }: z.output<typeof newKey>, body: unknown): KeyWish {
   const limits = isMapping(body) ? body['limits'] : undefined;
   return { ...rest, expiresMs: timeOf(expires), ...(isMapping(limits) && { limits }) };
 }

@@ -94,7 +94,7 @@ function settingsOf({ tier, trustGroup, models, limits }: TenantConfig): Readonl
 type Shown = Readonly<Record<string, unknown>>;
 
 /** As they can be written. */
-function limitsShown({ byKey: _, byModel: __, bucketsOf: ___, ...limits }: Limits): Shown {
+function limitsShown({ byKey: _byKey, byModel: _byModel, bucketsOf: _of, ...limits }: Limits): Shown {
   const { budgetPerMonth, raises } = limits;
   return {
     ...limits,
@@ -119,7 +119,13 @@ function raiseShown({ untilMs, budgetPerMonth, ...limits }: LimitRaise): Shown {
 
 /** Of a key or a model: the rest is the queue's, where a tenant is one. */
 function partShown(limits: Limits): Shown {
-  const { weight: _, maxOutputs: __, maxQueued: ___, maxHeldBytes: ____, ...part } = limitsShown(limits);
+  const {
+    weight: _weight,
+    maxOutputs: _outputs,
+    maxQueued: _queued,
+    maxHeldBytes: _bytes,
+    ...part
+  } = limitsShown(limits);
   return part;
 }
 
