@@ -193,7 +193,8 @@ const HANDLERS: Readonly<Record<RouteId, (call: Call) => Promise<AdminAnswer> | 
     return { status: 200, body: { keys: keysShown(call.world, name) } };
   },
   async createKey(call) {
-    const wish = wishOf(shaped(await bodyOf(call), newKey));
+    const body = await bodyOf(call);
+    const wish = wishOf(shaped(body, newKey), body);
     requireTenant(call, nameOf(call));
     const unknown = unknownModel(wish.models ?? [], call.world.admin().tenants.known);
     if (unknown !== undefined) throw invalid(unknown);
@@ -232,10 +233,11 @@ const idOf = ({ parameters }: Call): string => parameters['id'] ?? '';
 const timeOf = (text: string | undefined): number | undefined =>
   text === undefined ? undefined : Date.parse(text);
 
-const wishOf = ({ expires, ...rest }: z.output<typeof newKey>): KeyWish => ({
-  ...rest,
-  expiresMs: timeOf(expires),
-});
+/** @param body limits are kept as they were sent. */
+function wishOf({ expires, limits: _limits, ...rest }: z.output<typeof newKey>, body: unknown): KeyWish {
+  const limits = isMapping(body) ? body['limits'] : undefined;
+  return { ...rest, expiresMs: timeOf(expires), ...(isMapping(limits) && { limits }) };
+}
 
 /** @throws Problem when it was refused. */
 async function changed(call: Call, decide: (known: Known) => Decision): Promise<Decision> {
@@ -340,8 +342,13 @@ function shaped<T extends z.ZodType>(value: unknown, shape: T): z.output<T> {
   throw invalid(read.error.issues.slice(0, 5).map(issueText).join('; '));
 }
 
-function issueText({ path, message }: z.core.$ZodIssue): string {
-  return path.length === 0 ? message : `${path.map(String).join('.')}: ${message}`;
+function issueText(issue: z.core.$ZodIssue): string {
+  const { path, message } = issue;
+  const text =
+    issue.code === 'unrecognized_keys'
+      ? `unknown setting ${issue.keys.map((key) => JSON.stringify(key.slice(0, 64))).join(', ')}`
+      : message;
+  return path.length === 0 ? text : `${path.map(String).join('.')}: ${text}`;
 }
 
 function queryOf<T extends z.ZodObject>({ query }: Call, shape: T): z.output<T> {

@@ -1,6 +1,7 @@
 /** What the admin API takes and gives, as schemas: requests are checked by them, and the OpenAPI document is made of them. */
 import * as z from 'zod';
 import { duration, integer, name, openList } from '../config/schema/dsl.ts';
+import { madeKeyLimits } from '../config/schema/tenants.ts';
 import { runtimeSettings } from '../config/tenant-settings.ts';
 import { must } from '../config/values.ts';
 import { KEY_ROUTES } from '../tenant/merge-tenants.ts';
@@ -73,7 +74,7 @@ export const tenantPatch = z.strictObject({
 });
 
 export const newKey = z.strictObject(
-  { name: label.optional(), expires: expiry.optional(), ...scopes },
+  { name: label.optional(), expires: expiry.optional(), ...scopes, limits: madeKeyLimits },
   { error: mapping },
 );
 
@@ -135,6 +136,13 @@ export const shownKey = z.object({
   state: z.enum(['active', 'expired', 'revoked']),
   models: texts('Models that it may be used for. Absent: all of the tenant’s.').optional(),
   routes: texts('Routes that it may be used for. Absent: all.').optional(),
+  limits: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .meta(told('Limits of what is asked with it, within the tenant’s. Absent: none.')),
+  originId: text(
+    'Of a key with limits that was made in place of another: the first of that line. What was used of a month goes on.',
+  ).optional(),
   createdAt: time('When it was made.').optional(),
   expiresAt: time('When it ends.').optional(),
   revokedAt: time('When it was revoked.').optional(),

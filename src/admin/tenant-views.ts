@@ -1,5 +1,7 @@
 /** How the admin API shows tenants and keys. */
-import type { TenantConfig } from '../config/config.ts';
+import type { Limits, TenantConfig } from '../config/config.ts';
+import type { LimitRaise } from '../config/limits.ts';
+import { amountText } from '../domain/amount.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import { isInForce } from '../tenant/merge-tenants.ts';
 import { keysOf } from '../tenant/tenant-changes.ts';
@@ -29,6 +31,8 @@ export interface KeyShown {
   readonly state: 'active' | 'expired' | 'revoked';
   readonly models?: readonly string[];
   readonly routes?: readonly string[];
+  readonly limits?: Readonly<Record<string, unknown>>;
+  readonly originId?: string;
   readonly createdAt?: string;
   readonly expiresAt?: string;
   readonly revokedAt?: string;
@@ -80,21 +84,62 @@ function settingsOf({ tier, trustGroup, models, limits }: TenantConfig): Readonl
     ...(tier !== undefined && { tier }),
     ...(trustGroup !== undefined && { trustGroup }),
     models: models === '*' ? '*' : [...models],
-    limits,
+    limits: limitsShown(limits),
+    ...(limits.byModel !== undefined && {
+      modelLimits: Object.fromEntries([...limits.byModel].map(([name, of]) => [name, partShown(of)])),
+    }),
   };
+}
+
+type Shown = Readonly<Record<string, unknown>>;
+
+/** As they can be written. */
+function limitsShown({ byKey: _byKey, byModel: _byModel, bucketsOf: _of, ...limits }: Limits): Shown {
+  const { budgetPerMonth, raises } = limits;
+  return {
+    ...limits,
+    ...(budgetPerMonth !== undefined && { budgetPerMonth: amountText(budgetPerMonth) }),
+    ...(raises !== undefined && { raises: raises.map(raiseShown) }),
+  };
+}
+
+function raiseShown({ untilMs, budgetPerMonth, ...limits }: LimitRaise): Shown {
+  const amounts = Object.entries(limits).map(([key, value]) => [
+    key,
+    value === Number.POSITIVE_INFINITY ? 'unlimited' : value,
+  ]);
+  return {
+    until: textOf(untilMs),
+    ...Object.fromEntries(amounts),
+    ...(budgetPerMonth !== undefined && {
+      budgetPerMonth: budgetPerMonth === 'unlimited' ? budgetPerMonth : amountText(budgetPerMonth),
+    }),
+  };
+}
+
+/** Of a key or a model: the rest is the queue's, where a tenant is one. */
+function partShown(limits: Limits): Shown {
+  const {
+    weight: _weight,
+    maxOutputs: _outputs,
+    maxQueued: _queued,
+    maxHeldBytes: _bytes,
+    ...part
+  } = limitsShown(limits);
+  return part;
 }
 
 export function keysShown(view: View, tenant: string): readonly KeyShown[] {
   const { made, unixMs } = view;
-  const ofFile = made.files?.tenants.get(tenant)?.keys ?? [];
+  const { keys: ofFile = [], limits: { byKey } = {} } = made.files?.tenants.get(tenant) ?? {};
   return [
-    ...ofFile.map((key) => fileKeyShown(key, unixMs())),
+    ...ofFile.map((key) => fileKeyShown(key, byKey?.get(key.id), unixMs())),
     ...keysOf(made.state, tenant, unixMs()).map((key) => keyShown(view, key)),
   ];
 }
 
 export function keyShown({ made, unixMs }: View, key: StoredKey): KeyShown {
-  const { id, name, models, routes, createdMs, expiresMs, revokedMs } = key;
+  const { id, name, models, routes, limits, originId, createdMs, expiresMs, revokedMs } = key;
   const usedMs = made.usedMs(id) ?? key.usedMs;
   const isOpen = isInForce(key, unixMs());
   return {
@@ -104,6 +149,8 @@ export function keyShown({ made, unixMs }: View, key: StoredKey): KeyShown {
     state: isOpen ? 'active' : revokedMs === undefined ? 'expired' : 'revoked',
     ...(models !== undefined && { models }),
     ...(routes !== undefined && { routes }),
+    ...(limits !== undefined && { limits }),
+    ...(originId !== undefined && { originId }),
     createdAt: textOf(createdMs),
     ...(expiresMs !== undefined && { expiresAt: textOf(expiresMs) }),
     ...(revokedMs !== undefined && { revokedAt: textOf(revokedMs) }),
@@ -111,7 +158,11 @@ export function keyShown({ made, unixMs }: View, key: StoredKey): KeyShown {
   };
 }
 
-function fileKeyShown({ id, name, expiresMs, models, routes }: TenantKey, nowMs: number): KeyShown {
+function fileKeyShown(
+  { id, name, expiresMs, models, routes }: TenantKey,
+  limits: Limits | undefined,
+  nowMs: number,
+): KeyShown {
   return {
     id,
     ...(name !== undefined && { name }),
@@ -119,6 +170,7 @@ function fileKeyShown({ id, name, expiresMs, models, routes }: TenantKey, nowMs:
     state: expiresMs !== undefined && expiresMs <= nowMs ? 'expired' : 'active',
     ...(models !== undefined && { models: [...models] }),
     ...(routes !== undefined && { routes: [...routes] }),
+    ...(limits !== undefined && { limits: partShown(limits) }),
     ...(expiresMs !== undefined && { expiresAt: textOf(expiresMs) }),
   };
 }

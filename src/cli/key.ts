@@ -4,7 +4,7 @@ import type { KeyShown } from '../admin/tenant-views.ts';
 import { type AdminOptions, adminClient } from './admin-client.ts';
 import { keysText } from './admin-text.ts';
 import { textArgument } from './arguments.ts';
-import { adminCommand, listArgument, pathOf } from './tenant.ts';
+import { adminCommand, limitArgument, listArgument, pathOf } from './tenant.ts';
 import { print, printError } from './terminal.ts';
 
 interface Options extends AdminOptions {
@@ -17,6 +17,7 @@ interface KeyOptions extends Options {
   readonly model?: readonly string[];
   readonly route?: readonly string[];
   readonly grace?: string;
+  readonly limit?: Readonly<Record<string, string | number>>;
 }
 
 const keyPath = (tenant: string, id: string): string => `${pathOf(tenant)}/keys/${encodeURIComponent(id)}`;
@@ -48,13 +49,19 @@ function createCommand(): Command {
       'routes that it may be used for, as chat.completions,embeddings; default: all',
       listArgument,
     )
+    .option(
+      '--limit <name=value>',
+      'a limit of what is asked with it, as tokensPerMonth=1000000 or "budgetPerMonth=50 EUR"; may be given several times',
+      limitArgument,
+    )
     .action(async (tenant: string, options: KeyOptions) => {
-      const { name, expires, model, route } = options;
+      const { name, expires, model, route, limit } = options;
       const body = {
         ...(name !== undefined && { name }),
         ...(expires !== undefined && { expires }),
         ...(model !== undefined && { models: model }),
         ...(route !== undefined && { routes: route }),
+        ...(limit !== undefined && { limits: limit }),
       };
       const made = await adminClient(options).ask('POST', `${pathOf(tenant)}/keys`, body);
       showMade(made as KeyShown & { key: string }, options, '');

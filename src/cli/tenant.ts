@@ -17,6 +17,8 @@ interface SettingOptions extends Options {
   readonly trustGroup?: string;
   readonly limit?: Readonly<Record<string, string | number>>;
   readonly unset?: readonly string[];
+  readonly raise?: Readonly<Record<string, string | number>>;
+  readonly until?: string;
 }
 
 export const pathOf = (tenant: string): string => `/v1/tenants/${encodeURIComponent(tenant)}`;
@@ -28,26 +30,52 @@ export const listArgument = (text: string, before: readonly string[] = []): read
   return [...before, ...names];
 };
 
-function limitArgument(text: string, before: SettingOptions['limit'] = {}): SettingOptions['limit'] {
+type Named = Readonly<Record<string, string | number>>;
+
+export const limitArgument = (text: string, before?: Named): Named => namedValue('--limit', text, before);
+const raiseArgument = (text: string, before?: Named): Named => namedValue('--raise', text, before);
+
+function namedValue(option: string, text: string, before: Named = {}): Named {
   const at = text.indexOf('=');
   if (at <= 0 || at === text.length - 1)
-    throw new UserError(`--limit ${text}: must be NAME=VALUE, for example requestsPerMinute=600`);
+    throw new UserError(`${option} ${text}: must be NAME=VALUE, for example requestsPerMinute=600`);
   const value = text.slice(at + 1);
   return { ...before, [text.slice(0, at)]: /^\d+(\.\d+)?$/.test(value) ? Number(value) : value };
 }
 
-function settingsOf({ tier, model, trustGroup, limit, unset = [] }: SettingOptions): Record<string, unknown> {
+/** @param raises that go on. */
+function settingsOf(options: SettingOptions, raises: readonly unknown[] = []): Record<string, unknown> {
+  const { tier, model, trustGroup, limit, unset = [] } = options;
   const settings: Record<string, unknown> = {
     ...(tier !== undefined && { tier }),
     ...(model !== undefined && { models: model.length === 1 && model[0] === '*' ? '*' : model }),
     ...(trustGroup !== undefined && { trustGroup }),
   };
-  const limits: Record<string, unknown> = { ...limit };
+  const raise = raiseOf(options);
+  const limits: Record<string, unknown> = {
+    ...limit,
+    ...(raise !== undefined && { raises: [...raises, raise] }),
+  };
   for (const name of unset) {
     if (name.startsWith('limits.')) limits[name.slice('limits.'.length)] = null;
     else settings[name] = null;
   }
   return { ...settings, ...(Object.keys(limits).length > 0 && { limits }) };
+}
+
+function raiseOf({ raise, until }: SettingOptions): Readonly<Record<string, unknown>> | undefined {
+  if ((raise === undefined) !== (until === undefined))
+    throw new UserError('--raise and --until go together: what is raised, and when that is over');
+  return raise && { until, ...raise };
+}
+
+/** Raises of a tenant that was made, but for those that are over. */
+async function raisesOf(name: string, options: SettingOptions): Promise<readonly unknown[]> {
+  const { settings } = (await adminClient(options).ask('GET', pathOf(name))) as TenantShown;
+  const { raises } = (settings?.['limits'] ?? {}) as { readonly raises?: unknown };
+  const isOver = (one: unknown): boolean =>
+    Date.parse(String((one as { readonly until?: unknown }).until)) <= Date.now();
+  return Array.isArray(raises) ? raises.filter((one: unknown) => !isOver(one)) : [];
 }
 
 /** What the commands of an API have. */
@@ -71,7 +99,13 @@ function settingCommand(name: string, description: string): Command {
       '--limit <name=value>',
       'a limit, as requestsPerMinute=600; may be given several times',
       limitArgument,
-    );
+    )
+    .option(
+      '--raise <name=value>',
+      'a limit that is higher until --until, as tokensPerMonth=200000 or "budgetPerMonth=800 EUR"; may be given several times',
+      raiseArgument,
+    )
+    .option('--until <when>', 'when --raise is over: a date as 2026-12-01 (UTC) or a time with its zone');
 }
 
 const json = (value: unknown): void => print(JSON.stringify(value, undefined, 2));
@@ -105,9 +139,12 @@ function setCommand(): Command {
       listArgument,
     )
     .action(async (name: string, options: SettingOptions) => {
-      const body = settingsOf(options);
+      const raises = raiseOf(options) === undefined ? [] : await raisesOf(name, options);
+      const body = settingsOf(options, raises);
       if (Object.keys(body).length === 0)
-        throw new UserError('nothing to change: give --tier, --model, --trust-group, --limit or --unset');
+        throw new UserError(
+          'nothing to change: give --tier, --model, --trust-group, --limit, --raise or --unset',
+        );
       await change(name, body, options, 'is changed');
     });
 }

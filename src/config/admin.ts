@@ -35,4 +35,6 @@ export interface TenantBasis {
   /** Of bodies, by default. */
   readonly heldBytes: number;
   readonly maxBodyBytes: number;
+  /** That prices are in; absent: nothing has a price. */
+  readonly currencies?: ReadonlySet<string>;
 }

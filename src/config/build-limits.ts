@@ -6,18 +6,30 @@ type WrittenTier = WrittenConfig['tiers'][string];
 type WrittenModels = WrittenTier['modelLimits'];
 type Merge = (tier: WrittenTier, own: WrittenTier) => Limits;
 
-/** What bounds nothing by itself. */
-const BOUNDS_NOTHING: ReadonlySet<string> = new Set(['weight', 'maxOutputs', 'maxQueued', 'maxHeldBytes']);
+/** What bounds a part of what a tenant does. */
+const BOUNDS = [
+  'requestsPerMinute',
+  'tokensPerMinute',
+  'tokensPerMonth',
+  'budgetPerMonth',
+  'maxContext',
+] as const satisfies readonly (keyof Limits)[];
 
-const boundsAnything = (limits: Limits): boolean =>
-  Object.keys(limits).some((key) => !BOUNDS_NOTHING.has(key));
+const boundsAnything = (limits: Limits): boolean => BOUNDS.some((key) => limits[key] !== undefined);
+
+/** Of a key. */
+export interface WrittenKeyLimits {
+  readonly id: string;
+  readonly limits: WrittenTier;
+  /** What its buckets are called where that is not its id. */
+  readonly bucketsOf?: string;
+}
 
 /** As they are written. */
 interface WrittenParts {
   readonly tier: WrittenModels;
   readonly own: WrittenModels;
-  /** By the ids of keys. */
-  readonly keys: readonly (readonly [id: string, limits: WrittenTier])[] | undefined;
+  readonly keys: readonly WrittenKeyLimits[] | undefined;
 }
 
 /**
@@ -25,14 +37,19 @@ interface WrittenParts {
  *
  * @param merge of a tenant's own limits over its tier's.
  */
-export function withParts(
-  limits: Limits,
+export function withParts<T extends Partial<Limits>>(
+  limits: T,
   { tier = {}, own = {}, keys = [] }: WrittenParts,
   merge: Merge,
-): Limits {
+): T & Pick<Limits, 'byKey' | 'byModel'> {
   const names = new Set([...Object.keys(tier), ...Object.keys(own)]);
   const byModel = bounding([...names].map((name) => [name, merge(tier[name] ?? {}, own[name] ?? {})]));
-  const byKey = bounding(keys.map(([id, written]) => [id, merge({}, written)]));
+  const byKey = bounding(
+    keys.map(({ id, limits: written, bucketsOf }) => {
+      const ofKey = merge({}, written);
+      return [id, bucketsOf === undefined ? ofKey : { ...ofKey, bucketsOf }];
+    }),
+  );
   return {
     ...limits,
     ...(byModel.size > 0 && { byModel }),

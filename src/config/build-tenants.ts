@@ -4,7 +4,7 @@ import { CONFIGURED_KEY_PREFIX, type TenantKey } from '../domain/tenant-key.ts';
 import type { WrittenLimits } from './admin.ts';
 import { maxHeldBytesOf } from './body-limit.ts';
 import { budgetLimitsOf } from './build-budgets.ts';
-import { withParts } from './build-limits.ts';
+import { type WrittenKeyLimits, withParts } from './build-limits.ts';
 
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
@@ -133,8 +133,7 @@ function byTenant(keys: readonly KeyEntry[]): ReadonlyMap<string, readonly KeyEn
 
 interface WrittenParts {
   readonly models?: WrittenLimits['modelLimits'] | undefined;
-  /** By their ids. */
-  readonly keys?: readonly (readonly [id: string, limits: WrittenLimits])[];
+  readonly keys?: readonly WrittenKeyLimits[];
 }
 
 const limitsOf = (
@@ -147,7 +146,13 @@ const limitsOf = (
     merge(of, part, heldBytes),
   );
 
-/** Of keys that have some. */
+/** The same of keys that were made apart from their tenant's settings. */
+export function withKeyLimits(limits: Limits, keys: readonly WrittenKeyLimits[], heldBytes: number): Limits {
+  const { byKey } = withParts({}, { tier: {}, own: {}, keys }, (of, part) => merge(of, part, heldBytes));
+  return byKey === undefined ? limits : { ...limits, byKey: new Map([...(limits.byKey ?? []), ...byKey]) };
+}
+
+/** Of keys that have some. What was used of them goes on with the name: a key that follows another has it from that. */
 const keyLimitsOf = (
   entries: readonly KeyEntry[],
   written: WrittenConfig['tenants'][string]['keys'] = [],
@@ -155,7 +160,13 @@ const keyLimitsOf = (
   entries.flatMap(({ looked, digest, index }) => {
     const settings = looked.kind === 'ok' ? written[index] : undefined;
     return typeof settings === 'object' && settings.limits !== undefined
-      ? [[keyIdOf(digest), settings.limits] as const]
+      ? [
+          {
+            id: keyIdOf(digest),
+            limits: settings.limits,
+            ...(settings.name !== undefined && { bucketsOf: `name:${settings.name}` }),
+          },
+        ]
       : [];
   });
 

@@ -108,6 +108,8 @@ export interface Limits {
   readonly maxQueued: number;
   /** Most bytes of request bodies that are held for the tenant; never below the largest body. Absent: unlimited. */
   readonly maxHeldBytes?: number;
+  /** Of a key: what its buckets are called where that is not its id. Keys that follow each other have them in common. */
+  readonly bucketsOf?: string;
   /** Of single keys (by their ids) and models, within these: their buckets and their maxContext count. */
   readonly byKey?: ReadonlyMap<string, Limits>;
   readonly byModel?: ReadonlyMap<string, Limits>;

@@ -3,15 +3,16 @@
  * They are checked by the same schema and the same checks, so both say the same of the same mistake.
  */
 import type { TenantKey } from '../domain/tenant-key.ts';
-import type { TenantBasis } from './admin.ts';
+import type { TenantBasis, WrittenLimits } from './admin.ts';
 import { tenantOf } from './build-tenants.ts';
+import { checkTenantBudgets } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { checkTenantMemory } from './checks/memory.ts';
 import { checkTenantReferences } from './checks/references.ts';
 import { reportSchema } from './checks/schema-issues.ts';
 import type { TenantConfig } from './config.ts';
 import { createReport } from './report.ts';
-import { tenantFile } from './schema/tenants.ts';
+import { madeKeyLimits, tenantFile } from './schema/tenants.ts';
 import { isMapping, type Mapping } from './written-data.ts';
 
 /** Of names of tenants. */
@@ -56,6 +57,7 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
   if (!checked.success) reportSchema(checked.error.issues, check, ['tenants', name]);
   checkTenantReferences(basis.known, check);
   checkTenantMemory(basis.maxBodyBytes, check);
+  checkTenantBudgets(check, basis.currencies);
   const problems = report.problems();
   if (!checked.success || problems.length > 0) return { kind: 'bad', problems: problems.map(withoutPlace) };
   const written = checked.data;
@@ -65,6 +67,29 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
     warnings: report.warnings().map(withoutPlace),
     build: (keys) => tenantOf(name, written, { keys, tierOf, heldBytes: basis.heldBytes }),
   };
+}
+
+export type CheckedKeyLimits =
+  | { readonly kind: 'ok'; readonly limits: WrittenLimits | undefined }
+  | { readonly kind: 'bad'; readonly problems: readonly string[] };
+
+const KEY_PATH = ['tenants', 'tenant', 'keys', 0] as const;
+
+/** Limits of a key that is made while Fairlane runs. @param limits as they are kept: JSON. */
+export function checkKeyLimits(limits: unknown, basis: TenantBasis): CheckedKeyLimits {
+  const report = createReport({
+    file: 'tenant',
+    hide: (text) => text,
+    position: () => NOWHERE,
+    asWritten: (path) => path.slice(KEY_PATH.length),
+  });
+  const check = checkOf('tenant', { keys: [{ limits }] }, report);
+  const checked = madeKeyLimits.safeParse(limits);
+  if (!checked.success) reportSchema(checked.error.issues, check, [...KEY_PATH, 'limits']);
+  checkTenantBudgets(check, basis.currencies);
+  const problems = report.problems();
+  if (!checked.success || problems.length > 0) return { kind: 'bad', problems: problems.map(withoutPlace) };
+  return { kind: 'ok', limits: checked.data };
 }
 
 /** A gateway's mode is one in which tenants need no keys. */

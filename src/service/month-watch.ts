@@ -1,8 +1,10 @@
 /** Watches what tenants have used of their months, and ends raises of their limits when their time is over. */
+import type { Limits } from '../config/config.ts';
 import type { LimitStore } from '../limit/store.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import type { TenantDirectory } from '../tenant/directory.ts';
 import { MonthAlerts } from '../tenant/month-alerts.ts';
+import { withThoseOfParts } from '../tenant/raises.ts';
 
 export interface MonthWatchOptions {
   readonly tenants: TenantDirectory;
@@ -87,8 +89,10 @@ export class MonthWatch {
   #endRaises(): void {
     const { tenants, unixMs, tell } = this.#options;
     const [afterMs, nowMs] = [this.#raisesToldMs, unixMs()];
+    const hasEnded = ({ raises = [] }: Limits): boolean =>
+      raises.some(({ untilMs }) => untilMs > afterMs && untilMs <= nowMs);
     const ended = [...tenants.all()].filter(({ config }) =>
-      config.limits.raises?.some(({ untilMs }) => untilMs > afterMs && untilMs <= nowMs),
+      [...withThoseOfParts(config.limits)].some(hasEnded),
     );
     this.#raisesToldMs = Math.max(afterMs, nowMs);
     tenants.applyRaises();

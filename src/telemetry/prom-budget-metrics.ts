@@ -17,7 +17,14 @@ export interface BudgetSource {
 export type WebhookOutcome = 'delivered' | 'failed' | 'dropped';
 
 export interface BudgetMetrics {
-  alert(tenant: string, limit: string, percent: number): void;
+  /** What it names of keys and models makes no label: there may be many. */
+  alert(event: {
+    readonly tenant: string;
+    readonly limit: string;
+    readonly percent: number;
+    readonly keyId?: string;
+    readonly model?: string;
+  }): void;
   webhook(host: string, outcome: WebhookOutcome, events: number): void;
   watch(source: BudgetSource): void;
 }
@@ -26,8 +33,8 @@ export function budgetMetrics(registry: Registry): BudgetMetrics {
   let source: BudgetSource | undefined;
   const alerts = new Counter({
     name: 'fairlane_budget_alerts_total',
-    help: 'Warnings of `budgetAlerts` that this replica gave, by tenant, limit (budget or tokens, of a month) and per cent.',
-    labelNames: ['tenant', 'limit', 'percent'],
+    help: 'Warnings of `budgetAlerts` that this replica gave, by tenant, whose limit it is (of: tenant, key or model), limit (budget or tokens, of a month) and per cent.',
+    labelNames: ['tenant', 'of', 'limit', 'percent'],
     registers: [registry],
   });
   const webhooks = new Counter({
@@ -66,7 +73,10 @@ export function budgetMetrics(registry: Registry): BudgetMetrics {
     },
   });
   return {
-    alert: (tenant, limit, percent) => alerts.inc({ tenant, limit, percent: String(percent) }),
+    alert({ tenant, keyId, model, limit, percent }) {
+      const of = keyId === undefined ? (model === undefined ? 'tenant' : 'model') : 'key';
+      alerts.inc({ tenant, of, limit, percent: String(percent) });
+    },
     webhook: (host, outcome, events) => webhooks.inc({ host, outcome }, events),
     watch(next) {
       source = next;

@@ -114,7 +114,7 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'limits-refused':
       return limits.loaded('refused');
     case 'budget-alert':
-      return domains.budgets.alert(event.tenant, event.limit, event.percent);
+      return domains.budgets.alert(event);
     case 'tenant-limited':
       return event.limited ? requests.tenantLimited(event.tenant) : undefined;
     case 'endpoint-ejected':

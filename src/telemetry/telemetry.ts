@@ -166,6 +166,9 @@ export type ServiceEvent =
       /** The same on every replica that tells it. */
       readonly id: string;
       readonly tenant: string;
+      /** Of one of its keys, or of what it asks of one model. Both absent: of the tenant's own. */
+      readonly keyId?: string;
+      readonly model?: string;
       /** Of a month. */
       readonly limit: 'budget' | 'tokens';
       /** That was reached. */

@@ -92,7 +92,12 @@ export class LimitChain implements RequestLimits {
   }
 
   budget(nowMs: number): BudgetView | undefined {
-    return this.tightest((limits) => limits.budget(nowMs));
+    // One that only warns keeps nobody from going on.
+    const hard = this.tightest((limits) => {
+      const view = limits.budget(nowMs);
+      return view?.isSoft === true ? undefined : view;
+    });
+    return hard ?? this.tightest((limits) => limits.budget(nowMs));
   }
 
   wouldTakeRequest(nowMs: number): TakeRequest {

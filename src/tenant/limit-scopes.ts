@@ -6,11 +6,12 @@ import type { Limits } from '../config/config.ts';
 import type { LimitScope } from '../domain/limit-scope.ts';
 import type { StoredBucket } from '../limit/memory-store.ts';
 import { LimitChain, type LimitPart } from './limit-chain.ts';
-import type { CreateScope, RequestLimits, Scopes, TenantLimits } from './tenant-limits.ts';
+import type { CreateScope, PartName, RequestLimits, Scopes, TenantLimits } from './tenant-limits.ts';
 
 interface ScopePart extends LimitPart {
   readonly scope: LimitScope;
   readonly limits: TenantLimits;
+  readonly bucketsName: string;
 }
 
 type ByName = ReadonlyMap<string, Limits>;
@@ -32,7 +33,7 @@ export class LimitScopes implements Scopes {
   reconfigure({ byKey = NONE, byModel = NONE }: Limits): void {
     this.#byKey = byKey;
     this.#byModel = byModel;
-    become(this.#keys, byKey);
+    become(this.#keys, byBuckets(byKey));
     become(this.#models, byModel);
   }
 
@@ -60,8 +61,19 @@ export class LimitScopes implements Scopes {
     return asked.length === 0 ? undefined : Promise.all(asked);
   }
 
+  /** Those of which nothing is stored are not made for it. */
   restoreMonths(stored: ReadonlyMap<string, StoredBucket>): void {
-    for (const { limits } of this.#all()) limits.restoreMonth(stored);
+    for (const [made, parts] of [
+      [this.#keys, this.#byKey],
+      [this.#models, this.#byModel],
+    ] as const) {
+      for (const name of parts.keys()) {
+        const before = made.size;
+        const part = made === this.#keys ? this.#key(name) : this.#model(name);
+        const isRestored = part?.limits.restoreMonth(stored) === true;
+        if (!isRestored && made.size > before) made.delete(part?.bucketsName ?? '');
+      }
+    }
   }
 
   /** Of all that are configured. */
@@ -71,28 +83,36 @@ export class LimitScopes implements Scopes {
   }
 
   #key(id: string): ScopePart | undefined {
-    return this.#part(this.#keys, this.#byKey, id, `key:${id}`, () => ({ kind: 'key' }));
+    const limits = this.#byKey.get(id);
+    if (limits === undefined) return undefined;
+    const { bucketsOf = id } = limits;
+    return (
+      this.#keys.get(bucketsOf) ??
+      this.#make(this.#keys, limits, { kind: 'key' }, { kind: 'key', name: bucketsOf })
+    );
   }
 
   #model(model: string): ScopePart | undefined {
-    return this.#part(this.#models, this.#byModel, model, `model:${model}`, () => ({ kind: 'model', model }));
+    const limits = this.#byModel.get(model);
+    if (limits === undefined) return undefined;
+    return (
+      this.#models.get(model) ??
+      this.#make(this.#models, limits, { kind: 'model', model }, { kind: 'model', name: model })
+    );
   }
 
-  #part(
-    made: Map<string, ScopePart>,
-    configured: ByName,
-    name: string,
-    bucketName: string,
-    scope: () => LimitScope,
-  ): ScopePart | undefined {
-    const limits = configured.get(name);
-    if (limits === undefined) return undefined;
-    const known = made.get(name);
-    if (known !== undefined) return known;
-    const part = { scope: scope(), limits: this.#create(bucketName, limits) };
-    made.set(name, part);
-    return part;
+  #make(made: Map<string, ScopePart>, limits: Limits, scope: LimitScope, part: PartName): ScopePart {
+    const one = { scope, limits: this.#create(part, limits), bucketsName: part.name };
+    made.set(part.name, one);
+    return one;
   }
+}
+
+/** By what their buckets are called. */
+function byBuckets(byKey: ByName): ByName {
+  const named = new Map<string, Limits>();
+  for (const [id, limits] of byKey) named.set(limits.bucketsOf ?? id, limits);
+  return named;
 }
 
 const partsOf = (part: ScopePart | undefined): readonly ScopePart[] => (part === undefined ? [] : [part]);

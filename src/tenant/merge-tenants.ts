@@ -5,8 +5,15 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import type { TenantBasis } from '../config/admin.ts';
+import type { WrittenKeyLimits } from '../config/build-limits.ts';
+import { withKeyLimits } from '../config/build-tenants.ts';
 import type { Config, TenantConfig } from '../config/config.ts';
-import { type CheckedSettings, checkTenantSettings } from '../config/tenant-settings.ts';
+import {
+  type CheckedKeyLimits,
+  type CheckedSettings,
+  checkKeyLimits,
+  checkTenantSettings,
+} from '../config/tenant-settings.ts';
 import { API_ROUTES, type EngineRoute, STORED_ROUTES, type StoredRoute } from '../domain/routes.ts';
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { StoredKey, StoredState, StoredTenant } from './tenant-store.ts';
@@ -28,10 +35,11 @@ export interface MergedTenants {
 export class CheckedTenants {
   #basis: TenantBasis | undefined;
   #checked = new Map<string, { readonly stored: StoredTenant; readonly checked: CheckedSettings }>();
+  /** Of keys that have limits, by their ids. */
+  #keys = new Map<string, { readonly limits: unknown; readonly checked: CheckedKeyLimits }>();
 
   of(stored: StoredTenant, basis: TenantBasis): CheckedSettings {
-    if (basis !== this.#basis) this.#checked.clear();
-    this.#basis = basis;
+    this.#goBy(basis);
     const known = this.#checked.get(stored.name);
     if (known !== undefined && isSame(known.stored, stored)) return known.checked;
     const checked = checkTenantSettings(stored.name, stored.settings, basis);
@@ -39,11 +47,31 @@ export class CheckedTenants {
     return checked;
   }
 
+  ofKey({ id, limits }: StoredKey, basis: TenantBasis): CheckedKeyLimits {
+    if (limits === undefined) return NO_LIMITS;
+    this.#goBy(basis);
+    const known = this.#keys.get(id);
+    if (known !== undefined && isDeepStrictEqual(known.limits, limits)) return known.checked;
+    const checked = checkKeyLimits(limits, basis);
+    this.#keys.set(id, { limits, checked });
+    return checked;
+  }
+
   /** Forgets those that are gone. */
-  keep(names: ReadonlyMap<string, unknown>): void {
-    for (const name of this.#checked.keys()) if (!names.has(name)) this.#checked.delete(name);
+  keep({ tenants, keys }: Pick<StoredState, 'tenants' | 'keys'>): void {
+    for (const name of this.#checked.keys()) if (!tenants.has(name)) this.#checked.delete(name);
+    for (const id of this.#keys.keys()) if (!keys.has(id)) this.#keys.delete(id);
+  }
+
+  #goBy(basis: TenantBasis): void {
+    if (basis === this.#basis) return;
+    this.#checked.clear();
+    this.#keys.clear();
+    this.#basis = basis;
   }
 }
+
+const NO_LIMITS: CheckedKeyLimits = { kind: 'ok', limits: undefined };
 
 const isSame = (a: StoredTenant, b: StoredTenant): boolean =>
   a === b || (a.version === b.version && isDeepStrictEqual(a.settings, b.settings));
@@ -57,8 +85,8 @@ export function mergeTenants(
 ): MergedTenants {
   const { admin } = base;
   if (admin === undefined) return { config: base, differs: new Map(), keptOut: [] };
-  checks.keep(state.tenants);
-  const keysOf = keysByTenant(state, nowMs);
+  checks.keep(state);
+  const keysOf = keysByTenant(state, nowMs, (key) => checks.ofKey(key, admin.tenants));
   const tenants = new Map(base.tenants);
   const differs = new Map<string, readonly string[]>();
   const keptOut: KeptOut[] = [];
@@ -68,13 +96,15 @@ export function mergeTenants(
     if (inFile !== undefined) differs.set(stored.name, differences(inFile, stored, checked));
     else if (stored.isDisabled) continue;
     else if (checked.kind === 'bad') keptOut.push({ tenant: stored.name, problems: checked.problems });
-    else tenants.set(stored.name, checked.build(keysOf.get(stored.name) ?? []));
+    else tenants.set(stored.name, withKeys(checked.build([]), keysOf.get(stored.name), admin.tenants));
   }
-  for (const [name, keys] of keysOf) {
+  for (const [name, made] of keysOf) {
+    const { keys, problems: ofKeys } = made;
+    if (ofKeys.length > 0) keptOut.push({ tenant: name, problems: ofKeys });
     const inFile = base.tenants.get(name);
     const stored = state.tenants.get(name);
     if (inFile !== undefined && stored?.isDisabled !== true) {
-      tenants.set(name, { ...inFile, keys: [...inFile.keys, ...keys] });
+      tenants.set(name, withKeys(inFile, made, admin.tenants));
     } else if (inFile === undefined && stored === undefined) {
       const problem = `its settings are gone from the configuration, and ${keys.length} of its keys are not served; create it`;
       keptOut.push({ tenant: name, problems: [problem] });
@@ -87,15 +117,50 @@ export function mergeTenants(
 export const isInForce = (key: StoredKey, nowMs: number): boolean =>
   key.revokedMs === undefined && (key.expiresMs === undefined || key.expiresMs > nowMs);
 
-function keysByTenant({ keys }: StoredState, nowMs: number): ReadonlyMap<string, readonly TenantKey[]> {
-  const byTenant = new Map<string, TenantKey[]>();
+/** Of a tenant, with the limits of those that have some. */
+interface MadeKeys {
+  readonly keys: TenantKey[];
+  readonly limits: WrittenKeyLimits[];
+  /** Of keys whose limits cannot be kept any more: they open nothing, rather than everything. */
+  readonly problems: string[];
+}
+
+function keysByTenant(
+  { keys }: StoredState,
+  nowMs: number,
+  limitsOf: (key: StoredKey) => CheckedKeyLimits,
+): ReadonlyMap<string, MadeKeys> {
+  const byTenant = new Map<string, MadeKeys>();
   for (const key of keys.values()) {
     if (!isInForce(key, nowMs)) continue;
-    const list = byTenant.get(key.tenant);
-    if (list === undefined) byTenant.set(key.tenant, [tenantKeyOf(key)]);
-    else list.push(tenantKeyOf(key));
+    let made = byTenant.get(key.tenant);
+    if (made === undefined) {
+      made = { keys: [], limits: [], problems: [] };
+      byTenant.set(key.tenant, made);
+    }
+    const { id, originId } = key;
+    const checked = limitsOf(key);
+    if (checked.kind === 'bad') {
+      made.problems.push(...checked.problems.map((problem) => `key ${id}: ${problem}`));
+      continue;
+    }
+    made.keys.push(tenantKeyOf(key));
+    const { limits } = checked;
+    if (limits !== undefined) {
+      made.limits.push(originId === undefined ? { id, limits } : { id, limits, bucketsOf: originId });
+    }
   }
   return byTenant;
+}
+
+function withKeys(
+  tenant: TenantConfig,
+  made: MadeKeys | undefined,
+  { heldBytes }: TenantBasis,
+): TenantConfig {
+  if (made === undefined) return tenant;
+  const limits = withKeyLimits(tenant.limits, made.limits, heldBytes);
+  return { ...tenant, keys: [...tenant.keys, ...made.keys], limits };
 }
 
 /** Of routes that a version of Fairlane has which is not this one, none is opened. */

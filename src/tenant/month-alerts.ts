@@ -6,16 +6,21 @@
  * cannot ask it tell each for itself; the warnings have one id then.
  */
 import { createHash } from 'node:crypto';
+import type { Limits, TenantConfig } from '../config/config.ts';
 import { DEFAULT_ALERTS } from '../config/limits.ts';
 import { amountText } from '../domain/amount.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore, StoredLimit } from '../limit/store.ts';
 import type { Tenant } from './directory.ts';
 import type { MonthUse } from './month-use.ts';
+import type { PartName, TenantLimits } from './tenant-limits.ts';
 
 export interface MonthAlert {
   readonly id: string;
   readonly tenant: string;
+  /** Of one of its keys, or of what it asks of one model. Both absent: of the tenant's own. */
+  readonly keyId?: string;
+  readonly model?: string;
   readonly limit: 'budget' | 'tokens';
   readonly percent: number;
   readonly used: number | string;
@@ -37,8 +42,8 @@ const NEARLY = 0.9;
 /** Of a warning, from its bucket's key. */
 const TOLD_KEY = /:(\d{4})-(\d{1,2}):told:\d+:\d+$/;
 
-const hasMonth = ({ config: { limits } }: Tenant): boolean =>
-  limits.tokensPerMonth !== undefined || limits.budgetPerMonth !== undefined;
+const hasMonth = ({ tokensPerMonth, budgetPerMonth }: Limits): boolean =>
+  tokensPerMonth !== undefined || budgetPerMonth !== undefined;
 
 const amountOf = ({ currency }: MonthUse, amount: number): number | string =>
   currency === undefined ? Math.round(amount) : amountText({ currency, nano: amount });
@@ -62,14 +67,17 @@ export class MonthAlerts implements Snapshotted {
     let asked = 0;
     const claims: Promise<MonthAlert | undefined>[] = [];
     for (const tenant of tenants) {
-      if (!hasMonth(tenant)) continue;
-      const uses = tenant.limits.monthUses();
-      if (uses.length === 0 && asked < MOST_ASKED) {
-        asked += 1;
-        tenant.limits.month(nowMs);
-        tenant.limits.budget(nowMs);
+      // Of keys and models those that something was used of here: who else has used them tells it.
+      for (const part of tenant.limits.parts()) {
+        const isOwn = part.part === undefined;
+        const uses = part.monthUses();
+        if (isOwn && uses.length === 0 && asked < MOST_ASKED && hasMonth(tenant.config.limits)) {
+          asked += 1;
+          part.month(nowMs);
+          part.budget(nowMs);
+        }
+        for (const use of uses) claims.push(...this.claimsOf(tenant, part, use, nowMs));
       }
-      for (const use of uses) claims.push(...this.claimsOf(tenant, use, nowMs));
     }
     return (await Promise.all(claims)).filter((alert) => alert !== undefined);
   }
@@ -85,14 +93,19 @@ export class MonthAlerts implements Snapshotted {
     }
   }
 
-  private claimsOf(tenant: Tenant, use: MonthUse, nowMs: number): readonly Promise<MonthAlert | undefined>[] {
-    const { budgetAlerts = DEFAULT_ALERTS } = tenant.config.limits;
-    return budgetAlerts.flatMap((percent) => {
+  private claimsOf(
+    { config, limits }: Tenant,
+    part: TenantLimits,
+    use: MonthUse,
+    nowMs: number,
+  ): readonly Promise<MonthAlert | undefined>[] {
+    const percents = part.budgetAlerts ?? limits.budgetAlerts ?? DEFAULT_ALERTS;
+    return percents.flatMap((percent) => {
       if (!isReached(use, percent)) return [];
       const key = `${use.key}:told:${use.limit}:${percent}`;
       if (this.told.has(key)) return [];
       this.told.set(key, use.endsMs);
-      return [this.claim(key, alertOf(tenant.config.name, use, percent, key), nowMs)];
+      return [this.claim(key, alertOf(config, part.part, use, percent, key), nowMs)];
     });
   }
 
@@ -102,10 +115,25 @@ export class MonthAlerts implements Snapshotted {
   }
 }
 
-function alertOf(tenant: string, use: MonthUse, percent: number, key: string): MonthAlert {
+/** Of keys that follow each other, the last one. @param buckets what theirs are called. */
+function keyIdOf({ byKey = new Map() }: Limits, buckets: string): string {
+  let id = buckets;
+  for (const [one, { bucketsOf = one }] of byKey) if (bucketsOf === buckets) id = one;
+  return id;
+}
+
+function alertOf(
+  { name, limits }: TenantConfig,
+  part: PartName | undefined,
+  use: MonthUse,
+  percent: number,
+  key: string,
+): MonthAlert {
   return {
     id: `evt_${createHash('sha256').update(key).digest('hex').slice(0, 32)}`,
-    tenant,
+    tenant: name,
+    ...(part?.kind === 'key' && { keyId: keyIdOf(limits, part.name) }),
+    ...(part?.kind === 'model' && { model: part.name }),
     limit: use.currency === undefined ? 'tokens' : 'budget',
     percent,
     used: amountOf(use, use.used),

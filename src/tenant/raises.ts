@@ -14,6 +14,29 @@ const inForce = ({ raises = [] }: Limits, unixMs: number): readonly LimitRaise[]
  * @returns `limits` itself where nothing is raised.
  */
 export function limitsAt(limits: Limits, unixMs: number): Limits {
+  const own = ownLimitsAt(limits, unixMs);
+  const byKey = partsAt(limits.byKey, unixMs);
+  const byModel = partsAt(limits.byModel, unixMs);
+  if (byKey === limits.byKey && byModel === limits.byModel) return own;
+  return { ...own, ...(byKey && { byKey }), ...(byModel && { byModel }) };
+}
+
+type Parts = Limits['byKey'];
+
+/** Of keys or of models. */
+function partsAt(parts: Parts, unixMs: number): Parts {
+  if (parts === undefined) return undefined;
+  let raised: Map<string, Limits> | undefined;
+  for (const [name, limits] of parts) {
+    const now = ownLimitsAt(limits, unixMs);
+    if (now === limits) continue;
+    raised ??= new Map(parts);
+    raised.set(name, now);
+  }
+  return raised ?? parts;
+}
+
+function ownLimitsAt(limits: Limits, unixMs: number): Limits {
   const raises = inForce(limits, unixMs);
   if (raises.length === 0) return limits;
   const raised: Mutable<Limits> = { ...limits };
@@ -42,11 +65,20 @@ function largest(base: Amount, raises: readonly LimitRaise[]): Amount | undefine
   return most;
 }
 
+/** A tenant's limits, and those of its keys and models. */
+export function* withThoseOfParts(limits: Limits): Iterable<Limits> {
+  yield limits;
+  yield* limits.byKey?.values() ?? [];
+  yield* limits.byModel?.values() ?? [];
+}
+
 /** When the next raise in force is over, in Unix time; undefined: none is in force. */
 export function nextEndMs(all: Iterable<Limits>, unixMs: number): number | undefined {
   let next: number | undefined;
   for (const limits of all) {
-    for (const { untilMs } of inForce(limits, unixMs)) next = Math.min(next ?? untilMs, untilMs);
+    for (const { raises = [] } of withThoseOfParts(limits)) {
+      for (const { untilMs } of raises) if (unixMs < untilMs) next = Math.min(next ?? untilMs, untilMs);
+    }
   }
   return next;
 }

@@ -21,6 +21,8 @@ const key = z.object({
   name: z.string().exactOptional(),
   models: z.array(z.string()).exactOptional(),
   routes: z.array(z.string()).exactOptional(),
+  limits: z.record(z.string(), z.unknown()).exactOptional(),
+  originId: z.string().exactOptional(),
   createdMs: time,
   expiresMs: time.exactOptional(),
   revokedMs: time.exactOptional(),

@@ -47,6 +47,13 @@ export const TENANT_MIGRATIONS: readonly Migration[] = [
       ),
     ],
   },
+  {
+    number: 2,
+    statements: ['limits', 'origin_id'].map((column) => {
+      const added = `ALTER TABLE tenant_key ADD COLUMN ${column} TEXT`;
+      return { sqlite: added, postgresql: added };
+    }),
+  },
 ];
 
 /** Statements that change something do so only where the entry of this change is there. */
@@ -77,6 +84,8 @@ const KEY_COLUMNS = [
   ['created_ms', 'BIGINT'],
   ['expires_ms', 'BIGINT'],
   ['revoked_ms', 'BIGINT'],
+  ['limits', 'TEXT'],
+  ['origin_id', 'TEXT'],
 ] as const;
 
 const overwritten = (columns: readonly (readonly [name: string, type: string])[]): string =>
@@ -249,6 +258,8 @@ const keyValues = (one: StoredKey): readonly SqlValue[] => [
   one.createdMs,
   one.expiresMs ?? null,
   one.revokedMs ?? null,
+  jsonOf(one.limits),
+  one.originId ?? null,
 ];
 
 const keyOf = (row: SqlRow): StoredKey => ({
@@ -258,6 +269,8 @@ const keyOf = (row: SqlRow): StoredKey => ({
   ...(isThere(row['name']) && { name: textOf(row['name']) }),
   ...(isThere(row['models']) && { models: parsed(row['models']) as readonly string[] }),
   ...(isThere(row['routes']) && { routes: parsed(row['routes']) as readonly string[] }),
+  ...(isThere(row['limits']) && { limits: parsed(row['limits']) as NonNullable<StoredKey['limits']> }),
+  ...(isThere(row['origin_id']) && { originId: textOf(row['origin_id']) }),
   createdMs: numberOf(row['created_ms']),
   ...(isThere(row['expires_ms']) && { expiresMs: numberOf(row['expires_ms']) }),
   ...(isThere(row['revoked_ms']) && { revokedMs: numberOf(row['revoked_ms']) }),

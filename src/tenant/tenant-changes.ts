@@ -1,7 +1,7 @@
 /** What a command makes of the tenants and keys that there are: a change of the store, or why it is refused. Pure but for new keys. */
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/config.ts';
-import { checkTenantSettings } from '../config/tenant-settings.ts';
+import { checkKeyLimits, checkTenantSettings } from '../config/tenant-settings.ts';
 import type { MadeKey } from './made-key.ts';
 import { isInForce } from './merge-tenants.ts';
 import type { AuditAction, StoreChange, StoredKey, StoredState, StoredTenant } from './tenant-store.ts';
@@ -54,6 +54,8 @@ export interface KeyWish {
   readonly expiresMs?: number | undefined;
   readonly models?: readonly string[] | undefined;
   readonly routes?: readonly string[] | undefined;
+  readonly limits?: StoredKey['limits'] | undefined;
+  readonly originId?: string | undefined;
 }
 
 const refuse = (code: RefusalCode, message: string, hint: string): Refused => ({
@@ -177,9 +179,11 @@ export function rotateKey(
     );
   }
   if (expiresMs !== undefined && expiresMs <= nowMs) return expiredAlready;
-  const { name, models, routes } = old;
+  const { name, models, routes, limits } = old;
+  // The month goes on: a new key is no new budget.
+  const originId = limits && (old.originId ?? id);
   const life = old.expiresMs === undefined ? undefined : nowMs + (old.expiresMs - old.createdMs);
-  const wish = { name, models, routes, expiresMs: expiresMs ?? life };
+  const wish = { name, models, routes, limits, originId, expiresMs: expiresMs ?? life };
   const ended = endedKey(old, nowMs, graceMs);
   if (ended.revokedMs === undefined && keysInForce(known, tenant).length >= MOST_KEYS)
     return tooManyKeys(tenant);
@@ -271,7 +275,7 @@ const expiredAlready = refuse(
   'give a later time, or none',
 );
 
-function keyProblem(known: Known, tenant: string, { name, expiresMs }: KeyWish): Refused | undefined {
+function keyProblem(known: Known, tenant: string, { name, expiresMs, limits }: KeyWish): Refused | undefined {
   const own = keysInForce(known, tenant);
   if (own.length >= MOST_KEYS) return tooManyKeys(tenant);
   if (expiresMs !== undefined && expiresMs <= known.nowMs) return expiredAlready;
@@ -282,7 +286,12 @@ function keyProblem(known: Known, tenant: string, { name, expiresMs }: KeyWish):
       'choose another name, or rotate that key',
     );
   }
-  return undefined;
+  const basis = known.files.admin?.tenants;
+  if (limits === undefined || basis === undefined) return undefined;
+  const checked = checkKeyLimits(limits, basis);
+  if (checked.kind === 'ok') return undefined;
+  const hint = 'correct them: they are those of keys[].limits in the configuration';
+  return refuse('invalid_settings', checked.problems.join('; '), hint);
 }
 
 const keysInForce = ({ state, nowMs }: Known, tenant: string): readonly StoredKey[] =>
@@ -300,6 +309,8 @@ const newKey = (tenant: string, made: MadeKey, wish: KeyWish, nowMs: number): St
   ...(wish.name !== undefined && { name: wish.name }),
   ...(wish.models !== undefined && { models: wish.models }),
   ...(wish.routes !== undefined && { routes: wish.routes }),
+  ...(wish.limits !== undefined && { limits: wish.limits }),
+  ...(wish.originId !== undefined && { originId: wish.originId }),
   createdMs: nowMs,
   ...(wish.expiresMs !== undefined && { expiresMs: wish.expiresMs }),
 });
@@ -343,12 +354,5 @@ const shownTenant = ({ settings, isDisabled }: StoredTenant): unknown => ({
 });
 
 /** In the audit log: without what it could be known by. */
-const shownKey = ({ id, name, models, routes, createdMs, expiresMs, revokedMs }: StoredKey): unknown => ({
-  id,
-  name,
-  models,
-  routes,
-  createdMs,
-  expiresMs,
-  revokedMs,
-});
+const shownKey = ({ tenant: _tenant, digest: _digest, usedMs: _usedMs, ...shown }: StoredKey): unknown =>
+  shown;

@@ -32,7 +32,17 @@ export type {
 } from './request-limits.ts';
 export type { PriceOf, Reservation } from './reservation.ts';
 
+/** A part of what a tenant does: what is asked with a key, by what its buckets are called, or of a model. */
+export interface PartName {
+  readonly kind: 'key' | 'model';
+  readonly name: string;
+}
+
 export interface TenantLimits extends RequestLimits {
+  /** Whose they are; absent: the tenant's own. */
+  readonly part?: PartName;
+  /** Per cent at which is warned of them, where that is configured. */
+  readonly budgetAlerts: readonly number[] | undefined;
   /** Tokens reserved and not settled. */
   outstanding(): number;
   /** What is used of the month's tokens and budget, as far as this replica knows. */
@@ -45,8 +55,8 @@ export interface TenantLimits extends RequestLimits {
   /** What this replica knows to be used of the month, for a restart without the store; undefined: nothing. */
   monthUsed(): StoredBucket | undefined;
   budgetUsed(): StoredBucket | undefined;
-  /** Takes those over where this month is among what was stored, by key; also of keys and models. */
-  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void;
+  /** Takes those over where this month is among what was stored, by key; also of keys and models. @returns whether it was, of its own. */
+  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): boolean;
 }
 
 /** The limits of a tenant's keys and models (limit-scopes.ts). */
@@ -61,8 +71,8 @@ export interface Scopes {
   restoreMonths(stored: ReadonlyMap<string, StoredBucket>): void;
 }
 
-/** Makes the limits of one; `scope` names its buckets. */
-export type CreateScope = (scope: string, limits: Limits) => TenantLimits;
+/** Makes the limits of one. */
+export type CreateScope = (part: PartName, limits: Limits) => TenantLimits;
 
 export interface TenantLimitsOptions {
   readonly tenant: string;
@@ -72,6 +82,8 @@ export interface TenantLimitsOptions {
   readonly unixMs: () => number;
   /** Absent: keys and models have none of their own. */
   readonly scopes?: (create: CreateScope) => Scopes;
+  /** Absent: they are the tenant's own. */
+  readonly part?: PartName;
 }
 
 /** Of buckets that are not configured at the moment, none. */
@@ -90,6 +102,8 @@ const NOTHING: Use = { tokens: 0, nano: 0 };
 const ONE_BACK: Use = { tokens: -1, nano: 0 };
 
 class StoredTenantLimits implements TenantLimits {
+  readonly part?: PartName;
+  budgetAlerts: readonly number[] | undefined = undefined;
   private readonly tenant: string;
   private readonly store: LimitStore;
   private readonly unixMs: () => number;
@@ -111,12 +125,13 @@ class StoredTenantLimits implements TenantLimits {
   /** Tokens reserved and not settled. */
   private open = 0;
 
-  constructor({ tenant, limits, store, unixMs, scopes }: TenantLimitsOptions) {
-    this.tenant = tenant;
+  constructor({ tenant, limits, store, unixMs, scopes, part }: TenantLimitsOptions) {
+    this.tenant = part === undefined ? tenant : `${tenant}:${part.kind}:${part.name}`;
+    if (part !== undefined) this.part = part;
     this.store = store;
     this.unixMs = unixMs;
-    const create: CreateScope = (scope, of) =>
-      createTenantLimits({ tenant: `${tenant}:${scope}`, limits: of, store, unixMs });
+    const create: CreateScope = (of, limited) =>
+      createTenantLimits({ tenant, limits: limited, store, unixMs, part: of });
     this.newScopes = scopes && (() => scopes(create));
     this.reconfigure(limits);
   }
@@ -219,6 +234,7 @@ class StoredTenantLimits implements TenantLimits {
     if (tokensPerMonth !== undefined) this.monthBucket?.reconfigureMonth(tokensPerMonth);
     this.budgetPerMonth = next.budgetPerMonth;
     this.isBudgetSoft = next.onBudgetSpent === 'warn';
+    this.budgetAlerts = next.budgetAlerts;
     if (next.byKey !== undefined || next.byModel !== undefined) this.scopes ??= this.newScopes?.();
     this.scopes?.reconfigure(next);
   }
@@ -236,12 +252,16 @@ class StoredTenantLimits implements TenantLimits {
     return storedOf(this.budgetNow());
   }
 
-  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): void {
+  restoreMonth(stored: ReadonlyMap<string, StoredBucket>): boolean {
+    let isStored = false;
     for (const bucket of [this.monthNow(), this.budgetNow()]) {
       const [, amount, , level] = stored.get(bucket?.key ?? '') ?? [];
-      if (amount !== undefined && level !== undefined) bucket?.restore(amount - level);
+      if (amount === undefined || level === undefined) continue;
+      isStored = true;
+      bucket?.restore(amount - level);
     }
     this.scopes?.restoreMonths(stored);
+    return isStored;
   }
 
   // ---- For its reservations.

@@ -26,6 +26,10 @@ export interface StoredKey {
   readonly name?: string;
   readonly models?: readonly string[];
   readonly routes?: readonly string[];
+  /** Those of `keys[].limits`, as JSON has them. */
+  readonly limits?: Readonly<Record<string, unknown>>;
+  /** Of one with limits that was made in place of another: the first of that line. What was used of them goes on. */
+  readonly originId?: string;
   readonly createdMs: number;
   readonly expiresMs?: number;
   readonly revokedMs?: number;

@@ -9,6 +9,7 @@ import { restoreSnapshot, saveSnapshot } from '../../src/limit/fs-snapshot.ts';
 import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/redis-lease-store.ts';
 import type { LimitStore } from '../../src/limit/store.ts';
 import { createTenantDirectory, type TenantDirectory } from '../../src/tenant/directory.ts';
+import { MonthAlerts } from '../../src/tenant/month-alerts.ts';
 import type { RequestLimits, ReservationResult } from '../../src/tenant/tenant-limits.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
@@ -104,6 +105,42 @@ describe('limits of keys and models in Redis', () => {
     await use(within(one, 'k', 'm:8b'), 60, 40);
     await Promise.all(open.splice(0).map((store) => store.close()));
     expect(await left(directoryOn(await replica()))).toEqual([760, 160, 60]);
+  });
+
+  it('have budgets, each refuses in its turn, and are warned of once by all replicas', async () => {
+    const EUR = (units: number) => ({ currency: 'EUR', nano: units * 1e9 });
+    const budget = (units: number, more: Partial<Limits> = {}): Limits =>
+      part({ budgetPerMonth: EUR(units), ...more });
+    const limits = budget(10, {
+      byKey: new Map([
+        ['k', budget(5)],
+        ['next', budget(5, { bucketsOf: 'k' })],
+      ]),
+      byModel: new Map([['m:8b', budget(3)]]),
+    });
+    const config = {
+      tenants: new Map([['a', { name: 'a', keys: [], models: '*', limits }]]),
+    } as unknown as Config;
+    const stores = [await replica(), await replica()] as const;
+    const [one, other] = [directoryOn(stores[0], config), directoryOn(stores[1], config)];
+    const spend = async (of: RequestLimits, units: number): Promise<unknown> => {
+      const result = await of.reserveTokens(1, performance.now(), () => EUR(units));
+      if (result.kind !== 'reserved') return result;
+      result.reservation.settle(1, performance.now(), { currency: 'EUR', pico: BigInt(units) * 10n ** 12n });
+      return units;
+    };
+    expect(await spend(within(one, 'k', 'm:8b'), 3)).toBe(3);
+    const spent = { kind: 'spent', currency: 'EUR' };
+    expect(await spend(within(other, 'k', 'm:8b'), 1)).toMatchObject({ ...spent, scope: { kind: 'model' } });
+    expect(await spend(within(other, 'k', 'else'), 2)).toBe(2);
+    expect(await spend(within(one, 'next', 'else'), 1)).toMatchObject({ ...spent, scope: { kind: 'key' } });
+    expect(await spend(within(one, undefined, 'else'), 6)).toMatchObject({ ...spent, limit: 10e9 });
+    const rounds = [one, other].map((directory, i) =>
+      new MonthAlerts(stores[i] as LimitStore).round(directory.everybody(), performance.now(), NOVEMBER_28),
+    );
+    const told = (await Promise.all(rounds)).flat();
+    const names = told.map(({ keyId, model, percent }) => `${keyId ?? model ?? 'own'} ${percent}`);
+    expect(names.sort()).toEqual(['m:8b 100', 'm:8b 80', 'next 100', 'next 80']);
   });
 
   it('change, go and come at a reload, and keep what was used', async () => {

@@ -31,6 +31,9 @@ export function currenciesOf(root: unknown): ReadonlySet<string> | undefined {
 export function checkBudgets(check: Check, prices = currenciesOf(check.root)): void {
   for (const [name, tier] of entriesAt(check.root, 'tiers')) {
     checkLimits(['tiers', name], tier, undefined, prices, check);
+    for (const [model, limits] of entriesAt(tier, 'modelLimits')) {
+      checkLimits(['tiers', name, 'modelLimits', model], limits, undefined, prices, check);
+    }
   }
   checkTenantBudgets(check, prices);
 }
@@ -41,6 +44,14 @@ export function checkTenantBudgets(check: Check, prices: ReadonlySet<string> | u
     const tier = at(tenant, 'tier');
     const ofTier = typeof tier === 'string' ? at(check.root, 'tiers', tier) : undefined;
     checkLimits(['tenants', name, 'limits'], at(tenant, 'limits'), ofTier, prices, check);
+    for (const [model, limits] of entriesAt(tenant, 'modelLimits')) {
+      const path = ['tenants', name, 'modelLimits', model];
+      checkLimits(path, limits, at(ofTier, 'modelLimits', model), prices, check);
+    }
+    const keys = at(tenant, 'keys');
+    for (const [i, key] of (Array.isArray(keys) ? keys : []).entries()) {
+      checkLimits(['tenants', name, 'keys', i, 'limits'], at(key, 'limits'), undefined, prices, check);
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 /** Settings that have no effect, or another one than they seem to have, beside the others. */
+import { amountText } from '../../domain/amount.ts';
 import { CREDENTIAL_HEADERS } from '../../domain/names.ts';
 import type { Config, Limits } from '../config.ts';
 import { quote, type Report } from '../report.ts';
@@ -113,6 +114,14 @@ function checkWithin(path: Path, own: WrittenLimits, limits: Whole, report: Repo
       'key',
     );
   }
+  const [part, whole] = [own.budgetPerMonth, limits.budgetPerMonth];
+  if (typeof part !== 'object' || typeof whole !== 'object' || limits.onBudgetSpent === 'warn') return;
+  if (part.currency !== whole.currency || part.nano <= whole.nano) return;
+  report.warning(
+    [...path, 'budgetPerMonth'],
+    `has no effect: the tenant's own budgetPerMonth is ${amountText(whole)}, which is less`,
+    'key',
+  );
 }
 
 /** Lanes that no request gets to, and times that nothing can keep. */

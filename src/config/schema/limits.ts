@@ -10,6 +10,9 @@ const PART_KEYS = [
   'tokenBurst',
   'tokensPerMonth',
   'budgetPerMonth',
+  'onBudgetSpent',
+  'budgetAlerts',
+  'raises',
   'maxContext',
 ] as const;
 

@@ -4,7 +4,7 @@ import { must } from '../values.ts';
 import { budgetLimits } from './budgets.ts';
 import { about, filePath, integer, limit, list, model, name, named, number, section, size } from './dsl.ts';
 import { tenantKeysOf } from './keys.ts';
-import { modelLimitsOf } from './limits.ts';
+import { keyLimitsOf, modelLimitsOf } from './limits.ts';
 
 const limits = {
   weight: number(
@@ -67,6 +67,9 @@ export const tiers = named(
   'tiers',
   'Named sets of limits.',
 ).prefault({});
+
+/** Of a key that is made while Fairlane runs. */
+export const madeKeyLimits = keyLimitsOf(limits);
 
 /** What a tenant has, in `tenants` or in a file of its own. */
 const tenantSettings = {

@@ -317,6 +317,70 @@ describe('a key', () => {
     );
   });
 
+  it('may have limits, which a rotation takes along with what was used', async () => {
+    const one = await world();
+    await acme(one);
+    const limits = {
+      tokensPerMonth: 1_000,
+      budgetPerMonth: '5 EUR',
+      raises: [{ until: '2100-01-01', tokensPerMonth: 2_000 }],
+    };
+    const old = await bodyOf(one, post('/v1/tenants/acme/keys', { name: 'paid', limits }));
+    expect(old).toMatchObject({ limits });
+    const byKey = () => one.inUse.config.tenants.get('acme')?.limits.byKey;
+    expect(byKey()?.get(old.id)).toMatchObject({
+      tokensPerMonth: 1_000,
+      budgetPerMonth: { currency: 'EUR', nano: 5e9 },
+    });
+    const next = await bodyOf(one, post(`/v1/tenants/acme/keys/${old.id}/rotate`));
+    const last = await bodyOf(one, post(`/v1/tenants/acme/keys/${next.id}/rotate`, { graceFor: '0s' }));
+    expect([next, last]).toMatchObject([
+      { limits, originId: old.id },
+      { limits, originId: old.id },
+    ]);
+    expect([...(byKey() ?? [])].map(([id, { bucketsOf }]) => [id, bucketsOf])).toEqual([
+      [old.id, undefined],
+      [last.id, old.id],
+    ]);
+    // Of a tenant of the file, too, whose own keys keep theirs.
+    const ofFile = await bodyOf(one, post('/v1/tenants/alice/keys', { limits: { requestsPerMinute: 5 } }));
+    const { limits: merged } = one.inUse.config.tenants.get('alice') ?? {};
+    expect(merged?.byKey?.get(ofFile.id)).toMatchObject({ requestsPerMinute: 5 });
+    const { entries } = await bodyOf(one, get('/v1/audit?limit=1'));
+    expect(entries[0].after).toMatchObject({ limits: { requestsPerMinute: 5 } });
+    expect(JSON.stringify(entries)).not.toMatch(/digest/);
+  });
+
+  it.each([
+    [{ weight: 2 }, 'weight'],
+    [{ tokensPerMonth: 0 }, 'tokensPerMonth: must be a whole number'],
+    [{ budgetPerMonth: 'much' }, 'budgetPerMonth: must be an amount with its currency'],
+    [{ budgetPerMonth: '5 USD' }, 'limits.budgetPerMonth: is in USD, and prices are in EUR'],
+    [7, 'must be a mapping'],
+    [[], 'must be a mapping'],
+  ])('with the limits %j is refused', async (limits, message) => {
+    const one = await world(files({ prices: { default: { prompt: '1 EUR' } } }));
+    await acme(one);
+    const { status, body } = await one.call(post('/v1/tenants/acme/keys', { limits }));
+    expect([status, (body as Body).error.message]).toEqual([400, expect.stringContaining(message)]);
+    const budget = { limits: { budgetPerMonth: '5 USD' } };
+    expect((await one.call({ method: 'PATCH', url: '/v1/tenants/acme', body: budget })).status).toBe(400);
+  });
+
+  it('whose limits fit no more opens nothing, and is told', async () => {
+    const one = await world();
+    await acme(one);
+    const made = await bodyOf(one, post('/v1/tenants/acme/keys', { limits: { budgetPerMonth: '5 USD' } }));
+    const merged = one.made.merge(files({ prices: { default: { prompt: '1 EUR' } } }));
+    expect(merged.tenants.get('acme')?.keys.map(({ name }) => name)).toEqual(['ci']);
+    expect(one.made.keptOut()).toEqual([
+      {
+        tenant: 'acme',
+        problems: [expect.stringContaining(`key ${made.id}: limits.budgetPerMonth: is in USD`)],
+      },
+    ]);
+  });
+
   it('is revoked, once and for all', async () => {
     const one = await world();
     const { id } = await acme(one);
@@ -350,6 +414,44 @@ describe('a key', () => {
     expect(keys[0].lastUsedAt).toBe(new Date(one.clock.ms).toISOString());
     await one.made.close();
     expect([...one.store.state.keys.values()].map(({ usedMs }) => usedMs)).toEqual([one.clock.ms]);
+  });
+});
+
+describe('settings in force', () => {
+  it('are shown as they can be written, with those of models and keys', async () => {
+    const of = {
+      budgetPerMonth: '5 EUR',
+      raises: [{ until: '2100-01-01', budgetPerMonth: 'unlimited', tokensPerMonth: 'unlimited' }],
+      tokensPerMonth: 10,
+    };
+    const shown = {
+      budgetPerMonth: '5.00 EUR',
+      tokensPerMonth: 10,
+      raises: [
+        { until: '2100-01-01T00:00:00.000Z', budgetPerMonth: 'unlimited', tokensPerMonth: 'unlimited' },
+      ],
+    };
+    const one = await world(
+      files({
+        tenants: {
+          alice: {
+            keys: [{ key: 'key-of-alice-0123456789', limits: of }],
+            limits: of,
+            modelLimits: { gpt: of },
+          },
+        },
+      }),
+    );
+    const { inForce } = await bodyOf(one, get('/v1/tenants/alice'));
+    expect(inForce).toMatchObject({ limits: shown, modelLimits: { gpt: shown } });
+    expect(inForce.limits).not.toHaveProperty('byKey');
+    const { keys } = await bodyOf(one, get('/v1/tenants/alice/keys'));
+    expect(keys[0].limits).toEqual(shown);
+    const modelLimits = { gpt: { tokensPerMonth: 5 } };
+    await one.call(post('/v1/tenants', { name: 'acme', modelLimits }));
+    expect(one.inUse.config.tenants.get('acme')?.limits.byModel?.get('gpt')).toMatchObject({
+      tokensPerMonth: 5,
+    });
   });
 });
 

@@ -17,7 +17,8 @@ const limitsOf = (settings: unknown): Limits | undefined => configOf(settings).t
 
 describe('limits of a model', () => {
   it('override those of the tier, key by key, and unlimited lifts one', () => {
-    const merged = limitsOf(full())?.byModel;
+    const lifted = put(full(), 'tenants.alice.modelLimits.llama.requestsPerMinute', 'unlimited');
+    const merged = limitsOf(lifted)?.byModel;
     expect([...(merged ?? [])]).toEqual([
       [
         'llama',
@@ -139,6 +140,57 @@ describe('limits of a key', () => {
     const alice = configOf(settings).tenants.get('alice');
     const id = alice?.keys[1]?.id ?? '';
     expect([...(alice?.limits.byKey ?? [])]).toEqual([[id, expect.objectContaining(limits)]]);
+  });
+
+  it('may be budgets, with their ends, warnings and raises; the month goes by the key’s name', () => {
+    const written = {
+      budgetPerMonth: '5 EUR',
+      onBudgetSpent: 'warn',
+      budgetAlerts: [90, 50],
+      raises: [{ until: '2100-01-01', budgetPerMonth: '8 EUR' }],
+    };
+    const built = {
+      budgetPerMonth: { currency: 'EUR', nano: 5e9 },
+      onBudgetSpent: 'warn',
+      budgetAlerts: [50, 90],
+      raises: [{ untilMs: Date.UTC(2100, 0), budgetPerMonth: { currency: 'EUR', nano: 8e9 } }],
+    };
+    const settings = put(
+      withKeys({ key: 'key-of-alice', name: 'ci', limits: written }),
+      'tenants.alice.modelLimits',
+      { llama: written },
+    );
+    const { limits } = configOf(settings).tenants.get('alice') ?? {};
+    expect([...(limits?.byKey?.values() ?? [])]).toEqual([
+      expect.objectContaining({ ...built, bucketsOf: 'name:ci' }),
+    ]);
+    expect(limits?.byModel?.get('llama')).toMatchObject(built);
+    expect(
+      configOf(withKeys({ key: 'key-of-alice', limits: { budgetAlerts: [] } })).tenants.get('alice')?.limits,
+    ).not.toHaveProperty('byKey');
+  });
+
+  it('are in the currency of prices, and their raises raise something', () => {
+    const prices = { models: { llama: { prompt: '1 EUR' } } };
+    const of = (limits: object): Settings =>
+      put(put(withKeys({ key: 'key-of-alice', limits }), 'prices', prices), 'tenants.alice.modelLimits', {
+        llama: limits,
+      });
+    const problems = problemsOf(of({ budgetPerMonth: '5 USD' })).join('\n');
+    for (const path of ['keys[0].limits', 'modelLimits.llama']) {
+      expect(problems).toContain(`${path}.budgetPerMonth: is in USD, and prices are in EUR: write it in EUR`);
+    }
+    const raises = [{ until: '2100-01-01', tokensPerMonth: 5 }];
+    const warnings = warningsOf(of({ tokensPerMonth: 10, raises })).join('\n');
+    for (const path of ['keys[0].limits', 'modelLimits.llama']) {
+      expect(warnings).toContain(
+        `${path}.raises[0].tokensPerMonth: has no effect: tokensPerMonth is as high without it`,
+      );
+    }
+    const wide = put(of({ budgetPerMonth: '6 EUR' }), 'tenants.alice.limits', { budgetPerMonth: '5 EUR' });
+    expect(warningsOf(wide).join('\n')).toContain(
+      "budgetPerMonth: has no effect: the tenant's own budgetPerMonth is 5.00 EUR, which is less",
+    );
   });
 
   it.each([

@@ -309,3 +309,40 @@ describe('limits of keys and models', () => {
     });
   });
 });
+
+describe('budgets of a tenant, a key and a model', () => {
+  const EUR = (units: number) => ({ currency: 'EUR', nano: units * 1e9 });
+  const pico = (units: number) => ({ currency: 'EUR', pico: BigInt(units * 1e6) * 10n ** 6n });
+  const ask = async (limits: RequestLimits, units: number): Promise<ReservationResult> =>
+    limits.reserveTokens(1, 0, () => EUR(units));
+
+  it.each([
+    ['the tenant', 10, 20, 20, undefined],
+    ['the key', 20, 10, 20, { kind: 'key' }],
+    ['the model', 20, 20, 10, { kind: 'model', model: 'm1' }],
+  ])('are all asked: that of %s refuses, and says so', async (_, own, key, model, scope) => {
+    const store = createMemoryStore();
+    const limits = tenantOn(store, {
+      budgetPerMonth: EUR(own),
+      byKey: new Map([['k1', part({ budgetPerMonth: EUR(key) })]]),
+      byModel: new Map([['m1', part({ budgetPerMonth: EUR(model) })]]),
+    }).within('k1', 'm1');
+    const first = await ask(limits, 6);
+    if (first.kind !== 'reserved') throw new Error(first.kind);
+    first.reservation.charge(1, 0, 7e9);
+    first.reservation.settle(1, 0, pico(7.5));
+    const spent = { kind: 'spent', limit: 10e9, currency: 'EUR', ...(scope !== undefined && { scope }) };
+    expect(await ask(limits, 3)).toMatchObject(spent);
+    expect(limits.wouldReserve(1, 0, () => EUR(3))).toMatchObject(spent);
+    expect(limits.budget(0)).toMatchObject({ limit: 10e9, remaining: 2.5e9 });
+    expect([...usedOf(store).values()]).toEqual([7.5e9, 7.5e9, 7.5e9]);
+  });
+
+  it('show the one that refuses first, before one that only warns', () => {
+    const limits = tenantOn(createMemoryStore(), {
+      budgetPerMonth: EUR(10),
+      byKey: new Map([['k1', part({ budgetPerMonth: EUR(1), onBudgetSpent: 'warn' })]]),
+    });
+    expect(limits.within('k1', undefined).budget(0)).toMatchObject({ limit: 10e9, isSoft: false });
+  });
+});

@@ -182,3 +182,76 @@ describe('raises of limits', () => {
     expect(of.tenants.nextRaiseEndMs()).toBeUndefined();
   });
 });
+
+describe('months of keys and models', () => {
+  const of = (more: Partial<Limits>): Limits => ({ ...BASE, ...more });
+  const limits = of({
+    tokensPerMonth: 1_000,
+    byKey: new Map([
+      ['k1', of({ tokensPerMonth: 100 })],
+      ['k2', of({ tokensPerMonth: 100, bucketsOf: 'k1' })],
+    ]),
+    byModel: new Map([
+      ['m', of({ budgetPerMonth: EUR(10), budgetAlerts: [50] })],
+      ['idle', of({ tokensPerMonth: 1 })],
+    ]),
+  });
+  const use = (at: World, key: string | undefined, model: string | undefined, tokens: number, price = 0) => {
+    const tenant = at.tenants.get('a');
+    const reserved = tenant?.limits.within(key, model).reserveTokens(tokens, 0, () => EUR(price));
+    if (reserved === undefined || reserved instanceof Promise) throw new Error('no answer');
+    const pico = BigInt(price) * 10n ** 12n;
+    if (reserved.kind === 'reserved') reserved.reservation.settle(tokens, 0, { currency: 'EUR', pico });
+    return reserved.kind;
+  };
+
+  it('are warned of once, each by its own alerts, and the warning says whose it is', async () => {
+    const at = world(limits);
+    expect(use(at, 'k1', 'm', 50, 5)).toBe('reserved');
+    expect(await at.round()).toMatchObject([{ tenant: 'a', model: 'm', limit: 'budget', percent: 50 }]);
+    expect(use(at, 'k2', 'else', 35)).toBe('reserved');
+    const [told, ...more] = await at.round();
+    expect(told).toMatchObject({ tenant: 'a', keyId: 'k2', limit: 'tokens', percent: 80, used: 85, of: 100 });
+    expect(told).not.toHaveProperty('model');
+    expect([more, await at.round()]).toEqual([[], []]);
+  });
+
+  it('go on with the key that follows another, also after a restart', () => {
+    const store = createMemoryStore();
+    const at = world(limits, store);
+    expect(use(at, 'k1', undefined, 90)).toBe('reserved');
+    expect(use(at, 'k2', undefined, 11)).toBe('spent');
+    const later = createMemoryStore();
+    later.restore([...store.buckets(0)], 0, 0);
+    const byKey = new Map([['k3', of({ tokensPerMonth: 100, bucketsOf: 'k1' })]]);
+    const next = world(of({ byKey }), later);
+    expect(use(next, 'k3', undefined, 11)).toBe('spent');
+    expect(use(next, 'k3', undefined, 10)).toBe('reserved');
+  });
+
+  it('cost nothing while nobody uses them, also after a restart', () => {
+    const at = world(limits);
+    use(at, 'k1', undefined, 90);
+    const stored = [...at.tenants.buckets(0)];
+    expect(stored.map(([key]) => key)).toEqual(['tenant:a:tokens:2026-11', 'tenant:a:key:k1:tokens:2026-11']);
+    const next = world(limits);
+    next.tenants.restore(stored, 0, NOVEMBER_28);
+    expect([...(next.tenants.get('a')?.limits.parts() ?? [])].map(({ part }) => part?.name)).toEqual([
+      undefined,
+      'k1',
+    ]);
+  });
+
+  it('are raised for a time like the tenant’s', () => {
+    const raised = of({ tokensPerMonth: 100, raises: [{ untilMs: DECEMBER - 1, tokensPerMonth: 300 }] });
+    for (const parts of [{ byKey: new Map([['k', raised]]) }, { byModel: new Map([['k', raised]]) }]) {
+      const at = world(of(parts));
+      expect(at.tenants.nextRaiseEndMs()).toBe(DECEMBER - 1);
+      expect(use(at, 'k', 'k', 250)).toBe('reserved');
+      at.clock.unixMs = DECEMBER - 1;
+      at.tenants.applyRaises();
+      expect(use(at, 'k', 'k', 1)).toBe('spent');
+      expect(at.tenants.nextRaiseEndMs()).toBeUndefined();
+    }
+  });
+});
