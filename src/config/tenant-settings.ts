@@ -5,6 +5,7 @@
 import type { TenantKey } from '../domain/tenant-key.ts';
 import type { TenantBasis } from './admin.ts';
 import { tenantOf } from './build-tenants.ts';
+import { checkTenantBudgets } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { checkTenantMemory } from './checks/memory.ts';
 import { checkTenantReferences } from './checks/references.ts';
@@ -51,11 +52,12 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
     position: () => NOWHERE,
     asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
   });
-  const check = checkOf(name, settings, report);
+  const check = checkOf(name, settings, basis, report);
   const checked = runtimeSettings.safeParse(settings);
   if (!checked.success) reportSchema(checked.error.issues, check, ['tenants', name]);
   checkTenantReferences(basis.known, check);
   checkTenantMemory(basis.maxBodyBytes, check);
+  checkTenantBudgets(check, basis.currencies);
   const problems = report.problems();
   if (!checked.success || problems.length > 0) return { kind: 'bad', problems: problems.map(withoutPlace) };
   const written = checked.data;
@@ -68,8 +70,8 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
 }
 
 /** A gateway's mode is one in which tenants need no keys. */
-const checkOf = (name: string, settings: Mapping, report: Check['report']): Check => ({
-  root: { mode: 'endpoint-picker', tenants: { [name]: settings } },
+const checkOf = (name: string, settings: Mapping, { root }: TenantBasis, report: Check['report']): Check => ({
+  root: { ...root, mode: 'endpoint-picker', tenants: { [name]: settings } },
   report,
   hide: (text) => text,
   env: {},
