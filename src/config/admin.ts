@@ -32,6 +32,10 @@ export interface AdminConfig {
 export interface TenantBasis {
   readonly known: KnownNames;
   readonly tiers: ReadonlyMap<string, WrittenLimits>;
+  /** `tiers` and `aliases` as they stand in the file: checks look there. */
+  readonly root: Readonly<Record<string, unknown>>;
+  /** That prices are in; absent: nothing has a price. */
+  readonly currencies?: ReadonlySet<string>;
   /** Of bodies, by default. */
   readonly heldBytes: number;
   readonly maxBodyBytes: number;

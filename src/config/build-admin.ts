@@ -25,6 +25,7 @@ export function adminOf(written: WrittenConfig, found: FoundAdmin): { readonly a
       directory: found.directory,
       tenants: {
         known: found.known,
+        ...found.checkedIn,
         tiers: new Map(Object.entries(written.tiers)),
         heldBytes: maxHeldBytesOf(written),
         maxBodyBytes: written.envoy.maxBodySize ?? DEFAULT_MAX_BODY_BYTES,

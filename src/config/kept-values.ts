@@ -7,7 +7,7 @@ import { isMapping } from './written-data.ts';
 import type { Path } from './yaml-source.ts';
 
 /** Where values may be references. */
-const SECTIONS: readonly string[] = ['pools', 'redis', 'ledger', 'tenants'];
+const SECTIONS: readonly string[] = ['pools', 'redis', 'ledger', 'admin', 'webhooks', 'tenants'];
 
 export interface Kept {
   /** As written now, with what was written before in the places that are kept. */

@@ -52,7 +52,7 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
     position: () => NOWHERE,
     asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
   });
-  const check = checkOf(name, settings, report);
+  const check = checkOf(name, settings, basis, report);
   const checked = runtimeSettings.safeParse(settings);
   if (!checked.success) reportSchema(checked.error.issues, check, ['tenants', name]);
   checkTenantReferences(basis.known, check);
@@ -93,8 +93,8 @@ export function checkKeyLimits(limits: unknown, basis: TenantBasis): CheckedKeyL
 }
 
 /** A gateway's mode is one in which tenants need no keys. */
-const checkOf = (name: string, settings: Mapping, report: Check['report']): Check => ({
-  root: { mode: 'endpoint-picker', tenants: { [name]: settings } },
+const checkOf = (name: string, settings: Mapping, { root }: TenantBasis, report: Check['report']): Check => ({
+  root: { ...root, mode: 'endpoint-picker', tenants: { [name]: settings } },
   report,
   hide: (text) => text,
   env: {},

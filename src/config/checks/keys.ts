@@ -22,10 +22,15 @@ export interface KeyEntry {
 }
 
 const DIGEST = /^[0-9a-f]{64}$/;
+/** What the command prints where the variable is not set: whoever shows nothing would have that key. */
+const OF_NOTHING = createHash('sha256').digest('hex');
 
 function hashed(looked: Looked): Looked {
   if (looked.kind !== 'ok') return looked;
   const value = looked.value.toLowerCase();
+  if (value === OF_NOTHING) {
+    return { kind: 'bad', problem: 'is the SHA-256 of an empty text; is the variable set that was hashed?' };
+  }
   return DIGEST.test(value)
     ? { kind: 'ok', value }
     : {

@@ -82,7 +82,10 @@ const mustExistIn =
     if (typeof name !== 'string' || known.includes(name)) return;
     // It may be in a file that nobody was to read.
     if (noun === 'tenant' && isUnresolved && at(root, 'tenantDirectory') !== undefined) return;
-    report.problem(path, noSuch(noun, known, name, hide));
+    if (noun === 'tenant' && at(root, 'admin') !== undefined) {
+      const message = `no tenant ${quote(hide(name))} is configured; it counts only if one of that name is made`;
+      report.warning(path, `${message}${didYouMean(name, known)}`);
+    } else report.problem(path, noSuch(noun, known, name, hide));
   };
 
 /** Somebody must be able to send requests; a folder may fill later. */

@@ -6,6 +6,8 @@ const before = {
   pools: { main: { endpoints: ['http://a:1', { url: 'http://b:1', apiKey: 'file:b' }], apiKey: 'env:SET' } },
   redis: { url: 'redis://a', password: 'env:SET' },
   tenants: { alice: { keys: ['first', 'second'] } },
+  admin: { token: 'env:SET' },
+  webhooks: [{ url: 'https://a', secret: 'env:SET' }],
   models: { demo: { pool: 'main' } },
 };
 const keep = (now: unknown) => withKeptValues(now, before, ENV);
@@ -21,6 +23,13 @@ describe('values of a reload whose variable is not set', () => {
       ['first', 'second'],
     ],
     ['a password', { redis: { url: 'redis://a', password: 'env:NEW' } }, 'redis.password', 'env:SET'],
+    ['the token of the admin API', { admin: { token: 'env:NEW' } }, 'admin.token', 'env:SET'],
+    [
+      'the key of a receiver of events',
+      { webhooks: [{ url: 'https://a', secret: 'env:NEW' }] },
+      'webhooks.0.secret',
+      'env:SET',
+    ],
     ['the key of an engine', { pools: { main: { apiKey: 'env:NEW' } } }, 'pools.main.apiKey', 'env:SET'],
     [
       'an endpoint',
@@ -55,6 +64,7 @@ describe('values of a reload whose variable is not set', () => {
       'the key of an endpoint elsewhere, in the place of one before',
       { pools: { main: { endpoints: ['http://a:1', { url: 'http://b:2', apiKey: 'env:NEW' }] } } },
     ],
+    ['the key of another receiver', { webhooks: [{ url: 'https://b', secret: 'env:NEW' }] }],
     ['the password of another Redis', { redis: { url: 'redis://b', password: 'env:NEW' } }],
     ['one where another kind of value was', { redis: { url: 'x', password: { a: 'env:NEW' } } }],
     ['a value that has moved in its list', { tenants: { alice: { keys: ['env:NEW', 'first'] } } }],

@@ -44,6 +44,7 @@ describe('a key', () => {
   it.each<[string, unknown, string]>([
     ['neither', { name: 'x' }, 'tenants.alice.keys[0]: has neither key nor sha256'],
     ['both', { key: 'key-of-alice', sha256: sha256('x') }, 'tenants.alice.keys[0].sha256: stands beside key'],
+    ['the hash of nothing', { sha256: sha256('') }, 'keys[0].sha256: is the SHA-256 of an empty text'],
     ['a bad hash', { sha256: 'abc' }, 'tenants.alice.keys[0].sha256: is no SHA-256 of a key'],
     ['an unknown member', { key: 'key-of-alice', expire: '2027-01-01' }, 'did you mean "expires"?'],
     ['a bad name', { key: 'key-of-alice', name: 'a\nb' }, 'keys[0].name: must be 1 to 64 letters'],
