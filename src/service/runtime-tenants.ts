@@ -12,6 +12,7 @@ import {
   type AuditPage,
   changedState,
   NOTHING_STORED,
+  NotInForceError,
   type StoreChange,
   type StoredState,
   type TenantStore,
@@ -22,6 +23,8 @@ import {
 const LOOK_MS = 250;
 /** Between two tellings of when keys were used, and two readings of it. */
 const USE_MS = 60_000;
+/** Looks between two tries to have in force what could not be: a full disk is not to be written to all the time. */
+const LOOKS_BETWEEN_TRIES = 4;
 /** A start does not wait longer for the store. */
 const FIRST_READ_MS = 3_000;
 /** Of two who change something at once one decides again. */
@@ -54,13 +57,23 @@ export interface RuntimeTenantsWorld {
   readonly retake: () => Promise<void>;
 }
 
+interface Trouble {
+  /** Unix time. */
+  readonly sinceMs: number;
+  readonly reason: string;
+}
+
 export interface StoreStatus {
   readonly shown: string;
   /** Undefined: it answers. */
-  readonly away?: { readonly sinceMs: number; readonly reason: string };
+  readonly away?: Trouble;
+  /** Absent: what is stored is in force here. */
+  readonly notInForce?: Trouble;
   readonly tenants: number;
   readonly keys: number;
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const NOWHERE: RuntimeTenantsWorld = { tell: () => undefined, retake: () => Promise.resolve() };
 
@@ -74,8 +87,13 @@ export class RuntimeTenants {
   /** Version that is in force for certain; -1: none is. */
   #taken = -1;
   #merged: MergedTenants | undefined;
+  #mergedVersion = -1;
   #files: Config | undefined;
-  #away: { readonly sinceMs: number; readonly reason: string } | undefined;
+  #away: Trouble | undefined;
+  /** What keeps the state from being in force here, such as a disk that is full. */
+  #notInForce: Trouble | undefined;
+  /** Looks until that is tried again. */
+  #looksToTry = 0;
   #toldKeptOut = '';
   readonly #used = new Map<string, number>();
   #nextUseMs: number;
@@ -101,9 +119,10 @@ export class RuntimeTenants {
     clearTimeout(timer);
   }
 
-  /** From now on changes are followed. */
+  /** From now on changes are followed. What was merged last is in force. */
   follow(world: RuntimeTenantsWorld): void {
     this.#world = world;
+    this.#taken = this.#mergedVersion;
     if (this.#away !== undefined) this.#tellStore(false, this.#away.reason);
     this.#tellKeptOut();
     const look = async (): Promise<void> => {
@@ -122,6 +141,7 @@ export class RuntimeTenants {
     const files = admin === undefined ? read : { ...read, admin };
     this.#files = files;
     this.#merged = mergeTenants(files, this.#state, this.#options.unixMs(), this.#checks);
+    this.#mergedVersion = this.#state.version;
     this.#tellKeptOut();
     return this.#merged.config;
   };
@@ -148,6 +168,7 @@ export class RuntimeTenants {
     return {
       shown: this.#options.shown,
       ...(this.#away !== undefined && { away: this.#away }),
+      ...(this.#notInForce !== undefined && { notInForce: this.#notInForce }),
       tenants: this.#state.tenants.size,
       keys: this.#state.keys.size,
     };
@@ -181,7 +202,7 @@ export class RuntimeTenants {
    * Changes something, and resolves when that is in force here.
    *
    * @param decide is called again where somebody else was faster.
-   * @throws TenantStoreError when the store is away: nothing is changed then.
+   * @throws TenantStoreError when the store is away: nothing is changed then. NotInForceError when it is stored alone.
    */
   change(actor: string, decide: (known: Known) => Decision): Promise<Decision> {
     return this.#inTurn(() => this.#change(actor, decide));
@@ -235,16 +256,25 @@ export class RuntimeTenants {
     if (this.#isClosed && !isFirst) return;
     try {
       const store = await this.#opened();
-      const isUseDue = this.#options.unixMs() >= this.#nextUseMs;
+      const nowMs = this.#options.unixMs();
+      // Also of a clock that was set back.
+      const isUseDue = Math.abs(nowMs + USE_MS - this.#nextUseMs) >= USE_MS;
       if (isUseDue) {
-        this.#nextUseMs = this.#options.unixMs() + USE_MS;
+        this.#nextUseMs = nowMs + USE_MS;
         await this.#tellUse();
       }
       const version = await this.#version(store);
-      if (isFirst || isUseDue || version !== this.#taken) await this.#take(await this.#read(store));
+      if (!isFirst && !isUseDue && version === this.#taken) return;
+      if (this.#notInForce !== undefined && version === this.#state.version && this.#looksToTry > 0) {
+        this.#looksToTry -= 1;
+        return;
+      }
+      await this.#take(await this.#read(store));
     } catch (error) {
-      // A bug in what takes it over is told like a store that is away: the next look tries again.
-      if (!(error instanceof TenantStoreError)) this.#isAway(error);
+      // Both are told already.
+      if (error instanceof TenantStoreError || error instanceof NotInForceError) return;
+      // A bug is told like a store that is away: the next look tries again.
+      this.#isAway(error);
     }
   }
 
@@ -302,12 +332,35 @@ export class RuntimeTenants {
     if (isNews) this.#tellStore(false, reason);
   }
 
-  /** In force when it resolves. */
+  /** In force when it resolves. @throws NotInForceError. */
   async #take(state: StoredState): Promise<void> {
     this.#state = state;
     if (state.version === this.#taken) return;
-    await this.#world.retake();
-    this.#taken = state.version;
+    const world = this.#world;
+    try {
+      await world.retake();
+    } catch (error) {
+      this.#isNotInForce(error);
+      throw new NotInForceError(messageOf(error), { cause: error });
+    }
+    // Before anybody follows, what is in force is what is merged last.
+    if (world !== NOWHERE) this.#taken = state.version;
+    if (this.#notInForce !== undefined) {
+      this.#notInForce = undefined;
+      world.tell({ kind: 'tenants-not-in-force', failing: false });
+    }
+    this.#writeCopy(state);
+  }
+
+  #isNotInForce(error: unknown): void {
+    const isNews = this.#notInForce === undefined;
+    const sinceMs = this.#notInForce?.sinceMs ?? this.#options.unixMs();
+    this.#notInForce = { sinceMs, reason: messageOf(error) };
+    this.#looksToTry = LOOKS_BETWEEN_TRIES;
+    if (isNews) this.#world.tell({ kind: 'tenants-not-in-force', failing: true, problem: textOf(error) });
+  }
+
+  #writeCopy(state: StoredState): void {
     try {
       this.#options.copy.write(state);
     } catch (error) {
