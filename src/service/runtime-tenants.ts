@@ -18,19 +18,16 @@ import {
   type TenantStore,
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
+import { KeyUse } from './key-use.ts';
 
 /** Between two looks at the store: a change elsewhere is in force within a second. */
 const LOOK_MS = 250;
-/** Between two tellings of when keys were used, and two readings of it. */
-const USE_MS = 60_000;
 /** Looks between two tries to have in force what could not be: a full disk is not to be written to all the time. */
 const LOOKS_BETWEEN_TRIES = 4;
 /** A start does not wait longer for the store. */
 const FIRST_READ_MS = 3_000;
 /** Of two who change something at once one decides again. */
 const MOST_TRIES = 5;
-/** Keys whose use is noted: as many as are made. */
-const MOST_USED = 100_000;
 
 /** Where the last known state is kept on this machine. */
 export interface TenantCopy {
@@ -95,8 +92,7 @@ export class RuntimeTenants {
   /** Looks until that is tried again. */
   #looksToTry = 0;
   #toldKeptOut = '';
-  readonly #used = new Map<string, number>();
-  #nextUseMs: number;
+  readonly #use: KeyUse;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   /** Looks and changes, one after another. */
@@ -104,7 +100,7 @@ export class RuntimeTenants {
 
   constructor(options: RuntimeTenantsOptions) {
     this.#options = options;
-    this.#nextUseMs = options.unixMs() + USE_MS;
+    this.#use = new KeyUse(options.unixMs());
   }
 
   /** Reads the store, or the copy where that does not answer. Never rejects. */
@@ -188,14 +184,12 @@ export class RuntimeTenants {
 
   /** A request came with a key. It is told later. */
   noteUse(keyId: string): void {
-    if (this.#state.keys.has(keyId) && (this.#used.size < MOST_USED || this.#used.has(keyId))) {
-      this.#used.set(keyId, this.#options.unixMs());
-    }
+    if (this.#state.keys.has(keyId)) this.#use.note(keyId, this.#options.unixMs());
   }
 
   /** What is noted and not told yet. */
   usedMs(keyId: string): number | undefined {
-    return this.#used.get(keyId);
+    return this.#use.usedMs(keyId);
   }
 
   /**
@@ -256,13 +250,8 @@ export class RuntimeTenants {
     if (this.#isClosed && !isFirst) return;
     try {
       const store = await this.#opened();
-      const nowMs = this.#options.unixMs();
-      // Also of a clock that was set back.
-      const isUseDue = Math.abs(nowMs + USE_MS - this.#nextUseMs) >= USE_MS;
-      if (isUseDue) {
-        this.#nextUseMs = nowMs + USE_MS;
-        await this.#tellUse();
-      }
+      const isUseDue = this.#use.isDue(this.#options.unixMs());
+      if (isUseDue) await this.#tellUse();
       const version = await this.#version(store);
       if (!isFirst && !isUseDue && version === this.#taken) return;
       if (this.#notInForce !== undefined && version === this.#state.version && this.#looksToTry > 0) {
@@ -369,11 +358,8 @@ export class RuntimeTenants {
   }
 
   async #tellUse(): Promise<void> {
-    if (this.#used.size === 0 || this.#store === undefined) return;
     const store = this.#store;
-    const used = new Map(this.#used);
-    await this.#asked(() => store.used(used));
-    for (const [id, ms] of used) if (this.#used.get(id) === ms) this.#used.delete(id);
+    if (store !== undefined) await this.#use.tell((used) => this.#asked(() => store.used(used)));
   }
 
   #tellStore(connected: boolean, reason?: string): void {
