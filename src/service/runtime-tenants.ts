@@ -18,6 +18,7 @@ import {
   type TenantStore,
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
+import { atMost } from './at-most.ts';
 import { KeyUse } from './key-use.ts';
 
 /** Between two looks at the store: a change elsewhere is in force within a second. */
@@ -26,6 +27,8 @@ const LOOK_MS = 250;
 const LOOKS_BETWEEN_TRIES = 4;
 /** A start does not wait longer for the store. */
 const FIRST_READ_MS = 3_000;
+/** For a store that says nothing when the service ends. */
+const END_MS = 2_000;
 /** Of two who change something at once one decides again. */
 const MOST_TRIES = 5;
 
@@ -107,12 +110,10 @@ export class RuntimeTenants {
   async open(): Promise<void> {
     const copy = this.#options.copy.read();
     if (copy !== undefined) this.#state = copy;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, FIRST_READ_MS);
-    });
-    await Promise.race([this.#inTurn(() => this.#look(true)), late]);
-    clearTimeout(timer);
+    await atMost(
+      FIRST_READ_MS,
+      this.#inTurn(() => this.#look(true)),
+    );
   }
 
   /** From now on changes are followed. What was merged last is in force. */
@@ -210,6 +211,10 @@ export class RuntimeTenants {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await atMost(END_MS, this.#end());
+  }
+
+  async #end(): Promise<void> {
     await this.#last;
     await this.#tellUse().catch(() => undefined);
     await this.#store?.close();

@@ -136,6 +136,22 @@ describe('made tenants', () => {
     await made.close();
   });
 
+  it('of a store that says nothing any more do not keep the service from its end', async () => {
+    vi.useFakeTimers();
+    const world = await madeWorld(files());
+    world.store.version = () => new Promise<never>(() => undefined);
+    await vi.advanceTimersByTimeAsync(500);
+    let isClosed = false;
+    void world.made.close().then(() => {
+      isClosed = true;
+    });
+    await vi.advanceTimersByTimeAsync(1_999);
+    expect(isClosed).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(isClosed).toBe(true);
+    vi.useRealTimers();
+  });
+
   it('tell when keys were used also after the clock was set back', async () => {
     const store = new MemoryTenantStore();
     const world = await madeWorld(files(), store);
