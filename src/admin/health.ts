@@ -29,6 +29,8 @@ export interface TenantStoreHealth {
   /** Of the first failure, as ISO 8601. */
   readonly since?: string;
   readonly problem?: string;
+  /** Why this replica cannot take over what is stored. */
+  readonly notInForce?: string;
   /** That were made. */
   readonly tenants: number;
   readonly keys: number;

@@ -21,7 +21,7 @@ const BOUNDS = {
   connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16 * 1024,
 };
-/** A wrong token waits so long for its answer, and only so many do at once: 32 guesses a second. */
+/** A wrong token waits so long for its answer, and so many do at once; the others get 429. A right one is let in all the same. */
 const LATE_MS = 500;
 const MOST_LATE = 16;
 /** Between two lines of the log about wrong tokens. */

@@ -31,6 +31,13 @@ const limit = object({
   resetMs: count.describe('Until it is full again, or the month ends.'),
 });
 
+const budget = object({
+  limit: text.describe('What is configured, such as `500.00 EUR`.'),
+  left: text.describe('As this replica last saw it, exact to 10^-9 of the unit.'),
+  refuses: z.boolean().describe('Requests are refused when nothing is left (`onBudgetSpent`).'),
+  resetMs: count.describe('Until the month ends.'),
+});
+
 const endpoint = object({
   name: text.describe('Its URL as configured; with `#ip:port` where its name has several addresses.'),
   address: text.optional().describe('`ip:port` that its name stands for.'),
@@ -97,6 +104,7 @@ const tenant = object({
   requests: limit.optional().describe('`requestsPerMinute`, where it has one.'),
   tokens: limit.optional().describe('`tokensPerMinute`, where it has one.'),
   month: limit.optional().describe('`tokensPerMonth`, where it has one.'),
+  budget: budget.optional().describe('`budgetPerMonth`, where it has one.'),
   lastEndedAt: text.optional().describe('When its last request ended, if that was in the last minute.'),
 });
 

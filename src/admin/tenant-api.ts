@@ -15,7 +15,7 @@ import {
   revokeKey,
   rotateKey,
 } from '../tenant/tenant-changes.ts';
-import { TenantStoreError } from '../tenant/tenant-store.ts';
+import { NotInForceError, TenantStoreError } from '../tenant/tenant-store.ts';
 import { accessOf, NO_TOKEN, originProblem, READ_ONLY } from './admin-access.ts';
 import type { AdminWorld } from './made-tenants.ts';
 import { unknownModel, unknownUnset } from './tenant-checks.ts';
@@ -93,6 +93,14 @@ export async function answerAdmin(request: AdminRequest, world: AdminWorld): Pro
         `what was asked could not be done: ${error.message}`,
         'nothing was changed, and what is in force stays in force: try again when the store is back (/health says more)',
         { 'retry-after': RETRY_AFTER_S },
+      );
+    }
+    if (error instanceof NotInForceError) {
+      return problemAnswer(
+        503,
+        'not_in_force',
+        `the change is stored, and this replica could not tell Envoy of it: ${error.message}`,
+        'mend that: it is tried again all the time (/health says more); a key that was to be made is lost, revoke it and make another',
       );
     }
     // A bug costs the request, not the process.

@@ -22,6 +22,21 @@ export const rate = (value: number): string => (value >= 10 || value === 0 ? who
 export const orDash = (value: number | undefined, write: (value: number) => string = whole): string =>
   value === undefined ? '-' : write(value);
 
+const AMOUNT = /^(\d+)\.(\d*) ([A-Z]{3})$/;
+const CENTS = 2;
+const DIGITS_BELOW_ONE = 3;
+
+/** What is left of a budget, cut to cents; below one unit to three digits that say something, so that little is not nothing. */
+export function amountLeft(text: string): string {
+  const [, units = '', fraction = '', currency = ''] = AMOUNT.exec(text) ?? [];
+  if (currency === '') return text;
+  const zeros = /^0*/.exec(fraction)?.[0].length ?? 0;
+  const isLittle = Number(units) === 0 && zeros < fraction.length;
+  const digits = isLittle ? fraction.slice(0, zeros + DIGITS_BELOW_ONE) : fraction.slice(0, CENTS);
+  const shown = digits.replace(/0+$/, '').padEnd(CENTS, '0');
+  return `${Number(units).toLocaleString('en-US')}.${shown} ${currency}`;
+}
+
 /** Of 0 to 1, in per cent. */
 export const percent = (part: number): string => `${Math.round(100 * part)}`;
 

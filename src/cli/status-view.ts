@@ -10,7 +10,7 @@ import type {
 import { harmless } from '../domain/harmless.ts';
 import { cutToWidth } from '../domain/text-width.ts';
 import { type GridColumn, grid } from './grid.ts';
-import { orDash, percent, rate, span, whole } from './status-figures.ts';
+import { amountLeft, orDash, percent, rate, span, whole } from './status-figures.ts';
 
 /** How a line looks where there are colours. */
 export type LineStyle = 'plain' | 'heading' | 'good' | 'warning' | 'bad';
@@ -128,6 +128,13 @@ export function tenantLines(rows: readonly TenantStatus[], width: number): reado
     of('REQ LEFT', (row) => left(row.requests), { spare: 2 }),
     of('TOK LEFT', (row) => left(row.tokens), { spare: 1 }),
     of('MONTH LEFT', (row) => left(row.month), { spare: 4 }),
+    ...(rows.some(({ budget }) => budget !== undefined)
+      ? [
+          of('BUDGET LEFT', ({ budget }) => (budget === undefined ? '-' : amountLeft(budget.left)), {
+            spare: 1,
+          }),
+        ]
+      : []),
   ];
   return table(rows, columns, width, (row) => (row.waiting > 0 ? 'warning' : 'plain'));
 }

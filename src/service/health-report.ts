@@ -123,13 +123,14 @@ function reasonsOf(facts: HealthFacts): readonly string[] {
 const SHOWN_KEPT_OUT = 100;
 
 function tenantStoreHealth(made: NonNullable<HealthFacts['made']>): TenantStoreHealth {
-  const { away, tenants, keys } = made.status();
+  const { away, notInForce, tenants, keys } = made.status();
   const keptOut = made.keptOut();
   return {
     state: away === undefined ? 'connected' : 'away',
     tenants,
     keys,
     ...(away !== undefined && { since: new Date(away.sinceMs).toISOString(), problem: away.reason }),
+    ...(notInForce !== undefined && { notInForce: notInForce.reason }),
     ...(keptOut.length > 0 && {
       keptOut: Object.fromEntries(
         keptOut.slice(0, SHOWN_KEPT_OUT).map(({ tenant, problems }) => [tenant, problems[0] ?? '']),
@@ -140,12 +141,15 @@ function tenantStoreHealth(made: NonNullable<HealthFacts['made']>): TenantStoreH
 
 function madeReasons(made: HealthFacts['made']): readonly string[] {
   if (made === undefined) return [];
-  const { away, shown } = made.status();
+  const { away, notInForce, shown } = made.status();
   const keptOut = made.keptOut();
   return [
     ...(away === undefined
       ? []
       : [`tenants cannot be changed: ${shown} is away; those of before are served`]),
+    ...(notInForce === undefined
+      ? []
+      : [`changes of tenants are stored and not in force here: ${notInForce.reason}`]),
     ...(keptOut.length === 0
       ? []
       : [`tenants that the configuration no longer fits: ${keptOut.length}, such as ${keptOut[0]?.tenant}`]),

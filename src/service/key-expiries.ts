@@ -33,7 +33,21 @@ export function nextExpiryMs(tenants: Tenants, unixMs: number): number | undefin
   return next;
 }
 
-/** Calls back once a key of the tenants has expired. */
+const expiredIn = (tenants: Tenants, unixMs: number): number => {
+  let expired = 0;
+  for (const { keys } of tenants.values()) for (const key of keys) if (isExpired(key, unixMs)) expired += 1;
+  return expired;
+};
+
+interface Watched {
+  /** Of the next key; Infinity: none expires. */
+  readonly untilMs: number;
+  /** Other keys have expired than when it began; a clock that was set back makes some good again. */
+  readonly isOver: () => boolean;
+  readonly changed: () => void;
+}
+
+/** Calls back once a key of the tenants has expired, and within an hour where the clock was set over the end of one. */
 export class KeyExpiries {
   readonly #unixMs: () => number;
   #timer: NodeJS.Timeout | undefined;
@@ -42,10 +56,16 @@ export class KeyExpiries {
     this.#unixMs = unixMs;
   }
 
-  /** In place of those that were watched. @param expired is called again in a while where it fails. */
-  watch(tenants: Tenants, expired: () => void): void {
+  /** In place of those that were watched. @param changed is called again in a while where it fails. */
+  watch(tenants: Tenants, changed: () => void): void {
     this.close();
-    this.#waitFor(nextExpiryMs(tenants, this.#unixMs()), expired);
+    const unixMs = this.#unixMs();
+    const untilMs = nextExpiryMs(tenants, unixMs) ?? Number.POSITIVE_INFINITY;
+    const expired = expiredIn(tenants, unixMs);
+    if (untilMs === Number.POSITIVE_INFINITY && expired === 0) return;
+    const isOver = (): boolean =>
+      this.#unixMs() >= untilMs || (expired > 0 && expiredIn(tenants, this.#unixMs()) < expired);
+    this.#wait(untilMs - unixMs, { untilMs, isOver, changed });
   }
 
   close(): void {
@@ -53,20 +73,22 @@ export class KeyExpiries {
     this.#timer = undefined;
   }
 
-  #waitFor(untilMs: number | undefined, expired: () => void): void {
-    if (untilMs === undefined) return;
-    const ms = Math.min(Math.max(untilMs - this.#unixMs(), 0), LONGEST_WAIT_MS);
-    this.#timer = setTimeout(() => {
-      if (this.#unixMs() < untilMs) {
-        this.#waitFor(untilMs, expired);
-        return;
-      }
-      try {
-        expired();
-      } catch {
-        this.#waitFor(this.#unixMs() + RETRY_MS, expired);
-      }
-    }, ms);
+  #wait(ms: number, watched: Watched): void {
+    const { untilMs, isOver, changed } = watched;
+    this.#timer = setTimeout(
+      () => {
+        if (!isOver()) {
+          this.#wait(untilMs - this.#unixMs(), watched);
+          return;
+        }
+        try {
+          changed();
+        } catch {
+          this.#wait(RETRY_MS, watched);
+        }
+      },
+      Math.min(Math.max(ms, 0), LONGEST_WAIT_MS),
+    );
     this.#timer.unref();
   }
 }

@@ -7,6 +7,7 @@ import { textOf } from '../domain/text-of.ts';
 import { Spool } from '../ledger/fs-spool.ts';
 import { type LedgerStatus, LedgerWriter } from '../ledger/writer.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
+import { atMost } from './at-most.ts';
 import type { Tell } from './pool-context.ts';
 
 /** For a database that says nothing when the service ends. */
@@ -40,12 +41,7 @@ export class LedgerRuntime {
 
   async close(): Promise<void> {
     await this.#writer.close();
-    let timer: NodeJS.Timeout | undefined;
-    const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, END_MS);
-    });
-    await Promise.race([this.database.close(), enough]);
-    clearTimeout(timer);
+    await atMost(END_MS, this.database.close());
   }
 }
 

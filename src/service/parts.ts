@@ -261,12 +261,12 @@ export class Parts {
         this.pools.apply(next, names);
         for (const applied of this.#reloaded) applied(next);
       },
-      prepareTenants: (next) => this.pools.announceTenants(next),
       applyTenants: (next) => {
         this.scheduling.tenants.reconfigure(next);
         // Raises of those may end earlier.
         this.months.reconfigured();
       },
+      announceTenants: (next) => this.pools.announceTenants(next),
     };
   }
 

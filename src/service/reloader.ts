@@ -11,10 +11,10 @@ export interface ReloadSteps<Addresses> {
   prepare(next: Config, addresses: Addresses): void;
   /** Tells everybody. The reloader has the new configuration already. */
   apply(next: Config, addresses: Addresses, before: Config): void;
-  /** Does what may fail where only tenants changed. @throws what keeps them from being taken over. */
-  prepareTenants?(next: Config): void;
-  /** Tells everybody of tenants that changed. */
+  /** Tells everybody but Envoy of tenants that changed. */
   applyTenants?(next: Config): void;
+  /** Tells Envoy of them. @throws when it cannot be told. */
+  announceTenants?(next: Config): void;
 }
 
 /** Files that were not taken over: what is in use is older than they are. */
@@ -95,14 +95,19 @@ export class Reloader<Addresses> {
     return reload;
   }
 
-  /** Takes over what the same files come to now that tenants have been made or changed: no name is looked up again. @throws why not. */
+  /**
+   * Takes over what the same files come to now that tenants have been made or changed: no name is looked up again. Where Envoy
+   * cannot be told, the service goes by it all the same: a key that was revoked opens nothing.
+   *
+   * @throws why Envoy could not be told.
+   */
   retake(): Promise<void> {
     const retake = this.#last.then(() => {
       if (this.#isClosed) return;
       const next = this.#complete(this.#files);
-      this.#steps.prepareTenants?.(next);
       this.#config = next;
       this.#steps.applyTenants?.(next);
+      this.#steps.announceTenants?.(next);
     });
     this.#last = retake.catch(() => undefined);
     return retake;

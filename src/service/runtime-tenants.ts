@@ -12,22 +12,25 @@ import {
   type AuditPage,
   changedState,
   NOTHING_STORED,
+  NotInForceError,
   type StoreChange,
   type StoredState,
   type TenantStore,
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
+import { atMost } from './at-most.ts';
+import { KeyUse } from './key-use.ts';
 
 /** Between two looks at the store: a change elsewhere is in force within a second. */
 const LOOK_MS = 250;
-/** Between two tellings of when keys were used, and two readings of it. */
-const USE_MS = 60_000;
+/** Looks between two tries to have in force what could not be: a full disk is not to be written to all the time. */
+const LOOKS_BETWEEN_TRIES = 4;
 /** A start does not wait longer for the store. */
 const FIRST_READ_MS = 3_000;
+/** For a store that says nothing when the service ends. */
+const END_MS = 2_000;
 /** Of two who change something at once one decides again. */
 const MOST_TRIES = 5;
-/** Keys whose use is noted: as many as are made. */
-const MOST_USED = 100_000;
 
 /** Where the last known state is kept on this machine. */
 export interface TenantCopy {
@@ -54,13 +57,23 @@ export interface RuntimeTenantsWorld {
   readonly retake: () => Promise<void>;
 }
 
+interface Trouble {
+  /** Unix time. */
+  readonly sinceMs: number;
+  readonly reason: string;
+}
+
 export interface StoreStatus {
   readonly shown: string;
   /** Undefined: it answers. */
-  readonly away?: { readonly sinceMs: number; readonly reason: string };
+  readonly away?: Trouble;
+  /** Absent: what is stored is in force here. */
+  readonly notInForce?: Trouble;
   readonly tenants: number;
   readonly keys: number;
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const NOWHERE: RuntimeTenantsWorld = { tell: () => undefined, retake: () => Promise.resolve() };
 
@@ -74,11 +87,15 @@ export class RuntimeTenants {
   /** Version that is in force for certain; -1: none is. */
   #taken = -1;
   #merged: MergedTenants | undefined;
+  #mergedVersion = -1;
   #files: Config | undefined;
-  #away: { readonly sinceMs: number; readonly reason: string } | undefined;
+  #away: Trouble | undefined;
+  /** What keeps the state from being in force here, such as a disk that is full. */
+  #notInForce: Trouble | undefined;
+  /** Looks until that is tried again. */
+  #looksToTry = 0;
   #toldKeptOut = '';
-  readonly #used = new Map<string, number>();
-  #nextUseMs: number;
+  readonly #use: KeyUse;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
   /** Looks and changes, one after another. */
@@ -86,24 +103,23 @@ export class RuntimeTenants {
 
   constructor(options: RuntimeTenantsOptions) {
     this.#options = options;
-    this.#nextUseMs = options.unixMs() + USE_MS;
+    this.#use = new KeyUse(options.unixMs());
   }
 
   /** Reads the store, or the copy where that does not answer. Never rejects. */
   async open(): Promise<void> {
     const copy = this.#options.copy.read();
     if (copy !== undefined) this.#state = copy;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, FIRST_READ_MS);
-    });
-    await Promise.race([this.#inTurn(() => this.#look(true)), late]);
-    clearTimeout(timer);
+    await atMost(
+      FIRST_READ_MS,
+      this.#inTurn(() => this.#look(true)),
+    );
   }
 
-  /** From now on changes are followed. */
+  /** From now on changes are followed. What was merged last is in force. */
   follow(world: RuntimeTenantsWorld): void {
     this.#world = world;
+    this.#taken = this.#mergedVersion;
     if (this.#away !== undefined) this.#tellStore(false, this.#away.reason);
     this.#tellKeptOut();
     const look = async (): Promise<void> => {
@@ -122,6 +138,7 @@ export class RuntimeTenants {
     const files = admin === undefined ? read : { ...read, admin };
     this.#files = files;
     this.#merged = mergeTenants(files, this.#state, this.#options.unixMs(), this.#checks);
+    this.#mergedVersion = this.#state.version;
     this.#tellKeptOut();
     return this.#merged.config;
   };
@@ -148,6 +165,7 @@ export class RuntimeTenants {
     return {
       shown: this.#options.shown,
       ...(this.#away !== undefined && { away: this.#away }),
+      ...(this.#notInForce !== undefined && { notInForce: this.#notInForce }),
       tenants: this.#state.tenants.size,
       keys: this.#state.keys.size,
     };
@@ -167,21 +185,19 @@ export class RuntimeTenants {
 
   /** A request came with a key. It is told later. */
   noteUse(keyId: string): void {
-    if (this.#state.keys.has(keyId) && (this.#used.size < MOST_USED || this.#used.has(keyId))) {
-      this.#used.set(keyId, this.#options.unixMs());
-    }
+    if (this.#state.keys.has(keyId)) this.#use.note(keyId, this.#options.unixMs());
   }
 
   /** What is noted and not told yet. */
   usedMs(keyId: string): number | undefined {
-    return this.#used.get(keyId);
+    return this.#use.usedMs(keyId);
   }
 
   /**
    * Changes something, and resolves when that is in force here.
    *
    * @param decide is called again where somebody else was faster.
-   * @throws TenantStoreError when the store is away: nothing is changed then.
+   * @throws TenantStoreError when the store is away: nothing is changed then. NotInForceError when it is stored alone.
    */
   change(actor: string, decide: (known: Known) => Decision): Promise<Decision> {
     return this.#inTurn(() => this.#change(actor, decide));
@@ -195,6 +211,10 @@ export class RuntimeTenants {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    await atMost(END_MS, this.#end());
+  }
+
+  async #end(): Promise<void> {
     await this.#last;
     await this.#tellUse().catch(() => undefined);
     await this.#store?.close();
@@ -235,16 +255,20 @@ export class RuntimeTenants {
     if (this.#isClosed && !isFirst) return;
     try {
       const store = await this.#opened();
-      const isUseDue = this.#options.unixMs() >= this.#nextUseMs;
-      if (isUseDue) {
-        this.#nextUseMs = this.#options.unixMs() + USE_MS;
-        await this.#tellUse();
-      }
+      const isUseDue = this.#use.isDue(this.#options.unixMs());
+      if (isUseDue) await this.#tellUse();
       const version = await this.#version(store);
-      if (isFirst || isUseDue || version !== this.#taken) await this.#take(await this.#read(store));
+      if (!isFirst && !isUseDue && version === this.#taken) return;
+      if (this.#notInForce !== undefined && version === this.#state.version && this.#looksToTry > 0) {
+        this.#looksToTry -= 1;
+        return;
+      }
+      await this.#take(await this.#read(store));
     } catch (error) {
-      // A bug in what takes it over is told like a store that is away: the next look tries again.
-      if (!(error instanceof TenantStoreError)) this.#isAway(error);
+      // Both are told already.
+      if (error instanceof TenantStoreError || error instanceof NotInForceError) return;
+      // A bug is told like a store that is away: the next look tries again.
+      this.#isAway(error);
     }
   }
 
@@ -302,12 +326,35 @@ export class RuntimeTenants {
     if (isNews) this.#tellStore(false, reason);
   }
 
-  /** In force when it resolves. */
+  /** In force when it resolves. @throws NotInForceError. */
   async #take(state: StoredState): Promise<void> {
     this.#state = state;
     if (state.version === this.#taken) return;
-    await this.#world.retake();
-    this.#taken = state.version;
+    const world = this.#world;
+    try {
+      await world.retake();
+    } catch (error) {
+      this.#isNotInForce(error);
+      throw new NotInForceError(messageOf(error), { cause: error });
+    }
+    // Before anybody follows, what is in force is what is merged last.
+    if (world !== NOWHERE) this.#taken = state.version;
+    if (this.#notInForce !== undefined) {
+      this.#notInForce = undefined;
+      world.tell({ kind: 'tenants-not-in-force', failing: false });
+    }
+    this.#writeCopy(state);
+  }
+
+  #isNotInForce(error: unknown): void {
+    const isNews = this.#notInForce === undefined;
+    const sinceMs = this.#notInForce?.sinceMs ?? this.#options.unixMs();
+    this.#notInForce = { sinceMs, reason: messageOf(error) };
+    this.#looksToTry = LOOKS_BETWEEN_TRIES;
+    if (isNews) this.#world.tell({ kind: 'tenants-not-in-force', failing: true, problem: textOf(error) });
+  }
+
+  #writeCopy(state: StoredState): void {
     try {
       this.#options.copy.write(state);
     } catch (error) {
@@ -316,11 +363,8 @@ export class RuntimeTenants {
   }
 
   async #tellUse(): Promise<void> {
-    if (this.#used.size === 0 || this.#store === undefined) return;
     const store = this.#store;
-    const used = new Map(this.#used);
-    await this.#asked(() => store.used(used));
-    for (const [id, ms] of used) if (this.#used.get(id) === ms) this.#used.delete(id);
+    if (store !== undefined) await this.#use.tell((used) => this.#asked(() => store.used(used)));
   }
 
   #tellStore(connected: boolean, reason?: string): void {

@@ -10,6 +10,7 @@ import type { Config, ServiceAddress } from '../config/config.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
 import { startRateLimitHttp } from '../rate-limit-service/http-rate-limit.ts';
 import type { Log } from '../telemetry/pino-log.ts';
+import { atMost } from './at-most.ts';
 import { type GrpcServer, requireFreeAddress, shownTlsOf, startGrpcServer } from './grpc-server.ts';
 import { unservedOf } from './health-report.ts';
 import { Parts } from './parts.ts';
@@ -190,16 +191,6 @@ function openTimers({ scheduling, requests, pools, now }: Parts, shutdown: Shutd
       clearInterval(stalls);
     },
   });
-}
-
-/** Waits for something, and for no longer than that. */
-async function atMost(ms: number, done: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const enough = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([done, enough]);
-  clearTimeout(timer);
 }
 
 class RunningService implements Service {

@@ -11,12 +11,15 @@ import {
   type TenantStatus,
 } from '../admin/status.ts';
 import type { Config } from '../config/config.ts';
+import { amountText } from '../domain/amount.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Mirrors } from '../rollout/mirrors.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { Catalog } from '../routing/model-catalog.ts';
 import type { RecentUsage } from '../telemetry/recent-usage.ts';
+import type { BucketView } from '../tenant/bucket.ts';
 import type { TenantDirectory } from '../tenant/directory.ts';
+import type { BudgetView } from '../tenant/request-limits.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import { modelStatuses } from './model-status.ts';
 import type { PoolSet } from './pool-set.ts';
@@ -175,6 +178,7 @@ export class StatusSource {
     const requests = tenant?.limits.requests(atMs);
     const tokens = tenant?.limits.tokens(atMs);
     const month = tenant?.limits.month(atMs);
+    const budget = tenant?.limits.budget(atMs);
     return {
       name,
       ...(tier !== undefined && { tier }),
@@ -186,6 +190,7 @@ export class StatusSource {
       ...(requests !== undefined && { requests: limitOf(requests) }),
       ...(tokens !== undefined && { tokens: limitOf(tokens) }),
       ...(month !== undefined && { month: limitOf(month) }),
+      ...(budget !== undefined && { budget: budgetOf(budget) }),
       ...(lastMs !== undefined && { lastEndedAt: iso(unixMs - (atMs - lastMs)) }),
     };
   }
@@ -205,15 +210,14 @@ export class StatusSource {
 
 const iso = (unixMs: number): string => new Date(unixMs).toISOString();
 
-const limitOf = ({
-  limit,
-  remaining,
-  resetMs,
-}: {
-  readonly limit: number;
-  readonly remaining: number;
-  readonly resetMs: number;
-}) => ({
+const budgetOf = ({ limit, remaining, resetMs, currency, isSoft }: BudgetView) => ({
+  limit: amountText({ currency, nano: limit }),
+  left: amountText({ currency, nano: remaining }),
+  refuses: !isSoft,
+  resetMs: Math.round(resetMs),
+});
+
+const limitOf = ({ limit, remaining, resetMs }: BucketView) => ({
   limit,
   left: remaining,
   resetMs: Math.round(resetMs),

@@ -173,6 +173,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'engine-gauges':
       return warnIf(!event.usable);
     case 'webhook':
+    case 'tenants-not-in-force':
       return warnIf(event.failing);
     case 'budget-alert':
     case 'webhook-dropped':

@@ -141,6 +141,7 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'tenant-store':
     case 'tenant-changed':
     case 'tenants-copy-failed':
+    case 'tenants-not-in-force':
     case 'admin-refused':
     case 'tenant-file-mended':
     case 'snapshot-failed':

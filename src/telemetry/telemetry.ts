@@ -149,6 +149,12 @@ export type ServiceEvent =
     }
   | { readonly kind: 'tenants-copy-failed'; readonly problem: string }
   | {
+      /** What is stored of made tenants cannot be taken over here, such as for a full disk; or it is. */
+      readonly kind: 'tenants-not-in-force';
+      readonly failing: boolean;
+      readonly problem?: string;
+    }
+  | {
       readonly kind: 'admin-refused';
       /** Requests with a wrong token, or none, since the line before. */
       readonly requests: number;

@@ -116,6 +116,9 @@ export class TenantStoreError extends Error {
   }
 }
 
+/** A change that is stored, and that this replica could not take over: it goes on trying. */
+export class NotInForceError extends Error {}
+
 /** The state that a change makes. */
 export function changedState(state: StoredState, change: StoreChange): StoredState {
   const tenants = new Map(state.tenants);

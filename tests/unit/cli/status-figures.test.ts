@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { orDash, percent, rate, span, whole } from '../../../src/cli/status-figures.ts';
+import { amountLeft, orDash, percent, rate, span, whole } from '../../../src/cli/status-figures.ts';
 
 it.each([
   [0, '0'],
@@ -28,6 +28,23 @@ it.each([
   [40 * 86_400_000, '40 d'],
 ])('%d ms are %s', (ms, text) => {
   expect(span(ms)).toBe(text);
+});
+
+it.each([
+  ['0.01 EUR', '0.01 EUR'],
+  ['0.0042 EUR', '0.0042 EUR'],
+  ['0.004217899 EUR', '0.00421 EUR'],
+  ['0.000000001 EUR', '0.000000001 EUR'],
+  ['0.00 EUR', '0.00 EUR'],
+  ['0.50 USD', '0.50 USD'],
+  ['0.999999999 USD', '0.999 USD'],
+  // Never more than there is.
+  ['12.999999999 USD', '12.99 USD'],
+  ['1.000000001 USD', '1.00 USD'],
+  ['9000000.00 USD', '9,000,000.00 USD'],
+  ['what another version says', 'what another version says'],
+])('of a budget %s is written %s', (left, text) => {
+  expect(amountLeft(left)).toBe(text);
 });
 
 it('what is not known is a dash', () => {

@@ -24,6 +24,15 @@ describe('a picture of top', () => {
     expect(lines.at(-1)).toBe('q quit  sort: [w waiting]  r running  s req/s  t tok/s  f TTFT  n name');
   });
 
+  it('shows what is left of budgets where any tenant has one, also below a cent, on 80 columns too', () => {
+    const budget = { limit: '0.01 EUR', left: '0.0042 EUR', refuses: true, resetMs: 1 };
+    const text = textOf(aStatus([aTenant('acme', { budget }), aTenant('other')]));
+    expect(text).toMatch(/TENANT.* BUDGET LEFT\n/);
+    expect(text).toMatch(/\nacme.* 0\.0042 EUR\n/);
+    expect(text).toMatch(/\nother.* -\n/);
+    expect(textOf()).not.toContain('BUDGET');
+  });
+
   it('never has more lines or wider ones than its terminal, whatever the names', () => {
     const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 200 });
     fc.assert(

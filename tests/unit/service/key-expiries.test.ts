@@ -53,6 +53,17 @@ describe('keys that expire', () => {
     expect(expired).toHaveBeenCalledTimes(1);
   });
 
+  it('are told within an hour where the clock was set back before their end', () => {
+    let offset = 20 * DAY_MS;
+    const changed = vi.fn<() => void>();
+    new KeyExpiries(() => Date.now() + offset).watch(tenantsOf(10 * DAY_MS, 15 * DAY_MS), changed);
+    vi.advanceTimersByTime(2 * 3_600_000);
+    expect(changed).not.toHaveBeenCalled();
+    offset = 12 * DAY_MS;
+    vi.advanceTimersByTime(3_600_000);
+    expect(changed).toHaveBeenCalledTimes(1);
+  });
+
   it('are told again where that failed, and not after the end', () => {
     const expired = vi.fn<() => void>(() => {
       throw new Error('no space left');

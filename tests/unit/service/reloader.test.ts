@@ -125,14 +125,18 @@ describe('tenants that are not in files', () => {
   it('are completed at each reload, and taken over alone without a look at names', async () => {
     const done: string[] = [];
     const made = { keys: 0 };
+    let canAnnounce = true;
     const reloader = new Reloader<string>(
       first,
       {
         resolve: async (config) => `addresses of ${nameOf(config)}`,
         prepare: (next) => done.push(`prepare ${nameOf(next)} ${next.queue.maxQueued}`),
         apply: (next) => done.push(`apply ${nameOf(next)} ${next.queue.maxQueued}`),
-        prepareTenants: (next) => done.push(`tenants ${nameOf(next)} ${next.queue.maxQueued}`),
         applyTenants: () => done.push(`in use ${nameOf(reloader.config)} ${reloader.config.queue.maxQueued}`),
+        announceTenants(next) {
+          if (!canAnnounce) throw new Error('no room');
+          done.push(`tenants ${nameOf(next)} ${next.queue.maxQueued}`);
+        },
       },
       () => undefined,
       {
@@ -148,13 +152,22 @@ describe('tenants that are not in files', () => {
     made.keys = 3;
     await Promise.all([reload, reloader.retake()]);
     expect(done).toEqual([
-      'tenants first 1',
       'in use first 1',
+      'tenants first 1',
       'prepare second 3',
       'apply second 3',
-      'tenants second 3',
       'in use second 3',
+      'tenants second 3',
     ]);
+    canAnnounce = false;
+    made.keys = 7;
+    await expect(reloader.retake()).rejects.toThrow('no room');
+    // The service goes by them: a key that was revoked opens nothing.
+    expect(done.at(-1)).toBe('in use second 7');
+    expect(reloader.config.queue.maxQueued).toBe(7);
+    canAnnounce = true;
+    made.keys = 3;
+    await reloader.retake();
     reloader.close();
     made.keys = 4;
     await reloader.retake();

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
+import { RuntimeTenants } from '../../../src/service/runtime-tenants.ts';
 import { createTenant } from '../../../src/tenant/tenant-changes.ts';
 import { NOTHING_STORED, type StoredState } from '../../../src/tenant/tenant-store.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -63,7 +64,7 @@ describe('made tenants', () => {
     await world.made.close();
   });
 
-  it('that a bug keeps from being taken over are tried again', async () => {
+  it('that cannot be taken over are tried again, which is told once, and the store is not said to be away', async () => {
     const store = new MemoryTenantStore();
     const world = await madeWorld(files(), store);
     let fails = 2;
@@ -75,8 +76,96 @@ describe('made tenants', () => {
         world.inUse.config = world.made.merge(files());
       },
     });
-    store.state = one(1);
-    expect(await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 3_000)).toBe(true);
+    const refused = { status: 503, body: { error: { code: 'not_in_force' } } };
+    expect(await world.call({ method: 'POST', url: '/v1/tenants', body: { name: 'acme' } })).toMatchObject(
+      refused,
+    );
+    expect(store.state.tenants.has('acme')).toBe(true);
+    const { away, notInForce } = world.made.status();
+    expect([away, notInForce?.reason]).toEqual([undefined, 'Envoy’s folder is full']);
+    expect(await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 4_000)).toBe(true);
+    await eventually(
+      () => world.events.length,
+      (told) => told === 2,
+      1_000,
+    );
+    expect(world.events).toEqual([
+      {
+        kind: 'tenants-not-in-force',
+        failing: true,
+        problem: expect.stringContaining('Envoy’s folder is full'),
+      },
+      { kind: 'tenants-not-in-force', failing: false },
+    ]);
+    expect(world.made.status().notInForce).toBeUndefined();
+    await world.made.close();
+  });
+
+  it('of a store that answers after the start has read the copy, and before it is followed', async () => {
+    const store = new MemoryTenantStore();
+    let answer = (): void => undefined;
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const made = new RuntimeTenants({
+      open: () => answered.then(() => store),
+      shown: 'memory',
+      copy: { path: '/state/tenants.json', read: () => undefined, write: () => undefined },
+      unixMs: Date.now,
+    });
+    vi.useFakeTimers();
+    const opened = made.open();
+    await vi.advanceTimersByTimeAsync(10_000);
+    vi.useRealTimers();
+    await opened;
+    let config = made.merge(files());
+    store.state = one(4);
+    answer();
+    await eventually(
+      () => made.status().tenants,
+      (tenants) => tenants === 1,
+      1_000,
+    );
+    made.follow({
+      tell: () => undefined,
+      async retake() {
+        config = made.merge(files());
+      },
+    });
+    expect(await eventually(() => config.tenants.has('acme'), Boolean, 2_000)).toBe(true);
+    await made.close();
+  });
+
+  it('of a store that says nothing any more do not keep the service from its end', async () => {
+    vi.useFakeTimers();
+    const world = await madeWorld(files());
+    world.store.version = () => new Promise<never>(() => undefined);
+    await vi.advanceTimersByTimeAsync(500);
+    let isClosed = false;
+    void world.made.close().then(() => {
+      isClosed = true;
+    });
+    await vi.advanceTimersByTimeAsync(1_999);
+    expect(isClosed).toBe(false);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(isClosed).toBe(true);
+    vi.useRealTimers();
+  });
+
+  it('tell when keys were used also after the clock was set back', async () => {
+    const store = new MemoryTenantStore();
+    const world = await madeWorld(files(), store);
+    await world.made.change('admin', (known) => createTenant(known, 'acme', {}));
+    const made = await world.call({ method: 'POST', url: '/v1/tenants/acme/keys', body: {} });
+    const { id } = made.body as { readonly id: string };
+    world.clock.ms -= 365 * 24 * 3_600_000;
+    world.made.noteUse(id);
+    await eventually(
+      () => store.state.keys.get(id)?.usedMs,
+      (used) => used === world.clock.ms,
+      2_000,
+    );
+    expect(store.state.keys.get(id)?.usedMs).toBe(world.clock.ms);
     await world.made.close();
   });
 });

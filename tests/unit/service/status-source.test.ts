@@ -4,6 +4,7 @@ import { DEFAULT_STATUS_QUERY, statusSchema } from '../../../src/admin/status.ts
 import { type StatusParts, StatusSource } from '../../../src/service/status-source.ts';
 import { RecentUsage } from '../../../src/telemetry/recent-usage.ts';
 import type { BucketView } from '../../../src/tenant/bucket.ts';
+import type { BudgetView } from '../../../src/tenant/request-limits.ts';
 import { createOccupancy } from '../../../src/usage/occupancy.ts';
 
 const nameOf = (i: number): string => `tenant-${String(i).padStart(5, '0')}`;
@@ -25,7 +26,14 @@ function world(tenants: number, active = tenants) {
     count.limits += 1;
     return { limit: 60, remaining: 12, resetMs: 500 };
   };
-  const limits = { requests: view, tokens: () => undefined, month: () => undefined };
+  const budget = (): BudgetView => ({
+    limit: 10_000_000,
+    remaining: 4_200_000.6,
+    resetMs: 7.4,
+    currency: 'EUR',
+    isSoft: false,
+  });
+  const limits = { requests: view, tokens: () => undefined, month: () => undefined, budget };
   const configured = new Map(Array.from({ length: tenants }, (_, i) => [nameOf(i), {}]));
   const parts = {
     config: () => {
@@ -77,6 +85,7 @@ describe('the status', () => {
       ttftP99Ms: expect.closeTo(50, -1),
       maxConcurrent: 4,
       requests: { limit: 60, left: 12, resetMs: 500 },
+      budget: { limit: '0.01 EUR', left: '0.0042 EUR', refuses: true, resetMs: 7 },
       lastEndedAt: new Date(1_099_000).toISOString(),
     });
     expect(tenants.rest).toMatchObject({ tenants: 9_997, inFlight: 5_000, waiting: 4_997 });
