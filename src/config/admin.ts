@@ -39,6 +39,4 @@ export interface TenantBasis {
   /** Of bodies, by default. */
   readonly heldBytes: number;
   readonly maxBodyBytes: number;
-  /** That prices are in; absent: nothing has a price. */
-  readonly currencies?: ReadonlySet<string>;
 }
