@@ -98,9 +98,9 @@ function carryOutRows(statement: Prepared, rows: string): StatementResult {
   return { changed, rows: [] };
 }
 
-function carryOut(to: Connection, { sql, values = [], rows }: Statement): StatementResult {
+function carryOut(to: Connection, { sql, values = [], rows: many }: Statement): StatementResult {
   const statement = prepare(to, sql);
-  if (rows !== undefined) return carryOutRows(statement, rows);
+  if (many !== undefined) return carryOutRows(statement, many);
   const given = values.map(bound);
   if (statement.reader) {
     const rows = statement.all(given).map(shown);

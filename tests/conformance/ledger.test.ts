@@ -193,10 +193,10 @@ describe.each(['sqlite', 'postgresql'] as const)('the ledger in %s', (kind) => {
             sum + BigInt(row[`${name}_micro`] ?? 0) * 1_000_000n + BigInt(row[`${name}_pico`] ?? 0),
           0n,
         );
-      expect([total('cost'), total('price')], table).toEqual([expected(all), -expected(all)]);
+      expect([total('cost'), total('price')]).toEqual([expected(all), -expected(all)]);
       for (const row of rows) {
         for (const rest of [Number(row['cost_pico']), Number(row['price_pico'])]) {
-          expect(rest >= 0 && rest < 1_000_000, table).toBe(true);
+          expect(rest >= 0 && rest < 1_000_000).toBe(true);
         }
       }
     }

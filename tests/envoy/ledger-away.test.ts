@@ -87,11 +87,11 @@ async function counts({ config }: Stack): Promise<readonly number[]> {
   return results.flatMap(({ rows }) => Object.values(rows[0] ?? {}).map(Number));
 }
 
-describe.each(KINDS)('a ledger in $name', ({ section, away }) => {
+describe.each(KINDS)('a ledger in $name', (kind) => {
   let stack: Stack;
   beforeAll(async () => {
     let directory = '';
-    const own = await section('DIRECTORY');
+    const own = await kind.section('DIRECTORY');
     stack = await startStack({
       engines: [engine.url],
       change(config) {
@@ -111,7 +111,7 @@ describe.each(KINDS)('a ledger in $name', ({ section, away }) => {
     );
     expect(await health(stack)).toMatchObject({ ledger: { state: 'ok', spooled: 0, lost: 0 } });
 
-    const back = await away(stack);
+    const back = await kind.away(stack);
     await answered(stack, 7);
     const told = await eventually(
       () => health(stack),
