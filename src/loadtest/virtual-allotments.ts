@@ -4,7 +4,13 @@
  */
 import type { EngineUse } from '../domain/engine-use.ts';
 import type { Mutable } from '../domain/mutable.ts';
-import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, type Others, SETTLE_MS } from '../limit/allotment.ts';
+import {
+  ALLOTMENT_MS,
+  type AllotmentAnswer,
+  type AllotmentRequest,
+  type Others,
+  SETTLE_MS,
+} from '../limit/allotment.ts';
 import type { AllotmentKind } from '../limit/allotments.ts';
 
 interface Field {

@@ -46,7 +46,11 @@ export class OthersInEngine {
   ): { readonly sequenceMs: number; readonly promptTokens: number } {
     const last = this.#last;
     const goesOn =
-      last !== undefined && use !== undefined && this.#count === count && isAfter(use, last) && atMs >= this.#atMs;
+      last !== undefined &&
+      use !== undefined &&
+      this.#count === count &&
+      isAfter(use, last) &&
+      atMs >= this.#atMs;
     const passedMs = atMs - this.#atMs;
     this.#last = use;
     this.#count = count;
@@ -64,7 +68,8 @@ export class OthersInEngine {
     const promptMs = use.promptMs - last.promptMs;
     const fromAsideMs = Math.min(promptMs, this.#asideMs);
     this.#asideMs -= fromAsideMs;
-    const owedMs = (((promptMs - fromAsideMs) * now) / thought + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
+    const owedMs =
+      (((promptMs - fromAsideMs) * now) / thought + ofDecodingMs) * Math.min(1, seen.ms / passedMs);
     this.owedMs = Math.max(-MOST_MS, Math.min(MOST_MS, this.owedMs + owedMs));
     return { sequenceMs, promptTokens };
   }
@@ -96,6 +101,4 @@ export class OthersInEngine {
 const NOTHING = { sequenceMs: 0, promptTokens: 0 };
 
 const isAfter = (use: EngineUse, last: EngineUse): boolean =>
-  use.sequenceMs >= last.sequenceMs &&
-  use.promptMs >= last.promptMs &&
-  use.promptTokens >= last.promptTokens;
+  use.sequenceMs >= last.sequenceMs && use.promptMs >= last.promptMs && use.promptTokens >= last.promptTokens;
