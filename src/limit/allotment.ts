@@ -19,7 +19,9 @@ import type { EngineUse } from '../domain/engine-use.ts';
 /** An allotment lives this long where the account is kept. */
 export const ALLOTMENT_MS = 1_000;
 /** Whoever holds anything says so this often. */
-const HEARTBEAT_MS = 100;
+const HEARTBEAT_MS = 250;
+/** Of an engine that others use too, while requests are in it: whose its time is depends on it. */
+const ENGINE_HEARTBEAT_MS = 100;
 /** When the account finds that it does not know of what is used, nobody gets more for so long: all will have said. */
 export const SETTLE_MS = 300;
 /** How soon a replica asks again for what it did not get. */
@@ -160,7 +162,8 @@ export class AllotmentState {
     if (!isHeld || use.capacity > last.capacity) return nowMs;
     if (Math.max(use.inUse, limit) < held) return last.atMs + GIVE_BACK_MS;
     if (use.want > held) return this.refused ? this.answeredMs + this.waitMs : nowMs;
-    return this.answeredMs + HEARTBEAT_MS;
+    const isShared = last.engine !== undefined && this.others.count > 0 && use.inUse + last.inUse > 0;
+    return this.answeredMs + (isShared ? ENGINE_HEARTBEAT_MS : HEARTBEAT_MS);
   }
 
   /**

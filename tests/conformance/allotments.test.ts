@@ -166,7 +166,16 @@ describe('the script', () => {
         const claimed = keep + random(9);
         const want = claimed + random(3);
         const number = random(20) === 0 ? 1 : i;
-        const sent = { capacity: 8 + random(5), inUse: keep, claimed, want, keep, number, atMs: 0 };
+        const use = { capacity: 8 + random(5), inUse: keep, claimed, want, keep, number, atMs: 0 };
+        // Nothing decodes: that would be another sum at each moment.
+        const engine = {
+          decoding: 0,
+          pendingMs: random(100),
+          sequenceMs: 1e13 + i,
+          promptMs: random(1e9),
+          promptTokens: i,
+        };
+        const sent = kind === 'concurrency' || random(30) === 0 ? use : { ...use, engine };
         const answer = await askAccount(store.scripts, replica, `${prefix}{x}`, kind, sent);
         // All are within a moment: nothing ends meanwhile.
         expect(Date.now() - startMs).toBeLessThan(900);

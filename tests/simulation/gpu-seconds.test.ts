@@ -7,12 +7,10 @@ const shared = CASES.filter(({ replicas }) => replicas > 1);
 
 describe('GPU-seconds of one Fairlane', () => {
   it.each(alone)('are those of the engine: %j', (one) => {
-    // How much of a prompt is cached is not known before the engine says it.
-    const isCached = one.mix === 'one long beginning';
     const { requests, median, p95, sum } = accuracyOf(one);
     expect(requests).toBeGreaterThan(20);
-    expect(median).toBeLessThanOrEqual(isCached ? 0.1 : 0.02);
-    expect(p95).toBeLessThanOrEqual(isCached ? 0.35 : 0.2);
+    expect(median).toBeLessThanOrEqual(0.02);
+    expect(p95).toBeLessThanOrEqual(0.2);
     expect(Math.abs(sum - 1)).toBeLessThanOrEqual(0.001);
   });
 });
@@ -20,10 +18,10 @@ describe('GPU-seconds of one Fairlane', () => {
 describe('GPU-seconds of two replicas on one engine', () => {
   it.each(shared)('count it once: %j', (one) => {
     for (const load of [0.3, 0.7, 0.95]) {
-      const { median, sum } = accuracyOf({ ...one, load });
-      expect(sum).toBeGreaterThan(0.95);
-      expect(sum).toBeLessThanOrEqual(1.01);
-      expect(median).toBeLessThanOrEqual(0.25);
+      const { median, p95, sum } = accuracyOf({ ...one, load });
+      expect(Math.abs(sum - 1)).toBeLessThanOrEqual(0.006);
+      expect(median).toBeLessThanOrEqual(0.05);
+      expect(p95).toBeLessThanOrEqual(0.2);
     }
   });
 });

@@ -29,7 +29,18 @@ const arbDemand: fc.Arbitrary<GpuDemand> = fc.record({
 });
 const arbStep = fc.record({
   request: fc.nat(7),
-  what: fc.constantFrom('begin', 'begin', 'firstToken', 'tokens', 'end', 'end', 'move', 'others', 'look'),
+  what: fc.constantFrom(
+    'begin',
+    'begin',
+    'firstToken',
+    'tokens',
+    'end',
+    'end',
+    'move',
+    'strangers',
+    'replicas',
+    'look',
+  ),
   demand: arbDemand,
   clock: fc.nat(1),
   /** Clocks go back too, and stand. */
@@ -39,6 +50,16 @@ const arbStep = fc.record({
     fc.constantFrom(0, 1e-9, 3_600_000, Number.NaN, Number.POSITIVE_INFINITY),
   ),
   others: fc.constantFrom(0, 1, 7, -1, Number.NaN),
+  replicas: fc.option(
+    fc.record({
+      decoding: fc.nat(30),
+      pendingMs: fc.constantFrom(0, 50, 2_000),
+      sequenceMs: fc.nat(100_000),
+      promptMs: fc.nat(10_000),
+      promptTokens: fc.nat(100_000),
+    }),
+    { nil: undefined },
+  ),
   /** What an engine says of it at its end, also what it cannot have. */
   prompt: fc.constantFrom(
     undefined,
@@ -59,7 +80,7 @@ class World {
   readonly parts: number[] = [];
   nowMs = 1_000;
 
-  play({ request, what, demand, clock: at, passedMs, others, prompt }: Step): void {
+  play({ request, what, demand, clock: at, passedMs, others, prompt, replicas }: Step): void {
     if (Number.isFinite(passedMs)) this.nowMs += passedMs;
     const nowMs = Number.isFinite(passedMs) ? this.nowMs : passedMs;
     const clock = this.clocks[at] ?? new GpuClock();
@@ -68,7 +89,8 @@ class World {
     if (what === 'firstToken') use?.firstToken(nowMs);
     if (what === 'tokens') use?.tokensCame(32, nowMs);
     if (what === 'move') use?.moveTo(clock, nowMs);
-    if (what === 'others') clock.setStrangers(others, nowMs);
+    if (what === 'strangers') clock.setStrangers(others, nowMs);
+    if (what === 'replicas') clock.heard(replicas, 1, nowMs - 5, nowMs);
     if (what === 'look') clock.busyMs(nowMs);
     if (what === 'end') this.end(request, nowMs, prompt);
   }
@@ -132,6 +154,66 @@ describe('busy time', () => {
     clock.setStrangers(3, 100);
     expect(use.end(500)).toBeCloseTo(100 + 400 / 4, 9);
     expect(clock.busyMs(500)).toBeCloseTo(200, 9);
+  });
+});
+
+describe('the busy time of two replicas', () => {
+  it('is counted once between them, by what they tell each other', () => {
+    const clocks = [new GpuClock(), new GpuClock()] as const;
+    const uses = clocks.map((clock, i) =>
+      Array.from({ length: 3 - i }, () => new GpuUse(clock, stream(100), 0)),
+    );
+    for (const use of uses.flat()) use.firstToken(20);
+    for (let nowMs = 100; nowMs <= 10_000; nowMs += 100) {
+      const told = clocks.map((clock) => clock.use(nowMs));
+      clocks[0].heard(told[1], 1, nowMs, nowMs);
+      clocks[1].heard(told[0], 1, nowMs, nowMs);
+    }
+    const parts = uses.map((list) => list.reduce((sum, use) => sum + use.end(10_000), 0));
+    // Until the first word each thinks it is alone.
+    expect(Math.abs((parts[0] ?? 0) / 10_000 - 3 / 5)).toBeLessThan(0.01);
+    expect(Math.abs((parts[1] ?? 0) / 10_000 - 2 / 5)).toBeLessThan(0.01);
+  });
+
+  it('never goes back where it is shown', () => {
+    const clock = new GpuClock();
+    const use = new GpuUse(clock, stream(100_000), 0);
+    const before = clock.certainBusyMs(400);
+    clock.heard({ decoding: 50, pendingMs: 0, sequenceMs: 0, promptMs: 0, promptTokens: 0 }, 1, 400, 400);
+    use.firstToken(500);
+    use.end(600, { promptTokens: 100_000, cachedTokens: 99_000 });
+    expect(clock.certainBusyMs(600)).toBeGreaterThanOrEqual(before);
+  });
+});
+
+describe('what an engine says of a prompt at its end', () => {
+  /** A prompt of 1,000 tokens beside one that decodes. @returns both parts. */
+  const play = (clock: GpuClock, prompt?: PromptUse): readonly [number, number] => {
+    const other = new GpuUse(clock, stream(1), 0);
+    other.firstToken(0);
+    const use = new GpuUse(clock, stream(1_000), 100);
+    use.firstToken(300);
+    return [use.end(500, prompt), other.end(500)];
+  };
+
+  it('moves what was cached to those that decode beside it', () => {
+    const [thought] = play(new GpuClock());
+    const [known, other] = play(new GpuClock(), { promptTokens: 1_000, cachedTokens: 900 });
+    expect(thought - known).toBeCloseTo(90, 6);
+    expect(known + other).toBeCloseTo(500, 9);
+  });
+
+  it('is not taken for “none cached” where an engine never said any', () => {
+    const guess = { ...stream(1_000), cached: { proportional: 800, usual: 800 } };
+    const part = (prompt?: PromptUse): number => {
+      const clock = new GpuClock();
+      const other = new GpuUse(clock, stream(1), 0);
+      other.firstToken(0);
+      const use = new GpuUse(clock, guess, 100);
+      use.firstToken(300);
+      return use.end(500, prompt);
+    };
+    expect(part({ promptTokens: 1_000, cachedTokens: 0 })).toBe(part());
   });
 });
 
