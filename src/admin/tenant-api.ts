@@ -101,6 +101,7 @@ export async function answerAdmin(request: AdminRequest, world: AdminWorld): Pro
         'not_in_force',
         `the change is stored, and this replica could not tell Envoy of it: ${error.message}`,
         'mend that: it is tried again all the time (/health says more); a key that was to be made is lost, revoke it and make another',
+        { 'retry-after': RETRY_AFTER_S },
       );
     }
     // A bug costs the request, not the process.

@@ -12,7 +12,10 @@ const EVERYWHERE: readonly (readonly [status: number, description: string])[] = 
   [403, 'The token may only read, or a web page asks'],
   [429, 'Too many requests with wrong tokens'],
   [500, 'A bug'],
-  [503, 'The store is away: nothing was changed; Retry-After says when to try again'],
+  [
+    503,
+    'The store is away: nothing was changed; Retry-After says when to try again. Or not_in_force: it is stored',
+  ],
 ];
 const REFUSALS: Readonly<Record<number, string>> = {
   404: 'There is none of this name or id',

@@ -110,10 +110,8 @@ export class RuntimeTenants {
   async open(): Promise<void> {
     const copy = this.#options.copy.read();
     if (copy !== undefined) this.#state = copy;
-    await atMost(
-      FIRST_READ_MS,
-      this.#inTurn(() => this.#look(true)),
-    );
+    const look = this.#inTurn(() => this.#look(true));
+    await atMost(FIRST_READ_MS, look);
   }
 
   /** From now on changes are followed. What was merged last is in force. */
@@ -236,7 +234,10 @@ export class RuntimeTenants {
       if (tries > 0) await this.#take(await this.#read(store));
       const known = { state: this.#state, files, actor, nowMs: this.#options.unixMs() };
       const decision = decide(known);
-      if (decision.kind === 'same') return decision;
+      if (decision.kind === 'same') {
+        await this.#take(this.#state);
+        return decision;
+      }
       if (decision.kind === 'refused') {
         // It may be so only because this replica has not seen the last change.
         if (tries > 0 || (await this.#version(store)) === this.#state.version) return decision;
@@ -265,10 +266,8 @@ export class RuntimeTenants {
       }
       await this.#take(await this.#read(store));
     } catch (error) {
-      // Both are told already.
-      if (error instanceof TenantStoreError || error instanceof NotInForceError) return;
-      // A bug is told like a store that is away: the next look tries again.
-      this.#isAway(error);
+      // Those are told already; a bug is told like a store that is away: the next look tries again.
+      if (!(error instanceof TenantStoreError || error instanceof NotInForceError)) this.#isAway(error);
     }
   }
 

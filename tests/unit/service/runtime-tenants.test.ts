@@ -67,7 +67,7 @@ describe('made tenants', () => {
   it('that cannot be taken over are tried again, which is told once, and the store is not said to be away', async () => {
     const store = new MemoryTenantStore();
     const world = await madeWorld(files(), store);
-    let fails = 2;
+    let fails = 3;
     world.made.follow({
       tell: (event) => world.events.push(event),
       async retake() {
@@ -81,6 +81,9 @@ describe('made tenants', () => {
       refused,
     );
     expect(store.state.tenants.has('acme')).toBe(true);
+    const enable = { method: 'PATCH', url: '/v1/tenants/acme', body: { disabled: false } };
+    // It is what is stored already, and that is not in force yet.
+    expect(await world.call(enable)).toMatchObject(refused);
     const { away, notInForce } = world.made.status();
     expect([away, notInForce?.reason]).toEqual([undefined, 'Envoy’s folder is full']);
     expect(await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 4_000)).toBe(true);
@@ -98,6 +101,7 @@ describe('made tenants', () => {
       { kind: 'tenants-not-in-force', failing: false },
     ]);
     expect(world.made.status().notInForce).toBeUndefined();
+    expect(await world.call(enable)).toMatchObject({ status: 200 });
     await world.made.close();
   });
 
