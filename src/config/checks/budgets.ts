@@ -1,6 +1,6 @@
 /** Budgets in the currency of prices, and raises of limits that raise something. */
 import { CURRENCY, moneyOf } from '../../domain/money.ts';
-import { timeMs } from '../schema/budgets.ts';
+import { momentMs } from '../values.ts';
 import { at, entriesAt, isMapping } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
@@ -31,6 +31,7 @@ export function currenciesOf(root: unknown): ReadonlySet<string> | undefined {
 export function checkBudgets(check: Check, prices = currenciesOf(check.root)): void {
   for (const [name, tier] of entriesAt(check.root, 'tiers')) {
     checkLimits(['tiers', name], tier, undefined, prices, check);
+    checkParts(['tiers', name], tier, prices, check);
   }
   checkTenantBudgets(check, prices);
 }
@@ -41,7 +42,22 @@ export function checkTenantBudgets(check: Check, prices: ReadonlySet<string> | u
     const tier = at(tenant, 'tier');
     const ofTier = typeof tier === 'string' ? at(check.root, 'tiers', tier) : undefined;
     checkLimits(['tenants', name, 'limits'], at(tenant, 'limits'), ofTier, prices, check);
+    checkParts(['tenants', name], tenant, prices, check);
   }
+}
+
+/** Budgets of single models and keys. */
+function checkParts(path: Path, of: unknown, prices: ReadonlySet<string> | undefined, check: Check): void {
+  for (const [model, limits] of entriesAt(of, 'modelLimits')) {
+    const where = [...path, 'modelLimits', model, 'budgetPerMonth'];
+    checkCurrency(where, at(limits, 'budgetPerMonth'), prices, check);
+  }
+  const keys = at(of, 'keys');
+  if (!Array.isArray(keys)) return;
+  keys.forEach((key: unknown, i) => {
+    const where = [...path, 'keys', i, 'limits', 'budgetPerMonth'];
+    checkCurrency(where, at(key, 'limits', 'budgetPerMonth'), prices, check);
+  });
 }
 
 function checkLimits(
@@ -93,7 +109,7 @@ function checkRaise(
   { report, nowMs }: Check,
 ): void {
   const { until } = raise;
-  const untilMs = typeof until === 'string' ? timeMs(until) : undefined;
+  const untilMs = typeof until === 'string' ? momentMs(until) : undefined;
   if (untilMs !== undefined && nowMs !== undefined && untilMs <= nowMs) {
     report.warning([...path, 'until'], 'is over: the raise does nothing; leave it out', 'value');
     return;
