@@ -31,7 +31,9 @@ export function currenciesOf(root: unknown): ReadonlySet<string> | undefined {
 export function checkBudgets(check: Check, prices = currenciesOf(check.root)): void {
   for (const [name, tier] of entriesAt(check.root, 'tiers')) {
     checkLimits(['tiers', name], tier, undefined, prices, check);
-    checkParts(['tiers', name], tier, prices, check);
+    for (const [model, limits] of entriesAt(tier, 'modelLimits')) {
+      checkLimits(['tiers', name, 'modelLimits', model], limits, undefined, prices, check);
+    }
   }
   checkTenantBudgets(check, prices);
 }
@@ -42,22 +44,15 @@ export function checkTenantBudgets(check: Check, prices: ReadonlySet<string> | u
     const tier = at(tenant, 'tier');
     const ofTier = typeof tier === 'string' ? at(check.root, 'tiers', tier) : undefined;
     checkLimits(['tenants', name, 'limits'], at(tenant, 'limits'), ofTier, prices, check);
-    checkParts(['tenants', name], tenant, prices, check);
+    for (const [model, limits] of entriesAt(tenant, 'modelLimits')) {
+      const path = ['tenants', name, 'modelLimits', model];
+      checkLimits(path, limits, at(ofTier, 'modelLimits', model), prices, check);
+    }
+    const keys = at(tenant, 'keys');
+    for (const [i, key] of (Array.isArray(keys) ? keys : []).entries()) {
+      checkLimits(['tenants', name, 'keys', i, 'limits'], at(key, 'limits'), undefined, prices, check);
+    }
   }
-}
-
-/** Budgets of single models and keys. */
-function checkParts(path: Path, of: unknown, prices: ReadonlySet<string> | undefined, check: Check): void {
-  for (const [model, limits] of entriesAt(of, 'modelLimits')) {
-    const where = [...path, 'modelLimits', model, 'budgetPerMonth'];
-    checkCurrency(where, at(limits, 'budgetPerMonth'), prices, check);
-  }
-  const keys = at(of, 'keys');
-  if (!Array.isArray(keys)) return;
-  keys.forEach((key: unknown, i) => {
-    const where = [...path, 'keys', i, 'limits', 'budgetPerMonth'];
-    checkCurrency(where, at(key, 'limits', 'budgetPerMonth'), prices, check);
-  });
 }
 
 function checkLimits(
