@@ -62,16 +62,13 @@ export function mergeTenants(
   const tenants = new Map(base.tenants);
   const differs = new Map<string, readonly string[]>();
   const keptOut: KeptOut[] = [];
-  const lockedOut = new Set<string>();
   for (const stored of state.tenants.values()) {
     const checked = checks.of(stored, admin.tenants);
     const inFile = base.tenants.get(stored.name);
     if (inFile !== undefined) differs.set(stored.name, differences(inFile, stored, checked));
-    else if (stored.isDisabled) lockedOut.add(stored.name);
-    else if (checked.kind === 'bad') {
-      lockedOut.add(stored.name);
-      keptOut.push({ tenant: stored.name, problems: checked.problems });
-    } else tenants.set(stored.name, checked.build(keysOf.get(stored.name) ?? []));
+    else if (stored.isDisabled) continue;
+    else if (checked.kind === 'bad') keptOut.push({ tenant: stored.name, problems: checked.problems });
+    else tenants.set(stored.name, checked.build(keysOf.get(stored.name) ?? []));
   }
   for (const [name, keys] of keysOf) {
     const inFile = base.tenants.get(name);
@@ -83,7 +80,8 @@ export function mergeTenants(
       keptOut.push({ tenant: name, problems: [problem] });
     }
   }
-  return { config: { ...base, tenants, ...(lockedOut.size > 0 && { lockedOut }) }, differs, keptOut };
+  const lockedOut = new Set([...state.tenants.keys()].filter((name) => !tenants.has(name)));
+  return { config: { ...base, tenants, lockedOut }, differs, keptOut };
 }
 
 /** Whether it opens anything now. */
