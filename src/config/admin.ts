@@ -34,9 +34,9 @@ export interface TenantBasis {
   readonly tiers: ReadonlyMap<string, WrittenLimits>;
   /** `tiers` and `aliases` as they stand in the file: checks look there. */
   readonly root: Readonly<Record<string, unknown>>;
-  /** That prices are in; absent: nothing has a price. */
-  readonly currencies?: ReadonlySet<string>;
   /** Of bodies, by default. */
   readonly heldBytes: number;
   readonly maxBodyBytes: number;
+  /** That prices are in; absent: nothing has a price. */
+  readonly currencies?: ReadonlySet<string>;
 }

@@ -2,6 +2,7 @@
 import type { AdminConfig } from './admin.ts';
 import { DEFAULT_MAX_BODY_BYTES, maxHeldBytesOf } from './body-limit.ts';
 import type { FoundAdmin } from './checks/admin.ts';
+import { currenciesOf } from './checks/budgets.ts';
 import { tlsOf } from './checks/listeners.ts';
 import type { WrittenConfig } from './schema/schema.ts';
 import type { Looked } from './secrets.ts';
@@ -14,6 +15,7 @@ export function adminOf(written: WrittenConfig, found: FoundAdmin): { readonly a
   if (written.admin === undefined) return {};
   const tls = tlsOf(found.tls);
   const readToken = textOf(found.readToken);
+  const currencies = currenciesOf(written);
   return {
     admin: {
       address: written.admin.address,
@@ -23,10 +25,11 @@ export function adminOf(written: WrittenConfig, found: FoundAdmin): { readonly a
       directory: found.directory,
       tenants: {
         known: found.known,
-        ...found.checkedIn,
+        root: found.written,
         tiers: new Map(Object.entries(written.tiers)),
         heldBytes: maxHeldBytesOf(written),
         maxBodyBytes: written.envoy.maxBodySize ?? DEFAULT_MAX_BODY_BYTES,
+        ...(currencies !== undefined && { currencies }),
       },
     },
   };

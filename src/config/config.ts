@@ -258,6 +258,8 @@ export interface Config {
   /** Absent: nothing is charged. */
   readonly prices?: PricesConfig;
   readonly tenants: ReadonlyMap<string, TenantConfig>;
+  /** Made while Fairlane runs, and disabled or kept out: no token brings them back. Absent: none is made. */
+  readonly lockedOut?: ReadonlySet<string>;
   /** Of `tenantDirectory`; empty: all were taken. */
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: LogFormat };

@@ -52,7 +52,7 @@ export function checkTenantSettings(name: string, settings: unknown, basis: Tena
     position: () => NOWHERE,
     asWritten: (path) => (path[0] === 'tenants' ? path.slice(2) : path),
   });
-  const check = checkOf(name, settings, basis, report);
+  const check = checkOf(name, settings, report, basis.root);
   const checked = runtimeSettings.safeParse(settings);
   if (!checked.success) reportSchema(checked.error.issues, check, ['tenants', name]);
   checkTenantReferences(basis.known, check);
@@ -93,7 +93,12 @@ export function checkKeyLimits(limits: unknown, basis: TenantBasis): CheckedKeyL
 }
 
 /** A gateway's mode is one in which tenants need no keys. */
-const checkOf = (name: string, settings: Mapping, { root }: TenantBasis, report: Check['report']): Check => ({
+const checkOf = (
+  name: string,
+  settings: Mapping,
+  report: Check['report'],
+  root: TenantBasis['root'] = {},
+): Check => ({
   root: { ...root, mode: 'endpoint-picker', tenants: { [name]: settings } },
   report,
   hide: (text) => text,

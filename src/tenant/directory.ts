@@ -2,11 +2,8 @@
 import type { Config, Limits, TenantConfig, VisitorPolicy } from '../config/config.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore } from '../limit/store.ts';
-
 import { LimitScopes } from './limit-scopes.ts';
-
 import { limitsAt, nextEndMs } from './raises.ts';
-
 import { createTenantLimits, type TenantLimits } from './tenant-limits.ts';
 import { Visitors, type VisitRefusal } from './visitors.ts';
 
@@ -58,6 +55,7 @@ export function createTenantDirectory(
   });
   let takesVisitors = false;
   let current = config;
+  const isLockedOut = (name: string): boolean => current.lockedOut?.has(name) === true;
   const apply = (next: Config): void => {
     current = next;
     const nowMs = unixMs();
@@ -73,13 +71,20 @@ export function createTenantDirectory(
       }
     }
     takesVisitors = next.jwt?.visitors !== undefined;
-    visitors.reconfigure(policyAt(next.jwt?.visitors, nowMs), (name) => tenants.has(name));
+    visitors.reconfigure(
+      policyAt(next.jwt?.visitors, nowMs),
+      (name) => tenants.has(name) || isLockedOut(name),
+    );
   };
   apply(config);
   return {
     get: (name) => tenants.get(name) ?? visitors.get(name),
-    visit: (name, tier, nowMs) =>
-      takesVisitors ? (tenants.get(name) ?? visitors.visit(name, tier(), nowMs)) : undefined,
+    visit(name, tier, nowMs) {
+      if (!takesVisitors) return undefined;
+      const known = tenants.get(name);
+      if (known !== undefined) return known;
+      return isLockedOut(name) ? 'locked-out' : visitors.visit(name, tier(), nowMs);
+    },
     all: () => tenants.values(),
     *everybody() {
       yield* tenants.values();

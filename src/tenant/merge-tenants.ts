@@ -110,7 +110,8 @@ export function mergeTenants(
       keptOut.push({ tenant: name, problems: [problem] });
     }
   }
-  return { config: { ...base, tenants }, differs, keptOut };
+  const lockedOut = new Set([...state.tenants.keys()].filter((name) => !tenants.has(name)));
+  return { config: { ...base, tenants, lockedOut }, differs, keptOut };
 }
 
 /** Whether it opens anything now. */

@@ -13,8 +13,8 @@ export interface VisitingTenant {
   readonly limits: TenantLimits;
 }
 
-/** `bad-name`: no tenant can be called so. `full`: there are as many as may be. */
-export type VisitRefusal = 'bad-name' | 'full';
+/** `bad-name`: no tenant can be called so. `full`: there are as many as may be. `locked-out`: it is one that is not served. */
+export type VisitRefusal = 'bad-name' | 'full' | 'locked-out';
 
 /** Addresses and ids of accounts too; in logs, and in keys of Redis. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._@|+=-]{0,127}$/;
@@ -74,11 +74,11 @@ export class Visitors {
     return tenant;
   }
 
-  /** @param isConfigured of a name: it is no visitor's any more. */
-  reconfigure(policy: VisitorPolicy | undefined, isConfigured: (name: string) => boolean): void {
+  /** @param isOther of a name: it is configured or locked out, and no visitor's any more. */
+  reconfigure(policy: VisitorPolicy | undefined, isOther: (name: string) => boolean): void {
     this.#policy = policy;
     for (const [name, { tenant }] of this.#entries) {
-      if (policy === undefined || isConfigured(name)) {
+      if (policy === undefined || isOther(name)) {
         this.#entries.delete(name);
         continue;
       }

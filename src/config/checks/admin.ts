@@ -5,7 +5,6 @@ import { type Looked, lookUpKey, type Sources } from '../secrets.ts';
 import { stateDirectoryOf } from '../state-directory.ts';
 import { hostPort } from '../values.ts';
 import { at } from '../written-data.ts';
-import { currenciesOf } from './budgets.ts';
 import type { Check } from './check.ts';
 import { checkServiceTls, type FoundTls, findTls, type Unshowable } from './listeners.ts';
 import { knownNamesOf } from './references.ts';
@@ -21,7 +20,7 @@ export interface FoundAdmin {
   readonly tls: FoundTls;
   /** What tenants may name. */
   readonly known: KnownNames;
-  readonly checkedIn: Pick<TenantBasis, 'root' | 'currencies'>;
+  readonly written: TenantBasis['root'];
   /** Of what is made. */
   readonly directory: string;
 }
@@ -32,17 +31,13 @@ export function findAdmin(root: unknown, sources: Sources, otherwise: string): F
     const text = at(root, 'admin', key);
     return typeof text === 'string' ? lookUpKey(text, sources) : undefined;
   };
-  const currencies = currenciesOf(root);
   const directory = at(root, 'admin', 'directory') ?? at(root, 'ledger', 'directory');
   return {
     token: of('token'),
     readToken: of('readToken'),
     tls: findTls(at(root, 'admin', 'tls'), sources),
     known: knownNamesOf(root),
-    checkedIn: {
-      root: { tiers: at(root, 'tiers'), aliases: at(root, 'aliases') },
-      ...(currencies !== undefined && { currencies }),
-    },
+    written: { tiers: at(root, 'tiers'), aliases: at(root, 'aliases') },
     directory: resolve(
       typeof directory === 'string' ? sources.locate(directory) : stateDirectoryOf(sources.env, otherwise),
     ),

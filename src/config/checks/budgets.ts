@@ -1,6 +1,6 @@
 /** Budgets in the currency of prices, and raises of limits that raise something. */
 import { CURRENCY, moneyOf } from '../../domain/money.ts';
-import { timeMs } from '../schema/budgets.ts';
+import { momentMs } from '../values.ts';
 import { at, entriesAt, isMapping } from '../written-data.ts';
 import type { Path } from '../yaml-source.ts';
 import type { Check } from './check.ts';
@@ -104,7 +104,7 @@ function checkRaise(
   { report, nowMs }: Check,
 ): void {
   const { until } = raise;
-  const untilMs = typeof until === 'string' ? timeMs(until) : undefined;
+  const untilMs = typeof until === 'string' ? momentMs(until) : undefined;
   if (untilMs !== undefined && nowMs !== undefined && untilMs <= nowMs) {
     report.warning([...path, 'until'], 'is over: the raise does nothing; leave it out', 'value');
     return;

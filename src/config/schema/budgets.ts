@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { type Amount, amountOf, LARGEST_NANO, LARGEST_UNITS } from '../../domain/amount.ts';
 import { moneyOf } from '../../domain/money.ts';
 import { BUDGET_ENDS } from '../limits.ts';
-import { must } from '../values.ts';
+import { momentMs, must } from '../values.ts';
 import { about, choice, limit, list, parsed, section } from './dsl.ts';
 
 /** Finer than this is no budget. */
@@ -26,18 +26,6 @@ const budget = (description: string) => {
     .meta(about(description, 'amount with its currency, `500 EUR`, or `unlimited`'));
 };
 
-const TIME = /^(\d{4})-(\d{2})-(\d{2})(?:T([01]\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:Z|[+-][01]\d:[0-5]\d))?$/;
-
-/** `2026-12-01T00:00:00Z` or `2026-12-01` → Unix time in milliseconds; undefined: it is none. */
-export function timeMs(text: string): number | undefined {
-  const [, year, month, day] = TIME.exec(text) ?? [];
-  if (day === undefined) return undefined;
-  const date = new Date(Date.UTC(Number(year), Number(month) - 1, Number(day)));
-  // Of a day that the month does not have, a date makes another one.
-  if (date.getUTCMonth() !== Number(month) - 1 || date.getUTCDate() !== Number(day)) return undefined;
-  return Date.parse(text);
-}
-
 const PERCENT = must('a whole number from 1 to 100, of per cent');
 const MOST_ALERTS = 8;
 const MOST_RAISES = 16;
@@ -57,7 +45,7 @@ const alerts = z
 const raise = section(
   {
     until: parsed(
-      timeMs,
+      momentMs,
       'a time with its zone, for example 2026-12-01T00:00:00Z, or a day, which begins in UTC',
       'time, `2026-12-01T00:00:00Z`',
       'When it is over, without a reload.',

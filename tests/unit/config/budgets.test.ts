@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { checkBudgets, currenciesOf } from '../../../src/config/checks/budgets.ts';
 import { createReport } from '../../../src/config/report.ts';
-import { timeMs } from '../../../src/config/schema/budgets.ts';
+import { momentMs } from '../../../src/config/values.ts';
 import { configOf, minimal, problemsOf, put, warningsOf } from './parse.ts';
 
 const withLimits = (limits: unknown) => put(minimal(), 'tenants.alice.limits', limits);
@@ -68,8 +68,15 @@ describe('budgetPerMonth', () => {
   it('must be in a currency of the prices, wherever they stand', () => {
     const root = {
       prices: { default: { prompt: '1 EUR' }, tenants: { a: { models: { m: [{ prompt: '2 CHF' }] } } } },
-      tiers: { gold: { budgetPerMonth: '5 USD' } },
-      tenants: { a: { limits: { budgetPerMonth: '5 CHF' } }, b: { limits: { budgetPerMonth: '5 USD' } } },
+      tiers: { gold: { budgetPerMonth: '5 USD', modelLimits: { m: { budgetPerMonth: '1 USD' } } } },
+      tenants: {
+        a: { limits: { budgetPerMonth: '5 CHF' } },
+        b: {
+          limits: { budgetPerMonth: '5 USD' },
+          modelLimits: { m: { budgetPerMonth: '1 USD' }, n: { budgetPerMonth: '1 EUR' } },
+          keys: ['key', { key: 'other', limits: { budgetPerMonth: '1 USD' } }],
+        },
+      },
     };
     expect(currenciesOf(root)).toEqual(new Set(['EUR', 'CHF']));
     expect(currenciesOf({ prices: { currency: 'EUR', models: {} } })).toEqual(new Set(['EUR']));
@@ -80,9 +87,13 @@ describe('budgetPerMonth', () => {
       position: () => ({ line: 1, column: 1 }),
     });
     checkBudgets({ root, report, hide: (text) => text, env: {}, isUnresolved: false, nowMs: undefined });
+    const problem = 'is in USD, and prices are in CHF or EUR: write it in CHF or EUR';
     expect(report.problems()).toEqual([
-      'f:1:1: tiers.gold.budgetPerMonth: is in USD, and prices are in CHF or EUR: write it in CHF or EUR',
-      'f:1:1: tenants.b.limits.budgetPerMonth: is in USD, and prices are in CHF or EUR: write it in CHF or EUR',
+      `f:1:1: tiers.gold.budgetPerMonth: ${problem}`,
+      `f:1:1: tiers.gold.modelLimits.m.budgetPerMonth: ${problem}`,
+      `f:1:1: tenants.b.limits.budgetPerMonth: ${problem}`,
+      `f:1:1: tenants.b.modelLimits.m.budgetPerMonth: ${problem}`,
+      `f:1:1: tenants.b.keys[1].limits.budgetPerMonth: ${problem}`,
     ]);
   });
 
@@ -127,8 +138,8 @@ describe('raises', () => {
   });
 
   it('end at a time that there is, with its zone', () => {
-    expect(timeMs('2026-12-01T01:00:00+01:00')).toBe(DECEMBER);
-    expect(timeMs('2028-02-29')).toBe(Date.UTC(2028, 1, 29));
+    expect(momentMs('2026-12-01T01:00:00+01:00')).toBe(DECEMBER);
+    expect(momentMs('2028-02-29')).toBe(Date.UTC(2028, 1, 29));
     const bad = [
       '2026-02-30',
       '2026-13-01',
@@ -138,7 +149,7 @@ describe('raises', () => {
       '',
       '2026',
     ];
-    expect(bad.map(timeMs)).toEqual(bad.map(() => undefined));
+    expect(bad.map(momentMs)).toEqual(bad.map(() => undefined));
     expect(problemsOf(withLimits({ raises: [{ until: '2026-02-30', tokensPerMonth: 5 }] })).join()).toContain(
       'raises[0].until: must be a time with its zone',
     );

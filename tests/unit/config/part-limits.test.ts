@@ -30,7 +30,6 @@ describe('limits of a model', () => {
         }),
       ],
     ]);
-    expect(merged?.get('llama')).not.toHaveProperty('requestsPerMinute');
     const settings = base({
       tiers: { free: { modelLimits: { llama: { tokensPerMinute: 5 }, legal: { requestsPerMinute: 2 } } } },
       tenants: {
@@ -42,6 +41,10 @@ describe('limits of a model', () => {
       requestsPerMinute: 9,
     });
     expect(limitsOf(settings)?.byModel?.get('legal')).toMatchObject({ requestsPerMinute: 2 });
+    const lifted = { tokensPerMinute: 'unlimited', requestsPerMinute: 9 };
+    const ofLlama = limitsOf(put(settings, 'tenants.alice.modelLimits.llama', lifted))?.byModel?.get('llama');
+    expect(ofLlama).toMatchObject({ requestsPerMinute: 9 });
+    expect(ofLlama).not.toHaveProperty('tokensPerMinute');
   });
 
   it('are not there where they bound nothing', () => {

@@ -1,6 +1,8 @@
 import { performance } from 'node:perf_hooks';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { createMemoryStore } from '../../../src/limit/memory-store.ts';
+import { createTenantDirectory } from '../../../src/tenant/directory.ts';
 import { makeKey } from '../../../src/tenant/made-key.ts';
 import { CheckedTenants, mergeTenants } from '../../../src/tenant/merge-tenants.ts';
 import { stateFromJson, stateToJson } from '../../../src/tenant/stored-json.ts';
@@ -84,6 +86,32 @@ describe('made tenants', () => {
       ['b', expect.stringContaining('models[0]: there is no model "gone"')],
       ['nobody', expect.stringContaining('its settings are gone')],
     ]);
+  });
+
+  it('that are not served come with no token either, and are back when they are', () => {
+    const jwt = { issuer: 'https://i.test/', jwks: 'https://i.test/keys', tenantClaim: 'sub' };
+    const base = configOf(
+      {
+        ...minimal(),
+        tiers: { free: { requestsPerMinute: 5 } },
+        admin: { token: 'env:ADMIN', directory: '/s' },
+        identity: { jwt: { ...jwt, audience: 'us', unknownTenants: 'free' } },
+      },
+      { env },
+    );
+    const directoryOf = (...made: readonly StoredTenant[]) => mergeTenants(base, stateOf(made), NOW).config;
+    const visit = (name: string) => {
+      const found = directory.visit(name, () => '', 0);
+      return typeof found === 'object' ? found.config.tier : found;
+    };
+    const directory = createTenantDirectory(directoryOf(), createMemoryStore(), () => NOW);
+    expect([visit('off'), visit('unfit')]).toEqual(['free', 'free']);
+    const unfit = tenant('unfit', { tier: 'gone' });
+    directory.reconfigure(directoryOf(tenant('off', {}, { isDisabled: true }), unfit));
+    expect([visit('off'), visit('unfit'), visit('other')]).toEqual(['locked-out', 'locked-out', 'free']);
+    expect(directory.get('off')).toBeUndefined();
+    directory.reconfigure(directoryOf(tenant('off'), unfit));
+    expect(directory.visit('off', () => '', 0)).toMatchObject({ config: { name: 'off' } });
   });
 
   it('of a file have the file’s settings and the keys of both', () => {
