@@ -1,7 +1,7 @@
 /** What a request cost, and what is charged for it. */
 import type { GpuPrice } from '../config/gpu-price.ts';
 import { type Money, partOf } from '../domain/money.ts';
-import type { PromptUse } from '../usage/gpu-seconds.ts';
+import type { PromptUse } from '../usage/gpu-demand.ts';
 import type { AnswerReading } from './answer-meter.ts';
 
 export interface Bill {

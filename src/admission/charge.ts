@@ -1,9 +1,11 @@
 /** What a request that an engine had is charged. */
 import type { Money } from '../domain/money.ts';
 import type { Mutable } from '../domain/mutable.ts';
+import type { Release } from '../queue/types.ts';
 import type { PricedUse } from '../usage/price-book.ts';
 import type { Admitted } from './admitted.ts';
 import type { AnswerReading } from './answer-meter.ts';
+import { type Bill, gpuBill, promptOf } from './bill.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 
 /**
@@ -34,4 +36,21 @@ export function chargeOf(
   if (adapter !== undefined) use.adapter = adapter.name;
   if (amount?.images !== undefined) use.images = amount.images;
   return prices.priceOf(use, endedMs);
+}
+
+/** What a request cost and is charged, once it has ended. @param reading undefined: nothing was used. */
+export function billOf(
+  context: LifecycleContext,
+  admitted: Admitted,
+  { pool, slot }: Pick<Release, 'pool' | 'slot'>,
+  reading: AnswerReading | undefined,
+  nowMs: number,
+): Bill {
+  const { gpuPrice } = context.config().pools.get(pool) ?? {};
+  const bill: Mutable<Bill> = gpuBill(slot.gpuMs(nowMs, promptOf(reading)), gpuPrice);
+  const endedMs = context.unixMs?.();
+  if (endedMs !== undefined) bill.endedMs = endedMs;
+  const price = chargeOf(context, admitted, reading, endedMs);
+  if (price !== undefined) bill.price = price;
+  return bill;
 }

@@ -21,8 +21,8 @@ import type { Predictor } from '../usage/predictor.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
 import { AnswerMeter, type AnswerReading, type UsageEstimate, unseenReading } from './answer-meter.ts';
-import { type Bill, gpuBill, promptOf } from './bill.ts';
-import { chargeOf } from './charge.ts';
+import type { Bill } from './bill.ts';
+import { billOf } from './charge.ts';
 import type { ResponseHead } from './edge.ts';
 import { replacementOf, resultOf } from './engine-answer.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
@@ -111,13 +111,7 @@ export class EngineRun {
 
   /** What it cost and is charged, once it has ended. @param reading undefined: nothing was used. */
   bill(reading: AnswerReading | undefined, nowMs: number): Bill {
-    const { gpuPrice } = this.context.config().pools.get(this.pool) ?? {};
-    const bill: Mutable<Bill> = gpuBill(this.release.slot.gpuMs(nowMs, promptOf(reading)), gpuPrice);
-    const endedMs = this.context.unixMs?.();
-    if (endedMs !== undefined) bill.endedMs = endedMs;
-    const price = chargeOf(this.context, this.admitted, reading, endedMs);
-    if (price !== undefined) bill.price = price;
-    return bill;
+    return billOf(this.context, this.admitted, this.release, reading, nowMs);
   }
 
   /** How long its engine had it, by what its answer took; undefined: it is in no batch of tokens. */

@@ -83,7 +83,7 @@ export function checkKeyLimits(limits: unknown, basis: TenantBasis): CheckedKeyL
     position: () => NOWHERE,
     asWritten: (path) => path.slice(KEY_PATH.length),
   });
-  const check = checkOf('tenant', { keys: [{ limits }] }, basis, report);
+  const check = checkOf('tenant', { keys: [{ limits }] }, report, basis.root);
   const checked = madeKeyLimits.safeParse(limits);
   if (!checked.success) reportSchema(checked.error.issues, check, [...KEY_PATH, 'limits']);
   checkTenantBudgets(check, basis.currencies);

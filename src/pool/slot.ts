@@ -9,7 +9,8 @@
  * the request may be known before or after free().
  */
 import type { PoolRouter } from '../routing/pool-router.ts';
-import { type GpuDemand, GpuUse, type PromptUse } from '../usage/gpu-seconds.ts';
+import type { GpuDemand, PromptUse } from '../usage/gpu-demand.ts';
+import { GpuUse } from '../usage/gpu-use.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { AttemptResult } from './health/outcome.ts';
 import type { RequestKey, Rotation } from './health/rotation.ts';

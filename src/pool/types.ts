@@ -4,7 +4,7 @@ import type { ChoiceRequest } from '../routing/candidate.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
 import type { RoutingConfig } from '../routing/profiles.ts';
 import type { CachedGuess } from '../usage/cached-part.ts';
-import type { PromptUse } from '../usage/gpu-seconds.ts';
+import type { PromptUse } from '../usage/gpu-demand.ts';
 import type { ConcurrencyLimit, Gauges, LimitSource } from './concurrency-limit/concurrency-limit.ts';
 import type { AttemptResult } from './health/outcome.ts';
 

@@ -15,30 +15,10 @@
  * events, the first end counts. A clock that goes back stands still.
  */
 import type { EngineUse } from '../domain/engine-use.ts';
-import { type CachedGuess, CachedPart } from './cached-part.ts';
+import { CachedPart } from './cached-part.ts';
+import type { ClockedUse, GpuDemand, PromptUse, WindowMark } from './gpu-demand.ts';
 import { OthersInEngine } from './others-in-engine.ts';
 import { StepCosts } from './step-costs.ts';
-
-/** A request, as far as its engine's time goes. */
-export interface GpuDemand {
-  /** That decode. 0: it takes no place in the batch, and no time. */
-  readonly sequences: number;
-  /** Of the whole prompt. */
-  readonly promptTokens: number;
-  /** Of those, what is cached: a number where that is known, or what is guessed. */
-  readonly cached: number | CachedGuess;
-  /** Those, and all that are computed before them there. */
-  readonly prefillTokens: number;
-  /** `seen`: as tokens of a stream. `unseen`: in one piece. `none`: it is a prompt alone. */
-  readonly output: 'seen' | 'unseen' | 'none';
-}
-
-/** What an engine says of a prompt. */
-export interface PromptUse {
-  readonly promptTokens: number;
-  /** Of those, what it had cached. */
-  readonly cachedTokens: number;
-}
 
 /** A prompt waits for the step that runs, for half of it. */
 const STEPS_OF_A_PROMPT = 1.5;
@@ -82,7 +62,7 @@ export class GpuClock {
   /** What a prompt of weight 1 had set aside so far. */
   #perWeightMs = 0;
   /** Answers in one piece whose prompts are computed, and the earliest time when one is thought to be over. */
-  readonly #unseen = new Set<GpuUse>();
+  readonly #unseen = new Set<ClockedUse>();
   #nextSwitchMs = Number.POSITIVE_INFINITY;
 
   // What windows of streams are measured by.
@@ -140,9 +120,9 @@ export class GpuClock {
     };
   }
 
-  // For GpuUse.
+  // For ClockedUse.
 
-  begin(use: GpuUse, nowMs: number): void {
+  begin(use: ClockedUse, nowMs: number): void {
     this.#advance(nowMs);
     const { sequences, prefillTokens, output } = use.demand;
     const promptTokens = this.#toCompute(use.demand);
@@ -168,7 +148,7 @@ export class GpuClock {
     this.#nextSwitchMs = Math.min(this.#nextSwitchMs, use.switchMs);
   }
 
-  firstToken(use: GpuUse, nowMs: number): void {
+  firstToken(use: ClockedUse, nowMs: number): void {
     this.#advance(nowMs);
     if (use.phase === 'prompt') this.#decode(use);
   }
@@ -178,7 +158,7 @@ export class GpuClock {
    *
    * @param prompt as its engine says.
    */
-  end(use: GpuUse, nowMs: number, prompt?: PromptUse): number {
+  end(use: ClockedUse, nowMs: number, prompt?: PromptUse): number {
     this.#advance(nowMs);
     const computed = prompt === undefined ? use.computedTokens : this.#computed(use, prompt);
     let ms = use.phase === 'prompt' ? this.#takeSetAside(use) : this.#endDecoding(use, computed);
@@ -217,7 +197,7 @@ export class GpuClock {
   }
 
   /** Tokens of a prompt that were computed. An engine that was never heard of cached ones may not say them. */
-  #computed({ demand: { cached }, computedTokens }: GpuUse, prompt: PromptUse): number {
+  #computed({ demand: { cached }, computedTokens }: ClockedUse, prompt: PromptUse): number {
     if (prompt.cachedTokens > 0) this.#saysCached = true;
     if (!this.#saysCached) return computedTokens;
     if (typeof cached === 'object') this.#cachedPart.learn(cached, prompt.cachedTokens);
@@ -314,7 +294,7 @@ export class GpuClock {
     this.#shareDecoding(overMs);
   }
 
-  #decode(use: GpuUse): void {
+  #decode(use: ClockedUse): void {
     this.#computedTokens += use.computedTokens;
     this.#ownPromptTokens += use.computedTokens;
     use.isByCost = this.#inStep > 0;
@@ -329,7 +309,7 @@ export class GpuClock {
   }
 
   /** @param costMs of a prompt that is computed; where nobody else decodes, or it is not computed, it has what was set aside for it. */
-  #takeSetAside(use: GpuUse, costMs?: number): number {
+  #takeSetAside(use: ClockedUse, costMs?: number): number {
     const own = use.weight * (this.#perWeightMs - use.aside);
     const wanted = costMs === undefined || this.#inStep === 0 ? own : costMs;
     const ms = Math.max(0, Math.min(wanted, this.#asideMs, this.#sharedMs - use.beganMs));
@@ -344,7 +324,7 @@ export class GpuClock {
   }
 
   /** What it has is within what all have; the difference to what was thought is the others'. */
-  #endDecoding(use: GpuUse, computedTokens: number): number {
+  #endDecoding(use: ClockedUse, computedTokens: number): number {
     const { demand, takenMs } = use;
     const sinceMs = this.#vWholeMs - use.vWholeMs + (this.#vPartMs - use.vPartMs);
     const thoughtMs = takenMs + demand.sequences * sinceMs;
@@ -369,83 +349,8 @@ export class GpuClock {
   }
 
   /** What a prompt costs more than was thought, as it is known how much of it was computed; less, if below zero. */
-  #moreMs(use: GpuUse, computedTokens: number): number {
+  #moreMs(use: ClockedUse, computedTokens: number): number {
     const moreMs = this.costs.msPerPromptToken * (computedTokens - use.computedTokens);
     return use.isByCost && Number.isFinite(moreMs) ? Math.max(-use.takenMs, moreMs) : 0;
-  }
-}
-
-/** Where a window of a stream began. */
-export interface WindowMark {
-  ms: number;
-  sequenceMs: number;
-  computedTokens: number;
-}
-
-/** One request's part of the time of its endpoints. */
-export class GpuUse {
-  readonly demand: GpuDemand;
-  /** Where it is; undefined: nowhere any more. */
-  #clock: GpuClock | undefined;
-  /** On endpoints that it has left. */
-  #ms = 0;
-  readonly #mark: WindowMark = { ms: 0, sequenceMs: 0, computedTokens: 0 };
-
-  // The clock's own.
-  phase: 'prompt' | 'decoding' = 'prompt';
-  /** Of its prompt, as was thought when it began. */
-  computedTokens = 0;
-  costMs = 0;
-  weight = 0;
-  /** As they were when it began there. */
-  aside = 0;
-  beganMs = 0;
-  switchMs = Number.POSITIVE_INFINITY;
-  /** When it began to decode: what it had until then, and V. */
-  takenMs = 0;
-  /** It took what it was thought to cost, as others decoded beside it. */
-  isByCost = false;
-  vWholeMs = 0;
-  vPartMs = 0;
-
-  /** It is released to an endpoint. */
-  constructor(clock: GpuClock, demand: GpuDemand, nowMs: number) {
-    this.demand = demand;
-    this.#clock = demand.sequences > 0 ? clock : undefined;
-    this.#clock?.begin(this, nowMs);
-  }
-
-  firstToken(nowMs: number): void {
-    this.#clock?.firstToken(this, nowMs);
-    this.#clock?.mark(this.#mark, nowMs);
-  }
-
-  /** So many tokens of each of its sequences came since the last call, or since the first token. */
-  tokensCame(tokens: number, nowMs: number): void {
-    this.#clock?.learn(this.#mark, tokens, nowMs);
-    this.#clock?.mark(this.#mark, nowMs);
-  }
-
-  /** Another endpoint has it; its prompt is computed there from the start. */
-  moveTo(clock: GpuClock, nowMs: number): void {
-    if (this.#clock === undefined || clock === this.#clock) return;
-    this.#ms += this.#clock.end(this, nowMs);
-    this.phase = 'prompt';
-    this.takenMs = 0;
-    this.switchMs = Number.POSITIVE_INFINITY;
-    this.#clock = clock;
-    clock.begin(this, nowMs);
-  }
-
-  /**
-   * It is in no engine any more: gives its part, in milliseconds. Later calls give the same.
-   *
-   * @param prompt as its engine says; undefined: it does not, or is not believed.
-   */
-  end(nowMs: number, prompt?: PromptUse): number {
-    const clock = this.#clock;
-    this.#clock = undefined;
-    if (clock !== undefined) this.#ms += clock.end(this, nowMs, prompt);
-    return this.#ms;
   }
 }

@@ -103,7 +103,7 @@ function added(rows: readonly SumsRow[], startOf: (ms: number) => number): reado
     const sum = own.map(([name, value]) => {
       const [, other] = before.find(([known]) => known === name) ?? [];
       if (typeof value === 'number') return [name, value + Number(other ?? 0)];
-      return [name, typeof value === 'bigint' ? value + BigInt((other as bigint | undefined) ?? 0n) : value];
+      return [name, typeof value === 'bigint' ? value + ((other as bigint | undefined) ?? 0n) : value];
     });
     sums.set(key, { ...Object.fromEntries(sum), startMs } as SumsRow);
   }

@@ -41,8 +41,10 @@ describe('limits of a model', () => {
       requestsPerMinute: 9,
     });
     expect(limitsOf(settings)?.byModel?.get('legal')).toMatchObject({ requestsPerMinute: 2 });
-    const lifted = { tokensPerMinute: 'unlimited', requestsPerMinute: 9 };
-    const ofLlama = limitsOf(put(settings, 'tenants.alice.modelLimits.llama', lifted))?.byModel?.get('llama');
+    const lifting = { tokensPerMinute: 'unlimited', requestsPerMinute: 9 };
+    const ofLlama = limitsOf(put(settings, 'tenants.alice.modelLimits.llama', lifting))?.byModel?.get(
+      'llama',
+    );
     expect(ofLlama).toMatchObject({ requestsPerMinute: 9 });
     expect(ofLlama).not.toHaveProperty('tokensPerMinute');
   });

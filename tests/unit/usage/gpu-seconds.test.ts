@@ -1,7 +1,9 @@
 /** Busy time of endpoints, divided among their requests: nothing is lost, nothing is counted twice, whatever the order of events. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { GpuClock, type GpuDemand, GpuUse, type PromptUse } from '../../../src/usage/gpu-seconds.ts';
+import type { GpuDemand, PromptUse } from '../../../src/usage/gpu-demand.ts';
+import { GpuClock } from '../../../src/usage/gpu-seconds.ts';
+import { GpuUse } from '../../../src/usage/gpu-use.ts';
 
 const stream = (promptTokens: number, sequences = 1): GpuDemand => ({
   sequences,
