@@ -16,7 +16,7 @@ import type { LifecycleContext } from './lifecycle-context.ts';
  * @param endedMs Unix time of its end; undefined: nobody asks.
  * @returns undefined: nothing was used, or it has no price.
  */
-export function chargeOf(
+function chargeOf(
   { prices, catalog }: Pick<LifecycleContext, 'prices' | 'catalog'>,
   { tenant, facts }: Pick<Admitted, 'tenant' | 'facts'>,
   reading: AnswerReading | undefined,

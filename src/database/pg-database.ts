@@ -50,7 +50,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 };
 
 /** The server as messages name it. */
-export function shownUrl(url: string): string {
+function shownUrl(url: string): string {
   try {
     const { hostname, port, pathname, username } = new URL(url);
     const user = username === '' ? '' : `${decodeURIComponent(username)}@`;

@@ -28,7 +28,6 @@ export type {
   RequestLimits,
   ReservationResult,
   TakeRequest,
-  WouldReserve,
 } from './request-limits.ts';
 export type { PriceOf, Reservation } from './reservation.ts';
 
