@@ -279,27 +279,35 @@ export class RuntimeTenants {
 
   #version(store: TenantStore): Promise<number> {
     return this.#asked(async () => {
+      const { version: least } = this.#state;
       const version = await store.version();
-      this.#requireKept(version);
+      this.#requireKept(version, least);
       return version;
     });
   }
 
   #read(store: TenantStore): Promise<StoredState> {
     return this.#asked(async () => {
+      const { version: least } = this.#state;
       const state = await store.read();
-      this.#requireKept(state.version);
+      this.#requireKept(state.version, least);
       return state;
     });
   }
 
-  /** A store that was emptied, as a Redis that keeps nothing on a disk, is not to lock everybody out. */
-  #requireKept(version: number): void {
-    if (version > 0 || this.#state.version === 0) return;
+  /**
+   * A store that was emptied, as a Redis that keeps nothing on a disk, is not to lock everybody out; one that went back to an earlier
+   * state, as after a failover, is not to bring back keys that were revoked.
+   *
+   * @param least the version in force when it was asked.
+   */
+  #requireKept(version: number, least: number): void {
+    if (version >= least) return;
     const { shown, copy } = this.#options;
+    const what = version === 0 ? 'has no tenants any more' : `is at change ${version}, after ${least}`;
     throw new TenantStoreError(
       'refused',
-      `${shown} has no tenants any more, and those of before stay in force; restore it, or remove ${copy.path} and restart`,
+      `${shown} ${what}, and those of before stay in force; restore it, or remove ${copy.path} and restart`,
     );
   }
 

@@ -64,6 +64,18 @@ describe('made tenants', () => {
     await world.made.close();
   });
 
+  it('stay when the store went back to an earlier state: a key that was revoked is not to be one again', async () => {
+    const store = new MemoryTenantStore();
+    store.state = one(2);
+    const world = await madeWorld(files(), store, { ...NOTHING_STORED, version: 4 });
+    expect(world.inUse.config.tenants.has('acme')).toBe(false);
+    expect(world.made.status().away?.reason).toContain('is at change 2, after 4');
+    store.state = one(5);
+    expect(await eventually(() => world.inUse.config.tenants.has('acme'), Boolean, 2_000)).toBe(true);
+    expect(world.made.status().away).toBeUndefined();
+    await world.made.close();
+  });
+
   it('that cannot be taken over are tried again, which is told once, and the store is not said to be away', async () => {
     const store = new MemoryTenantStore();
     const world = await madeWorld(files(), store);
