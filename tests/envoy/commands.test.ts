@@ -263,6 +263,8 @@ describe('fairlane envoy-config', () => {
   const env = {
     ...process.env,
     ALICE_KEY: 'key-of-alice',
+    FAIRLANE_ADMIN_TOKEN: 'key-of-the-admin'.padEnd(32, '-'),
+    FAIRLANE_READ_TOKEN: 'key-of-who-reads'.padEnd(32, '-'),
     BOB_KEY: 'key-of-bob-too',
     QUIET_KEY: 'key-of-quiet',
     BOB_NEXT_KEY: 'key-of-bob-next',
