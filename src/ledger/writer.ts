@@ -102,6 +102,7 @@ export class LedgerWriter {
     every(RETENTION_MS, () => this.#retain());
     every(TOLD_MS, () => this.#tellLost());
     this.#keepUp();
+    this.#drainSoon();
     // What other processes have left comes first: their rows must not be gone when they come.
     setTimeout(() => this.#retain(), 2 * KEEP_UP_MS).unref();
   }
@@ -192,8 +193,10 @@ export class LedgerWriter {
   /** Until nothing waits; while the database takes nothing, it is asked again now and then. */
   async #drain(): Promise<void> {
     let retryMs = FIRST_RETRY_MS;
-    while (this.#options.spool.waiting > 0) {
+    // Its tables are there from the start on: who reads it finds them, and what is wrong with it is told at once.
+    while (!this.#isMigrated || this.#options.spool.waiting > 0) {
       try {
+        await this.#migrated();
         await this.#drainSome();
         this.#back();
         retryMs = FIRST_RETRY_MS;

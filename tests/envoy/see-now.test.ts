@@ -169,7 +169,12 @@ describe('fairlane top on a terminal', () => {
     expect(byName.join('\n')).toContain('TENANT');
     await terminal.clear();
     await terminal.resize(40, 10);
-    const small = picture(await terminal.until('\u001b[J'));
+    let small = picture(await terminal.until('\u001b[J'));
+    if (small.length > 10) {
+      // One of the old size was under way.
+      await terminal.clear();
+      small = picture(await terminal.until('\u001b[J'));
+    }
     expect(small.length).toBeLessThanOrEqual(10);
     for (const line of small) expect(textWidth(line)).toBeLessThanOrEqual(40);
     await terminal.type('q');
