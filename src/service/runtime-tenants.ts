@@ -19,6 +19,7 @@ import {
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
 import { atMost } from './at-most.ts';
+import { requireKept } from './kept-tenants.ts';
 import { KeyUse } from './key-use.ts';
 
 /** Between two looks at the store: a change elsewhere is in force within a second. */
@@ -281,7 +282,7 @@ export class RuntimeTenants {
     return this.#asked(async () => {
       const { version: least } = this.#state;
       const version = await store.version();
-      this.#requireKept(version, least);
+      requireKept(version, least, this.#options);
       return version;
     });
   }
@@ -290,25 +291,9 @@ export class RuntimeTenants {
     return this.#asked(async () => {
       const { version: least } = this.#state;
       const state = await store.read();
-      this.#requireKept(state.version, least);
+      requireKept(state.version, least, this.#options);
       return state;
     });
-  }
-
-  /**
-   * A store that was emptied, as a Redis that keeps nothing on a disk, is not to lock everybody out; one that went back to an earlier
-   * state, as after a failover, is not to bring back keys that were revoked.
-   *
-   * @param least the version in force when it was asked.
-   */
-  #requireKept(version: number, least: number): void {
-    if (version >= least) return;
-    const { shown, copy } = this.#options;
-    const what = version === 0 ? 'has no tenants any more' : `is at change ${version}, after ${least}`;
-    throw new TenantStoreError(
-      'refused',
-      `${shown} ${what}, and those of before stay in force; restore it, or remove ${copy.path} and restart`,
-    );
   }
 
   async #asked<T>(ask: () => Promise<T>): Promise<T> {
