@@ -2,6 +2,7 @@
 import type * as z from 'zod';
 import { didYouMean, quote } from '../config/report.ts';
 import { isMapping, type Mapping } from '../config/written-data.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { makeKey } from '../tenant/made-key.ts';
 import {
   createKey,
@@ -105,7 +106,7 @@ export async function answerAdmin(request: AdminRequest, world: AdminWorld): Pro
       );
     }
     // A bug costs the request, not the process.
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     return problemAnswer(500, 'internal', `the service failed: ${message}`, 'please report this');
   }
 }

@@ -1,6 +1,7 @@
 /** What `fairlane doctor` says of an endpoint's name, and which addresses are asked. */
 import { isIP } from 'node:net';
 import type { Config, EndpointConfig } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { lookUpWith, usableOf } from '../envoy/dns-endpoints.ts';
 import type { Tell } from './doctor-findings.ts';
 
@@ -26,7 +27,7 @@ export async function addressesOf(
     tell('ok', `${where}: ${host} stands for ${addresses.length} addresses${rest}: ${asked.join(', ')}`);
     return asked.map((address) => ({ ...endpoint, url: `${url}#${address}`, address }));
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     tell(
       'problem',
       `${where}: ${host} cannot be looked up: ${reason}; is the name right, and service.dns.servers?`,

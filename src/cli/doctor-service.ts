@@ -1,5 +1,6 @@
 /** What `fairlane doctor` asks a service that runs with the configuration. */
 import type { Config, ServiceAddress } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { askText } from '../engine/http-probe.ts';
 import { healthFindings, refusedFindings, type Tell } from './doctor-findings.ts';
 import { askServing } from './grpc-health.ts';
@@ -20,7 +21,7 @@ async function checkGrpc(address: ServiceAddress, tell: Tell): Promise<void> {
     const status = await askServing(target, SERVICE_TIMEOUT_MS);
     tell(status === 'SERVING' ? 'ok' : 'warning', `gRPC on ${target}: ${status}`);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = messageOf(error);
     tell(
       'problem',
       `gRPC on ${target}: ${why}; was the service started with another service.address, or is the socket another user's?`,

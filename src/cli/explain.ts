@@ -5,6 +5,7 @@ import { Command, Option } from 'commander';
 import type { Explanation } from '../admission/explain.ts';
 import { explanationText } from '../admission/explain-text.ts';
 import { API_ROUTES, type CustomRoutes, ROUTES } from '../domain/routes.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { configOption, textArgument } from './arguments.ts';
 import { command, commandAddressOf } from './commands.ts';
 import { loadOrThrow } from './loading.ts';
@@ -30,7 +31,7 @@ function bytesOf(path: string): Buffer {
   try {
     return readFileSync(path);
   } catch (error) {
-    throw new UserError(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UserError(`cannot read ${path}: ${messageOf(error)}`);
   }
 }
 

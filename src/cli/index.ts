@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { messageOf } from '../domain/text-of.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { printError } from './terminal.ts';
@@ -80,6 +81,6 @@ program.hook('preAction', (_, action) => {
 });
 
 program.parseAsync().catch((error: unknown) => {
-  printError(`fairlane: ${error instanceof Error ? error.message : String(error)}`);
+  printError(`fairlane: ${messageOf(error)}`);
   process.exit(1);
 });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { readFailure } from '../config/secrets.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { type SimulatorOptions, startSimulator } from '../simulator/http-simulator.ts';
 import { parseProfile } from '../simulator/profile.ts';
 import { portArgument, textArgument, wholeNumber } from './arguments.ts';
@@ -86,7 +87,7 @@ export function simulateCommand(): Command {
       try {
         profile = parseProfile(options.profile, options.set ?? {});
       } catch (error) {
-        throw new UserError(error instanceof Error ? error.message : String(error));
+        throw new UserError(messageOf(error));
       }
       const tls = tlsOf(options);
       const simulator = await startSimulator({

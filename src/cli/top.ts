@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { DEFAULT_STATUS_QUERY, STATUS_SORTS, type StatusSort } from '../admin/status.ts';
 import type { HostPort } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { Screen } from './screen.ts';
 import {
   type Answer,
@@ -28,9 +29,6 @@ const PATIENCE_MS = 2_000;
 const PAGE = { columns: 100, rows: 60 };
 /** More rows than a terminal has are not asked for. */
 const MOST_ROWS = 200;
-
-/** Without its kind, which is of no use to who reads it. */
-const saidBy = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const queryOf = (sort: StatusSort, rows: number) => ({
   ...DEFAULT_STATUS_QUERY,
@@ -86,7 +84,7 @@ class LiveTop {
       this.#answeredMs = performance.now();
       this.#problem = undefined;
     } catch (error) {
-      this.#problem = saidBy(error);
+      this.#problem = messageOf(error);
     } finally {
       clearInterval(ticks);
     }
@@ -133,8 +131,8 @@ async function printEverySecond(address: HostPort, sort: StatusSort): Promise<ne
       print(JSON.stringify((await askStatus(address, queryOf(sort, MOST_ROWS), PATIENCE_MS)).document));
       told = '';
     } catch (error) {
-      if (saidBy(error) !== told) printError(`fairlane: warning: ${saidBy(error)}`);
-      told = saidBy(error);
+      if (messageOf(error) !== told) printError(`fairlane: warning: ${messageOf(error)}`);
+      told = messageOf(error);
     }
   }
 }

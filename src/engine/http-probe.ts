@@ -5,6 +5,7 @@ import { Agent as TlsAgent, request as tlsRequest } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
 import { checkServerIdentity, connect, type PeerCertificate } from 'node:tls';
 import type { EndpointConfig, EngineTls } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { type EngineHealth, type EngineSleep, type EngineState, stateByStatus } from './driver.ts';
 import { failureText, refusalText, shown } from './probe-problems.ts';
 
@@ -97,8 +98,6 @@ function answersTls({ host, port, address }: EndpointConfig): Promise<boolean> {
   });
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /** Which setting would get a question answered that was not; undefined: none that is known. Never rejects. */
 async function remedyOf(error: unknown, endpoint: EndpointConfig): Promise<string | undefined> {
   const { code = '' } = error as NodeJS.ErrnoException;
@@ -108,7 +107,7 @@ async function remedyOf(error: unknown, endpoint: EndpointConfig): Promise<strin
 
 /** Why a question was not answered, and what mends it. Never rejects. */
 export const whyNoAnswer = async (error: unknown, endpoint: EndpointConfig): Promise<string> =>
-  (await remedyOf(error, endpoint)) ?? shown(reasonOf(error));
+  (await remedyOf(error, endpoint)) ?? shown(messageOf(error));
 
 /**
  * GET, or POST of a JSON body, at the endpoint's prefix; rejects on timeout, on a connection failure and on an answer over 4 MiB.
@@ -188,7 +187,7 @@ export async function probeHealth(
   } catch (error) {
     const refused = (error as NodeJS.ErrnoException).code === 'ECONNREFUSED';
     const remedy = await remedyOf(error, endpoint);
-    const detail = `GET ${path}: ${remedy ?? shown(reasonOf(error))}`;
+    const detail = `GET ${path}: ${remedy ?? shown(messageOf(error))}`;
     const told = { state: 'dead', answered: false, refused, detail } as const;
     return remedy === undefined ? told : { ...told, isExplained: true };
   }

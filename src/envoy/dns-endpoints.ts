@@ -5,6 +5,8 @@
 import { lookup, Resolver } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Config } from '../config/config.ts';
+import { atMost } from '../domain/at-most.ts';
+import { messageOf } from '../domain/text-of.ts';
 
 /** By host name: its IP addresses, sorted, at least one. Names that have never been resolved are absent. */
 export type NameAddresses = ReadonlyMap<string, readonly string[]>;
@@ -137,7 +139,7 @@ class DnsEndpoints implements EndpointResolver {
       this.#failing.delete(host);
     } catch (error) {
       if (!this.#timers.has(host)) return;
-      this.#failed(host, error instanceof Error ? error.message : String(error));
+      this.#failed(host, messageOf(error));
     }
     if (!this.#isStopped && this.#timers.get(host) === undefined) this.#schedule(host);
   }
@@ -168,16 +170,6 @@ const shown = (addresses: readonly string[]): string =>
   addresses.length <= SHOWN
     ? addresses.join(', ')
     : `${addresses.slice(0, SHOWN).join(', ')} and ${addresses.length - SHOWN} more`;
-
-/** Waits for something, and for no longer than that. */
-async function atMost(ms: number, done: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const enough = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([done, enough]);
-  clearTimeout(timer);
-}
 
 export const createEndpointResolver = (options: ResolverOptions): EndpointResolver =>
   new DnsEndpoints(options);

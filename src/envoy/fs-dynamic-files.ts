@@ -1,6 +1,7 @@
 /** Writes the files that Envoy watches. Envoy reacts to a rename only: each is written beside itself and moved. */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { messageOf } from '../domain/text-of.ts';
 import { holdsOwnText, replaceOwnFile, requireOwnFolder } from '../files/fs-own.ts';
 import { isSecretsFile } from './engine-secrets.ts';
 import type { JsonMap } from './envoy-json.ts';
@@ -28,7 +29,7 @@ export function writeDynamicFiles(folder: string, files: ReadonlyMap<string, Jso
       if (isOurs && !files.has(name)) rmSync(join(directory, name), { force: true });
     }
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(
       `envoy.directory: cannot use ${directory}: ${reason}; choose a folder that this user, and nobody else, may write to`,
       { cause: error },

@@ -3,6 +3,8 @@
  * they go to the database in batches. Nobody waits for either. What a crash may lose is what came since the last append.
  */
 import type { Database } from '../database/database.ts';
+import { atMost } from '../domain/at-most.ts';
+import { messageOf } from '../domain/text-of.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import { addedRows, insertRows } from './insert.ts';
 import { LEDGER_MIGRATIONS } from './migrations.ts';
@@ -138,12 +140,7 @@ export class LedgerWriter {
     await this.#appending;
     await this.#append();
     this.#drainSoon();
-    let timer: NodeJS.Timeout | undefined;
-    const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, END_MS);
-    });
-    await Promise.race([this.#draining, enough]);
-    clearTimeout(timer);
+    await atMost(END_MS, this.#draining);
     this.#tellLost();
     await this.#options.spool.close();
   }
@@ -178,7 +175,7 @@ export class LedgerWriter {
         // It does not take them either.
       }
     }
-    this.#away(`the spool cannot be written: ${error instanceof Error ? error.message : String(error)}`);
+    this.#away(`the spool cannot be written: ${messageOf(error)}`);
     const room = Math.max(0, MOST_HELD - this.#lines.length);
     if (lines.length > room) this.#lose(lines.length - room, 'spool-failed');
     this.#lines = [...lines.slice(0, room), ...this.#lines];
@@ -201,7 +198,7 @@ export class LedgerWriter {
         this.#back();
         retryMs = FIRST_RETRY_MS;
       } catch (error) {
-        this.#away(error instanceof Error ? error.message : String(error));
+        this.#away(messageOf(error));
         if (this.#isClosing) return;
         await sleep(retryMs);
         retryMs = Math.min(LAST_RETRY_MS, retryMs * 2);
@@ -239,7 +236,7 @@ export class LedgerWriter {
     const { spool } = this.#options;
     spool.keepUp().then(
       () => this.#drainSoon(),
-      (error: unknown) => this.#away(`the spool: ${error instanceof Error ? error.message : String(error)}`),
+      (error: unknown) => this.#away(`the spool: ${messageOf(error)}`),
     );
   }
 

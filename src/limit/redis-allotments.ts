@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { atMost } from '../domain/at-most.ts';
 import type { EngineUse } from '../domain/engine-use.ts';
 import { ALLOTMENT_MS, type AllotmentAnswer, type AllotmentRequest, SETTLE_MS } from './allotment.ts';
 import { type AllotmentKind, type Allotments, createAllotments } from './allotments.ts';
@@ -249,12 +250,7 @@ export function createRedisAllotments({
       clearInterval(ticks);
       ticks = undefined;
       allotments.close(now());
-      let timer: NodeJS.Timeout | undefined;
-      const enough = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, CLOSE_MS);
-      });
-      await Promise.race([Promise.all(underWay), enough]);
-      clearTimeout(timer);
+      await atMost(CLOSE_MS, Promise.all(underWay));
     },
   };
 }

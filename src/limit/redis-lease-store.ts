@@ -16,6 +16,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { atMost } from '../domain/at-most.ts';
 import { idOf } from './key-id.ts';
 import { LEASE_SCRIPT, probeArguments } from './redis-lease-script.ts';
 import { type HitsCaller, type LeaseContext, LeasedKey, WaitingHits } from './redis-leased-key.ts';
@@ -214,12 +215,7 @@ class LeaseStore implements RedisLeaseStore {
       const told = key.giveBack(nowMs);
       if (told !== undefined) last.push(told);
     }
-    let timer: NodeJS.Timeout | undefined;
-    const enough = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, CLOSE_MS);
-    });
-    await Promise.race([Promise.all(last), enough]);
-    clearTimeout(timer);
+    await atMost(CLOSE_MS, Promise.all(last));
     this.servers.close();
   }
 

@@ -4,6 +4,7 @@ import type * as z from 'zod';
 import { createReport, didYouMean, quote, type Report } from '../config/report.ts';
 import { readFailure } from '../config/secrets.ts';
 import { readYaml } from '../config/yaml-source.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { type EngineProfile, parseProfile } from '../simulator/profile.ts';
 import type { Arrivals, Length, TenantLoad } from './load.ts';
 import type { GoodputLimits } from './outcome.ts';
@@ -162,7 +163,7 @@ function engineOf({ profile, set }: Written['engine'], report: Report): EnginePr
   try {
     base = parseProfile(profile, {});
   } catch (error) {
-    report.problem(['engine', 'profile'], error instanceof Error ? error.message : String(error));
+    report.problem(['engine', 'profile'], messageOf(error));
     return undefined;
   }
   const known = Object.keys(base).filter((key) => key !== 'name');
@@ -177,7 +178,7 @@ function engineOf({ profile, set }: Written['engine'], report: Report): EnginePr
   try {
     return parseProfile(profile, set);
   } catch (error) {
-    report.problem(['engine', 'set'], error instanceof Error ? error.message : String(error));
+    report.problem(['engine', 'set'], messageOf(error));
     return undefined;
   }
 }

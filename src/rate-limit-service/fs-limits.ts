@@ -1,5 +1,6 @@
 /** The folder of rate limit files: read whole, and again when a file in it changes. */
 import { type FSWatcher, statSync, watch } from 'node:fs';
+import { messageOf } from '../domain/text-of.ts';
 import { fileStamp, folderStamp, type Passed, readFolder, readRegularFile } from '../files/fs-folder.ts';
 import { type Domains, type LoadedLimits, loadLimits } from './limits-config.ts';
 
@@ -55,7 +56,7 @@ function limitsOf({ directory, mergeDomains }: LimitsFolder): FolderLimits {
     );
     return loaded.kind === 'bad' ? loaded : { ...loaded, passed, paths: files.map(({ path }) => path) };
   } catch (error) {
-    return bad(error instanceof Error ? error.message : String(error));
+    return bad(messageOf(error));
   }
 }
 

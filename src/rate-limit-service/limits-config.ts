@@ -2,6 +2,7 @@
  * The configuration language of the reference rate limit service (envoyproxy/ratelimit), as it is: domains with nested
  * descriptors. The same files load, and what is wrong is told in the same words.
  */
+import { messageOf } from '../domain/text-of.ts';
 import type { StoredLimit } from '../limit/store.ts';
 import { LimitsError, readLimitsFile, type WrittenDescriptor, type WrittenFile } from './limits-file.ts';
 import type { Struct } from './struct.ts';
@@ -168,7 +169,7 @@ export function loadLimits(
     try {
       addFile(domains, readLimitsFile(text), mergeDomains);
     } catch (error) {
-      const problem = error instanceof Error ? error.message : String(error);
+      const problem = messageOf(error);
       return { kind: 'bad', problem: `${name}: ${problem}` };
     }
   }

@@ -2,6 +2,7 @@
 import { lstatSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Config, ServiceAddress } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { requireSafeWay } from '../files/fs-own.ts';
 import { createHealth } from '../grpc/health.ts';
 import { type Http2GrpcServer, startHttp2GrpcServer } from '../grpc/http2-grpc-server.ts';
@@ -88,7 +89,7 @@ function requireSafeSocket(path: string): void {
   try {
     requireSafeWay(path);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(
       `service.address: cannot use ${path}: ${reason}; choose a folder that this user, and nobody else, may write to`,
       { cause: error },

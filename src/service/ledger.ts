@@ -3,11 +3,11 @@ import type { LedgerHealth } from '../admin/health.ts';
 import type { LedgerConfig } from '../config/ledger.ts';
 import type { Database } from '../database/database.ts';
 import { openDatabase } from '../database/open-database.ts';
+import { atMost } from '../domain/at-most.ts';
 import { textOf } from '../domain/text-of.ts';
 import { Spool } from '../ledger/fs-spool.ts';
 import { type LedgerStatus, LedgerWriter } from '../ledger/writer.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
-import { atMost } from './at-most.ts';
 import type { Tell } from './pool-context.ts';
 
 /** For a database that says nothing when the service ends. */

@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { DrainAnswer } from '../admin/commands.ts';
 import type { SlowReaders } from '../admission/slow-readers.ts';
 import type { Config } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import type { createEndpointResolver, NameAddresses } from '../envoy/dns-endpoints.ts';
 import type { MirrorPoolView } from '../rollout/mirrors.ts';
 import {
@@ -211,7 +212,7 @@ export class PoolSet {
       this.#write(config, placed);
     } catch (error) {
       // Envoy knows the old ones only. The next look tries again.
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       tell({ kind: 'dns-failed', detail: `new addresses of endpoints are not used: ${reason}` });
       return;
     }

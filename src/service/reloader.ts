@@ -1,6 +1,7 @@
 /** Owns the configuration in use, and takes over new ones: one after another. What may fail is done before the first part of one is in use. */
 import { type ConfigSource, restartNeeded, sourceChanges } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
+import { messageOf } from '../domain/text-of.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 
 /** How a configuration is taken over. `Addresses`: what its names stand for. */
@@ -134,7 +135,7 @@ export class Reloader<Addresses> {
       this.#steps.prepare(next, addresses);
     } catch (error) {
       this.#complete(this.#files);
-      this.refuse([error instanceof Error ? error.message : String(error)]);
+      this.refuse([messageOf(error)]);
       // The names of the one in use are to be watched again.
       await this.#steps.resolve(this.#config);
       return;

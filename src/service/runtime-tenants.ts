@@ -3,7 +3,8 @@
  * force here before it is answered. While the store is away what is in force stays in force; a start without it takes the last copy.
  */
 import type { Config } from '../config/config.ts';
-import { textOf } from '../domain/text-of.ts';
+import { atMost } from '../domain/at-most.ts';
+import { messageOf, textOf } from '../domain/text-of.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
 import { CheckedTenants, type KeptOut, type MergedTenants, mergeTenants } from '../tenant/merge-tenants.ts';
 import type { Decision, Known } from '../tenant/tenant-changes.ts';
@@ -18,7 +19,6 @@ import {
   type TenantStore,
   TenantStoreError,
 } from '../tenant/tenant-store.ts';
-import { atMost } from './at-most.ts';
 import { requireKept } from './kept-tenants.ts';
 import { KeyUse } from './key-use.ts';
 
@@ -73,8 +73,6 @@ export interface StoreStatus {
   readonly tenants: number;
   readonly keys: number;
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const NOWHERE: RuntimeTenantsWorld = { tell: () => undefined, retake: () => Promise.resolve() };
 

@@ -1,4 +1,5 @@
 /** What a start opened: closed in reverse order, each once, also when the start fails half-way. */
+import { messageOf } from '../domain/text-of.ts';
 
 export interface Opened {
   /** For the message, when closing it fails. */
@@ -40,7 +41,7 @@ export class Shutdown {
     this.#ended ??= this.#end(({ close, undo = close }) => undo?.());
     const left: unknown = await this.#ended.catch((problem: unknown) => problem);
     if (left === undefined) throw reason;
-    throw new AggregateError([reason, left], `${textOf(reason)} (${textOf(left)})`, { cause: reason });
+    throw new AggregateError([reason, left], `${messageOf(reason)} (${messageOf(left)})`, { cause: reason });
   }
 
   async #end(stop: (step: Opened) => Promise<void> | void): Promise<void> {
@@ -49,12 +50,10 @@ export class Shutdown {
       try {
         await stop(step);
       } catch (error) {
-        problems.push(new Error(`${step.name}: ${textOf(error)}`, { cause: error }));
+        problems.push(new Error(`${step.name}: ${messageOf(error)}`, { cause: error }));
       }
     }
     if (problems.length === 0) return;
     throw new AggregateError(problems, `not closed: ${problems.map(({ message }) => message).join('; ')}`);
   }
 }
-
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -2,6 +2,7 @@
  * Keeps what was used of limits over a restart, in a file that is written at times and at the end: of all buckets, or where
  * Redis has them of the tenants' months, for a start without it.
  */
+import { messageOf } from '../domain/text-of.ts';
 import { restoreSnapshot, saveSnapshot } from '../limit/fs-snapshot.ts';
 import type { Snapshotted } from '../limit/memory-store.ts';
 import type { ServiceEvent } from '../telemetry/telemetry.ts';
@@ -67,7 +68,7 @@ export class Snapshots {
     } catch (error) {
       if (this.#isFailing) return;
       this.#isFailing = true;
-      tell({ kind: 'snapshot-failed', problem: error instanceof Error ? error.message : String(error) });
+      tell({ kind: 'snapshot-failed', problem: messageOf(error) });
     }
   }
 }

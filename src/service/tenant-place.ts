@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Config, RedisConfig } from '../config/config.ts';
 import type { Database } from '../database/database.ts';
 import { type DatabaseTarget, openDatabase } from '../database/open-database.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { readOwnFile, replaceOwnFile, requireOwnFolder } from '../files/fs-own.ts';
 import { createRedisTenants } from '../limit/redis-tenants.ts';
 import { SharedTenantStore } from '../tenant/shared-tenant-store.ts';
@@ -44,7 +45,7 @@ function requireFolder(directory: string, setting: string): void {
     mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
     requireOwnFolder(directory);
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     throw new Error(
       `${setting}: cannot use ${directory}: ${reason}; choose a folder that this user, and nobody else, may write to`,
       { cause: error },

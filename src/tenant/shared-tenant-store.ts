@@ -1,5 +1,6 @@
 /** Tenants and keys in a hash that replicas share: a field for each, and one for when a key was used. */
 import { randomUUID } from 'node:crypto';
+import { messageOf } from '../domain/text-of.ts';
 import { entryFromJson, keyFromJson, tenantFromJson } from './stored-json.ts';
 import {
   type AuditEntry,
@@ -117,7 +118,7 @@ async function answered<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     throw new TenantStoreError('away', message, { cause: error });
   }
 }

@@ -9,6 +9,7 @@ import {
   type Statement,
   type StatementResult,
 } from '../database/database.ts';
+import { messageOf } from '../domain/text-of.ts';
 import {
   AUDIT_ACTIONS,
   type AuditEntry,
@@ -217,7 +218,7 @@ export class TableTenantStore implements TenantStore {
 
 /** @returns what a feature that uses a database says of it. */
 export function storeErrorOf(error: unknown): TenantStoreError {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   const kind = error instanceof DatabaseError ? error.kind : 'away';
   return new TenantStoreError(kind, message, { cause: error });
 }
