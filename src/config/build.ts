@@ -95,6 +95,7 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ...pricesOf(written),
     tenants: tenantsOf(written, parts.keys),
     refusedTenantFiles: parts.refusedTenantFiles,
+    telemetry: written.telemetry,
     log: written.log,
   };
   return freeze(withHeap(config));

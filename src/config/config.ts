@@ -16,6 +16,7 @@ import type { PickerConfig } from './picker.ts';
 import type { LaneConfig, LoraAdapterConfig, ModelConfig, PoolConfig } from './pools.ts';
 import type { PricesConfig } from './prices.ts';
 import type { RateLimitConfig } from './rate-limit.ts';
+import type { TelemetryConfig } from './telemetry.ts';
 import type { WebhookConfig } from './webhooks.ts';
 
 export * from './addresses.ts';
@@ -262,5 +263,6 @@ export interface Config {
   readonly lockedOut?: ReadonlySet<string>;
   /** Of `tenantDirectory`; empty: all were taken. */
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
+  readonly telemetry: TelemetryConfig;
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly format: LogFormat };
 }

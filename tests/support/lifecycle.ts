@@ -176,6 +176,7 @@ export function createWorld(options: WorldOptions = {}): World {
     aliases: new Map(),
     adapters: new Map(),
     tenants: new Map(names.map((name) => [name, tenant(name, options)])),
+    telemetry: { tenantHistograms: 'on' },
     log: { level: 'info', format: 'json' },
   };
   const config = options.change?.(standard) ?? standard;

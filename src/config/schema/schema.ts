@@ -25,6 +25,7 @@ import { rateLimit } from './rate-limit.ts';
 import { redis } from './redis.ts';
 import { routes } from './routes.ts';
 import { service } from './service.ts';
+import { telemetry } from './telemetry.ts';
 import { tenantDirectory, tenants, tiers } from './tenants.ts';
 import { webhooks } from './webhooks.ts';
 
@@ -75,6 +76,7 @@ export const configSchema = section(
     fields,
     media,
     routes,
+    telemetry,
     log: section(
       {
         level: choice(['debug', 'info', 'warn', 'error'], 'Least severe lines that are written.').prefault(

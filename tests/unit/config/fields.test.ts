@@ -250,6 +250,7 @@ describe('defaults', () => {
           },
         ],
       ]),
+      telemetry: { tenantHistograms: 'auto' },
       log: { level: 'info', format: 'auto' },
     });
   });

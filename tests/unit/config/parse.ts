@@ -259,6 +259,7 @@ export const full = () => ({
     http: '127.0.0.1:8081',
   },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
+  telemetry: { tenantHistograms: 'off' },
   log: { level: 'warn', format: 'json' },
 });
 
