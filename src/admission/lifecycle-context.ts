@@ -81,7 +81,7 @@ export interface LifecycleContext {
   /** Unix time of the start, in seconds: `created` of the models. */
   readonly startedS: number;
   /** What is charged; absent: nothing is. */
-  readonly prices?: PriceBook;
+  readonly prices?: PriceBook | undefined;
   /** What a record is known by; absent: nobody asks. @param endedMs Unix time of its end; undefined: it is now. */
   readonly stamp?: (endedMs?: number) => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
   readonly record: (record: UsageRecord) => void;

@@ -4,13 +4,19 @@
 const FORMULA = /^[=+\-@\t\r]/;
 const SPECIAL = /[",\r\n]/;
 
-/** @param cell a number is written as it is; a text that a spreadsheet would calculate has an apostrophe before it. */
-function csvCell(cell: string | number | bigint): string {
+/**
+ * @param cell a number is written as it is; a text that a spreadsheet would calculate has an apostrophe before it.
+ * @param clean what becomes of a text before it is quoted.
+ */
+export function csvCell(
+  cell: string | number | bigint,
+  clean: (text: string) => string = (text) => text,
+): string {
   if (typeof cell !== 'string') return String(cell);
-  const text = FORMULA.test(cell) ? `'${cell}` : cell;
+  const text = clean(FORMULA.test(cell) ? `'${cell}` : cell);
   return SPECIAL.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /** One record, with its line's end. */
 export const csvLine = (cells: readonly (string | number | bigint)[]): string =>
-  `${cells.map(csvCell).join(',')}\r\n`;
+  `${cells.map((cell) => csvCell(cell)).join(',')}\r\n`;

@@ -1,20 +1,10 @@
 /** The ledger as CSV (RFC 4180): a line for the names, amounts as decimal numbers, times as ISO 8601 in UTC. */
 import type { SqlRow } from '../database/database.ts';
+import { csvCell } from '../domain/csv.ts';
 import { harmless } from '../domain/harmless.ts';
 import { decimalOf } from '../domain/money.ts';
 
 type Value = SqlRow[string];
-
-/** What a spreadsheet would take for a formula, in texts that clients may have a part in. */
-const FORMULA = /^[=+\-@\t\r]/;
-const QUOTED = /[",]/;
-
-function csvField(value: NonNullable<Value>): string {
-  if (typeof value !== 'string') return String(value);
-  // On one line, and nothing that a terminal would obey.
-  const text = harmless(FORMULA.test(value) ? `'${value}` : value);
-  return QUOTED.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
 
 const isTime = (column: string): boolean => column === 'ended_ms' || column === 'start_ms';
 const isMoney = (column: string): boolean => column.endsWith('_pico');
@@ -32,7 +22,8 @@ function fieldOf(column: string, value: Value): string {
   if (isTime(column)) return new Date(Number(value)).toISOString();
   // A number, not a text that could be a formula.
   if (isMoney(column)) return decimalOf(BigInt(value));
-  return csvField(value);
+  // On one line, and nothing that a terminal would obey.
+  return csvCell(value, harmless);
 }
 
 export const csvHeader = (columns: readonly string[]): string => `${columns.map(headerOf).join(',')}\r\n`;

@@ -1,5 +1,6 @@
 /** The ledger's tables. */
 import type { Migration } from '../database/database.ts';
+import { COUNTS } from './counts.ts';
 
 /** What sums are kept by; empty text where there is none, so that equal ones meet. */
 const DIMENSIONS = `
@@ -9,17 +10,7 @@ const KEY = 'start_ms, tenant, key_id, tag, model, adapter, pool, cost_currency,
 
 /** Money is in two columns: 10^-6 of the currency's unit, and the rest, 0 to 999,999 of 10^-12. One alone could overflow. */
 export const SUMS = [
-  'requests',
-  'completed',
-  'refused',
-  'aborted',
-  'failed',
-  'estimated',
-  'prompt_tokens',
-  'cached_tokens',
-  'completion_tokens',
-  'reasoning_tokens',
-  'images',
+  ...COUNTS,
   'audio_ms',
   'queue_ms',
   'duration_ms',

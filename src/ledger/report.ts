@@ -3,6 +3,7 @@
  * size: their high and low parts are added apart, because a sum beyond 63 bits is an error there.
  */
 import type { Database, SqlRow, SqlValue, Statement } from '../database/database.ts';
+import { COUNTS } from './counts.ts';
 import { PICO_IN_MICRO } from './migrations.ts';
 import { DAY_MS, dayText, hourText, type Period } from './period.ts';
 import { type Piece, piecesOf, type Step } from './report-pieces.ts';
@@ -21,23 +22,9 @@ export const DIMENSIONS = [
 ] as const;
 export type Dimension = (typeof DIMENSIONS)[number];
 
-const COUNTS = [
-  'requests',
-  'completed',
-  'refused',
-  'aborted',
-  'failed',
-  'estimated',
-  'prompt_tokens',
-  'cached_tokens',
-  'completion_tokens',
-  'reasoning_tokens',
-  'images',
-  'audio_ms',
-  'gpu_us',
-] as const;
+const ADDED = [...COUNTS, 'audio_ms', 'gpu_us'] as const;
 /** Sums as reports have them: of money in one number, 10^-12 of the currency's unit. */
-const SUMS = [...COUNTS, 'kv_token_ms', 'cost_pico', 'price_pico'] as const;
+const SUMS = [...ADDED, 'kv_token_ms', 'cost_pico', 'price_pico'] as const;
 export type Sum = (typeof SUMS)[number];
 
 /** Columns that may be large in a single row. */
@@ -134,7 +121,7 @@ export function usageStatements(
     'price_currency',
   ];
   const sums = [
-    ...[...COUNTS, ...RESTS].map((sum) => `sum(${sum}) AS ${sum}`),
+    ...[...ADDED, ...RESTS].map((sum) => `sum(${sum}) AS ${sum}`),
     ...LARGE.flatMap((sum) => [`sum(${sum} / ${CUT}) AS ${sum}_high`, `sum(${sum} % ${CUT}) AS ${sum}_low`]),
   ];
   const columns = [...names, 'cost_currency', 'price_currency', ...sums].join(', ');
@@ -159,7 +146,7 @@ function sumsOf(row: SqlRow): UsageRow['sums'] {
   const large = (sum: (typeof LARGE)[number]): bigint =>
     whole(row[`${sum}_high`]) * BigInt(CUT) + whole(row[`${sum}_low`]);
   return {
-    ...(Object.fromEntries(COUNTS.map((sum) => [sum, whole(row[sum])])) as Record<Sum, bigint>),
+    ...(Object.fromEntries(ADDED.map((sum) => [sum, whole(row[sum])])) as Record<Sum, bigint>),
     kv_token_ms: large('kv_token_ms'),
     cost_pico: large('cost_micro') * PICO_IN_MICRO + whole(row['cost_pico']),
     price_pico: large('price_micro') * PICO_IN_MICRO + whole(row['price_pico']),

@@ -1,79 +1,58 @@
 /** A row as a line of text: a JSON list of its columns' values, in this order, which is format 1 of the spool. */
 import type { LedgerRow } from './ledger-row.ts';
 
-/** Columns whose values are whole numbers. */
-type NumberKey = {
-  [K in keyof LedgerRow]: LedgerRow[K] extends number | bigint | null ? K : never;
-}[keyof LedgerRow];
+type Kinds = {
+  readonly [Key in keyof LedgerRow]: LedgerRow[Key] extends number | bigint | null ? 'number' : 'text';
+};
 
-/** Only added to at the end, with another format. */
-export const COLUMNS: readonly (keyof LedgerRow)[] = [
-  'id',
-  'endedMs',
-  'tenant',
-  'tier',
-  'keyId',
-  'tag',
-  'requestId',
-  'clientRequestId',
-  'route',
-  'model',
-  'modelAsked',
-  'adapter',
-  'pool',
-  'endpoint',
-  'engine',
-  'lane',
-  'stream',
-  'outcome',
-  'reason',
-  'status',
-  'queueMs',
-  'ttftMs',
-  'prefillMs',
-  'decodeMs',
-  'durationMs',
-  'promptTokens',
-  'cachedTokens',
-  'completionTokens',
-  'reasoningTokens',
-  'audioMs',
-  'images',
-  'usageSource',
-  'retries',
-  'preemptions',
-  'kvTokenMs',
-  'gpuUs',
-  'costPico',
-  'costCurrency',
-  'pricePico',
-  'priceCurrency',
-];
+/** What is in each column, in their order. Only added to at the end, with another format. */
+const KINDS: Kinds = {
+  id: 'text',
+  endedMs: 'number',
+  tenant: 'text',
+  tier: 'text',
+  keyId: 'text',
+  tag: 'text',
+  requestId: 'text',
+  clientRequestId: 'text',
+  route: 'text',
+  model: 'text',
+  modelAsked: 'text',
+  adapter: 'text',
+  pool: 'text',
+  endpoint: 'text',
+  engine: 'text',
+  lane: 'text',
+  stream: 'number',
+  outcome: 'text',
+  reason: 'text',
+  status: 'number',
+  queueMs: 'number',
+  ttftMs: 'number',
+  prefillMs: 'number',
+  decodeMs: 'number',
+  durationMs: 'number',
+  promptTokens: 'number',
+  cachedTokens: 'number',
+  completionTokens: 'number',
+  reasoningTokens: 'number',
+  audioMs: 'number',
+  images: 'number',
+  usageSource: 'text',
+  retries: 'number',
+  preemptions: 'number',
+  kvTokenMs: 'number',
+  gpuUs: 'number',
+  costPico: 'number',
+  costCurrency: 'text',
+  pricePico: 'number',
+  priceCurrency: 'text',
+};
 
-const NUMBERS: ReadonlySet<keyof LedgerRow> = new Set<NumberKey>([
-  'endedMs',
-  'stream',
-  'status',
-  'queueMs',
-  'ttftMs',
-  'prefillMs',
-  'decodeMs',
-  'durationMs',
-  'promptTokens',
-  'cachedTokens',
-  'completionTokens',
-  'reasoningTokens',
-  'audioMs',
-  'images',
-  'retries',
-  'preemptions',
-  'kvTokenMs',
-  'gpuUs',
-  'costPico',
-  'pricePico',
-]);
+export const COLUMNS = Object.keys(KINDS) as readonly (keyof LedgerRow)[];
 
-export const isNumber = (key: keyof LedgerRow): boolean => NUMBERS.has(key);
+/** Whole numbers. */
+export const isNumber = (key: keyof LedgerRow): boolean => KINDS[key] === 'number';
 
 /** `gpuUs` → `gpu_us`. */
 export const columnOf = (key: keyof LedgerRow): string =>

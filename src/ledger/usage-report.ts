@@ -2,6 +2,7 @@
 import { csvLine } from '../domain/csv.ts';
 import { coinDigits } from '../domain/currency.ts';
 import { decimalOf } from '../domain/money.ts';
+import { COUNTS } from './counts.ts';
 import { type Period, periodText } from './period.ts';
 import {
   costPerCharge,
@@ -143,27 +144,13 @@ export function usageTable({ period, by, rows }: UsageReport, width: number): re
   ];
 }
 
-const CSV_SUMS = [
-  'requests',
-  'completed',
-  'refused',
-  'aborted',
-  'failed',
-  'estimated',
-  'prompt_tokens',
-  'cached_tokens',
-  'completion_tokens',
-  'reasoning_tokens',
-  'images',
-] as const;
-
 const amountOf = (pico: bigint, currency: string): string => (currency === '' ? '' : decimalOf(pico));
 
 /** Without a row of sums, which a spreadsheet would count again. */
 export function usageCsv({ by, rows }: UsageReport): string {
   const head = csvLine([
     ...by,
-    ...CSV_SUMS,
+    ...COUNTS,
     'audio_seconds',
     'kv_token_seconds',
     'gpu_seconds',
@@ -178,7 +165,7 @@ export function usageCsv({ by, rows }: UsageReport): string {
     const ratio = costPerCharge(row);
     return csvLine([
       ...row.names,
-      ...CSV_SUMS.map((sum) => sums[sum]),
+      ...COUNTS.map((sum) => sums[sum]),
       secondsOfMs(sums.audio_ms),
       secondsOfMs(sums.kv_token_ms),
       secondsOfUs(sums.gpu_us),
@@ -206,7 +193,7 @@ function rowJson(by: readonly Dimension[], row: UsageRow) {
   const ratio = costPerCharge(row);
   return {
     ...Object.fromEntries(by.slice(0, names.length).map((dimension, i) => [dimension, names[i] ?? ''])),
-    ...Object.fromEntries(CSV_SUMS.map((sum) => [camel(sum), numberOf(sums[sum])])),
+    ...Object.fromEntries(COUNTS.map((sum) => [camel(sum), numberOf(sums[sum])])),
     audioSeconds: secondsOfMs(sums.audio_ms),
     kvTokenSeconds: secondsOfMs(sums.kv_token_ms),
     gpuSeconds: secondsOfUs(sums.gpu_us),

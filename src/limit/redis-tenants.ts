@@ -3,28 +3,13 @@
  * knows nothing of what the texts say. Both keys have one slot.
  */
 import { RedisScript, type RedisScripts, redisErrorText } from './redis-scripts.ts';
+import type { SharedHash } from './shared-hash.ts';
 
 export interface RedisTenantsOptions {
   readonly scripts: RedisScripts;
   readonly isUp: (redisKey: string) => boolean;
   readonly keyPrefix: string;
   readonly maxWaitMs: number;
-}
-
-export interface SharedHash {
-  version(): Promise<number>;
-  read(): Promise<{ readonly version: number; readonly fields: ReadonlyMap<string, string> }>;
-  /** All of it, or nothing when the version is another one: false. */
-  write(
-    base: number,
-    put: ReadonlyMap<string, string>,
-    removed: readonly string[],
-    change: string,
-  ): Promise<boolean>;
-  /** Fields that make no version. */
-  note(fields: ReadonlyMap<string, string>): Promise<void>;
-  /** Changes from `from` to `to` of the list, by place from 0, both with. */
-  changes(from: number, to: number): Promise<readonly string[]>;
 }
 
 const LOG = `local log = KEYS[1] .. ':audit'`;

@@ -42,6 +42,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
   const tags = new Tags();
+  const prices = currentPrices(config);
   const onError = (error: unknown): void => onBug(textOf(error));
   const bodies = new BodyQueue({ now, later: setImmediate, onBug: onError });
   return {
@@ -75,7 +76,10 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
         .get(pool)
         ?.endpoints.list(now())
         .some((one) => one.address === address) === true,
-    prices: currentPrices(config),
+    // While nothing has a price, none is asked for.
+    get prices() {
+      return config().prices && prices;
+    },
     unixMs: Date.now,
     startedS: Math.floor(Date.now() / 1_000),
     stamp: stamper(),

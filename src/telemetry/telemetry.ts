@@ -1,5 +1,6 @@
 /** What the service tells about itself. Implementations: prom-metrics.ts, pino-log.ts. */
 import type { OddUsage } from '../usage/believed-usage.ts';
+import type { MonthAlert } from '../usage/month-alert.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 
 /** `kind` is the message of the log line, the rest its fields. */
@@ -167,26 +168,7 @@ export type ServiceEvent =
       readonly warnings?: readonly string[];
     }
   | { readonly kind: 'limits-refused'; readonly problem: string }
-  | {
-      readonly kind: 'budget-alert';
-      /** The same on every replica that tells it. */
-      readonly id: string;
-      readonly tenant: string;
-      /** Of one of its keys, or of what it asks of one model. Both absent: of the tenant's own. */
-      readonly keyId?: string;
-      readonly model?: string;
-      /** Of a month. */
-      readonly limit: 'budget' | 'tokens';
-      /** That was reached. */
-      readonly percent: number;
-      /** Tokens, or an amount with its currency. */
-      readonly used: number | string;
-      readonly of: number | string;
-      /** `2026-11`, in UTC. */
-      readonly month: string;
-      /** Requests have been refused for it. */
-      readonly refusing: boolean;
-    }
+  | ({ readonly kind: 'budget-alert' } & MonthAlert)
   | {
       readonly kind: 'limit-raise-ended';
       /** Some of them. */

@@ -11,25 +11,10 @@ import { DEFAULT_ALERTS } from '../config/limits.ts';
 import { amountText } from '../domain/amount.ts';
 import type { Snapshotted, StoredBucket } from '../limit/memory-store.ts';
 import type { LimitStore, StoredLimit } from '../limit/store.ts';
+import type { MonthAlert } from '../usage/month-alert.ts';
 import type { Tenant } from './directory.ts';
 import type { MonthUse } from './month-use.ts';
 import type { PartName, TenantLimits } from './tenant-limits.ts';
-
-export interface MonthAlert {
-  readonly id: string;
-  readonly tenant: string;
-  /** Of one of its keys, or of what it asks of one model. Both absent: of the tenant's own. */
-  readonly keyId?: string;
-  readonly model?: string;
-  readonly limit: 'budget' | 'tokens';
-  readonly percent: number;
-  readonly used: number | string;
-  readonly of: number | string;
-  /** `2026-11`, in UTC. */
-  readonly month: string;
-  /** Requests have been refused for it. */
-  readonly refusing: boolean;
-}
 
 const DAY_MS = 24 * 3_600_000;
 /** Does not come back, and is forgotten after the month. */

@@ -1,6 +1,7 @@
 /** Tenants and keys in a hash that replicas share: a field for each, and one for when a key was used. */
 import { randomUUID } from 'node:crypto';
 import { messageOf } from '../domain/text-of.ts';
+import type { SharedHash } from '../limit/shared-hash.ts';
 import { entryFromJson, keyFromJson, tenantFromJson } from './stored-json.ts';
 import {
   type AuditEntry,
@@ -13,20 +14,6 @@ import {
   TenantStoreError,
 } from './tenant-store.ts';
 
-/** limit/redis-tenants.ts is one. Each throws when it is away. */
-export interface SharedFields {
-  version(): Promise<number>;
-  read(): Promise<{ readonly version: number; readonly fields: ReadonlyMap<string, string> }>;
-  write(
-    base: number,
-    put: ReadonlyMap<string, string>,
-    removed: readonly string[],
-    change: string,
-  ): Promise<boolean>;
-  note(fields: ReadonlyMap<string, string>): Promise<void>;
-  changes(from: number, to: number): Promise<readonly string[]>;
-}
-
 /** First letters of fields. */
 const TENANT = 't:';
 const KEY = 'k:';
@@ -37,11 +24,11 @@ const MOST_LOOKS = 40;
 
 export class SharedTenantStore implements TenantStore {
   readonly shown: string;
-  readonly #fields: SharedFields;
+  readonly #fields: SharedHash;
   readonly #close: () => Promise<void>;
 
   /** @param close of the connection. */
-  constructor(shown: string, fields: SharedFields, close: () => Promise<void>) {
+  constructor(shown: string, fields: SharedHash, close: () => Promise<void>) {
     this.shown = shown;
     this.#fields = fields;
     this.#close = close;

@@ -11,8 +11,9 @@ import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/red
 import type { LimitStore } from '../../src/limit/store.ts';
 import { together } from '../../src/service/snapshots.ts';
 import { createTenantDirectory, type TenantDirectory } from '../../src/tenant/directory.ts';
-import { type MonthAlert, MonthAlerts } from '../../src/tenant/month-alerts.ts';
+import { MonthAlerts } from '../../src/tenant/month-alerts.ts';
 import type { TenantLimits } from '../../src/tenant/tenant-limits.ts';
+import type { MonthAlert } from '../../src/usage/month-alert.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
 

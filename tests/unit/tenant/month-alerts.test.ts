@@ -3,8 +3,9 @@ import type { Config, Limits } from '../../../src/config/config.ts';
 import type { LimitRaise } from '../../../src/config/limits.ts';
 import { createMemoryStore, type MemoryStore } from '../../../src/limit/memory-store.ts';
 import { createTenantDirectory, type TenantDirectory } from '../../../src/tenant/directory.ts';
-import { type MonthAlert, MonthAlerts } from '../../../src/tenant/month-alerts.ts';
+import { MonthAlerts } from '../../../src/tenant/month-alerts.ts';
 import { limitsAt, nextEndMs } from '../../../src/tenant/raises.ts';
+import type { MonthAlert } from '../../../src/usage/month-alert.ts';
 
 const NOVEMBER_28 = Date.UTC(2026, 10, 28);
 const DECEMBER = Date.UTC(2026, 11, 1);
