@@ -2,7 +2,7 @@
 export const TENANT_HISTOGRAMS = ['auto', 'on', 'off'] as const;
 
 /** With `auto`: above that, a scrape would be mostly histograms. */
-export const MOST_TENANTS_IN_HISTOGRAMS = 200;
+const MOST_TENANTS_IN_HISTOGRAMS = 200;
 
 export interface TelemetryConfig {
   /** Whether histograms have tenants. `auto`: while there are at most MOST_TENANTS_IN_HISTOGRAMS. */

@@ -8,7 +8,6 @@
  */
 import { collectDefaultMetrics, type Registry } from 'prom-client';
 import type { BuildInfo } from '../domain/build-info.ts';
-import { PiecedRegistry } from './pieced-registry.ts';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';
 import {
   type BudgetMetrics,
@@ -25,6 +24,7 @@ import {
   type RedisStatus,
   type SharedTotals,
 } from './prom-limit-metrics.ts';
+import { PiecedRegistry } from './prom-pieced-registry.ts';
 import { type PoolMetrics, type PoolSource, poolMetrics } from './prom-pool-metrics.ts';
 import { type RequestMetrics, type RequestSource, requestMetrics } from './prom-request-metrics.ts';
 import { type RolloutMetrics, type RolloutSource, rolloutMetrics } from './prom-rollout-metrics.ts';
