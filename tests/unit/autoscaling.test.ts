@@ -10,7 +10,7 @@ import { debianProgram } from '../support/debian.ts';
 
 const page = readFileSync('docs/how-to/autoscaling.md', 'utf8');
 const documents = Array.from(
-  page.matchAll(/^```yaml\n(.*?)^```$/gms),
+  page.matchAll(/^```yml\n(.*?)^```$/gms),
   ([, text = '']) => parse(text) as unknown,
 );
 
