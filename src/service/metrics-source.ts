@@ -98,7 +98,10 @@ function* activeTenants({
   tenants,
   reloader,
   now,
-}: Pick<MetricsSourceParts, 'occupancy' | 'recent' | 'tenants' | 'reloader' | 'now'>): Iterable<ActiveTenant> {
+}: Pick<
+  MetricsSourceParts,
+  'occupancy' | 'recent' | 'tenants' | 'reloader' | 'now'
+>): Iterable<ActiveTenant> {
   const nowMs = now();
   const names = new Set(recent.names(nowMs));
   for (const { tenant } of occupancy.rows()) names.add(tenant);

@@ -66,8 +66,15 @@ export const promtool = (): string => debianProgram('promtool', PACKAGE);
 export const checkRules = (files: readonly string[]): string =>
   execFileSync(promtool(), ['check', 'rules', ...files], { encoding: 'utf8' });
 
-async function ask(url: string, path: string, fields: Readonly<Record<string, string>>): Promise<Answer['data']> {
-  const response = await fetch(`${url}/api/v1/${path}`, { method: 'POST', body: new URLSearchParams(fields) });
+async function ask(
+  url: string,
+  path: string,
+  fields: Readonly<Record<string, string>>,
+): Promise<Answer['data']> {
+  const response = await fetch(`${url}/api/v1/${path}`, {
+    method: 'POST',
+    body: new URLSearchParams(fields),
+  });
   const answer = (await response.json()) as Answer;
   if (answer.status !== 'success') throw new Error(`${answer.error}: ${fields['query']}`);
   return answer.data;
@@ -80,7 +87,9 @@ function seriesOf({ result, resultType }: Answer['data']): readonly Series[] {
   }
   return result.map(({ metric, value, values }) => ({
     labels: metric,
-    points: (values ?? (value === undefined ? [] : [value])).map(([time, text]) => [time, Number(text)] as const),
+    points: (values ?? (value === undefined ? [] : [value])).map(
+      ([time, text]) => [time, Number(text)] as const,
+    ),
   }));
 }
 
@@ -130,7 +139,12 @@ export async function startPrometheus(options: PrometheusOptions): Promise<TestP
   };
   try {
     await eventually(
-      async () => child.exitCode ?? (await fetch(`${url}/-/ready`).then(({ ok }) => ok, () => false)),
+      async () =>
+        child.exitCode ??
+        (await fetch(`${url}/-/ready`).then(
+          ({ ok }) => ok,
+          () => false,
+        )),
       (ready) => {
         if (typeof ready === 'number') throw new Error(`it ended with ${ready}`);
         return ready;
@@ -146,9 +160,7 @@ export async function startPrometheus(options: PrometheusOptions): Promise<TestP
     query: async (query, atS) =>
       seriesOf(await ask(url, 'query', { query, ...(atS !== undefined && { time: String(atS) }) })),
     queryRange: async (query, fromS, toS, stepS) =>
-      seriesOf(
-        await ask(url, 'query_range', { query, start: `${fromS}`, end: `${toS}`, step: `${stepS}` }),
-      ),
+      seriesOf(await ask(url, 'query_range', { query, start: `${fromS}`, end: `${toS}`, step: `${stepS}` })),
     async targets() {
       const response = await fetch(`${url}/api/v1/targets`);
       const { data } = (await response.json()) as {
