@@ -7,7 +7,7 @@ export type Tenant = 'quiet' | 'noisy' | 'limited' | 'spent';
 export interface Seen {
   /** Answers by status. */
   readonly statuses: Map<number, number>;
-  /** Refusals by the error's code. */
+  /** Refusals by the reason that metrics have: the error's code, of the rate limits which of them. */
   readonly codes: Map<string, number>;
   /** Requests that clients hung up on. */
   aborted: number;
@@ -95,13 +95,16 @@ export class WatchedLoad {
     const seen = this.of(tenant);
     count(seen.statuses, status);
     if (status < 400) return;
-    let code: unknown;
+    let reason: unknown;
     try {
-      code = (JSON.parse(text) as { readonly error?: { readonly code?: unknown } }).error?.code;
+      const { error } = JSON.parse(text) as {
+        readonly error?: { readonly code?: string; readonly type?: string };
+      };
+      reason = error?.code === 'rate_limit_exceeded' ? `${error.type}_per_minute` : error?.code;
     } catch {
       // An engine's own words.
     }
-    count(seen.codes, String(code));
+    count(seen.codes, String(reason));
   }
 
   async #chat(tenant: Tenant, at: number, tokens: number, model = 'demo'): Promise<void> {

@@ -14,6 +14,7 @@ import { WatchedLoad } from './watched-load.ts';
 const MODELS = ['demo', 'demo-next', 'embedder'];
 const SEQUENCES = 6;
 const EJECTED_MS = 2_500;
+const SETTLED_MS = 7_500;
 export const LIMITED_KEY = 'key-of-the-limited-one';
 export const SPENT_KEY = 'key-of-the-spent-one';
 
@@ -68,7 +69,7 @@ function configure(
   config['tenants'].spent = {
     keys: [SPENT_KEY],
     limits: {
-      tokensPerMonth: 100,
+      tokensPerMonth: 2_000,
       tokensPerMinute: 100_000,
       budgetPerMonth: '1 EUR',
       budgetAlerts: [10, 50],
@@ -148,8 +149,8 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
     await new Promise((resolve) => setTimeout(resolve, loadMs / 2));
     await disturb(stack, two);
     await run;
-    // Aborted requests end a moment after their client; two scrapes later all is known.
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    // Envoy says every 5 s whom it refused by itself; a scrape later all is known.
+    await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
     return { stack, prometheus, load, fromS, toS: Date.now() / 1_000, close };
   } catch (error) {
     await close();
