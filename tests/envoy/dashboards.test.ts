@@ -21,7 +21,7 @@ afterAll(async () => {
 const valueOf = (series: Series | undefined): number => series?.points.at(-1)?.[1] ?? Number.NaN;
 async function ask(query: string): Promise<number> {
   const found = await world.prometheus.query(query, world.toS);
-  expect(found, query).toHaveLength(1);
+  if (found.length !== 1) throw new Error(`${found.length} series: ${query}`);
   return valueOf(found[0]);
 }
 /** The window that covers the whole load. */
@@ -34,7 +34,7 @@ describe('Prometheus and the clients count the same', () => {
     expect(counted).toBe(world.load.requests(tenant));
   });
 
-  it.each(TENANTS)('answers of %s by status class', async (tenant) => {
+  it.each(TENANTS)('answers of %s that were no refusals', async (tenant) => {
     for (const [status, seen] of [...world.load.of(tenant).statuses].filter(([code]) => code === 200)) {
       const hungUp = world.load.of(tenant).aborted;
       const counted = await ask(

@@ -1,5 +1,5 @@
 /** A Prometheus of the tests' own: Debian's, on a free port, with its storage in a folder that goes away. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -13,7 +13,7 @@ const START_MS = 20_000;
 /** It ends at once when asked; whoever does not is killed. */
 const END_MS = 5_000;
 
-export interface ScrapeTarget {
+interface ScrapeTarget {
   readonly job: string;
   /** host:port of each replica. */
   readonly targets: readonly string[];
@@ -59,12 +59,6 @@ interface Answer {
     }[];
   };
 }
-
-export const promtool = (): string => debianProgram('promtool', PACKAGE);
-
-/** What promtool says of rule files. @throws with its output when they are bad. */
-export const checkRules = (files: readonly string[]): string =>
-  execFileSync(promtool(), ['check', 'rules', ...files], { encoding: 'utf8' });
 
 async function ask(
   url: string,

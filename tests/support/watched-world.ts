@@ -15,8 +15,8 @@ const MODELS = ['demo', 'demo-next', 'embedder'];
 const SEQUENCES = 6;
 const EJECTED_MS = 2_500;
 const SETTLED_MS = 7_500;
-export const LIMITED_KEY = 'key-of-the-limited-one';
-export const SPENT_KEY = 'key-of-the-spent-one';
+const LIMITED_KEY = 'key-of-the-limited-one';
+const SPENT_KEY = 'key-of-the-spent-one';
 
 export interface WatchedWorld {
   readonly stack: Stack;
