@@ -1,5 +1,8 @@
 /** What dashboards show, asked of a real Prometheus that watches a real Envoy under load, against what the load itself counted. */
+import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { DASHBOARDS } from '../../src/dashboards/files.ts';
+import { ALERTS, RECORDING } from '../../src/dashboards/rules.ts';
 import type { Series } from '../support/prometheus.ts';
 import type { Tenant } from '../support/watched-load.ts';
 import { type WatchedWorld, watchLoad } from '../support/watched-world.ts';
@@ -7,12 +10,13 @@ import { type WatchedWorld, watchLoad } from '../support/watched-world.ts';
 const LOAD_MS = 15_000;
 /** Bounds of the histograms' buckets, in seconds. */
 const BUCKETS = [0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+const RULES = ['recording', 'alerts'].map((name) => resolve(`observability/prometheus/${name}.yaml`));
 const TENANTS: readonly Tenant[] = ['quiet', 'noisy', 'limited', 'spent'];
 
 let world: WatchedWorld;
 
 beforeAll(async () => {
-  world = await watchLoad({ loadMs: LOAD_MS });
+  world = await watchLoad({ loadMs: LOAD_MS, ruleFiles: RULES });
 });
 afterAll(async () => {
   await world?.close();
@@ -94,7 +98,10 @@ describe('Prometheus and the clients count the same', () => {
   );
 
   it('requests of Envoy: all that clients sent', async () => {
-    const sent = TENANTS.reduce((sum, tenant) => sum + world.load.requests(tenant), world.load.unknownKeys);
+    const sent = TENANTS.reduce(
+      (sum, tenant) => sum + world.load.requests(tenant),
+      world.load.unknownKeys + world.oddRequests,
+    );
     const counted = await ask(
       'sum(envoy_http_downstream_rq_completed{envoy_http_conn_manager_prefix!="admin"})',
     );
@@ -113,5 +120,55 @@ describe('Prometheus and the clients count the same', () => {
 
   it('a row in the ledger for each request', async () => {
     expect(await ask('sum(fairlane_ledger_rows_total)')).toBe(await ask('sum(fairlane_requests_total)'));
+  });
+});
+
+/** As a dashboard asks it, for all tenants, pools and models, with a window that the scrapes of a test have. */
+const filled = (expr: string): string =>
+  expr.replaceAll('$__rate_interval', '20s').replaceAll(/\$\w+/g, '.*');
+
+const PANELS = DASHBOARDS.flatMap(({ title, rows }) =>
+  rows.flatMap((row) =>
+    row.panels.flatMap((panel) =>
+      panel.queries.map(({ expr, legend }) => ({ name: `${title}: ${panel.title} (${legend})`, expr })),
+    ),
+  ),
+);
+/** What an alert compares. */
+const compared = (expr: string): string => expr.replace(/ (?:==|>=|>) [\d.]+$/, '');
+
+describe('every query', () => {
+  it('of panels, rules and alerts has data in the run', async () => {
+    const without: string[] = [];
+    const asked = [
+      ...PANELS,
+      ...RECORDING.map(({ record }) => ({ name: record, expr: record })),
+      ...ALERTS.map(({ alert, expr }) => ({
+        name: alert,
+        expr: expr.includes(' and on ') ? expr.slice(0, expr.indexOf(' > ')) : compared(expr),
+      })),
+    ];
+    for (const { name, expr } of asked) {
+      const series = await world.prometheus.queryRange(filled(expr), world.fromS, world.toS, 1);
+      const numbers = series.flatMap(({ points }) => points.filter(([, value]) => Number.isFinite(value)));
+      if (numbers.length === 0) without.push(`${name}: ${filled(expr)}`);
+    }
+    expect(asked.length).toBeGreaterThan(90);
+    expect(without).toEqual([]);
+  });
+
+  it('of a ratio is one', async () => {
+    const panels = DASHBOARDS.flatMap(({ rows }) => rows.flatMap((row) => row.panels));
+    for (const { max, queries, title } of panels.filter((panel) => panel.max === 1)) {
+      for (const { expr } of queries) {
+        for (const { points } of await world.prometheus.queryRange(filled(expr), world.fromS, world.toS, 1)) {
+          for (const [, value] of points.filter(([, one]) => Number.isFinite(one))) {
+            expect(value, title).toBeGreaterThanOrEqual(0);
+            // Rates of two series are extrapolated each for itself where they begin.
+            expect(value, title).toBeLessThanOrEqual((max ?? 0) * 1.25);
+          }
+        }
+      }
+    }
   });
 });

@@ -17,11 +17,15 @@ const EJECTED_MS = 2_500;
 const SETTLED_MS = 7_500;
 const LIMITED_KEY = 'key-of-the-limited-one';
 const SPENT_KEY = 'key-of-the-spent-one';
+const ODD_KEY = 'key-of-the-odd-one';
+const ODD_REQUESTS = 3;
 
 export interface WatchedWorld {
   readonly stack: Stack;
   readonly prometheus: TestPrometheus;
   readonly load: WatchedLoad;
+  /** Requests beside the load, of a tenant of its own, to an engine that counts nonsense. */
+  readonly oddRequests: number;
   /** Seconds since 1970 at which the load began and ended. */
   readonly fromS: number;
   readonly toS: number;
@@ -36,7 +40,7 @@ export interface WorldOptions {
 
 function configure(
   config: Draft,
-  { redis, next, hooks }: { redis: string; next: string; hooks: string },
+  { redis, next, hooks, odd }: { redis: string; next: string; hooks: string; odd: string },
 ): void {
   const { main } = config['pools'];
   Object.assign(main, {
@@ -51,11 +55,15 @@ function configure(
     lanes: { all: { stalledAfter: '1s', ttft: '500ms' } },
     redis: { url: redis, maxWait: '500ms' },
     ledger: { directory: join(config['envoy'].directory, 'ledger') },
-    webhooks: [{ url: hooks, secret: `whsec_${Buffer.alloc(32, 7).toString('base64')}` }],
+    webhooks: [hooks, `${hooks}/gone`].map((url) => ({
+      url,
+      secret: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
+    })),
     prices: { default: { prompt: '2 EUR', cachedPrompt: '1 EUR', completion: '5 EUR' } },
     adapters: { legal: { base: 'demo', path: '/adapters/legal' } },
   });
   config['pools'].next = { endpoints: [next], concurrencyLimit: 4 };
+  config['pools'].odd = { endpoints: [odd] };
   config['models'] = {
     demo: {
       pool: 'main',
@@ -64,7 +72,9 @@ function configure(
     },
     'demo-next': { pool: 'main' },
     embedder: { pool: 'main' },
+    odd: { pool: 'odd' },
   };
+  config['tenants'].odd = { keys: [ODD_KEY] };
   config['tenants'].limited = { keys: [LIMITED_KEY], limits: { requestsPerMinute: 6, requestBurst: 2 } };
   config['tenants'].spent = {
     keys: [SPENT_KEY],
@@ -82,10 +92,38 @@ function configure(
 async function startHooks(): Promise<{ readonly server: Server; readonly url: string }> {
   const server = createServer((request, response) => {
     request.resume();
-    response.end();
+    // Gone: it wants no more, and what comes for it is dropped.
+    response.writeHead(request.url?.endsWith('/gone') === true ? 410 : 200).end();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks` };
+}
+
+/** Answers each prompt, and says that it had no tokens. */
+async function startOdd(): Promise<{ readonly server: Server; readonly url: string }> {
+  const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+  const server = createServer((request, response) => {
+    request.resume();
+    const answer =
+      request.url === '/v1/models'
+        ? { object: 'list', data: [{ id: 'odd', object: 'model' }] }
+        : { object: 'chat.completion', choices: [{ index: 0, message: { content: 'hello' } }], usage };
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` };
+}
+
+async function askOdd(url: string): Promise<void> {
+  for (let i = 0; i < ODD_REQUESTS; i += 1) {
+    const answer = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${ODD_KEY}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'odd', messages: [{ role: 'user', content: 'hello, how are you?' }] }),
+    });
+    if (!answer.ok) throw new Error(`the odd engine: ${answer.status} ${await answer.text()}`);
+    await answer.text();
+  }
 }
 
 const hostOf = (url: string): string => new URL(url).host;
@@ -117,9 +155,11 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
   const [one, two, next] = engines as [Simulator, Simulator, Simulator];
   const redis: TestRedis = await startRedis();
   const hooks = await startHooks();
+  const odd = await startOdd();
   const stack = await startStack({
     engines: [one.url, two.url],
-    change: (config) => configure(config, { redis: redis.url, next: next.url, hooks: hooks.url }),
+    change: (config) =>
+      configure(config, { redis: redis.url, next: next.url, hooks: hooks.url, odd: odd.url }),
   });
   const prometheus = await startPrometheus({
     ruleFiles,
@@ -132,8 +172,10 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
     await prometheus.close();
     await stack.close();
     await Promise.all(engines.map((engine) => engine.close()));
-    hooks.server.closeAllConnections();
-    hooks.server.close();
+    for (const { server } of [hooks, odd]) {
+      server.closeAllConnections();
+      server.close();
+    }
     await redis.close();
   };
   try {
@@ -147,11 +189,12 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
     const fromS = Date.now() / 1_000;
     const run = load.run(loadMs);
     await new Promise((resolve) => setTimeout(resolve, loadMs / 2));
+    await askOdd(stack.url);
     await disturb(stack, two);
     await run;
     // Envoy says every 5 s whom it refused by itself; a scrape later all is known.
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
-    return { stack, prometheus, load, fromS, toS: Date.now() / 1_000, close };
+    return { stack, prometheus, load, oddRequests: ODD_REQUESTS, fromS, toS: Date.now() / 1_000, close };
   } catch (error) {
     await close();
     throw error;
