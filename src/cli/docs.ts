@@ -4,6 +4,8 @@ import { Command } from 'commander';
 import { statusReference } from '../admin/status-reference.ts';
 import { openApiDocument } from '../admin/tenant-openapi.ts';
 import { configJsonSchema, configReference } from '../config/reference.ts';
+import { observabilityFiles } from '../dashboards/files.ts';
+import { runbooksPage } from '../dashboards/runbooks.ts';
 import { engineReference } from '../engine/reference.ts';
 import { routesReference } from '../engine/routes-reference.ts';
 import { createMetrics } from '../telemetry/prom-metrics.ts';
@@ -79,6 +81,8 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
     [`${REFERENCE}/routes.md`, located(routesReference())],
     [`${REFERENCE}/admin-api.json`, `${JSON.stringify(openApiDocument(), undefined, 2)}\n`],
     [`${REFERENCE}/metrics.md`, located(metricsReference(rows))],
+    ['docs/runbooks.md', runbooksPage()],
+    ...observabilityFiles(),
   ]);
   for (const example of ['quickstart', 'existing-vllm', 'docker']) {
     const { config } = loadOrThrow(`examples/${example}.yaml`, EXAMPLE_ENV);

@@ -39,7 +39,8 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
   return {
     occupancy: () => byLabel(occupancy.rows(), tenantLabel),
     *pools() {
-      for (const { name, endpoints } of pools.all()) {
+      for (const pool of pools.all()) {
+        const { name, endpoints } = pool;
         const states = endpoints.list(now());
         yield {
           pool: name,
@@ -50,7 +51,7 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
           lanes: dispatcher.lanesOf(name),
           saturation: saturation(states, dispatcher.queuedOf(name)),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
-          endpoints: states,
+          endpoints: states.map((state) => ({ ...state, gauges: pool.gaugesOf(state.url) })),
         };
       }
     },

@@ -9,6 +9,7 @@ import { type HealthMonitor, startHealthMonitor } from '../engine/http-health-mo
 import type { Identity } from '../engine/http-identify.ts';
 import type { AdapterPlace } from '../lora/placement.ts';
 import { adaptiveLimit } from '../pool/concurrency-limit/adaptive.ts';
+import type { Gauges } from '../pool/concurrency-limit/concurrency-limit.ts';
 import type { RotationChange } from '../pool/health/rotation.ts';
 import { createPoolEndpoints } from '../pool/pool-endpoints.ts';
 import type { PoolEndpoints } from '../pool/types.ts';
@@ -175,6 +176,11 @@ export class PoolRuntime {
   adapterPlaces(): readonly AdapterPlace[] {
     if (!this.lora.adapters.isUsed()) return [];
     return this.lora.adapters.list().map((one) => ({ ...one, endpoint: this.#labelOf(one.endpoint) }));
+  }
+
+  /** What the endpoint's engine said last. */
+  gaugesOf(url: string): Gauges | undefined {
+    return this.#gauges.latestOf(url);
   }
 
   facts(): PoolFacts {

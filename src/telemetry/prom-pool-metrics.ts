@@ -4,6 +4,13 @@ import { rowGauge } from './prom-row-gauge.ts';
 
 const LIMIT_SOURCES = ['fixed', 'gauges', 'ttft'] as const;
 
+interface EngineGauges {
+  readonly running: number;
+  readonly waiting: number;
+  /** 0 to 1. */
+  readonly kvUsage?: number;
+}
+
 interface EndpointRow {
   readonly address: string;
   readonly healthy: boolean;
@@ -18,6 +25,8 @@ interface EndpointRow {
   readonly slowClients: number | undefined;
   /** Since it is there. */
   readonly busyMs: number;
+  /** As its engine said last; undefined: it says none. */
+  readonly gauges?: EngineGauges | undefined;
 }
 
 interface PoolRow {
@@ -52,6 +61,7 @@ export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics
   poolGauges(registry, source);
   laneGauges(registry, source);
   endpointGauges(registry, source);
+  engineGauges(registry, source);
   limitSourceGauge(registry, source);
   busyCounter(registry, source);
   return { ejected: (pool) => ejections.inc({ pool }) };
@@ -110,9 +120,10 @@ function laneGauges(registry: Registry, source: PoolSource): void {
   gauge('fairlane_lane_in_flight', 'Sequences of the lane that are in the engines.', 'inFlight');
 }
 
-function endpointGauges(registry: Registry, source: PoolSource): void {
-  /** @param value undefined: there is no such series. */
-  const gauge = (
+/** Makes a gauge of each endpoint. */
+function endpointGauge(registry: Registry, source: PoolSource) {
+  /** @param value undefined: there is no such series. @param was its name of before. */
+  return (
     name: string,
     help: string,
     value: (endpoint: EndpointRow) => number | undefined,
@@ -132,6 +143,30 @@ function endpointGauges(registry: Registry, source: PoolSource): void {
         }
       },
     });
+}
+
+/** What engines say of themselves. An engine that says nothing of late has no series. */
+function engineGauges(registry: Registry, source: PoolSource): void {
+  const gauge = endpointGauge(registry, source);
+  gauge(
+    'fairlane_engine_running',
+    'Sequences that the engine computes, as it said last: of all that ask it. None where it does not say.',
+    ({ gauges }) => gauges?.running,
+  );
+  gauge(
+    'fairlane_engine_waiting',
+    'Requests that wait inside the engine, as it said last. None where it does not say.',
+    ({ gauges }) => gauges?.waiting,
+  );
+  gauge(
+    'fairlane_engine_kv_usage_ratio',
+    'Part of the engine’s KV cache that is in use, 0 to 1, as it said last. None where it does not say.',
+    ({ gauges }) => gauges?.kvUsage,
+  );
+}
+
+function endpointGauges(registry: Registry, source: PoolSource): void {
+  const gauge = endpointGauge(registry, source);
   gauge(
     'fairlane_endpoint_concurrency_limit',
     'Concurrency limit of the endpoint: sequences that it may have in flight. This replica’s part, where replicas share it.',

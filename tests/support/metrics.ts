@@ -13,6 +13,7 @@ export const ENDPOINT = {
   kvCapacityTokens: 100,
   slowClients: 0,
   busyMs: 1_500,
+  gauges: { running: 3, waiting: 2, kvUsage: 0.5 },
 } as const;
 
 export const SOURCE: MetricsSource = {

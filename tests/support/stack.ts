@@ -73,6 +73,8 @@ export function configYaml(
   return stringify(config);
 }
 
+const BUILD = { version: '0.0.0', commit: '0123456' };
+
 export interface StackOptions {
   readonly engines: readonly string[];
   readonly change?: (config: Draft) => void;
@@ -98,7 +100,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       if (entry.message === 'request') records.push(entry);
     },
   };
-  const serve = (): Promise<Service> => startService(config, createLog('debug', destination));
+  const serve = (): Promise<Service> =>
+    startService(config, createLog('debug', destination), undefined, BUILD);
   let service = await serve();
   const envoy = await startEnvoy({
     envoy: await envoyForTests(),

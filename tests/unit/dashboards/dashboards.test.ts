@@ -1,0 +1,296 @@
+/** Dashboards and rules name what there is, and say what they mean. Whether their queries have data: tests/envoy/dashboards.test.ts. */
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { DASHBOARDS, observabilityFiles } from '../../../src/dashboards/files.ts';
+import { ALERTS, anchorOf, RECORDING } from '../../../src/dashboards/rules.ts';
+import { runbooksPage, STEPS } from '../../../src/dashboards/runbooks.ts';
+import { debianProgram } from '../../support/debian.ts';
+import { allMetrics } from '../../support/metrics.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'fairlane-rules-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const promtool = (...args: readonly string[]): string => {
+  try {
+    return execFileSync(debianProgram('promtool', 'prometheus'), args, {
+      encoding: 'utf8',
+      cwd: folder,
+      stdio: 'pipe',
+    });
+  } catch (error) {
+    const { stdout, stderr } = error as { readonly stdout: string; readonly stderr: string };
+    throw new Error(`${stdout}\n${stderr}`);
+  }
+};
+
+const panels = DASHBOARDS.flatMap(({ title, rows }) =>
+  rows.flatMap((row) => row.panels.map((panel) => ({ name: `${title}: ${panel.title}`, panel }))),
+);
+const queries = [
+  ...panels.flatMap(({ panel }) => panel.queries.map(({ expr }) => expr)),
+  ...RECORDING.map(({ expr }) => expr),
+  ...ALERTS.map(({ expr }) => expr),
+];
+
+interface Known {
+  readonly name: string;
+  readonly labels: readonly string[];
+}
+
+function registered(): ReadonlyMap<string, Known> {
+  return new Map(
+    allMetrics()
+      .registry.getMetricsAsArray()
+      .map((metric) => {
+        const { name, labelNames = [] } = metric as unknown as {
+          name: string;
+          labelNames?: readonly string[];
+        };
+        return [name, { name, labels: labelNames }];
+      }),
+  );
+}
+
+const withoutSuffix = (name: string): string => name.replace(/_(bucket|sum|count)$/, '');
+/** Of Prometheus itself, and of Grafana. */
+const ALWAYS = new Set(['instance', 'job', 'le']);
+
+describe('dashboards', () => {
+  const known = registered();
+
+  it('name metrics that there are, with labels that those have', () => {
+    const records = new Set(RECORDING.map(({ record }) => record));
+    for (const expr of queries) {
+      for (const [, name = '', selector = ''] of expr.matchAll(/(?<![\w:])(fairlane_\w+)(?:\{([^}]*)\})?/g)) {
+        const metric = known.get(name) ?? known.get(withoutSuffix(name));
+        expect(metric, `${name} in ${expr}`).toBeDefined();
+        for (const [, label = ''] of selector.matchAll(/(\w+)[=!]~?"/g)) {
+          const labels = metric?.labels ?? [];
+          expect([...labels, ...ALWAYS], `${label} of ${name} in ${expr}`).toContain(label);
+        }
+      }
+      for (const [record] of expr.matchAll(/\b(?:tenant|pool|fairlane):[a-z_]+:[a-z0-9_]+/g)) {
+        expect(records).toContain(record);
+      }
+    }
+  });
+
+  it('name no metric that goes', () => {
+    for (const expr of queries) {
+      expect(expr).not.toMatch(/_window\b|_window_by|pool_reserve|redis_commands\b(?!_total)/);
+    }
+  });
+
+  it('hide no missing data', () => {
+    for (const expr of queries) expect(expr).not.toMatch(/\bor\b/);
+  });
+
+  it.each(panels)('$name says what it means', ({ panel }) => {
+    expect(panel.description.length).toBeGreaterThan(5);
+    expect(panel.queries.length).toBeGreaterThan(0);
+    expect(panel.width).toBeLessThanOrEqual(24);
+  });
+
+  it('are JSON with ids of their own, in a grid without overlaps', () => {
+    for (const [path, text] of observabilityFiles()) {
+      if (!path.endsWith('.json')) continue;
+      const { panels: all, uid } = JSON.parse(text) as {
+        readonly uid: string;
+        readonly panels: readonly { id: number; gridPos: { x: number; y: number; w: number; h: number } }[];
+      };
+      expect(path).toContain(uid);
+      expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
+      const taken = new Set<string>();
+      for (const {
+        gridPos: { x, y, w, h },
+      } of all) {
+        expect(x + w).toBeLessThanOrEqual(24);
+        for (let i = x; i < x + w; i += 1) {
+          for (let j = y; j < y + h; j += 1) {
+            expect(taken.has(`${i},${j}`)).toBe(false);
+            taken.add(`${i},${j}`);
+          }
+        }
+      }
+    }
+  });
+});
+
+const files = observabilityFiles();
+const textOf = (name: string): string => files.get(`observability/prometheus/${name}.yaml`) ?? '';
+for (const name of ['recording', 'alerts', 'prometheus'])
+  writeFileSync(join(folder, `${name}.yaml`), textOf(name));
+
+describe('rules', () => {
+  it('are taken by Prometheus, with the configuration and every panel’s query', () => {
+    promtool('check', 'rules', 'recording.yaml', 'alerts.yaml');
+    promtool('check', 'config', '--syntax-only', 'prometheus.yaml');
+    const rules = queries.map((expr, i) => ({
+      record: `q${i}`,
+      expr: expr.replaceAll('$__rate_interval', '1m').replaceAll(/\$\w+/g, '.*'),
+    }));
+    writeFileSync(join(folder, 'queries.yaml'), stringify({ groups: [{ name: 'queries', rules }] }));
+    expect(promtool('check', 'rules', 'queries.yaml')).toContain(`${rules.length} rules found`);
+  });
+
+  it('have a runbook each', () => {
+    expect(Object.keys(STEPS).toSorted()).toEqual(ALERTS.map(({ alert }) => alert).toSorted());
+    const page = runbooksPage();
+    for (const { alert } of ALERTS) {
+      expect(page).toContain(`## ${alert}\n`);
+      expect(textOf('alerts')).toContain(`#${anchorOf(alert)}`);
+    }
+  });
+});
+
+/** Series that make each alert fire, and the same a little better, which do not; samples of a minute. */
+const CASES: Readonly<Record<string, { readonly bad: Series; readonly good: Series; readonly at: string }>> =
+  {
+    FairlaneDown: {
+      bad: { 'up{job="fairlane",instance="a"}': '0x60' },
+      good: { 'up{job="fairlane",instance="a"}': '1x60' },
+      at: '5m',
+    },
+    FairlaneEnvoyDown: {
+      bad: { 'up{job="envoy",instance="a"}': '0x60' },
+      good: { 'up{job="envoy",instance="a"}': '1x60' },
+      at: '5m',
+    },
+    FairlaneFailsOpen: {
+      bad: { 'envoy_http_ext_proc_failure_mode_allowed{instance="a"}': '0+1x60' },
+      good: { 'envoy_http_ext_proc_failure_mode_allowed{instance="a"}': '7x60' },
+      at: '10m',
+    },
+    FairlaneNoEndpoint: {
+      bad: { 'fairlane_pool_concurrency_limit{pool="p",instance="a"}': '0x60' },
+      good: { 'fairlane_pool_concurrency_limit{pool="p",instance="a"}': '8x60' },
+      at: '5m',
+    },
+    FairlaneEndpointUnhealthy: {
+      bad: { 'fairlane_endpoint_healthy{pool="p",endpoint="e",instance="a"}': '0x60' },
+      good: { 'fairlane_endpoint_healthy{pool="p",endpoint="e",instance="a"}': '0x3 1x60' },
+      at: '10m',
+    },
+    FairlaneEndpointEjected: {
+      bad: { 'fairlane_endpoint_ejected{pool="p",endpoint="e",instance="a"}': '1x60' },
+      good: { 'fairlane_endpoint_ejected{pool="p",endpoint="e",instance="a"}': '1x5 0x60' },
+      at: '20m',
+    },
+    FairlaneSaturated: {
+      bad: { 'fairlane_pool_saturation{pool="p",instance="a"}': '1x120' },
+      good: { 'fairlane_pool_saturation{pool="p",instance="a"}': '0.9x120' },
+      at: '100m',
+    },
+    FairlaneStreamErrors: {
+      bad: { 'fairlane_stream_errors_total{instance="a"}': '0+1x60' },
+      good: { 'fairlane_stream_errors_total{instance="a"}': '3x60' },
+      at: '20m',
+    },
+    FairlaneConfigRefused: {
+      bad: { 'fairlane_config_last_reload_successful{instance="a"}': '0x60' },
+      good: { 'fairlane_config_last_reload_successful{instance="a"}': '1x60' },
+      at: '20m',
+    },
+    FairlaneRedisAway: {
+      bad: { 'fairlane_redis_connected{instance="a"}': '0x60' },
+      good: { 'fairlane_redis_connected{instance="a"}': '1x60' },
+      at: '20m',
+    },
+    FairlaneLedgerBehind: {
+      bad: { 'fairlane_ledger_lag_seconds{instance="a"}': '400x60' },
+      good: { 'fairlane_ledger_lag_seconds{instance="a"}': '200x60' },
+      at: '20m',
+    },
+    FairlaneLedgerLost: {
+      bad: { 'fairlane_ledger_lost_total{instance="a",reason="torn"}': '0+1x60' },
+      good: { 'fairlane_ledger_lost_total{instance="a",reason="torn"}': '1x60' },
+      at: '20m',
+    },
+    FairlaneBudgetSpent: {
+      bad: { 'fairlane_budget_used_ratio{tenant="t",instance="a"}': '1x60' },
+      good: { 'fairlane_budget_used_ratio{tenant="t",instance="a"}': '0.99x60' },
+      at: '20m',
+    },
+    FairlaneWebhooksDropped: {
+      bad: { 'fairlane_webhook_events_total{host="h",outcome="dropped"}': '0+1x60' },
+      good: { 'fairlane_webhook_events_total{host="h",outcome="failed"}': '0+1x60' },
+      at: '20m',
+    },
+    FairlaneOddUsage: {
+      bad: { 'fairlane_engine_usage_odd_total{pool="p",reason="zero-prompt"}': '0+5x60' },
+      good: { 'fairlane_engine_usage_odd_total{pool="p",reason="zero-prompt"}': '0x30 1x30' },
+      at: '20m',
+    },
+    FairlaneSlowEventLoop: {
+      bad: { 'fairlane_event_loop_delay_seconds{stat="p99",instance="a"}': '0.2x60' },
+      good: { 'fairlane_event_loop_delay_seconds{stat="max",instance="a"}': '0.2x60' },
+      at: '20m',
+    },
+    FairlaneLongWait: {
+      bad: {
+        'fairlane_queue_wait_seconds_bucket{tenant="small",le="10"}': '0x60',
+        'fairlane_queue_wait_seconds_bucket{tenant="small",le="30"}': '0+60x60',
+        'fairlane_queue_wait_seconds_bucket{tenant="small",le="+Inf"}': '0+60x60',
+        'fairlane_tokens_total{tenant="small",kind="prompt"}': '0+60x60',
+        'fairlane_tokens_total{tenant="large",kind="prompt"}': '0+6000x60',
+      },
+      good: {
+        'fairlane_queue_wait_seconds_bucket{tenant="large",le="10"}': '0x60',
+        'fairlane_queue_wait_seconds_bucket{tenant="large",le="30"}': '0+60x60',
+        'fairlane_queue_wait_seconds_bucket{tenant="large",le="+Inf"}': '0+60x60',
+        'fairlane_tokens_total{tenant="small",kind="prompt"}': '0+60x60',
+        'fairlane_tokens_total{tenant="large",kind="prompt"}': '0+6000x60',
+      },
+      at: '50m',
+    },
+  };
+type Series = Readonly<Record<string, string>>;
+
+describe('each alert', () => {
+  const inputs = (series: Series) => Object.entries(series).map(([of, values]) => ({ series: of, values }));
+
+  it('has a case', () => {
+    expect(Object.keys(CASES).toSorted()).toEqual(ALERTS.map(({ alert }) => alert).toSorted());
+  });
+
+  it('fires where it is bad, and not where it is well', () => {
+    const rules = parse(textOf('alerts')) as {
+      readonly groups: readonly { readonly rules: readonly { readonly alert: string }[] }[];
+    };
+    expect(rules.groups[0]?.rules).toHaveLength(ALERTS.length);
+    const fires = (name: string, series: Series, at: string, isFiring: boolean): string => {
+      const expr = `ALERTS{alertname="${name}",alertstate="firing"}`;
+      const path = `${name}-${isFiring}.yaml`;
+      const test = {
+        interval: '1m',
+        input_series: inputs(series),
+        promql_expr_test: [
+          {
+            expr: `count(${expr})`,
+            eval_time: at,
+            exp_samples: isFiring ? [{ labels: '{}', value: 1 }] : [],
+          },
+        ],
+      };
+      writeFileSync(
+        join(folder, path),
+        stringify({
+          rule_files: ['recording.yaml', 'alerts.yaml'],
+          evaluation_interval: '1m',
+          tests: [test],
+        }),
+      );
+      return path;
+    };
+    const tests = Object.entries(CASES).flatMap(([name, { bad, good, at }]) => [
+      fires(name, bad, at, true),
+      fires(name, good, at, false),
+    ]);
+    promtool('test', 'rules', ...tests);
+  });
+});
