@@ -24,6 +24,9 @@ export * from './log-format.ts';
 export * from './pools.ts';
 export type { WebhookConfig } from './webhooks.ts';
 
+export const CONSOLE_MODES = ['auto', 'on', 'off'] as const;
+export type ConsoleMode = (typeof CONSOLE_MODES)[number];
+
 /** Where clients connect. */
 export interface ListenerConfig {
   readonly address: HostPort;
@@ -214,6 +217,8 @@ export interface Config {
   readonly service: {
     readonly address: ServiceAddress;
     readonly metrics: HostPort;
+    /** Whether the console is there too. `auto`: where only this machine can reach it. */
+    readonly console: ConsoleMode;
     readonly drainTimeoutMs: number;
     /** Where this replica is. */
     readonly zone?: string;

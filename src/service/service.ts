@@ -110,6 +110,7 @@ async function open(
     () => parts.health(),
     commands,
     (query) => parts.status.text(query),
+    { history: parts.history, mode: service.console },
   );
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
