@@ -69,7 +69,7 @@ function plotOf(
         })),
       ],
     },
-    data as uPlot.AlignedData,
+    data,
     host,
   );
 }

@@ -1,6 +1,7 @@
 /** The page as a whole. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RequestLine } from '../admin/console-feed.ts';
+import type { StatusReport } from '../admin/status.ts';
 import { type Action, Confirm } from './actions.tsx';
 import { Chart } from './chart.tsx';
 import { Colours } from './colours.ts';
@@ -130,81 +131,111 @@ function Picture({
   );
 }
 
-export function Console() {
+interface View {
+  readonly theme: Theme;
+  readonly turnTheme: () => void;
+  readonly paused: boolean;
+  readonly setPaused: (paused: boolean) => void;
+  readonly tenant: string;
+  readonly setTenant: (tenant: string) => void;
+  readonly pool: string;
+  readonly setPool: (pool: string) => void;
+  readonly help: boolean;
+  readonly setHelp: (help: boolean) => void;
+  readonly filter: { current: HTMLInputElement | null };
+}
+
+function useView(): View {
   const [theme, turnTheme] = useTheme();
   const [paused, setPaused] = useState(false);
   const [tenant, setTenant] = useState('');
   const [pool, setPool] = useState('');
-  const [opened, setOpened] = useState<RequestLine | undefined>(undefined);
-  const [action, setAction] = useState<Action | undefined>(undefined);
-  const [token, setToken] = useState('');
   const [help, setHelp] = useState(false);
   const filter = useRef<HTMLInputElement>(null);
-  const colours = useMemo(() => new Colours(), []);
-  const known = useKnown(paused);
   useKeys({
     '?': () => setHelp(true),
     '/': () => filter.current?.focus(),
     p: () => setPaused(!paused),
     t: turnTheme,
   });
-  const { status, usage, link } = known;
+  return { theme, turnTheme, paused, setPaused, tenant, setTenant, pool, setPool, help, setHelp, filter };
+}
+
+const Headline = ({ status }: { readonly status: StatusReport | undefined }) => (
+  <>
+    <p class="headline">
+      {status === undefined
+        ? 'Waiting for the service.'
+        : headline(status).map((piece, i) =>
+            piece.name === true ? (
+              <b key={i}>
+                <Name of={piece.text} />
+              </b>
+            ) : (
+              piece.text
+            ),
+          )}
+    </p>
+    {status !== undefined && status.reasons.length > 0 && (
+      <p class="warn">
+        {status.status}: {status.reasons.slice(0, 5).join('; ')}
+      </p>
+    )}
+  </>
+);
+
+const Top = ({ view, known }: { readonly view: View; readonly known: Known }) => (
+  <header>
+    <h1>Fairlane</h1>
+    <span class="link" role="status" data-link={known.link}>
+      {view.paused ? 'paused' : LINKS[known.link]}
+    </span>
+    <span class="space" />
+    <input
+      ref={view.filter}
+      aria-label="Tenants whose name has"
+      placeholder="tenant"
+      size={12}
+      value={view.tenant}
+      onInput={(event) => view.setTenant(event.currentTarget.value)}
+    />
+    <select aria-label="Pool" value={view.pool} onChange={(event) => view.setPool(event.currentTarget.value)}>
+      <option value="">all pools</option>
+      {known.status?.pools.slice(0, 200).map(({ name }) => (
+        <option key={name} value={name}>
+          {name.slice(0, 40)}
+        </option>
+      ))}
+    </select>
+    <button type="button" aria-pressed={view.paused} onClick={() => view.setPaused(!view.paused)}>
+      {view.paused ? 'go on' : 'pause'}
+    </button>
+    <button type="button" onClick={view.turnTheme}>
+      {view.theme === 'dark' ? 'light' : 'dark'}
+    </button>
+    <button type="button" aria-label="Keys" onClick={() => view.setHelp(true)}>
+      ?
+    </button>
+  </header>
+);
+
+export function Console() {
+  const view = useView();
+  const { theme, paused, tenant, pool, help, setHelp } = view;
+  const [opened, setOpened] = useState<RequestLine | undefined>(undefined);
+  const [action, setAction] = useState<Action | undefined>(undefined);
+  const [token, setToken] = useState('');
+  const colours = useMemo(() => new Colours(), []);
+  const known = useKnown(paused);
+  const { status, usage } = known;
   const ofTenant = (name: string): boolean => tenant === '' || name.includes(tenant);
   const ofPool = (name: string | undefined): boolean => pool === '' || name === pool;
   const lines = known.requests.filter((line) => ofTenant(line.tenant) && ofPool(line.pool));
   return (
     <>
-      <header>
-        <h1>Fairlane</h1>
-        <span class="link" role="status" data-link={link}>
-          {paused ? 'paused' : LINKS[link]}
-        </span>
-        <span class="space" />
-        <input
-          ref={filter}
-          aria-label="Tenants whose name has"
-          placeholder="tenant"
-          size={12}
-          value={tenant}
-          onInput={(event) => setTenant(event.currentTarget.value)}
-        />
-        <select aria-label="Pool" value={pool} onChange={(event) => setPool(event.currentTarget.value)}>
-          <option value="">all pools</option>
-          {status?.pools.slice(0, 200).map(({ name }) => (
-            <option key={name} value={name}>
-              {name.slice(0, 40)}
-            </option>
-          ))}
-        </select>
-        <button type="button" aria-pressed={paused} onClick={() => setPaused(!paused)}>
-          {paused ? 'go on' : 'pause'}
-        </button>
-        <button type="button" onClick={turnTheme}>
-          {theme === 'dark' ? 'light' : 'dark'}
-        </button>
-        <button type="button" aria-label="Keys" onClick={() => setHelp(true)}>
-          ?
-        </button>
-      </header>
+      <Top view={view} known={known} />
       <main>
-        <p class="headline">
-          {status === undefined
-            ? 'Waiting for the service.'
-            : headline(status).map((piece, i) =>
-                piece.name === true ? (
-                  <b key={i}>
-                    <Name of={piece.text} />
-                  </b>
-                ) : (
-                  piece.text
-                ),
-              )}
-        </p>
-        {status !== undefined && status.reasons.length > 0 && (
-          <p class="warn">
-            {status.status}: {status.reasons.slice(0, 5).join('; ')}
-          </p>
-        )}
+        <Headline status={status} />
         <div class="grid">
           <Picture known={known} lines={lines} colours={colours} theme={theme} />
           {status !== undefined && (

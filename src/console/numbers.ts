@@ -36,7 +36,7 @@ export const percentText = (part: number): string => `${Math.round(100 * part)}$
 
 /** A name that somebody else chose, no longer than a line. */
 export function shortName(name: string, length = 40): string {
-  const letters = [...name.slice(0, 4 * length)];
+  const letters = Array.from(name.slice(0, 4 * length));
   return letters.length > length || name.length > 4 * length
     ? `${letters.slice(0, length - 1).join('')}…`
     : name;
