@@ -12,7 +12,7 @@ import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
 import { moneyText } from '../domain/money.ts';
 import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
-import { localCodeOf } from '../envoy/local-replies.ts';
+import { localCodeOf, localStatusOf } from '../envoy/local-replies.ts';
 import { createRefusalService } from '../ext-proc/grpc-refusals.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
@@ -156,8 +156,11 @@ export class Parts {
       tell,
     });
     this.refusals = createRefusalService({
-      onRefused: (counted, requests) =>
-        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), requests }),
+      onRefused: (counted, requests) => {
+        const status = localStatusOf(counted);
+        const known = status !== undefined && { status };
+        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), ...known, requests });
+      },
       onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
     });
   }
@@ -332,6 +335,9 @@ export class Parts {
         pools: this.pools,
         dispatcher: this.scheduling.dispatcher,
         occupancy: this.#occupancy,
+        recent: this.#recent,
+        tenants: this.scheduling.tenants,
+        reloader: this.reloader,
         tenantLabel: this.#tenantLabel,
         rollouts: this.#rollouts,
         openStreams: () => this.requests.open(),
