@@ -9,6 +9,7 @@ import type { TenantKey } from '../domain/tenant-key.ts';
 import type { AdminAddress, HostPort, ServiceAddress } from './addresses.ts';
 import type { AdminConfig } from './admin.ts';
 import type { AttributionConfig } from './attribution.ts';
+import type { ConsoleMode } from './console.ts';
 import type { LedgerConfig } from './ledger.ts';
 import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { LogFormat } from './log-format.ts';
@@ -23,9 +24,6 @@ export * from './addresses.ts';
 export * from './log-format.ts';
 export * from './pools.ts';
 export type { WebhookConfig } from './webhooks.ts';
-
-export const CONSOLE_MODES = ['auto', 'on', 'off'] as const;
-export type ConsoleMode = (typeof CONSOLE_MODES)[number];
 
 /** Where clients connect. */
 export interface ListenerConfig {

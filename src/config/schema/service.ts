@@ -1,5 +1,5 @@
 /** `service`: Fairlane’s own addresses and its end. */
-import { CONSOLE_MODES } from '../config.ts';
+import { CONSOLE_MODES } from '../console.ts';
 import { dnsServer, serviceAddress } from '../values.ts';
 import {
   anyHostPort,

@@ -13,13 +13,22 @@ const MOST_WAITING_BYTES = 2 * 1024 * 1024;
 const TICK_MS = 500;
 const STATUS_TICKS = 2;
 const USAGE_TICKS = 10;
+/** A reader whose waiting bytes stand still for so many ticks is gone: 10 s. */
+const MOST_STILL_TICKS = 20;
 const RETRY_SECONDS = 5;
 const QUERY = { ...DEFAULT_STATUS_QUERY, tenants: 100, sort: 'tokens' } as const;
+
+/** Who looks. */
+interface Reader {
+  /** Bytes that were taken by the last tick. */
+  taken: number;
+  stillTicks: number;
+}
 
 export class ConsoleStreams {
   readonly #status: StatusText;
   readonly #history: ConsoleHistory;
-  readonly #open = new Set<ServerResponse>();
+  readonly #open = new Map<ServerResponse, Reader>();
   #timer: NodeJS.Timeout | undefined;
   #ticks = 0;
   #id = 0;
@@ -60,26 +69,20 @@ export class ConsoleStreams {
     // What ended before goes to it, and from here on to all: nothing twice, nothing left out.
     if (this.#open.size > 0) this.#tellRequests();
     this.#told = this.#history.count;
-    this.#open.add(response);
+    this.#open.set(response, { taken: 0, stillTicks: 0 });
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
-    this.#write(response, `retry: ${RETRY_SECONDS * 1_000}\n\n`);
-    this.#write(
-      response,
+    const events = [
+      `retry: ${RETRY_SECONDS * 1_000}\n\n`,
       this.#event('requests', () => JSON.stringify(this.#history.requests())),
-    );
-    this.#write(
-      response,
       this.#event('status', () => this.#status(QUERY)),
-    );
-    this.#write(
-      response,
       this.#event('usage', () => JSON.stringify(this.#history.usage())),
-    );
+    ];
+    this.#write(response, Buffer.from(events.join('')));
   }
 
   /** Ends all streams. */
   close(): void {
-    for (const response of this.#open) {
+    for (const response of this.#open.keys()) {
       response.end();
       this.#remove(response);
     }
@@ -87,6 +90,7 @@ export class ConsoleStreams {
 
   #tick(): void {
     this.#ticks += 1;
+    for (const [response, reader] of this.#open) this.#watch(response, reader);
     this.#tellRequests();
     if (this.#ticks % STATUS_TICKS === 0) this.#tell(this.#event('status', () => this.#status(QUERY)));
     if (this.#ticks % USAGE_TICKS !== 0) return;
@@ -102,7 +106,8 @@ export class ConsoleStreams {
   }
 
   #tell(text: string): void {
-    for (const response of this.#open) this.#write(response, text);
+    const bytes = Buffer.from(text);
+    for (const response of this.#open.keys()) this.#write(response, bytes);
   }
 
   /** A bug costs the event, not the process: a comment is in its place. */
@@ -115,11 +120,23 @@ export class ConsoleStreams {
     }
   }
 
-  #write(response: ServerResponse, text: string): void {
-    if (response.writableLength > MOST_WAITING_BYTES) {
-      this.#remove(response);
-      response.destroy();
-    } else response.write(text);
+  /** A reader that takes nothing of what waits for it loses its place. */
+  #watch(response: ServerResponse, reader: Reader): void {
+    const { bytesWritten = 0, writableLength: waiting = 0 } = response.socket ?? {};
+    const taken = bytesWritten - waiting;
+    reader.stillTicks = waiting > 0 && taken <= reader.taken ? reader.stillTicks + 1 : 0;
+    reader.taken = taken;
+    if (reader.stillTicks >= MOST_STILL_TICKS) this.#cut(response);
+  }
+
+  #write(response: ServerResponse, bytes: Buffer): void {
+    if (response.writableLength > MOST_WAITING_BYTES) this.#cut(response);
+    else response.write(bytes);
+  }
+
+  #cut(response: ServerResponse): void {
+    this.#remove(response);
+    response.destroy();
   }
 
   #remove(response: ServerResponse): void {

@@ -60,7 +60,7 @@ export function readConsoleFiles(folder = FOLDER): ConsoleFiles {
 
 const accepts = (request: IncomingMessage, coding: string): boolean =>
   new RegExp(`(^|,)\\s*${coding}\\s*(;\\s*q=(1|0\\.\\d*[1-9])\\d*(\\.0*)?)?\\s*(,|$)`, 'i').test(
-    String(request.headers['accept-encoding'] ?? ''),
+    request.headers['accept-encoding'] ?? '',
   );
 
 /** Of a GET or a HEAD. @returns whether there is such a file. */
@@ -86,7 +86,7 @@ export function answerFile(
     vary: 'accept-encoding',
     'cache-control': path === '/' ? 'no-store' : 'public, max-age=31536000, immutable',
   };
-  const asked = String(request.headers['if-none-match'] ?? '').split(',');
+  const asked = (request.headers['if-none-match'] ?? '').split(',');
   if (asked.some((one) => one.trim().replace(/^W\//, '') === etag)) {
     response.writeHead(304, headers).end();
     return true;
