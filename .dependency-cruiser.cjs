@@ -13,6 +13,8 @@ const COMPOSITION = ['src/service/', 'src/cli/'];
 
 /** From the top down. A new folder goes on the lowest floor from which it can see what it needs. */
 const FLOORS = [
+  // Runs in a browser: of the service it knows the types alone.
+  { name: 'console', folders: ['console'] },
   { name: 'commands', folders: ['cli'] },
   { name: 'composition', folders: ['service'] },
   { name: 'edges', folders: ['ext-proc', 'rate-limit-service', 'admin'] },
@@ -88,6 +90,13 @@ module.exports = {
       severity: 'error',
       from: { path: 'src/(grpc|files|database)/' },
       to: { path: 'src/', pathNot: 'src/$1/' },
+    },
+    {
+      name: 'console-imports-types-alone',
+      comment: "The page is the browser's: what it imports of the service are types of admin/.",
+      severity: 'error',
+      from: { path: 'src/console/' },
+      to: { path: 'src/', pathNot: ['src/console/', 'src/admin/(console-feed|status)\\.ts$'] },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-folder-cycles', severity: 'error', scope: 'folder', from: {}, to: { circular: true } },

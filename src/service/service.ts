@@ -3,8 +3,7 @@
 import type { Commands } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
-import { startTenantApi } from '../admin/http-tenant-api.ts';
-import type { AdminConfig } from '../config/admin.ts';
+import { startTenantApi, TenantApi } from '../admin/http-tenant-api.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { atMost } from '../domain/at-most.ts';
@@ -113,16 +112,18 @@ async function open(
     explain: (question) => parts.explain(question),
     maxBodyBytes: QUESTION_FACTOR * envoy.maxBodyBytes,
   };
+  const api = made && adminApi(made, parts);
   const metrics = await startAdminServer(
     service.metrics,
     parts.metrics.registry,
     () => parts.health(),
     commands,
     (query) => parts.status.text(query),
+    { history: parts.history, mode: service.console, build, api },
   );
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
-  if (made !== undefined) await openAdminApi(made, parts, shutdown);
+  if (api !== undefined) await openAdminApi(api, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
@@ -138,20 +139,22 @@ async function openMade(initial: Config, shutdown: Shutdown): Promise<RuntimeTen
   return made;
 }
 
-async function openAdminApi(made: RuntimeTenants, parts: Parts, shutdown: Shutdown): Promise<void> {
-  const { reloader, metrics, tell } = parts;
+function adminApi(made: RuntimeTenants, { reloader, metrics, tell }: Parts): TenantApi {
   made.follow({ tell, retake: () => reloader.retake() });
   metrics.made.watch(() => made.counts());
-  const admin = (): AdminConfig => required(reloader.config.admin);
-  const api = await startTenantApi({
+  return new TenantApi({
     made,
-    admin,
+    admin: () => required(reloader.config.admin),
     unixMs: Date.now,
     onRefused: (requests) => tell({ kind: 'admin-refused', requests }),
     onAnswered: (status) => metrics.made.answered(status),
   });
-  parts.onReloaded(() => api.reconfigure(admin()));
-  shutdown.opened({ name: 'admin API', close: () => api.close() });
+}
+
+async function openAdminApi(api: TenantApi, parts: Parts, shutdown: Shutdown): Promise<void> {
+  const server = await startTenantApi(api);
+  parts.onReloaded(() => server.reconfigure(api.options.admin()));
+  shutdown.opened({ name: 'admin API', close: () => server.close() });
 }
 
 const required = <T>(value: T | undefined): T => {

@@ -1,0 +1,17 @@
+/** One colour a tenant, told apart by colour-blind readers too (Okabe and Ito). Pure. */
+const PALETTE = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9'] as const;
+const REST = '#8a8f98';
+
+/** Colours by who came first: a tenant keeps its own; those after the sixth share one. */
+export class Colours {
+  readonly #of = new Map<string, string>();
+
+  of(tenant: string): string {
+    const known = this.#of.get(tenant);
+    if (known !== undefined) return known;
+    const colour = PALETTE[this.#of.size];
+    if (colour === undefined) return REST;
+    this.#of.set(tenant, colour);
+    return colour;
+  }
+}

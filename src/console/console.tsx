@@ -1,0 +1,276 @@
+/** The page as a whole. */
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import type { RequestLine } from '../admin/console-feed.ts';
+import type { StatusReport } from '../admin/status.ts';
+import { type Action, Confirm } from './actions.tsx';
+import { Chart } from './chart.tsx';
+import { Colours } from './colours.ts';
+import { Feed, type Known, type Link } from './feed.ts';
+import { Modal } from './modal.tsx';
+import { durationText } from './numbers.ts';
+import { Name } from './parts.tsx';
+import { Engines, Queue } from './pools.tsx';
+import { Requests, Timeline } from './requests.tsx';
+import { Tenants, Usage } from './tenants.tsx';
+import { headline } from './words.ts';
+
+const LINKS: Record<Link, string> = {
+  connecting: 'connecting…',
+  live: 'live',
+  polling: 'live, asked every 2 s: all streams are taken',
+  away: 'the service is away: reconnecting…',
+};
+
+const KEYS = [
+  ['?', 'these keys'],
+  ['/', 'to the filter'],
+  ['p', 'pause, and go on'],
+  ['t', 'light or dark'],
+  ['Tab, Enter', 'to a request, and open it'],
+  ['Esc', 'close what is open'],
+] as const;
+
+type Theme = 'light' | 'dark';
+
+function useTheme(): readonly [Theme, () => void] {
+  const dark = useMemo(() => matchMedia('(prefers-color-scheme: dark)'), []);
+  const [theme, setTheme] = useState<Theme>(dark.matches ? 'dark' : 'light');
+  useEffect(() => {
+    const follow = () => setTheme(dark.matches ? 'dark' : 'light');
+    dark.addEventListener('change', follow);
+    return () => dark.removeEventListener('change', follow);
+  }, [dark]);
+  // Before the chart reads its ink.
+  document.documentElement.dataset['theme'] = theme;
+  return [theme, () => setTheme(theme === 'dark' ? 'light' : 'dark')];
+}
+
+/** What is known now; while it is paused, what was known then. */
+function useKnown(paused: boolean): Known {
+  const [known, setKnown] = useState<Known>({ link: 'connecting', requests: [] });
+  const [held, setHeld] = useState<Known | undefined>(undefined);
+  useEffect(() => {
+    const feed = new Feed(setKnown);
+    return () => feed.close();
+  }, []);
+  useEffect(() => setHeld(paused ? known : undefined), [paused]);
+  return paused && held !== undefined ? { ...held, link: known.link } : known;
+}
+
+function useKeys(keys: Readonly<Record<string, () => void>>): void {
+  const now = useRef(keys);
+  now.current = keys;
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent): void => {
+      const writes =
+        event.target instanceof Element && event.target.closest('input, select, dialog') !== null;
+      if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+      const does = now.current[event.key];
+      if (does === undefined) return;
+      event.preventDefault();
+      does();
+    };
+    document.addEventListener('keydown', pressed);
+    return () => document.removeEventListener('keydown', pressed);
+  }, []);
+}
+
+const Empty = () => (
+  <div class="empty">
+    <p>No request has ended yet. Send quiet against noisy for a minute:</p>
+    <pre>fairlane load</pre>
+    <p>or one request, with a key of your own:</p>
+    <pre>
+      {
+        'curl http://127.0.0.1:8080/v1/chat/completions -H "authorization: Bearer $KEY" \\\n  -H "content-type: application/json" \\\n  -d \'{"model": "demo", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}\''
+      }
+    </pre>
+  </div>
+);
+
+function Picture({
+  known,
+  lines,
+  colours,
+  theme,
+}: {
+  readonly known: Known;
+  readonly lines: readonly RequestLine[];
+  readonly colours: Colours;
+  readonly theme: Theme;
+}) {
+  const tenants = [
+    ...new Set(lines.filter(({ ttftMs }) => ttftMs !== undefined).map(({ tenant }) => tenant)),
+  ];
+  const waits = new Map(known.status?.tenants.rows.map(({ name, ttftP50Ms }) => [name, ttftP50Ms]));
+  return (
+    <section class="wide" aria-label="Time to first token">
+      <h2>
+        Time to first token <small>a dot is a stream; log scale</small>
+      </h2>
+      <ul class="legend">
+        {tenants.slice(0, 6).map((tenant) => (
+          <li key={tenant}>
+            <span class="dot" style={{ background: colours.of(tenant) }} />
+            <Name of={tenant} /> {durationText(waits.get(tenant))}
+          </li>
+        ))}
+        {tenants.length > 6 && <li>{tenants.length - 6} more</li>}
+      </ul>
+      {lines.length === 0 ? (
+        <Empty />
+      ) : (
+        <Chart
+          lines={lines}
+          colours={colours}
+          nowMs={Date.parse(known.status?.at ?? '') || Date.now()}
+          theme={theme}
+        />
+      )}
+    </section>
+  );
+}
+
+interface View {
+  readonly theme: Theme;
+  readonly turnTheme: () => void;
+  readonly paused: boolean;
+  readonly setPaused: (paused: boolean) => void;
+  readonly tenant: string;
+  readonly setTenant: (tenant: string) => void;
+  readonly pool: string;
+  readonly setPool: (pool: string) => void;
+  readonly help: boolean;
+  readonly setHelp: (help: boolean) => void;
+  readonly filter: { current: HTMLInputElement | null };
+}
+
+function useView(): View {
+  const [theme, turnTheme] = useTheme();
+  const [paused, setPaused] = useState(false);
+  const [tenant, setTenant] = useState('');
+  const [pool, setPool] = useState('');
+  const [help, setHelp] = useState(false);
+  const filter = useRef<HTMLInputElement>(null);
+  useKeys({
+    '?': () => setHelp(true),
+    '/': () => filter.current?.focus(),
+    p: () => setPaused(!paused),
+    t: turnTheme,
+  });
+  return { theme, turnTheme, paused, setPaused, tenant, setTenant, pool, setPool, help, setHelp, filter };
+}
+
+const Headline = ({ status }: { readonly status: StatusReport | undefined }) => (
+  <>
+    <p class="headline">
+      {status === undefined
+        ? 'Waiting for the service.'
+        : headline(status).map((piece, i) =>
+            piece.name === true ? (
+              <b key={i}>
+                <Name of={piece.text} />
+              </b>
+            ) : (
+              piece.text
+            ),
+          )}
+    </p>
+    {status !== undefined && status.reasons.length > 0 && (
+      <p class="warn">
+        {status.status}: {status.reasons.slice(0, 5).join('; ')}
+      </p>
+    )}
+  </>
+);
+
+const Top = ({ view, known }: { readonly view: View; readonly known: Known }) => (
+  <header>
+    <h1>Fairlane</h1>
+    <span class="link" role="status" data-link={known.link}>
+      {view.paused ? 'paused' : LINKS[known.link]}
+    </span>
+    <span class="space" />
+    <input
+      ref={view.filter}
+      aria-label="Tenants whose name has"
+      placeholder="tenant"
+      size={12}
+      value={view.tenant}
+      onInput={(event) => view.setTenant(event.currentTarget.value)}
+    />
+    <select aria-label="Pool" value={view.pool} onChange={(event) => view.setPool(event.currentTarget.value)}>
+      <option value="">all pools</option>
+      {known.status?.pools.slice(0, 200).map(({ name }) => (
+        <option key={name} value={name}>
+          {name.slice(0, 40)}
+        </option>
+      ))}
+    </select>
+    <button type="button" aria-pressed={view.paused} onClick={() => view.setPaused(!view.paused)}>
+      {view.paused ? 'go on' : 'pause'}
+    </button>
+    <button type="button" onClick={view.turnTheme}>
+      {view.theme === 'dark' ? 'light' : 'dark'}
+    </button>
+    <button type="button" aria-label="Keys" onClick={() => view.setHelp(true)}>
+      ?
+    </button>
+  </header>
+);
+
+export function Console() {
+  const view = useView();
+  const { theme, paused, tenant, pool, help, setHelp } = view;
+  const [opened, setOpened] = useState<RequestLine | undefined>(undefined);
+  const [action, setAction] = useState<Action | undefined>(undefined);
+  const [token, setToken] = useState('');
+  const colours = useMemo(() => new Colours(), []);
+  const known = useKnown(paused);
+  const { status, usage } = known;
+  const ofTenant = (name: string): boolean => tenant === '' || name.includes(tenant);
+  const ofPool = (name: string | undefined): boolean => pool === '' || name === pool;
+  const lines = known.requests.filter((line) => ofTenant(line.tenant) && ofPool(line.pool));
+  return (
+    <>
+      <Top view={view} known={known} />
+      <main>
+        <Headline status={status} />
+        <div class="grid">
+          <Picture known={known} lines={lines} colours={colours} theme={theme} />
+          {status !== undefined && (
+            <>
+              <Engines
+                pools={status.pools.filter(({ name }) => ofPool(name))}
+                onDrain={({ name, draining }) => setAction({ kind: 'drain', endpoint: name, undo: draining })}
+              />
+              <Tenants
+                rows={status.tenants.rows.filter(({ name }) => ofTenant(name))}
+                more={status.tenants.rest.tenants}
+                colours={colours}
+                onDisable={(name) => setAction({ kind: 'disable', tenant: name })}
+              />
+              <Queue
+                rows={status.queue.rows.filter((row) => ofTenant(row.tenant) && ofPool(row.pool))}
+                waiting={status.totals.waiting}
+              />
+            </>
+          )}
+          {usage !== undefined && (
+            <Usage usage={usage} rows={usage.rows.filter((row) => ofTenant(row.tenant))} />
+          )}
+          <Requests lines={lines} onOpen={setOpened} />
+        </div>
+      </main>
+      {opened !== undefined && <Timeline line={opened} onClose={() => setOpened(undefined)} />}
+      {action !== undefined && (
+        <Confirm action={action} token={token} onToken={setToken} onClose={() => setAction(undefined)} />
+      )}
+      {help && (
+        <Modal title="Keys" onClose={() => setHelp(false)}>
+          <dl>{KEYS.flatMap(([key, does]) => [<dt key={key}>{key}</dt>, <dd key={does}>{does}</dd>])}</dl>
+        </Modal>
+      )}
+    </>
+  );
+}

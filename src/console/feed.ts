@@ -1,0 +1,126 @@
+/** What the page knows: the stream's events, or the same documents asked for while there is no stream for it. */
+import type { RequestLine, RequestsEvent, UsageEvent } from '../admin/console-feed.ts';
+import type { StatusReport } from '../admin/status.ts';
+
+export type Link = 'connecting' | 'live' | 'polling' | 'away';
+
+export interface Known {
+  readonly link: Link;
+  readonly status?: StatusReport;
+  readonly usage?: UsageEvent;
+  /** The newest first. */
+  readonly requests: readonly RequestLine[];
+}
+
+/** Some minutes of a busy engine; what is older is forgotten. */
+const MOST_REQUESTS = 2_000;
+const POLL_MS = 2_000;
+const AWAY_MS = 1_000;
+/** While the streams are full, or the service is away, one is tried again. */
+const STREAM_AGAIN_MS = 10_000;
+/** The stream says something each second; half-open connections do not. */
+const SILENCE_MS = 6_000;
+const ANSWER_MS = 4_000;
+
+/** Joins what is known with what has come: each request once, the newest first. */
+export function joined(known: readonly RequestLine[], come: readonly RequestLine[]): readonly RequestLine[] {
+  const ids = new Set(known.map(({ id }) => id));
+  const fresh = come.filter(({ id }) => !ids.has(id));
+  if (fresh.length === 0) return known;
+  return [...fresh, ...known].sort((a, b) => b.endedMs - a.endedMs).slice(0, MOST_REQUESTS);
+}
+
+async function ask<Answer>(path: string): Promise<Answer> {
+  const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS), cache: 'no-store' });
+  if (!response.ok) throw new Error(String(response.status));
+  return (await response.json()) as Answer;
+}
+
+/** Keeps the page's knowledge fresh until it is closed. */
+export class Feed {
+  #known: Known = { link: 'connecting', requests: [] };
+  #source: EventSource | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #heardMs = 0;
+  #streamTriedMs = 0;
+  #closed = false;
+  readonly #tell: (known: Known) => void;
+
+  constructor(tell: (known: Known) => void) {
+    this.#tell = tell;
+    this.#open();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#source?.close();
+    clearTimeout(this.#timer);
+  }
+
+  #learn(change: Partial<Known>): void {
+    this.#known = { ...this.#known, ...change };
+    this.#tell(this.#known);
+  }
+
+  #open(): void {
+    this.#streamTriedMs = Date.now();
+    this.#heardMs = Date.now();
+    const source = new EventSource('/console/events');
+    this.#source = source;
+    const on = (name: string, take: (document: unknown) => Partial<Known>): void =>
+      source.addEventListener(name, (event) => {
+        this.#heardMs = Date.now();
+        try {
+          this.#learn({ link: 'live', ...take(JSON.parse((event as MessageEvent<string>).data)) });
+        } catch {
+          // A document that is not understood is left out; the next one comes.
+        }
+      });
+    on('status', (document) => ({ status: document as StatusReport }));
+    on('usage', (document) => ({ usage: document as UsageEvent }));
+    on('requests', (document) => ({
+      requests: joined(this.#known.requests, (document as RequestsEvent).requests),
+    }));
+    source.addEventListener('error', () => this.#lost());
+    this.#after(SILENCE_MS, () => this.#watch());
+  }
+
+  #watch(): void {
+    if (Date.now() - this.#heardMs > SILENCE_MS) this.#lost();
+    else this.#after(SILENCE_MS, () => this.#watch());
+  }
+
+  #lost(): void {
+    this.#source?.close();
+    this.#source = undefined;
+    void this.#poll();
+  }
+
+  #after(ms: number, then: () => void): void {
+    clearTimeout(this.#timer);
+    if (!this.#closed) this.#timer = setTimeout(then, ms);
+  }
+
+  async #poll(): Promise<void> {
+    let there = true;
+    try {
+      const [status, told] = await Promise.all([
+        ask<StatusReport>('/status?tenants=100&sort=tokens'),
+        ask<RequestsEvent>('/console/requests'),
+      ]);
+      if (this.#closed) return;
+      // A service that was away has its streams free again.
+      if (this.#known.link === 'away' || this.#known.link === 'live') {
+        this.#learn({ status, requests: joined(this.#known.requests, told.requests), link: 'polling' });
+        this.#open();
+        return;
+      }
+      this.#learn({ status, requests: joined(this.#known.requests, told.requests), link: 'polling' });
+    } catch {
+      there = false;
+      if (!this.#closed) this.#learn({ link: 'away' });
+    }
+    if (there && Date.now() - this.#streamTriedMs > STREAM_AGAIN_MS) this.#open();
+    else this.#after(there ? POLL_MS : AWAY_MS, () => void this.#poll());
+  }
+}
