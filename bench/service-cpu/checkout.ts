@@ -69,6 +69,11 @@ export class Checkout {
     return checkout;
   }
 
+  /** Of `service.metrics`. */
+  get metricsUrl(): string {
+    return this.#adminUrl;
+  }
+
   /** Runs exchanges, several at a time. @returns CPU time of the service, in µs an exchange. */
   async measure(exchange: Exchange, count: number): Promise<number> {
     const beforeUs = await this.#cpuUs();

@@ -35,6 +35,24 @@ export function readerRefusalOf(headers: Headers, listensOn: string): string | u
   return pageRefusalOf(headers, 'it is not answered to');
 }
 
+/**
+ * What keeps a reader from the lines of requests. A page that binds its own name to this address (DNS rebinding) says that name:
+ * where others are listened to, it must be an address, or a name that the Internet gives to nobody.
+ */
+export function consoleRefusalOf(headers: Headers, listensOn: string): string | undefined {
+  if (isLoopback(listensOn)) return readerRefusalOf(headers, listensOn);
+  if (!isPrivateName(hostOf(headers))) {
+    return 'it is answered under an address, localhost, a name without a dot, or one in .local or .internal';
+  }
+  return pageRefusalOf(headers, 'it is not answered to');
+}
+
+const isPrivateName = (host: string): boolean =>
+  /^\[[\da-f:.]+\]$/i.test(host) ||
+  /^\d{1,3}(?:\.\d{1,3}){3}$/.test(host) ||
+  /^[\w-]+$/.test(host) ||
+  /^[\w.-]+\.(?:local|internal)$/i.test(host);
+
 const hostOf = (headers: Headers): string => withoutPort(String(headers['host'] ?? ''));
 
 /** What keeps a web page out that is of another origin than this port. */

@@ -5,7 +5,7 @@
  *   event: requests   data: RequestsEvent, each half second in which any ended; the first has the last ones
  *   event: usage      data: UsageEvent, each five seconds
  *
- * `GET /console/requests` answers a RequestsEvent, of the last ones.
+ * `GET /console/requests` answers a RequestsEvent, of the last ones; `GET /console/about` a ConsoleAbout.
  */
 import type { Outcome } from '../usage/usage-record.ts';
 
@@ -76,4 +76,16 @@ export interface UsageEvent {
   readonly rows: readonly UsageRow[];
   /** Tenants and models that are not shown. */
   readonly left: number;
+}
+
+/** What is served, and what may be done from the page. */
+export interface ConsoleAbout {
+  /** Of the package. Absent: whoever started the service did not say. */
+  readonly version?: string;
+  /** Of the source; absent: the build did not say. */
+  readonly commit?: string;
+  /** Endpoints may be drained. */
+  readonly actions: boolean;
+  /** The admin API is under `/console/admin`. */
+  readonly admin: boolean;
 }

@@ -7,6 +7,7 @@ import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
 import { refusalOf } from './command-source.ts';
 import type { Commands } from './commands.ts';
 import type { HealthReport } from './health.ts';
+import { Console, type ConsoleOptions } from './http-console.ts';
 import { answerStatus, type StatusText } from './http-status.ts';
 
 export interface AdminServer {
@@ -26,6 +27,8 @@ const METHODS: ReadonlyMap<string, readonly string[]> = new Map([
   ['/explain', COMMAND],
 ]);
 
+const CONSOLE_PATHS = '/, /console/events, /console/requests, ';
+
 /** Far above a few scrapers, probes and commands, far below the files that a process may open. */
 const MAX_CONNECTIONS = 256;
 const SILENCE_MS = 10_000;
@@ -43,6 +46,7 @@ interface Pages {
   readonly health: () => HealthReport;
   readonly commands: Commands;
   readonly status: StatusText;
+  readonly console: Console | undefined;
   /** What the server listens on: commands are taken on a loopback address only. */
   readonly host: string;
 }
@@ -124,11 +128,14 @@ function answerHealth(path: string, report: HealthReport, response: ServerRespon
 
 function serve(pages: Pages, request: IncomingMessage, response: ServerResponse): void {
   const path = request.url?.split('?', 1)[0] ?? '';
+  if (pages.console?.answer(path, request, response) === true) return;
   const methods = METHODS.get(path);
   if (methods === undefined) {
     response
       .writeHead(404, { 'content-type': 'text/plain' })
-      .end('Here are /metrics, /status, /health, /ready and /live.\n');
+      .end(
+        `Here are ${pages.console?.isOn === true ? CONSOLE_PATHS : ''}/metrics, /status, /health, /ready and /live.\n`,
+      );
   } else if (!methods.includes(request.method ?? '')) {
     response.writeHead(405, { allow: methods.join(', '), connection: 'close' }).end();
   } else if (methods === COMMAND) answerCommand(pages, path, request, response);
@@ -145,8 +152,11 @@ export async function startAdminServer(
   health: () => HealthReport,
   commands: Commands,
   status: StatusText,
+  options?: ConsoleOptions,
 ): Promise<AdminServer> {
-  const pages: Pages = { registry, health, commands, status, host: address.host };
+  const { host } = address;
+  const console = options && new Console(options, status, host);
+  const pages: Pages = { registry, health, commands, status, console, host };
   const server = createServer(BOUNDS, (request, response) => serve(pages, request, response));
   server.maxConnections = MAX_CONNECTIONS;
   // Who does not read an answer, or says nothing.
@@ -156,6 +166,7 @@ export async function startAdminServer(
     port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise((resolve) => {
+        console?.close();
         server.close(() => resolve());
         server.closeAllConnections();
       }),

@@ -99,20 +99,48 @@ const tooMany = (): AdminAnswer =>
     },
   );
 
-/** @throws when it cannot listen. */
-export async function startTenantApi(options: AdminApiOptions): Promise<AdminApiServer> {
-  const { address, tls } = options.admin();
-  const world: AdminWorld = { ...options, host: address.host };
-  const wrong = new WrongTokens(options.onRefused, options.unixMs);
-  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const { method = '', url = '/', headers } = request;
-    let answer = await answerAdmin({ method, url, headers, body: () => textOf(request) }, world);
-    if (answer.isUnauthorized === true && !(await wrong.late())) answer = tooMany();
-    options.onAnswered(answer.status);
+/** Under another server's path, and for its own pages: that server has held their Host and Origin against its own. */
+interface Mount {
+  readonly host: string;
+  readonly path: string;
+}
+
+/** Headers in which a page says where it is from. */
+const PAGE_HEADERS = ['origin', 'sec-fetch-site'];
+
+/** The admin API, wherever it is reached: wrong tokens are counted, and made late, together. */
+export class TenantApi {
+  readonly options: AdminApiOptions;
+  readonly #wrong: WrongTokens;
+
+  constructor(options: AdminApiOptions) {
+    this.options = options;
+    this.#wrong = new WrongTokens(options.onRefused, options.unixMs);
+  }
+
+  /** Answers a request. Never rejects. */
+  async serve(request: IncomingMessage, response: ServerResponse, mount?: Mount): Promise<void> {
+    const world: AdminWorld = { ...this.options, host: mount?.host ?? this.options.admin().address.host };
+    const body = (): Promise<string | undefined> => textOf(request);
+    const { method = '' } = request;
+    let { url = '/', headers } = request;
+    if (mount !== undefined) {
+      url = url.slice(mount.path.length);
+      headers = { ...headers };
+      for (const name of PAGE_HEADERS) delete headers[name];
+    }
+    let answer = await answerAdmin({ method, url, headers, body }, world);
+    if (answer.isUnauthorized === true && !(await this.#wrong.late())) answer = tooMany();
+    this.options.onAnswered(answer.status);
     send(response, answer, request.complete);
-  };
+  }
+}
+
+/** @throws when it cannot listen. */
+export async function startTenantApi(api: TenantApi): Promise<AdminApiServer> {
+  const { address, tls } = api.options.admin();
   const listener = (request: IncomingMessage, response: ServerResponse): void =>
-    void serve(request, response);
+    void api.serve(request, response);
   const secure = tls === undefined ? undefined : createHttpsServer({ ...BOUNDS, ...tlsOf(tls) }, listener);
   const server: Server = secure ?? createHttpServer(BOUNDS, listener);
   server.maxConnections = MAX_CONNECTIONS;

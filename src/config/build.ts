@@ -162,7 +162,7 @@ function serviceTlsOf({ mode }: WrittenConfig, { serviceTls: tls }: Parts): Conf
 }
 
 const serviceOf = (
-  { address, metrics, drainTimeout, zone, dns }: WrittenConfig['service'],
+  { address, metrics, console, drainTimeout, zone, dns }: WrittenConfig['service'],
   directory: string,
   tls: Config['service']['tls'],
 ): Config['service'] => ({
@@ -171,6 +171,7 @@ const serviceOf = (
       ? { kind: 'unix', path: join(directory, address.path) }
       : address,
   metrics,
+  console,
   drainTimeoutMs: drainTimeout,
   ...(zone !== undefined && { zone }),
   dns: { refreshMs: dns.refresh, servers: dns.servers },

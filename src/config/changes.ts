@@ -31,6 +31,7 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   // As of listeners. A certificate of one's own is made at the start.
   ['service.tls', ({ service: { tls } }) => [tls !== undefined, tls?.clientCa !== undefined]],
   ['service.metrics', (config) => config.service.metrics],
+  ['service.console', (config) => config.service.console],
   // Tokens are read at each request.
   ['admin', ({ admin }) => admin && [admin.address, admin.directory, admin.tls !== undefined]],
   ['redis', (config) => config.redis],

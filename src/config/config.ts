@@ -9,6 +9,7 @@ import type { TenantKey } from '../domain/tenant-key.ts';
 import type { AdminAddress, HostPort, ServiceAddress } from './addresses.ts';
 import type { AdminConfig } from './admin.ts';
 import type { AttributionConfig } from './attribution.ts';
+import type { ConsoleMode } from './console.ts';
 import type { LedgerConfig } from './ledger.ts';
 import type { BudgetEnd, LimitRaise } from './limits.ts';
 import type { LogFormat } from './log-format.ts';
@@ -214,6 +215,8 @@ export interface Config {
   readonly service: {
     readonly address: ServiceAddress;
     readonly metrics: HostPort;
+    /** Whether the console is there too. `auto`: where only this machine can reach it. */
+    readonly console: ConsoleMode;
     readonly drainTimeoutMs: number;
     /** Where this replica is. */
     readonly zone?: string;

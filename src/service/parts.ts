@@ -2,6 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
 import type { Explained } from '../admin/commands.ts';
+import { ConsoleHistory } from '../admin/console-history.ts';
 import type { HealthReport } from '../admin/health.ts';
 import type { ExplainContext } from '../admission/explain.ts';
 import { explainRequest, questionOf } from '../admission/explain.ts';
@@ -9,8 +10,9 @@ import { createSlowReaders } from '../admission/slow-readers.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
+import { moneyText } from '../domain/money.ts';
 import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
-import { localCodeOf } from '../envoy/local-replies.ts';
+import { localCodeOf, localStatusOf } from '../envoy/local-replies.ts';
 import { createRefusalService } from '../ext-proc/grpc-refusals.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
@@ -83,6 +85,7 @@ export class Parts {
   readonly #oddUsage = new OddUsageNotices();
   readonly #slowReaders = createSlowReaders();
   readonly #recent = new RecentUsage();
+  readonly history = new ConsoleHistory(Date.now(), moneyText);
 
   // What is served.
   readonly metrics: Metrics;
@@ -153,8 +156,11 @@ export class Parts {
       tell,
     });
     this.refusals = createRefusalService({
-      onRefused: (counted, requests) =>
-        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), requests }),
+      onRefused: (counted, requests) => {
+        const status = localStatusOf(counted);
+        const known = status !== undefined && { status };
+        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), ...known, requests });
+      },
       onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
     });
   }
@@ -224,6 +230,7 @@ export class Parts {
     this.ledger?.record(usage);
     const label = this.#tenantLabel(usage.tenant);
     this.#recent.ended(label, usage, this.now());
+    this.history.ended(usage, label);
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
       for (const notice of this.#oddUsage.of(usage, this.now())) {
@@ -328,6 +335,9 @@ export class Parts {
         pools: this.pools,
         dispatcher: this.scheduling.dispatcher,
         occupancy: this.#occupancy,
+        recent: this.#recent,
+        tenants: this.scheduling.tenants,
+        reloader: this.reloader,
         tenantLabel: this.#tenantLabel,
         rollouts: this.#rollouts,
         openStreams: () => this.requests.open(),

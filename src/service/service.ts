@@ -3,11 +3,11 @@
 import type { Commands } from '../admin/commands.ts';
 import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
-import { startTenantApi } from '../admin/http-tenant-api.ts';
-import type { AdminConfig } from '../config/admin.ts';
+import { startTenantApi, TenantApi } from '../admin/http-tenant-api.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { atMost } from '../domain/at-most.ts';
+import type { BuildInfo } from '../domain/build-info.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
 import { startRateLimitHttp } from '../rate-limit-service/http-rate-limit.ts';
 import type { Log } from '../telemetry/pino-log.ts';
@@ -63,12 +63,18 @@ const LAST_ANSWERS_MS = 500;
  * Starts a service. What a start that fails has opened is closed again, and what it wrote is removed.
  *
  * @param source what the configuration was read from: reloads then say what they change.
+ * @param build which Fairlane it is, for metrics.
  * @throws what keeps it from starting: an address that is taken, a folder that cannot be used, bad files of limits.
  */
-export async function startService(initial: Config, log: Log, source?: ConfigSource): Promise<Service> {
+export async function startService(
+  initial: Config,
+  log: Log,
+  source?: ConfigSource,
+  build?: BuildInfo,
+): Promise<Service> {
   const shutdown = new Shutdown();
   try {
-    return await open(initial, log, shutdown, source);
+    return await open(initial, log, shutdown, source, build);
   } catch (error) {
     return await shutdown.fail(error);
   }
@@ -79,11 +85,13 @@ async function open(
   log: Log,
   shutdown: Shutdown,
   source: ConfigSource | undefined,
+  build: BuildInfo | undefined,
 ): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
   const made = await openMade(initial, shutdown);
   const parts = new Parts(initial, log, shutdown, source, made);
+  if (build !== undefined) parts.metrics.built(build);
   shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
   shutdown.opened({ name: 'months', close: () => parts.months.close() });
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
@@ -104,16 +112,18 @@ async function open(
     explain: (question) => parts.explain(question),
     maxBodyBytes: QUESTION_FACTOR * envoy.maxBodyBytes,
   };
+  const api = made && adminApi(made, parts);
   const metrics = await startAdminServer(
     service.metrics,
     parts.metrics.registry,
     () => parts.health(),
     commands,
     (query) => parts.status.text(query),
+    { history: parts.history, mode: service.console, build, api },
   );
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
-  if (made !== undefined) await openAdminApi(made, parts, shutdown);
+  if (api !== undefined) await openAdminApi(api, parts, shutdown);
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
@@ -129,20 +139,22 @@ async function openMade(initial: Config, shutdown: Shutdown): Promise<RuntimeTen
   return made;
 }
 
-async function openAdminApi(made: RuntimeTenants, parts: Parts, shutdown: Shutdown): Promise<void> {
-  const { reloader, metrics, tell } = parts;
+function adminApi(made: RuntimeTenants, { reloader, metrics, tell }: Parts): TenantApi {
   made.follow({ tell, retake: () => reloader.retake() });
   metrics.made.watch(() => made.counts());
-  const admin = (): AdminConfig => required(reloader.config.admin);
-  const api = await startTenantApi({
+  return new TenantApi({
     made,
-    admin,
+    admin: () => required(reloader.config.admin),
     unixMs: Date.now,
     onRefused: (requests) => tell({ kind: 'admin-refused', requests }),
     onAnswered: (status) => metrics.made.answered(status),
   });
-  parts.onReloaded(() => api.reconfigure(admin()));
-  shutdown.opened({ name: 'admin API', close: () => api.close() });
+}
+
+async function openAdminApi(api: TenantApi, parts: Parts, shutdown: Shutdown): Promise<void> {
+  const server = await startTenantApi(api);
+  parts.onReloaded(() => server.reconfigure(api.options.admin()));
+  shutdown.opened({ name: 'admin API', close: () => server.close() });
 }
 
 const required = <T>(value: T | undefined): T => {

@@ -2,7 +2,7 @@
 import { performance } from 'node:perf_hooks';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type AdminApiServer, startTenantApi } from '../../src/admin/http-tenant-api.ts';
+import { type AdminApiServer, startTenantApi, TenantApi } from '../../src/admin/http-tenant-api.ts';
 import { openApiDocument } from '../../src/admin/tenant-openapi.ts';
 import { ADMIN_ROUTES } from '../../src/admin/tenant-routes.ts';
 import { madeWorld, READ_TOKEN, TOKEN } from '../support/made-tenants.ts';
@@ -28,13 +28,15 @@ beforeEach(async () => {
   world = await madeWorld(config);
   const settings = config.admin;
   if (settings === undefined) throw new Error('no admin section');
-  server = await startTenantApi({
-    made: world.made,
-    admin: () => settings,
-    unixMs: () => world.clock.ms,
-    onRefused: (requests) => told.push(requests),
-    onAnswered: () => undefined,
-  });
+  server = await startTenantApi(
+    new TenantApi({
+      made: world.made,
+      admin: () => settings,
+      unixMs: () => world.clock.ms,
+      onRefused: (requests) => told.push(requests),
+      onAnswered: () => undefined,
+    }),
+  );
 });
 afterEach(async () => {
   told.length = 0;

@@ -5,7 +5,7 @@ import { request as httpsRequest } from 'node:https';
 import { connect, type Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type AdminApiServer, startTenantApi } from '../../src/admin/http-tenant-api.ts';
+import { type AdminApiServer, startTenantApi, TenantApi } from '../../src/admin/http-tenant-api.ts';
 import { ADMIN_ROUTES, type AdminRoute, mayChange } from '../../src/admin/tenant-routes.ts';
 import { createAuthority } from '../support/certificates.ts';
 import { eventually } from '../support/eventually.ts';
@@ -33,13 +33,15 @@ async function start(tls?: { readonly cert: string; readonly key: string }): Pro
   world = await madeWorld(config);
   const admin = config.admin;
   if (admin === undefined) throw new Error('no admin section');
-  server = await startTenantApi({
-    made: world.made,
-    admin: () => ({ ...admin, ...(tls !== undefined && { tls }) }),
-    unixMs: () => world.clock.ms,
-    onRefused: () => undefined,
-    onAnswered: (status) => answered.push(status),
-  });
+  server = await startTenantApi(
+    new TenantApi({
+      made: world.made,
+      admin: () => ({ ...admin, ...(tls !== undefined && { tls }) }),
+      unixMs: () => world.clock.ms,
+      onRefused: () => undefined,
+      onAnswered: (status) => answered.push(status),
+    }),
+  );
   await world.call({ method: 'POST', url: '/v1/tenants', body: { name: 'acme' } });
   const made = await world.call({ method: 'POST', url: '/v1/tenants/acme/keys' });
   keyId = (made.body as { readonly id: string }).id;

@@ -128,6 +128,7 @@ export function createWorld(options: WorldOptions = {}): World {
     service: {
       address: { kind: 'unix', path: '/nowhere/ext-proc.sock' },
       metrics: { host: '127.0.0.1', port: 0 },
+      console: 'auto',
       drainTimeoutMs: 1_000,
       dns: { refreshMs: 5_000, servers: [] },
     },

@@ -1,7 +1,9 @@
 /** `service`: Fairlane’s own addresses and its end. */
+import { CONSOLE_MODES } from '../console.ts';
 import { dnsServer, serviceAddress } from '../values.ts';
 import {
   anyHostPort,
+  choice,
   duration,
   filePath,
   name,
@@ -57,6 +59,10 @@ export const service = section(
       'host:port with a port from 1 to 65535, for example 127.0.0.1:9464 or [::1]:9464',
       'Where `/metrics` and the health checks are served.',
     ).prefault('127.0.0.1:9464'),
+    console: choice(
+      CONSOLE_MODES,
+      'Whether the console is served there: `on`; `off`; `auto`, where `metrics` is a loopback address. It shows who asked for which model, and when.',
+    ).prefault('auto'),
     drainTimeout: duration(
       '0s',
       '1h',

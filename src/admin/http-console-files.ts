@@ -1,0 +1,103 @@
+/** The console's page, in memory: only files that were there at the start are served, by their whole names. */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { extname, join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** From the sources and from what is built it is the same folder. */
+const FOLDER = fileURLToPath(new URL('../../dist/console/', import.meta.url));
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+  '.woff2': 'font/woff2',
+};
+const NOT_BUILT = 'The console is not built: run `npm run build`, and start Fairlane again.\n';
+
+export const PAGE_HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
+interface ConsoleFile {
+  readonly type: string;
+  readonly tag: string;
+  readonly bytes: Buffer;
+  readonly br: Buffer | undefined;
+  readonly gzip: Buffer | undefined;
+}
+
+export type ConsoleFiles = ReadonlyMap<string, ConsoleFile>;
+
+/** Reads what was built, by paths of URLs; nothing where it was not. */
+export function readConsoleFiles(folder = FOLDER): ConsoleFiles {
+  const files = new Map<string, ConsoleFile>();
+  let names: readonly string[];
+  try {
+    names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  } catch {
+    return files;
+  }
+  const known = new Set(names);
+  const packed = (name: string): Buffer | undefined =>
+    known.has(name) ? readFileSync(join(folder, name)) : undefined;
+  for (const name of names) {
+    const type = TYPES[extname(name)];
+    if (type === undefined) continue;
+    const bytes = readFileSync(join(folder, name));
+    const tag = createHash('sha256').update(bytes).digest('base64url').slice(0, 22);
+    const path = name === 'index.html' ? '/' : `/console/${name.split(sep).join('/')}`;
+    files.set(path, { type, tag, bytes, br: packed(`${name}.br`), gzip: packed(`${name}.gz`) });
+  }
+  return files;
+}
+
+const accepts = (request: IncomingMessage, coding: string): boolean =>
+  new RegExp(`(^|,)\\s*${coding}\\s*(;\\s*q=(1|0\\.\\d*[1-9])\\d*(\\.0*)?)?\\s*(,|$)`, 'i').test(
+    request.headers['accept-encoding'] ?? '',
+  );
+
+/** Of a GET or a HEAD. @returns whether there is such a file. */
+export function answerFile(
+  files: ConsoleFiles,
+  path: string,
+  request: IncomingMessage,
+  response: ServerResponse,
+): boolean {
+  const file = files.get(path);
+  if (file === undefined) {
+    if (path !== '/') return false;
+    response.writeHead(200, { ...PAGE_HEADERS, 'content-type': 'text/plain', 'cache-control': 'no-store' });
+    response.end(NOT_BUILT);
+    return true;
+  }
+  const coding =
+    file.br && accepts(request, 'br') ? 'br' : file.gzip && accepts(request, 'gzip') ? 'gzip' : '';
+  const etag = `"${file.tag}${coding && `-${coding}`}"`;
+  const headers = {
+    ...PAGE_HEADERS,
+    etag,
+    vary: 'accept-encoding',
+    'cache-control': path === '/' ? 'no-store' : 'public, max-age=31536000, immutable',
+  };
+  const asked = (request.headers['if-none-match'] ?? '').split(',');
+  if (asked.some((one) => one.trim().replace(/^W\//, '') === etag)) {
+    response.writeHead(304, headers).end();
+    return true;
+  }
+  const bytes = (coding === 'br' ? file.br : coding === 'gzip' ? file.gzip : undefined) ?? file.bytes;
+  response.writeHead(200, {
+    ...headers,
+    'content-type': file.type,
+    'content-length': bytes.length,
+    ...(coding !== '' && { 'content-encoding': coding }),
+  });
+  response.end(bytes);
+  return true;
+}

@@ -1,0 +1,87 @@
+/** The console on the port of the metrics: its page, its events, and the same as documents. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ConsoleMode } from '../config/console.ts';
+import type { BuildInfo } from '../domain/build-info.ts';
+import { consoleRefusalOf, isLoopback } from './command-source.ts';
+import type { ConsoleAbout } from './console-feed.ts';
+import type { ConsoleHistory } from './console-history.ts';
+import { answerFile, type ConsoleFiles, readConsoleFiles } from './http-console-files.ts';
+import { ConsoleStreams } from './http-console-streams.ts';
+import type { StatusText } from './http-status.ts';
+import type { TenantApi } from './http-tenant-api.ts';
+
+export interface ConsoleOptions {
+  readonly history: ConsoleHistory;
+  /** `auto`: where only this machine is listened to, since request lines say who asked for what, and when. */
+  readonly mode: ConsoleMode;
+  readonly build?: BuildInfo | undefined;
+  /** Absent: the admin API is not configured. */
+  readonly api?: TenantApi | undefined;
+}
+
+const API = '/console/admin';
+
+const isConsolePath = (path: string): boolean => path === '/' || path.startsWith('/console/');
+
+export class Console {
+  readonly #host: string;
+  readonly #history: ConsoleHistory;
+  readonly #streams: ConsoleStreams;
+  readonly #files: ConsoleFiles;
+  readonly #build: BuildInfo | undefined;
+  /** Where tokens come over no network. */
+  readonly #api: TenantApi | undefined;
+  readonly isOn: boolean;
+
+  /** @param host what the server listens on. */
+  constructor({ history, mode, build, api }: ConsoleOptions, status: StatusText, host: string) {
+    this.#host = host;
+    this.#history = history;
+    this.#streams = new ConsoleStreams(status, history);
+    this.#build = build;
+    this.#api = isLoopback(host) ? api : undefined;
+    this.isOn = mode === 'on' || (mode === 'auto' && isLoopback(host));
+    this.#files = this.isOn ? readConsoleFiles() : new Map();
+  }
+
+  /** @returns whether the path is the console's, and answered. */
+  answer(path: string, request: IncomingMessage, response: ServerResponse): boolean {
+    if (!this.isOn || !isConsolePath(path)) return false;
+    const refusal = consoleRefusalOf(request.headers, this.#host);
+    if (refusal !== undefined && path !== '/') {
+      // A body is not waited for.
+      this.#json(response, 403, { error: refusal }, { connection: 'close' });
+    } else if (this.#api !== undefined && path.startsWith(`${API}/`)) {
+      void this.#api.serve(request, response, { host: this.#host, path: API });
+    } else if (request.method !== 'GET' && request.method !== 'HEAD') {
+      response.writeHead(405, { allow: 'GET, HEAD', connection: 'close' }).end();
+    } else if (path === '/console/events') {
+      if (request.method === 'GET') this.#streams.add(response);
+      else
+        response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' }).end();
+    } else if (path === '/console/requests') {
+      this.#json(response, 200, this.#history.requests());
+    } else if (path === '/console/about') {
+      this.#json(response, 200, this.#about());
+    } else return answerFile(this.#files, path, request, response);
+    return true;
+  }
+
+  close(): void {
+    this.#streams.close();
+  }
+
+  #about(): ConsoleAbout {
+    return { ...this.#build, actions: isLoopback(this.#host), admin: this.#api !== undefined };
+  }
+
+  #json(response: ServerResponse, status: number, answer: unknown, headers = {}): void {
+    response.writeHead(status, {
+      ...headers,
+      'content-type': 'application/json',
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+    });
+    response.end(`${JSON.stringify(answer)}\n`);
+  }
+}
