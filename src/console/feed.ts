@@ -23,7 +23,7 @@ const SILENCE_MS = 6_000;
 const ANSWER_MS = 4_000;
 
 /** Joins what is known with what has come: each request once, the newest first. */
-export function joined(known: readonly RequestLine[], come: readonly RequestLine[]): readonly RequestLine[] {
+function joined(known: readonly RequestLine[], come: readonly RequestLine[]): readonly RequestLine[] {
   const ids = new Set(known.map(({ id }) => id));
   const fresh = come.filter(({ id }) => !ids.has(id));
   if (fresh.length === 0) return known;

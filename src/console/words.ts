@@ -39,7 +39,7 @@ function fullness(status: StatusReport): Fullness {
  *
  * @returns undefined where its weight, or the limit, is not known.
  */
-export function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
+function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
   const asking = status.tenants.rows.filter(
     ({ inFlight, waiting, weight }) => inFlight + waiting > 0 && weight !== undefined,
   );
@@ -82,15 +82,14 @@ export function headline(status: StatusReport): readonly Piece[] {
   ];
 }
 
+/** By the reason, as records have it; others are shown as they are. */
 const REFUSALS: ReadonlyMap<string, string> = new Map([
-  ['rate_limit_exceeded', 'requests or tokens of the minute used up'],
-  ['tokens_exceeded', 'tokens used up'],
-  ['requests_exceeded', 'requests of the minute used up'],
-  ['quota_exceeded', 'tokens of the month used up'],
-  ['insufficient_quota', 'tokens of the month used up'],
-  ['budget_exceeded', 'budget of the month used up'],
-  ['queue_full', 'its queue is full'],
-  ['queue_timeout', 'waited too long for an engine'],
+  ['requests_per_minute', 'requests of the minute used up'],
+  ['tokens_per_minute', 'tokens of the minute used up'],
+  ['insufficient_quota', 'tokens or budget of the month used up'],
+  ['tenant_queue_full', 'too many of its requests wait already'],
+  ['queue_full', 'the queue is full'],
+  ['queue_timeout', 'no slot became free in time'],
   ['invalid_api_key', 'no such key'],
   ['model_not_found', 'no such model'],
 ]);
