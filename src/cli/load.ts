@@ -40,16 +40,16 @@ function urlArgument(text: string): EndpointConfig {
   return parsed.endpoint;
 }
 
-/** A key itself would stand in the list of processes, so it is not taken. */
+/** A key itself would stand in the list of processes, so it is not taken, and not repeated by the parser's error. */
 function keyArgument(text: string): string {
-  if (!/^(env|file):/.test(text)) throw new InvalidArgumentError('write it as env:NAME or file:PATH');
+  if (!/^(env|file):/.test(text)) throw new UserError('a tenant’s key: write it as env:NAME or file:PATH');
   const sources = {
     env: process.env,
     readFile: (path: string) => readFileSync(path, 'utf8'),
     locate: (path: string) => resolve(path),
   };
   const looked = lookUpSecret(text, sources);
-  if (looked.kind !== 'ok') throw new InvalidArgumentError(looked.problem);
+  if (looked.kind !== 'ok') throw new UserError(`a tenant’s key: ${looked.problem}`);
   return looked.value;
 }
 

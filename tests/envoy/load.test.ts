@@ -69,6 +69,7 @@ it('takes no key itself: it would be in the list of processes', async () => {
   const run = load(KEYS.quiet);
   expect(await run.exited).toBe(1);
   expect(run.stderr()).toContain('env:NAME or file:PATH');
+  expect(run.stderr()).not.toContain(KEYS.quiet);
 });
 
 it('where nothing answers says so', async () => {
