@@ -19,6 +19,7 @@ import { shown, textReport } from '../loadtest/report-text.ts';
 import type { Scenario } from '../loadtest/scenario.ts';
 import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-schema.ts';
 import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
+import { interruption } from './interruption.ts';
 import { hasColour, printError } from './terminal.ts';
 import { UserError } from './user-error.ts';
 
@@ -127,25 +128,6 @@ function sayProgress(
       `${arm} ${shown(atMs / 1_000)} of ${shown(scenario.durationMs / 1_000)} s${draining}: ${sent} sent, ${inFlight} in flight, ${completed} completed, ${refused} refused, ${failed} failed`,
     ),
   );
-}
-
-/** Ends at the first SIGINT or SIGTERM what can be ended; the second one ends the process. */
-function interruption(): { readonly signal: AbortSignal; readonly release: () => void } {
-  const controller = new AbortController();
-  const handler = (): void => {
-    if (controller.signal.aborted) process.exit(130);
-    say('ending early; Ctrl-C again stops at once');
-    controller.abort();
-  };
-  process.on('SIGINT', handler);
-  process.on('SIGTERM', handler);
-  return {
-    signal: controller.signal,
-    release() {
-      process.off('SIGINT', handler);
-      process.off('SIGTERM', handler);
-    },
-  };
 }
 
 async function inLab(scenario: Scenario, asked: ArmsAsked, signal: AbortSignal): Promise<Comparison> {

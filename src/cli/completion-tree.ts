@@ -48,7 +48,8 @@ function completionOf(name: string, choices: readonly string[] | undefined, path
   if (name === 'tenant' || (name === 'name' && /^tenant\b/.test(path)))
     return { kind: 'running', what: 'tenants' };
   if (name === 'model') return { kind: 'running', what: 'models' };
-  return name === 'url' ? { kind: 'running', what: 'endpoints' } : NOTHING;
+  // Where load sends is no engine.
+  return name === 'url' && path !== 'load' ? { kind: 'running', what: 'endpoints' } : NOTHING;
 }
 
 /** `name` of `--option <name>`; undefined: it takes no value, or may do without. */

@@ -10,6 +10,7 @@ const BY_COMMAND: ReadonlyMap<string, readonly string[]> = new Map([
   ['serve', ['0 after it has drained', FAILED, STOPPED]],
   ['check-config', ['0 if the configuration is good', '1 if it is not, or the command was called wrongly']],
   ['bench', [OK, FAILED, STOPPED]],
+  ['load', ['0 at its end, or the first Ctrl-C’s', FAILED, STOPPED]],
   ['doctor', ['0 if there is no problem (warnings are none)', '1 if there is one']],
   ['explain', ['0 if the service would take the request', FAILED, '2 if the service would refuse it']],
   ['check', ['0 if all is good', '1 if something is not, or the command was called wrongly']],

@@ -23,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   simulate: async () => (await import('./simulate.ts')).simulateCommand(),
   'check-config': async () => (await import('./check-config.ts')).checkConfigCommand(),
   bench: async () => (await import('./bench.ts')).benchCommand(),
+  load: async () => (await import('./load.ts')).loadCommand(),
   doctor: async () => (await import('./doctor.ts')).doctorCommand(),
   drain: async () => (await import('./drain.ts')).drainCommand(),
   explain: async () => (await import('./explain.ts')).explainCommand(),

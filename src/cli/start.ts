@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickst
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
 import { findEnvoy } from '../envoy/process-find-envoy.ts';
+import { loadCommandLine } from '../loadtest/load-command-line.ts';
 import { type Opened, Shutdown } from '../service/shutdown.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
 import {
@@ -83,6 +84,7 @@ function banner(config: Config, metricsPort: number, demo: boolean, warning: str
     `  API      ${api}/v1`,
     ...others.map((other) => `           ${other}/v1`),
     `  admin    ${adminOf(config.envoy.admin)}`,
+    `  console  ${urlOf({ ...config.service.metrics, port: metricsPort })}/`,
     `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
     '',
     ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
@@ -97,10 +99,23 @@ function banner(config: Config, metricsPort: number, demo: boolean, warning: str
         `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,
       );
     }
-    lines.push('');
+    lines.push(
+      '',
+      'Watch noisy flood quiet in the console for a minute; in another terminal:',
+      '',
+      loadLine(api),
+      '',
+    );
   }
   lines.push('Ctrl-C drains and stops.', '');
   return lines.join('\n');
+}
+
+/** What is pasted to send load to the demo. */
+function loadLine(api: string): string {
+  const here = fileURLToPath(import.meta.url);
+  const isClone = existsSync(fileURLToPath(new URL('../../src', import.meta.url)));
+  return loadCommandLine({ program: here, isClone, api });
 }
 
 interface StartOptions {

@@ -27,6 +27,15 @@ export interface Progress {
   readonly failed: number;
 }
 
+/** Is told of each request, by its tenant. */
+export interface RequestObserver {
+  readonly sent: (tenant: string) => void;
+  /** @param ttftMs since the request's planned time. */
+  readonly firstToken: (tenant: string, ttftMs: number) => void;
+  /** @param reason why it failed. */
+  readonly settled: (tenant: string, outcome: RequestOutcome['outcome'], reason?: string) => void;
+}
+
 export interface HttpArmOptions {
   readonly arm: HttpArmName;
   readonly endpoint: EndpointConfig;
@@ -42,6 +51,7 @@ export interface HttpArmOptions {
   readonly run: string;
   readonly signal: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+  readonly observer?: RequestObserver;
 }
 
 export interface HttpMeasured extends Measured {
@@ -169,6 +179,7 @@ export class HttpArm {
       this.#ready = undefined;
       this.#next += 1;
       this.#inFlight.add(one);
+      this.#options.observer?.sent(tenant.name);
       if (!tenant.quiet && this.#bucket?.passes(request.atMs) === false) {
         this.#settle(one, { outcome: 'refused' });
         continue;
@@ -254,8 +265,10 @@ export class HttpArm {
 
   #seen(one: InFlight, meter: StreamMeter, atMs: number): void {
     for (; one.events < meter.tokenEvents(); one.events += 1) {
-      if (one.firstTokenMs === undefined) one.firstTokenMs = atMs;
-      else this.#itl.get(one.tenant.name)?.add(atMs - one.lastTokenMs);
+      if (one.firstTokenMs === undefined) {
+        one.firstTokenMs = atMs;
+        this.#options.observer?.firstToken(one.tenant.name, atMs - one.request.atMs);
+      } else this.#itl.get(one.tenant.name)?.add(atMs - one.lastTokenMs);
       one.lastTokenMs = atMs;
       if (atMs <= this.#options.durationMs) one.eventsInTime += 1;
     }
@@ -279,11 +292,16 @@ export class HttpArm {
   #fail(one: InFlight, reason: string): void {
     if (!this.#inFlight.has(one)) return;
     this.#reasons.set(reason, (this.#reasons.get(reason) ?? 0) + 1);
-    this.#settle(one, { outcome: 'failed' });
+    this.#settle(one, { outcome: 'failed' }, reason);
   }
 
-  #settle(one: InFlight, outcome: Partial<RequestOutcome> & Pick<RequestOutcome, 'outcome'>): void {
+  #settle(
+    one: InFlight,
+    outcome: Partial<RequestOutcome> & Pick<RequestOutcome, 'outcome'>,
+    reason?: string,
+  ): void {
     if (!this.#inFlight.delete(one)) return;
+    this.#options.observer?.settled(one.tenant.name, outcome.outcome, reason);
     const { request, firstTokenMs, events, eventsInTime, lastTokenMs } = one;
     this.#counts[outcome.outcome] += 1;
     const whole: RequestOutcome = {

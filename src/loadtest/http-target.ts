@@ -42,8 +42,11 @@ function getText({ host, port }: EndpointConfig, path: string, key: string | und
   });
 }
 
-/** The first model that a target lists. @throws when nothing answers, or none is listed. */
-export async function firstModel(endpoint: EndpointConfig, key: string | undefined): Promise<string> {
+/** What a target answers to a key that asks for its models. @throws when nothing answers. */
+export async function listedModels(
+  endpoint: EndpointConfig,
+  key: string | undefined,
+): Promise<{ readonly status: number; readonly models: readonly string[] }> {
   let answer: Text;
   try {
     answer = await getText(endpoint, '/v1/models', key);
@@ -52,16 +55,23 @@ export async function firstModel(endpoint: EndpointConfig, key: string | undefin
       cause: error,
     });
   }
-  let id: unknown;
+  let models: readonly string[] = [];
   try {
     const { data } = JSON.parse(answer.text) as { data?: readonly { id?: unknown }[] };
-    id = data?.[0]?.id;
+    models = (data ?? []).map(({ id }) => id).filter((id) => typeof id === 'string');
   } catch {
     // As good as no model.
   }
-  if (typeof id === 'string') return id;
+  return { status: answer.status, models };
+}
+
+/** The first model that a target lists. @throws when nothing answers, or none is listed. */
+export async function firstModel(endpoint: EndpointConfig, key: string | undefined): Promise<string> {
+  const { status, models } = await listedModels(endpoint, key);
+  const [first] = models;
+  if (first !== undefined) return first;
   throw new Error(
-    `${endpoint.url}/v1/models lists no model (status ${answer.status}); name one in the scenario, model: NAME`,
+    `${endpoint.url}/v1/models lists no model (status ${status}); name one in the scenario, model: NAME`,
   );
 }
 
