@@ -117,18 +117,18 @@ function plainOf(text: string, { env, readFile, locate, isUnresolved }: Reading)
     return value === undefined || value.trim() === '' ? undefined : plain;
   }
   if (isUnresolved === true) return plain;
-  const read = (reference: string): string | 'absent' | 'other' => {
+  const read = (reference: string): 'there' | 'absent' | 'other' => {
     const path = reference.slice('file:'.length);
     if (path.includes('\0')) return 'other';
     try {
-      return readFile(locate(path)).trim() === '' ? 'absent' : '';
+      return readFile(locate(path)).trim() === '' ? 'absent' : 'there';
     } catch (error) {
       const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
       return code === 'ENOENT' ? 'absent' : 'other';
     }
   };
   // A name may end so: such a file is what is meant.
-  if (read(text) === '') return text;
+  if (read(text) === 'there') return text;
   // One that is there and cannot be read is told as any other is.
   return read(plain) === 'absent' ? undefined : plain;
 }
