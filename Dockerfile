@@ -6,8 +6,11 @@ FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json tsconfig.build.json vite.config.t[s] ./
 COPY src ./src
+# `fairlane --version` and a metric tell it.
+ARG COMMIT=unknown
+ENV FAIRLANE_COMMIT=${COMMIT}
 RUN npm run build && rm -f dist/.tsbuildinfo
 RUN npm prune --omit=dev --no-audit --no-fund
 RUN rm -rf node_modules/@libsql/*-musl
@@ -29,7 +32,7 @@ LABEL org.opencontainers.image.title="Fairlane" \
       org.opencontainers.image.base.name="docker.io/library/node:24-slim" \
       org.cyclonedx.sbom.path="/app/sbom.cdx.json"
 WORKDIR /app
-ENV NODE_ENV=production FAIRLANE_COMMIT=${COMMIT}
+ENV NODE_ENV=production
 COPY --from=build /app/package.json ./
 COPY --from=build /app/sbom.cdx.json ./
 COPY --from=build /app/node_modules ./node_modules

@@ -22,6 +22,8 @@ const metrics = createMetrics({
   adapters: () => [],
   openStreams: () => 0,
   rollouts: () => [],
+  activeTenants: () => [],
+  reloads: () => ({ sinceMs: 0, refused: false }),
 });
 const rateLimit = createRateLimitGrpcService({
   decide: (call) =>

@@ -62,7 +62,12 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
     adapters: () => [],
     openStreams: () => 0,
     rollouts: () => [],
+    activeTenants: () => [],
+    reloads: () => ({ sinceMs: 0, refused: false }),
   });
+  metrics.watchRedis(() => ({ connected: false, leased: 0, commands: 0 }));
+  metrics.watchSharedCapacity(() => ({ capacity: 0, held: 0 }));
+  metrics.watchLedger(() => ({ rows: 0, lost: {}, spooled: 0, lagMs: 0 }));
   const rows = metrics.registry.getMetricsAsArray().map((metric) => {
     const { labelNames } = metric as unknown as { readonly labelNames?: readonly string[] };
     return { name: metric.name, help: metric.help, type: String(metric.type), labels: labelNames ?? [] };

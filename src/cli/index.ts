@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { messageOf } from '../domain/text-of.ts';
+import { readCommit, versionText } from './build-info.ts';
 import { exitCodesText } from './exit-codes.ts';
 import { hashesArePredictable, nodeProblem } from './node-version.ts';
 import { printError } from './terminal.ts';
@@ -53,7 +54,7 @@ function askedFor(args: readonly string[]): readonly string[] {
 
 const program = new Command('fairlane')
   .description('Shares LLM engines fairly between tenants: an Envoy sidecar for vLLM and its kind.')
-  .version(version)
+  .version(versionText(version, readCommit(), process.versions.node))
   .showHelpAfterError('(see --help)')
   .addHelpText('after', MORE_HELP);
 for (const name of askedFor(process.argv.slice(2))) {

@@ -5,6 +5,7 @@ import { watchConfig } from '../config/fs-config.ts';
 import { textOf } from '../domain/text-of.ts';
 import { type Service, startService } from '../service/service.ts';
 import { createLog, type LogStyle, stdoutLog } from '../telemetry/pino-log.ts';
+import { buildInfo } from './build-info.ts';
 import type { Loaded } from './loading.ts';
 import { hasColour, isTerminalGone, leaveTerminal } from './terminal.ts';
 
@@ -54,7 +55,7 @@ export async function runService(
   format: LogFormat = config.log.format,
 ): Promise<RunningService> {
   const log = createLog(config.log.level, stdoutLog(), styleOf(format));
-  const service = await startService(config, log, source);
+  const service = await startService(config, log, source, buildInfo());
   const watcher = watchConfig({
     path,
     env,

@@ -1,7 +1,18 @@
 /** What the service tells about itself, besides its log. */
 export const TENANT_HISTOGRAMS = ['auto', 'on', 'off'] as const;
 
+/** With `auto`: above that, a scrape would be mostly histograms. */
+const MOST_TENANTS_IN_HISTOGRAMS = 200;
+
 export interface TelemetryConfig {
   /** Whether histograms have tenants. `auto`: while there are at most MOST_TENANTS_IN_HISTOGRAMS. */
   readonly tenantHistograms: (typeof TENANT_HISTOGRAMS)[number];
+}
+
+/** Whether histograms tell tenants apart now. @param tenants that there are, also made ones. */
+export function tenantsInHistograms(
+  { tenantHistograms }: Pick<TelemetryConfig, 'tenantHistograms'>,
+  tenants: number,
+): boolean {
+  return tenantHistograms === 'on' || (tenantHistograms === 'auto' && tenants <= MOST_TENANTS_IN_HISTOGRAMS);
 }

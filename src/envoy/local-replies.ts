@@ -207,6 +207,13 @@ const CODES: ReadonlyMap<string, string> = new Map(
 export const localCodeOf = (counted: string): string =>
   CODES.get(counted) ?? OTHERS.find(({ from }) => Number(counted) >= from)?.code ?? 'other';
 
+/** The status of such an answer, as the client gets it. Undefined: of no one status. */
+export function localStatusOf(counted: string): number | undefined {
+  if (/^[1-5]\d\d$/.test(counted)) return Number(counted);
+  const reply = LOCAL_REPLIES.find(({ code }) => code === counted);
+  return reply?.as ?? reply?.status;
+}
+
 /** Whether its details are those that a reply is for: they say that it is not the service's, too. */
 function expressionOf({ details, detailsPrefix }: LocalReply | OtherReplies): string {
   if (detailsPrefix !== undefined) return `response.code_details.startsWith('${detailsPrefix}')`;

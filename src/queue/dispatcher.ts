@@ -398,15 +398,15 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
 
   retryAfterMs(name?: string): number {
     if (name !== undefined) return this.pools.get(name)?.retryAfterMs() ?? MIN_RETRY_AFTER_MS;
-    let soonest = MAX_RETRY_AFTER_MS;
-    for (const pool of this.pools.values()) soonest = Math.min(soonest, pool.retryAfterMs());
-    return soonest;
+    return Math.min(MAX_RETRY_AFTER_MS, ...Array.from(this.pools.values(), (pool) => pool.retryAfterMs()));
+  }
+
+  predictedWaitMs(name: string, nowMs: number): number {
+    return this.pools.get(name)?.predictedWaitMs(nowMs) ?? 0;
   }
 
   queued(): number {
-    let queued = 0;
-    for (const pool of this.pools.values()) queued += pool.size;
-    return queued;
+    return Array.from(this.pools.values()).reduce((sum, { size }) => sum + size, 0);
   }
 
   queuedOf(name: string): number {

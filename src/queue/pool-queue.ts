@@ -165,6 +165,10 @@ export class PoolQueue {
     return this.needing.has(adapter);
   }
 
+  predictedWaitMs(nowMs: number): number {
+    return this.releases.predictedWaitMs(this.queued.size, nowMs);
+  }
+
   retryAfterMs(): number {
     return this.releases.retryAfterMs(this.queued.size);
   }

@@ -28,6 +28,16 @@ export class ReleaseInterval {
     this.lastMs = queued > 0 ? nowMs : undefined;
   }
 
+  /**
+   * How long who joins now waits for those before it, in ms. A queue that stands still is no shorter for what it was: the time
+   * since the last release counts where that is longer.
+   */
+  predictedWaitMs(queued: number, nowMs: number): number {
+    if (queued === 0) return 0;
+    const sinceLast = this.lastMs === undefined ? 0 : nowMs - this.lastMs;
+    return queued * Math.max(this.smoothedMs, sinceLast);
+  }
+
   retryAfterMs(queued: number): number {
     return clampRetryAfterMs(queued * this.smoothedMs);
   }

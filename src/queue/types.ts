@@ -139,6 +139,8 @@ export interface Dispatcher {
   isFullFor(tenant: string, nowMs: number): boolean;
   /** When a place in the queue may be free; of one pool, or the soonest of all. */
   retryAfterMs(pool?: string): number;
+  /** How long a request that joined the pool's queue last would wait; 0: none wait. Of whole queues, whoever's it is. */
+  predictedWaitMs(pool: string, nowMs: number): number;
   addPool(name: string, endpoints: PoolEndpoints): void;
   /** Its waiting requests expire; what is in flight ends as usual. */
   removePool(name: string, nowMs: number): void;

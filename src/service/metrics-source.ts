@@ -1,7 +1,15 @@
 /** What gauges read when they are scraped. */
+
+import type { Config } from '../config/config.ts';
+import { tenantsInHistograms } from '../config/telemetry.ts';
+import { saturationOf } from '../pool/saturation.ts';
+import type { EndpointState } from '../pool/types.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
+import type { ActiveTenant } from '../telemetry/prom-tenant-limits.ts';
+import type { RecentUsage } from '../telemetry/recent-usage.ts';
+import type { TenantDirectory } from '../tenant/directory.ts';
 import type { Occupancy, OccupancyRow } from '../usage/occupancy.ts';
 import { addressOf } from './addressed-pools.ts';
 import type { PoolSet } from './pool-set.ts';
@@ -10,6 +18,14 @@ export interface MetricsSourceParts {
   readonly pools: PoolSet;
   readonly dispatcher: Dispatcher;
   readonly occupancy: Occupancy;
+  readonly recent: Pick<RecentUsage, 'names'>;
+  readonly tenants: Pick<TenantDirectory, 'get'>;
+  /** The configuration in use, since when it is, and what was refused after it. */
+  readonly reloader: {
+    readonly config: Config;
+    readonly inUse: { readonly sinceMs: number };
+    readonly refused: unknown;
+  };
   /** What a tenant is called in metrics. */
   readonly tenantLabel: (tenant: string) => string;
   readonly rollouts: Rollouts;
@@ -18,19 +34,13 @@ export interface MetricsSourceParts {
   readonly now: () => number;
 }
 
-export function metricsSource({
-  pools,
-  dispatcher,
-  occupancy,
-  tenantLabel,
-  rollouts,
-  openStreams,
-  now,
-}: MetricsSourceParts): MetricsSource {
+export function metricsSource(parts: MetricsSourceParts): MetricsSource {
+  const { pools, dispatcher, occupancy, tenantLabel, rollouts, openStreams, reloader, now } = parts;
   return {
     occupancy: () => byLabel(occupancy.rows(), tenantLabel),
     *pools() {
       for (const { name, endpoints } of pools.all()) {
+        const states = endpoints.list(now());
         yield {
           pool: name,
           queued: dispatcher.queuedOf(name),
@@ -38,7 +48,9 @@ export function metricsSource({
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
           lanes: dispatcher.lanesOf(name),
-          endpoints: endpoints.list(now()),
+          saturation: saturation(states, dispatcher.queuedOf(name)),
+          predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
+          endpoints: states,
         };
       }
     },
@@ -59,7 +71,53 @@ export function metricsSource({
     },
     openStreams,
     rollouts: () => rollouts.list(),
+    tenantHistograms() {
+      const { telemetry, tenants } = reloader.config;
+      return tenantsInHistograms(telemetry, tenants.size);
+    },
+    reloads: () => ({ sinceMs: reloader.inUse.sinceMs, refused: reloader.refused !== undefined }),
+    activeTenants: () => activeTenants(parts),
   };
+}
+
+/** As `/status` has it. */
+function saturation(states: readonly EndpointState[], waiting: number): number {
+  let [sequences, concurrencyLimit] = [0, 0];
+  for (const one of states) {
+    if (!one.serving) continue;
+    sequences += one.sequences;
+    concurrencyLimit += one.concurrencyLimit;
+  }
+  return saturationOf({ sequences, concurrencyLimit, waiting });
+}
+
+/** Visitors share a name and no limits: they are left out. */
+function* activeTenants({
+  occupancy,
+  recent,
+  tenants,
+  reloader,
+  now,
+}: Pick<
+  MetricsSourceParts,
+  'occupancy' | 'recent' | 'tenants' | 'reloader' | 'now'
+>): Iterable<ActiveTenant> {
+  const nowMs = now();
+  const names = new Set(recent.names(nowMs));
+  for (const { tenant } of occupancy.rows()) names.add(tenant);
+  for (const name of names) {
+    if (!reloader.config.tenants.has(name)) continue;
+    const tenant = tenants.get(name);
+    if (tenant === undefined) continue;
+    const { limits } = tenant;
+    yield {
+      tenant: name,
+      weight: tenant.config.limits.weight,
+      requests: limits.requests(nowMs),
+      tokens: limits.tokens(nowMs),
+      month: limits.month(nowMs),
+    };
+  }
 }
 
 /** One row for those that share a label. */

@@ -10,7 +10,7 @@ import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { SharedOwners } from '../conversation/shared-owners.ts';
 import { createEndpointResolver, type NameAddresses } from '../envoy/dns-endpoints.ts';
-import { localCodeOf } from '../envoy/local-replies.ts';
+import { localCodeOf, localStatusOf } from '../envoy/local-replies.ts';
 import { createRefusalService } from '../ext-proc/grpc-refusals.ts';
 import type { ExtProcService } from '../ext-proc/request-stream.ts';
 import type { GrpcService } from '../grpc/service.ts';
@@ -153,8 +153,11 @@ export class Parts {
       tell,
     });
     this.refusals = createRefusalService({
-      onRefused: (counted, requests) =>
-        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), requests }),
+      onRefused: (counted, requests) => {
+        const status = localStatusOf(counted);
+        const known = status !== undefined && { status };
+        this.tell({ kind: 'envoy-refused', reason: localCodeOf(counted), ...known, requests });
+      },
       onError: (detail) => this.tell({ kind: 'stream-failed', detail }),
     });
   }
@@ -328,6 +331,9 @@ export class Parts {
         pools: this.pools,
         dispatcher: this.scheduling.dispatcher,
         occupancy: this.#occupancy,
+        recent: this.#recent,
+        tenants: this.scheduling.tenants,
+        reloader: this.reloader,
         tenantLabel: this.#tenantLabel,
         rollouts: this.#rollouts,
         openStreams: () => this.requests.open(),

@@ -8,6 +8,7 @@ import type { AdminConfig } from '../config/admin.ts';
 import type { ConfigSource } from '../config/changes.ts';
 import type { Config, ServiceAddress } from '../config/config.ts';
 import { atMost } from '../domain/at-most.ts';
+import type { BuildInfo } from '../domain/build-info.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
 import { startRateLimitHttp } from '../rate-limit-service/http-rate-limit.ts';
 import type { Log } from '../telemetry/pino-log.ts';
@@ -63,12 +64,18 @@ const LAST_ANSWERS_MS = 500;
  * Starts a service. What a start that fails has opened is closed again, and what it wrote is removed.
  *
  * @param source what the configuration was read from: reloads then say what they change.
+ * @param build which Fairlane it is, for metrics.
  * @throws what keeps it from starting: an address that is taken, a folder that cannot be used, bad files of limits.
  */
-export async function startService(initial: Config, log: Log, source?: ConfigSource): Promise<Service> {
+export async function startService(
+  initial: Config,
+  log: Log,
+  source?: ConfigSource,
+  build?: BuildInfo,
+): Promise<Service> {
   const shutdown = new Shutdown();
   try {
-    return await open(initial, log, shutdown, source);
+    return await open(initial, log, shutdown, source, build);
   } catch (error) {
     return await shutdown.fail(error);
   }
@@ -79,11 +86,13 @@ async function open(
   log: Log,
   shutdown: Shutdown,
   source: ConfigSource | undefined,
+  build: BuildInfo | undefined,
 ): Promise<Service> {
   // What refuses a start without having changed anything comes first: another service may run in the same folder.
   await requireFreeAddress(initial.service.address);
   const made = await openMade(initial, shutdown);
   const parts = new Parts(initial, log, shutdown, source, made);
+  if (build !== undefined) parts.metrics.built(build);
   shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
   shutdown.opened({ name: 'months', close: () => parts.months.close() });
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });

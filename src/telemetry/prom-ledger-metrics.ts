@@ -1,6 +1,6 @@
 /** Metrics of the ledger: what it has, what waits for it, and what it will never have. */
-import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import type { Registry } from 'prom-client';
+import { rowCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface LedgerFigures {
   /** Since the start. */
@@ -10,41 +10,24 @@ export interface LedgerFigures {
   readonly lagMs: number;
 }
 
-export interface LedgerMetrics {
-  watch(figures: () => LedgerFigures): void;
-}
-
 const MS_PER_SECOND = 1_000;
 
-export function ledgerMetrics(registry: Registry): LedgerMetrics {
-  let figures: (() => LedgerFigures) | undefined;
+/** Registers them: there is a ledger. */
+export function ledgerMetrics(registry: Registry, figures: () => LedgerFigures): void {
   const gauge = (name: string, help: string, value: (now: LedgerFigures) => number): void =>
-    rowGauge(registry, {
-      name,
-      help,
-      labels: [],
-      *rows() {
-        const now = figures?.();
-        if (now !== undefined) yield [{}, value(now)];
-      },
-    });
-  new Counter({
+    rowGauge(registry, { name, help, labels: [], rows: () => [[{}, value(figures())]] });
+  rowCounter(registry, {
     name: 'fairlane_ledger_rows_total',
     help: 'Records that this process has put into the ledger.',
-    registers: [registry],
-    collect() {
-      this.reset();
-      this.inc(figures?.().rows ?? 0);
-    },
+    labels: [],
+    rows: () => [[{}, figures().rows]],
   });
-  new Counter({
+  rowCounter(registry, {
     name: 'fairlane_ledger_lost_total',
     help: 'Records that will be in no ledger. reason is spool-full (`ledger.maxSpool`), spool-failed (neither the disk nor the database took them) or torn (cut by a crash).',
-    labelNames: ['reason'],
-    registers: [registry],
-    collect() {
-      this.reset();
-      for (const [reason, records] of Object.entries(figures?.().lost ?? {})) this.inc({ reason }, records);
+    labels: ['reason'],
+    *rows() {
+      for (const [reason, records] of Object.entries(figures().lost)) yield [{ reason }, records];
     },
   });
   gauge(
@@ -57,9 +40,4 @@ export function ledgerMetrics(registry: Registry): LedgerMetrics {
     'How long the oldest record has waited for the ledger’s database; 0: none waits.',
     ({ lagMs }) => lagMs / MS_PER_SECOND,
   );
-  return {
-    watch(read) {
-      figures = read;
-    },
-  };
 }

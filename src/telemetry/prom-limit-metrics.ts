@@ -1,6 +1,6 @@
 /** Metrics of limits: hits of the rate limit service, the Redis that replicas share, and what they divide among them. */
 import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import { rowCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface RedisStatus {
   readonly connected: boolean;
@@ -69,10 +69,6 @@ export function limitMetrics(registry: Registry): LimitMetrics {
     registers: [registry],
   });
   const keys = new Set<string>();
-  let redis: (() => RedisStatus) | undefined;
-  let shared: SharedTotals | undefined;
-  redisGauges(registry, () => redis?.());
-  sharedGauges(registry, () => shared);
   return {
     hit({ domain, metricKey, hits: count, outcome, near }) {
       const isKnown = keys.has(metricKey) || keys.size < MAX_RATE_LIMIT_KEYS;
@@ -83,26 +79,19 @@ export function limitMetrics(registry: Registry): LimitMetrics {
     },
     problem: (problem) => problems.inc({ problem }),
     loaded: (result) => loads.inc({ result }),
-    watchRedis(status) {
-      redis = status;
-    },
-    watchShared(totals) {
-      shared = totals;
-    },
+    // Nobody is to look for a Redis that there is not.
+    watchRedis: (status) => redisMetrics(registry, status),
+    watchShared: (totals) => sharedGauges(registry, totals),
   };
 }
 
-/** @param status undefined: there is no Redis. */
-function redisGauges(registry: Registry, status: () => RedisStatus | undefined): void {
+function redisMetrics(registry: Registry, status: () => RedisStatus): void {
   const gauge = (name: string, help: string, value: (status: RedisStatus) => number): void =>
     rowGauge(registry, {
       name,
       help,
       labels: [],
-      *rows() {
-        const now = status();
-        if (now !== undefined) yield [{}, value(now)];
-      },
+      rows: () => [[{}, value(status())]],
     });
   gauge('fairlane_redis_connected', '1 while Redis answers; 0: limits are decided alone.', ({ connected }) =>
     connected ? 1 : 0,
@@ -112,20 +101,23 @@ function redisGauges(registry: Registry, status: () => RedisStatus | undefined):
     'Tokens in the leases of this replica: what may be granted too much if it died now.',
     ({ leased }) => leased,
   );
-  gauge('fairlane_redis_commands', 'Commands sent to Redis since the start.', ({ commands }) => commands);
+  rowCounter(registry, {
+    name: 'fairlane_redis_commands_total',
+    was: 'fairlane_redis_commands',
+    help: 'Commands sent to Redis since the start.',
+    labels: [],
+    rows: () => [[{}, status().commands]],
+  });
 }
 
-/** @param totals undefined: nothing is divided. */
-function sharedGauges(registry: Registry, totals: () => SharedTotals | undefined): void {
+function sharedGauges(registry: Registry, totals: SharedTotals): void {
   const gauge = (name: string, help: string, value: 'capacity' | 'held'): void =>
     rowGauge(registry, {
       name,
       help,
       labels: ['kind'],
       *rows() {
-        const of = totals();
-        if (of === undefined) return;
-        for (const [kind, capacity] of SHARED_ENTRIES) yield [{ kind }, of(capacity)[value]];
+        for (const [kind, capacity] of SHARED_ENTRIES) yield [{ kind }, totals(capacity)[value]];
       },
     });
   gauge(

@@ -6,7 +6,8 @@
  * and the switch below), from the record of a request, or, when it is scraped, from the domain's source, which service/
  * supplies. `npm run docs` writes docs/reference/metrics.md.
  */
-import { collectDefaultMetrics, Registry } from 'prom-client';
+import { collectDefaultMetrics, type Registry } from 'prom-client';
+import type { BuildInfo } from '../domain/build-info.ts';
 import { type AdapterMetrics, type AdapterSource, adapterMetrics } from './prom-adapter-metrics.ts';
 import {
   type BudgetMetrics,
@@ -14,7 +15,7 @@ import {
   budgetMetrics,
   type WebhookOutcome,
 } from './prom-budget-metrics.ts';
-import { type LedgerFigures, type LedgerMetrics, ledgerMetrics } from './prom-ledger-metrics.ts';
+import { type LedgerFigures, ledgerMetrics } from './prom-ledger-metrics.ts';
 import {
   type LimitMetrics,
   limitMetrics,
@@ -23,10 +24,12 @@ import {
   type RedisStatus,
   type SharedTotals,
 } from './prom-limit-metrics.ts';
+import { PiecedRegistry } from './prom-pieced-registry.ts';
 import { type PoolMetrics, type PoolSource, poolMetrics } from './prom-pool-metrics.ts';
 import { type RequestMetrics, type RequestSource, requestMetrics } from './prom-request-metrics.ts';
 import { type RolloutMetrics, type RolloutSource, rolloutMetrics } from './prom-rollout-metrics.ts';
 import { type ServiceMetrics, type ServiceSource, serviceMetrics } from './prom-service-metrics.ts';
+import { type TenantLimitSource, tenantLimitMetrics } from './prom-tenant-limits.ts';
 import { type TenantMetrics, tenantMetrics } from './prom-tenant-metrics.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
@@ -36,12 +39,15 @@ export interface MetricsSource
     PoolSource,
     AdapterSource,
     RolloutSource,
+    TenantLimitSource,
     ServiceSource {}
 
 export interface Metrics extends Telemetry {
   readonly registry: Registry;
   /** Of tenants that are made while it runs. */
   readonly made: TenantMetrics;
+  /** Says which Fairlane this is. */
+  readonly built: (build: BuildInfo) => void;
   readonly rateLimitHit: (hit: RateLimitHit) => void;
   readonly rateLimitProblem: (problem: RateLimitProblem) => void;
   /** A request of a model with a mirror was drawn: `copy`, or why it was not copied. */
@@ -65,11 +71,10 @@ interface Domains {
   readonly limits: LimitMetrics;
   readonly budgets: BudgetMetrics;
   readonly service: ServiceMetrics;
-  readonly ledger: LedgerMetrics;
 }
 
 export function createMetrics(source: MetricsSource): Metrics {
-  const registry = new Registry();
+  const registry = new PiecedRegistry();
   collectDefaultMetrics({ register: registry, prefix: 'fairlane_' });
   const domains: Domains = {
     requests: requestMetrics(registry, source),
@@ -79,17 +84,18 @@ export function createMetrics(source: MetricsSource): Metrics {
     limits: limitMetrics(registry),
     budgets: budgetMetrics(registry),
     service: serviceMetrics(registry, source),
-    ledger: ledgerMetrics(registry),
   };
-  const { requests, rollouts, limits, budgets, ledger } = domains;
+  tenantLimitMetrics(registry, source);
+  const { requests, rollouts, limits, budgets, service } = domains;
   return {
     registry,
     made: tenantMetrics(registry),
+    built: (build) => service.built(build),
     rateLimitHit: (hit) => limits.hit(hit),
     rateLimitProblem: (problem) => limits.problem(problem),
     mirrorDrawn: (model, decision) => rollouts.mirrorDrawn(model, decision),
     watchRedis: (status) => limits.watchRedis(status),
-    watchLedger: (figures) => ledger.watch(figures),
+    watchLedger: (figures) => ledgerMetrics(registry, figures),
     watchSharedCapacity: (totals) => limits.watchShared(totals),
     watchBudgets: (of) => budgets.watch(of),
     webhook: (...tried) => budgets.webhook(...tried),
@@ -108,7 +114,7 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'stream-failed':
       return service.streamFailed();
     case 'envoy-refused':
-      return requests.refusedByEnvoy(event.reason, event.requests);
+      return requests.refusedByEnvoy(event.reason, event.status, event.requests);
     case 'limits-loaded':
       return limits.loaded('applied');
     case 'limits-refused':

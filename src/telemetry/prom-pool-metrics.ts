@@ -20,16 +20,21 @@ interface EndpointRow {
   readonly busyMs: number;
 }
 
+interface PoolRow {
+  readonly pool: string;
+  readonly queued: number;
+  readonly inFlight: number;
+  readonly concurrencyLimit: number;
+  readonly headroom: number;
+  /** 0 to 1. */
+  readonly saturation: number;
+  readonly predictedWaitMs: number;
+  readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
+  readonly endpoints: readonly EndpointRow[];
+}
+
 export interface PoolSource {
-  readonly pools: () => Iterable<{
-    readonly pool: string;
-    readonly queued: number;
-    readonly inFlight: number;
-    readonly concurrencyLimit: number;
-    readonly headroom: number;
-    readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
-    readonly endpoints: readonly EndpointRow[];
-  }>;
+  readonly pools: () => Iterable<PoolRow>;
 }
 
 export interface PoolMetrics {
@@ -53,30 +58,39 @@ export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics
 }
 
 function poolGauges(registry: Registry, source: PoolSource): void {
-  const gauge = (
-    name: string,
-    help: string,
-    value: 'queued' | 'inFlight' | 'concurrencyLimit' | 'headroom',
-  ): void =>
+  const gauge = (name: string, help: string, value: (row: PoolRow) => number, was?: string): void =>
     rowGauge(registry, {
       name,
+      ...(was !== undefined && { was }),
       help,
       labels: ['pool'],
       *rows() {
-        for (const row of source.pools()) yield [{ pool: row.pool }, row[value]];
+        for (const row of source.pools()) yield [{ pool: row.pool }, value(row)];
       },
     });
-  gauge('fairlane_pool_queued', "Requests that wait in the pool's queue.", 'queued');
-  gauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", 'inFlight');
+  gauge('fairlane_pool_queued', "Requests that wait in the pool's queue.", ({ queued }) => queued);
+  gauge('fairlane_pool_in_flight', "Requests that are in the pool's engines.", ({ inFlight }) => inFlight);
   gauge(
-    'fairlane_pool_window',
+    'fairlane_pool_concurrency_limit',
     'Concurrency limit of the pool: sequences that its healthy endpoints may have in flight. This replica’s part, where replicas share them.',
-    'concurrencyLimit',
+    ({ concurrencyLimit }) => concurrencyLimit,
+    'fairlane_pool_window',
   );
   gauge(
-    'fairlane_pool_reserve',
+    'fairlane_pool_headroom',
     'Headroom: slots of the concurrency limit that are kept free for tenants below their fair share.',
-    'headroom',
+    ({ headroom }) => headroom,
+    'fairlane_pool_reserve',
+  );
+  gauge(
+    'fairlane_pool_saturation',
+    'How full the pool is, 0 to 1: sequences in flight ÷ concurrency limit; 1 where requests wait, or nothing serves. To scale by.',
+    ({ saturation }) => saturation,
+  );
+  gauge(
+    'fairlane_pool_predicted_wait_seconds',
+    'Wait of a request that joined the end of the queue now: requests that wait × smoothed time between two releases. 0 while none wait. To scale by.',
+    ({ predictedWaitMs }) => predictedWaitMs / 1_000,
   );
 }
 
@@ -98,9 +112,15 @@ function laneGauges(registry: Registry, source: PoolSource): void {
 
 function endpointGauges(registry: Registry, source: PoolSource): void {
   /** @param value undefined: there is no such series. */
-  const gauge = (name: string, help: string, value: (endpoint: EndpointRow) => number | undefined): void =>
+  const gauge = (
+    name: string,
+    help: string,
+    value: (endpoint: EndpointRow) => number | undefined,
+    was?: string,
+  ): void =>
     rowGauge(registry, {
       name,
+      ...(was !== undefined && { was }),
       help,
       labels: ['pool', 'endpoint'],
       *rows() {
@@ -113,9 +133,10 @@ function endpointGauges(registry: Registry, source: PoolSource): void {
       },
     });
   gauge(
-    'fairlane_endpoint_window',
+    'fairlane_endpoint_concurrency_limit',
     'Concurrency limit of the endpoint: sequences that it may have in flight. This replica’s part, where replicas share it.',
     ({ concurrencyLimit }) => concurrencyLimit,
+    'fairlane_endpoint_window',
   );
   gauge(
     'fairlane_endpoint_kv_tokens',
@@ -165,7 +186,8 @@ function busyCounter(registry: Registry, source: PoolSource): void {
 
 function limitSourceGauge(registry: Registry, source: PoolSource): void {
   rowGauge(registry, {
-    name: 'fairlane_endpoint_window_by',
+    name: 'fairlane_endpoint_concurrency_limit_by',
+    was: 'fairlane_endpoint_window_by',
     help: '1 for what the concurrency limit goes by: fixed (the configuration), gauges (of the engine), or ttft (times to first token, because the gauges are missing, frozen or wrong).',
     labels: ['pool', 'endpoint', 'by'],
     *rows() {

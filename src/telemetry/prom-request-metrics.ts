@@ -8,18 +8,22 @@ import { rowGauge } from './prom-row-gauge.ts';
 export interface RequestSource {
   /** Waiting and running requests of every tenant and model that has any. */
   readonly occupancy: () => Iterable<OccupancyRow>;
+  /** Whether histograms tell tenants apart now; absent: they do. */
+  readonly tenantHistograms?: () => boolean;
 }
 
 export interface RequestMetrics {
   /** Counts a request that has ended. */
   ended(record: UsageRecord): void;
   /** Counts requests of nobody that is known, which never got to the service. */
-  refusedByEnvoy(reason: string, requests: number): void;
+  refusedByEnvoy(reason: string, status: number | undefined, requests: number): void;
   /** Counts a tenant that was held to one request at a time. */
   tenantLimited(tenant: string): void;
 }
 
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** Of whole answers: some take minutes. */
+const DURATION_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
 const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
 
 const endings = (registers: Registry[]) => ({
@@ -33,6 +37,12 @@ const endings = (registers: Registry[]) => ({
     name: 'fairlane_refusals_total',
     help: 'Requests that Fairlane or Envoy refused, by the error code that the client got. Without a tenant: Envoy refused it before it was known whose it was.',
     labelNames: ['tenant', 'model', 'reason'],
+    registers,
+  }),
+  responses: new Counter({
+    name: 'fairlane_responses_total',
+    help: 'Requests that ended, by the class of the status that the client got: 1xx to 5xx, or none: it got no answer. Also those that Envoy refused, without a tenant.',
+    labelNames: ['tenant', 'status_class'],
     registers,
   }),
   aborts: new Counter({
@@ -98,12 +108,24 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['pool', 'reason'],
     registers,
   }),
+});
+
+const histograms = (registers: Registry[], collect: () => void) => ({
+  duration: new Histogram({
+    name: 'fairlane_request_duration_seconds',
+    help: 'Time from the arrival of a request to its end, of every request that reached the service, also refused and aborted ones. This and other histograms have an empty tenant where `telemetry.tenantHistograms` leaves tenants out.',
+    labelNames: ['tenant', 'model'],
+    buckets: DURATION_SECONDS,
+    registers,
+    collect,
+  }),
   queueWait: new Histogram({
     name: 'fairlane_queue_wait_seconds',
     help: 'Time from joining the queue to the release, of released requests; 0 for those that did not wait.',
     labelNames: ['tenant', 'model'],
     buckets: SECONDS,
     registers,
+    collect,
   }),
   ttft: new Histogram({
     name: 'fairlane_ttft_seconds',
@@ -111,6 +133,7 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model'],
     buckets: SECONDS,
     registers,
+    collect,
   }),
   itl: new Histogram({
     name: 'fairlane_itl_seconds',
@@ -118,12 +141,30 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model'],
     buckets: ITL_SECONDS,
     registers,
+    collect,
   }),
 });
 
+const CLASSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const;
+
+const classOf = (status = 0): string => CLASSES[Math.trunc(status / 100)] ?? 'none';
+
 export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
-  const { requests, refusals, aborts, droppedFields, passed, stalled, limitedTenants } = endings([registry]);
-  const { tokens, gpuSeconds, audioSeconds, images, oddUsage, queueWait, ttft, itl } = amounts([registry]);
+  const { requests, refusals, responses, aborts, droppedFields, passed, stalled, limitedTenants } = endings([
+    registry,
+  ]);
+  const { tokens, gpuSeconds, audioSeconds, images, oddUsage } = amounts([registry]);
+  let isByTenant = source.tenantHistograms?.() ?? true;
+  /** Looks whether histograms tell tenants apart, and begins anew where that has changed: no series is of both kinds. */
+  const byTenant = (): boolean => {
+    const now = source.tenantHistograms?.() ?? true;
+    if (now !== isByTenant) {
+      isByTenant = now;
+      for (const one of [duration, queueWait, ttft, itl]) one.reset();
+    }
+    return now;
+  };
+  const { duration, queueWait, ttft, itl } = histograms([registry], () => void byTenant());
   const tenantGauge = (name: string, help: string, value: 'queued' | 'inFlight'): void =>
     rowGauge(registry, {
       name,
@@ -141,14 +182,17 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       const { tenant, usageSource } = record;
       const model = record.model ?? '';
       requests.inc({ tenant, model, route: record.customRoute ?? record.route, outcome: record.outcome });
+      responses.inc({ tenant, status_class: classOf(record.status) });
+      const timed = { tenant: byTenant() ? tenant : '', model };
+      duration.observe(timed, Math.max(0, record.durationMs) / 1_000);
       if (record.outcome === 'refused') refusals.inc({ tenant, model, reason: record.reason ?? '' });
       if (record.outcome === 'aborted') aborts.inc({ tenant, model, reason: record.reason ?? '' });
       if (record.quiet) passed.inc({ tenant });
       if (record.stalled) stalled.inc({ tenant });
       if (record.droppedFields.length > 0) droppedFields.inc({ tenant }, record.droppedFields.length);
-      if (record.pool !== undefined) queueWait.observe({ tenant, model }, record.queueMs / 1_000);
-      if (record.ttftMs !== undefined) ttft.observe({ tenant, model }, record.ttftMs / 1_000);
-      if (record.itlMeanMs !== undefined) itl.observe({ tenant, model }, record.itlMeanMs / 1_000);
+      if (record.pool !== undefined) queueWait.observe(timed, record.queueMs / 1_000);
+      if (record.ttftMs !== undefined) ttft.observe(timed, record.ttftMs / 1_000);
+      if (record.itlMeanMs !== undefined) itl.observe(timed, record.itlMeanMs / 1_000);
       for (const reason of record.oddUsage ?? []) oddUsage.inc({ pool: record.pool ?? '', reason });
       if (record.gpuSeconds !== undefined) {
         gpuSeconds.inc({ tenant, pool: record.pool ?? '' }, record.gpuSeconds);
@@ -165,7 +209,10 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
         tokens.inc({ tenant, model, kind: 'cached', source: ofPrompt }, record.cachedTokens);
       }
     },
-    refusedByEnvoy: (reason, count) => refusals.inc({ tenant: '', model: '', reason }, count),
+    refusedByEnvoy(reason, status, count) {
+      refusals.inc({ tenant: '', model: '', reason }, count);
+      responses.inc({ tenant: '', status_class: classOf(status) }, count);
+    },
     tenantLimited: (tenant) => limitedTenants.inc({ tenant }),
   };
 }

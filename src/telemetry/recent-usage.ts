@@ -214,6 +214,12 @@ export class RecentUsage {
     }
   }
 
+  /** Their names alone. */
+  names(nowMs: number): Iterable<string> {
+    this.#sweep(nowMs);
+    return this.#tenants.keys();
+  }
+
   #sweep(nowMs: number): void {
     this.#sweptMs = nowMs;
     for (const [tenant, { lastMs }] of this.#tenants) {

@@ -118,6 +118,8 @@ export type ServiceEvent =
       readonly kind: 'envoy-refused';
       /** The error code that clients got. */
       readonly reason: string;
+      /** That they got, where it is known. */
+      readonly status?: number;
       /** Since the line before with this reason. */
       readonly requests: number;
     }

@@ -77,7 +77,9 @@ describe('the installed package', () => {
   it('says its version, and what it can do', async () => {
     const version = fairlane('--version');
     expect(await version.exited).toBe(0);
-    expect(version.stdout().trim()).toBe(here.version);
+    const said = version.stdout().trim();
+    expect(said.startsWith(`${here.version} (`)).toBe(true);
+    expect(said.endsWith(`, Node.js ${process.versions.node})`)).toBe(true);
     const help = fairlane('--help');
     expect(await help.exited).toBe(0);
     for (const name of ['start', 'serve', 'check-config', 'bench', 'doctor', 'envoy-config', 'simulate']) {

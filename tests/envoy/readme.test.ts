@@ -82,7 +82,7 @@ describe('the README', () => {
     const version = execFileSync('npm', ['run', '--silent', 'fairlane', '--', '--version'], {
       encoding: 'utf8',
     });
-    expect(version).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect(version).toMatch(/^\d+\.\d+\.\d+ \(unknown, Node\.js \S+\)\n$/);
   });
 
   it('shows configurations that are accepted', () => {

@@ -6,7 +6,7 @@ export const telemetry = section(
   {
     tenantHistograms: choice(
       TENANT_HISTOGRAMS,
-      'Whether metrics that are histograms tell tenants apart: `on`; `off`, all tenants in one; `auto`, on for up to 200 tenants.',
+      'Whether metrics that are histograms tell tenants apart: `on`; `off`, all in one with an empty tenant; `auto`, on for up to 200 tenants.',
     ).prefault('auto'),
   },
   'Metrics and traces.',

@@ -1,0 +1,33 @@
+/** The units of packaging/systemd, as systemd itself reads them. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'vitest';
+import { debianProgram } from '../support/debian.ts';
+
+const UNITS = ['fairlane.service', 'fairlane-envoy.service'] as const;
+/** Of 100, as `systemd-analyze security` counts: more is worse. */
+const MOST_EXPOSED = 25;
+
+it('systemd takes the units, and finds them hardened', () => {
+  const analyze = debianProgram('systemd-analyze', 'systemd');
+  const folder = mkdtempSync(join(tmpdir(), 'fairlane-units-'));
+  try {
+    const paths = UNITS.map((name) => {
+      // Programs that are not on this machine are no fault of the unit.
+      const text = readFileSync(join('packaging/systemd', name), 'utf8');
+      const path = join(folder, name);
+      writeFileSync(path, text.replace(/^(ExecStart)=\/usr\/bin\/\w+/gm, '$1=/bin/true'));
+      return path;
+    });
+    execFileSync(analyze, ['verify', '--man=no', ...paths], { stdio: 'pipe' });
+    for (const path of paths) {
+      execFileSync(analyze, ['security', '--offline=true', `--threshold=${MOST_EXPOSED}`, path], {
+        stdio: 'pipe',
+      });
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}, 180_000);
