@@ -1,24 +1,51 @@
 # syntax=docker/dockerfile:1
 # The line's newest version. An old one in a cache is below the floor of package.json and does not start:
-# `docker compose build --pull` fetches the newest.
+# `docker compose build --pull` fetches the newest. To pin it, write node:24-slim@sha256:… in both lines.
+# `docker buildx build --sbom=true --provenance=mode=max` attests what is in the layers besides the file below.
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci
+RUN npm ci --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json vite.config.ts ./
 COPY src ./src
-RUN npm run build && npm prune --omit=dev
+# `fairlane --version` and a metric tell it.
+ARG COMMIT=unknown
+ENV FAIRLANE_COMMIT=${COMMIT}
+RUN npm run build && rm -f dist/.tsbuildinfo
+RUN npm prune --omit=dev --no-audit --no-fund
+RUN rm -rf node_modules/@libsql/*-musl
+RUN npm sbom --omit=dev --sbom-format=cyclonedx > sbom.cdx.json
+# Typings, maps, sources, tests and documents serve nobody here; of libsql only the library for this system's C library does.
+RUN find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.ts' -o -iname 'readme*' -o -iname 'changelog*' -o -name '*.tsbuildinfo' \) -delete
+RUN find node_modules -type d \( -name test -o -name tests -o -name __tests__ -o -name docs -o -name example -o -name examples -o -name benchmarks \) -not -path '*/yaml/dist/*' -prune -exec rm -rf {} +
+RUN rm -rf node_modules/.package-lock.json node_modules/.cache
 
 FROM node:24-slim
+ARG VERSION=0.1.0
+ARG COMMIT=unknown
+LABEL org.opencontainers.image.title="Fairlane" \
+      org.opencontainers.image.description="Shares LLM engines fairly between tenants, beside an Envoy" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.vendor="The Fairlane authors" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}" \
+      org.opencontainers.image.base.name="docker.io/library/node:24-slim" \
+      org.cyclonedx.sbom.path="/app/sbom.cdx.json"
 WORKDIR /app
 ENV NODE_ENV=production
 COPY --from=build /app/package.json ./
+COPY --from=build /app/sbom.cdx.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
+COPY LICENSE ./
 COPY proto ./proto
 COPY examples ./examples
-# Envoy runs as the same user and shares this folder: the files in it are for the owner only.
-RUN mkdir -p /run/fairlane && chown node:node /run/fairlane
+COPY scenarios ./scenarios
+# Envoy runs as the same user and shares the first folder: the files in it are for the owner only. The second is state.
+RUN mkdir -p /run/fairlane /var/lib/fairlane && chown node:node /run/fairlane /var/lib/fairlane
 USER node
+EXPOSE 8080 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=3s --retries=15 CMD ["node", "-e", "fetch('http://127.0.0.1:9464/live').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
 ENTRYPOINT ["node", "dist/cli/index.js"]
 CMD ["serve", "--config", "examples/docker.yaml"]

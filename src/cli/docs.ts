@@ -27,6 +27,8 @@ const EXAMPLE_ENV = {
   XDG_RUNTIME_DIR: '/run/user/1000',
 };
 
+/** A folder of Envoy's container alone; envoy/docker/run.sh writes the file in it. */
+const COMPOSE_LISTENERS = '/tmp/envoy';
 const REFERENCE = 'docs/reference';
 
 /** Where each document is, by its name. */
@@ -93,6 +95,9 @@ async function generated(program: Command): Promise<ReadonlyMap<string, string>>
       }
     }
   }
+  const { config } = loadOrThrow('examples/docker/fairlane.yaml', EXAMPLE_ENV);
+  files.set('envoy/docker/envoy.yaml', envoyConfigText(config, 'bootstrap', COMPOSE_LISTENERS));
+  files.set('envoy/docker/listeners.json', envoyConfigText(config, 'listeners'));
   return files;
 }
 

@@ -9,6 +9,7 @@ import { adminSecretTexts, checkAdmin, findAdmin } from './checks/admin.ts';
 import { checkBudgets } from './checks/budgets.ts';
 import type { Check } from './checks/check.ts';
 import { checkChoice, checkChosenEndpoints } from './checks/choice.ts';
+import { checkDemoKeys } from './checks/demo-keys.ts';
 import { checkEffects } from './checks/effects.ts';
 import { checkDrains, checkEndpoints } from './checks/endpoints.ts';
 import { checkEngineSecrets, engineKeyTexts, findEngineSecrets } from './checks/engine-secrets.ts';
@@ -34,6 +35,7 @@ import { reportSchema } from './checks/schema-issues.ts';
 import { checkWebhooks, findWebhooks, webhookSecretTexts } from './checks/webhooks.ts';
 import type { Config } from './config.ts';
 import { withKeptValues } from './kept-values.ts';
+import { withoutAbsent } from './optional-references.ts';
 import { withCurrentKeys } from './renamed-keys.ts';
 import { createReport, hiding, type ReportContext } from './report.ts';
 import { envoy as envoySchema } from './schema/envoy.ts';
@@ -47,7 +49,7 @@ import {
 } from './tenant-files.ts';
 import { FILE_PATH } from './values.ts';
 import { at, isMapping, type Mapping, withoutExtensions } from './written-data.ts';
-import { readYaml } from './yaml-source.ts';
+import { type Path, readYaml } from './yaml-source.ts';
 
 export interface ConfigInput {
   readonly text: string;
@@ -94,11 +96,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   if (text.length > MAX_CONFIG_BYTES) return refuse('is larger than 4 MiB; a configuration is not');
 
   const { source, faults } = readYaml(text);
-  const { root, asWritten, tell } = rootOf(source?.value, input);
-  const position: ReportContext['position'] = (path, place) =>
-    source?.position(path, place) ?? { line: 1, column: 1 };
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const sources: Sources = { env, readFile, locate, isUnresolved };
+  const { root, asWritten, tell } = rootOf(source?.value, input.before, sources);
+  const position: ReportContext['position'] = (path, place) =>
+    source?.position(path, place) ?? { line: 1, column: 1 };
   const keys = findKeys(root, sources);
   const redis = findRedisSecrets(root, sources);
   const ledgerUrl = findLedgerUrl(root, sources);
@@ -159,6 +161,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
     },
   );
   checkSockets(config, check);
+  checkDemoKeys(config, check);
   checkEffects(config, checked.data, check);
   checkChoice(config, check);
   if (report.problems().length > 0) return { kind: 'bad', problems: report.problems() };
@@ -181,15 +184,17 @@ function checkWritten(check: Check): void {
   checkFields(check);
 }
 
-/** The settings with the names of now, and what is kept of those before. */
-function rootOf(value: unknown, { before, env }: ConfigInput) {
+/** The settings with the names of now, without what is optional and absent, and what is kept of those before. */
+function rootOf(value: unknown, before: unknown, sources: Sources) {
   const current = withCurrentKeys(withoutExtensions(value));
-  const { root, warnings } = withKeptValues(current.value, before, env);
+  const present = withoutAbsent(current.value, sources);
+  const { root, warnings } = withKeptValues(present.value, before, sources.env);
   const tell: typeof current.tell = (report, lineOf) => {
     current.tell(report, lineOf);
     for (const { path, message } of warnings) report.warning(path, message);
   };
-  return { root, asWritten: current.asWritten, tell };
+  const asWritten = (path: Path): Path => current.asWritten(present.asWritten(path));
+  return { root, asWritten, tell };
 }
 
 interface FoundSecrets {

@@ -27,10 +27,15 @@ const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
 
+/** An optional reference where what it stands in may not be absent. */
+const NOT_OPTIONAL =
+  'may not be optional: a "?" at the end is for redis.url, an endpoint, a drained endpoint, a key of a tenant and a webhook’s url; remove it';
+
 /** `env:NAME` → the variable's value, anything else as it is. */
 export function lookUpEnv(text: string, env: Sources['env']): Resolved {
   if (!text.startsWith('env:')) return { kind: 'ok', value: text };
   const name = text.slice('env:'.length);
+  if (name.endsWith('?') && ENV_NAME.test(name.slice(0, -1))) return bad(NOT_OPTIONAL);
   // What is no variable's name may be a secret that was pasted there.
   if (!ENV_NAME.test(name)) {
     return bad('needs a variable’s name after env: (letters, digits and "_"), for example env:ALICE_KEY');
@@ -58,6 +63,7 @@ export function lookUpSecret(text: string, { env, readFile, locate }: Sources): 
     try {
       value = readFile(located).trim();
     } catch (error) {
+      if (path.endsWith('?')) return bad(NOT_OPTIONAL);
       return bad(`cannot read ${located} (${readFailure(error)}); create it or correct the path`);
     }
   } else {

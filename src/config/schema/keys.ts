@@ -72,7 +72,7 @@ export const tenantKeysOf = <T extends LimitShape>(limits: T) =>
     ),
     64,
     'keys',
-    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself; or a mapping. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
+    'API keys: `env:NAME` (environment variable), `file:PATH` (the file’s content; relative to the configuration file’s folder), or the key itself; or a mapping. With a `?` at the end (`env:NAME?`) a key may be absent. Clients send one as `Authorization: Bearer KEY`. Default: none, which only `mode: endpoint-picker` and `identity.jwt` allow.',
   ).optional();
 
 /** A key as it was written, but for what it is. */

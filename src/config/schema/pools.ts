@@ -152,7 +152,7 @@ const pool = section(
       endpoint,
       256,
       'URLs',
-      'The engines: `http://host:port` or `https://host:port/prefix`, `env:NAME` to take the URL from an environment variable, or a mapping. A `/v1` at the end may be written or not. All must serve the same models. See [engines](../how-to/engines.md).',
+      'The engines: `http://host:port` or `https://host:port/prefix`, `env:NAME` to take the URL from an environment variable, `env:NAME?` where it may be absent, or a mapping. A `/v1` at the end may be written or not. All must serve the same models. See [engines](../how-to/engines.md).',
     ),
     apiKey: apiKey(
       'The key that the engines want (vLLM: `--api-key`). Envoy adds it to requests, Fairlane to its own. Default: none.',

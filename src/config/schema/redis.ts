@@ -23,7 +23,7 @@ export const redis = section(
       .string({ error: must('a redis:// or rediss:// URL, env:NAME or file:PATH') })
       .meta(
         about(
-          'A Redis or Valkey: `redis://[[user][:password]@]host[:port][/database]`, `rediss://` with TLS; `env:NAME` or `file:PATH` to keep the password out of this file. Default: `sentinels` or `cluster`.',
+          'A Redis or Valkey: `redis://[[user][:password]@]host[:port][/database]`, `rediss://` with TLS; `env:NAME` or `file:PATH` to keep the password out of this file; `env:NAME?` or `file:PATH?`, which may be absent: there is no `redis` then. Default: `sentinels` or `cluster`.',
           'URL',
         ),
       )

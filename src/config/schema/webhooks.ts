@@ -12,7 +12,7 @@ const hook = section(
       .string({ error: must('an https:// URL, env:NAME or file:PATH') })
       .meta(
         about(
-          'Where events are sent, each as a POST: an `https://` URL, or `env:NAME` or `file:PATH` where it has a secret in it. `http://` only to this machine, or with `insecure`.',
+          'Where events are sent, each as a POST: an `https://` URL, or `env:NAME` or `file:PATH` where it has a secret in it; `env:NAME?` or `file:PATH?`, which may be absent, and the receiver with it. `http://` only to this machine, or with `insecure`.',
           'URL',
         ),
       ),

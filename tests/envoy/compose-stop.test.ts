@@ -1,0 +1,188 @@
+/** The commands of docker-compose.yml as processes, on the folders that it mounts: start, reload by saving, stop in its order. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { envoyForTests } from '../support/envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
+import { findServer } from '../support/redis.ts';
+import { type CliProcess, runCli } from '../support/serve.ts';
+
+const run = promisify(execFile);
+const { services } = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
+  readonly services: Readonly<
+    Record<string, { readonly command: readonly string[]; readonly healthcheck: { readonly test: string[] } }>
+  >;
+};
+const commandOf = (name: string): readonly string[] => services[name]?.command ?? [];
+const QUIET = 'key-of-the-quiet-one';
+const READY_MS = 60_000;
+
+let folder: string;
+let ports: readonly number[];
+let engine: Awaited<ReturnType<typeof startSimulator>>;
+let redis: ChildProcess;
+let service: CliProcess;
+let envoy: ChildProcess;
+let envoyEnded: Promise<number | null>;
+
+const port = (i: number): number => ports[i] ?? 0;
+const api = (): string => `http://127.0.0.1:${port(0)}`;
+
+/** The example's text with what is this test's own: ports and folders. */
+const here = (text: string): string =>
+  text
+    .replaceAll('0.0.0.0:8080', `127.0.0.1:${port(0)}`)
+    .replaceAll('0.0.0.0:9901', `127.0.0.1:${port(1)}`)
+    .replaceAll('0.0.0.0:9464', `127.0.0.1:${port(2)}`)
+    .replaceAll('/run/fairlane', join(folder, 'run'))
+    .replaceAll('/var/lib/fairlane', join(folder, 'state'))
+    .replaceAll('/etc/fairlane', join(folder, 'config'))
+    .replaceAll('/etc/envoy', join(folder, 'envoy'))
+    .replaceAll('/data', join(folder, 'redis'));
+
+const ask = (key: string, tokens: number): Promise<Response> =>
+  fetch(`${api()}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({
+      model: 'demo',
+      stream: true,
+      max_tokens: tokens,
+      min_tokens: tokens,
+      messages: [{ role: 'user', content: 'Hello' }],
+    }),
+  });
+
+/** Moved into place, as editors save. */
+function save(change: (text: string) => string): void {
+  const path = join(folder, 'config', 'fairlane.yaml');
+  writeFileSync(`${path}.new`, change(readFileSync(path, 'utf8')));
+  renameSync(`${path}.new`, path);
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'fairlane-compose-'));
+  ports = await freePorts(4);
+  for (const name of ['run', 'state', 'redis', 'bin']) mkdirSync(join(folder, name), { mode: 0o700 });
+  cpSync('examples/docker', join(folder, 'config'), { recursive: true });
+  cpSync('envoy/docker', join(folder, 'envoy'), { recursive: true });
+  save(here);
+  engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+  const server = findServer();
+  if (server === undefined) throw new Error('there is no Redis to run');
+  const [, ...redisArgs] = commandOf('redis');
+  redis = spawn(server, [...redisArgs.map(here), '--port', String(port(3))], { stdio: 'ignore' });
+  const env = {
+    ...process.env,
+    ENGINE_URL: engine.url,
+    QUIET_KEY: QUIET,
+    NOISY_KEY: 'key-of-the-noisy-one',
+    REDIS_URL: `redis://127.0.0.1:${port(3)}`,
+    STATE_DIRECTORY: join(folder, 'state'),
+    FAIRLANE_PUBLISHED_ON: '127.0.0.1',
+  };
+  const config = join(folder, 'config', 'fairlane.yaml');
+  for (const [file, ...args] of [
+    ['envoy.yaml', '--listeners', join(folder, 'run', 'envoy')],
+    ['listeners.json', '--part', 'listeners'],
+  ] as const) {
+    const printed = runCli(['envoy-config', '--config', config, ...args], env);
+    expect([await printed.exited, printed.stderr()]).toEqual([0, '']);
+    writeFileSync(join(folder, 'envoy', file), printed.stdout());
+  }
+  service = runCli(commandOf('fairlane').map(here), env);
+  await service.until('serving ext_proc');
+  const [program, ...leading] = (await envoyForTests()).command;
+  expect(leading).toEqual([]);
+  symlinkSync(program, join(folder, 'bin', 'envoy'));
+  const [shell = '', ...args] = commandOf('envoy').map(here);
+  envoy = spawn(shell, [...args, '--concurrency', '1'], {
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}`,
+      ENVOY_LISTENERS: join(folder, 'run', 'envoy'),
+      ENVOY_ADMIN_PORT: String(port(1)),
+      DRAIN_SECONDS: '20',
+    },
+  });
+  envoyEnded = new Promise((resolve) => {
+    envoy.once('exit', resolve);
+  });
+  await eventually(
+    () =>
+      fetch(`${api()}/v1/models`, { headers: { authorization: `Bearer ${QUIET}` } }).catch(() => undefined),
+    (response) => response?.status === 200,
+    READY_MS,
+  );
+}, READY_MS * 2);
+
+afterAll(async () => {
+  envoy.kill('SIGKILL');
+  service.child.kill('SIGKILL');
+  redis.kill('SIGKILL');
+  await engine.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+it('has a Redis that is healthy by its check, keeps what it is told, and is used', async () => {
+  const [, program = '', ...args] = services['redis']?.healthcheck.test ?? [];
+  const { stdout } = await run(
+    program,
+    args.map((arg) => arg.replace('6379', String(port(3)))),
+  );
+  expect(stdout.trim()).toBe('PONG');
+  // Only this test's service is there to connect to it.
+  const clients = await run(program, ['-p', String(port(3)), 'client', 'list']);
+  expect(clients.stdout.trim().split('\n').length).toBeGreaterThan(1);
+});
+
+it('takes over a configuration that is saved, by replacing the file in the folder', async () => {
+  expect((await ask('key-of-a-new-one', 1)).status).toBe(401);
+  save((text) => `${text}  fresh: { keys: [key-of-a-new-one] }\n`);
+  await eventually(
+    async () => (await ask('key-of-a-new-one', 1)).status,
+    (status) => status === 200,
+    20_000,
+  );
+});
+
+it('loses no stream when it is stopped in the order of compose: Envoy, Fairlane, then the others', async () => {
+  const streams = await Promise.all(Array.from({ length: 4 }, () => ask(QUIET, 150)));
+  expect(streams.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  const read = streams.map((stream) => stream.text());
+  let open = read.length;
+  for (const text of read) void text.finally(() => (open -= 1));
+  envoy.kill('SIGTERM');
+  await eventually(
+    () =>
+      fetch(`${api()}/v1/models`, { headers: { connection: 'close' } }).then(
+        () => 'taken',
+        () => 'refused',
+      ),
+    (answer) => answer === 'refused',
+    10_000,
+  );
+  // New connections are refused while old streams go on.
+  expect(open).toBeGreaterThan(0);
+  for (const text of await Promise.all(read)) expect(text.trimEnd().endsWith('data: [DONE]')).toBe(true);
+  expect(await envoyEnded).toBe(0);
+  service.child.kill('SIGTERM');
+  expect(await service.exited).toBe(0);
+}, 60_000);
