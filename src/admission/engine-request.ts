@@ -7,6 +7,7 @@ import { NAME } from '../openai/names.ts';
 import type { ParsedRequest, RequestChanges } from '../openai/parsed-request.ts';
 import { changedBody, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
+import { type RequestTrace, sentHeaders } from '../usage/request-trace.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { RequestHead, SendOn } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
@@ -86,9 +87,11 @@ export function sendOnOf(
   pool: string,
   addresses: readonly string[],
   mirrorTo: string | undefined,
+  trace: RequestTrace | undefined,
 ): SendOn {
   const sent: Mutable<SendOn> = { body, pool, addresses };
   if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
+  if (trace !== undefined) sent.trace = sentHeaders(trace);
   return sent;
 }
 

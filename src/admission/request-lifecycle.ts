@@ -40,6 +40,7 @@ import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
+import type { RequestTrace } from '../usage/request-trace.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -85,6 +86,7 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   // From the headers to the end
   private arrivedMs = 0;
   private ids = NO_IDS;
+  private trace: RequestTrace | undefined = undefined;
   private route: FoundRoute | undefined = undefined;
   private tenant: RequestTenant | undefined = undefined;
   /** Envoy waits already: it can be told once. */
@@ -127,7 +129,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head, this.context.config().attribution);
+    this.trace = this.context.trace?.(head);
+    this.ids = idsOf(head, this.context.config().attribution, this.trace);
     const { routes } = this.context.config();
     this.route = findRoute(routes, head.method, head.path);
     const unknown = (): ApiError => refusals.unknownRoute(routes);
@@ -328,8 +331,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
+    if (this.trace !== undefined) this.trace.sentAfterMs = nowMs - this.arrivedMs;
     const body = prioritised(queued.body, release.belowFairShare);
-    this.edge.sendOn(sendOnOf(body, release.pool, this.run.addresses, this.run.mirrorTo(nowMs)));
+    const { addresses } = this.run;
+    this.edge.sendOn(sendOnOf(body, release.pool, addresses, this.run.mirrorTo(nowMs), this.trace));
   }
 
   /** By the dispatcher: it will not get one. */
@@ -428,7 +433,9 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     if (tenant === undefined || route === undefined) return;
     const lane = this.admitted?.lane.name;
     const request = { ids, tenant, route, facts, asked, lane, run, status, arrivedMs, queueMs };
-    context.record(recordOf(context, request, ending, nowMs));
+    const record = recordOf(context, request, ending, nowMs);
+    context.record(record);
+    if (this.trace !== undefined) context.traced?.(record, this.trace);
   }
 
   // --- Shared by the states ---

@@ -6,6 +6,7 @@ import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
+import type { RequestTrace } from '../usage/request-trace.ts';
 import { tagOf } from '../usage/tags.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -14,17 +15,18 @@ import type { RequestHead } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { RunTimes } from './run-times.ts';
 
-export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId' | 'tag'>;
+export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'traceId' | 'keyId' | 'tag'>;
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
 /** Of visible ASCII, and bounded: it is the client's. */
-export function idsOf(head: RequestHead, attribution?: AttributionConfig): RequestIds {
+export function idsOf(head: RequestHead, attribution?: AttributionConfig, trace?: RequestTrace): RequestIds {
   const { requestId, clientRequestId = '', keyId } = head;
   const ids: Mutable<RequestIds> = { requestId };
   if (clientRequestId !== '') {
     ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
   }
+  if (trace !== undefined) ids.traceId = trace.traceId;
   if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
   const tag = attribution?.by === 'header' ? tagOf(head.header(attribution.header)) : undefined;
   if (tag !== undefined) ids.tag = tag;
@@ -114,6 +116,7 @@ export function recordOf(
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
+  if (ids.traceId !== undefined) record.traceId = ids.traceId;
   if (ids.keyId !== undefined) record.keyId = ids.keyId;
   const tag = ids.tag ?? facts?.tag;
   if (tag !== undefined) record.tag = tag;

@@ -20,11 +20,13 @@ import { textOf } from '../domain/text-of.ts';
 import { queueFull, rateLimited, responseNotFound } from '../openai/error-body.ts';
 import { laneFor } from '../queue/lane-rules.ts';
 import type { Release } from '../queue/types.ts';
+import type { RequestTrace } from '../usage/request-trace.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { NO_BILL } from './bill.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { resultOf } from './engine-answer.ts';
+import { sendOnOf } from './engine-request.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
@@ -58,6 +60,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
 
   // For the record
   private status: number | undefined = undefined;
+  private trace: RequestTrace | undefined = undefined;
   private queueMs = 0;
 
   constructor(context: LifecycleContext, edge: Edge, route: StoredRoute, id: string) {
@@ -73,7 +76,8 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (this.state !== 'new') return;
     this.state = 'checking';
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head, this.context.config().attribution);
+    this.trace = this.context.trace?.(head);
+    this.ids = idsOf(head, this.context.config().attribution, this.trace);
     const { tenant, refusal } = whoseRequest(this.context, head, this.route, nowMs);
     this.tenant = tenant;
     if (refusal !== undefined) this.refuse(refusal, nowMs);
@@ -227,7 +231,8 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.queueMs = release.waitedMs;
     this.release = release;
     this.state = 'sent';
-    this.edge.sendOn({ body: undefined, pool: release.pool, addresses: pinnedAddresses(owner) });
+    if (this.trace !== undefined) this.trace.sentAfterMs = nowMs - this.arrivedMs;
+    this.edge.sendOn(sendOnOf(undefined, release.pool, pinnedAddresses(owner), undefined, this.trace));
   }
 
   expired(queued: Queued, reason: ExpiryReason, waitedMs: number, nowMs: number): void {
@@ -265,25 +270,25 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
         isStalled: false,
         engine: this.context.engineAt?.(release.pool, release.slot.address),
       };
-      this.context.record(
-        recordOf(
-          this.context,
-          {
-            ids,
-            tenant: tenant.config,
-            route: { name: route },
-            facts: undefined,
-            asked: '',
-            lane,
-            run,
-            status,
-            arrivedMs,
-            queueMs,
-          },
-          { outcome, reason, reading: undefined, bill: NO_BILL },
-          nowMs,
-        ),
+      const record = recordOf(
+        this.context,
+        {
+          ids,
+          tenant: tenant.config,
+          route: { name: route },
+          facts: undefined,
+          asked: '',
+          lane,
+          run,
+          status,
+          arrivedMs,
+          queueMs,
+        },
+        { outcome, reason, reading: undefined, bill: NO_BILL },
+        nowMs,
       );
+      this.context.record(record);
+      if (this.trace !== undefined) this.context.traced?.(record, this.trace);
     }
     // The client left before the engine answered: nothing is known of the endpoint.
     release?.slot.ended({ broken: 'client' }, nowMs);

@@ -26,6 +26,7 @@ import {
 } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
+import { checkOtlp, findOtlpHeaders } from './checks/otlp.ts';
 import { checkPrices } from './checks/prices.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
@@ -105,7 +106,11 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
-  const hide = hiding(secretsIn(root, { keys, redis, ledgerUrl, engines, admin, webhooks }), SHORT_KEY);
+  const otlpHeaders = findOtlpHeaders(root, sources);
+  const hide = hiding(
+    secretsIn(root, { keys, redis, ledgerUrl, engines, admin, webhooks, otlpHeaders }),
+    SHORT_KEY,
+  );
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -123,6 +128,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkRedis(redis, check);
   checkLedger(ledgerUrl, check);
   checkWebhooks(webhooks, check);
+  checkOtlp(otlpHeaders, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -152,6 +158,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       redis,
       ledgerUrl,
       webhooks,
+      otlpHeaders,
       endpoints,
       drains,
       chosen,
@@ -199,6 +206,7 @@ interface FoundSecrets {
   readonly engines: ReturnType<typeof findEngineSecrets>;
   readonly admin: ReturnType<typeof findAdmin>;
   readonly webhooks: ReturnType<typeof findWebhooks>;
+  readonly otlpHeaders: ReturnType<typeof findOtlpHeaders>;
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
@@ -210,6 +218,7 @@ const secretsIn = (root: unknown, found: FoundSecrets): readonly string[] =>
     ...engineKeyTexts(found.engines),
     ...adminSecretTexts(root, found.admin),
     ...webhookSecretTexts(found.webhooks),
+    ...found.otlpHeaders,
   ].flatMap(secretTextsOf);
 
 const secretTextsOf = ({

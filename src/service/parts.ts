@@ -48,6 +48,7 @@ import type { Shutdown } from './shutdown.ts';
 
 import { StatusSource } from './status-source.ts';
 
+import { Tracing } from './tracing.ts';
 import { Webhooks } from './webhooks.ts';
 
 /** No name of a tenant. */
@@ -86,6 +87,7 @@ export class Parts {
 
   // What is served.
   readonly metrics: Metrics;
+  readonly tracing: Tracing;
   readonly status: StatusSource;
   readonly #context: ExplainContext;
   readonly requests: ExtProcService;
@@ -140,6 +142,7 @@ export class Parts {
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
+    this.tracing = new Tracing(initial.telemetry, this.metrics.spans);
     this.status = this.#createStatus();
     this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();
@@ -250,6 +253,7 @@ export class Parts {
         this.scheduling.tenants.reconfigure(next);
         this.months.reconfigured();
         this.webhooks.reconfigure(next);
+        this.tracing.reconfigure(next.telemetry);
         this.#catalog.reconfigure(next);
         this.#rollouts.reconfigure(next.models.values());
         this.#mirrors.reconfigure(next.models.values());
@@ -381,6 +385,7 @@ export class Parts {
       quarantine,
       owners: new SharedOwners(this.redis?.owners, this.now),
       pools: this.pools,
+      tracing: this.tracing,
       record: this.#record,
       now: this.now,
       tell: this.tell,

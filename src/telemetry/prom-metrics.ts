@@ -14,6 +14,7 @@ import {
   budgetMetrics,
   type WebhookOutcome,
 } from './prom-budget-metrics.ts';
+import { genAiMetrics } from './prom-genai-metrics.ts';
 import { type LedgerFigures, type LedgerMetrics, ledgerMetrics } from './prom-ledger-metrics.ts';
 import {
   type LimitMetrics,
@@ -28,6 +29,8 @@ import { type RequestMetrics, type RequestSource, requestMetrics } from './prom-
 import { type RolloutMetrics, type RolloutSource, rolloutMetrics } from './prom-rollout-metrics.ts';
 import { type ServiceMetrics, type ServiceSource, serviceMetrics } from './prom-service-metrics.ts';
 import { type TenantMetrics, tenantMetrics } from './prom-tenant-metrics.ts';
+import { traceMetrics } from './prom-trace-metrics.ts';
+import type { SpanResult } from './span-of.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 /** What gauges read when they are scraped. */
@@ -52,6 +55,8 @@ export interface Metrics extends Telemetry {
   readonly watchLedger: (figures: () => LedgerFigures) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
   readonly watchSharedCapacity: (totals: SharedTotals) => void;
+  /** Spans were exported, or were not. */
+  readonly spans: (result: SpanResult, spans: number) => void;
   readonly watchBudgets: (source: BudgetSource) => void;
   /** Events were sent to a receiver, or were not. */
   readonly webhook: (host: string, outcome: WebhookOutcome, events: number) => void;
@@ -82,6 +87,7 @@ export function createMetrics(source: MetricsSource): Metrics {
     ledger: ledgerMetrics(registry),
   };
   const { requests, rollouts, limits, budgets, ledger } = domains;
+  const genAi = genAiMetrics(registry);
   return {
     registry,
     made: tenantMetrics(registry),
@@ -93,7 +99,11 @@ export function createMetrics(source: MetricsSource): Metrics {
     watchSharedCapacity: (totals) => limits.watchShared(totals),
     watchBudgets: (of) => budgets.watch(of),
     webhook: (...tried) => budgets.webhook(...tried),
-    requestEnded: (record) => requests.ended(record),
+    spans: traceMetrics(registry),
+    requestEnded(record) {
+      requests.ended(record);
+      genAi(record);
+    },
     event: (event) => count(domains, event),
   };
 }
