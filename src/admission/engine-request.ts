@@ -84,8 +84,7 @@ export function prioritised(
 /** @param mirrorTo the pool that gets a copy; undefined: none does. */
 export function sendOnOf(
   body: SendOn['body'],
-  pool: string,
-  addresses: readonly string[],
+  { pool, addresses }: Pick<SendOn, 'pool' | 'addresses'>,
   mirrorTo: string | undefined,
   trace: RequestTrace | undefined,
 ): SendOn {

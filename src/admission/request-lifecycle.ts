@@ -40,7 +40,6 @@ import type { ParsedRequest, RequestFacts } from '../openai/parsed-request.ts';
 import type { Release } from '../queue/types.ts';
 import type { Reservation } from '../tenant/tenant-limits.ts';
 import type { OccupancyEntry } from '../usage/occupancy.ts';
-import type { RequestTrace } from '../usage/request-trace.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import type { Admitted } from './admitted.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -55,7 +54,7 @@ import type { Reserved } from './model-limits.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { type Ending, idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { type Ending, idsOf, NO_IDS, recordEnd, traceSent } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { whoseRequest } from './tenant-of.ts';
 
@@ -86,7 +85,6 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   // From the headers to the end
   private arrivedMs = 0;
   private ids = NO_IDS;
-  private trace: RequestTrace | undefined = undefined;
   private route: FoundRoute | undefined = undefined;
   private tenant: RequestTenant | undefined = undefined;
   /** Envoy waits already: it can be told once. */
@@ -129,9 +127,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
-    this.trace = this.context.trace?.(head);
-    this.ids = idsOf(head, this.context.config().attribution, this.trace);
-    const { routes } = this.context.config();
+    const { routes, attribution } = this.context.config();
+    this.ids = idsOf(head, attribution, this.context.trace?.(head));
     this.route = findRoute(routes, head.method, head.path);
     const unknown = (): ApiError => refusals.unknownRoute(routes);
     const { tenant, refusal } = whoseRequest(this.context, head, this.route?.name, nowMs, unknown);
@@ -331,10 +328,9 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.queueMs = release.waitedMs;
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
-    if (this.trace !== undefined) this.trace.sentAfterMs = nowMs - this.arrivedMs;
     const body = prioritised(queued.body, release.belowFairShare);
-    const { addresses } = this.run;
-    this.edge.sendOn(sendOnOf(body, release.pool, addresses, this.run.mirrorTo(nowMs), this.trace));
+    const trace = traceSent(this.ids, nowMs - this.arrivedMs);
+    this.edge.sendOn(sendOnOf(body, this.run, this.run.mirrorTo(nowMs), trace));
   }
 
   /** By the dispatcher: it will not get one. */
@@ -429,13 +425,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   private record(ending: Ending, nowMs: number): void {
     const { context, route, facts, askedModel: asked, run, ids, status, arrivedMs, queueMs } = this;
-    const tenant = this.tenant?.config;
+    const [tenant, lane] = [this.tenant?.config, this.admitted?.lane.name];
     if (tenant === undefined || route === undefined) return;
-    const lane = this.admitted?.lane.name;
     const request = { ids, tenant, route, facts, asked, lane, run, status, arrivedMs, queueMs };
-    const record = recordOf(context, request, ending, nowMs);
-    context.record(record);
-    if (this.trace !== undefined) context.traced?.(record, this.trace);
+    recordEnd(context, request, ending, nowMs);
   }
 
   // --- Shared by the states ---

@@ -15,7 +15,10 @@ import type { RequestHead } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { RunTimes } from './run-times.ts';
 
-export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'traceId' | 'keyId' | 'tag'>;
+export interface RequestIds extends Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId' | 'tag'> {
+  /** Absent: it is not traced. */
+  readonly trace?: RequestTrace;
+}
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
@@ -26,7 +29,7 @@ export function idsOf(head: RequestHead, attribution?: AttributionConfig, trace?
   if (clientRequestId !== '') {
     ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
   }
-  if (trace !== undefined) ids.traceId = trace.traceId;
+  if (trace !== undefined) ids.trace = trace;
   if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
   const tag = attribution?.by === 'header' ? tagOf(head.header(attribution.header)) : undefined;
   if (tag !== undefined) ids.tag = tag;
@@ -90,6 +93,24 @@ const loggedFields = (dropped: readonly string[]): readonly string[] =>
     ? NONE
     : dropped.slice(0, MAX_LOGGED_FIELDS).map((name) => name.slice(0, MAX_LOGGED_NAME));
 
+/** Notes when it was sent. @returns its trace. */
+export function traceSent({ trace }: RequestIds, afterMs: number): RequestTrace | undefined {
+  if (trace !== undefined) trace.sentAfterMs = afterMs;
+  return trace;
+}
+
+export function recordEnd(
+  context: RecordContext & Pick<LifecycleContext, 'record' | 'traced'>,
+  request: EndedRequest,
+  ending: Ending,
+  nowMs: number,
+): void {
+  const record = recordOf(context, request, ending, nowMs);
+  context.record(record);
+  const { trace } = request.ids;
+  if (trace !== undefined) context.traced?.(record, trace);
+}
+
 export function recordOf(
   context: RecordContext,
   request: EndedRequest,
@@ -116,7 +137,7 @@ export function recordOf(
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
-  if (ids.traceId !== undefined) record.traceId = ids.traceId;
+  if (ids.trace !== undefined) record.traceId = ids.trace.traceId;
   if (ids.keyId !== undefined) record.keyId = ids.keyId;
   const tag = ids.tag ?? facts?.tag;
   if (tag !== undefined) record.tag = tag;

@@ -20,7 +20,6 @@ import { textOf } from '../domain/text-of.ts';
 import { queueFull, rateLimited, responseNotFound } from '../openai/error-body.ts';
 import { laneFor } from '../queue/lane-rules.ts';
 import type { Release } from '../queue/types.ts';
-import type { RequestTrace } from '../usage/request-trace.ts';
 import type { Outcome } from '../usage/usage-record.ts';
 import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { NO_BILL } from './bill.ts';
@@ -32,7 +31,7 @@ import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
-import { idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { idsOf, NO_IDS, recordEnd, traceSent } from './request-record.ts';
 import { whoseRequest } from './tenant-of.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
@@ -60,7 +59,6 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
 
   // For the record
   private status: number | undefined = undefined;
-  private trace: RequestTrace | undefined = undefined;
   private queueMs = 0;
 
   constructor(context: LifecycleContext, edge: Edge, route: StoredRoute, id: string) {
@@ -76,8 +74,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (this.state !== 'new') return;
     this.state = 'checking';
     this.arrivedMs = nowMs;
-    this.trace = this.context.trace?.(head);
-    this.ids = idsOf(head, this.context.config().attribution, this.trace);
+    this.ids = idsOf(head, this.context.config().attribution, this.context.trace?.(head));
     const { tenant, refusal } = whoseRequest(this.context, head, this.route, nowMs);
     this.tenant = tenant;
     if (refusal !== undefined) this.refuse(refusal, nowMs);
@@ -231,8 +228,9 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.queueMs = release.waitedMs;
     this.release = release;
     this.state = 'sent';
-    if (this.trace !== undefined) this.trace.sentAfterMs = nowMs - this.arrivedMs;
-    this.edge.sendOn(sendOnOf(undefined, release.pool, pinnedAddresses(owner), undefined, this.trace));
+    const trace = traceSent(this.ids, nowMs - this.arrivedMs);
+    const to = { pool: release.pool, addresses: pinnedAddresses(owner) };
+    this.edge.sendOn(sendOnOf(undefined, to, undefined, trace));
   }
 
   expired(queued: Queued, reason: ExpiryReason, waitedMs: number, nowMs: number): void {
@@ -270,7 +268,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
         isStalled: false,
         engine: this.context.engineAt?.(release.pool, release.slot.address),
       };
-      const record = recordOf(
+      recordEnd(
         this.context,
         {
           ids,
@@ -287,8 +285,6 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
         { outcome, reason, reading: undefined, bill: NO_BILL },
         nowMs,
       );
-      this.context.record(record);
-      if (this.trace !== undefined) this.context.traced?.(record, this.trace);
     }
     // The client left before the engine answered: nothing is known of the endpoint.
     release?.slot.ended({ broken: 'client' }, nowMs);

@@ -107,10 +107,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
   const otlpHeaders = findOtlpHeaders(root, sources);
-  const hide = hiding(
-    secretsIn(root, { keys, redis, ledgerUrl, engines, admin, webhooks, otlpHeaders }),
-    SHORT_KEY,
-  );
+  const found = { keys, redis, ledgerUrl, engines, admin, webhooks, otlpHeaders };
+  const hide = hiding(secretsIn(root, found), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -127,8 +125,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkLedger(ledgerUrl, check);
-  checkWebhooks(webhooks, check);
-  checkOtlp(otlpHeaders, check);
+  checkReceivers({ webhooks, otlpHeaders }, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -147,7 +144,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
-      admin,
+      ...found,
       directory: input.defaults.directory,
       locate,
       listeners,
@@ -155,10 +152,6 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       jwt,
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,
-      redis,
-      ledgerUrl,
-      webhooks,
-      otlpHeaders,
       endpoints,
       drains,
       chosen,
@@ -177,6 +170,15 @@ const noMapping = (root: unknown): string =>
   root === null || root === undefined
     ? 'is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml'
     : 'is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"';
+
+/** Who is told of what. */
+function checkReceivers(
+  { webhooks, otlpHeaders }: Pick<FoundSecrets, 'webhooks' | 'otlpHeaders'>,
+  check: Check,
+): void {
+  checkWebhooks(webhooks, check);
+  checkOtlp(otlpHeaders, check);
+}
 
 /** What needs nothing but what was written. */
 function checkWritten(check: Check): void {
