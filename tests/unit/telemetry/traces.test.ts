@@ -160,10 +160,10 @@ describe('a collector', () => {
 
   it('gets protobuf, with the headers', async () => {
     const bodies: Buffer[] = [];
-    const url = await collector(async (request, response) => {
+    const url = await collector((request, response) => {
       expect(request.headers).toMatchObject({ 'content-type': 'application/x-protobuf', 'x-key': 'v w' });
-      for await (const part of request) bodies.push(part as Buffer);
-      response.end();
+      request.on('data', (part: Buffer) => bodies.push(part));
+      request.on('end', () => response.end());
     });
     const { counts, made } = exporter(url);
     made.add(spans());
