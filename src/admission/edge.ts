@@ -1,4 +1,5 @@
 import type { ResponseOwner } from '../conversation/response-owners.ts';
+import type { TraceHeaders } from '../usage/request-trace.ts';
 
 /**
  * What a request's life cycle says to the wire. The edges implement it; nothing here knows ext_proc.
@@ -24,6 +25,8 @@ export interface SendOn {
   readonly pool: string;
   /** Ordered `ip:port`. */
   readonly addresses: readonly string[];
+  /** Those of its trace, which replace the client's; absent: it is not traced, and has the client's own. */
+  readonly trace?: TraceHeaders;
   /** Pool that gets a copy, whose answer nobody sees. */
   readonly mirrorTo?: string;
 }

@@ -7,6 +7,7 @@ import { NAME } from '../openai/names.ts';
 import type { ParsedRequest, RequestChanges } from '../openai/parsed-request.ts';
 import { changedBody, serialiseRequest, withPriority } from '../openai/request.ts';
 import type { ChoiceRequest } from '../routing/candidate.ts';
+import { type RequestTrace, sentHeaders } from '../usage/request-trace.ts';
 import { cacheSaltOf, cacheScopeOf } from './cache-salt.ts';
 import type { RequestHead, SendOn } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
@@ -83,12 +84,13 @@ export function prioritised(
 /** @param mirrorTo the pool that gets a copy; undefined: none does. */
 export function sendOnOf(
   body: SendOn['body'],
-  pool: string,
-  addresses: readonly string[],
+  { pool, addresses }: Pick<SendOn, 'pool' | 'addresses'>,
   mirrorTo: string | undefined,
+  trace: RequestTrace | undefined,
 ): SendOn {
   const sent: Mutable<SendOn> = { body, pool, addresses };
   if (mirrorTo !== undefined) sent.mirrorTo = mirrorTo;
+  if (trace !== undefined) sent.trace = sentHeaders(trace);
   return sent;
 }
 

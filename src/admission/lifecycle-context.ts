@@ -15,9 +15,11 @@ import type { Paces } from '../usage/abandoned.ts';
 import type { Occupancy } from '../usage/occupancy.ts';
 import type { Predictor } from '../usage/predictor.ts';
 import type { PriceBook } from '../usage/price-book.ts';
+import type { RequestTrace } from '../usage/request-trace.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
 import type { BodyDecoder } from './body-decoder.ts';
 import type { BodyQueue } from './body-queue.ts';
+import type { RequestHead } from './edge.ts';
 import type { Holdings } from './holdings.ts';
 import type { Quarantine } from './quarantine.ts';
 import type { SlowReaders } from './slow-readers.ts';
@@ -84,6 +86,10 @@ export interface LifecycleContext {
   readonly prices?: PriceBook | undefined;
   /** What a record is known by; absent: nobody asks. @param endedMs Unix time of its end; undefined: it is now. */
   readonly stamp?: (endedMs?: number) => Required<Pick<UsageRecord, 'id' | 'endedMs'>>;
+  /** Begins the trace of a request; absent, undefined: requests are not traced. */
+  readonly trace?: (head: Pick<RequestHead, 'header'>) => RequestTrace | undefined;
+  /** A traced request has ended. */
+  readonly traced?: (record: UsageRecord, trace: RequestTrace) => void;
   readonly record: (record: UsageRecord) => void;
   /** Monotonic milliseconds: when an answer that had to be waited for is there. */
   readonly now: () => number;

@@ -54,7 +54,7 @@ import type { Reserved } from './model-limits.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import { Receiving, type ReceivingOwner, type RequestTaken, takeRequest } from './receiving.ts';
 import * as refusals from './refusals.ts';
-import { type Ending, idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { type Ending, idsOf, NO_IDS, recordEnd, traceSent } from './request-record.ts';
 import { type Attempt, type Refusal, Selecting } from './selecting.ts';
 import { whoseRequest } from './tenant-of.ts';
 
@@ -127,8 +127,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
   headers(head: RequestHead, nowMs: number): void {
     if (this.state !== 'new') return;
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head, this.context.config().attribution);
-    const { routes } = this.context.config();
+    const { routes, attribution } = this.context.config();
+    this.ids = idsOf(head, attribution, this.context.trace?.(head));
     this.route = findRoute(routes, head.method, head.path);
     const unknown = (): ApiError => refusals.unknownRoute(routes);
     const { tenant, refusal } = whoseRequest(this.context, head, this.route?.name, nowMs, unknown);
@@ -329,7 +329,8 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
     this.run = new EngineRun(this.context, admitted, release, nowMs);
     this.state = 'sent';
     const body = prioritised(queued.body, release.belowFairShare);
-    this.edge.sendOn(sendOnOf(body, release.pool, this.run.addresses, this.run.mirrorTo(nowMs)));
+    const trace = traceSent(this.ids, nowMs - this.arrivedMs);
+    this.edge.sendOn(sendOnOf(body, this.run, this.run.mirrorTo(nowMs), trace));
   }
 
   /** By the dispatcher: it will not get one. */
@@ -424,11 +425,10 @@ export class RequestLifecycle implements RequestEvents, ReceivingOwner, QueuedOw
 
   private record(ending: Ending, nowMs: number): void {
     const { context, route, facts, askedModel: asked, run, ids, status, arrivedMs, queueMs } = this;
-    const tenant = this.tenant?.config;
+    const [tenant, lane] = [this.tenant?.config, this.admitted?.lane.name];
     if (tenant === undefined || route === undefined) return;
-    const lane = this.admitted?.lane.name;
     const request = { ids, tenant, route, facts, asked, lane, run, status, arrivedMs, queueMs };
-    context.record(recordOf(context, request, ending, nowMs));
+    recordEnd(context, request, ending, nowMs);
   }
 
   // --- Shared by the states ---

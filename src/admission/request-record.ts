@@ -6,6 +6,7 @@ import type { Mutable } from '../domain/mutable.ts';
 import { CLIENT_ID_BYTES, UNLISTED_MODEL } from '../domain/names.ts';
 import type { CustomRoute, EngineRoute, StoredRoute } from '../domain/routes.ts';
 import type { RequestFacts } from '../openai/parsed-request.ts';
+import type { RequestTrace } from '../usage/request-trace.ts';
 import { tagOf } from '../usage/tags.ts';
 import type { Outcome, UsageRecord } from '../usage/usage-record.ts';
 import type { AnswerReading } from './answer-meter.ts';
@@ -14,17 +15,21 @@ import type { RequestHead } from './edge.ts';
 import type { LifecycleContext } from './lifecycle-context.ts';
 import type { RunTimes } from './run-times.ts';
 
-export type RequestIds = Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId' | 'tag'>;
+export interface RequestIds extends Pick<UsageRecord, 'requestId' | 'clientRequestId' | 'keyId' | 'tag'> {
+  /** Absent: it is not traced. */
+  readonly trace?: RequestTrace;
+}
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
 /** Of visible ASCII, and bounded: it is the client's. */
-export function idsOf(head: RequestHead, attribution?: AttributionConfig): RequestIds {
+export function idsOf(head: RequestHead, attribution?: AttributionConfig, trace?: RequestTrace): RequestIds {
   const { requestId, clientRequestId = '', keyId } = head;
   const ids: Mutable<RequestIds> = { requestId };
   if (clientRequestId !== '') {
     ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
   }
+  if (trace !== undefined) ids.trace = trace;
   if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
   const tag = attribution?.by === 'header' ? tagOf(head.header(attribution.header)) : undefined;
   if (tag !== undefined) ids.tag = tag;
@@ -88,6 +93,24 @@ const loggedFields = (dropped: readonly string[]): readonly string[] =>
     ? NONE
     : dropped.slice(0, MAX_LOGGED_FIELDS).map((name) => name.slice(0, MAX_LOGGED_NAME));
 
+/** Notes when it was sent. @returns its trace. */
+export function traceSent({ trace }: RequestIds, afterMs: number): RequestTrace | undefined {
+  if (trace !== undefined) trace.sentAfterMs = afterMs;
+  return trace;
+}
+
+export function recordEnd(
+  context: RecordContext & Pick<LifecycleContext, 'record' | 'traced'>,
+  request: EndedRequest,
+  ending: Ending,
+  nowMs: number,
+): void {
+  const record = recordOf(context, request, ending, nowMs);
+  context.record(record);
+  const { trace } = request.ids;
+  if (trace !== undefined) context.traced?.(record, trace);
+}
+
 export function recordOf(
   context: RecordContext,
   request: EndedRequest,
@@ -114,6 +137,7 @@ export function recordOf(
     droppedFields: loggedFields(facts?.dropped ?? NONE),
   };
   if (ids.clientRequestId !== undefined) record.clientRequestId = ids.clientRequestId;
+  if (ids.trace !== undefined) record.traceId = ids.trace.traceId;
   if (ids.keyId !== undefined) record.keyId = ids.keyId;
   const tag = ids.tag ?? facts?.tag;
   if (tag !== undefined) record.tag = tag;

@@ -25,12 +25,13 @@ import { errorResponse, rateLimitHeaders } from './answers.ts';
 import { NO_BILL } from './bill.ts';
 import type { Edge, HeaderList, RequestEvents, RequestHead, ResponseHead } from './edge.ts';
 import { resultOf } from './engine-answer.ts';
+import { sendOnOf } from './engine-request.ts';
 import { type Holding, holdingLimitsOf } from './holdings.ts';
 import type { LifecycleContext, RequestTenant } from './lifecycle-context.ts';
 import { isElsewhere, pinnedAddresses, pinnedTo, refusalOfOwner } from './owned.ts';
 import { type ExpiryReason, HOLD_MARGIN_MS, Queued, type QueuedOwner } from './queued.ts';
 import * as refusals from './refusals.ts';
-import { idsOf, NO_IDS, recordOf } from './request-record.ts';
+import { idsOf, NO_IDS, recordEnd, traceSent } from './request-record.ts';
 import { whoseRequest } from './tenant-of.ts';
 
 type State = 'new' | 'checking' | 'queued' | 'sent' | 'answering' | 'ended';
@@ -73,7 +74,7 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (this.state !== 'new') return;
     this.state = 'checking';
     this.arrivedMs = nowMs;
-    this.ids = idsOf(head, this.context.config().attribution);
+    this.ids = idsOf(head, this.context.config().attribution, this.context.trace?.(head));
     const { tenant, refusal } = whoseRequest(this.context, head, this.route, nowMs);
     this.tenant = tenant;
     if (refusal !== undefined) this.refuse(refusal, nowMs);
@@ -227,7 +228,9 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     this.queueMs = release.waitedMs;
     this.release = release;
     this.state = 'sent';
-    this.edge.sendOn({ body: undefined, pool: release.pool, addresses: pinnedAddresses(owner) });
+    const trace = traceSent(this.ids, nowMs - this.arrivedMs);
+    const to = { pool: release.pool, addresses: pinnedAddresses(owner) };
+    this.edge.sendOn(sendOnOf(undefined, to, undefined, trace));
   }
 
   expired(queued: Queued, reason: ExpiryReason, waitedMs: number, nowMs: number): void {
@@ -265,24 +268,22 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
         isStalled: false,
         engine: this.context.engineAt?.(release.pool, release.slot.address),
       };
-      this.context.record(
-        recordOf(
-          this.context,
-          {
-            ids,
-            tenant: tenant.config,
-            route: { name: route },
-            facts: undefined,
-            asked: '',
-            lane,
-            run,
-            status,
-            arrivedMs,
-            queueMs,
-          },
-          { outcome, reason, reading: undefined, bill: NO_BILL },
-          nowMs,
-        ),
+      recordEnd(
+        this.context,
+        {
+          ids,
+          tenant: tenant.config,
+          route: { name: route },
+          facts: undefined,
+          asked: '',
+          lane,
+          run,
+          status,
+          arrivedMs,
+          queueMs,
+        },
+        { outcome, reason, reading: undefined, bill: NO_BILL },
+        nowMs,
       );
     }
     // The client left before the engine answered: nothing is known of the endpoint.

@@ -16,6 +16,7 @@ import type { Endpoints } from './checks/endpoints.ts';
 import type { FoundJwt } from './checks/identity.ts';
 import type { KeyEntry } from './checks/keys.ts';
 import { type FoundListener, listenersOf } from './checks/listeners.ts';
+import { type FoundOtlpHeader, otlpOf } from './checks/otlp.ts';
 import type { RedisSecrets } from './checks/redis.ts';
 import { type FoundWebhook, webhooksOf } from './checks/webhooks.ts';
 import {
@@ -46,6 +47,7 @@ interface Parts {
   readonly refusedTenantFiles: readonly RefusedTenantFile[];
   readonly redis: RedisSecrets;
   readonly ledgerUrl: Looked | undefined;
+  readonly otlpHeaders: readonly FoundOtlpHeader[];
   readonly webhooks: readonly FoundWebhook[];
   readonly endpoints: Endpoints;
   /** URLs, by pool. */
@@ -95,10 +97,17 @@ export function buildConfig(written: WrittenConfig, parts: Parts): Config {
     ...pricesOf(written),
     tenants: tenantsOf(written, parts.keys),
     refusedTenantFiles: parts.refusedTenantFiles,
-    telemetry: written.telemetry,
+    telemetry: telemetryOf(written, parts.otlpHeaders),
     log: written.log,
   };
   return freeze(withHeap(config));
+}
+
+function telemetryOf(
+  { telemetry: { otlp, ...telemetry } }: WrittenConfig,
+  headers: readonly FoundOtlpHeader[],
+): Config['telemetry'] {
+  return otlp === undefined ? telemetry : { ...telemetry, otlp: otlpOf(otlp, headers) };
 }
 
 const withHeap = (config: Config): Config =>

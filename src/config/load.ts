@@ -27,6 +27,7 @@ import {
 } from './checks/listeners.ts';
 import { checkMemory } from './checks/memory.ts';
 import { checkMirrors } from './checks/mirrors.ts';
+import { checkOtlp, findOtlpHeaders } from './checks/otlp.ts';
 import { checkPrices } from './checks/prices.ts';
 import { checkRedis, findRedisSecrets, redisSecretTexts } from './checks/redis.ts';
 import { checkReferences, knownNamesOf } from './checks/references.ts';
@@ -107,7 +108,9 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const engines = findEngineSecrets(root, sources);
   const admin = findAdmin(root, sources, input.defaults.directory);
   const webhooks = findWebhooks(root, sources);
-  const hide = hiding(secretsIn(root, { keys, redis, ledgerUrl, engines, admin, webhooks }), SHORT_KEY);
+  const otlpHeaders = findOtlpHeaders(root, sources);
+  const found = { keys, redis, ledgerUrl, engines, admin, webhooks, otlpHeaders };
+  const hide = hiding(secretsIn(root, found), SHORT_KEY);
   const report = createReport({ file, hide, position, asWritten });
   for (const fault of faults) report.problem(fault.path, fault.message, fault.position);
   if (source === undefined) return { kind: 'bad', problems: report.problems() };
@@ -124,7 +127,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   checkKeys(keys, check);
   checkRedis(redis, check);
   checkLedger(ledgerUrl, check);
-  checkWebhooks(webhooks, check);
+  checkReceivers({ webhooks, otlpHeaders }, check);
   const listeners = findListeners(root, sources);
   checkListeners(listeners, check);
   const serviceTls = findTls(at(root, 'service', 'tls'), sources);
@@ -143,7 +146,7 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const config = buildConfig(
     { ...checked.data, tenants: { ...checked.data.tenants, ...Object.fromEntries(tenantFiles.tenants) } },
     {
-      admin,
+      ...found,
       directory: input.defaults.directory,
       locate,
       listeners,
@@ -151,9 +154,6 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
       jwt,
       keys: [...keys, ...tenantFiles.keys],
       refusedTenantFiles: tenantFiles.refused,
-      redis,
-      ledgerUrl,
-      webhooks,
       endpoints,
       drains,
       chosen,
@@ -173,6 +173,15 @@ const noMapping = (root: unknown): string =>
   root === null || root === undefined
     ? 'is empty; it needs at least pools and tenants, see examples/existing-vllm.yaml'
     : 'is not a mapping of settings; it begins with lines such as "pools:" and "tenants:"';
+
+/** Who is told of what. */
+function checkReceivers(
+  { webhooks, otlpHeaders }: Pick<FoundSecrets, 'webhooks' | 'otlpHeaders'>,
+  check: Check,
+): void {
+  checkWebhooks(webhooks, check);
+  checkOtlp(otlpHeaders, check);
+}
 
 /** What needs nothing but what was written. */
 function checkWritten(check: Check): void {
@@ -204,6 +213,7 @@ interface FoundSecrets {
   readonly engines: ReturnType<typeof findEngineSecrets>;
   readonly admin: ReturnType<typeof findAdmin>;
   readonly webhooks: ReturnType<typeof findWebhooks>;
+  readonly otlpHeaders: ReturnType<typeof findOtlpHeaders>;
 }
 
 /** What must not be shown of a secret: what was written, unless it only says where it is kept, and what it stands for. */
@@ -215,6 +225,7 @@ const secretsIn = (root: unknown, found: FoundSecrets): readonly string[] =>
     ...engineKeyTexts(found.engines),
     ...adminSecretTexts(root, found.admin),
     ...webhookSecretTexts(found.webhooks),
+    ...found.otlpHeaders,
   ].flatMap(secretTextsOf);
 
 const secretTextsOf = ({

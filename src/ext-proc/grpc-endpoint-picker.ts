@@ -118,16 +118,18 @@ class PickerStream extends RequestStream<EndpointPickerOptions> {
     this.endStream();
   }
 
-  override sendOn({ body, addresses }: SendOn): void {
+  override sendOn({ body, addresses, trace }: SendOn): void {
     if (body === undefined && this.hasBody) throw new Error('the body has to be sent on from here');
     this.settle();
     this.destination = addresses;
+    const traced: HeaderList = trace?.set ?? [];
+    const remove = trace === undefined ? REMOVED : [...REMOVED, ...trace.remove];
     if (body === undefined) {
-      this.stream.write(encodeDestination(addresses, [], REMOVED));
+      this.stream.write(encodeDestination(addresses, traced, remove));
       return;
     }
-    const set: HeaderList = [['content-length', String(lengthOf(body))]];
-    this.stream.write(encodeDestination(addresses, set, REMOVED));
+    const set: HeaderList = [['content-length', String(lengthOf(body))], ...traced];
+    this.stream.write(encodeDestination(addresses, set, remove));
     this.sendSome(encodeBody('request', body, !this.hasTrailers));
   }
 

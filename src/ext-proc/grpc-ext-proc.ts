@@ -67,20 +67,22 @@ class SidecarStream extends RequestStream<ExtProcOptions> {
     this.stream.write(encodeImmediate({ ...response, details: RESPONSE_DETAILS_PREFIX + response.details }));
   }
 
-  override sendOn({ body, pool, addresses, mirrorTo }: SendOn): void {
-    const set: [string, string][] = [[POOL_HEADER, clusterOfPool(pool)]];
+  override sendOn({ body, pool, addresses, mirrorTo, trace }: SendOn): void {
+    const set: (readonly [string, string])[] = [[POOL_HEADER, clusterOfPool(pool)]];
     if (body !== undefined) set.push(['content-length', String(lengthOf(body))]);
     if (mirrorTo !== undefined) set.push([MIRROR_HEADER, clusterOfMirror(mirrorTo)]);
+    if (trace !== undefined) set.push(...trace.set);
+    const remove = trace === undefined ? REMOVED : [...REMOVED, ...trace.remove];
     const metadata = {
       namespace: METADATA_NAMESPACE,
       key: ENDPOINTS_METADATA_KEY,
       value: addresses.join(','),
     };
     if (!this.hasBody) {
-      this.stream.write(encodeRequestHeaders({ set, remove: REMOVED, metadata }));
+      this.stream.write(encodeRequestHeaders({ set, remove, metadata }));
       return;
     }
-    const frame = encodeRequestBody({ body, set, remove: REMOVED, metadata });
+    const frame = encodeRequestBody({ body, set, remove, metadata });
     this.stream.write(frame, body);
   }
 

@@ -28,7 +28,7 @@ export interface Progress {
 }
 
 /** Is told of each request, by its tenant. */
-export interface RequestObserver {
+interface RequestObserver {
   readonly sent: (tenant: string) => void;
   /** @param ttftMs since the request's planned time. */
   readonly firstToken: (tenant: string, ttftMs: number) => void;

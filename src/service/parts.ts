@@ -50,6 +50,7 @@ import type { Shutdown } from './shutdown.ts';
 
 import { StatusSource } from './status-source.ts';
 
+import { Tracing } from './tracing.ts';
 import { Webhooks } from './webhooks.ts';
 
 /** No name of a tenant. */
@@ -89,6 +90,7 @@ export class Parts {
 
   // What is served.
   readonly metrics: Metrics;
+  readonly tracing: Tracing;
   readonly status: StatusSource;
   readonly #context: ExplainContext;
   readonly requests: ExtProcService;
@@ -143,6 +145,7 @@ export class Parts {
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
+    this.tracing = new Tracing(initial.telemetry, this.metrics.spans);
     this.status = this.#createStatus();
     this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();
@@ -257,6 +260,7 @@ export class Parts {
         this.scheduling.tenants.reconfigure(next);
         this.months.reconfigured();
         this.webhooks.reconfigure(next);
+        this.tracing.reconfigure(next.telemetry);
         this.#catalog.reconfigure(next);
         this.#rollouts.reconfigure(next.models.values());
         this.#mirrors.reconfigure(next.models.values());
@@ -391,6 +395,7 @@ export class Parts {
       quarantine,
       owners: new SharedOwners(this.redis?.owners, this.now),
       pools: this.pools,
+      tracing: this.tracing,
       record: this.#record,
       now: this.now,
       tell: this.tell,

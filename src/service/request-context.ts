@@ -14,6 +14,7 @@ import { RECORD_ID_SEED_BYTES, RecordIds } from '../usage/record-ids.ts';
 import { Tags } from '../usage/tags.ts';
 import type { PoolSet } from './pool-set.ts';
 import { currentPrices } from './prices.ts';
+import type { Tracing } from './tracing.ts';
 
 export interface RequestParts
   extends Pick<
@@ -33,12 +34,13 @@ export interface RequestParts
   > {
   readonly pools: PoolSet;
   readonly mirrors: Mirrors;
+  readonly tracing: Tracing;
   readonly tell: (event: ServiceEvent) => void;
 }
 
 export function createRequestContext(parts: RequestParts): ExplainContext {
   const { config, tenants, catalog, rollouts, dispatcher, predictor, occupancy, paces, quarantine } = parts;
-  const { pools, mirrors, owners, record, now, tell } = parts;
+  const { pools, mirrors, tracing, owners, record, now, tell } = parts;
   const hasher = createPromptHasher(randomFillSync(new Uint32Array(6)));
   const onBug = (detail: string): void => tell({ kind: 'stream-failed', detail });
   const tags = new Tags();
@@ -83,6 +85,8 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     unixMs: Date.now,
     startedS: Math.floor(Date.now() / 1_000),
     stamp: stamper(),
+    trace: tracing.begin,
+    traced: tracing.ended,
     record: (usage) => record(tags.bounded(usage, config().attribution?.most ?? 0, Date.now())),
     now,
     onBug,

@@ -93,6 +93,7 @@ async function open(
   const parts = new Parts(initial, log, shutdown, source, made);
   if (build !== undefined) parts.metrics.built(build);
   shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
+  shutdown.opened({ name: 'traces', close: () => parts.tracing.close() });
   shutdown.opened({ name: 'months', close: () => parts.months.close() });
   shutdown.opened({ name: 'limit files', close: () => parts.limits.close() });
   parts.limits.open(initial.rateLimit);

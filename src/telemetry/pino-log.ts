@@ -92,6 +92,7 @@ function requestLine(record: UsageRecord): string {
     id: record.id,
     endedMs: record.endedMs,
     clientRequestId: record.clientRequestId,
+    traceId: record.traceId,
     tenant: record.tenant,
     tier: record.tier,
     keyId: record.keyId,

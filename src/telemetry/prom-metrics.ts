@@ -15,6 +15,7 @@ import {
   budgetMetrics,
   type WebhookOutcome,
 } from './prom-budget-metrics.ts';
+import { genAiMetrics } from './prom-genai-metrics.ts';
 import { type LedgerFigures, ledgerMetrics } from './prom-ledger-metrics.ts';
 import {
   type LimitMetrics,
@@ -31,6 +32,8 @@ import { type RolloutMetrics, type RolloutSource, rolloutMetrics } from './prom-
 import { type ServiceMetrics, type ServiceSource, serviceMetrics } from './prom-service-metrics.ts';
 import { type TenantLimitSource, tenantLimitMetrics } from './prom-tenant-limits.ts';
 import { type TenantMetrics, tenantMetrics } from './prom-tenant-metrics.ts';
+import { traceMetrics } from './prom-trace-metrics.ts';
+import type { SpanResult } from './span-of.ts';
 import type { ServiceEvent, Telemetry } from './telemetry.ts';
 
 /** What gauges read when they are scraped. */
@@ -58,6 +61,8 @@ export interface Metrics extends Telemetry {
   readonly watchLedger: (figures: () => LedgerFigures) => void;
   /** Capacities are divided among replicas: what there is, and what this one may use. */
   readonly watchSharedCapacity: (totals: SharedTotals) => void;
+  /** Spans were exported, or were not. */
+  readonly spans: (result: SpanResult, spans: number) => void;
   readonly watchBudgets: (source: BudgetSource) => void;
   /** Events were sent to a receiver, or were not. */
   readonly webhook: (host: string, outcome: WebhookOutcome, events: number) => void;
@@ -86,6 +91,7 @@ export function createMetrics(source: MetricsSource): Metrics {
     service: serviceMetrics(registry, source),
   };
   tenantLimitMetrics(registry, source);
+  const genAi = genAiMetrics(registry);
   const { requests, rollouts, limits, budgets, service } = domains;
   return {
     registry,
@@ -99,7 +105,11 @@ export function createMetrics(source: MetricsSource): Metrics {
     watchSharedCapacity: (totals) => limits.watchShared(totals),
     watchBudgets: (of) => budgets.watch(of),
     webhook: (...tried) => budgets.webhook(...tried),
-    requestEnded: (record) => requests.ended(record),
+    spans: traceMetrics(registry),
+    requestEnded(record) {
+      requests.ended(record);
+      genAi(record);
+    },
     event: (event) => count(domains, event),
   };
 }

@@ -27,6 +27,8 @@ export interface UsageRecord {
   readonly requestId: string;
   /** What the client calls it: its `x-client-request-id`, or its own `x-request-id`. */
   readonly clientRequestId?: string;
+  /** Of the trace that it belongs to, where requests are traced: 32 hexadecimal digits. */
+  readonly traceId?: string;
   readonly tenant: string;
   /** The tier whose limits its tenant has. */
   readonly tier?: string;

@@ -24,6 +24,7 @@ const MOST: Required<UsageRecord> = {
   id: '01930000-0000-7000-8000-000000000001',
   endedMs: 1_800_000_000_000,
   clientRequestId: 'mine',
+  traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
   tier: 'gold',
   keyId: 'cfg_0123456789ab',
   tag: 'research',

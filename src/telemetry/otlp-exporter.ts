@@ -1,0 +1,153 @@
+/**
+ * Sends spans to a collector, apart from every request. One that hangs, fails or is away costs spans, which are counted, and a bounded
+ * queue of them.
+ */
+import { request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+import type { OtlpConfig } from '../config/telemetry.ts';
+import { encodeSpans, rejectedIn } from './otlp-spans.ts';
+import type { SpanFacts, SpanResult } from './span-of.ts';
+
+export interface OtlpExporterOptions {
+  readonly count: (result: SpanResult, spans: number) => void;
+  /** Of one export. Default: 10 s. */
+  readonly timeoutMs?: number;
+  /** How long spans are gathered. Default: 1 s. */
+  readonly gatherMs?: number;
+}
+
+export const MOST_SPANS = 2_048;
+const BATCH = 512;
+const TIMEOUT_MS = 10_000;
+const GATHER_MS = 1_000;
+const MOST_ANSWER_BYTES = 65_536;
+
+export class OtlpExporter {
+  readonly #options: OtlpExporterOptions;
+  #config: OtlpConfig;
+  readonly #waiting: SpanFacts[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #sending: Promise<void> | undefined;
+  readonly #end = new AbortController();
+  #isClosing = false;
+
+  constructor(config: OtlpConfig, options: OtlpExporterOptions) {
+    this.#config = config;
+    this.#options = options;
+  }
+
+  /** From the next export on. */
+  reconfigure(config: OtlpConfig): void {
+    this.#config = config;
+  }
+
+  /** Those of one request: all of them, or none. */
+  add(spans: readonly SpanFacts[]): void {
+    if (this.#isClosing || this.#waiting.length + spans.length > MOST_SPANS) {
+      this.#options.count('dropped', spans.length);
+      return;
+    }
+    this.#waiting.push(...spans);
+    if (this.#sending !== undefined) return;
+    if (this.#waiting.length >= BATCH) this.#pump();
+    else {
+      this.#timer ??= setTimeout(() => this.#pump(), this.#options.gatherMs ?? GATHER_MS);
+      this.#timer.unref();
+    }
+  }
+
+  /** Sends what waits, for so long; what is left then is dropped. */
+  async close(lastMs: number): Promise<void> {
+    this.#isClosing = true;
+    const timer = setTimeout(() => this.#end.abort(), lastMs);
+    this.#pump();
+    while (this.#sending !== undefined) await this.#sending;
+    clearTimeout(timer);
+    const left = this.#waiting.splice(0).length;
+    if (left > 0) this.#options.count('dropped', left);
+  }
+
+  #pump(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#sending !== undefined || this.#waiting.length === 0 || this.#end.signal.aborted) return;
+    const batch = this.#waiting.splice(0, BATCH);
+    this.#sending = this.#send(batch).then(() => {
+      this.#sending = undefined;
+      if (this.#isClosing || this.#waiting.length >= BATCH) this.#pump();
+      else if (this.#waiting.length > 0) {
+        this.#timer ??= setTimeout(() => this.#pump(), this.#options.gatherMs ?? GATHER_MS);
+        this.#timer.unref();
+      }
+    });
+  }
+
+  /** Never rejects. */
+  async #send(batch: readonly SpanFacts[]): Promise<void> {
+    const { count, timeoutMs = TIMEOUT_MS } = this.#options;
+    let rejected = batch.length;
+    try {
+      const answer = await post(this.#config, encodeSpans(batch), timeoutMs, this.#end.signal);
+      if (answer !== undefined) rejected = Math.min(batch.length, rejectedIn(answer));
+    } catch {
+      // Such as a header that HTTP does not take: it costs the batch.
+    }
+    if (batch.length > rejected) count('exported', batch.length - rejected);
+    if (rejected > 0) count('failed', rejected);
+  }
+}
+
+/** @returns what the collector answered; undefined: it did not take it. */
+function post(
+  { url, headers }: OtlpConfig,
+  body: Uint8Array,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  return new Promise((resolve) => {
+    const target = new URL(url);
+    const send = target.protocol === 'https:' ? requestHttps : requestHttp;
+    const request = send(target, {
+      method: 'POST',
+      agent: false,
+      headers: {
+        'user-agent': 'fairlane-otlp',
+        ...headers,
+        'content-type': 'application/x-protobuf',
+        'content-length': body.byteLength,
+        connection: 'close',
+      },
+    });
+    // The first call counts.
+    const done = (answer: Uint8Array | undefined): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', failed);
+      resolve(answer);
+      request.destroy();
+    };
+    const failed = (): void => done(undefined);
+    const timer = setTimeout(failed, timeoutMs);
+    signal.addEventListener('abort', failed);
+    request.on('response', (response) => {
+      const { statusCode = 0 } = response;
+      if (statusCode < 200 || statusCode >= 300) {
+        failed();
+        return;
+      }
+      const parts: Buffer[] = [];
+      let bytes = 0;
+      response.on('data', (part: Buffer) => {
+        bytes += part.length;
+        // It has taken them, whatever else it says.
+        if (bytes > MOST_ANSWER_BYTES) done(Buffer.alloc(0));
+        else parts.push(part);
+      });
+      response.on('end', () => done(Buffer.concat(parts)));
+      response.on('error', failed);
+    });
+    // Also after the end: what is destroyed may say so.
+    request.on('error', failed);
+    if (signal.aborted) failed();
+    else request.end(body);
+  });
+}

@@ -1,0 +1,200 @@
+/** Traces of requests: their context, their spans, and collectors of every kind. */
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import fc from 'fast-check';
+import { afterEach, describe, expect, it } from 'vitest';
+import { OtlpExporter } from '../../../src/telemetry/otlp-exporter.ts';
+import { type SpanFacts, type SpanResult, spansOf } from '../../../src/telemetry/span-of.ts';
+import { beginTrace, sentHeaders, traceParentOf } from '../../../src/usage/request-trace.ts';
+import type { UsageRecord } from '../../../src/usage/usage-record.ts';
+import { chatHead, createWorld } from '../../support/lifecycle.ts';
+
+const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
+const PARENT = '00f067aa0ba902b7';
+const DIGITS = 'a'.repeat(32) + 'b'.repeat(16) + 'c'.repeat(16);
+
+const RECORD: UsageRecord = {
+  requestId: 'r',
+  endedMs: 1_800_000_001_000,
+  tenant: 'a',
+  keyId: 'k1',
+  route: 'chat.completions',
+  model: 'm',
+  pool: 'main',
+  endpoint: '10.0.0.1:8000',
+  engine: 'vllm',
+  stream: true,
+  outcome: 'completed',
+  status: 200,
+  queueMs: 100,
+  ttftMs: 400,
+  durationMs: 1_000,
+  promptTokens: 7,
+  completionTokens: 3,
+  cachedTokens: 0,
+  usageSource: 'engine',
+  quiet: false,
+  stalled: false,
+  droppedFields: [],
+};
+
+describe('traceparent', () => {
+  it('is read as the specification has it', () => {
+    const parent = { traceId: TRACE, parentId: PARENT, isSampled: true };
+    expect(traceParentOf(`00-${TRACE}-${PARENT}-01`)).toEqual(parent);
+    expect(traceParentOf(`00-${TRACE}-${PARENT}-00`)).toEqual({ ...parent, isSampled: false });
+    expect(traceParentOf(`cc-${TRACE}-${PARENT}-01-more`)).toEqual(parent);
+  });
+
+  it.each([
+    '',
+    `ff-${TRACE}-${PARENT}-01`,
+    `00-${TRACE}-${PARENT}-01-more`,
+    `cc-${TRACE}-${PARENT}-01.more`,
+    `00-${TRACE.toUpperCase()}-${PARENT}-01`,
+    `00-${'0'.repeat(32)}-${PARENT}-01`,
+    `00-${TRACE}-${'0'.repeat(16)}-01`,
+    `00-${TRACE}-${PARENT}-1`,
+    `00-${TRACE}-${PARENT}-01,00-${TRACE}-${PARENT}-01`,
+    `cc-${TRACE}-${PARENT}-01-${'x'.repeat(1_000)}`,
+  ])('is none: %s', (text) => {
+    expect(traceParentOf(text)).toBeUndefined();
+    expect(sentHeaders(beginTrace(text, 1, DIGITS, 0))).toEqual({
+      set: [['traceparent', `00-${'a'.repeat(32)}-${'c'.repeat(16)}-01`]],
+      remove: ['tracestate'],
+    });
+  });
+
+  it('never raises the rate', () => {
+    fc.assert(
+      fc.property(
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        fc.string(),
+        (sample, drawn, text) => {
+          for (const parent of [text, `00-${TRACE}-${PARENT}-01`, `00-${TRACE}-${PARENT}-ff`]) {
+            expect(beginTrace(parent, sample, DIGITS, drawn).isSampled).toBe(drawn < sample);
+          }
+          expect(beginTrace(`00-${TRACE}-${PARENT}-00`, sample, DIGITS, drawn).isSampled).toBe(false);
+        },
+      ),
+    );
+  });
+});
+
+describe('a request', () => {
+  it('is sent with its own span as the parent, and its record says the trace', () => {
+    const world = createWorld();
+    const trace = beginTrace(`00-${TRACE}-${PARENT}-01`, 1, DIGITS, 0);
+    const ended: UsageRecord[] = [];
+    Object.assign(world.context, { trace: () => trace, traced: (one: UsageRecord) => ended.push(one) });
+    const { request, said } = world.open();
+    request.headers(chatHead(), 0);
+    request.body(Buffer.from('{"model":"small","messages":[{"role":"user","content":"x"}]}'), 5);
+    expect(JSON.stringify(said)).toContain(`00-${TRACE}-${'c'.repeat(16)}-01`);
+    request.streamEnded(20);
+    expect(ended).toEqual(world.records);
+    expect(ended[0]?.traceId).toBe(TRACE);
+    expect(trace.sentAfterMs).toBe(5);
+  });
+});
+
+describe('spans', () => {
+  it('have the times of the record, in order', () => {
+    const trace = { ...beginTrace(`00-${TRACE}-${PARENT}-01`, 1, DIGITS, 0), sentAfterMs: 150 };
+    const [server, queue, engine] = spansOf(RECORD, trace, 'd'.repeat(16), 0);
+    const start = 1_800_000_000_000;
+    expect(server).toMatchObject({ name: 'chat m', parentId: PARENT, startMs: start, endMs: start + 1_000 });
+    expect(queue).toMatchObject({ parentId: 'b'.repeat(16), startMs: start + 50, endMs: start + 150 });
+    expect(engine).toMatchObject({
+      spanId: 'c'.repeat(16),
+      parentId: 'b'.repeat(16),
+      startMs: start + 150,
+      events: [{ name: 'gen_ai.first_token', atMs: start + 400 }],
+      attributes: { 'server.address': '10.0.0.1', 'server.port': 8000, 'gen_ai.provider.name': 'vllm' },
+    });
+  });
+
+  it('of a refusal are one, with its reason', () => {
+    const { pool: _pool, ...rest } = RECORD;
+    const refused: UsageRecord = {
+      ...rest,
+      outcome: 'refused',
+      reason: 'rate_limited',
+      status: 429,
+      queueMs: 0,
+    };
+    const spans = spansOf(refused, beginTrace('', 1, DIGITS, 0), 'd'.repeat(16), 0);
+    expect(spans).toHaveLength(1);
+    expect(spans[0]).toMatchObject({ isError: false, attributes: { 'error.type': 'rate_limited' } });
+  });
+});
+
+describe('a collector', () => {
+  const servers: Server[] = [];
+  afterEach(() => {
+    for (const server of servers.splice(0)) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+
+  async function collector(listener: RequestListener) {
+    const server = createServer(listener);
+    servers.push(server);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`;
+  }
+
+  function exporter(url: string) {
+    const counts: Record<SpanResult, number> = { exported: 0, failed: 0, dropped: 0 };
+    const options = { count: (result: SpanResult, n: number) => void (counts[result] += n), timeoutMs: 200 };
+    const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
+    return { counts, made };
+  }
+
+  const spans = (): readonly SpanFacts[] =>
+    spansOf(RECORD, { ...beginTrace('', 1, DIGITS, 0), sentAfterMs: 150 }, 'd'.repeat(16), 0);
+
+  it('gets protobuf, with the headers', async () => {
+    const bodies: Buffer[] = [];
+    const url = await collector((request, response) => {
+      expect(request.headers).toMatchObject({ 'content-type': 'application/x-protobuf', 'x-key': 'v w' });
+      request.on('data', (part: Buffer) => bodies.push(part));
+      request.on('end', () => response.end());
+    });
+    const { counts, made } = exporter(url);
+    made.add(spans());
+    await made.close(1_000);
+    expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
+    const body = Buffer.concat(bodies);
+    expect(body.includes(Buffer.from('c'.repeat(16), 'hex'))).toBe(true);
+    expect(body.includes('gen_ai.first_token')).toBe(true);
+  });
+
+  it.each([500, 429, 302, 404])('that answers %i costs spans, and those are counted', async (status) => {
+    const { counts, made } = exporter(
+      await collector((_request, response) => void response.writeHead(status).end()),
+    );
+    made.add(spans());
+    await made.close(1_000);
+    expect(counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
+  });
+
+  it('that is away or hangs costs a bounded queue of them', async () => {
+    const hanging = exporter(await collector(() => undefined));
+    const began = performance.now();
+    for (let i = 0; i < 1_000; i += 1) hanging.made.add(spans());
+    expect(performance.now() - began).toBeLessThan(1_000);
+    await hanging.made.close(50);
+    const { exported, failed, dropped } = hanging.counts;
+    expect(exported).toBe(0);
+    expect(failed + dropped).toBe(3_000);
+    const away = exporter('http://127.0.0.1:1/v1/traces');
+    away.made.add(spans());
+    await away.made.close(1_000);
+    expect(away.counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
+  });
+});
