@@ -19,7 +19,10 @@ const FLOORS = [
   { name: 'composition', folders: ['service'] },
   { name: 'edges', folders: ['ext-proc', 'rate-limit-service', 'admin'] },
   { name: 'ways', folders: ['admission', 'lora', 'loadtest'] },
-  { name: 'parts', folders: ['queue', 'rollout', 'tenant', 'engine', 'telemetry', 'envoy', 'ledger', 'dashboards'] },
+  {
+    name: 'parts',
+    folders: ['queue', 'rollout', 'tenant', 'engine', 'telemetry', 'envoy', 'ledger', 'dashboards'],
+  },
   { name: 'pool', folders: ['pool'] },
   { name: 'routing', folders: ['routing'] },
   { name: 'api', folders: ['openai', 'usage', 'conversation'] },

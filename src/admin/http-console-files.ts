@@ -16,7 +16,7 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const NOT_BUILT = 'The console is not built: run `npm run build`, and start Fairlane again.\n';
 
-export const PAGE_HEADERS = {
+const PAGE_HEADERS = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

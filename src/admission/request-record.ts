@@ -111,12 +111,7 @@ export function recordEnd(
   if (trace !== undefined) context.traced?.(record, trace);
 }
 
-export function recordOf(
-  context: RecordContext,
-  request: EndedRequest,
-  ending: Ending,
-  nowMs: number,
-): UsageRecord {
+function recordOf(context: RecordContext, request: EndedRequest, ending: Ending, nowMs: number): UsageRecord {
   const { ids, route, facts, lane, run, status, arrivedMs } = request;
   const { reason, reading, bill } = ending;
   const usage = reading?.usage;

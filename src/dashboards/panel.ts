@@ -23,13 +23,13 @@ export interface Panel {
   readonly isStacked?: boolean;
 }
 
-export interface Row {
+interface Row {
   readonly title: string;
   readonly panels: readonly Panel[];
 }
 
 /** Names of variables, each with the metric that has the label. */
-export type Variables = Readonly<Record<string, string>>;
+type Variables = Readonly<Record<string, string>>;
 
 export interface Dashboard {
   readonly uid: string;

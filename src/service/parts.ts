@@ -47,14 +47,10 @@ import { createRequestEdge } from './request-edge.ts';
 import type { RuntimeTenants } from './runtime-tenants.ts';
 import { createScheduling, type Scheduling } from './scheduling.ts';
 import type { Shutdown } from './shutdown.ts';
-
 import { StatusSource } from './status-source.ts';
-
+import { tenantLabels } from './tenant-label.ts';
 import { Tracing } from './tracing.ts';
 import { Webhooks } from './webhooks.ts';
-
-/** No name of a tenant. */
-const VISITORS_LABEL = '(not configured)';
 
 export class Parts {
   readonly #initial: Config;
@@ -244,11 +240,7 @@ export class Parts {
     }
   };
 
-  /** Tenants that come with tokens share one: labels are bounded. */
-  readonly #tenantLabel = (tenant: string): string => {
-    const { jwt, tenants } = this.#config();
-    return jwt?.visitors === undefined || tenants.has(tenant) ? tenant : VISITORS_LABEL;
-  };
+  readonly #tenantLabel = tenantLabels(this.#config);
 
   #reloadSteps(): ReloadSteps<NameAddresses> {
     return {

@@ -16,7 +16,7 @@ export interface OtlpExporterOptions {
   readonly gatherMs?: number;
 }
 
-export const MOST_SPANS = 2_048;
+const MOST_SPANS = 2_048;
 const BATCH = 512;
 const TIMEOUT_MS = 10_000;
 const GATHER_MS = 1_000;

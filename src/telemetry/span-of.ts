@@ -5,7 +5,7 @@ import type { UsageRecord } from '../usage/usage-record.ts';
 /** What became of a span. */
 export type SpanResult = 'exported' | 'failed' | 'dropped';
 
-export type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
+type SpanAttributes = Readonly<Record<string, string | number | boolean>>;
 
 /** Times are Unix milliseconds. */
 export interface SpanFacts {

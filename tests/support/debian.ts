@@ -11,7 +11,7 @@ const LOCK_WAIT_MS = 170_000;
 const LOCK_LOOK_MS = 200;
 
 /** Programs that serve are where not everybody's PATH leads. */
-export function onPath(name: string): string | undefined {
+function onPath(name: string): string | undefined {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']) {
     const path = join(folder, name);
     try {

@@ -1,7 +1,7 @@
 /** Metrics with everything registered, and a series of each. */
 import { createMetrics, type Metrics, type MetricsSource } from '../../src/telemetry/prom-metrics.ts';
 
-export const ENDPOINT = {
+const ENDPOINT = {
   address: '10.0.0.1:8000',
   healthy: true,
   ejected: false,

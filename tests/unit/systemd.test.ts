@@ -1,9 +1,9 @@
 /** The units of packaging/systemd, as systemd itself reads them. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { it } from 'vitest';
+import { expect, it } from 'vitest';
 import { debianProgram } from '../support/debian.ts';
 
 const UNITS = ['fairlane.service', 'fairlane-envoy.service'] as const;
@@ -21,10 +21,11 @@ it('systemd takes the units, and finds them hardened', () => {
       writeFileSync(path, text.replace(/^(ExecStart)=\/usr\/bin\/\w+/gm, '$1=/bin/true'));
       return path;
     });
-    execFileSync(analyze, ['verify', '--man=no', ...paths], { stdio: 'pipe' });
+    const run = (...args: readonly string[]) => spawnSync(analyze, args, { encoding: 'utf8' });
+    expect(run('verify', '--man=no', ...paths)).toMatchObject({ status: 0, stderr: '' });
     for (const path of paths) {
-      execFileSync(analyze, ['security', '--offline=true', `--threshold=${MOST_EXPOSED}`, path], {
-        stdio: 'pipe',
+      expect(run('security', '--offline=true', `--threshold=${MOST_EXPOSED}`, path)).toMatchObject({
+        status: 0,
       });
     }
   } finally {

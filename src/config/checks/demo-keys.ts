@@ -2,9 +2,9 @@
 import type { Config } from '../config.ts';
 import type { Check } from './check.ts';
 
-export const DEMO_KEYS: ReadonlySet<string> = new Set(['demo-quiet-key', 'demo-noisy-key']);
+const DEMO_KEYS: ReadonlySet<string> = new Set(['demo-quiet-key', 'demo-noisy-key']);
 /** Where a container's port is published: inside it every listener is on all addresses. */
-export const PUBLISHED_ON = 'FAIRLANE_PUBLISHED_ON';
+const PUBLISHED_ON = 'FAIRLANE_PUBLISHED_ON';
 
 const isLoopback = (host: string): boolean =>
   /^(127(\.\d{1,3}){3}|\[?::1\]?|localhost)$/.test(host.trim().toLowerCase());

@@ -24,7 +24,7 @@ const promtool = (...args: readonly string[]): string => {
     });
   } catch (error) {
     const { stdout, stderr } = error as { readonly stdout: string; readonly stderr: string };
-    throw new Error(`${stdout}\n${stderr}`);
+    throw new Error(`${stdout}\n${stderr}`, { cause: error });
   }
 };
 
