@@ -12,9 +12,10 @@ COPY src ./src
 ARG COMMIT=unknown
 ENV FAIRLANE_COMMIT=${COMMIT}
 RUN npm run build && rm -f dist/.tsbuildinfo
+# Before the prune: npm counts what that takes away as missing.
+RUN npm sbom --omit=dev --sbom-format=cyclonedx > sbom.cdx.json
 RUN npm prune --omit=dev --no-audit --no-fund
 RUN rm -rf node_modules/@libsql/*-musl
-RUN npm sbom --omit=dev --sbom-format=cyclonedx > sbom.cdx.json
 # Typings, maps, sources, tests and documents serve nobody here; of libsql only the library for this system's C library does.
 RUN find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.ts' -o -iname 'readme*' -o -iname 'changelog*' -o -name '*.tsbuildinfo' \) -delete
 RUN find node_modules -type d \( -name test -o -name tests -o -name __tests__ -o -name docs -o -name example -o -name examples -o -name benchmarks \) -not -path '*/yaml/dist/*' -prune -exec rm -rf {} +

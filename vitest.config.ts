@@ -13,7 +13,11 @@ const real = { testTimeout: 60_000, hookTimeout: 180_000, globalSetup: ['tests/s
 const processes = { ...real, maxWorkers: 3, sequence: { groupOrder: 1 } };
 
 /** They measure how long something takes, so they run alone, when all others are done. */
-const MEASURED = ['tests/hostile/worst-bodies.test.ts', 'tests/hostile/large-uploads.test.ts'];
+const MEASURED = [
+  'tests/hostile/worst-bodies.test.ts',
+  'tests/hostile/large-uploads.test.ts',
+  'tests/hostile/large-scrape.test.ts',
+];
 const measured = { ...real, maxWorkers: 1, sequence: { groupOrder: 2 } };
 
 export default defineConfig({

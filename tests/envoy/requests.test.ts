@@ -67,7 +67,8 @@ describe('a request through Envoy', () => {
     const record = await stack.record((line) => line.stream === true && line.outcome === 'completed');
     expect(record).toMatchObject({ completionTokens: 5, usageSource: 'engine' });
     expect(record.ttftMs).toBeGreaterThan(0);
-    expect(record.itlMeanMs).toBeGreaterThan(0);
+    // 0 where a busy machine brings all tokens in one message.
+    expect(record.itlMeanMs).toBeGreaterThanOrEqual(0);
   });
 
   it('keeps the usage chunk for a client that asked for it', async () => {

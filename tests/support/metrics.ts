@@ -1,5 +1,6 @@
 /** Metrics with everything registered, and a series of each. */
 import { createMetrics, type Metrics, type MetricsSource } from '../../src/telemetry/prom-metrics.ts';
+import type { UsageRecord } from '../../src/usage/usage-record.ts';
 
 const ENDPOINT = {
   address: '10.0.0.1:8000',
@@ -44,6 +45,30 @@ export const SOURCE: MetricsSource = {
     },
   ],
   reloads: () => ({ sinceMs: 1_700_000_000_500, refused: false }),
+};
+
+export const RECORD: UsageRecord = {
+  requestId: 'r',
+  tenant: 'alice',
+  route: 'chat.completions',
+  model: 'm',
+  pool: 'main',
+  endpoint: '10.0.0.1:8000',
+  stream: true,
+  outcome: 'completed',
+  status: 200,
+  queueMs: 10,
+  ttftMs: 20,
+  itlMeanMs: 5,
+  durationMs: 3_000,
+  promptTokens: 10,
+  completionTokens: 20,
+  cachedTokens: 3,
+  gpuSeconds: 0.1,
+  usageSource: 'engine',
+  quiet: false,
+  stalled: false,
+  droppedFields: [],
 };
 
 /** As they are in a service that has all there is. */

@@ -180,6 +180,7 @@ describe('defaults', () => {
       service: {
         address: { kind: 'unix', path: '/run/user/1/fairlane/ext-proc.sock' },
         metrics: { host: '127.0.0.1', port: 9464 },
+        console: 'auto',
         drainTimeoutMs: 10_000,
         dns: { refreshMs: 5_000, servers: [] },
       },

@@ -1,38 +1,12 @@
 /** What a scrape has: names that Prometheus' own checker takes, a bounded text, and no long turn of the event loop. */
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../../../src/telemetry/prom-metrics.ts';
 import { PiecedRegistry } from '../../../src/telemetry/prom-pieced-registry.ts';
-import type { UsageRecord } from '../../../src/usage/usage-record.ts';
 import { debianProgram } from '../../support/debian.ts';
-import { allMetrics, SOURCE } from '../../support/metrics.ts';
-
-const RECORD: UsageRecord = {
-  requestId: 'r',
-  tenant: 'alice',
-  route: 'chat.completions',
-  model: 'm',
-  pool: 'main',
-  endpoint: '10.0.0.1:8000',
-  stream: true,
-  outcome: 'completed',
-  status: 200,
-  queueMs: 10,
-  ttftMs: 20,
-  itlMeanMs: 5,
-  durationMs: 3_000,
-  promptTokens: 10,
-  completionTokens: 20,
-  cachedTokens: 3,
-  gpuSeconds: 0.1,
-  usageSource: 'engine',
-  quiet: false,
-  stalled: false,
-  droppedFields: [],
-};
+import { allMetrics, RECORD, SOURCE } from '../../support/metrics.ts';
 
 const linesOf = async (metrics: { readonly registry: Registry }, name: string): Promise<readonly string[]> =>
   (await metrics.registry.metrics()).split('\n').filter((line) => line.startsWith(name));
@@ -169,35 +143,5 @@ describe('the text', () => {
     expect([collected, new Set(texts).size]).toEqual([1, 1]);
     await registry.metrics();
     expect(collected).toBe(2);
-  });
-
-  it('of 10,000 tenants with requests takes at most a second, and holds nobody up', async () => {
-    const tenants = Array.from({ length: 10_000 }, (_, i) => `tenant-${i}`);
-    const view = { limit: 60, remaining: 1 };
-    const metrics = createMetrics({
-      ...SOURCE,
-      tenantHistograms: () => false,
-      occupancy: () => tenants.map((tenant) => ({ tenant, model: 'm', queued: 1, inFlight: 1 })),
-      activeTenants: () =>
-        tenants.map((tenant) => ({ tenant, weight: 1, requests: view, tokens: view, month: view })),
-    });
-    for (const tenant of tenants) metrics.requestEnded({ ...RECORD, tenant });
-    // What was compiled for the first one is not part of it.
-    await metrics.registry.metrics();
-    const delay = monitorEventLoopDelay({ resolution: 1 });
-    delay.enable();
-    const [startMs, cpu] = [performance.now(), process.cpuUsage()];
-    const text = await metrics.registry.metrics();
-    const tookMs = performance.now() - startMs;
-    const { user, system } = process.cpuUsage(cpu);
-    delay.disable();
-    const series = text.split('\n').filter((line) => !line.startsWith('#')).length;
-    const figures = { series, tookMs, cpuMs: (user + system) / 1e3, longestMs: delay.max / 1e6 };
-    // 18 of a tenant with one model.
-    expect(series).toBeLessThan(10_000 * 18 + 500);
-    expect(figures.cpuMs).toBeLessThan(1_000);
-    // A turn of 50 ms on a quiet machine; others run beside a test.
-    expect(figures.longestMs).toBeLessThan(200);
-    if (process.env['SHOW_FIGURES'] !== undefined) process.stderr.write(`${JSON.stringify(figures)}\n`);
   });
 });
