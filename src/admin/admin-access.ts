@@ -1,7 +1,7 @@
 /** Who may use the admin API: a token in a header, from no web page, under a name of this machine where it listens for that alone. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { AdminConfig } from '../config/admin.ts';
-import { isLoopback } from './command-source.ts';
+import { isLoopback } from '../domain/loopback.ts';
 
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 

@@ -5,13 +5,13 @@
  * name of its own that it binds to 127.0.0.1, which stands in `Host`. Neither can send a header of ours without being let.
  */
 
+import type { ConsoleMode } from '../config/console.ts';
+import { isLoopback } from '../domain/loopback.ts';
+
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /** Browsers do not send it to another site without being allowed to. */
 export const COMMAND_HEADER = 'x-fairlane-command';
-
-export const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || host === '[::1]' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 
 const withoutPort = (authority: string): string => authority.replace(/:\d{1,5}$/, '');
 
@@ -34,6 +34,10 @@ export function readerRefusalOf(headers: Headers, listensOn: string): string | u
   if (!isLoopback(hostOf(headers))) return 'it is answered under a loopback address or localhost only';
   return pageRefusalOf(headers, 'it is not answered to');
 }
+
+/** `auto`: where only this machine is listened to, since request lines say who asked for what, and when. */
+export const isConsoleOn = (mode: ConsoleMode, listensOn: string): boolean =>
+  mode === 'on' || (mode === 'auto' && isLoopback(listensOn));
 
 /**
  * What keeps a reader from the lines of requests. A page that binds its own name to this address (DNS rebinding) says that name:

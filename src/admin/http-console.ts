@@ -2,7 +2,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ConsoleMode } from '../config/console.ts';
 import type { BuildInfo } from '../domain/build-info.ts';
-import { consoleRefusalOf, isLoopback } from './command-source.ts';
+import { isLoopback } from '../domain/loopback.ts';
+import { consoleRefusalOf, isConsoleOn } from './command-source.ts';
 import type { ConsoleAbout } from './console-feed.ts';
 import type { ConsoleHistory } from './console-history.ts';
 import { answerFile, type ConsoleFiles, readConsoleFiles } from './http-console-files.ts';
@@ -12,7 +13,6 @@ import type { TenantApi } from './http-tenant-api.ts';
 
 export interface ConsoleOptions {
   readonly history: ConsoleHistory;
-  /** `auto`: where only this machine is listened to, since request lines say who asked for what, and when. */
   readonly mode: ConsoleMode;
   readonly build?: BuildInfo | undefined;
   /** Absent: the admin API is not configured. */
@@ -40,7 +40,7 @@ export class Console {
     this.#streams = new ConsoleStreams(status, history);
     this.#build = build;
     this.#api = isLoopback(host) ? api : undefined;
-    this.isOn = mode === 'on' || (mode === 'auto' && isLoopback(host));
+    this.isOn = isConsoleOn(mode, host);
     this.#files = this.isOn ? readConsoleFiles() : new Map();
   }
 

@@ -1,7 +1,8 @@
 /** Commands to the service that runs with a configuration. */
 
-import { COMMAND_HEADER, isLoopback } from '../admin/command-source.ts';
+import { COMMAND_HEADER } from '../admin/command-source.ts';
 import type { Config, HostPort } from '../config/config.ts';
+import { isLoopback } from '../domain/loopback.ts';
 import { loadOrThrow } from './loading.ts';
 import { UserError } from './user-error.ts';
 

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
+import { DEMO_KEYS } from '../config/checks/demo-keys.ts';
 import type { EndpointConfig } from '../config/config.ts';
 import { lookUpSecret } from '../config/secrets.ts';
 import { endpoint } from '../config/values.ts';
@@ -18,8 +19,6 @@ import { UserError } from './user-error.ts';
 const MOST_SECONDS = 3_600;
 const DEFAULT_SECONDS = 60;
 const MOST_PER_SECOND = 1_000;
-/** As examples/quickstart.yaml has them. */
-const DEMO_KEYS = { quiet: 'demo-quiet-key', noisy: 'demo-noisy-key' };
 
 interface Options {
   readonly url: EndpointConfig;

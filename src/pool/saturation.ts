@@ -13,3 +13,17 @@ export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness)
   if (waiting > 0 || !(concurrencyLimit > 0)) return 1;
   return Math.min(1, Math.max(0, sequences / concurrencyLimit));
 }
+
+/** Of what serves among a pool's endpoints. @param waiting requests in the pool's queue. */
+export function fullnessOf(
+  endpoints: Iterable<Omit<Fullness, 'waiting'> & { readonly serving: boolean }>,
+  waiting: number,
+): Fullness {
+  let [sequences, concurrencyLimit] = [0, 0];
+  for (const one of endpoints) {
+    if (!one.serving) continue;
+    sequences += one.sequences;
+    concurrencyLimit += one.concurrencyLimit;
+  }
+  return { sequences, concurrencyLimit, waiting };
+}

@@ -1,9 +1,7 @@
 /** What gauges read when they are scraped. */
-
 import type { Config } from '../config/config.ts';
 import { tenantsInHistograms } from '../config/telemetry.ts';
-import { saturationOf } from '../pool/saturation.ts';
-import type { EndpointState } from '../pool/types.ts';
+import { fullnessOf, saturationOf } from '../pool/saturation.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
@@ -49,7 +47,7 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
           lanes: dispatcher.lanesOf(name),
-          saturation: saturation(states, dispatcher.queuedOf(name)),
+          saturation: saturationOf(fullnessOf(states, dispatcher.queuedOf(name))),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
           endpoints: states.map((state) => ({ ...state, gauges: pool.gaugesOf(state.url) })),
         };
@@ -79,17 +77,6 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
     reloads: () => ({ sinceMs: reloader.inUse.sinceMs, refused: reloader.refused !== undefined }),
     activeTenants: () => activeTenants(parts),
   };
-}
-
-/** As `/status` has it. */
-function saturation(states: readonly EndpointState[], waiting: number): number {
-  let [sequences, concurrencyLimit] = [0, 0];
-  for (const one of states) {
-    if (!one.serving) continue;
-    sequences += one.sequences;
-    concurrencyLimit += one.concurrencyLimit;
-  }
-  return saturationOf({ sequences, concurrencyLimit, waiting });
 }
 
 /** Visitors share a name and no limits: they are left out. */

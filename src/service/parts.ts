@@ -1,6 +1,7 @@
 /** Which parts a service has, and what they know of each other. Nothing is open yet but the connection to Redis. */
 import { performance } from 'node:perf_hooks';
 import { isDeepStrictEqual } from 'node:util';
+import { isConsoleOn } from '../admin/command-source.ts';
 import type { Explained } from '../admin/commands.ts';
 import { ConsoleHistory } from '../admin/console-history.ts';
 import type { HealthReport } from '../admin/health.ts';
@@ -83,6 +84,8 @@ export class Parts {
   readonly #slowReaders = createSlowReaders();
   readonly #recent = new RecentUsage();
   readonly history = new ConsoleHistory(Date.now(), moneyText);
+  /** As at the start: else nobody can ask for the history. */
+  readonly #hasConsole: boolean;
 
   // What is served.
   readonly metrics: Metrics;
@@ -121,6 +124,7 @@ export class Parts {
     });
     const initial = this.reloader.config;
     this.#initial = initial;
+    this.#hasConsole = isConsoleOn(initial.service.console, initial.service.metrics.host);
     this.memory = createMemoryStore();
     this.redis = this.#openRedis(shutdown);
     this.#store = this.redis?.store ?? this.memory;
@@ -229,7 +233,7 @@ export class Parts {
     this.ledger?.record(usage);
     const label = this.#tenantLabel(usage.tenant);
     this.#recent.ended(label, usage, this.now());
-    this.history.ended(usage, label);
+    if (this.#hasConsole) this.history.ended(usage, label);
     this.metrics.requestEnded(label === usage.tenant ? usage : { ...usage, tenant: label });
     if (usage.oddUsage !== undefined) {
       for (const notice of this.#oddUsage.of(usage, this.now())) {

@@ -1,6 +1,6 @@
 /** What `/status` shows of one pool. */
 import type { EndpointStatusRow, PoolStatus } from '../admin/status.ts';
-import { saturationOf } from '../pool/saturation.ts';
+import { fullnessOf, saturationOf } from '../pool/saturation.ts';
 import type { EndpointState } from '../pool/types.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { PoolFacts } from './health-report.ts';
@@ -44,20 +44,16 @@ function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolS
     const known = facts.endpoints[i];
     return known === undefined ? [] : [endpointStatus(known, state, drained.has(known.url))];
   });
-  const serving = endpoints.filter((one) => one.serving);
-  const sequences = serving.reduce((sum, one) => sum + one.sequences, 0);
-  const concurrencyLimit = serving.reduce((sum, one) => sum + one.concurrencyLimit, 0);
+  const fullness = fullnessOf(endpoints, waiting);
   return {
     name: facts.name,
     mirror: isMirror,
     healthy: facts.healthy,
     serving: facts.serving,
     inFlight: states.reduce((sum, { inFlight }) => sum + inFlight, 0),
-    sequences,
-    concurrencyLimit,
+    ...fullness,
     headroom,
-    waiting,
-    saturation: saturationOf({ sequences, concurrencyLimit, waiting }),
+    saturation: saturationOf(fullness),
     lanes,
     endpoints,
   };

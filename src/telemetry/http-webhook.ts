@@ -1,6 +1,5 @@
 /** One try to tell a receiver of an event. Redirects are not followed, and nothing of the answer is read but its status. */
-import { request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import { post } from './http-post.ts';
 import { headersOf } from './webhook-message.ts';
 import type { Delivery, WebhookEvent } from './webhook-queue.ts';
 
@@ -52,35 +51,19 @@ export function sendWebhook(
   event: WebhookEvent,
   { unixMs, timeoutMs, signal }: WebhookTry,
 ): Promise<Delivery> {
-  return new Promise((resolve) => {
-    const target = new URL(url);
-    const send = target.protocol === 'https:' ? requestHttps : requestHttp;
-    const request = send(target, {
-      method: 'POST',
-      agent: false,
-      headers: {
-        ...headersOf(event, secret, unixMs),
-        'content-length': Buffer.byteLength(event.body),
-        'user-agent': 'fairlane-webhooks',
-        connection: 'close',
-      },
-    });
-    // The first call counts.
-    const done = (delivery: Delivery): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', aborted);
-      resolve(delivery);
-      request.destroy();
-    };
-    const aborted = (): void => done(failed('no answer in time'));
-    const timer = setTimeout(() => done(failed(`no answer within ${timeoutMs / 1_000} s`)), timeoutMs);
-    signal.addEventListener('abort', aborted);
-    request.on('response', ({ statusCode = 0, headers }) =>
-      done(deliveryOf(statusCode, headers['retry-after'])),
-    );
-    // Also after the end: what is destroyed may say so.
-    request.on('error', (error) => done(failed(problemOf(error))));
-    if (signal.aborted) aborted();
-    else request.end(event.body);
+  return post<Delivery>(url, {
+    headers: { ...headersOf(event, secret, unixMs), 'user-agent': 'fairlane-webhooks' },
+    body: event.body,
+    timeoutMs,
+    signal,
+    answered: ({ statusCode = 0, headers }, done) => done(deliveryOf(statusCode, headers['retry-after'])),
+    unanswered: (why) =>
+      failed(
+        why === 'aborted'
+          ? 'no answer in time'
+          : why === 'late'
+            ? `no answer within ${timeoutMs / 1_000} s`
+            : problemOf(why),
+      ),
   });
 }

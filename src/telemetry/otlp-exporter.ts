@@ -2,9 +2,9 @@
  * Sends spans to a collector, apart from every request. One that hangs, fails or is away costs spans, which are counted, and a bounded
  * queue of them.
  */
-import { request as requestHttp } from 'node:http';
-import { request as requestHttps } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import type { OtlpConfig } from '../config/telemetry.ts';
+import { post } from './http-post.ts';
 import { encodeSpans, rejectedIn } from './otlp-spans.ts';
 import type { SpanFacts, SpanResult } from './span-of.ts';
 
@@ -48,12 +48,7 @@ export class OtlpExporter {
       return;
     }
     this.#waiting.push(...spans);
-    if (this.#sending !== undefined) return;
-    if (this.#waiting.length >= BATCH) this.#pump();
-    else {
-      this.#timer ??= setTimeout(() => this.#pump(), this.#options.gatherMs ?? GATHER_MS);
-      this.#timer.unref();
-    }
+    if (this.#sending === undefined) this.#gather();
   }
 
   /** Sends what waits, for so long; what is left then is dropped. */
@@ -74,12 +69,17 @@ export class OtlpExporter {
     const batch = this.#waiting.splice(0, BATCH);
     this.#sending = this.#send(batch).then(() => {
       this.#sending = undefined;
-      if (this.#isClosing || this.#waiting.length >= BATCH) this.#pump();
-      else if (this.#waiting.length > 0) {
-        this.#timer ??= setTimeout(() => this.#pump(), this.#options.gatherMs ?? GATHER_MS);
-        this.#timer.unref();
-      }
+      this.#gather();
     });
+  }
+
+  /** Sends a whole batch at once, and less after a while. */
+  #gather(): void {
+    if (this.#isClosing || this.#waiting.length >= BATCH) this.#pump();
+    else if (this.#waiting.length > 0) {
+      this.#timer ??= setTimeout(() => this.#pump(), this.#options.gatherMs ?? GATHER_MS);
+      this.#timer.unref();
+    }
   }
 
   /** Never rejects. */
@@ -87,7 +87,7 @@ export class OtlpExporter {
     const { count, timeoutMs = TIMEOUT_MS } = this.#options;
     let rejected = batch.length;
     try {
-      const answer = await post(this.#config, encodeSpans(batch), timeoutMs, this.#end.signal);
+      const answer = await sent(this.#config, encodeSpans(batch), timeoutMs, this.#end.signal);
       if (answer !== undefined) rejected = Math.min(batch.length, rejectedIn(answer));
     } catch {
       // Such as a header that HTTP does not take: it costs the batch.
@@ -97,57 +97,36 @@ export class OtlpExporter {
   }
 }
 
-/** @returns what the collector answered; undefined: it did not take it. */
-function post(
+/** What the collector answered; undefined: it did not take it. */
+const sent = (
   { url, headers }: OtlpConfig,
   body: Uint8Array,
   timeoutMs: number,
   signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  return new Promise((resolve) => {
-    const target = new URL(url);
-    const send = target.protocol === 'https:' ? requestHttps : requestHttp;
-    const request = send(target, {
-      method: 'POST',
-      agent: false,
-      headers: {
-        'user-agent': 'fairlane-otlp',
-        ...headers,
-        'content-type': 'application/x-protobuf',
-        'content-length': body.byteLength,
-        connection: 'close',
-      },
-    });
-    // The first call counts.
-    const done = (answer: Uint8Array | undefined): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', failed);
-      resolve(answer);
-      request.destroy();
-    };
-    const failed = (): void => done(undefined);
-    const timer = setTimeout(failed, timeoutMs);
-    signal.addEventListener('abort', failed);
-    request.on('response', (response) => {
-      const { statusCode = 0 } = response;
-      if (statusCode < 200 || statusCode >= 300) {
-        failed();
-        return;
-      }
-      const parts: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (part: Buffer) => {
-        bytes += part.length;
-        // It has taken them, whatever else it says.
-        if (bytes > MOST_ANSWER_BYTES) done(Buffer.alloc(0));
-        else parts.push(part);
-      });
-      response.on('end', () => done(Buffer.concat(parts)));
-      response.on('error', failed);
-    });
-    // Also after the end: what is destroyed may say so.
-    request.on('error', failed);
-    if (signal.aborted) failed();
-    else request.end(body);
+): Promise<Uint8Array | undefined> =>
+  post<Uint8Array | undefined>(url, {
+    headers: { 'user-agent': 'fairlane-otlp', ...headers, 'content-type': 'application/x-protobuf' },
+    body,
+    timeoutMs,
+    signal,
+    answered: answerOf,
+    unanswered: () => undefined,
   });
+
+function answerOf(response: IncomingMessage, done: (answer: Uint8Array | undefined) => void): void {
+  const { statusCode = 0 } = response;
+  if (statusCode < 200 || statusCode >= 300) {
+    done(undefined);
+    return;
+  }
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  response.on('data', (part: Buffer) => {
+    bytes += part.length;
+    // It has taken them, whatever else it says.
+    if (bytes > MOST_ANSWER_BYTES) done(Buffer.alloc(0));
+    else parts.push(part);
+  });
+  response.on('end', () => done(Buffer.concat(parts)));
+  response.on('error', () => done(undefined));
 }

@@ -86,10 +86,13 @@ export function spansOf(
   const sentMs = sentAfterMs === undefined ? undefined : inside(startMs + sentAfterMs);
   const model = record.modelAsked ?? record.model;
   const operation = operationOf(record.route);
+  const name = model === undefined ? operation : `${operation} ${model}`;
+  const shared = genAi(record);
+  const isError = isFault(record);
   const child = { traceId, parentId: trace.spanId, isParentRemote: false };
   const spans: SpanFacts[] = [
     {
-      name: model === undefined ? operation : `${operation} ${model}`,
+      name,
       kind: 'server',
       traceId,
       spanId: trace.spanId,
@@ -97,8 +100,8 @@ export function spansOf(
       isParentRemote: parentId !== undefined,
       startMs,
       endMs,
-      isError: isFault(record),
-      attributes: defined({ ...genAi(record), ...ours(record) }),
+      isError,
+      attributes: defined({ ...shared, ...ours(record) }),
       events: [],
     },
   ];
@@ -119,14 +122,14 @@ export function spansOf(
   if (sentMs !== undefined) {
     spans.push({
       ...child,
-      name: model === undefined ? operation : `${operation} ${model}`,
+      name,
       kind: 'client',
       spanId: trace.engineSpanId,
       startMs: sentMs,
       endMs,
-      isError: isFault(record),
+      isError,
       attributes: defined({
-        ...genAi(record),
+        ...shared,
         ...serverOf(record.endpoint),
         'fairlane.pool': record.pool,
       }),

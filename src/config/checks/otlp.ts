@@ -1,8 +1,10 @@
 /** `telemetry.otlp`: a URL that may be asked, and headers that may be sent. */
+import { isLoopback } from '../../domain/loopback.ts';
 import { type Looked, lookUpEnv, readFailure, SECRET_REFERENCE, type Sources } from '../secrets.ts';
 import type { OtlpConfig } from '../telemetry.ts';
 import { at, isMapping } from '../written-data.ts';
 import type { Check } from './check.ts';
+import { httpUrlOf } from './receiver-url.ts';
 
 /** A header as it was written, looked up. */
 export interface FoundOtlpHeader {
@@ -48,15 +50,9 @@ export function findOtlpHeaders(root: unknown, sources: Sources): readonly Found
   );
 }
 
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
-
-const urlOf = (text: string): URL | undefined =>
-  /^https?:\/\/[^\s\\\p{C}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined;
-
 /** It never repeats the text, which may have a secret in it. */
 function problemOfUrl(text: string): string | undefined {
-  const url = urlOf(text);
+  const url = httpUrlOf(text);
   if (url === undefined)
     return 'must be an http:// or https:// URL of a collector, for example http://127.0.0.1:4318';
   if (url.username !== '' || url.password !== '') {
@@ -72,7 +68,7 @@ export function checkOtlp(headers: readonly FoundOtlpHeader[], { root, report }:
   const endpoint = at(root, ...path, 'endpoint');
   if (typeof endpoint === 'string') {
     const problem = problemOfUrl(endpoint);
-    const url = urlOf(endpoint);
+    const url = httpUrlOf(endpoint);
     if (problem !== undefined) report.problem([...path, 'endpoint'], problem);
     else if (url?.protocol === 'http:' && !isLoopback(url.hostname)) {
       report.warning(

@@ -1,9 +1,11 @@
 /** `webhooks`: URLs that may be asked, and keys that are long enough to sign with. */
+import { isLoopback } from '../../domain/loopback.ts';
 import type { Config } from '../config.ts';
 import { type Looked, lookUpKey, SECRET_REFERENCE, type Sources } from '../secrets.ts';
 import { WEBHOOK_TOPICS, type WebhookConfig, type WebhookTopic } from '../webhooks.ts';
 import { at, isMapping } from '../written-data.ts';
 import type { Check } from './check.ts';
+import { httpUrlOf } from './receiver-url.ts';
 
 /** What stands in an entry of `webhooks`, looked up. */
 export interface FoundWebhook {
@@ -54,12 +56,9 @@ function keyOf(text: string): string | undefined {
   return length >= LEAST_BYTES && length <= MOST_BYTES ? encoded : undefined;
 }
 
-const isLoopback = (host: string): boolean =>
-  host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host);
-
 /** What is wrong with a URL; undefined: nothing. It never repeats the text, which may have a secret in it. */
 function problemOfUrl(text: string, isInsecure: boolean): string | undefined {
-  const url = /^https?:\/\/[^\s\\\p{C}]+$/iu.test(text) && URL.canParse(text) ? new URL(text) : undefined;
+  const url = httpUrlOf(text);
   if (url === undefined) return 'must be an https:// URL, for example https://hooks.example.com/fairlane';
   if (url.username !== '' || url.password !== '') {
     return 'must not carry credentials; who sends is told by the signature';

@@ -1,0 +1,47 @@
+/** One POST on a connection of its own, bounded in time. Redirects are not followed. */
+import { type IncomingMessage, type OutgoingHttpHeaders, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
+
+export interface Post<Result> {
+  readonly headers: OutgoingHttpHeaders;
+  readonly body: string | Uint8Array;
+  /** For all of it: the name's address, the connection, the answer. */
+  readonly timeoutMs: number;
+  /** Ends it before. */
+  readonly signal: AbortSignal;
+  /** Reads what it wants of an answer, and says what came of it: the first that is said counts. */
+  readonly answered: (response: IncomingMessage, done: (result: Result) => void) => void;
+  /** What it is that no answer came. */
+  readonly unanswered: (why: 'aborted' | 'late' | Error) => Result;
+}
+
+/** Rejects only where no request can be made of it, as with a header that HTTP does not take. */
+export function post<Result>(
+  url: string,
+  { headers, body, timeoutMs, signal, answered, unanswered }: Post<Result>,
+): Promise<Result> {
+  return new Promise((resolve) => {
+    const target = new URL(url);
+    const send = target.protocol === 'https:' ? requestHttps : requestHttp;
+    const request = send(target, {
+      method: 'POST',
+      agent: false,
+      headers: { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' },
+    });
+    // The first call counts.
+    const done = (result: Result): void => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', aborted);
+      resolve(result);
+      request.destroy();
+    };
+    const aborted = (): void => done(unanswered('aborted'));
+    const timer = setTimeout(() => done(unanswered('late')), timeoutMs);
+    signal.addEventListener('abort', aborted);
+    request.on('response', (response) => answered(response, done));
+    // Also after the end: what is destroyed may say so.
+    request.on('error', (error) => done(unanswered(error)));
+    if (signal.aborted) aborted();
+    else request.end(body);
+  });
+}
