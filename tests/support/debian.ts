@@ -11,7 +11,7 @@ const LOCK_WAIT_MS = 170_000;
 const LOCK_LOOK_MS = 200;
 
 /** Programs that serve are where not everybody's PATH leads. */
-function onPath(name: string): string | undefined {
+export function onPath(name: string): string | undefined {
   for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']) {
     const path = join(folder, name);
     try {
@@ -38,6 +38,20 @@ function holdLock(): void {
   }
 }
 
+/** Installs a package where that is possible without asking anybody. @param isThere looked at again once it is our turn. @throws when apt-get fails. */
+export function installDebian(debianPackage: string, isThere: () => boolean): void {
+  if (process.getuid?.() !== 0 || onPath(INSTALLER) === undefined) return;
+  holdLock();
+  try {
+    if (isThere()) return;
+    const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
+    execFileSync(INSTALLER, ['update', '-qq'], options);
+    execFileSync(INSTALLER, ['install', '-y', '-qq', '--no-install-recommends', debianPackage], options);
+  } finally {
+    rmSync(LOCK, { recursive: true, force: true });
+  }
+}
+
 /**
  * The program's path.
  *
@@ -47,21 +61,7 @@ function holdLock(): void {
 export function debianProgram(name: string, debianPackage: string): string {
   const found = onPath(name);
   if (found !== undefined) return found;
-  if (process.getuid?.() === 0 && onPath(INSTALLER) !== undefined) {
-    holdLock();
-    try {
-      if (onPath(name) === undefined) {
-        const options = {
-          stdio: 'ignore',
-          env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-        } as const;
-        execFileSync(INSTALLER, ['update', '-qq'], options);
-        execFileSync(INSTALLER, ['install', '-y', '-qq', '--no-install-recommends', debianPackage], options);
-      }
-    } finally {
-      rmSync(LOCK, { recursive: true, force: true });
-    }
-  }
+  installDebian(debianPackage, () => onPath(name) !== undefined);
   const installed = onPath(name);
   if (installed === undefined) throw new Error(`no ${name} on PATH: install it (Debian: ${debianPackage})`);
   return installed;

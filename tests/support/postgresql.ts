@@ -4,13 +4,13 @@ import { accessSync, chownSync, constants, mkdtempSync, readdirSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import pg from 'pg';
+import { installDebian } from './debian.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
 
 const HOST = '127.0.0.1';
 const USER = 'fairlane';
 const START_MS = 30_000;
-const INSTALLER = 'apt-get';
 const DEBIAN = '/usr/lib/postgresql';
 /** It refuses to run as root: `nobody` everywhere. */
 const NOBODY = 65_534;
@@ -41,11 +41,7 @@ const findFolder = (): string | undefined =>
 function programs(): string {
   const found = findFolder();
   if (found !== undefined) return found;
-  if (process.getuid?.() === 0) {
-    const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
-    execFileSync(INSTALLER, ['update', '-qq'], options);
-    execFileSync(INSTALLER, ['install', '-y', '-qq', '--no-install-recommends', 'postgresql'], options);
-  }
+  installDebian('postgresql', () => findFolder() !== undefined);
   const installed = findFolder();
   if (installed === undefined)
     throw new Error('no PostgreSQL: put initdb and postgres on PATH (Debian: postgresql)');

@@ -11,10 +11,11 @@ import {
   rmSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { GenericContainer, type StartedTestContainer } from 'testcontainers';
+import { installDebian, onPath } from './debian.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
 
@@ -32,8 +33,6 @@ export interface TestRedis {
   close(): Promise<void>;
 }
 
-const INSTALLER = 'apt-get';
-
 function isProgram(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
@@ -43,23 +42,12 @@ function isProgram(path: string): boolean {
   }
 }
 
-const onPath = (name: string): string | undefined =>
-  (process.env['PATH'] ?? '')
-    .split(delimiter)
-    .map((folder) => join(folder, name))
-    .find(isProgram);
-
 /** The server's program, installed when that is possible without asking anybody. */
 export function findServer(): string | undefined {
   const found = onPath('redis-server') ?? onPath('valkey-server');
-  if (found !== undefined || process.getuid?.() !== 0 || onPath(INSTALLER) === undefined) return found;
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  if (found !== undefined) return found;
   try {
-    execFileSync(INSTALLER, ['update', '-qq'], { stdio: 'ignore', env });
-    execFileSync(INSTALLER, ['install', '-y', '-qq', '--no-install-recommends', 'redis-server'], {
-      stdio: 'ignore',
-      env,
-    });
+    installDebian('redis-server', () => onPath('redis-server') !== undefined);
   } catch {
     return undefined;
   }

@@ -1,19 +1,12 @@
 /** Where the readers of others come from: installed or compiled once, in the user's cache. */
+
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { onPath } from '../../support/debian.ts';
 
 const fileHere = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 export const PYTHON_READERS = fileHere('readers.py');
@@ -22,19 +15,6 @@ const CPP = fileHere('reader.cpp');
 const GO = fileHere('reader.go');
 const YAML = fileHere('../yaml/reader.go');
 const INSTALLER = 'apt-get';
-
-function onPath(name: string): string | undefined {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const path = join(folder, name);
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      // Not in that one.
-    }
-  }
-  return undefined;
-}
 
 const cached = (name: string, source: string): string => {
   const digest = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);

@@ -1,39 +1,11 @@
 /** nginx before a stack: found on PATH, or installed with apt-get where that is possible without asking anybody. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
+import { debianProgram } from '../debian.ts';
 import { eventually } from '../eventually.ts';
-
-const INSTALLER = 'apt-get';
-
-function onPath(name: string): string | undefined {
-  // It serves, so it is where not everybody's PATH leads.
-  for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin']) {
-    try {
-      accessSync(join(folder, name), constants.X_OK);
-      return join(folder, name);
-    } catch {
-      // Not in that one.
-    }
-  }
-  return undefined;
-}
-
-/** @throws when there is none and it cannot be installed. */
-function findNginx(): string {
-  const found = onPath('nginx');
-  if (found !== undefined) return found;
-  if (process.getuid?.() === 0 && onPath(INSTALLER) !== undefined) {
-    const options = { stdio: 'ignore', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
-    execFileSync(INSTALLER, ['update', '-qq'], options);
-    execFileSync(INSTALLER, ['install', '-y', '-qq', '--no-install-recommends', 'nginx-light'], options);
-  }
-  const installed = onPath('nginx');
-  if (installed === undefined) throw new Error('No nginx on PATH: install it (Debian: nginx-light).');
-  return installed;
-}
 
 const isOpen = (port: number): Promise<boolean> =>
   new Promise((resolve) => {
@@ -50,7 +22,7 @@ export interface Nginx {
 
 /** @param http what its `http` block includes. @param ports that it listens on. @throws what it says of a bad configuration. */
 export async function startNginx(http: string, ports: readonly number[]): Promise<Nginx> {
-  const nginx = findNginx();
+  const nginx = debianProgram('nginx', 'nginx-light');
   const folder = mkdtempSync(join(tmpdir(), 'fairlane-nginx-'));
   const path = join(folder, 'nginx.conf');
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
