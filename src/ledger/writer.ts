@@ -78,6 +78,8 @@ export class LedgerWriter {
   readonly #options: LedgerWriterOptions;
   /** Not on the disk yet. */
   #lines: string[] = [];
+  /** Records on their way to the disk: neither in memory nor there. */
+  #underWay = 0;
   #appending: Promise<void> | undefined;
   #draining: Promise<void> | undefined;
   #rows = 0;
@@ -127,7 +129,7 @@ export class LedgerWriter {
     return {
       rows: this.#rows,
       lost: this.#lost,
-      spooled: spool.waiting + this.#lines.length,
+      spooled: spool.waiting + this.#underWay + this.#lines.length,
       lagMs,
       problem: this.#problem ?? late,
     };
@@ -156,12 +158,14 @@ export class LedgerWriter {
     const lines = this.#lines;
     if (lines.length === 0) return;
     this.#lines = [];
+    this.#underWay = lines.length;
     try {
       const taken = await this.#options.spool.append(lines);
       if (taken < lines.length) this.#lose(lines.length - taken, 'spool-full');
     } catch (error) {
       await this.#withoutDisk(lines, error);
     }
+    this.#underWay = 0;
     if (this.#options.spool.waiting >= DRAINED_AT_ONCE) this.#drainSoon();
   }
 

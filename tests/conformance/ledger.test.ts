@@ -360,6 +360,33 @@ describe('a disk that is full', () => {
     expect(await counted(database)).toBe(200);
   });
 
+  it('counts what is on its way to it among what waits', async () => {
+    const folder = newFolder();
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let isAsked = false;
+    const target = await KINDS.sqlite(folder);
+    const { writer } = openLedger(folder, target, {
+      maxBytes: 100_000_000,
+      write: async (to, text) => {
+        isAsked = true;
+        await held;
+        await to.appendFile(text);
+      },
+    });
+    fill(writer, 0, 100);
+    await eventually(
+      () => isAsked,
+      (asked) => asked,
+    );
+    expect(writer.status()).toMatchObject({ rows: 0, spooled: 100 });
+    release();
+    await written(writer, 100);
+    expect(writer.status()).toMatchObject({ rows: 100, spooled: 0 });
+  });
+
   it('and a database that is away: records wait in memory, as many as have room there', async () => {
     const folder = newFolder();
     let isFull = true;
