@@ -163,7 +163,12 @@ describe('a copy', () => {
       (count) => count > finished,
     );
     expect(now).toBe(finished + 1);
-    expect(main.stats().aborted).toBe(1);
+    // It learns of the end when Envoy has closed the connection.
+    const aborted = await eventually(
+      () => main.stats().aborted,
+      (count) => count > 0,
+    );
+    expect(aborted).toBe(1);
   });
 
   it('is made of embeddings too, of models that have a mirror', async () => {
