@@ -1,7 +1,7 @@
 /** What the data say, in words. Pure. */
 import type { RequestLine } from '../admin/console-feed.ts';
 import type { StatusReport, TenantStatus } from '../admin/status.ts';
-import { durationText, percentText } from './numbers.ts';
+import { countText, durationText, percentText } from './numbers.ts';
 
 /** A piece of a sentence; names are others' text, kept apart so that they cannot turn the line around. */
 export interface Piece {
@@ -12,24 +12,31 @@ export interface Piece {
 const say = (text: string): Piece => ({ text });
 const call = (text: string): Piece => ({ text, name: true });
 
+/** Factors of ten and more are said whole. */
+export const timesText = (times: number): string => (times < 9.95 ? times.toFixed(1) : countText(times));
+
 /** Below this a tenant's part of the requests is near enough its share not to be spoken of. */
-const OVER_SHARE = 1.15;
+export const OVER_SHARE = 1.15;
 /** Two medians that differ by less are said once. */
 const APART = 1.5;
 
-interface Fullness {
+export interface Fullness {
   readonly sequences: number;
   readonly limit: number;
+  /** Slots that are kept free for tenants below their fair share. */
+  readonly headroom: number;
   readonly endpoints: number;
 }
 
-function fullness(status: StatusReport): Fullness {
+/** How full the engines are, without those that get copies only. */
+export function fullness(status: StatusReport): Fullness {
   const pools = status.pools.filter(({ mirror }) => !mirror);
   const sum = (read: (pool: StatusReport['pools'][number]) => number): number =>
     pools.reduce((total, pool) => total + read(pool), 0);
   return {
     sequences: sum(({ sequences }) => sequences),
     limit: sum(({ concurrencyLimit }) => concurrencyLimit),
+    headroom: sum(({ headroom }) => headroom),
     endpoints: sum(({ serving }) => serving),
   };
 }
@@ -39,7 +46,7 @@ function fullness(status: StatusReport): Fullness {
  *
  * @returns undefined where its weight, or the limit, is not known.
  */
-function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
+export function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
   const asking = status.tenants.rows.filter(
     ({ inFlight, waiting, weight }) => inFlight + waiting > 0 && weight !== undefined,
   );
@@ -53,7 +60,7 @@ function waitingWords(tenant: TenantStatus, status: StatusReport): readonly Piec
   const times = timesItsShare(tenant, status);
   const why =
     tenant.waiting > 0 && times !== undefined && times >= OVER_SHARE
-      ? `: it asks for ${times.toFixed(1)} times its share. `
+      ? `: it asks for ${timesText(times)} times its share. `
       : '. ';
   return [call(tenant.name), say(` waits ${durationText(tenant.ttftP50Ms)} for its first token${why}`)];
 }
