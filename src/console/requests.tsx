@@ -135,7 +135,8 @@ export function Timeline({ line, mayExplain, onClose }: TimelineProps) {
   return (
     <Modal title={`Request of ${clockText(line.endedMs)}`} onClose={onClose}>
       <p>
-        <Name of={line.tenant} />: {decisionText(line)}. {durationText(line.durationMs)} in all.
+        <Name of={line.tenant} />: {decisionText(line)}. {durationText(line.durationMs)} in all
+        {line.ttftMs === undefined ? '' : `, ${durationText(line.ttftMs)} to the first token`}.
       </p>
       <div
         class="phases"

@@ -56,9 +56,6 @@ async function takePictures(browser: Browser, url: string): Promise<void> {
     isMobile: true,
     hasTouch: true,
   });
-    await light.screenshot({ path: '/tmp/pagework/full.png', fullPage: true });
-    await phone.screenshot({ path: '/tmp/pagework/fullphone.png', fullPage: true });
-  }
   await taken(light, 'light');
   await taken(dark, 'dark');
   await taken(phone, 'phone');
@@ -77,13 +74,17 @@ mkdirSync(FOLDER, { recursive: true });
 const demo = runCli(['start', '--demo'], { ...process.env, NO_COLOR: '1' }, PROGRAM);
 try {
   await demo.until('Ctrl-C drains and stops.', START_MS);
-  const console = saidBy(demo.stdout(), /console +(http\S+)/);
+  const url = saidBy(demo.stdout(), /console +(http\S+)/);
   const api = saidBy(demo.stdout(), /API +(http\S+)/);
   const load = runCli(['load', '--url', api, '--seconds', String(seconds + 60)], process.env, PROGRAM);
   try {
     await sleep(1_000 * seconds);
     const browser = await startChromium();
-    await takePictures(browser, console).finally(() => browser.close());
+    try {
+      await takePictures(browser, url);
+    } finally {
+      await browser.close();
+    }
   } finally {
     load.child.kill('SIGINT');
     await load.exited;
