@@ -2,7 +2,7 @@
  * `npm run pictures:console [-- SECONDS]`: pictures of the console for docs/pictures, of a live run: the demo as `npm start` runs it
  * (the service, a real Envoy, the simulator) under the load of `fairlane load`. It needs a build.
  */
-import { mkdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { startChromium } from './chromium.ts';
