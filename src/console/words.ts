@@ -112,17 +112,15 @@ export function decisionText(line: RequestLine): string {
     return `refused: ${REFUSALS.get(code) ?? code.replaceAll('_', ' ')}`;
   }
   const where = lane === undefined ? '' : ` in lane ${lane}`;
-  const turn =
-    outcome === 'aborted' && reason === 'queued'
-      ? `left after ${durationText(queueMs)}${where}`
-      : quiet
-        ? 'passed the queue: below its fair share'
-        : queueMs < NO_WAIT_MS
-          ? 'a slot was free'
-          : `waited ${durationText(queueMs)}${where}`;
+  if (outcome === 'aborted' && reason === 'queued') return `left after ${durationText(queueMs)}${where}`;
+  const turn = quiet
+    ? 'passed the queue: below its fair share'
+    : queueMs < NO_WAIT_MS
+      ? 'a slot was free'
+      : `waited ${durationText(queueMs)}${where}`;
   if (outcome === 'completed') return turn;
   const end = outcome === 'failed' ? 'failed' : 'aborted';
-  return `${turn}; ${end}${reason === undefined || reason === 'queued' ? '' : `: ${reason.replaceAll('-', ' ').replaceAll('_', ' ')}`}`;
+  return `${turn}; ${end}${reason === undefined ? '' : `: ${reason.replaceAll(/[-_]/g, ' ')}`}`;
 }
 
 export interface Phase {
