@@ -42,13 +42,15 @@ export function fullness(status: StatusReport): Fullness {
 }
 
 /**
- * How many times its fair share of the slots a tenant holds or waits for.
+ * How many times its fair share of the slots a tenant holds or waits for. Who asked for something in the last seconds has a share
+ * too: with a quiet tenant that comes and goes the factor would jump.
  *
  * @returns undefined where its weight, or the limit, is not known.
  */
 export function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
   const asking = status.tenants.rows.filter(
-    ({ inFlight, waiting, weight }) => inFlight + waiting > 0 && weight !== undefined,
+    ({ inFlight, waiting, requestsPerSecond, weight }) =>
+      (inFlight + waiting > 0 || requestsPerSecond > 0) && weight !== undefined,
   );
   const weights = asking.reduce((sum, { weight = 0 }) => sum + weight, 0);
   const { limit } = fullness(status);

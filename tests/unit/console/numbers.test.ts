@@ -96,7 +96,7 @@ describe('shortName', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 300 }), (name) => {
         const short = shortName(name, 10);
-        expect([...short].length).toBeLessThanOrEqual(10);
+        expect(Array.from(short).length).toBeLessThanOrEqual(10);
         expect(() => encodeURIComponent(short)).not.toThrow();
       }),
     );

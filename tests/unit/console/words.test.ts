@@ -5,7 +5,7 @@ import type { RequestLine } from '../../../src/admin/console-feed.ts';
 import type { TenantStatus } from '../../../src/admin/status.ts';
 import { Colours } from '../../../src/console/colours.ts';
 import { contestants, median, splitOf } from '../../../src/console/contrast.ts';
-import { decisionText, headline, phasesOf, timesText } from '../../../src/console/words.ts';
+import { decisionText, headline, phasesOf, timesItsShare, timesText } from '../../../src/console/words.ts';
 import { aConsoleStatus, aLine, aTenantRow } from '../../support/a-console.ts';
 
 const plain = (text: string): string => text.replaceAll('\u202f', ' ');
@@ -36,6 +36,21 @@ describe('the headline', () => {
       'quiet waits 58 ms for its first token. small waits 900 ms for its first token. The engine is 100 % full.',
     ],
   ])('of %j', (rows, text) => expect(said(rows)).toBe(text));
+
+  it('a tenant that asked a moment ago has its share', () => {
+    const noisy = aTenantRow('noisy', { waiting: 105 });
+    const times = (inFlight: number, requestsPerSecond: number): number | undefined =>
+      timesItsShare(noisy, aConsoleStatus([noisy, aTenantRow('quiet', { inFlight, requestsPerSecond })]));
+    expect(times(0, 1)).toBe(times(1, 1));
+    expect(times(0, 1)).toBe(26.5);
+    expect(times(0, 0)).toBe(13.25);
+  });
+
+  it('has no share where the weight, or the limit, is not known', () => {
+    const { weight: _, ...several } = aTenantRow('(others)', { waiting: 9 });
+    expect(timesItsShare(several, aConsoleStatus([several]))).toBeUndefined();
+    expect(timesItsShare(aTenantRow('one'), { ...aConsoleStatus([]), pools: [] })).toBeUndefined();
+  });
 
   it('says how many engines there are, and that none serves', () => {
     const status = aConsoleStatus([aTenantRow('quiet')]);
