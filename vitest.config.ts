@@ -14,6 +14,7 @@ const processes = { ...real, maxWorkers: 3, sequence: { groupOrder: 1 } };
 
 /** They measure how long something takes, so they run alone, when all others are done. */
 const MEASURED = [
+  'tests/envoy/console-time.test.ts',
   'tests/hostile/worst-bodies.test.ts',
   'tests/hostile/large-uploads.test.ts',
   'tests/hostile/large-scrape.test.ts',
@@ -34,7 +35,7 @@ export default defineConfig({
       {
         test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], setupFiles, ...processes },
       },
-      { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], ...processes } },
+      { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], exclude: MEASURED, ...processes } },
       { test: { name: 'hostile', include: ['tests/hostile/**/*.test.ts'], exclude: MEASURED, ...processes } },
       { test: { name: 'measured', include: MEASURED, ...measured } },
     ],

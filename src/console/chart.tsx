@@ -6,9 +6,12 @@ import type { Colours } from './colours.ts';
 import { durationText } from './numbers.ts';
 
 const MOST_SECONDS = 300;
-const LEAST_SECONDS = 60;
+const LEAST_SECONDS = 30;
 const HEIGHT = 230;
-const DOT = 5;
+const DOT = 6;
+const TIMES_HEIGHT = 30;
+/** The scale of values has a line at each power of ten, and one at its third between. */
+const LINES = [1, 3];
 
 interface Dots {
   readonly colours: readonly string[];
@@ -25,6 +28,14 @@ function dotsOf(lines: readonly RequestLine[], colours: Colours, nowMs: number):
     shown.map(({ tenant, ttftMs }) => (colours.of(tenant) === colour ? Math.max(1, ttftMs ?? 1) : null)),
   );
   return { colours: names, data: [shown.map(({ endedMs }) => endedMs / 1_000), ...series] };
+}
+
+/** Values of the lines of a log scale. */
+function linesOf(low: number, high: number): number[] {
+  const lines: number[] = [];
+  for (let at = 10 ** Math.floor(Math.log10(low)); at <= high; at *= 10)
+    lines.push(...LINES.map((times) => times * at).filter((ms) => ms >= low && ms <= high));
+  return lines;
 }
 
 const ink = (name: string): string =>
@@ -54,11 +65,15 @@ function plotOf(
           ...axis,
           values: (_, at) => at.map((s) => new Date(1_000 * s).toTimeString().slice(0, 8)),
           space: 90,
+          size: TIMES_HEIGHT,
         },
         {
           ...axis,
           size: 62,
-          values: (_, at) => at.map((ms) => (/^10*$/.test(String(Math.round(ms))) ? durationText(ms) : '')),
+          splits: (_, __, low, high) => linesOf(low, high),
+          // All of those that are lines.
+          filter: (_, at) => at,
+          values: (_, at) => at.map((ms) => durationText(ms)),
         },
       ],
       series: [
@@ -101,7 +116,7 @@ export function Chart({
       all.reduce((a, b) => Math.min(a, b), 100),
       all.reduce((a, b) => Math.max(a, b), 1_000),
     ];
-    values.current = [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.01))];
+    values.current = [10 ** Math.floor(Math.log10(low)), 1.6 * high];
     const key = `${theme} ${host.current.clientWidth} ${dots.colours.join(' ')}`;
     if (plot.current?.key === key) plot.current.chart.setData(dots.data);
     else {

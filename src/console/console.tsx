@@ -2,9 +2,11 @@
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RequestLine } from '../admin/console-feed.ts';
 import type { StatusReport } from '../admin/status.ts';
-import { type Action, Confirm } from './actions.tsx';
+import { type Action, Confirm, Disabled } from './actions.tsx';
+import { Cards } from './cards.tsx';
 import { Chart } from './chart.tsx';
 import { Colours } from './colours.ts';
+import { contestants } from './contrast.ts';
 import { Feed, type Known, type Link } from './feed.ts';
 import { Modal } from './modal.tsx';
 import { durationText } from './numbers.ts';
@@ -99,14 +101,14 @@ function Picture({
   readonly colours: Colours;
   readonly theme: Theme;
 }) {
+  const waits = new Map(known.status?.tenants.rows.map(({ name, ttftP50Ms }) => [name, ttftP50Ms]));
   const tenants = [
     ...new Set(lines.filter(({ ttftMs }) => ttftMs !== undefined).map(({ tenant }) => tenant)),
-  ];
-  const waits = new Map(known.status?.tenants.rows.map(({ name, ttftP50Ms }) => [name, ttftP50Ms]));
+  ].sort((a, b) => (waits.get(a) ?? 0) - (waits.get(b) ?? 0));
   return (
     <section class="wide" aria-label="Time to first token">
       <h2>
-        Time to first token <small>a dot is a stream; log scale</small>
+        Time to first token <small>a dot is a stream; each line is about three times the one below</small>
       </h2>
       <ul class="legend">
         {tenants.slice(0, 6).map((tenant) => (
@@ -224,10 +226,17 @@ export function Console() {
   const { theme, paused, tenant, pool, help, setHelp } = view;
   const [opened, setOpened] = useState<RequestLine | undefined>(undefined);
   const [action, setAction] = useState<Action | undefined>(undefined);
+  const [listsDisabled, setListsDisabled] = useState(false);
   const [token, setToken] = useState('');
   const colours = useMemo(() => new Colours(), []);
   const known = useKnown(paused);
-  const { status, usage } = known;
+  const { status, usage, about } = known;
+  colours.learn([
+    ...new Set([
+      ...known.requests.map((line) => line.tenant),
+      ...(status?.tenants.rows ?? []).map((row) => row.name),
+    ]),
+  ]);
   const ofTenant = (name: string): boolean => tenant === '' || name.includes(tenant);
   const ofPool = (name: string | undefined): boolean => pool === '' || name === pool;
   const lines = known.requests.filter((line) => ofTenant(line.tenant) && ofPool(line.pool));
@@ -236,19 +245,33 @@ export function Console() {
       <Top view={view} known={known} />
       <main>
         <Headline status={status} />
+        {status !== undefined && (
+          <Cards
+            status={status}
+            against={contestants(status, known.requests, Date.parse(status.at))}
+            colours={colours}
+          />
+        )}
         <div class="grid">
           <Picture known={known} lines={lines} colours={colours} theme={theme} />
           {status !== undefined && (
             <>
               <Engines
                 pools={status.pools.filter(({ name }) => ofPool(name))}
-                onDrain={({ name, draining }) => setAction({ kind: 'drain', endpoint: name, undo: draining })}
+                onDrain={
+                  about?.actions === true
+                    ? ({ name, draining }) => setAction({ kind: 'drain', endpoint: name, undo: draining })
+                    : undefined
+                }
               />
               <Tenants
                 rows={status.tenants.rows.filter(({ name }) => ofTenant(name))}
                 more={status.tenants.rest.tenants}
                 colours={colours}
-                onDisable={(name) => setAction({ kind: 'disable', tenant: name })}
+                onDisable={
+                  about?.admin === true ? (name) => setAction({ kind: 'disable', tenant: name }) : undefined
+                }
+                onEnable={() => setListsDisabled(true)}
               />
               <Queue
                 rows={status.queue.rows.filter((row) => ofTenant(row.tenant) && ofPool(row.pool))}
@@ -262,10 +285,13 @@ export function Console() {
           <Requests lines={lines} onOpen={setOpened} />
         </div>
       </main>
-      {opened !== undefined && <Timeline line={opened} onClose={() => setOpened(undefined)} />}
+      {opened !== undefined && (
+        <Timeline line={opened} mayExplain={about?.actions === true} onClose={() => setOpened(undefined)} />
+      )}
       {action !== undefined && (
         <Confirm action={action} token={token} onToken={setToken} onClose={() => setAction(undefined)} />
       )}
+      {listsDisabled && <Disabled token={token} onToken={setToken} onClose={() => setListsDisabled(false)} />}
       {help && (
         <Modal title="Keys" onClose={() => setHelp(false)}>
           <dl>{KEYS.flatMap(([key, does]) => [<dt key={key}>{key}</dt>, <dd key={does}>{does}</dd>])}</dl>

@@ -1,5 +1,5 @@
 /** What the page knows: the stream's events, or the same documents asked for while there is no stream for it. */
-import type { RequestLine, RequestsEvent, UsageEvent } from '../admin/console-feed.ts';
+import type { ConsoleAbout, RequestLine, RequestsEvent, UsageEvent } from '../admin/console-feed.ts';
 import type { StatusReport } from '../admin/status.ts';
 
 export type Link = 'connecting' | 'live' | 'polling' | 'away';
@@ -8,6 +8,8 @@ export interface Known {
   readonly link: Link;
   readonly status?: StatusReport;
   readonly usage?: UsageEvent;
+  /** Asked for anew whenever a stream opens: another service may be there. */
+  readonly about?: ConsoleAbout;
   /** The newest first. */
   readonly requests: readonly RequestLine[];
 }
@@ -67,6 +69,7 @@ export class Feed {
     this.#heardMs = Date.now();
     const source = new EventSource('/console/events');
     this.#source = source;
+    source.addEventListener('open', () => void this.#askAbout());
     const on = (name: string, take: (document: unknown) => Partial<Known>): void =>
       source.addEventListener(name, (event) => {
         this.#heardMs = Date.now();
@@ -85,6 +88,15 @@ export class Feed {
     this.#after(SILENCE_MS, () => this.#watch());
   }
 
+  async #askAbout(): Promise<void> {
+    try {
+      const about = await ask<ConsoleAbout>('/console/about');
+      if (!this.#closed) this.#learn({ about });
+    } catch {
+      // It offers what it offered before; the next stream asks again.
+    }
+  }
+
   #watch(): void {
     if (Date.now() - this.#heardMs > SILENCE_MS) this.#lost();
     else this.#after(SILENCE_MS, () => this.#watch());
@@ -93,6 +105,7 @@ export class Feed {
   #lost(): void {
     this.#source?.close();
     this.#source = undefined;
+    if (this.#known.about === undefined) void this.#askAbout();
     void this.#poll();
   }
 

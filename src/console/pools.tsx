@@ -5,7 +5,8 @@ import { Bar, Name, Rows } from './parts.tsx';
 
 interface EnginesProps {
   readonly pools: readonly PoolStatus[];
-  readonly onDrain: (endpoint: EndpointStatusRow) => void;
+  /** Absent: nothing may be drained from here. */
+  readonly onDrain: ((endpoint: EndpointStatusRow) => void) | undefined;
 }
 
 interface Placed {
@@ -29,10 +30,11 @@ export function Engines({ pools, onDrain }: EnginesProps) {
         <Name of={endpoint.name.replace(/^https?:\/\//, '')} />
         <div class="soft">
           <Name of={pool.name} /> {endpoint.engine ?? ''}
+          <span class={endpoint.serving ? 'more' : 'more bad'}>: {endpoint.state}</span>
         </div>
       </td>
-      <td class={endpoint.serving ? '' : 'bad'}>{endpoint.state}</td>
-      <td>
+      <td class={endpoint.serving ? 'less' : 'bad less'}>{endpoint.state}</td>
+      <td class="less">
         <Bar
           part={endpoint.sequences}
           of={endpoint.concurrencyLimit}
@@ -45,32 +47,32 @@ export function Engines({ pools, onDrain }: EnginesProps) {
       <td class="less">{limitWords(endpoint)}</td>
       <td class="n less">{gaugesWords(endpoint)}</td>
       <td class="n less">{endpoint.adapters === undefined ? '–' : countText(endpoint.adapters.loaded)}</td>
-      <td class="n">
-        <button type="button" class="row" onClick={() => onDrain(endpoint)}>
-          {endpoint.draining ? 'undrain' : 'drain'}
-        </button>
-      </td>
+      {onDrain !== undefined && (
+        <td class="n">
+          <button type="button" class="row" data-drain onClick={() => onDrain(endpoint)}>
+            {endpoint.draining ? 'undrain' : 'drain'}
+          </button>
+        </td>
+      )}
     </tr>
   );
   return (
     <section class="wide" aria-label="Engines">
       <h2>
-        Engines <small>sequences in flight of the concurrency limit</small>
+        Engines <small>sequences in flight, of the concurrency limit</small>
       </h2>
       <div class="scroll">
         <table>
           <thead>
             <tr>
               <th>endpoint</th>
-              <th>state</th>
-              <th>in flight</th>
+              <th class="less">state</th>
+              <th class="less">in flight</th>
               <th class="n">of limit</th>
               <th class="less">limit goes</th>
               <th class="n less">running / waiting / KV</th>
               <th class="n less">adapters</th>
-              <th>
-                <span class="less">action</span>
-              </th>
+              {onDrain !== undefined && <th class="n">action</th>}
             </tr>
           </thead>
           <Rows

@@ -36,7 +36,7 @@ export function Requests({
             keyOf={({ id }) => id}
             columns={7}
             row={(line) => (
-              <tr data-request={line.requestId}>
+              <tr data-request={line.requestId} data-outcome={line.outcome}>
                 <td>
                   <button type="button" class="row" data-open onClick={() => onOpen(line)}>
                     {clockText(line.endedMs)}
@@ -114,19 +114,34 @@ async function explain({ tenant, model }: RequestLine): Promise<string> {
   }
 }
 
-export function Timeline({ line, onClose }: { readonly line: RequestLine; readonly onClose: () => void }) {
+const PHASES = {
+  queue: 'queue',
+  prefill: 'to the first token',
+  decode: 'to the last token',
+  rest: 'to the end',
+} as const;
+
+interface TimelineProps {
+  readonly line: RequestLine;
+  /** Whether the service may be asked what would become of it now. */
+  readonly mayExplain: boolean;
+  readonly onClose: () => void;
+}
+
+export function Timeline({ line, mayExplain, onClose }: TimelineProps) {
   const [told, setTold] = useState('');
   const phases = phasesOf(line);
   const members = Object.entries(line).filter(([, value]) => value !== undefined);
   return (
     <Modal title={`Request of ${clockText(line.endedMs)}`} onClose={onClose}>
       <p>
-        <Name of={line.tenant} />: {decisionText(line)}. {durationText(line.durationMs)} in all.
+        <Name of={line.tenant} />: {decisionText(line)}. {durationText(line.durationMs)} in all
+        {line.ttftMs === undefined ? '' : `, ${durationText(line.ttftMs)} to the first token`}.
       </p>
       <div
         class="phases"
         role="img"
-        aria-label={phases.map(({ name, ms }) => `${name} ${durationText(ms)}`).join(', ')}
+        aria-label={phases.map(({ name, ms }) => `${PHASES[name]} ${durationText(ms)}`).join(', ')}
       >
         {phases
           .filter(({ ms }) => ms > 0)
@@ -135,19 +150,21 @@ export function Timeline({ line, onClose }: { readonly line: RequestLine; readon
           ))}
       </div>
       <ul class="legend key">
-        {phases.map(({ name, ms }) => (
-          <li key={name}>
-            <i class={name} />
-            {name} {durationText(ms)}
-          </li>
-        ))}
+        {phases
+          .filter(({ name, ms }) => name !== 'rest' || ms >= 1)
+          .map(({ name, ms }) => (
+            <li key={name}>
+              <i class={name} />
+              {PHASES[name]} {durationText(ms)}
+            </li>
+          ))}
       </ul>
       <p>
         {countText(line.promptTokens)} prompt tokens ({countText(line.cachedTokens)} cached),{' '}
         {countText(line.completionTokens)} output tokens
         {line.itlMeanMs === undefined ? '' : `, ${durationText(line.itlMeanMs)} between two`}.
       </p>
-      {line.model !== undefined && (
+      {mayExplain && line.model !== undefined && (
         <p>
           <button type="button" onClick={() => void explain(line).then(setTold)}>
             What would become of such a request now?
@@ -155,12 +172,15 @@ export function Timeline({ line, onClose }: { readonly line: RequestLine; readon
         </p>
       )}
       <p role="status">{told}</p>
-      <dl>
-        {members.flatMap(([name, value]) => [
-          <dt key={`${name}-`}>{name}</dt>,
-          <dd key={name}>{String(value)}</dd>,
-        ])}
-      </dl>
+      <details>
+        <summary>Its record</summary>
+        <dl>
+          {members.flatMap(([name, value]) => [
+            <dt key={`${name}-`}>{name}</dt>,
+            <dd key={name}>{String(value)}</dd>,
+          ])}
+        </dl>
+      </details>
     </Modal>
   );
 }

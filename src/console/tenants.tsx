@@ -21,17 +21,26 @@ export function Tenants({
   more,
   colours,
   onDisable,
+  onEnable,
 }: {
   readonly rows: readonly TenantStatus[];
   readonly more: number;
   readonly colours: Colours;
-  readonly onDisable: (tenant: string) => void;
+  /** Absent: there is no admin API. */
+  readonly onDisable: ((tenant: string) => void) | undefined;
+  /** Leads to those that are disabled. */
+  readonly onEnable: () => void;
 }) {
   return (
     <section class="wide" aria-label="Tenants">
       <h2>
         Tenants{' '}
         <small>with requests now or in the last minute{more > 0 ? `; ${more} more are not shown` : ''}</small>
+        {onDisable !== undefined && (
+          <button type="button" class="row" data-enable onClick={onEnable}>
+            disabled ones
+          </button>
+        )}
       </h2>
       <div class="scroll">
         <table>
@@ -45,7 +54,7 @@ export function Tenants({
               <th class="n">TTFT p50</th>
               <th class="n less">p99</th>
               <th class="less">left of limits</th>
-              <th class="less">action</th>
+              {onDisable !== undefined && <th class="n">action</th>}
             </tr>
           </thead>
           <Rows
@@ -68,11 +77,13 @@ export function Tenants({
                 <td class="n">{durationText(tenant.ttftP50Ms)}</td>
                 <td class="n less">{durationText(tenant.ttftP99Ms)}</td>
                 <td class="less">{limitsWords(tenant)}</td>
-                <td class="less">
-                  <button type="button" class="row" onClick={() => onDisable(tenant.name)}>
-                    disable
-                  </button>
-                </td>
+                {onDisable !== undefined && (
+                  <td class="n">
+                    <button type="button" class="row" data-disable onClick={() => onDisable(tenant.name)}>
+                      disable
+                    </button>
+                  </td>
+                )}
               </tr>
             )}
           />
@@ -91,13 +102,19 @@ const NUMBERS = [
 ] as const;
 type Column = 'tenant' | 'model' | (typeof NUMBERS)[number][0];
 
+/** Narrow windows have no place for these. */
+const less = (column: Column): string => (column === 'promptTokens' || column === 'gpuSeconds' ? 'less' : '');
+
 const inOrder = (by: Column) => (a: UsageRow, b: UsageRow) =>
   by === 'tenant' || by === 'model' ? (a[by] < b[by] ? -1 : 1) : b[by] - a[by];
 
 export function Usage({ rows, usage }: { readonly rows: readonly UsageRow[]; readonly usage: UsageEvent }) {
   const [by, setBy] = useState<Column>('completionTokens');
   const head = (column: Column, text: string, number: boolean) => (
-    <th class={number ? 'n' : ''} aria-sort={by === column ? (number ? 'descending' : 'ascending') : 'none'}>
+    <th
+      class={`${number ? 'n' : ''} ${less(column)}`}
+      aria-sort={by === column ? (number ? 'descending' : 'ascending') : 'none'}
+    >
       <button type="button" class="sort" onClick={() => setBy(column)}>
         {text}
         {by === column ? (number ? ' ↓' : ' ↑') : ''}
@@ -132,10 +149,10 @@ export function Usage({ rows, usage }: { readonly rows: readonly UsageRow[]; rea
                   <Name of={row.tenant} />
                 </td>
                 <td>
-                  <Name of={row.model} />
+                  <Name of={row.model === '' ? undefined : row.model} />
                 </td>
                 {NUMBERS.map(([column]) => (
-                  <td key={column} class="n">
+                  <td key={column} class={`n ${less(column)}`}>
                     {countText(row[column])}
                   </td>
                 ))}

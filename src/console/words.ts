@@ -1,7 +1,7 @@
 /** What the data say, in words. Pure. */
 import type { RequestLine } from '../admin/console-feed.ts';
 import type { StatusReport, TenantStatus } from '../admin/status.ts';
-import { durationText, percentText } from './numbers.ts';
+import { countText, durationText, percentText } from './numbers.ts';
 
 /** A piece of a sentence; names are others' text, kept apart so that they cannot turn the line around. */
 export interface Piece {
@@ -12,36 +12,45 @@ export interface Piece {
 const say = (text: string): Piece => ({ text });
 const call = (text: string): Piece => ({ text, name: true });
 
+/** Factors of ten and more are said whole. */
+export const timesText = (times: number): string => (times < 9.95 ? times.toFixed(1) : countText(times));
+
 /** Below this a tenant's part of the requests is near enough its share not to be spoken of. */
-const OVER_SHARE = 1.15;
+export const OVER_SHARE = 1.15;
 /** Two medians that differ by less are said once. */
 const APART = 1.5;
 
-interface Fullness {
+export interface Fullness {
   readonly sequences: number;
   readonly limit: number;
+  /** Slots that are kept free for tenants below their fair share. */
+  readonly headroom: number;
   readonly endpoints: number;
 }
 
-function fullness(status: StatusReport): Fullness {
+/** How full the engines are, without those that get copies only. */
+export function fullness(status: StatusReport): Fullness {
   const pools = status.pools.filter(({ mirror }) => !mirror);
   const sum = (read: (pool: StatusReport['pools'][number]) => number): number =>
     pools.reduce((total, pool) => total + read(pool), 0);
   return {
     sequences: sum(({ sequences }) => sequences),
     limit: sum(({ concurrencyLimit }) => concurrencyLimit),
+    headroom: sum(({ headroom }) => headroom),
     endpoints: sum(({ serving }) => serving),
   };
 }
 
 /**
- * How many times its fair share of the slots a tenant holds or waits for.
+ * How many times its fair share of the slots a tenant holds or waits for. Who asked for something in the last seconds has a share
+ * too: with a quiet tenant that comes and goes the factor would jump.
  *
  * @returns undefined where its weight, or the limit, is not known.
  */
-function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
+export function timesItsShare(tenant: TenantStatus, status: StatusReport): number | undefined {
   const asking = status.tenants.rows.filter(
-    ({ inFlight, waiting, weight }) => inFlight + waiting > 0 && weight !== undefined,
+    ({ inFlight, waiting, requestsPerSecond, weight }) =>
+      (inFlight + waiting > 0 || requestsPerSecond > 0) && weight !== undefined,
   );
   const weights = asking.reduce((sum, { weight = 0 }) => sum + weight, 0);
   const { limit } = fullness(status);
@@ -53,7 +62,7 @@ function waitingWords(tenant: TenantStatus, status: StatusReport): readonly Piec
   const times = timesItsShare(tenant, status);
   const why =
     tenant.waiting > 0 && times !== undefined && times >= OVER_SHARE
-      ? `: it asks for ${times.toFixed(1)} times its share. `
+      ? `: it asks for ${timesText(times)} times its share. `
       : '. ';
   return [call(tenant.name), say(` waits ${durationText(tenant.ttftP50Ms)} for its first token${why}`)];
 }
@@ -105,17 +114,15 @@ export function decisionText(line: RequestLine): string {
     return `refused: ${REFUSALS.get(code) ?? code.replaceAll('_', ' ')}`;
   }
   const where = lane === undefined ? '' : ` in lane ${lane}`;
-  const turn =
-    outcome === 'aborted' && reason === 'queued'
-      ? `left after ${durationText(queueMs)}${where}`
-      : quiet
-        ? 'passed the queue: below its fair share'
-        : queueMs < NO_WAIT_MS
-          ? 'a slot was free'
-          : `waited ${durationText(queueMs)}${where}`;
+  if (outcome === 'aborted' && reason === 'queued') return `left after ${durationText(queueMs)}${where}`;
+  const turn = quiet
+    ? 'passed the queue: below its fair share'
+    : queueMs < NO_WAIT_MS
+      ? 'a slot was free'
+      : `waited ${durationText(queueMs)}${where}`;
   if (outcome === 'completed') return turn;
   const end = outcome === 'failed' ? 'failed' : 'aborted';
-  return `${turn}; ${end}${reason === undefined || reason === 'queued' ? '' : `: ${reason.replaceAll('-', ' ').replaceAll('_', ' ')}`}`;
+  return `${turn}; ${end}${reason === undefined ? '' : `: ${reason.replaceAll(/[-_]/g, ' ')}`}`;
 }
 
 export interface Phase {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { extname, join, normalize } from 'node:path';
-import type { RequestLine, UsageEvent } from '../../src/admin/console-feed.ts';
+import type { ConsoleAbout, RequestLine, UsageEvent } from '../../src/admin/console-feed.ts';
 import type { StatusReport } from '../../src/admin/status.ts';
 
 const BUILT = join(import.meta.dirname, '../../dist/console');
@@ -19,13 +19,15 @@ export interface ConsoleFeed {
   status(status: StatusReport): void;
   requests(requests: readonly RequestLine[]): void;
   usage(usage: UsageEvent): void;
+  /** What pages that connect from now on may do. */
+  about(about: ConsoleAbout): void;
   close(): Promise<void>;
 }
 
 /** @param port 0: any that is free. */
 export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
   const viewers = new Set<ServerResponse>();
-  const last = new Map<string, unknown>();
+  const last = new Map<string, unknown>([['about', { actions: true, admin: true } satisfies ConsoleAbout]]);
   let bytes = 0;
   const send = (to: ServerResponse, name: string, document: unknown): void => {
     to.write(`event: ${name}\ndata: ${JSON.stringify(document)}\n\n`);
@@ -40,7 +42,7 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       viewers.add(response);
       response.on('close', () => viewers.delete(response));
-      for (const [name, document] of last) send(response, name, document);
+      for (const [name, document] of last) if (name !== 'about') send(response, name, document);
       return;
     }
     const asked =
@@ -48,7 +50,9 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
         ? last.get('status')
         : path === '/console/requests'
           ? last.get('requests')
-          : undefined;
+          : path === '/console/about'
+            ? last.get('about')
+            : undefined;
     if (asked !== undefined) {
       response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(asked));
       return;
@@ -76,6 +80,7 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
     status: (status) => tell('status', status),
     requests: (requests) => tell('requests', { requests, left: 0 }),
     usage: (usage) => tell('usage', usage),
+    about: (about) => void last.set('about', about),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
