@@ -46,7 +46,7 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
           inFlight: endpoints.inFlight(),
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
-          lanes: dispatcher.lanesOf(name),
+          lanes: [...dispatcher.lanesOf(name)],
           saturation: saturationOf(fullnessOf(states, dispatcher.queuedOf(name))),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
           endpoints: states.map((state) => ({ ...state, gauges: pool.gaugesOf(state.url) })),

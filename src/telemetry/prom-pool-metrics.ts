@@ -38,7 +38,7 @@ interface PoolRow {
   /** 0 to 1. */
   readonly saturation: number;
   readonly predictedWaitMs: number;
-  readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
+  readonly lanes: readonly { readonly lane: string; readonly queued: number; readonly inFlight: number }[];
   readonly endpoints: readonly EndpointRow[];
 }
 
