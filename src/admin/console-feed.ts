@@ -24,7 +24,7 @@ export interface RequestLine {
   readonly model?: string;
   readonly pool?: string;
   readonly lane?: string;
-  /** `ip:port`. */
+  /** Its name, as everywhere: the URL as configured. */
   readonly endpoint?: string;
   readonly engine?: string;
   readonly stream: boolean;

@@ -39,8 +39,10 @@ const budget = object({
 });
 
 const endpoint = object({
-  name: text.describe('Its URL as configured; with `#ip:port` where its name has several addresses.'),
-  address: text.optional().describe('`ip:port` that its name stands for.'),
+  name: text.describe(
+    'Its URL as configured, with `#ip` where its name has several addresses: `endpoint` of metrics, the log and records.',
+  ),
+  address: text.optional().describe('`ip:port` that its name stands for; absent: the URL has it.'),
   engine: text.optional().describe('What it runs, while that is known.'),
   state: text.describe('What its probes say, in words.'),
   serving: z.boolean().describe('It gets new requests.'),

@@ -48,7 +48,8 @@ export class EngineRun {
   /** Where engines die of requests, who was there is known. */
   private readonly presence: RequestInEngine;
   private readonly sentMs: number;
-  /** `ip:port` that serves it, as far as is known. */
+  /** What serves it, as far as is known: `ip:port`, and what that was called when it got the request. */
+  address: string;
   endpoint: string;
   /** What is to be said of the endpoint. */
   private result: AttemptResult = NOTHING_SEEN;
@@ -79,8 +80,9 @@ export class EngineRun {
     this.admitted = admitted;
     this.release = release;
     this.sentMs = nowMs;
-    this.endpoint = release.slot.address;
-    this.presence = context.quarantine.began(admitted.tenant, this.endpoint, nowMs);
+    this.address = release.slot.address;
+    this.endpoint = context.nameAt(release.pool, this.address);
+    this.presence = context.quarantine.began(admitted.tenant, this.address, nowMs);
   }
 
   get pool(): string {
@@ -98,13 +100,13 @@ export class EngineRun {
   }
 
   get engine(): EngineKind | undefined {
-    return this.context.engineAt?.(this.pool, this.endpoint);
+    return this.context.engineAt?.(this.pool, this.address);
   }
 
   /** Endpoints that it was passed on from. */
   get retries(): number {
     if (this.isBrokenTwice) return 1;
-    const tried = this.addresses.indexOf(this.endpoint);
+    const tried = this.addresses.indexOf(this.address);
     // Not one of them: Envoy's own choice, after at least the first.
     return tried === -1 ? 1 : tried;
   }
@@ -157,7 +159,8 @@ export class EngineRun {
     if (upstream !== '') {
       this.release.slot.moveTo(upstream, nowMs);
       this.presence.movedTo(upstream, nowMs);
-      this.endpoint = upstream;
+      this.address = upstream;
+      this.endpoint = this.context.nameAt(this.pool, upstream);
     }
     this.result = resultOf({ status, upstream });
   }
@@ -173,7 +176,7 @@ export class EngineRun {
     const { tenant, facts, asked } = this.admitted;
     this.meter = new AnswerMeter(facts, head);
     if (facts.isStored !== true) return;
-    const { pool, endpoint, context } = this;
+    const { pool, address: endpoint, context } = this;
     this.owned = ownedAnswer(context, { tenant, pool, endpoint, model: facts.model, asked, tokens: 0 }, head);
   }
 
@@ -300,7 +303,7 @@ export class EngineRun {
       outputs,
       outputLimit: prediction.outputLimit,
       mayBeEmpty: leavesCap,
-      contextTokens: this.context.contextAt?.(this.pool, this.endpoint),
+      contextTokens: this.context.contextAt?.(this.pool, this.address),
     };
     if (pairs !== undefined) known.pairs = pairs;
     return known;

@@ -6,6 +6,7 @@
 import type { SharedOwners } from '../conversation/shared-owners.ts';
 import type { Dispatcher, Offer, QueueReport } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
+import { withNames } from '../routing/explain.ts';
 import type { BucketView } from '../tenant/bucket.ts';
 import type { BudgetView, RequestLimits, Reservation } from '../tenant/tenant-limits.ts';
 import { createOccupancy } from '../usage/occupancy.ts';
@@ -202,6 +203,7 @@ class DryRun implements Edge {
       quarantine: context.quarantine,
       capabilitiesOf: (pool) => context.capabilitiesOf(pool),
       engineKindOf: (pool) => context.engineKindOf?.(pool),
+      nameAt: (pool, address) => context.nameAt(pool, address),
       routingInputsOf: (pool) => context.routingInputsOf?.(pool),
       hashPrompt: (pool, source) => context.hashPrompt?.(pool, source),
       adapterName: (pool, adapter) => context.adapterName?.(pool, adapter),
@@ -313,7 +315,7 @@ function placedAt(
     sequences: demand.sequences,
     cost,
     limits: limitsOf(context, tenant, nowMs, demand.model),
-    queue,
+    queue: { ...queue, choice: withNames(queue.choice, (address) => context.nameAt(pool, address)) },
   };
 }
 

@@ -64,6 +64,8 @@ export interface LifecycleContext {
   readonly engineKindOf?: (pool: string) => EngineKind | undefined;
   /** What an endpoint of a pool is; absent, undefined: that is not known. */
   readonly engineAt?: (pool: string, address: string) => EngineKind | undefined;
+  /** What an endpoint of a pool is called: by its address, where nobody knows it. */
+  readonly nameAt: (pool: string, address: string) => string;
   /** How a pool's endpoints are chosen; undefined where that goes by load alone. */
   readonly routingInputsOf?: (pool: string) => RoutingInputs | undefined;
   /** The prompt as its pool's choice of endpoints knows it; undefined where nothing is cached by prefix. */

@@ -58,7 +58,9 @@ export interface EndedRequest {
   readonly run:
     | {
         readonly pool: string;
+        /** What the endpoint is called, and its `ip:port`. */
         readonly endpoint: string;
+        readonly address: string;
         readonly belowFairShare: boolean;
         readonly isStalled: boolean;
         /** Endpoints that it was passed on from; absent: none. */
@@ -174,6 +176,7 @@ function noteRun(
   const { engine, retries = 0 } = run;
   record.pool = run.pool;
   record.endpoint = run.endpoint;
+  record.address = run.address;
   if (engine !== undefined) record.engine = engine;
   if (retries > 0) record.retries = retries;
   const times = reading && run.times?.(reading, nowMs);

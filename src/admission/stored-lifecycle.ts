@@ -263,7 +263,8 @@ export class StoredLifecycle implements RequestEvents, QueuedOwner {
     if (tenant !== undefined) {
       const run = release && {
         pool: release.pool,
-        endpoint: release.slot.address,
+        endpoint: this.context.nameAt(release.pool, release.slot.address),
+        address: release.slot.address,
         belowFairShare: release.belowFairShare,
         isStalled: false,
         engine: this.context.engineAt?.(release.pool, release.slot.address),

@@ -51,7 +51,7 @@ export function Requests({
                 <td class={line.outcome === 'failed' ? 'bad' : line.outcome === 'completed' ? '' : 'warn'}>
                   {decisionText(line)}
                 </td>
-                <td class="less">{line.endpoint ?? '–'}</td>
+                <td class="less">{line.endpoint?.replace(/^https?:\/\//, '') ?? '–'}</td>
                 <td class="n less">{countText(line.retries ?? 0)}</td>
                 <td class="n">{durationText(line.ttftMs)}</td>
               </tr>
@@ -77,7 +77,7 @@ interface Explained {
     readonly belowFairShare: boolean;
     readonly atCap: boolean;
     readonly refusal?: string;
-    readonly choice?: { readonly chosen?: string };
+    readonly choice?: { readonly endpoint?: string };
   };
 }
 
@@ -95,7 +95,7 @@ function explainedText({ error, kind, status, reason, retryAfterMs, pool, lane, 
         : queue.belowFairShare
           ? 'pass the queue: its tenant is below its fair share'
           : 'take its turn';
-  const chosen = queue.choice?.chosen;
+  const chosen = queue.choice?.endpoint;
   return `It would ${turn}; ${queue.queued} wait for pool ${pool ?? '–'}, lane ${lane ?? '–'}.${chosen === undefined ? '' : ` Endpoint: ${chosen}.`}`;
 }
 

@@ -20,6 +20,8 @@ interface Score {
 
 interface EndpointReport {
   readonly address: string;
+  /** Its name; absent: not looked up yet. */
+  readonly endpoint?: string;
   /** Why it may not have the request now, as its owner says; absent where only filters are known. */
   readonly refusedBy?: readonly string[];
   readonly filters: readonly { readonly filter: string; readonly passes: boolean }[];
@@ -33,8 +35,11 @@ interface EndpointReport {
 }
 
 export interface ChoiceReport {
+  /** Addresses. */
   readonly chosen: string | undefined;
   readonly fallbacks: readonly string[];
+  /** The name of the endpoint that is chosen; absent: none is, or it was not looked up yet. */
+  readonly endpoint?: string;
   readonly promptTokens: number;
   readonly endpoints: readonly EndpointReport[];
 }
@@ -145,6 +150,15 @@ export function withChoice(
   };
 }
 
+/** The same table with the endpoints' names. @param nameOf by address. */
+export function withNames(report: ChoiceReport, nameOf: (address: string) => string): ChoiceReport {
+  return {
+    ...report,
+    ...(report.chosen !== undefined && { endpoint: nameOf(report.chosen) }),
+    endpoints: report.endpoints.map((one) => ({ endpoint: nameOf(one.address), ...one })),
+  };
+}
+
 const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] => {
   const named = filters.filter(({ passes }) => !passes).map(({ filter }) => filter);
   return refusedBy === undefined || refusedBy.length === 0 ? named : refusedBy;
@@ -153,7 +167,12 @@ const refusalsOf = ({ refusedBy, filters }: EndpointReport): readonly string[] =
 const STYLE: TableStyle = { indent: '', align: 'left', longestName: 60, foldsHeadings: false };
 
 /** The report as a table for people: one line for each endpoint, the chosen one first. */
-export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): string {
+export function explainText({
+  endpoints,
+  promptTokens,
+  chosen,
+  endpoint: name = chosen,
+}: ChoiceReport): string {
   const header = [
     'endpoint',
     'place',
@@ -166,13 +185,13 @@ export function explainText({ endpoints, promptTokens, chosen }: ChoiceReport): 
   const rows = [...endpoints]
     .sort((a, b) => (a.place ?? last) - (b.place ?? last) || b.sum - a.sum)
     .map((endpoint) => [
-      endpoint.address,
+      endpoint.endpoint ?? endpoint.address,
       endpoint.place === undefined ? '-' : (PLACES[endpoint.place] ?? `${endpoint.place}th fallback`),
       refusalsOf(endpoint).join(', ') || '-',
       `${endpoint.matchedTokens} of ${promptTokens}`,
       ...endpoint.scores.map(cellOf),
       endpoint.sum.toFixed(3),
     ]);
-  const verdict = chosen === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${chosen}`;
+  const verdict = name === undefined ? 'No endpoint passes all filters now.' : `Chosen: ${name}`;
   return [...textTable(header, rows, PAGE_WIDTH, STYLE), '', verdict].join('\n');
 }

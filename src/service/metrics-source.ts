@@ -46,22 +46,28 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
           inFlight: endpoints.inFlight(),
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
-          lanes: dispatcher.lanesOf(name),
+          lanes: [...dispatcher.lanesOf(name)],
           saturation: saturationOf(fullnessOf(states, dispatcher.queuedOf(name))),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
-          endpoints: states.map((state) => ({ ...state, gauges: pool.gaugesOf(state.url) })),
+          endpoints: states.map((state) => ({
+            ...state,
+            endpoint: pool.nameOf(state.url),
+            gauges: pool.gaugesOf(state.url),
+          })),
         };
       }
     },
     *adapters() {
-      for (const { name, lora, config } of pools.all()) {
+      for (const pool of pools.all()) {
+        const { name, lora, config } = pool;
         if (!lora.adapters.isUsed()) continue;
         for (const { endpoint: url, loaded, loading } of lora.adapters.list()) {
           const endpoint = config.endpoints.find((one) => one.url === url);
           if (endpoint === undefined) continue;
           yield {
             pool: name,
-            endpoint: addressOf(endpoint),
+            endpoint: pool.nameOf(url),
+            address: addressOf(endpoint),
             loaded: loaded.length,
             loading: loading.length,
           };

@@ -131,7 +131,8 @@ export class Parts {
     this.limits = new LimitFiles(tell, Date.now);
     this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
-    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell });
+    const nameAt = (address: string): string => this.pools.nameAt(address);
+    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell, nameAt });
     this.months = this.#watchMonths();
     this.webhooks = this.#createWebhooks();
     this.#catalog = createCatalog(initial);

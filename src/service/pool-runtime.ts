@@ -47,6 +47,8 @@ export class PoolRuntime {
 
   /** What its endpoints are called, and which are configured as one. */
   #addressed: Pick<AddressedPool, 'labels' | 'configured'> = { labels: new Map(), configured: new Map() };
+  /** Its endpoints' URLs, by address. */
+  #urls: ReadonlyMap<string, string> = new Map();
   /** Endpoints, as they are configured, that a command drains: also at addresses that are yet to come. */
   readonly #drained = new Set<string>();
 
@@ -58,10 +60,7 @@ export class PoolRuntime {
     const context: PoolContext = {
       ...outer,
       tell: (event, isNews) =>
-        outer.tell(
-          'endpoint' in event ? { ...event, endpoint: this.#labelOf(event.endpoint) } : event,
-          isNews,
-        ),
+        outer.tell('endpoint' in event ? { ...event, endpoint: this.nameOf(event.endpoint) } : event, isNews),
     };
     this.#context = context;
     this.lora = new PoolLora(name, context);
@@ -102,6 +101,7 @@ export class PoolRuntime {
       this.#health === undefined || JSON.stringify(probedOf(before)) !== JSON.stringify(probedOf(next));
     this.#config = next;
     this.#addressed = addressed;
+    this.#urls = new Map(next.endpoints.map((endpoint) => [addressOf(endpoint), endpoint.url]));
     this.#reconfigureEndpoints(next);
     this.#routingInputs = routingInputsOf(next, config.service.zone, readers);
     this.engines.reconfigure(next);
@@ -147,18 +147,25 @@ export class PoolRuntime {
    * answers. Undefined: it does not say.
    */
   contextAt(address: string): number | undefined {
-    const url = this.#urlAt(address);
+    const url = this.#urls.get(address);
     return url === undefined ? undefined : this.engines.contextOf(url);
   }
 
   /** What an endpoint, `ip:port`, runs; undefined: that is not known. */
   engineAt(address: string): EngineKind | undefined {
-    const url = this.#urlAt(address);
+    const url = this.#urls.get(address);
     return url === undefined ? undefined : this.engines.kindOf(url);
   }
 
-  #urlAt(address: string): string | undefined {
-    return this.#config.endpoints.find((endpoint) => addressOf(endpoint) === address)?.url;
+  /** What the endpoint at an address, `ip:port`, is called; undefined: none of this pool is there. */
+  nameAt(address: string): string | undefined {
+    const url = this.#urls.get(address);
+    return url === undefined ? undefined : this.nameOf(url);
+  }
+
+  /** What an endpoint is called, by its URL here: everywhere by this one name. */
+  nameOf(url: string): string {
+    return this.#addressed.labels.get(url) ?? url;
   }
 
   /** What a mirror may count on. */
@@ -175,7 +182,7 @@ export class PoolRuntime {
   /** Where adapters are, and may be, by what its endpoints are called. */
   adapterPlaces(): readonly AdapterPlace[] {
     if (!this.lora.adapters.isUsed()) return [];
-    return this.lora.adapters.list().map((one) => ({ ...one, endpoint: this.#labelOf(one.endpoint) }));
+    return this.lora.adapters.list().map((one) => ({ ...one, endpoint: this.nameOf(one.endpoint) }));
   }
 
   /** What the endpoint's engine said last. */
@@ -190,11 +197,11 @@ export class PoolRuntime {
       healthy: this.endpoints.healthyCount(),
       serving: this.endpoints.servingCount(),
       configured: this.#config.endpoints.length,
-      drained: this.drains.list().map((one) => ({ ...one, url: this.#labelOf(one.url) })),
+      drained: this.drains.list().map((one) => ({ ...one, url: this.nameOf(one.url) })),
       endpoints: this.endpoints
         .list(this.#context.now())
         .map(({ url, address, concurrencyLimit, limitSource, ejected, broken }) => ({
-          url: this.#labelOf(url),
+          url: this.nameOf(url),
           // One that is configured by its address shows it already.
           address: this.#addressed.configured.get(url)?.includes(url) === true ? undefined : address,
           limit: concurrencyLimit,
@@ -226,10 +233,6 @@ export class PoolRuntime {
         ...(next.routing !== 'least-loaded' && { routing: { ...next.choice, profile: next.routing } }),
       },
     );
-  }
-
-  #labelOf(url: string): string {
-    return this.#addressed.labels.get(url) ?? url;
   }
 
   #reconfigureDrains(urls: readonly string[], drained: readonly string[]): void {

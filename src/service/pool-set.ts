@@ -98,6 +98,15 @@ export class PoolSet {
     this.#apply(config, this.#place(config, names));
   }
 
+  /** What the endpoint at an address, `ip:port`, is called: by the address where no pool has one there. */
+  nameAt(address: string): string {
+    for (const pool of this.#pools.values()) {
+      const name = pool.nameAt(address);
+      if (name !== undefined) return name;
+    }
+    return address;
+  }
+
   /** Resolves when every endpoint has been probed once. */
   async firstRound(): Promise<void> {
     await Promise.all([...this.#pools.values()].map((pool) => pool.firstRound()));

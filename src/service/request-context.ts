@@ -63,6 +63,7 @@ export function createRequestContext(parts: RequestParts): ExplainContext {
     capabilitiesOf: (pool) => pools.get(pool)?.capabilities.common ?? NO_CAPABILITIES,
     engineKindOf: (pool) => pools.get(pool)?.engines.onlyKind(),
     engineAt: (pool, address) => pools.get(pool)?.engineAt(address),
+    nameAt: (pool, address) => pools.get(pool)?.nameAt(address) ?? address,
     routingInputsOf: (pool) => pools.get(pool)?.routingInputs,
     hashPrompt: (_pool, source) => hasher.hash(source),
     mirrorTo: (model, outputTokens, nowMs) => mirrors.poolFor(model, Math.random, outputTokens, nowMs),

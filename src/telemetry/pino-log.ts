@@ -104,6 +104,7 @@ function requestLine(record: UsageRecord): string {
     adapter: record.adapter,
     pool: record.pool,
     endpoint: record.endpoint,
+    address: record.address,
     engine: record.engine,
     lane: record.lane,
     stream: record.stream,

@@ -7,6 +7,8 @@ export interface AdapterSource {
   readonly adapters: () => Iterable<{
     readonly pool: string;
     readonly endpoint: string;
+    /** `ip:port`. */
+    readonly address: string;
     readonly loaded: number;
     readonly loading: number;
   }>;
@@ -35,9 +37,12 @@ export function adapterMetrics(registry: Registry, source: AdapterSource): Adapt
     rowGauge(registry, {
       name,
       help,
-      labels: ['pool', 'endpoint'],
+      labels: ['pool', 'endpoint', 'address'],
       *rows() {
-        for (const row of source.adapters()) yield [{ pool: row.pool, endpoint: row.endpoint }, row[value]];
+        for (const row of source.adapters()) {
+          const { pool, endpoint, address } = row;
+          yield [{ pool, endpoint, address }, row[value]];
+        }
       },
     });
   gauge(

@@ -78,8 +78,14 @@ interface Domains {
   readonly service: ServiceMetrics;
 }
 
-export function createMetrics(source: MetricsSource): Metrics {
+export function createMetrics(from: MetricsSource): Metrics {
   const registry = new PiecedRegistry();
+  const source: MetricsSource = {
+    ...from,
+    pools: registry.oncePerText(from.pools),
+    occupancy: registry.oncePerText(from.occupancy),
+    activeTenants: registry.oncePerText(from.activeTenants),
+  };
   collectDefaultMetrics({ register: registry, prefix: 'fairlane_' });
   const domains: Domains = {
     requests: requestMetrics(registry, source),

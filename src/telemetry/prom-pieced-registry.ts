@@ -3,6 +3,7 @@
  * while it is being written gets the same text: many scrapers cost as much as one.
  */
 import { type MetricObjectWithValues, type MetricValue, Registry } from 'prom-client';
+import { KeptRows } from './kept-rows.ts';
 import { Turns } from './turns.ts';
 
 /** As prom-client has them: a histogram's labels are shared by its buckets. */
@@ -21,15 +22,32 @@ const LINES = 200;
 
 export class PiecedRegistry extends Registry {
   #underWay: Promise<string> | undefined;
+  /** Rows of the text that is being written, by what makes them; undefined: none is. */
+  #kept: Map<() => unknown, KeptRows<unknown>> | undefined;
 
   override metrics(): Promise<string> {
     this.#underWay ??= this.#written().finally(() => {
       this.#underWay = undefined;
+      this.#kept = undefined;
     });
     return this.#underWay;
   }
 
+  /** Rows that all metrics of one text share: they are made once for it, and are of one moment. */
+  oncePerText<Row>(rows: () => Iterable<Row>): () => Iterable<Row> {
+    return () => {
+      const kept = this.#kept;
+      if (kept === undefined) return rows();
+      const known = kept.get(rows) as KeptRows<Row> | undefined;
+      if (known !== undefined) return known;
+      const made = new KeptRows(rows());
+      kept.set(rows, made);
+      return made;
+    };
+  }
+
   async #written(): Promise<string> {
+    this.#kept = new Map();
     const turns = new Turns();
     const pieces: string[] = [];
     for (const metric of this.getMetricsAsArray() as unknown as readonly Collected[]) {

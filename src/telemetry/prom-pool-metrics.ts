@@ -12,6 +12,9 @@ interface EngineGauges {
 }
 
 interface EndpointRow {
+  /** Its name: the URL as configured. */
+  readonly endpoint: string;
+  /** `ip:port`. */
   readonly address: string;
   readonly healthy: boolean;
   readonly ejected: boolean;
@@ -38,7 +41,7 @@ interface PoolRow {
   /** 0 to 1. */
   readonly saturation: number;
   readonly predictedWaitMs: number;
-  readonly lanes: Iterable<{ readonly lane: string; readonly queued: number; readonly inFlight: number }>;
+  readonly lanes: readonly { readonly lane: string; readonly queued: number; readonly inFlight: number }[];
   readonly endpoints: readonly EndpointRow[];
 }
 
@@ -120,6 +123,11 @@ function laneGauges(registry: Registry, source: PoolSource): void {
   gauge('fairlane_lane_in_flight', 'Sequences of the lane that are in the engines.', 'inFlight');
 }
 
+/** An endpoint's name, and where it is: one name may stand for another address tomorrow. */
+const ENDPOINT_LABELS = ['pool', 'endpoint', 'address'] as const;
+
+const labelsOf = (pool: string, { endpoint, address }: EndpointRow) => ({ pool, endpoint, address });
+
 /** Makes a gauge of each endpoint. */
 function endpointGauge(registry: Registry, source: PoolSource) {
   /** @param value undefined: there is no such series. @param was its name of before. */
@@ -133,12 +141,12 @@ function endpointGauge(registry: Registry, source: PoolSource) {
       name,
       ...(was !== undefined && { was }),
       help,
-      labels: ['pool', 'endpoint'],
+      labels: ENDPOINT_LABELS,
       *rows() {
         for (const { pool, endpoints } of source.pools()) {
           for (const endpoint of endpoints) {
             const shown = value(endpoint);
-            if (shown !== undefined) yield [{ pool, endpoint: endpoint.address }, shown];
+            if (shown !== undefined) yield [labelsOf(pool, endpoint), shown];
           }
         }
       },
@@ -208,12 +216,12 @@ function busyCounter(registry: Registry, source: PoolSource): void {
   new Counter({
     name: 'fairlane_endpoint_busy_seconds_total',
     help: 'Time in which requests from here were in the endpoint; this replica’s part of it, where requests of others were there too.',
-    labelNames: ['pool', 'endpoint'],
+    labelNames: ENDPOINT_LABELS,
     registers: [registry],
     collect() {
       this.reset();
       for (const { pool, endpoints } of source.pools()) {
-        for (const { address, busyMs } of endpoints) this.inc({ pool, endpoint: address }, busyMs / 1_000);
+        for (const endpoint of endpoints) this.inc(labelsOf(pool, endpoint), endpoint.busyMs / 1_000);
       }
     },
   });
@@ -224,12 +232,12 @@ function limitSourceGauge(registry: Registry, source: PoolSource): void {
     name: 'fairlane_endpoint_concurrency_limit_by',
     was: 'fairlane_endpoint_window_by',
     help: '1 for what the concurrency limit goes by: fixed (the configuration), gauges (of the engine), or ttft (times to first token, because the gauges are missing, frozen or wrong).',
-    labels: ['pool', 'endpoint', 'by'],
+    labels: [...ENDPOINT_LABELS, 'by'],
     *rows() {
       for (const { pool, endpoints } of source.pools()) {
-        for (const { address, limitSource } of endpoints) {
+        for (const endpoint of endpoints) {
           for (const by of LIMIT_SOURCES) {
-            yield [{ pool, endpoint: address, by }, by === limitSource ? 1 : 0];
+            yield [{ ...labelsOf(pool, endpoint), by }, by === endpoint.limitSource ? 1 : 0];
           }
         }
       }

@@ -64,9 +64,9 @@ function genAi(record: UsageRecord): Readonly<Record<string, string | number | u
   };
 }
 
-/** `ip:port` or `[ip]:port`. */
-function serverOf(endpoint: string | undefined) {
-  const [, address, port] = /^\[?(.*?)\]?:(\d+)$/.exec(endpoint ?? '') ?? [];
+/** @param ipPort `ip:port` or `[ip]:port`. */
+function serverOf(ipPort: string | undefined) {
+  const [, address, port] = /^\[?(.*?)\]?:(\d+)$/.exec(ipPort ?? '') ?? [];
   return { 'server.address': address, 'server.port': port === undefined ? undefined : Number(port) };
 }
 
@@ -130,7 +130,7 @@ export function spansOf(
       isError,
       attributes: defined({
         ...shared,
-        ...serverOf(record.endpoint),
+        ...serverOf(record.address),
         'fairlane.pool': record.pool,
       }),
       events: engineEvents(record, sentMs, record.ttftMs && inside(startMs + record.ttftMs)),

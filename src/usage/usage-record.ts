@@ -46,8 +46,10 @@ export interface UsageRecord {
   /** LoRA adapter. */
   readonly adapter?: string;
   readonly pool?: string;
-  /** `ip:port` of the endpoint that served it. */
+  /** The endpoint that served it, by the name that it has everywhere: its URL as configured. */
   readonly endpoint?: string;
+  /** `ip:port` of that. */
+  readonly address?: string;
   /** What that runs, where it is known. */
   readonly engine?: EngineKind;
   /** The lane it belonged to, once that was known. */

@@ -30,6 +30,7 @@ function world(written: () => void = () => undefined) {
     store: createMemoryStore(),
     allotments: undefined,
     tell,
+    nameAt: (address) => set.nameAt(address),
   });
   const set = new PoolSet({
     config: (): Config => config,

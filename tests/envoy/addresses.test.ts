@@ -99,7 +99,8 @@ describe('a name with two addresses', () => {
     for (let i = 0; i < 6; i += 1) expect((await ask()).status).toBe(200);
     for (const n of [2, 3]) {
       expect(engines.get(n)?.stats().started).toBeGreaterThan(0);
-      const labels = { pool: 'main', endpoint: `${addressOf(n)}:${port}` };
+      const address = `${addressOf(n)}:${port}`;
+      const labels = { pool: 'main', endpoint: `http://${NAME}:${port}#${addressOf(n)}`, address };
       expect(await stack.metric('fairlane_endpoint_window', labels)).toBe(8);
       expect(await stack.metric('fairlane_endpoint_healthy', labels)).toBe(1);
     }
@@ -115,7 +116,7 @@ describe('a name with two addresses', () => {
     // What it was doing when it was killed broke, and went to the other one.
     expect(await running.end()).toEqual([]);
     expect(stack.records().length).toBeGreaterThan(length);
-    expect(await stack.metric('fairlane_endpoint_healthy', { endpoint: `${addressOf(2)}:${port}` })).toBe(0);
+    expect(await stack.metric('fairlane_endpoint_healthy', { address: `${addressOf(2)}:${port}` })).toBe(0);
     await start(2);
     await until(2, 3);
   });

@@ -131,7 +131,7 @@ describe('engines that fail', () => {
     const other = load(KEYS.noisy, 6);
     await sleep(500);
     const broken = engines[0] as Simulator;
-    const window = () => stack.metric('fairlane_endpoint_window', { endpoint: `127.0.0.1:${broken.port}` });
+    const window = () => stack.metric('fairlane_endpoint_window', { address: `127.0.0.1:${broken.port}` });
     broken.setFault(BROKEN);
     await eventually(
       () => logged('endpoint-ejected', '"ejected":true'),

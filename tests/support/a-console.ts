@@ -11,7 +11,7 @@ export const aLine = (id: string, change: Partial<RequestLine> = {}): RequestLin
   model: 'demo',
   pool: 'main',
   lane: 'default',
-  endpoint: '127.0.0.1:8000',
+  endpoint: 'http://127.0.0.1:8000',
   stream: true,
   outcome: 'completed',
   status: 200,

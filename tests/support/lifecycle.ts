@@ -232,6 +232,7 @@ export function createWorld(options: WorldOptions = {}): World {
     capabilitiesOf: () => options.help ?? NO_CAPABILITIES,
     ...(options.mirrorTo !== undefined && { mirrorTo: options.mirrorTo }),
     routingInputsOf: () => options.choosing,
+    nameAt: (_pool, address) => `http://${address}`,
     hashPrompt: (_pool: string, source: PromptSource) => hasher.hash(source),
     ...(options.adapterName !== undefined && { adapterName: options.adapterName }),
     owners: new SharedOwners(undefined, () => 0),

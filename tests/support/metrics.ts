@@ -3,6 +3,7 @@ import { createMetrics, type Metrics, type MetricsSource } from '../../src/telem
 import type { UsageRecord } from '../../src/usage/usage-record.ts';
 
 const ENDPOINT = {
+  endpoint: 'http://10.0.0.1:8000',
   address: '10.0.0.1:8000',
   healthy: true,
   ejected: false,
@@ -32,7 +33,7 @@ export const SOURCE: MetricsSource = {
       endpoints: [ENDPOINT],
     },
   ],
-  adapters: () => [{ pool: 'main', endpoint: ENDPOINT.address, loaded: 1, loading: 0 }],
+  adapters: () => [{ ...ENDPOINT, pool: 'main', loaded: 1, loading: 0 }],
   openStreams: () => 3,
   rollouts: () => [{ model: 'm', canary: 'm2', weight: 0.5 }],
   activeTenants: () => [
@@ -53,7 +54,8 @@ export const RECORD: UsageRecord = {
   route: 'chat.completions',
   model: 'm',
   pool: 'main',
-  endpoint: '10.0.0.1:8000',
+  endpoint: 'http://10.0.0.1:8000',
+  address: '10.0.0.1:8000',
   stream: true,
   outcome: 'completed',
   status: 200,

@@ -88,7 +88,8 @@ describe('a request', () => {
         promptTokens: 7,
         completionTokens: 5,
         usageSource: 'engine',
-        endpoint: '10.0.0.1:8000',
+        endpoint: 'http://10.0.0.1:8000',
+        address: '10.0.0.1:8000',
         durationMs: 30,
       }),
     ]);

@@ -132,7 +132,12 @@ describe('what served it', () => {
     const world = changed({}, two);
     world.context.engineAt = (_pool, address) => (address === SECOND ? 'sglang' : 'vllm');
     const record = answered(world, ask(), USAGE, SECOND);
-    expect(record).toMatchObject({ endpoint: SECOND, engine: 'sglang', retries: 1 });
+    expect(record).toMatchObject({
+      endpoint: `http://${SECOND}`,
+      address: SECOND,
+      engine: 'sglang',
+      retries: 1,
+    });
     expect(answered(createWorld(), ask())).not.toHaveProperty('retries');
   });
 });
