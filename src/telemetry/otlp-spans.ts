@@ -46,10 +46,24 @@ function readable(facts: SpanFacts, resource: Resource): ReadableSpan {
   };
 }
 
-const RESOURCE = resourceFromAttributes({ 'service.name': 'fairlane' });
+/** Who exports: of all that is known of this process. */
+export const resourceOf = ({
+  instanceId,
+  version,
+}: {
+  /** No other process has it. */
+  readonly instanceId: string;
+  /** Absent: nobody said which. */
+  readonly version?: string;
+}): Resource =>
+  resourceFromAttributes({
+    'service.name': 'fairlane',
+    'service.instance.id': instanceId,
+    ...(version !== undefined && { 'service.version': version }),
+  });
 
-export function encodeSpans(spans: readonly SpanFacts[]): Uint8Array {
-  const bytes = ProtobufTraceSerializer.serializeRequest(spans.map((span) => readable(span, RESOURCE)));
+export function encodeSpans(spans: readonly SpanFacts[], resource: Resource): Uint8Array {
+  const bytes = ProtobufTraceSerializer.serializeRequest(spans.map((span) => readable(span, resource)));
   if (bytes === undefined) throw new Error('spans could not be encoded');
   return bytes;
 }
