@@ -105,9 +105,23 @@ export class Checkout {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
+  /** Spans that came to the collector, of all that there were; NaN: there was none. */
+  async exportedShare(): Promise<number> {
+    const page = await this.#metrics();
+    let [exported, all] = [0, 0];
+    for (const [, result, spans] of page.matchAll(/^fairlane_trace_spans_total\{result="(\w+)"\} (\S+)/gm)) {
+      if (result === 'exported') exported += Number(spans);
+      all += Number(spans);
+    }
+    return exported / all;
+  }
+
+  async #metrics(): Promise<string> {
+    return (await fetch(`${this.#adminUrl}/metrics`)).text();
+  }
+
   async #cpuUs(): Promise<number> {
-    const page = await (await fetch(`${this.#adminUrl}/metrics`)).text();
-    const [, seconds] = /^fairlane_process_cpu_seconds_total (\S+)/m.exec(page) ?? [];
+    const [, seconds] = /^fairlane_process_cpu_seconds_total (\S+)/m.exec(await this.#metrics()) ?? [];
     return 1e6 * Number(seconds ?? Number.NaN);
   }
 
