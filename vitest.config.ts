@@ -17,6 +17,7 @@ const MEASURED = [
   'tests/hostile/worst-bodies.test.ts',
   'tests/hostile/large-uploads.test.ts',
   'tests/hostile/large-scrape.test.ts',
+  'tests/envoy/traces-away.test.ts',
 ];
 const measured = { ...real, maxWorkers: 1, sequence: { groupOrder: 2 } };
 
@@ -34,7 +35,7 @@ export default defineConfig({
       {
         test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'], setupFiles, ...processes },
       },
-      { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], ...processes } },
+      { test: { name: 'envoy', include: ['tests/envoy/**/*.test.ts'], exclude: MEASURED, ...processes } },
       { test: { name: 'hostile', include: ['tests/hostile/**/*.test.ts'], exclude: MEASURED, ...processes } },
       { test: { name: 'measured', include: MEASURED, ...measured } },
     ],
