@@ -18,6 +18,7 @@ const MEASURED = [
   'tests/hostile/worst-bodies.test.ts',
   'tests/hostile/large-uploads.test.ts',
   'tests/hostile/large-scrape.test.ts',
+  'tests/envoy/traces-away.test.ts',
 ];
 const measured = { ...real, maxWorkers: 1, sequence: { groupOrder: 2 } };
 

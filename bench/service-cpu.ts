@@ -1,6 +1,6 @@
 /**
  * `npm run bench:cpu -- --against PATH`: CPU of the service a request, of this checkout against another one, both built.
- * `--ledger`: this checkout with a ledger against itself without one.
+ * `--ledger`, `--traces`: this checkout with a ledger, or with traces of all requests, against itself without.
  * One run, the two in turn, a driver that plays Envoy; read the ratios. `--rounds N`, `--requests N` a round and kind;
  * `--json` prints one object.
  */
@@ -15,18 +15,22 @@ const { values } = parseArgs({
   options: {
     against: { type: 'string' },
     ledger: { type: 'boolean', default: false },
+    traces: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '7' },
     requests: { type: 'string', default: '2000' },
     json: { type: 'boolean', default: false },
   },
 });
 const THIS = fileURLToPath(new URL('..', import.meta.url));
-const against = values.ledger ? THIS : values.against;
-const other = values.ledger ? 'itself without a ledger' : values.against;
+const without = [...(values.ledger ? ['a ledger'] : []), ...(values.traces ? ['traces'] : [])];
+const against = without.length > 0 ? THIS : values.against;
+const other = without.length > 0 ? `itself without ${without.join(' and ')}` : values.against;
 const rounds = Number(values.rounds);
 const requests = Number(values.requests);
 if (against === undefined || !(rounds >= 1) || !(requests >= 1)) {
-  console.error('usage: npm run bench:cpu -- --against PATH | --ledger [--rounds N] [--requests N] [--json]');
+  console.error(
+    'usage: npm run bench:cpu -- --against PATH | --ledger | --traces [--rounds N] [--requests N] [--json]',
+  );
   process.exit(2);
 }
 
@@ -127,6 +131,13 @@ const engine = createServer((_, response) => response.end('{}'));
 await new Promise<void>((resolve) => engine.listen(0, '127.0.0.1', resolve));
 const engineUrl = `http://127.0.0.1:${(engine.address() as AddressInfo).port}`;
 
+// Takes every span, in this process: what it costs is not counted.
+const collector = createServer((request, response) => {
+  request.resume().on('end', () => response.end());
+});
+await new Promise<void>((resolve) => collector.listen(0, '127.0.0.1', resolve));
+const collectorUrl = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+
 const started: Checkout[] = [];
 try {
   const start = async (root: string, options?: CheckoutOptions): Promise<Checkout> => {
@@ -134,7 +145,10 @@ try {
     started.push(checkout);
     return checkout;
   };
-  const ours = await start(THIS, { hasLedger: values.ledger });
+  const ours = await start(THIS, {
+    hasLedger: values.ledger,
+    ...(values.traces && { collector: collectorUrl }),
+  });
   const theirs = await start(against);
   say('warming up');
   for (const checkout of [ours, theirs]) {
@@ -152,6 +166,8 @@ try {
       seen[kind].push(first === ours ? [firstUs, secondUs] : [secondUs, firstUs]);
     }
   }
+  // What is dropped costs less.
+  if (values.traces) say(`spans exported: ${(100 * (await ours.exportedShare())).toFixed(1)} %`);
   const figures = Object.fromEntries(
     KINDS.map((kind) => {
       const ratios = seen[kind].map(([mine, others]) => mine / others);
@@ -183,4 +199,5 @@ try {
 } finally {
   for (const checkout of started) await checkout.close();
   engine.close();
+  collector.close();
 }

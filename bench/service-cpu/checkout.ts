@@ -17,6 +17,8 @@ const SETTLE_MS = 500;
 /** What a service has beside what is measured always. */
 export interface CheckoutOptions {
   readonly hasLedger?: boolean;
+  /** Base URL of the collector that gets the spans of all requests. Absent: nothing is traced. */
+  readonly collector?: string;
 }
 
 /** The messages of one request; each is sent when the one before it was answered. */
@@ -45,7 +47,8 @@ export class Checkout {
    * @param engine URL of something that answers 200 to health checks: no request gets there.
    * @throws when there is no build.
    */
-  static async start(root: string, engine: string, { hasLedger }: CheckoutOptions = {}): Promise<Checkout> {
+  static async start(root: string, engine: string, options: CheckoutOptions = {}): Promise<Checkout> {
+    const { hasLedger, collector } = options;
     const program = join(root, 'dist/cli/index.js');
     if (!existsSync(program)) throw new Error(`${program} is not there; run "npm run build" in ${root}`);
     const directory = mkdtempSync(join(tmpdir(), 'fairlane-bench-'));
@@ -60,6 +63,7 @@ export class Checkout {
       models: { m: { pool: 'main' } },
       tenants: { a: { keys: ['k'.repeat(32)] } },
       ...(hasLedger === true && { ledger: { directory: join(directory, 'ledger') } }),
+      ...(collector !== undefined && { telemetry: { otlp: { endpoint: collector } } }),
     };
     writeFileSync(path, JSON.stringify(config));
     const serve = runCli(['serve', '--config', path], process.env, [program]);
@@ -101,9 +105,23 @@ export class Checkout {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
+  /** Spans that came to the collector, of all that there were; NaN: there was none. */
+  async exportedShare(): Promise<number> {
+    const page = await this.#metrics();
+    let [exported, all] = [0, 0];
+    for (const [, result, spans] of page.matchAll(/^fairlane_trace_spans_total\{result="(\w+)"\} (\S+)/gm)) {
+      if (result === 'exported') exported += Number(spans);
+      all += Number(spans);
+    }
+    return exported / all;
+  }
+
+  async #metrics(): Promise<string> {
+    return (await fetch(`${this.#adminUrl}/metrics`)).text();
+  }
+
   async #cpuUs(): Promise<number> {
-    const page = await (await fetch(`${this.#adminUrl}/metrics`)).text();
-    const [, seconds] = /^fairlane_process_cpu_seconds_total (\S+)/m.exec(page) ?? [];
+    const [, seconds] = /^fairlane_process_cpu_seconds_total (\S+)/m.exec(await this.#metrics()) ?? [];
     return 1e6 * Number(seconds ?? Number.NaN);
   }
 

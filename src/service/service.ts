@@ -91,7 +91,10 @@ async function open(
   await requireFreeAddress(initial.service.address);
   const made = await openMade(initial, shutdown);
   const parts = new Parts(initial, log, shutdown, source, made);
-  if (build !== undefined) parts.metrics.built(build);
+  if (build !== undefined) {
+    parts.metrics.built(build);
+    parts.tracing.built(build);
+  }
   shutdown.opened({ name: 'webhooks', close: () => parts.webhooks.close() });
   shutdown.opened({ name: 'traces', close: () => parts.tracing.close() });
   shutdown.opened({ name: 'months', close: () => parts.months.close() });

@@ -3,6 +3,7 @@
  * queue of them.
  */
 import type { IncomingMessage } from 'node:http';
+import type { Resource } from '@opentelemetry/resources';
 import type { OtlpConfig } from '../config/telemetry.ts';
 import { post } from './http-post.ts';
 import { encodeSpans, rejectedIn } from './otlp-spans.ts';
@@ -10,6 +11,8 @@ import type { SpanFacts, SpanResult } from './span-of.ts';
 
 export interface OtlpExporterOptions {
   readonly count: (result: SpanResult, spans: number) => void;
+  /** Who exports, as of now. */
+  readonly resource: () => Resource;
   /** Of one export. Default: 10 s. */
   readonly timeoutMs?: number;
   /** How long spans are gathered. Default: 1 s. */
@@ -84,10 +87,10 @@ export class OtlpExporter {
 
   /** Never rejects. */
   async #send(batch: readonly SpanFacts[]): Promise<void> {
-    const { count, timeoutMs = TIMEOUT_MS } = this.#options;
+    const { count, resource, timeoutMs = TIMEOUT_MS } = this.#options;
     let rejected = batch.length;
     try {
-      const answer = await sent(this.#config, encodeSpans(batch), timeoutMs, this.#end.signal);
+      const answer = await sent(this.#config, encodeSpans(batch, resource()), timeoutMs, this.#end.signal);
       if (answer !== undefined) rejected = Math.min(batch.length, rejectedIn(answer));
     } catch {
       // Such as a header that HTTP does not take: it costs the batch.

@@ -17,39 +17,69 @@ function timeOf(ms: number): [number, number] {
   return [seconds, (micros - seconds * 1_000_000) * 1_000];
 }
 
-function readable(facts: SpanFacts, resource: Resource): ReadableSpan {
-  const { traceId, spanId, parentId, isParentRemote: isRemote } = facts;
-  return {
-    name: facts.name,
-    kind: KINDS[facts.kind],
-    spanContext: () => ({ traceId, spanId, traceFlags: SAMPLED }),
-    ...(parentId !== undefined && {
-      parentSpanContext: { traceId, spanId: parentId, traceFlags: SAMPLED, isRemote },
-    }),
-    startTime: timeOf(facts.startMs),
-    endTime: timeOf(facts.endMs),
-    duration: timeOf(facts.endMs - facts.startMs),
-    status: { code: facts.isError ? SpanStatusCode.ERROR : SpanStatusCode.UNSET },
-    attributes: facts.attributes,
-    links: [],
-    events: facts.events.map(({ name, atMs, attributes }) => ({
-      name,
-      time: timeOf(atMs),
-      ...(attributes !== undefined && { attributes }),
-    })),
-    ended: true,
-    resource,
-    instrumentationScope: SCOPE,
-    droppedAttributesCount: 0,
-    droppedEventsCount: 0,
-    droppedLinksCount: 0,
-  };
+const UNSET = { code: SpanStatusCode.UNSET };
+const ERROR = { code: SpanStatusCode.ERROR };
+const NO_LINKS: ReadableSpan['links'] = [];
+
+/** A class, whose fields are always the same: thousands are made a second, each for one export. */
+class Readable implements ReadableSpan {
+  readonly name: string;
+  readonly kind: SpanKind;
+  readonly parentSpanContext: NonNullable<ReadableSpan['parentSpanContext']>;
+  readonly startTime: [number, number];
+  readonly endTime: [number, number];
+  readonly duration: [number, number];
+  readonly status: ReadableSpan['status'];
+  readonly attributes: SpanFacts['attributes'];
+  readonly links = NO_LINKS;
+  readonly events: ReadableSpan['events'];
+  readonly ended = true;
+  readonly resource: Resource;
+  readonly instrumentationScope = SCOPE;
+  readonly droppedAttributesCount = 0;
+  readonly droppedEventsCount = 0;
+  readonly droppedLinksCount = 0;
+  readonly #context: ReturnType<ReadableSpan['spanContext']>;
+
+  constructor(facts: SpanFacts, resource: Resource) {
+    const { traceId, parentId = '', isParentRemote: isRemote, startMs, endMs, events } = facts;
+    this.name = facts.name;
+    this.kind = KINDS[facts.kind];
+    // A span id that is empty is none.
+    this.parentSpanContext = { traceId, spanId: parentId, traceFlags: SAMPLED, isRemote };
+    this.startTime = timeOf(startMs);
+    this.endTime = timeOf(endMs);
+    this.duration = timeOf(endMs - startMs);
+    this.status = facts.isError ? ERROR : UNSET;
+    this.attributes = facts.attributes;
+    this.events = events.map(({ name, atMs, attributes = {} }) => ({ name, time: timeOf(atMs), attributes }));
+    this.resource = resource;
+    this.#context = { traceId, spanId: facts.spanId, traceFlags: SAMPLED };
+  }
+
+  spanContext(): ReturnType<ReadableSpan['spanContext']> {
+    return this.#context;
+  }
 }
 
-const RESOURCE = resourceFromAttributes({ 'service.name': 'fairlane' });
+/** Who exports: of all that is known of this process. */
+export const resourceOf = ({
+  instanceId,
+  version,
+}: {
+  /** No other process has it. */
+  readonly instanceId: string;
+  /** Absent: nobody said which. */
+  readonly version?: string;
+}): Resource =>
+  resourceFromAttributes({
+    'service.name': 'fairlane',
+    'service.instance.id': instanceId,
+    ...(version !== undefined && { 'service.version': version }),
+  });
 
-export function encodeSpans(spans: readonly SpanFacts[]): Uint8Array {
-  const bytes = ProtobufTraceSerializer.serializeRequest(spans.map((span) => readable(span, RESOURCE)));
+export function encodeSpans(spans: readonly SpanFacts[], resource: Resource): Uint8Array {
+  const bytes = ProtobufTraceSerializer.serializeRequest(spans.map((span) => new Readable(span, resource)));
   if (bytes === undefined) throw new Error('spans could not be encoded');
   return bytes;
 }

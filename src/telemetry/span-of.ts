@@ -13,7 +13,8 @@ export interface SpanFacts {
   readonly kind: 'server' | 'client' | 'internal';
   readonly traceId: string;
   readonly spanId: string;
-  readonly parentId?: string;
+  /** Undefined: it begins the trace. */
+  readonly parentId: string | undefined;
   /** Its parent is in another process. */
   readonly isParentRemote: boolean;
   readonly startMs: number;
@@ -42,35 +43,86 @@ export const operationOf = (route: string): string => OPERATIONS[route] ?? route
 export const errorTypeOf = ({ outcome, reason, status }: UsageRecord): string | undefined =>
   outcome === 'completed' ? undefined : (reason ?? (status === undefined ? outcome : String(status)));
 
-const defined = (all: Readonly<Record<string, string | number | boolean | undefined>>): SpanAttributes =>
-  Object.fromEntries(
-    Object.entries(all).filter(
-      (entry): entry is [string, string | number | boolean] => entry[1] !== undefined,
-    ),
-  );
+type Attributes = Record<string, string | number | boolean>;
 
-function genAi(record: UsageRecord): Readonly<Record<string, string | number | undefined>> {
-  const { usageSource } = record;
-  const isMetered = usageSource !== 'none';
-  return {
-    'gen_ai.operation.name': operationOf(record.route),
-    'gen_ai.provider.name': record.engine,
-    'gen_ai.request.model': record.modelAsked ?? record.model,
-    'gen_ai.response.model': record.outcome === 'completed' ? record.model : undefined,
-    'gen_ai.usage.input_tokens': isMetered ? record.promptTokens : undefined,
-    'gen_ai.usage.output_tokens': isMetered ? record.completionTokens : undefined,
-    'error.type': errorTypeOf(record),
-    'http.response.status_code': record.status,
-  };
+/**
+ * What the conventions for generative AI say of both its spans. `gen_ai.request.model` is what the client asked for, and
+ * `gen_ai.response.model` what answered. Assigned one by one: no object is made and copied for each span.
+ */
+function genAi(record: UsageRecord, operation: string): Attributes {
+  const attributes: Attributes = { 'gen_ai.operation.name': operation };
+  const { engine, status, model } = record;
+  const asked = record.modelAsked ?? model;
+  const error = errorTypeOf(record);
+  if (engine !== undefined) attributes['gen_ai.provider.name'] = engine;
+  if (asked !== undefined) attributes['gen_ai.request.model'] = asked;
+  if (model !== undefined && record.outcome === 'completed') attributes['gen_ai.response.model'] = model;
+  if (record.usageSource !== 'none') {
+    attributes['gen_ai.usage.input_tokens'] = record.promptTokens;
+    attributes['gen_ai.usage.output_tokens'] = record.completionTokens;
+  }
+  if (error !== undefined) attributes['error.type'] = error;
+  if (status !== undefined) attributes['http.response.status_code'] = status;
+  return attributes;
 }
 
-/** @param ipPort `ip:port` or `[ip]:port`. */
-function serverOf(ipPort: string | undefined) {
-  const [, address, port] = /^\[?(.*?)\]?:(\d+)$/.exec(ipPort ?? '') ?? [];
-  return { 'server.address': address, 'server.port': port === undefined ? undefined : Number(port) };
+function serverAttributes(record: UsageRecord, operation: string): Attributes {
+  const attributes = genAi(record, operation);
+  const { id, keyId, pool, lane, ttftMs } = record;
+  attributes['fairlane.request.id'] = record.requestId;
+  if (id !== undefined) attributes['fairlane.record.id'] = id;
+  attributes['fairlane.tenant'] = record.tenant;
+  if (keyId !== undefined) attributes['fairlane.key.id'] = keyId;
+  attributes['fairlane.route'] = record.customRoute ?? record.route;
+  if (pool !== undefined) attributes['fairlane.pool'] = pool;
+  if (lane !== undefined) attributes['fairlane.lane'] = lane;
+  attributes['fairlane.outcome'] = record.outcome;
+  attributes['fairlane.stream'] = record.stream;
+  attributes['fairlane.queue.ms'] = record.queueMs;
+  if (ttftMs !== undefined) attributes['fairlane.ttft.ms'] = ttftMs;
+  return attributes;
+}
+
+function queueAttributes({ pool, lane }: UsageRecord): Attributes {
+  const attributes: Attributes = {};
+  if (pool !== undefined) attributes['fairlane.pool'] = pool;
+  if (lane !== undefined) attributes['fairlane.lane'] = lane;
+  return attributes;
+}
+
+/** `ip:port` or `[ip]:port`. */
+const IP_PORT = /^\[?(.*?)\]?:(\d+)$/;
+
+function engineAttributes(record: UsageRecord, operation: string): Attributes {
+  const attributes = genAi(record, operation);
+  const { pool } = record;
+  const [, address, port] = IP_PORT.exec(record.address ?? '') ?? [];
+  if (address !== undefined) {
+    attributes['server.address'] = address;
+    attributes['server.port'] = Number(port);
+  }
+  if (pool !== undefined) attributes['fairlane.pool'] = pool;
+  return attributes;
 }
 
 const isFault = ({ outcome, status = 0 }: UsageRecord): boolean => outcome === 'failed' || status >= 500;
+
+const NO_EVENTS: SpanFacts['events'] = [];
+
+/** When an endpoint broke is not known here: that it did is told at the beginning. */
+function engineEvents(
+  { retries = 0 }: UsageRecord,
+  sentMs: number,
+  firstTokenMs: number | undefined,
+): SpanFacts['events'] {
+  if (retries === 0 && firstTokenMs === undefined) return NO_EVENTS;
+  const events: SpanFacts['events'][number][] = [];
+  if (retries > 0) {
+    events.push({ name: 'fairlane.retries', atMs: sentMs, attributes: { 'fairlane.retries': retries } });
+  }
+  if (firstTokenMs !== undefined) events.push({ name: 'fairlane.first_token', atMs: firstTokenMs });
+  return events;
+}
 
 /** @param spanId of the queue: 16 random hexadecimal digits. @param nowMs Unix time, where the record has none. */
 export function spansOf(
@@ -87,82 +139,53 @@ export function spansOf(
   const model = record.modelAsked ?? record.model;
   const operation = operationOf(record.route);
   const name = model === undefined ? operation : `${operation} ${model}`;
-  const shared = genAi(record);
   const isError = isFault(record);
-  const child = { traceId, parentId: trace.spanId, isParentRemote: false };
   const spans: SpanFacts[] = [
     {
       name,
       kind: 'server',
       traceId,
       spanId: trace.spanId,
-      ...(parentId !== undefined && { parentId }),
+      parentId,
       isParentRemote: parentId !== undefined,
       startMs,
       endMs,
       isError,
-      attributes: defined({ ...shared, ...ours(record) }),
-      events: [],
+      attributes: serverAttributes(record, operation),
+      events: NO_EVENTS,
     },
   ];
   if (sentMs !== undefined || record.queueMs > 0) {
     const until = sentMs ?? endMs;
     spans.push({
-      ...child,
       name: 'queue',
       kind: 'internal',
+      traceId,
       spanId,
+      parentId: trace.spanId,
+      isParentRemote: false,
       startMs: inside(until - record.queueMs),
       endMs: until,
       isError: false,
-      attributes: defined({ 'fairlane.pool': record.pool, 'fairlane.lane': record.lane }),
-      events: [],
+      attributes: queueAttributes(record),
+      events: NO_EVENTS,
     });
   }
   if (sentMs !== undefined) {
+    const { ttftMs } = record;
     spans.push({
-      ...child,
       name,
       kind: 'client',
+      traceId,
       spanId: trace.engineSpanId,
+      parentId: trace.spanId,
+      isParentRemote: false,
       startMs: sentMs,
       endMs,
       isError,
-      attributes: defined({
-        ...shared,
-        ...serverOf(record.address),
-        'fairlane.pool': record.pool,
-      }),
-      events: engineEvents(record, sentMs, record.ttftMs && inside(startMs + record.ttftMs)),
+      attributes: engineAttributes(record, operation),
+      events: engineEvents(record, sentMs, ttftMs === undefined ? undefined : inside(startMs + ttftMs)),
     });
   }
   return spans;
 }
-
-/** When an endpoint broke is not known here: that it did is told at the beginning. */
-function engineEvents(
-  { retries = 0 }: UsageRecord,
-  sentMs: number,
-  firstTokenMs: number | undefined,
-): SpanFacts['events'] {
-  const events: SpanFacts['events'][number][] = [];
-  if (retries > 0) {
-    events.push({ name: 'fairlane.retries', atMs: sentMs, attributes: { 'fairlane.retries': retries } });
-  }
-  if (firstTokenMs !== undefined) events.push({ name: 'gen_ai.first_token', atMs: firstTokenMs });
-  return events;
-}
-
-const ours = (record: UsageRecord): Readonly<Record<string, string | number | boolean | undefined>> => ({
-  'fairlane.request.id': record.requestId,
-  'fairlane.record.id': record.id,
-  'fairlane.tenant': record.tenant,
-  'fairlane.key.id': record.keyId,
-  'fairlane.route': record.customRoute ?? record.route,
-  'fairlane.pool': record.pool,
-  'fairlane.lane': record.lane,
-  'fairlane.outcome': record.outcome,
-  'fairlane.stream': record.stream,
-  'fairlane.queue.ms': record.queueMs,
-  'fairlane.ttft.ms': record.ttftMs,
-});

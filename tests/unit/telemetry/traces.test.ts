@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OtlpExporter } from '../../../src/telemetry/otlp-exporter.ts';
+import { resourceOf } from '../../../src/telemetry/otlp-spans.ts';
 import { type SpanFacts, type SpanResult, spansOf } from '../../../src/telemetry/span-of.ts';
 import { beginTrace, sentHeaders, traceParentOf } from '../../../src/usage/request-trace.ts';
 import type { UsageRecord } from '../../../src/usage/usage-record.ts';
@@ -112,7 +113,7 @@ describe('spans', () => {
       spanId: 'c'.repeat(16),
       parentId: 'b'.repeat(16),
       startMs: start + 150,
-      events: [{ name: 'gen_ai.first_token', atMs: start + 400 }],
+      events: [{ name: 'fairlane.first_token', atMs: start + 400 }],
       attributes: { 'server.address': '10.0.0.1', 'server.port': 8000, 'gen_ai.provider.name': 'vllm' },
     });
   });
@@ -151,7 +152,11 @@ describe('a collector', () => {
 
   function exporter(url: string) {
     const counts: Record<SpanResult, number> = { exported: 0, failed: 0, dropped: 0 };
-    const options = { count: (result: SpanResult, n: number) => void (counts[result] += n), timeoutMs: 200 };
+    const options = {
+      count: (result: SpanResult, n: number) => void (counts[result] += n),
+      resource: () => resourceOf({ instanceId: 'i', version: '1.2.3' }),
+      timeoutMs: 200,
+    };
     const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
     return { counts, made };
   }
@@ -172,7 +177,7 @@ describe('a collector', () => {
     expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
     const body = Buffer.concat(bodies);
     expect(body.includes(Buffer.from('c'.repeat(16), 'hex'))).toBe(true);
-    expect(body.includes('gen_ai.first_token')).toBe(true);
+    expect(body.includes('fairlane.first_token')).toBe(true);
   });
 
   it.each([500, 429, 302, 404])('that answers %i costs spans, and those are counted', async (status) => {
