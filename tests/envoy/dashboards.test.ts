@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { DASHBOARDS } from '../../src/dashboards/files.ts';
 import { ALERTS, RECORDING } from '../../src/dashboards/rules.ts';
+import { filledIn } from '../support/grafana.ts';
 import type { Series } from '../support/prometheus.ts';
 import type { Tenant } from '../support/watched-load.ts';
 import { type WatchedWorld, watchLoad } from '../support/watched-world.ts';
@@ -123,9 +124,8 @@ describe('Prometheus and the clients count the same', () => {
   });
 });
 
-/** As a dashboard asks it, for all tenants, pools and models, with a window that the scrapes of a test have. */
-const filled = (expr: string): string =>
-  expr.replaceAll('$__rate_interval', '20s').replaceAll(/\$\w+/g, '.*');
+/** With a window that the scrapes of a test have. */
+const filled = (expr: string): string => filledIn(expr, '20s');
 
 const PANELS = DASHBOARDS.flatMap(({ title, rows }) =>
   rows.flatMap((row) =>

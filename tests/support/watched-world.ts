@@ -13,7 +13,7 @@ import { WatchedLoad } from './watched-load.ts';
 
 const MODELS = ['demo', 'demo-next', 'embedder'];
 const SEQUENCES = 6;
-const EJECTED_MS = 2_500;
+const FAULT_MS = 2_500;
 const SETTLED_MS = 7_500;
 const LIMITED_KEY = 'key-of-the-limited-one';
 const SPENT_KEY = 'key-of-the-spent-one';
@@ -35,6 +35,10 @@ export interface WatchedWorld {
 export interface WorldOptions {
   /** How long the load lasts. */
   readonly loadMs: number;
+  /** How long the quiet ones are alone, before and after the noisy one. Default: never. */
+  readonly aloneMs?: number;
+  /** How long an engine fails. Default: 2.5 s. */
+  readonly faultMs?: number;
   readonly ruleFiles?: readonly string[];
 }
 
@@ -129,18 +133,23 @@ async function askOdd(url: string): Promise<void> {
 const hostOf = (url: string): string => new URL(url).host;
 
 /** One reload that changes something, one that is refused, an engine that fails for a while. */
-async function disturb(stack: Stack, engine: Simulator): Promise<void> {
+async function disturb(stack: Stack, engine: Simulator, faultMs: number): Promise<void> {
   const loaded = loadConfig(stack.configPath, process.env);
   if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
   await stack.service().reload(loaded.config, []);
   stack.service().refuseReload(['pools.main.endpoints: a problem that was made up']);
   engine.setFault({ kind: 'status', status: 503 });
-  await new Promise((resolve) => setTimeout(resolve, EJECTED_MS));
+  await new Promise((resolve) => setTimeout(resolve, faultMs));
   engine.setFault(undefined);
 }
 
 /** Starts all, runs the load; resolves when it has ended and Prometheus has seen its end. */
-export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promise<WatchedWorld> {
+export async function watchLoad({
+  loadMs,
+  aloneMs = 0,
+  faultMs = FAULT_MS,
+  ruleFiles = [],
+}: WorldOptions): Promise<WatchedWorld> {
   const profile = parseProfile('test', { maxSequences: SEQUENCES, stepBaseMs: 10, kvBlocks: 4_096 });
   const engines = await Promise.all(
     [0, 1, 2].map((at) =>
@@ -187,10 +196,10 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
     );
     const load = new WatchedLoad(stack.url, { ...KEYS, limited: LIMITED_KEY, spent: SPENT_KEY });
     const fromS = Date.now() / 1_000;
-    const run = load.run(loadMs);
+    const run = load.run(loadMs, aloneMs);
     await new Promise((resolve) => setTimeout(resolve, loadMs / 2));
     await askOdd(stack.url);
-    await disturb(stack, two);
+    await disturb(stack, two, faultMs);
     await run;
     // Envoy says every 5 s whom it refused by itself; a scrape later all is known.
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
