@@ -18,6 +18,12 @@ const COLOURS = [
   '#ca95e5',
   '#e0f9d7',
   '#fade2a',
+  '#56a64b',
+  '#3274d9',
+  '#e02f44',
+  '#a352cc',
+  '#e0b400',
+  '#fa6400',
 ];
 const FONT = '11px sans-serif';
 const GREY = '#9fa1a8';
@@ -79,6 +85,22 @@ const element = (name, classes, text = '') => {
   return made;
 };
 
+/** Binary steps for axes of bytes, others as they are. */
+const stepsOf = (unit) => (unit === 'bytes' ? { incrs: Array.from({ length: 40 }, (_, i) => 2 ** i) } : {});
+
+/** The same name has the same colour on all panels; beside a name that has it already, the next one. */
+const names = [];
+function coloursOf(legends) {
+  const taken = new Set();
+  return legends.map((name) => {
+    if (!names.includes(name)) names.push(name);
+    let at = names.indexOf(name);
+    for (let i = 0; i < COLOURS.length && taken.has(at % COLOURS.length); i += 1) at += 1;
+    taken.add(at % COLOURS.length);
+    return COLOURS[at % COLOURS.length];
+  });
+}
+
 /** Sums from the first series on, for stacked panels. */
 function stackOf(columns) {
   const sums = columns[0].map(() => 0);
@@ -98,10 +120,11 @@ function timeseries(panel, { times, series }, room) {
   const columns = series.map(({ values }) => values);
   const isStacked = custom?.stacking?.mode === 'normal';
   const shown = isStacked ? stackOf(columns) : columns;
+  const colours = coloursOf(series.map((one) => one.legend));
   const legend = element('div', 'legend');
   series.forEach(({ legend: name }, i) => {
     const entry = element('span', 'entry', name);
-    entry.style.setProperty('--colour', COLOURS[i % COLOURS.length]);
+    entry.style.setProperty('--colour', colours[i]);
     legend.append(entry);
   });
   room.append(legend);
@@ -121,21 +144,19 @@ function timeseries(panel, { times, series }, room) {
     },
     axes: [
       { ...axis, size: 26, values: (_, splits) => splits.map(clock), incrs: [5, 10, 15, 30, 60, 120, 300] },
-      { ...axis, size: 68, values: (_, splits) => splits.map(format), space: 34 },
+      { ...axis, size: 68, values: (_, splits) => splits.map(format), space: 34, ...stepsOf(unit) },
     ],
     series: [
       {},
       ...shown.map((_, i) => ({
-        stroke: COLOURS[i % COLOURS.length],
+        stroke: colours[i],
         width: 1.5,
         points: { show: false },
-        ...(isStacked && i === 0 && { fill: `${COLOURS[0]}66` }),
+        ...(isStacked && i === 0 && { fill: `${colours[0]}66` }),
       })),
     ],
     ...(isStacked && {
-      bands: shown
-        .slice(1)
-        .map((_, i) => ({ series: [i + 2, i + 1], fill: `${COLOURS[(i + 1) % COLOURS.length]}66` })),
+      bands: shown.slice(1).map((_, i) => ({ series: [i + 2, i + 1], fill: `${colours[i + 1]}66` })),
     }),
   };
   return new uPlot(options, [times, ...shown], chart);

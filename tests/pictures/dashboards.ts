@@ -9,12 +9,13 @@ import { DASHBOARDS } from '../../src/dashboards/files.ts';
 import { startChromium } from '../support/chromium.ts';
 import { filledIn } from '../support/grafana.ts';
 import { type WatchedWorld, watchLoad } from '../support/watched-world.ts';
+import { paletted } from './palette.ts';
 
 const OUT = 'docs/pictures';
 const WIDTH = 1_400;
 const LOAD_MS = 180_000;
 const ALONE_MS = 40_000;
-const FAULT_MS = 10_000;
+const FAULT_MS = 3_000;
 const WINDOW = '15s';
 const STEP_S = 1;
 const RULES = ['recording', 'alerts'].map((name) => resolve(`observability/prometheus/${name}.yaml`));
@@ -77,7 +78,7 @@ async function draw(
   await page.evaluate(`drawBoard(${JSON.stringify(board)}, ${JSON.stringify(answers)})`);
   const picture = await page.screenshot({ fullPage: true });
   await page.close();
-  return picture;
+  return paletted(picture);
 }
 
 /** Answers by dashboard and panel. Kept in a file, they can be drawn again. */

@@ -84,6 +84,7 @@ export class WatchedLoad {
       ...Array.from({ length: NOISY_CLIENTS }, (_, client) => noisy(client)),
       each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 8)),
       each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 6, 'legal')),
+      sleep(durationMs / 3).then(() => each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 6, 'poems'))),
       each(LIMITED_EVERY_MS, (at) => this.#plain('limited', at)),
       each(LIMITED_EVERY_MS, (at) => this.#plain('spent', at)),
       each(ODD_EVERY_MS, (at) => this.#odd(at)),

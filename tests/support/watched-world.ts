@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config/fs-config.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { eventually } from './eventually.ts';
+import { freePorts } from './ports.ts';
 import { startPrometheus, type TestPrometheus } from './prometheus.ts';
 import { startRedis, type TestRedis } from './redis.ts';
 import { type Draft, KEYS, type Stack, startStack } from './stack.ts';
@@ -18,7 +19,10 @@ const SETTLED_MS = 7_500;
 const LIMITED_KEY = 'key-of-the-limited-one';
 const SPENT_KEY = 'key-of-the-spent-one';
 const ODD_KEY = 'key-of-the-odd-one';
-const ODD_REQUESTS = 3;
+const ADMIN_TOKEN = 'FAIRLANE_WATCHED_ADMIN';
+/** Those that the odd engine answers, and those that it fails after them. */
+const ODD_ANSWERS = 3;
+const ODD_REQUESTS = ODD_ANSWERS + 2;
 
 export interface WatchedWorld {
   readonly stack: Stack;
@@ -44,7 +48,7 @@ export interface WorldOptions {
 
 function configure(
   config: Draft,
-  { redis, next, hooks, odd }: { redis: string; next: string; hooks: string; odd: string },
+  { redis, next, hooks, odd, admin }: Record<'redis' | 'next' | 'hooks' | 'odd', string> & { admin: number },
 ): void {
   const { main } = config['pools'];
   Object.assign(main, {
@@ -64,7 +68,14 @@ function configure(
       secret: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
     })),
     prices: { default: { prompt: '2 EUR', cachedPrompt: '1 EUR', completion: '5 EUR' } },
-    adapters: { legal: { base: 'demo', path: '/adapters/legal' } },
+    admin: {
+      address: `127.0.0.1:${admin}`,
+      token: `env:${ADMIN_TOKEN}`,
+      directory: join(config['envoy'].directory, 'made'),
+    },
+    adapters: Object.fromEntries(
+      ['legal', 'poems'].map((name) => [name, { base: 'demo', path: `/adapters/${name}` }]),
+    ),
   });
   config['pools'].next = { endpoints: [next], concurrencyLimit: 4 };
   config['pools'].odd = { endpoints: [odd] };
@@ -85,7 +96,7 @@ function configure(
     limits: {
       tokensPerMonth: 2_000,
       tokensPerMinute: 100_000,
-      budgetPerMonth: '1 EUR',
+      budgetPerMonth: '0.0025 EUR',
       budgetAlerts: [10, 50],
     },
   };
@@ -103,11 +114,13 @@ async function startHooks(): Promise<{ readonly server: Server; readonly url: st
   return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks` };
 }
 
-/** Answers each prompt, and says that it had no tokens. */
+/** Answers some prompts and says that they had no tokens, and fails the others. */
 async function startOdd(): Promise<{ readonly server: Server; readonly url: string }> {
   const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+  let answered = 0;
   const server = createServer((request, response) => {
     request.resume();
+    if (request.method === 'POST' && ++answered > ODD_ANSWERS) return void response.writeHead(500).end();
     const answer =
       request.url === '/v1/models'
         ? { object: 'list', data: [{ id: 'odd', object: 'model' }] }
@@ -125,8 +138,8 @@ async function askOdd(url: string): Promise<void> {
       headers: { authorization: `Bearer ${ODD_KEY}`, 'content-type': 'application/json' },
       body: JSON.stringify({ model: 'odd', messages: [{ role: 'user', content: 'hello, how are you?' }] }),
     });
-    if (!answer.ok) throw new Error(`the odd engine: ${answer.status} ${await answer.text()}`);
-    await answer.text();
+    const text = await answer.text();
+    if (answer.ok !== i < ODD_ANSWERS) throw new Error(`the odd engine: ${answer.status} ${text}`);
   }
 }
 
@@ -150,7 +163,7 @@ export async function watchLoad({
   faultMs = FAULT_MS,
   ruleFiles = [],
 }: WorldOptions): Promise<WatchedWorld> {
-  const profile = parseProfile('test', { maxSequences: SEQUENCES, stepBaseMs: 10, kvBlocks: 4_096 });
+  const profile = parseProfile('test', { maxSequences: SEQUENCES, stepBaseMs: 10, kvBlocks: 512 });
   const engines = await Promise.all(
     [0, 1, 2].map((at) =>
       startSimulator({
@@ -165,10 +178,12 @@ export async function watchLoad({
   const redis: TestRedis = await startRedis();
   const hooks = await startHooks();
   const odd = await startOdd();
+  const [admin = 0] = await freePorts(1);
+  process.env[ADMIN_TOKEN] = 'key-of-the-admin'.padEnd(32, '-');
   const stack = await startStack({
     engines: [one.url, two.url],
     change: (config) =>
-      configure(config, { redis: redis.url, next: next.url, hooks: hooks.url, odd: odd.url }),
+      configure(config, { redis: redis.url, next: next.url, hooks: hooks.url, odd: odd.url, admin }),
   });
   const prometheus = await startPrometheus({
     ruleFiles,
