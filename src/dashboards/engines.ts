@@ -1,9 +1,12 @@
 /** What the engines can take, what they have, and what is wrong with them. */
-import { type Dashboard, lines } from './panel.ts';
+import { type Dashboard, lines as half, type Panel, THIRD } from './panel.ts';
 import { maxBy, POOL, rateOf, sumBy } from './promql.ts';
 
 const OF = 'pool, endpoint';
 const NAME = '{{pool}} {{endpoint}}';
+
+const lines = (...[title, unit, description, queries, more]: Parameters<typeof half>): Panel =>
+  half(title, unit, description, queries, { ...THIRD, ...more });
 
 export const ENGINES: Dashboard = {
   uid: 'fairlane-engines',
@@ -34,14 +37,17 @@ export const ENGINES: Dashboard = {
         lines('In flight', 'short', 'Requests that each endpoint serves.', [
           { expr: sumBy(OF, `fairlane_endpoint_in_flight{${POOL}}`), legend: NAME },
         ]),
+        lines('Waiting in Fairlane', 'short', 'Requests in the queue of each pool.', [
+          { expr: sumBy('pool', `fairlane_pool_queued{${POOL}}`), legend: '{{pool}}' },
+        ]),
+        lines('Running in the engines', 'short', 'Sequences, as the engines say it themselves.', [
+          { expr: maxBy(OF, `fairlane_engine_running{${POOL}}`), legend: NAME },
+        ]),
         lines(
-          'Engine’s batch and queue',
+          'Waiting in the engines',
           'short',
-          'As the engines say it themselves: sequences that run, and requests that wait inside. Those that wait there are out of Fairlane’s hands: a few at most.',
-          [
-            { expr: maxBy(OF, `fairlane_engine_running{${POOL}}`), legend: `${NAME} running` },
-            { expr: maxBy(OF, `fairlane_engine_waiting{${POOL}}`), legend: `${NAME} waiting` },
-          ],
+          'As the engines say it themselves. Those are out of Fairlane’s hands: a few at most.',
+          [{ expr: maxBy(OF, `fairlane_engine_waiting{${POOL}}`), legend: NAME }],
         ),
         lines(
           'What the limit goes by',
@@ -49,10 +55,10 @@ export const ENGINES: Dashboard = {
           'Endpoints by what sets their limit. ttft where gauges were expected: the engine’s metrics are missing or wrong.',
           [
             {
-              expr: sumBy(
+              expr: `${sumBy(
                 'pool, by',
                 maxBy('pool, endpoint, by', `fairlane_endpoint_concurrency_limit_by{${POOL}}`),
-              ),
+              )} > 0`,
               legend: '{{pool}} {{by}}',
             },
           ],
@@ -115,17 +121,19 @@ export const ENGINES: Dashboard = {
           ],
         ),
         lines(
-          'Ejected endpoints and broken models',
+          'Ejected endpoints',
           'short',
-          'Endpoints that get no requests because others failed there; models that are broken at an endpoint (a circuit breaker each).',
+          'That get no requests, or one at a time, because those of several tenants failed there.',
+          [{ expr: sumBy('pool', maxBy(OF, `fairlane_endpoint_ejected{${POOL}}`)), legend: '{{pool}}' }],
+        ),
+        lines(
+          'Open circuit breakers',
+          'short',
+          'Models that an endpoint gets no requests for, because they failed there: one breaker each.',
           [
             {
-              expr: sumBy('pool', maxBy(OF, `fairlane_endpoint_ejected{${POOL}}`)),
-              legend: '{{pool}} ejected',
-            },
-            {
               expr: sumBy('pool', maxBy(OF, `fairlane_endpoint_broken_models{${POOL}}`)),
-              legend: '{{pool}} broken models',
+              legend: '{{pool}}',
             },
           ],
         ),
@@ -135,26 +143,56 @@ export const ENGINES: Dashboard = {
             legend: '{{pool}}',
           },
         ]),
-        lines('Odd usage', 'reqps', 'Answers whose engine reported tokens that cannot be.', [
-          {
-            expr: sumBy('pool, reason', rateOf('fairlane_engine_usage_odd_total', POOL)),
-            legend: '{{pool}} {{reason}}',
-          },
-        ]),
+        lines(
+          'Odd usage',
+          'short',
+          'Answers of the last five minutes whose engine reported tokens that cannot be.',
+          [
+            {
+              expr: `${sumBy('pool, reason', `increase(fairlane_engine_usage_odd_total{${POOL}}[5m])`)} > 0`,
+              legend: '{{pool}} {{reason}}',
+            },
+          ],
+        ),
+        lines(
+          'Limit and headroom',
+          'short',
+          'Of each pool: the limit of what may be in flight, and what is kept free of it for tenants below their share.',
+          [
+            { expr: sumBy('pool', `fairlane_pool_concurrency_limit{${POOL}}`), legend: '{{pool}} limit' },
+            { expr: sumBy('pool', `fairlane_pool_headroom{${POOL}}`), legend: '{{pool}} headroom' },
+          ],
+        ),
       ],
     },
     {
       title: 'LoRA adapters and rollouts',
       panels: [
-        lines('Adapters', 'short', 'Loaded at each endpoint, also by others.', [
+        lines('LoRA adapters', 'short', 'Loaded at each endpoint, also by others.', [
           { expr: maxBy(OF, `fairlane_endpoint_adapters{${POOL}}`), legend: NAME },
         ]),
-        lines('Adapter loads', 'ops', 'By result.', [
-          {
-            expr: sumBy('pool, result', rateOf('fairlane_adapter_loads_total', POOL)),
-            legend: '{{pool}} {{result}}',
-          },
-        ]),
+        lines(
+          'Adapter loads',
+          'short',
+          'In the last five minutes, by result. Many: more adapters are asked for than fit.',
+          [
+            {
+              expr: sumBy('pool, result', `increase(fairlane_adapter_loads_total{${POOL}}[5m])`),
+              legend: '{{pool}} {{result}}',
+            },
+          ],
+        ),
+        lines(
+          'Tokens of adapters and models',
+          'si:tok/s',
+          'Written a second, by the name that clients ask for.',
+          [
+            {
+              expr: sumBy('model', rateOf('fairlane_tokens_total', 'kind="completion"')),
+              legend: '{{model}}',
+            },
+          ],
+        ),
         lines(
           'Canaries',
           'percentunit',
@@ -162,6 +200,12 @@ export const ENGINES: Dashboard = {
           [{ expr: maxBy('model, canary', 'fairlane_canary_weight'), legend: '{{model}} → {{canary}}' }],
           { max: 1 },
         ),
+        lines('Rolled back', 'short', 'Canaries, in the last hour, by what they were worse in.', [
+          {
+            expr: sumBy('model, canary, gate', 'increase(fairlane_canary_rollbacks_total[1h])'),
+            legend: '{{model}} → {{canary}} {{gate}}',
+          },
+        ]),
         lines('Mirrored requests', 'reqps', 'Copies that Envoy was told to make.', [
           { expr: sumBy('model', rateOf('fairlane_shadow_copies_total')), legend: '{{model}}' },
         ]),

@@ -16,7 +16,7 @@ export const ENVOY: Dashboard = {
     {
       title: 'At a glance',
       panels: [
-        figure('Up since', 's', 'Of the Envoy that started last.', 'min(envoy_server_uptime)'),
+        figure('Up for', 's', 'Of the Envoy that started last.', 'min(envoy_server_uptime)'),
         figure(
           'Client connections',
           'short',
@@ -83,7 +83,7 @@ export const ENVOY: Dashboard = {
         ]),
         lines(
           'Messages',
-          'ops',
+          'si:msg/s',
           'To and from the service: a few for each request, and one for each chunk of an answer.',
           [
             { expr: `sum(${rateOf('envoy_http_ext_proc_stream_msgs_sent', CLIENTS)})`, legend: 'sent' },
@@ -121,13 +121,13 @@ export const ENVOY: Dashboard = {
             },
           ],
         ),
-        lines('Updates of keys', 'ops', 'Taken and refused by Envoy.', [
+        lines('Updates of keys', 'short', 'Taken and refused by Envoy since it started.', [
           {
-            expr: `sum(${rateOf('envoy_extension_config_discovery_http_filter_fairlane_api_key_auth_update_success')})`,
+            expr: `sum(envoy_extension_config_discovery_http_filter_fairlane_api_key_auth_update_success)`,
             legend: 'taken',
           },
           {
-            expr: `sum(${rateOf('envoy_extension_config_discovery_http_filter_fairlane_api_key_auth_update_rejected')})`,
+            expr: `sum(envoy_extension_config_discovery_http_filter_fairlane_api_key_auth_update_rejected)`,
             legend: 'refused',
           },
         ]),

@@ -1,5 +1,5 @@
 /** Who waits, and whether each gets its share. */
-import { type Dashboard, figure, lines } from './panel.ts';
+import { type Dashboard, figure, lines, THIRD } from './panel.ts';
 import { maxBy, meanBy, POOL, quantile, rateOf, sumBy, TENANT, TENANT_MODEL } from './promql.ts';
 
 const TTFT = 'fairlane_ttft_seconds';
@@ -20,7 +20,7 @@ export const FAIRNESS: Dashboard = {
       panels: [
         figure(
           'Jain’s index',
-          'percentunit',
+          'none',
           '1: tenants with requests get tokens in proportion to their weights. 1 ÷ n: one of n gets all. Low values are no fault while others ask for little.',
           'fairlane:jain_index:rate5m',
           { max: 1 },
@@ -54,12 +54,15 @@ export const FAIRNESS: Dashboard = {
           { expr: quantile(0.5, TTFT, 'tenant', TENANT_MODEL), legend: '{{tenant}}' },
         ]),
         lines(
-          'Mean TTFT, and the queue’s part of it',
+          'TTFT against alone, mean',
           's',
-          'What is left without the queue is what the engine takes: about what the tenant would wait alone. The wait is of all released requests, the time to first token of streams.',
+          'Alone is what is left without the queue: about what the tenant would wait if nobody else were there. A quiet tenant’s two lines are to lie on each other. The wait is of all released requests, the time to first token of streams.',
           [
-            { expr: meanBy('tenant', TTFT, TENANT_MODEL), legend: '{{tenant}} first token' },
-            { expr: meanBy('tenant', WAIT, TENANT_MODEL), legend: '{{tenant}} queue' },
+            { expr: meanBy('tenant', TTFT, TENANT_MODEL), legend: '{{tenant}}' },
+            {
+              expr: `clamp_min(${meanBy('tenant', TTFT, TENANT_MODEL)} - ${meanBy('tenant', WAIT, TENANT_MODEL)}, 0)`,
+              legend: '{{tenant}} alone',
+            },
           ],
         ),
         lines('Queue wait, 99th percentile', 's', 'From joining the queue to the release.', [
@@ -97,7 +100,7 @@ export const FAIRNESS: Dashboard = {
         lines(
           'Who waits',
           'short',
-          'Requests in the queue.',
+          'Requests in the queue. Tenants below their fair share are hardly ever here.',
           [{ expr: sumBy('tenant', `fairlane_tenant_queued{${TENANT}}`), legend: '{{tenant}}' }],
           { isStacked: true },
         ),
@@ -109,6 +112,13 @@ export const FAIRNESS: Dashboard = {
           { isStacked: true },
         ),
         lines(
+          'Who goes ahead',
+          'reqps',
+          'Requests a second that passed the queue, because their tenant was below its fair share.',
+          [{ expr: sumBy('tenant', rateOf('fairlane_passed_queue_total', TENANT)), legend: '{{tenant}}' }],
+          THIRD,
+        ),
+        lines(
           'Headroom',
           'short',
           'Slots that are kept free for tenants below their fair share, beside the limit and what is in flight.',
@@ -117,10 +127,15 @@ export const FAIRNESS: Dashboard = {
             { expr: sumBy('pool', `fairlane_pool_concurrency_limit{${POOL}}`), legend: '{{pool}} limit' },
             { expr: sumBy('pool', `fairlane_pool_in_flight{${POOL}}`), legend: '{{pool}} in flight' },
           ],
+          THIRD,
         ),
-        lines('Lanes', 'short', 'Requests that wait, by traffic class.', [
-          { expr: sumBy('pool, lane', `fairlane_lane_queued{${POOL}}`), legend: '{{pool}} {{lane}}' },
-        ]),
+        lines(
+          'Lanes',
+          'short',
+          'Requests that wait, by traffic class.',
+          [{ expr: sumBy('pool, lane', `fairlane_lane_queued{${POOL}}`), legend: '{{pool}} {{lane}}' }],
+          THIRD,
+        ),
       ],
     },
   ],

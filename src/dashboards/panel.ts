@@ -1,7 +1,7 @@
 /** Dashboards as data, and as the JSON that Grafana imports (schema version 39). */
 
-/** As Grafana calls them. */
-export type Unit = 's' | 'reqps' | 'short' | 'percentunit' | 'bytes' | 'ops' | 'none' | 'currencyUSD';
+/** As Grafana calls them; `si:` makes one of a name, with k and M before it. */
+export type Unit = 's' | 'reqps' | 'short' | 'percentunit' | 'bytes' | 'ops' | 'none' | `si:${string}`;
 
 export interface Query {
   /** PromQL, with Grafana's variables. */
@@ -22,6 +22,9 @@ export interface Panel {
   readonly max?: number;
   readonly isStacked?: boolean;
 }
+
+/** Three in a row. */
+export const THIRD = { width: 8 } as const;
 
 interface Row {
   readonly title: string;
@@ -76,6 +79,8 @@ const panelJson = (panel: Panel, id: number, x: number, y: number, height: numbe
   fieldConfig: {
     defaults: {
       unit: panel.unit,
+      // The same name has the same colour on each panel.
+      color: { mode: 'palette-classic-by-name' },
       min: 0,
       ...(panel.max !== undefined && { max: panel.max }),
       ...customOf(panel),

@@ -1,5 +1,6 @@
 /** docs/runbooks.md: what to do about each alert. */
-import { ALERTS, type Alert, anchorOf } from './rules.ts';
+import { ALERTS, type Alert } from './alerts.ts';
+import { anchorOf } from './rules.ts';
 
 /** How to see more, and what to do. By the alert's name: the type holds both together. */
 export const STEPS: Readonly<Record<string, readonly string[]>> = {
@@ -12,10 +13,28 @@ export const STEPS: Readonly<Record<string, readonly string[]>> = {
     'Look at Envoy’s log; after a change of the bootstrap run `envoy --mode validate -c FILE`.',
     'If only its admin page cannot be reached, mend the address that Prometheus asks.',
   ],
+  FairlaneStreamsFail: [
+    'Is there a [FairlaneDown](#fairlanedown), or a [FairlaneSlowEventLoop](#fairlanesloweventloop)? Mend that.',
+    'The dashboard Envoy says whether streams break off or answers come too late (timeouts).',
+    'If the service is well, look at the socket or network between the two: `fairlane doctor`.',
+  ],
+  FairlaneEnvoyHeap: [
+    'The dashboard Envoy has connections and heap. Large uploads and slow readers hold most.',
+    'Raise `envoy.maxHeapSize` where there is memory, or add an Envoy.',
+  ],
+  FairlaneCertificateEnds: [
+    '`/certs` of Envoy’s admin page says which.',
+    'Renew it. New files are taken up without a restart ([TLS](how-to/tls.md)).',
+  ],
   FairlaneFailsOpen: [
     'Mend the service first: see [FairlaneDown](#fairlanedown).',
     'If it runs, `fairlane doctor` says whether Envoy reaches its socket.',
     'If refusing is better for you than passing, set `envoy.failureMode: closed`.',
+  ],
+  FairlaneServerErrors: [
+    'The dashboard Tenants has answers by status, and refusals by reason. The log has each one’s endpoint.',
+    'Engines fail: look at their logs, and drain the one that does (`fairlane drain ENDPOINT`).',
+    'None serves: go on with [FairlaneNoEndpoint](#fairlanenoendpoint).',
   ],
   FairlaneNoEndpoint: [
     '`fairlane status` shows each endpoint and what its probes say.',
@@ -37,6 +56,15 @@ export const STEPS: Readonly<Record<string, readonly string[]>> = {
     '`fairlane top` shows who waits in which lane.',
     'Is its weight too low, its `maxConcurrent` reached, or does it ask for long prompts in a slow lane?',
   ],
+  FairlaneWaitsBelowShare: [
+    '`fairlane explain REQUEST.json --tenant NAME` says what a request of it waits for.',
+    'Usual causes: its own `maxConcurrent`, a pool of its own that is full, an adapter that has to be loaded.',
+    'If none of them is, report it, with what `explain` said.',
+  ],
+  FairlaneCanaryRolledBack: [
+    'The label gate says in what it was worse: failures or ttft. `/health` and the log have the figures.',
+    'Mend it, then change a setting of the canary: another `salt` is enough ([changes](how-to/changes.md)).',
+  ],
   FairlaneStreamErrors: ['Look for `stream-failed` in the log, and report it with the lines around it.'],
   FairlaneConfigRefused: [
     '`/health` and the log name each problem and its line.',
@@ -46,6 +74,10 @@ export const STEPS: Readonly<Record<string, readonly string[]>> = {
     'Start Redis, or mend the network. Replicas come back by themselves.',
     'Meanwhile each grants `redis.failureShare` of the limits.',
   ],
+  FairlaneTenantStoreAway: [
+    'The log’s `tenant-store` says what it answered.',
+    'Bring the store back ([tenants](tenants.md)). Until then no key can be made or revoked.',
+  ],
   FairlaneLedgerBehind: [
     'Is the database there, and its disk not full? The log’s `ledger-away` says what it answered.',
     '`fairlane ledger check` says whether what is there is whole.',
@@ -53,6 +85,10 @@ export const STEPS: Readonly<Record<string, readonly string[]>> = {
   FairlaneLedgerLost: [
     'Free disk space where the spool is, and mend the database.',
     'The log still has a line for each request: what is missing can be counted from it.',
+  ],
+  FairlaneBudgetNearlySpent: [
+    'Tell the tenant. It can be told by itself: `budgetAlerts` and [webhooks](billing.md).',
+    'Raise the budget, if it is to go on.',
   ],
   FairlaneBudgetSpent: ['Tell the tenant, or raise the budget for a time: [budgets](billing.md).'],
   FairlaneWebhooksDropped: ['Ask whose receiver it is. Dropped events are in the log.'],

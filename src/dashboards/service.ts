@@ -14,7 +14,7 @@ export const SERVICE: Dashboard = {
         figure('Replicas', 'short', 'That Prometheus reaches.', 'count(fairlane_build_info)'),
         figure('Streams', 'short', 'Requests that Envoy has open here.', 'sum(fairlane_ext_proc_streams)'),
         figure(
-          'Configuration in use since',
+          'Configuration in use for',
           's',
           'Of the replica that took one over last.',
           'time() - max(fairlane_config_last_reload_success_timestamp_seconds)',
@@ -84,22 +84,32 @@ export const SERVICE: Dashboard = {
         lines('Ledger lag', 's', 'How long the oldest record has waited for the database.', [
           { expr: maxBy('instance', 'fairlane_ledger_lag_seconds'), legend: '{{instance}}' },
         ]),
-        lines('Ledger rows', 'ops', 'Written a second, and those that wait on the disk.', [
-          { expr: sumBy('instance', rateOf('fairlane_ledger_rows_total')), legend: '{{instance}} written' },
-          { expr: sumBy('instance', 'fairlane_ledger_spooled'), legend: '{{instance}} wait' },
+        lines('Ledger rows', 'si:rows/s', 'Written a second.', [
+          { expr: sumBy('instance', rateOf('fairlane_ledger_rows_total')), legend: '{{instance}}' },
         ]),
-        lines('Webhook events', 'ops', 'By host and outcome.', [
+        lines('Records that wait', 'short', 'For the ledger, on the disk of the replica.', [
+          { expr: sumBy('instance', 'fairlane_ledger_spooled'), legend: '{{instance}}' },
+        ]),
+        lines('Webhook events', 'short', 'In the last five minutes, by host and outcome.', [
           {
-            expr: sumBy('host, outcome', rateOf('fairlane_webhook_events_total')),
+            expr: sumBy('host, outcome', 'increase(fairlane_webhook_events_total[5m])'),
             legend: '{{host}} {{outcome}}',
           },
         ]),
-        lines('Warnings of budgets', 'short', 'In the last hour.', [
-          {
-            expr: sumBy('tenant, limit', 'increase(fairlane_budget_alerts_total[1h])'),
-            legend: '{{tenant}} {{limit}}',
-          },
+        lines('Events that wait', 'short', 'By the host of the webhook. Many: it does not answer.', [
+          { expr: sumBy('host', 'fairlane_webhook_queued'), legend: '{{host}}' },
         ]),
+        lines(
+          'Warnings of budgets',
+          'short',
+          'Given since the replicas started, by limit and per cent of it.',
+          [
+            {
+              expr: sumBy('tenant, limit, percent', 'fairlane_budget_alerts_total'),
+              legend: '{{tenant}} {{limit}} {{percent}} %',
+            },
+          ],
+        ),
       ],
     },
   ],

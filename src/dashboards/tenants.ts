@@ -29,7 +29,7 @@ export const TENANTS: Dashboard = {
           ],
           { isStacked: true },
         ),
-        lines('Tokens', 'ops', 'Tokens a second. Cached ones are a part of the prompt’s.', [
+        lines('Tokens', 'si:tok/s', 'Tokens a second. Cached ones are a part of the prompt’s.', [
           {
             expr: sumBy('tenant, kind', rateOf('fairlane_tokens_total', TENANT_MODEL)),
             legend: '{{tenant}} {{kind}}',
@@ -62,9 +62,35 @@ export const TENANTS: Dashboard = {
       title: 'Money and limits',
       panels: [
         lines(
-          'GPU-seconds',
+          'Price',
           'none',
-          'Each tenant’s part of the time in which endpoints were busy, a second: 1 is an endpoint.',
+          'What was charged since the replicas started, in units of the currency. The ledger has the whole.',
+          [
+            {
+              expr: sumBy('tenant, currency', `fairlane_price_total{${TENANT}}`),
+              legend: '{{tenant}} {{currency}}',
+            },
+          ],
+        ),
+        lines(
+          'Price and cost of an hour',
+          'none',
+          'In units of the currency: what is charged, and what the GPU-seconds cost, as it goes now.',
+          [
+            {
+              expr: `${sumBy('currency', rateOf('fairlane_price_total', TENANT))} * 3600`,
+              legend: 'price, {{currency}} an hour',
+            },
+            {
+              expr: `${sumBy('currency', rateOf('fairlane_cost_total', TENANT))} * 3600`,
+              legend: 'cost, {{currency}} an hour',
+            },
+          ],
+        ),
+        lines(
+          'GPU-seconds a second',
+          'none',
+          'Each tenant’s part of the time in which endpoints were busy: 1 is an endpoint that is busy all the time.',
           [{ expr: sumBy('tenant', rateOf('fairlane_gpu_seconds_total', TENANT)), legend: '{{tenant}}' }],
           { isStacked: true },
         ),

@@ -8,9 +8,15 @@ export interface Fullness {
   readonly waiting: number;
 }
 
-/** Sequences ÷ limit, at most 1; 1 where anybody waits, or nothing serves: no slot is free then. */
-export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness): number {
-  if (waiting > 0 || !(concurrencyLimit > 0)) return 1;
+/**
+ * Sequences ÷ limit, at most 1; 1 where anybody waits, or nothing serves: no slot is free then. A replica that has no requests for
+ * a pool has no part of its limit: its limit of 0 is then no shortage.
+ *
+ * @param serves whether any endpoint does.
+ */
+export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness, serves: boolean): number {
+  if (waiting > 0 || !serves || Number.isNaN(concurrencyLimit)) return 1;
+  if (concurrencyLimit <= 0) return sequences > 0 ? 1 : 0;
   return Math.min(1, Math.max(0, sequences / concurrencyLimit));
 }
 

@@ -47,7 +47,10 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
           lanes: [...dispatcher.lanesOf(name)],
-          saturation: saturationOf(fullnessOf(states, dispatcher.queuedOf(name))),
+          saturation: saturationOf(
+            fullnessOf(states, dispatcher.queuedOf(name)),
+            states.some(({ serving }) => serving),
+          ),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
           endpoints: states.map((state) => ({
             ...state,

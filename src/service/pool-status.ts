@@ -53,7 +53,10 @@ function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolS
     inFlight: states.reduce((sum, { inFlight }) => sum + inFlight, 0),
     ...fullness,
     headroom,
-    saturation: saturationOf(fullness),
+    saturation: saturationOf(
+      fullness,
+      states.some(({ serving }) => serving),
+    ),
     lanes,
     endpoints,
   };

@@ -1,6 +1,6 @@
 /** Metrics of LoRA adapters: what endpoints have loaded, and what came of telling them to. */
-import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import type { Registry } from 'prom-client';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface AdapterSource {
   /** Endpoints of pools that have adapters. */
@@ -21,17 +21,21 @@ export interface AdapterMetrics {
 }
 
 export function adapterMetrics(registry: Registry, source: AdapterSource): AdapterMetrics {
-  const loads = new Counter({
+  const known = (...results: readonly string[]) =>
+    function* (): Iterable<{ readonly pool: string; readonly result: string }> {
+      for (const { pool } of source.adapters()) for (const result of results) yield { pool, result };
+    };
+  const loads = knownCounter(registry, {
     name: 'fairlane_adapter_loads_total',
     help: 'Loads of LoRA adapters that engines were asked for, by result: loaded or failed.',
-    labelNames: ['pool', 'result'],
-    registers: [registry],
+    labels: ['pool', 'result'],
+    known: known('loaded', 'failed'),
   });
-  const unloads = new Counter({
+  const unloads = knownCounter(registry, {
     name: 'fairlane_adapter_unloads_total',
     help: 'LoRA adapters that engines were told to unload, by result: unloaded or failed.',
-    labelNames: ['pool', 'result'],
-    registers: [registry],
+    labels: ['pool', 'result'],
+    known: known('unloaded', 'failed'),
   });
   const gauge = (name: string, help: string, value: 'loaded' | 'loading'): void =>
     rowGauge(registry, {

@@ -1,6 +1,6 @@
 /** Metrics of months and of receivers of events: how much tenants have used, when was warned, and what was sent. */
 import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface BudgetSource {
   /** What configured tenants have used of their months, as far as this replica knows: 1 is all. */
@@ -14,7 +14,8 @@ export interface BudgetSource {
 }
 
 /** `failed`: a try, which is made again. `dropped`: an event, for ever. */
-export type WebhookOutcome = 'delivered' | 'failed' | 'dropped';
+export type WebhookOutcome = (typeof OUTCOMES)[number];
+const OUTCOMES = ['delivered', 'failed', 'dropped'] as const;
 
 export interface BudgetMetrics {
   /** What it names of keys and models makes no label: there may be many. */
@@ -37,11 +38,14 @@ export function budgetMetrics(registry: Registry): BudgetMetrics {
     labelNames: ['tenant', 'of', 'limit', 'percent'],
     registers: [registry],
   });
-  const webhooks = new Counter({
+  const webhooks = knownCounter(registry, {
     name: 'fairlane_webhook_events_total',
     help: 'Events for `webhooks` by host and outcome: delivered, failed (a try, which is made again) or dropped (too many wait, or a day was not enough).',
-    labelNames: ['host', 'outcome'],
-    registers: [registry],
+    labels: ['host', 'outcome'],
+    *known() {
+      for (const { host } of source?.webhooks() ?? [])
+        for (const outcome of OUTCOMES) yield { host, outcome };
+    },
   });
   const ratio = (name: string, help: string, limit: 'budget' | 'tokens'): void =>
     rowGauge(registry, {

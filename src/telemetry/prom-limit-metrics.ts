@@ -1,6 +1,6 @@
 /** Metrics of limits: hits of the rate limit service, the Redis that replicas share, and what they divide among them. */
 import { Counter, type Registry } from 'prom-client';
-import { rowCounter, rowGauge } from './prom-row-gauge.ts';
+import { knownCounter, rowCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface RedisStatus {
   readonly connected: boolean;
@@ -29,7 +29,8 @@ export interface RateLimitHit {
 }
 
 /** What is wrong with a call of the rate limit service. */
-export type RateLimitProblem = 'invalid_call' | 'unknown_domain' | 'override_unit';
+export type RateLimitProblem = (typeof PROBLEMS)[number];
+const PROBLEMS = ['invalid_call', 'unknown_domain', 'override_unit'] as const;
 
 /** Keys with values of requests in them (detailed_metric, value_to_metric) are counted apart up to so many. */
 const MAX_RATE_LIMIT_KEYS = 2_000;
@@ -56,17 +57,17 @@ export function limitMetrics(registry: Registry): LimitMetrics {
     labelNames: ['domain', 'key'],
     registers: [registry],
   });
-  const problems = new Counter({
+  const problems = knownCounter(registry, {
     name: 'fairlane_ratelimit_problems_total',
     help: 'What is wrong with calls of the rate limit service. problem is invalid_call (no domain, or no descriptor: an error), unknown_domain (no limit applies) or override_unit (a descriptor’s own limit has no unit that there is, and does not count).',
-    labelNames: ['problem'],
-    registers: [registry],
+    labels: ['problem'],
+    known: () => PROBLEMS.map((problem) => ({ problem })),
   });
-  const loads = new Counter({
+  const loads = knownCounter(registry, {
     name: 'fairlane_ratelimit_reloads_total',
     help: 'Loads of the rate limit files, by result: applied or refused.',
-    labelNames: ['result'],
-    registers: [registry],
+    labels: ['result'],
+    known: () => [{ result: 'applied' }, { result: 'refused' }],
   });
   const keys = new Set<string>();
   return {

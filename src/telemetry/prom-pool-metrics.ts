@@ -1,6 +1,6 @@
 /** Metrics of pools, their lanes and their endpoints: what is in flight, what may be, and what is well. */
 import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
 
 const LIMIT_SOURCES = ['fixed', 'gauges', 'ttft'] as const;
 
@@ -55,11 +55,13 @@ export interface PoolMetrics {
 }
 
 export function poolMetrics(registry: Registry, source: PoolSource): PoolMetrics {
-  const ejections = new Counter({
+  const ejections = knownCounter(registry, {
     name: 'fairlane_endpoint_ejections_total',
     help: 'Times that an endpoint left the rotation because requests failed there.',
-    labelNames: ['pool'],
-    registers: [registry],
+    labels: ['pool'],
+    *known() {
+      for (const { pool } of source.pools()) yield { pool };
+    },
   });
   poolGauges(registry, source);
   laneGauges(registry, source);

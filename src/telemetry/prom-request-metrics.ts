@@ -1,9 +1,11 @@
 /** Metrics of requests, by tenant and model: how they ended, what they used, how long they took. */
 import { Counter, Histogram, type Registry } from 'prom-client';
+import type { Money } from '../domain/money.ts';
 import { ODD_USAGE } from '../usage/believed-usage.ts';
 import type { OccupancyRow } from '../usage/occupancy.ts';
 import type { UsageRecord } from '../usage/usage-record.ts';
-import { rowGauge } from './prom-row-gauge.ts';
+import type { PoolSource } from './prom-pool-metrics.ts';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface RequestSource {
   /** Waiting and running requests of every tenant and model that has any. */
@@ -24,6 +26,8 @@ export interface RequestMetrics {
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 /** Of whole answers: some take minutes. */
 const DURATION_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600];
+/** Of one unit of a currency. */
+const PICO = 1e12;
 const ITL_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1];
 
 const endings = (registers: Registry[]) => ({
@@ -102,13 +106,29 @@ const amounts = (registers: Registry[]) => ({
     labelNames: ['tenant', 'model'],
     registers,
   }),
-  oddUsage: new Counter({
-    name: 'fairlane_engine_usage_odd_total',
-    help: `Answers whose engine reported usage that cannot be, so that part of it was estimated. reason is one of ${ODD_USAGE.join(', ')}.`,
-    labelNames: ['pool', 'reason'],
+  price: new Counter({
+    name: 'fairlane_price_total',
+    help: 'What is charged for requests that have ended, in units of the currency, where their models have prices.',
+    labelNames: ['tenant', 'currency'],
+    registers,
+  }),
+  cost: new Counter({
+    name: 'fairlane_cost_total',
+    help: 'What the GPU-seconds of requests cost, in units of the currency, where their pools say a price of them.',
+    labelNames: ['tenant', 'currency'],
     registers,
   }),
 });
+
+const oddUsageOf = (registry: Registry, { pools }: Partial<PoolSource>): Counter<'pool' | 'reason'> =>
+  knownCounter(registry, {
+    name: 'fairlane_engine_usage_odd_total',
+    help: `Answers whose engine reported usage that cannot be, so that part of it was estimated. reason is one of ${ODD_USAGE.join(', ')}.`,
+    labels: ['pool', 'reason'],
+    *known() {
+      for (const { pool } of pools?.() ?? []) for (const reason of ODD_USAGE) yield { pool, reason };
+    },
+  });
 
 const histograms = (registers: Registry[], collect: () => void) => ({
   duration: new Histogram({
@@ -149,11 +169,21 @@ const CLASSES = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const;
 
 const classOf = (status = 0): string => CLASSES[Math.trunc(status / 100)] ?? 'none';
 
-export function requestMetrics(registry: Registry, source: RequestSource): RequestMetrics {
+/** What is given back is no count. */
+function addMoney(counter: Counter<'tenant' | 'currency'>, tenant: string, money: Money | undefined): void {
+  if (money === undefined || money.pico <= 0n) return;
+  counter.inc({ tenant, currency: money.currency }, Number(money.pico) / PICO);
+}
+
+export function requestMetrics(
+  registry: Registry,
+  source: RequestSource & Partial<PoolSource>,
+): RequestMetrics {
   const { requests, refusals, responses, aborts, droppedFields, passed, stalled, limitedTenants } = endings([
     registry,
   ]);
-  const { tokens, gpuSeconds, audioSeconds, images, oddUsage } = amounts([registry]);
+  const { tokens, gpuSeconds, audioSeconds, images, price, cost } = amounts([registry]);
+  const oddUsage = oddUsageOf(registry, source);
   let isByTenant = source.tenantHistograms?.() ?? true;
   /** Looks whether histograms tell tenants apart, and begins anew where that has changed: no series is of both kinds. */
   const byTenant = (): boolean => {
@@ -197,6 +227,8 @@ export function requestMetrics(registry: Registry, source: RequestSource): Reque
       if (record.gpuSeconds !== undefined) {
         gpuSeconds.inc({ tenant, pool: record.pool ?? '' }, record.gpuSeconds);
       }
+      addMoney(price, tenant, record.price);
+      addMoney(cost, tenant, record.cost);
       if (record.audioSeconds !== undefined) audioSeconds.inc({ tenant, model }, record.audioSeconds);
       if (record.images !== undefined) images.inc({ tenant, model }, record.images);
       if (usageSource === 'none') return;

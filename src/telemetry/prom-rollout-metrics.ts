@@ -1,6 +1,8 @@
 /** Metrics of changes of models: canaries, and copies for mirror pools. */
 import { Counter, type Registry } from 'prom-client';
-import { rowGauge } from './prom-row-gauge.ts';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
+
+const GATES = ['failures', 'ttft'] as const;
 
 export interface RolloutSource {
   readonly rollouts: () => Iterable<{
@@ -17,11 +19,15 @@ export interface RolloutMetrics {
 }
 
 export function rolloutMetrics(registry: Registry, source: RolloutSource): RolloutMetrics {
-  const rollbacks = new Counter({
+  const rollbacks = knownCounter(registry, {
     name: 'fairlane_canary_rollbacks_total',
     help: 'Canaries that were rolled back, by what they were worse in: failures or ttft.',
-    labelNames: ['model', 'canary', 'gate'],
-    registers: [registry],
+    labels: ['model', 'canary', 'gate'],
+    *known() {
+      for (const { model, canary } of source.rollouts()) {
+        for (const gate of GATES) yield { model, canary, gate };
+      }
+    },
   });
   rowGauge(registry, {
     name: 'fairlane_canary_weight',

@@ -37,6 +37,29 @@ export function rowGauge<Label extends string>(
   if (was !== undefined) rowGauge(registry, { name: was, help: deprecated(name), labels, rows });
 }
 
+export interface KnownCounter<Label extends string> {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly Label[];
+  /** Series that are shown as 0 until something is counted: Prometheus' `increase()` sees no rise of what begins with it. */
+  readonly known: () => Iterable<Readonly<Record<Label, string>>>;
+}
+
+/** Registers a counter that shows what may come before it has come. */
+export const knownCounter = <Label extends string>(
+  registry: Registry,
+  { name, help, labels, known }: KnownCounter<Label>,
+): Counter<Label> =>
+  new Counter<Label>({
+    name,
+    help,
+    labelNames: labels,
+    registers: [registry],
+    collect() {
+      for (const of of known()) this.inc(of, 0);
+    },
+  });
+
 /** Registers a counter whose counts are kept elsewhere: one series a row. */
 export function rowCounter<Label extends string>(
   registry: Registry,

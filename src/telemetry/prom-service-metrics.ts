@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { Counter, type Registry } from 'prom-client';
 import type { BuildInfo } from '../domain/build-info.ts';
 import { EventLoopDelay } from './event-loop-delay.ts';
-import { rowGauge } from './prom-row-gauge.ts';
+import { knownCounter, rowGauge } from './prom-row-gauge.ts';
 
 export interface ServiceSource {
   readonly openStreams: () => number;
@@ -19,11 +19,11 @@ export interface ServiceMetrics {
 }
 
 export function serviceMetrics(registry: Registry, source: ServiceSource): ServiceMetrics {
-  const reloads = new Counter({
+  const reloads = knownCounter(registry, {
     name: 'fairlane_config_reloads_total',
     help: 'Configuration reloads, by result: applied or refused.',
-    labelNames: ['result'],
-    registers: [registry],
+    labels: ['result'],
+    known: () => [{ result: 'applied' }, { result: 'refused' }],
   });
   const streamErrors = new Counter({
     name: 'fairlane_stream_errors_total',

@@ -59,20 +59,32 @@ export class WatchedLoad {
     return [...statuses.values()].reduce((sum, n) => sum + n, aborted);
   }
 
-  /** Runs all of them; resolves when the last answer has come. */
-  async run(durationMs: number): Promise<void> {
+  /**
+   * Runs all of them; resolves when the last answer has come.
+   *
+   * @param aloneMs how long the others are without the noisy one, at the beginning and at the end.
+   */
+  async run(durationMs: number, aloneMs = 0): Promise<void> {
     const endMs = Date.now() + durationMs;
-    const each = async (everyMs: number, one: (at: number) => Promise<void>): Promise<void> => {
-      for (let at = 0; Date.now() < endMs; at += 1) {
+    const each = async (
+      everyMs: number,
+      one: (at: number) => Promise<void>,
+      untilMs = endMs,
+    ): Promise<void> => {
+      for (let at = 0; Date.now() < untilMs; at += 1) {
         await one(at);
         await sleep(everyMs);
       }
     };
-    const noisy = (client: number) => each(0, (at) => this.#chat('noisy', client * 1_000 + at, 24));
+    const noisy = async (client: number): Promise<void> => {
+      await sleep(aloneMs);
+      await each(0, (at) => this.#chat('noisy', client * 1_000 + at, 24), endMs - aloneMs);
+    };
     await Promise.all([
       ...Array.from({ length: NOISY_CLIENTS }, (_, client) => noisy(client)),
       each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 8)),
       each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 6, 'legal')),
+      sleep(durationMs / 3).then(() => each(QUIET_EVERY_MS, (at) => this.#chat('quiet', at, 6, 'poems'))),
       each(LIMITED_EVERY_MS, (at) => this.#plain('limited', at)),
       each(LIMITED_EVERY_MS, (at) => this.#plain('spent', at)),
       each(ODD_EVERY_MS, (at) => this.#odd(at)),

@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config/fs-config.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { eventually } from './eventually.ts';
+import { freePorts } from './ports.ts';
 import { startPrometheus, type TestPrometheus } from './prometheus.ts';
 import { startRedis, type TestRedis } from './redis.ts';
 import { type Draft, KEYS, type Stack, startStack } from './stack.ts';
@@ -13,12 +14,15 @@ import { WatchedLoad } from './watched-load.ts';
 
 const MODELS = ['demo', 'demo-next', 'embedder'];
 const SEQUENCES = 6;
-const EJECTED_MS = 2_500;
+const FAULT_MS = 2_500;
 const SETTLED_MS = 7_500;
 const LIMITED_KEY = 'key-of-the-limited-one';
 const SPENT_KEY = 'key-of-the-spent-one';
 const ODD_KEY = 'key-of-the-odd-one';
-const ODD_REQUESTS = 3;
+const ADMIN_TOKEN = 'FAIRLANE_WATCHED_ADMIN';
+/** Those that the odd engine answers, and those that it fails after them. */
+const ODD_ANSWERS = 3;
+const ODD_REQUESTS = ODD_ANSWERS + 2;
 
 export interface WatchedWorld {
   readonly stack: Stack;
@@ -35,12 +39,16 @@ export interface WatchedWorld {
 export interface WorldOptions {
   /** How long the load lasts. */
   readonly loadMs: number;
+  /** How long the quiet ones are alone, before and after the noisy one. Default: never. */
+  readonly aloneMs?: number;
+  /** How long an engine fails. Default: 2.5 s. */
+  readonly faultMs?: number;
   readonly ruleFiles?: readonly string[];
 }
 
 function configure(
   config: Draft,
-  { redis, next, hooks, odd }: { redis: string; next: string; hooks: string; odd: string },
+  { redis, next, hooks, odd, admin }: Record<'redis' | 'next' | 'hooks' | 'odd', string> & { admin: number },
 ): void {
   const { main } = config['pools'];
   Object.assign(main, {
@@ -60,7 +68,14 @@ function configure(
       secret: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
     })),
     prices: { default: { prompt: '2 EUR', cachedPrompt: '1 EUR', completion: '5 EUR' } },
-    adapters: { legal: { base: 'demo', path: '/adapters/legal' } },
+    admin: {
+      address: `127.0.0.1:${admin}`,
+      token: `env:${ADMIN_TOKEN}`,
+      directory: join(config['envoy'].directory, 'made'),
+    },
+    adapters: Object.fromEntries(
+      ['legal', 'poems'].map((name) => [name, { base: 'demo', path: `/adapters/${name}` }]),
+    ),
   });
   config['pools'].next = { endpoints: [next], concurrencyLimit: 4 };
   config['pools'].odd = { endpoints: [odd] };
@@ -81,7 +96,7 @@ function configure(
     limits: {
       tokensPerMonth: 2_000,
       tokensPerMinute: 100_000,
-      budgetPerMonth: '1 EUR',
+      budgetPerMonth: '0.0025 EUR',
       budgetAlerts: [10, 50],
     },
   };
@@ -99,11 +114,13 @@ async function startHooks(): Promise<{ readonly server: Server; readonly url: st
   return { server, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hooks` };
 }
 
-/** Answers each prompt, and says that it had no tokens. */
+/** Answers some prompts and says that they had no tokens, and fails the others. */
 async function startOdd(): Promise<{ readonly server: Server; readonly url: string }> {
   const usage = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 };
+  let answered = 0;
   const server = createServer((request, response) => {
     request.resume();
+    if (request.method === 'POST' && ++answered > ODD_ANSWERS) return void response.writeHead(500).end();
     const answer =
       request.url === '/v1/models'
         ? { object: 'list', data: [{ id: 'odd', object: 'model' }] }
@@ -121,27 +138,32 @@ async function askOdd(url: string): Promise<void> {
       headers: { authorization: `Bearer ${ODD_KEY}`, 'content-type': 'application/json' },
       body: JSON.stringify({ model: 'odd', messages: [{ role: 'user', content: 'hello, how are you?' }] }),
     });
-    if (!answer.ok) throw new Error(`the odd engine: ${answer.status} ${await answer.text()}`);
-    await answer.text();
+    const text = await answer.text();
+    if (answer.ok !== i < ODD_ANSWERS) throw new Error(`the odd engine: ${answer.status} ${text}`);
   }
 }
 
 const hostOf = (url: string): string => new URL(url).host;
 
 /** One reload that changes something, one that is refused, an engine that fails for a while. */
-async function disturb(stack: Stack, engine: Simulator): Promise<void> {
+async function disturb(stack: Stack, engine: Simulator, faultMs: number): Promise<void> {
   const loaded = loadConfig(stack.configPath, process.env);
   if (loaded.kind === 'bad') throw new Error(loaded.problems.join('\n'));
   await stack.service().reload(loaded.config, []);
   stack.service().refuseReload(['pools.main.endpoints: a problem that was made up']);
   engine.setFault({ kind: 'status', status: 503 });
-  await new Promise((resolve) => setTimeout(resolve, EJECTED_MS));
+  await new Promise((resolve) => setTimeout(resolve, faultMs));
   engine.setFault(undefined);
 }
 
 /** Starts all, runs the load; resolves when it has ended and Prometheus has seen its end. */
-export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promise<WatchedWorld> {
-  const profile = parseProfile('test', { maxSequences: SEQUENCES, stepBaseMs: 10, kvBlocks: 4_096 });
+export async function watchLoad({
+  loadMs,
+  aloneMs = 0,
+  faultMs = FAULT_MS,
+  ruleFiles = [],
+}: WorldOptions): Promise<WatchedWorld> {
+  const profile = parseProfile('test', { maxSequences: SEQUENCES, stepBaseMs: 10, kvBlocks: 512 });
   const engines = await Promise.all(
     [0, 1, 2].map((at) =>
       startSimulator({
@@ -156,10 +178,12 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
   const redis: TestRedis = await startRedis();
   const hooks = await startHooks();
   const odd = await startOdd();
+  const [admin = 0] = await freePorts(1);
+  process.env[ADMIN_TOKEN] = 'key-of-the-admin'.padEnd(32, '-');
   const stack = await startStack({
     engines: [one.url, two.url],
     change: (config) =>
-      configure(config, { redis: redis.url, next: next.url, hooks: hooks.url, odd: odd.url }),
+      configure(config, { redis: redis.url, next: next.url, hooks: hooks.url, odd: odd.url, admin }),
   });
   const prometheus = await startPrometheus({
     ruleFiles,
@@ -187,10 +211,10 @@ export async function watchLoad({ loadMs, ruleFiles = [] }: WorldOptions): Promi
     );
     const load = new WatchedLoad(stack.url, { ...KEYS, limited: LIMITED_KEY, spent: SPENT_KEY });
     const fromS = Date.now() / 1_000;
-    const run = load.run(loadMs);
+    const run = load.run(loadMs, aloneMs);
     await new Promise((resolve) => setTimeout(resolve, loadMs / 2));
     await askOdd(stack.url);
-    await disturb(stack, two);
+    await disturb(stack, two, faultMs);
     await run;
     // Envoy says every 5 s whom it refused by itself; a scrape later all is known.
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));

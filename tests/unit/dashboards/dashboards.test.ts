@@ -6,11 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
+import { ALERTS } from '../../../src/dashboards/alerts.ts';
 import { DASHBOARDS, observabilityFiles } from '../../../src/dashboards/files.ts';
-import { ALERTS, anchorOf, RECORDING } from '../../../src/dashboards/rules.ts';
+import { anchorOf, RECORDING } from '../../../src/dashboards/rules.ts';
 import { runbooksPage, STEPS } from '../../../src/dashboards/runbooks.ts';
 import { debianProgram } from '../../support/debian.ts';
 import { allMetrics } from '../../support/metrics.ts';
+import { CASES, FIRST_EVENTS, type Series } from './alert-cases.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fairlane-rules-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -87,7 +89,7 @@ describe('dashboards', () => {
   });
 
   it('hide no missing data', () => {
-    for (const expr of queries) expect(expr).not.toMatch(/\bor\b/);
+    for (const expr of queries) expect(expr).not.toMatch(/\bor +vector\b|\babsent(_over_time)?\(/);
   });
 
   it.each(panels)('$name says what it means', ({ panel }) => {
@@ -148,124 +150,30 @@ describe('rules', () => {
   });
 });
 
-/** Series that make each alert fire, and the same a little better, which do not; samples of a minute. */
-const CASES: Readonly<Record<string, { readonly bad: Series; readonly good: Series; readonly at: string }>> =
-  {
-    FairlaneDown: {
-      bad: { 'up{job="fairlane",instance="a"}': '0x60' },
-      good: { 'up{job="fairlane",instance="a"}': '1x60' },
-      at: '5m',
-    },
-    FairlaneEnvoyDown: {
-      bad: { 'up{job="envoy",instance="a"}': '0x60' },
-      good: { 'up{job="envoy",instance="a"}': '1x60' },
-      at: '5m',
-    },
-    FairlaneFailsOpen: {
-      bad: { 'envoy_http_ext_proc_failure_mode_allowed{instance="a"}': '0+1x60' },
-      good: { 'envoy_http_ext_proc_failure_mode_allowed{instance="a"}': '7x60' },
-      at: '10m',
-    },
-    FairlaneNoEndpoint: {
-      bad: { 'fairlane_pool_concurrency_limit{pool="p",instance="a"}': '0x60' },
-      good: { 'fairlane_pool_concurrency_limit{pool="p",instance="a"}': '8x60' },
-      at: '5m',
-    },
-    FairlaneEndpointUnhealthy: {
-      bad: { 'fairlane_endpoint_healthy{pool="p",endpoint="e",instance="a"}': '0x60' },
-      good: { 'fairlane_endpoint_healthy{pool="p",endpoint="e",instance="a"}': '0x3 1x60' },
-      at: '10m',
-    },
-    FairlaneEndpointEjected: {
-      bad: { 'fairlane_endpoint_ejected{pool="p",endpoint="e",instance="a"}': '1x60' },
-      good: { 'fairlane_endpoint_ejected{pool="p",endpoint="e",instance="a"}': '1x5 0x60' },
-      at: '20m',
-    },
-    FairlaneSaturated: {
-      bad: { 'fairlane_pool_saturation{pool="p",instance="a"}': '1x120' },
-      good: { 'fairlane_pool_saturation{pool="p",instance="a"}': '0.9x120' },
-      at: '100m',
-    },
-    FairlaneStreamErrors: {
-      bad: { 'fairlane_stream_errors_total{instance="a"}': '0+1x60' },
-      good: { 'fairlane_stream_errors_total{instance="a"}': '3x60' },
-      at: '20m',
-    },
-    FairlaneConfigRefused: {
-      bad: { 'fairlane_config_last_reload_successful{instance="a"}': '0x60' },
-      good: { 'fairlane_config_last_reload_successful{instance="a"}': '1x60' },
-      at: '20m',
-    },
-    FairlaneRedisAway: {
-      bad: { 'fairlane_redis_connected{instance="a"}': '0x60' },
-      good: { 'fairlane_redis_connected{instance="a"}': '1x60' },
-      at: '20m',
-    },
-    FairlaneLedgerBehind: {
-      bad: { 'fairlane_ledger_lag_seconds{instance="a"}': '400x60' },
-      good: { 'fairlane_ledger_lag_seconds{instance="a"}': '200x60' },
-      at: '20m',
-    },
-    FairlaneLedgerLost: {
-      bad: { 'fairlane_ledger_lost_total{instance="a",reason="torn"}': '0+1x60' },
-      good: { 'fairlane_ledger_lost_total{instance="a",reason="torn"}': '1x60' },
-      at: '20m',
-    },
-    FairlaneBudgetSpent: {
-      bad: { 'fairlane_budget_used_ratio{tenant="t",instance="a"}': '1x60' },
-      good: { 'fairlane_budget_used_ratio{tenant="t",instance="a"}': '0.99x60' },
-      at: '20m',
-    },
-    FairlaneWebhooksDropped: {
-      bad: { 'fairlane_webhook_events_total{host="h",outcome="dropped"}': '0+1x60' },
-      good: { 'fairlane_webhook_events_total{host="h",outcome="failed"}': '0+1x60' },
-      at: '20m',
-    },
-    FairlaneOddUsage: {
-      bad: { 'fairlane_engine_usage_odd_total{pool="p",reason="zero-prompt"}': '0+5x60' },
-      good: { 'fairlane_engine_usage_odd_total{pool="p",reason="zero-prompt"}': '0x30 1x30' },
-      at: '20m',
-    },
-    FairlaneSlowEventLoop: {
-      bad: { 'fairlane_event_loop_delay_seconds{stat="p99",instance="a"}': '0.2x60' },
-      good: { 'fairlane_event_loop_delay_seconds{stat="max",instance="a"}': '0.2x60' },
-      at: '20m',
-    },
-    FairlaneLongWait: {
-      bad: {
-        'fairlane_queue_wait_seconds_bucket{tenant="small",le="10"}': '0x60',
-        'fairlane_queue_wait_seconds_bucket{tenant="small",le="30"}': '0+60x60',
-        'fairlane_queue_wait_seconds_bucket{tenant="small",le="+Inf"}': '0+60x60',
-        'fairlane_tokens_total{tenant="small",kind="prompt"}': '0+60x60',
-        'fairlane_tokens_total{tenant="large",kind="prompt"}': '0+6000x60',
-      },
-      good: {
-        'fairlane_queue_wait_seconds_bucket{tenant="large",le="10"}': '0x60',
-        'fairlane_queue_wait_seconds_bucket{tenant="large",le="30"}': '0+60x60',
-        'fairlane_queue_wait_seconds_bucket{tenant="large",le="+Inf"}': '0+60x60',
-        'fairlane_tokens_total{tenant="small",kind="prompt"}': '0+60x60',
-        'fairlane_tokens_total{tenant="large",kind="prompt"}': '0+6000x60',
-      },
-      at: '50m',
-    },
-  };
-type Series = Readonly<Record<string, string>>;
-
 describe('each alert', () => {
   const inputs = (series: Series) => Object.entries(series).map(([of, values]) => ({ series: of, values }));
 
   it('has a case', () => {
     expect(Object.keys(CASES).toSorted()).toEqual(ALERTS.map(({ alert }) => alert).toSorted());
+    const counted = ALERTS.filter(({ expr }) => expr.includes('increase(')).map(({ alert }) => alert);
+    expect(counted.length).toBeGreaterThan(5);
+    expect(Object.keys(FIRST_EVENTS)).toEqual(expect.arrayContaining(counted));
   });
 
-  it('fires where it is bad, and not where it is well', () => {
+  it('fires where it is bad, also by the first event of a series, and not where it is well', () => {
     const rules = parse(textOf('alerts')) as {
       readonly groups: readonly { readonly rules: readonly { readonly alert: string }[] }[];
     };
     expect(rules.groups[0]?.rules).toHaveLength(ALERTS.length);
-    const fires = (name: string, series: Series, at: string, isFiring: boolean): string => {
+    const fires = (
+      name: string,
+      series: Series,
+      at: string,
+      isFiring: boolean,
+      file = `${name}-${isFiring}`,
+    ): string => {
       const expr = `ALERTS{alertname="${name}",alertstate="firing"}`;
-      const path = `${name}-${isFiring}.yaml`;
+      const path = `${file}.yaml`;
       const test = {
         interval: '1m',
         input_series: inputs(series),
@@ -291,6 +199,10 @@ describe('each alert', () => {
       fires(name, bad, at, true),
       fires(name, good, at, false),
     ]);
+    for (const [name, { series, at, not }] of Object.entries(FIRST_EVENTS)) {
+      const of = `first-${name}`;
+      tests.push(fires(name, series, at, true, `${of}-soon`), fires(name, series, not, false, `${of}-late`));
+    }
     promtool('test', 'rules', ...tests);
   });
 });
