@@ -17,7 +17,8 @@ RUN npm run build && rm -f dist/.tsbuildinfo
 RUN rm -rf node_modules/@libsql/*-musl
 # Before the prune: npm counts what that takes away as missing. With what is in the console's page, and nothing else of development.
 RUN npm sbom --sbom-format=cyclonedx | node dist/cli/write-sbom.js > sbom.cdx.json
-RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund
+# The prune puts back what the lock file has and the folder has not.
+RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/@libsql/*-musl
 # Typings, maps, sources, tests and documents serve nobody here.
 RUN find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.ts' -o -iname 'readme*' -o -iname 'changelog*' -o -name '*.tsbuildinfo' \) -delete
 RUN find node_modules -type d \( -name test -o -name tests -o -name __tests__ -o -name docs -o -name example -o -name examples -o -name benchmarks \) -not -path '*/yaml/dist/*' -prune -exec rm -rf {} +

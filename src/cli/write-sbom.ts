@@ -3,4 +3,6 @@ import { readFileSync } from 'node:fs';
 import { sbomOfImage } from './sbom.ts';
 
 const STDIN = 0;
-process.stdout.write(`${JSON.stringify(sbomOfImage(JSON.parse(readFileSync(STDIN, 'utf8')), 'fairlane'), undefined, 2)}\n`);
+process.stdout.write(
+  `${JSON.stringify(sbomOfImage(JSON.parse(readFileSync(STDIN, 'utf8')), 'fairlane'), undefined, 2)}\n`,
+);
