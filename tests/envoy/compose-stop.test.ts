@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -81,10 +82,10 @@ function save(change: (text: string) => string): void {
 }
 
 /** Exit code of a service's own health check, with the port that it has here. */
-async function health(name: string, here: number, usually: number): Promise<number> {
+async function health(name: string, now: number, usually: number): Promise<number> {
   const [kind, program = '', ...args] = services[name]?.healthcheck.test ?? [];
   expect(kind).toBe('CMD');
-  const checked = args.map((arg) => arg.replaceAll(`:${usually}/`, `:${here}/`));
+  const checked = args.map((arg) => arg.replaceAll(`:${usually}/`, `:${now}/`));
   expect(checked).not.toEqual(args);
   return run(program, checked).then(
     () => 0,
@@ -173,8 +174,22 @@ it('has a simulator and a Fairlane that are healthy by their checks', async () =
   expect(await health('fairlane', port(2), 9464)).toBe(0);
 });
 
+it('shows the console to a browser on this machine, and to no page under a foreign name', async () => {
+  const status = (path: string, host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      get({ host: '127.0.0.1', port: port(2), path, headers: { host } }, (response) => {
+        response.destroy();
+        resolve(response.statusCode);
+      }).on('error', reject);
+    });
+  for (const host of [`127.0.0.1:${port(2)}`, `localhost:${port(2)}`])
+    expect(await status('/console/requests', host)).toBe(200);
+  for (const path of ['/console/requests', '/console/events', '/console/about'])
+    expect(await status(path, `attacker.example:${port(2)}`)).toBe(403);
+});
+
 it('has a Prometheus that is healthy, knows the rules, and reads Fairlane and Envoy', async () => {
-  const get = (path: string): Promise<unknown> =>
+  const answer = (path: string): Promise<unknown> =>
     fetch(`http://127.0.0.1:${port(5)}/api/v1/${path}`).then(
       (response) => response.json(),
       () => undefined,
@@ -187,19 +202,19 @@ it('has a Prometheus that is healthy, knows the rules, and reads Fairlane and En
       }[];
     };
   }
-  const jobs = (answer: unknown): string =>
-    ((answer as Targets | undefined)?.data.activeTargets ?? [])
+  const jobs = (said: unknown): string =>
+    ((said as Targets | undefined)?.data.activeTargets ?? [])
       .map((target) => `${target.labels.job} ${target.health}`)
       .sort()
       .join();
   await eventually(
-    async () => jobs(await get('targets')),
+    async () => jobs(await answer('targets')),
     (text) => text === 'envoy up,fairlane up',
     30_000,
   );
   debianProgram('wget', 'wget');
   expect(await health('prometheus', port(5), 9090)).toBe(0);
-  const { data } = (await get('rules')) as { readonly data: { readonly groups: readonly unknown[] } };
+  const { data } = (await answer('rules')) as { readonly data: { readonly groups: readonly unknown[] } };
   expect(data.groups.length).toBeGreaterThan(1);
 }, 60_000);
 
