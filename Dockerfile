@@ -5,18 +5,21 @@
 FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --no-audit --no-fund
+# No package here needs a script of its own to be installed, and a script is where a bad one would begin.
+RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json vite.config.ts ./
 COPY src ./src
 # `fairlane --version` and a metric tell it.
 ARG COMMIT=unknown
 ENV FAIRLANE_COMMIT=${COMMIT}
 RUN npm run build && rm -f dist/.tsbuildinfo
-# Before the prune: npm counts what that takes away as missing.
-RUN npm sbom --omit=dev --sbom-format=cyclonedx > sbom.cdx.json
-RUN npm prune --omit=dev --no-audit --no-fund
+# Of libsql only the library for this system's C library serves.
 RUN rm -rf node_modules/@libsql/*-musl
-# Typings, maps, sources, tests and documents serve nobody here; of libsql only the library for this system's C library does.
+# Before the prune: npm counts what that takes away as missing. With what is in the console's page, and nothing else of development.
+RUN npm sbom --sbom-format=cyclonedx | node dist/cli/write-sbom.js > sbom.cdx.json
+# The prune puts back what the lock file has and the folder has not.
+RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/@libsql/*-musl
+# Typings, maps, sources, tests and documents serve nobody here.
 RUN find node_modules -type f \( -name '*.d.ts' -o -name '*.d.mts' -o -name '*.d.cts' -o -name '*.map' -o -name '*.ts' -o -iname 'readme*' -o -iname 'changelog*' -o -name '*.tsbuildinfo' \) -delete
 RUN find node_modules -type d \( -name test -o -name tests -o -name __tests__ -o -name docs -o -name example -o -name examples -o -name benchmarks \) -not -path '*/yaml/dist/*' -prune -exec rm -rf {} +
 RUN rm -rf node_modules/.package-lock.json node_modules/.cache
@@ -24,12 +27,15 @@ RUN rm -rf node_modules/.package-lock.json node_modules/.cache
 FROM node:24-slim
 ARG VERSION=0.1.0
 ARG COMMIT=unknown
+# Where the sources are published: whoever publishes the image says it.
+ARG SOURCE=unknown
 LABEL org.opencontainers.image.title="Fairlane" \
       org.opencontainers.image.description="Shares LLM engines fairly between tenants, beside an Envoy" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="The Fairlane authors" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${COMMIT}" \
+      org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.base.name="docker.io/library/node:24-slim" \
       org.cyclonedx.sbom.path="/app/sbom.cdx.json"
 WORKDIR /app

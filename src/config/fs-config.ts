@@ -144,10 +144,11 @@ function read(
       return { file, content: { kind: 'bad', problem, isGone: isGone(error) } };
     }
   };
-  const { held, kept, readOrKeep } = keeping(contents, (secret) => {
+  const readNow = (secret: string): string => {
     files.push(secret);
     return readFile(secret, MAX_SECRET_BYTES);
-  });
+  };
+  const { held, kept, readOrKeep } = keeping(contents, readNow);
   const parsed = parseConfig({
     text,
     file: path,
@@ -168,6 +169,7 @@ function read(
         .map((name) => readTenantFile(join(folder, name)));
     },
     readFile: readOrKeep,
+    readNow,
   });
   if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles, contents: held };
   const warnings = [...parsed.warnings, ...kept, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];

@@ -60,6 +60,8 @@ export interface ConfigInput {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Reads a secret; throws what node:fs throws. */
   readonly readFile: (path: string) => string;
+  /** The same as files are now, where `readFile` keeps what one held that is gone: for optional ones. Absent: `readFile`. */
+  readonly readNow?: (path: string) => string;
   /** Whether secrets stay the references that they are: for what needs none of them. No file is read then. */
   readonly isUnresolved?: boolean;
   /** The files of a folder of tenants, in the order of their names; throws what node:fs throws. */
@@ -99,7 +101,8 @@ export function parseConfig(input: ConfigInput): ParsedConfig {
   const { source, faults } = readYaml(text);
   const locate = (path: string): string => (isAbsolute(path) ? path : join(dirname(file), path));
   const sources: Sources = { env, readFile, locate, isUnresolved };
-  const { root, asWritten, tell } = rootOf(source?.value, input.before, sources);
+  const now: Sources = { ...sources, readFile: input.readNow ?? readFile };
+  const { root, asWritten, tell } = rootOf(source?.value, input.before, now);
   const position: ReportContext['position'] = (path, place) =>
     source?.position(path, place) ?? { line: 1, column: 1 };
   const keys = findKeys(root, sources);

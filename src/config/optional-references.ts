@@ -13,14 +13,16 @@ interface Place {
   readonly key: string;
   /** Whether a list that has nothing left is absent too. */
   readonly mayEmpty?: true;
+  /** No file can say what stands there: such a reference is as wrong as a plain one, whether the file is there or not. */
+  readonly noFile?: true;
 }
 
 /** Where they may stand: what is absent there has a meaning, and what is left is whole. */
 const PLACES: readonly Place[] = [
   { within: ['redis'], key: 'url' },
   { within: ['webhooks', '*'], key: 'url', mayEmpty: true },
-  { within: ['pools', '*', 'endpoints', '*'], key: 'url' },
-  { within: ['pools', '*', 'drain', '*'], key: 'url', mayEmpty: true },
+  { within: ['pools', '*', 'endpoints', '*'], key: 'url', noFile: true },
+  { within: ['pools', '*', 'drain', '*'], key: 'url', mayEmpty: true, noFile: true },
   { within: ['tenants', '*', 'keys', '*'], key: 'key' },
 ];
 
@@ -62,7 +64,7 @@ function resolve(
   moved: Map<string, readonly number[]>,
 ): unknown {
   const step = place.within[path.length];
-  if (step === undefined) return resolveHere(value, place.key, sources);
+  if (step === undefined) return resolveHere(value, place, sources);
   if (Array.isArray(value)) {
     if (step !== '*') return value;
     const left = value.flatMap((one: unknown, i) => {
@@ -97,10 +99,12 @@ function resolve(
 }
 
 /** What has the reference, or is it: with a plain one; undefined: it is absent. */
-function resolveHere(value: unknown, key: string, sources: Reading): unknown {
-  if (typeof value === 'string') return plainOf(value, sources);
+function resolveHere(value: unknown, { key, noFile }: Place, sources: Reading): unknown {
+  const follow = (text: string): string | undefined =>
+    noFile === true && text.startsWith('file:') ? text : plainOf(text, sources);
+  if (typeof value === 'string') return follow(value);
   if (!isMapping(value) || typeof value[key] !== 'string') return value;
-  const plain = plainOf(value[key], sources);
+  const plain = follow(value[key]);
   if (plain === undefined || plain === value[key]) return plain === undefined ? undefined : value;
   return Object.fromEntries(Object.entries(value).map(([name, one]) => [name, name === key ? plain : one]));
 }

@@ -149,6 +149,41 @@ describe('a watched configuration', () => {
     expect(bad[0]?.join()).toContain('no such file');
   });
 
+  it('follows an optional file that comes, changes and goes, and an empty one is none', async () => {
+    const more = join(folder, 'more');
+    writeFileSync(path, yaml(1, 'literal-key, "file:more?"'));
+    start();
+    const all = () => changes.map((config) => plainTexts(config.tenants.get('alice')?.keys));
+    const now = () => all().at(-1);
+    writeFileSync(more, 'key-that-came');
+    await eventually(() => expect(now()).toEqual(['literal-key', 'key-that-came']));
+    writeFileSync(`${more}.new`, 'key-that-changed');
+    renameSync(`${more}.new`, more);
+    await eventually(() => expect(now()).toEqual(['literal-key', 'key-that-changed']));
+    unlinkSync(more);
+    await eventually(() => expect(now()).toEqual(['literal-key']));
+    writeFileSync(more, 'key-that-is-back');
+    await eventually(() => expect(now()).toEqual(['literal-key', 'key-that-is-back']));
+    writeFileSync(more, '');
+    await eventually(() => expect(now()).toEqual(['literal-key']));
+    expect(bad).toEqual([]);
+    expect(warned.flat().filter((text) => text.includes('stays in use'))).toEqual([]);
+  });
+
+  it('follows an optional file of a Redis and of a webhook likewise', async () => {
+    const secret = 'whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=';
+    const more = ['redis: { url: "file:redis?" }', `webhooks: [{ url: "file:hook?", secret: ${secret} }]`];
+    writeFileSync(path, `${yaml(1)}${more.join('\n')}\n`);
+    start();
+    const shape = () => changes.map((config) => [config.redis !== undefined, config.webhooks?.length ?? 0]);
+    const files = { redis: 'redis://127.0.0.1:6379', hook: 'https://hooks.example/x' };
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text);
+    await eventually(() => expect([...shape(), ...bad].at(-1)).toEqual([true, 1]));
+    for (const name of Object.keys(files)) unlinkSync(join(folder, name));
+    await eventually(() => expect(shape().at(-1)).toEqual([false, 0]));
+    expect(bad).toEqual([]);
+  });
+
   it('keeps the value in the place of a variable that is not set, names it, and takes over the rest', async () => {
     start();
     writeFileSync(path, yaml(2, 'env:NEW_KEY'));

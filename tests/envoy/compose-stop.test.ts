@@ -10,13 +10,13 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { startSimulator } from '../../src/simulator/http-simulator.ts';
-import { parseProfile } from '../../src/simulator/profile.ts';
+import { debianProgram } from '../support/debian.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
@@ -35,8 +35,9 @@ const READY_MS = 60_000;
 
 let folder: string;
 let ports: readonly number[];
-let engine: Awaited<ReturnType<typeof startSimulator>>;
+let engine: CliProcess;
 let redis: ChildProcess;
+let prometheus: ChildProcess;
 let service: CliProcess;
 let envoy: ChildProcess;
 let envoyEnded: Promise<number | null>;
@@ -54,7 +55,11 @@ const here = (text: string): string =>
     .replaceAll('/var/lib/fairlane', join(folder, 'state'))
     .replaceAll('/etc/fairlane', join(folder, 'config'))
     .replaceAll('/etc/envoy', join(folder, 'envoy'))
-    .replaceAll('/data', join(folder, 'redis'));
+    .replaceAll('/data', join(folder, 'redis'))
+    .replaceAll('=/etc/prometheus', `=${join(folder, 'rules')}`)
+    .replaceAll('=/prometheus', `=${join(folder, 'series')}`)
+    .replaceAll('fairlane:9464', `127.0.0.1:${port(2)}`)
+    .replaceAll('envoy:9901', `127.0.0.1:${port(1)}`);
 
 const ask = (key: string, tokens: number): Promise<Response> =>
   fetch(`${api()}/v1/chat/completions`, {
@@ -76,21 +81,42 @@ function save(change: (text: string) => string): void {
   renameSync(`${path}.new`, path);
 }
 
+/** Exit code of a service's own health check, with the port that it has here. */
+async function health(name: string, now: number, usually: number): Promise<number> {
+  const [kind, program = '', ...args] = services[name]?.healthcheck.test ?? [];
+  expect(kind).toBe('CMD');
+  const checked = args.map((arg) => arg.replaceAll(`:${usually}/`, `:${now}/`));
+  expect(checked).not.toEqual(args);
+  return run(program, checked).then(
+    () => 0,
+    ({ code }: { readonly code: number }) => code,
+  );
+}
+
+/** Prometheus by its command, on copies of the files that are mounted: elsewhere, and asking more often. */
+function startPrometheus(): ChildProcess {
+  cpSync('observability/prometheus', join(folder, 'rules'), { recursive: true });
+  const path = join(folder, 'rules', 'prometheus.yaml');
+  writeFileSync(path, here(readFileSync(path, 'utf8')).replaceAll(': 15s', ': 1s'));
+  const args = [...commandOf('prometheus').map(here), `--web.listen-address=127.0.0.1:${port(5)}`];
+  return spawn(debianProgram('prometheus', 'prometheus'), args, { stdio: 'ignore' });
+}
+
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-compose-'));
-  ports = await freePorts(4);
+  ports = await freePorts(6);
   for (const name of ['run', 'state', 'redis', 'bin']) mkdirSync(join(folder, name), { mode: 0o700 });
   cpSync('examples/docker', join(folder, 'config'), { recursive: true });
   cpSync('envoy/docker', join(folder, 'envoy'), { recursive: true });
   save(here);
-  engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+  engine = runCli(commandOf('simulator').map((arg) => (arg === '8000' ? String(port(4)) : arg)));
   const server = findServer();
   if (server === undefined) throw new Error('there is no Redis to run');
   const [, ...redisArgs] = commandOf('redis');
   redis = spawn(server, [...redisArgs.map(here), '--port', String(port(3))], { stdio: 'ignore' });
   const env = {
     ...process.env,
-    ENGINE_URL: engine.url,
+    ENGINE_URL: `http://127.0.0.1:${port(4)}`,
     QUIET_KEY: QUIET,
     NOISY_KEY: 'key-of-the-noisy-one',
     REDIS_URL: `redis://127.0.0.1:${port(3)}`,
@@ -131,15 +157,66 @@ beforeAll(async () => {
     (response) => response?.status === 200,
     READY_MS,
   );
+  prometheus = startPrometheus();
 }, READY_MS * 2);
 
 afterAll(async () => {
   envoy.kill('SIGKILL');
   service.child.kill('SIGKILL');
   redis.kill('SIGKILL');
-  await engine.close();
+  prometheus.kill('SIGKILL');
+  engine.child.kill('SIGKILL');
   rmSync(folder, { recursive: true, force: true });
 });
+
+it('has a simulator and a Fairlane that are healthy by their checks', async () => {
+  expect(await health('simulator', port(4), 8000)).toBe(0);
+  expect(await health('fairlane', port(2), 9464)).toBe(0);
+});
+
+it('shows the console to a browser on this machine, and to no page under a foreign name', async () => {
+  const status = (path: string, host: string): Promise<number | undefined> =>
+    new Promise((resolve, reject) => {
+      get({ host: '127.0.0.1', port: port(2), path, headers: { host } }, (response) => {
+        response.destroy();
+        resolve(response.statusCode);
+      }).on('error', reject);
+    });
+  for (const host of [`127.0.0.1:${port(2)}`, `localhost:${port(2)}`])
+    expect(await status('/console/requests', host)).toBe(200);
+  for (const path of ['/console/requests', '/console/events', '/console/about'])
+    expect(await status(path, `attacker.example:${port(2)}`)).toBe(403);
+});
+
+it('has a Prometheus that is healthy, knows the rules, and reads Fairlane and Envoy', async () => {
+  const answer = (path: string): Promise<unknown> =>
+    fetch(`http://127.0.0.1:${port(5)}/api/v1/${path}`).then(
+      (response) => response.json(),
+      () => undefined,
+    );
+  interface Targets {
+    readonly data: {
+      readonly activeTargets: readonly {
+        readonly health: string;
+        readonly labels: { readonly job: string };
+      }[];
+    };
+  }
+  const jobs = (said: unknown): string =>
+    ((said as Targets | undefined)?.data.activeTargets ?? [])
+      .map((target) => `${target.labels.job} ${target.health}`)
+      .sort()
+      .join();
+  await eventually(
+    async () => jobs(await answer('targets')),
+    (text) => text === 'envoy up,fairlane up',
+    30_000,
+  );
+  debianProgram('wget', 'wget');
+  expect(await health('prometheus', port(5), 9090)).toBe(0);
+  const { data } = (await answer('rules')) as { readonly data: { readonly groups: readonly unknown[] } };
+  expect(data.groups.length).toBeGreaterThan(1);
+}, 60_000);
 
 it('has a Redis that is healthy by its check, keeps what it is told, and is used', async () => {
   const [, program = '', ...args] = services['redis']?.healthcheck.test ?? [];

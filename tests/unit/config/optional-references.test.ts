@@ -73,6 +73,16 @@ describe('an optional reference', () => {
     ).toHaveLength(1);
   });
 
+  it.each(['endpoints', 'drain'])(
+    'of a file is refused among %s, which no file can say: there or not',
+    (list) => {
+      for (const file of ['file:/etc/gone?', 'file:/etc/there?']) {
+        const main = { ...BASE.pools.main, [list]: ['http://127.0.0.1:8000', file] };
+        expect(problems({ pools: { main } })).toContain(`pools.main.${list}[1]`);
+      }
+    },
+  );
+
   it('does not leave a pool without endpoints', () => {
     expect(problems({ pools: { main: { endpoints: ['env:GONE?'] } } })).toContain('pools.main.endpoints');
   });
