@@ -5,6 +5,10 @@
 {{/* The whole configuration, as YAML: what the chart sets, and the rest as it was given. */}}
 {{- define "fairlane.config" -}}
 {{- $config := deepCopy .Values.config -}}
+{{- /* null is how values take away what a file before them has. */ -}}
+{{- range $key, $value := .Values.config -}}
+{{- if kindIs "invalid" $value -}}{{- $_ := unset $config $key -}}{{- end -}}
+{{- end -}}
 {{- $isPicker := eq .Values.shape "endpoint-picker" -}}
 {{- $own := dict "service" (dict "address" ($isPicker | ternary "0.0.0.0:9002" "unix:ext-proc.sock") "metrics" "0.0.0.0:9464") -}}
 {{- if $isPicker -}}
