@@ -30,10 +30,10 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The command of the container that prepares, with the program of the tests. */
-async function prepared({ command, args, ...container }: Container, root: string): Promise<void> {
-  const here = seenBy({ command, args, ...container } as Container, root);
+async function prepared(container: Container, root: string): Promise<void> {
+  const here = seenBy(container, root);
   const program = ['node', ...fairlaneProgram()].join(' ');
-  const [shell = '', ...rest] = [...command, ...args].map((arg) =>
+  const [shell = '', ...rest] = [...container.command, ...container.args].map((arg) =>
     here(arg)
       .replaceAll('node dist/cli/index.js', program)
       // What Envoy has as /tmp, which it names here.

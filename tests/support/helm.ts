@@ -105,12 +105,16 @@ export interface Rendering {
   readonly stderr: string;
 }
 
-/** `helm template` of the chart as the release `fairlane` in the namespace `models`. */
-export function template(helm: string, ...args: readonly string[]): Rendering {
-  return spawnSync(helm, ['template', 'fairlane', CHART, '--namespace', 'models', ...args], {
+/** `helm template` of the chart in the namespace `models`. */
+export function templateAs(release: string, helm: string, ...args: readonly string[]): Rendering {
+  return spawnSync(helm, ['template', release, CHART, '--namespace', 'models', ...args], {
     encoding: 'utf8',
   });
 }
+
+/** The same, as the release `fairlane`. */
+export const template = (helm: string, ...args: readonly string[]): Rendering =>
+  templateAs('fairlane', helm, ...args);
 
 /** @throws what helm says, when it does not render. */
 export function objectsOf({ status, stdout, stderr }: Rendering): readonly KubernetesObject[] {

@@ -7,7 +7,7 @@ const named = z.looseObject({ name: z.string() });
 const probe = z.looseObject({}).optional();
 const mount = z.looseObject({ name: z.string(), mountPath: z.string(), subPath: z.string().optional() });
 
-export const containerSchema = z.looseObject({
+const containerSchema = z.looseObject({
   name: z.string(),
   image: z.string(),
   command: z.array(z.string()).default([]),

@@ -52,6 +52,12 @@
 {{- if and (eq .Values.shape "sidecar") (not .Values.sidecar.engineContainer) (not .Values.sidecar.envoyContainer) -}}
 {{- fail "sidecar.engineContainer is not set: name the engine's container in the Deployment, which has to end after Envoy" -}}
 {{- end -}}
+{{- if and (eq .Values.shape "sidecar") (not $config.pools) (has (int .Values.engines.port) (list 8080 9464 9901)) -}}
+{{- fail (printf "engines.port is %d, which Envoy or Fairlane has in the same pod (8080, 9464, 9901): let the engine listen on another" (int .Values.engines.port)) -}}
+{{- end -}}
+{{- if gt (int .Values.engineAutoscaling.minReplicas) (int .Values.engineAutoscaling.maxReplicas) -}}
+{{- fail "engineAutoscaling.minReplicas is more than engineAutoscaling.maxReplicas" -}}
+{{- end -}}
 {{- if and (ne .Values.engineAutoscaling.kind "none") (not .Values.engineAutoscaling.target.name) -}}
 {{- fail "engineAutoscaling.target.name is not set: name the engines' Deployment" -}}
 {{- end -}}
