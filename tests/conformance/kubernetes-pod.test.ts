@@ -1,14 +1,28 @@
 /** The pods of the Helm chart: their configuration as Fairlane reads it, and a gateway's commands as processes. */
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { credentials, loadPackageDefinition, type ServiceClientConstructor } from '@grpc/grpc-js';
+import * as protoLoader from '@grpc/proto-loader';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
-import { configOf, containerOf, KEYS, layOut, podOf, renderedBy, SHAPES, theOne } from '../support/chart.ts';
+import {
+  configOf,
+  containerOf,
+  KEYS,
+  layOut,
+  patched,
+  podOf,
+  renderedBy,
+  SHAPES,
+  theOne,
+} from '../support/chart.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { helmForTests } from '../support/helm.ts';
@@ -64,6 +78,77 @@ describe('the configuration', () => {
       'tennants: unknown setting; did you mean "tenants"?',
     );
   });
+});
+
+/** What a service of gRPC's health protocol answers, as the kubelet asks it. */
+async function healthOf(port: number, service: string): Promise<unknown> {
+  const definition = loadPackageDefinition(
+    protoLoader.loadSync('grpc/health/v1/health.proto', { includeDirs: ['proto'], enums: String }),
+  ) as unknown as { grpc: { health: { v1: { Health: ServiceClientConstructor } } } };
+  const client = new definition.grpc.health.v1.Health(`127.0.0.1:${port}`, credentials.createInsecure());
+  const reply = await new Promise((resolve, reject) => {
+    client['check']?.({ service }, (error: Error | null, answer: { status: unknown }) => {
+      if (error === null) resolve(answer.status);
+      else reject(error);
+    });
+  });
+  client.close();
+  return reply;
+}
+
+it('the pod of an endpoint picker serves by the services that are probed', async () => {
+  const root = mkdtempSync(join(folder, 'picker-'));
+  const [port = 0, metrics = 0] = await freePorts(2);
+  const objects = rendered('endpoint-picker');
+  const fairlane = containerOf(podOf('endpoint-picker', objects), 'fairlane');
+  const text = configOf(objects)
+    .replace('0.0.0.0:9002', `127.0.0.1:${port}`)
+    .replace('0.0.0.0:9464', `127.0.0.1:${metrics}`);
+  layOut(fairlane, root, { 'fairlane.yaml': text });
+  const service = runCli(fairlane.args.map(seenBy(fairlane, root)), {
+    ...process.env,
+    STATE_DIRECTORY: join(root, 'state'),
+  });
+  try {
+    await service.until('serving ext_proc');
+    const asked = z.looseObject({ grpc: z.strictObject({ port: z.literal(9002), service: z.string() }) });
+    for (const probe of [fairlane.startupProbe, fairlane.livenessProbe, fairlane.readinessProbe]) {
+      expect(await healthOf(port, asked.parse(probe).grpc.service)).toBe('SERVING');
+    }
+    expect(asked.parse(fairlane.readinessProbe).grpc.service).toBe('readiness');
+    service.child.kill('SIGTERM');
+    expect(await service.exited).toBe(0);
+  } finally {
+    service.child.kill('SIGKILL');
+  }
+});
+
+it('the engine beside a sidecar is held until Envoy has ended', async () => {
+  const lifecycle = z.looseObject({
+    preStop: z.looseObject({ exec: z.looseObject({ command: z.array(z.string()) }) }),
+  });
+  const { spec } = patched(rendered('sidecar'));
+  const { containers } = z
+    .looseObject({
+      template: z.looseObject({
+        spec: z.looseObject({ containers: z.array(z.looseObject({ name: z.string() })) }),
+      }),
+    })
+    .parse(spec).template.spec;
+  const engine = containers.find(({ name }) => name === 'vllm');
+  const [shell = '', ...args] = lifecycle.parse(engine?.['lifecycle']).preStop.exec.command;
+  const [port = 0] = await freePorts(1);
+  const admin = createServer((socket) => socket.destroy()).listen(port, '127.0.0.1');
+  await once(admin, 'listening');
+  const held = spawn(
+    shell,
+    args.map((arg) => arg.replace('/9901', `/${port}`)),
+    { stdio: 'ignore' },
+  );
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  expect(held.exitCode).toBeNull();
+  const [[code]] = await Promise.all([once(held, 'exit'), promisify(admin.close.bind(admin))()]);
+  expect(code).toBe(0);
 });
 
 describe('the pod of a gateway, as processes', () => {

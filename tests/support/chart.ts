@@ -36,17 +36,19 @@ const ENGINE = {
   },
 };
 
-/** A strategic merge, as far as the patch goes: lists are merged by the name of their elements. */
+/** A strategic merge, as far as the patch goes: lists are merged by the name of their elements, new ones come first. */
 function merged(into: unknown, patch: unknown): unknown {
   const isMap = (value: unknown): value is Record<string, unknown> =>
     z.record(z.string(), z.unknown()).safeParse(value).success;
   if (Array.isArray(into) && Array.isArray(patch)) {
-    const byName = new Map<unknown, unknown>(into.map((item) => [(item as { name?: unknown }).name, item]));
-    for (const item of patch) {
-      const { name } = item as { name?: unknown };
-      byName.set(name, byName.has(name) ? merged(byName.get(name), item) : item);
-    }
-    return [...byName.values()];
+    const nameOf = (item: unknown): unknown => (item as { readonly name?: unknown }).name;
+    const old = new Map(into.map((item: unknown) => [nameOf(item), item]));
+    const changes = new Map(patch.map((item: unknown) => [nameOf(item), item]));
+    const added = patch.filter((item: unknown) => !old.has(nameOf(item)));
+    const kept = into.map((item: unknown) =>
+      changes.has(nameOf(item)) ? merged(item, changes.get(nameOf(item))) : item,
+    );
+    return [...added, ...kept];
   }
   if (!isMap(into) || !isMap(patch)) return patch;
   const keys = new Set([...Object.keys(into), ...Object.keys(patch)]);
