@@ -13,7 +13,9 @@ const execute = promisify(execFile);
  * @param name of `NAME-requirements.txt` beside this file. Each is for one file of tests: two would install at one time.
  * @returns the program.
  */
-export async function pythonWith(name: 'python' | 'litellm' | 'schemathesis'): Promise<string> {
+export async function pythonWith(
+  name: 'python' | 'litellm' | 'schemathesis' | 'kubernetes',
+): Promise<string> {
   const requirements = fileURLToPath(new URL(`${name}-requirements.txt`, import.meta.url));
   const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
   const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');

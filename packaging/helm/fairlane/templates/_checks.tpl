@@ -1,0 +1,70 @@
+{{/* What a schema cannot say. Each problem is one sentence with what to do. */}}
+{{- define "fairlane.checks" -}}
+{{- $config := .Values.config -}}
+{{- $envoy := $config.envoy | default dict -}}
+{{- $service := $config.service | default dict -}}
+{{- if not .Values.image.repository -}}
+{{- fail "image.repository is not set: no image is published; build one (docker build -t REGISTRY/fairlane .) and name it" -}}
+{{- end -}}
+{{- $most := ternary (int .Values.autoscaling.maxReplicas) (int .Values.replicas) .Values.autoscaling.enabled -}}
+{{- if and (gt $most 1) (not $config.redis) -}}
+{{- fail (printf "there may be %d replicas and config.redis is not set: each would grant every limit in full; set config.redis.url, or have one replica" $most) -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is more than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and (gt $most 1) .Values.state.existingClaim -}}
+{{- fail (printf "there may be %d replicas and state.existingClaim is one disk: have one replica, or keep the ledger in PostgreSQL (config.ledger.url) without a claim" $most) -}}
+{{- end -}}
+{{- range $path, $isSet := dict "config.mode" (hasKey $config "mode") "config.envoy.directory" (hasKey $envoy "directory") "config.envoy.admin" (hasKey $envoy "admin") "config.service.address" (hasKey $service "address") "config.service.metrics" (hasKey $service "metrics") "config.service.drainTimeout" (hasKey $service "drainTimeout") -}}
+{{- if $isSet -}}
+{{- fail (printf "%s is set by the chart, which mounts, probes and drains by it: leave it out (shape, envoy.metrics and drain are its settings)" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $config.tenants $config.tenantDirectory $config.identity) -}}
+{{- fail "config has no tenants: set config.tenants, for example { alice: { keys: [file:/etc/fairlane/keys/alice] } }" -}}
+{{- end -}}
+{{- if and .Values.keys.existingSecret .Values.keys.create -}}
+{{- fail "keys.existingSecret and keys.create are both set: leave one out" -}}
+{{- end -}}
+{{- if and (ne .Values.shape "sidecar") (not $config.pools) (not .Values.engines.selector) -}}
+{{- fail "nothing says where engines are: set engines.selector to the labels of their pods, or config.pools" -}}
+{{- end -}}
+{{- if and (eq .Values.shape "endpoint-picker") .Values.picker.inferencePool.create (not .Values.engines.selector) -}}
+{{- fail "an InferencePool wants engines.selector, the labels of the engines' pods; or set picker.inferencePool.create: false" -}}
+{{- end -}}
+{{- if ne .Values.shape "endpoint-picker" -}}
+{{- $isReached := false -}}
+{{- $listen := $config.listen | default "0.0.0.0:8080" -}}
+{{- range (kindIs "slice" $listen | ternary $listen (list $listen)) -}}
+{{- $address := kindIs "map" . | ternary . (dict "address" .) -}}
+{{- if hasSuffix ":8080" (toString $address.address) -}}{{- $isReached = true -}}{{- end -}}
+{{- end -}}
+{{- if not $isReached -}}
+{{- fail "config.listen has no address with port 8080, to which the Service sends: use 0.0.0.0:8080" -}}
+{{- end -}}
+{{- end -}}
+{{- with ($config.ledger | default dict).directory -}}
+{{- if not (hasPrefix "/var/lib/fairlane/" .) -}}
+{{- fail "config.ledger.directory is not on the volume: leave it out, or use a folder below /var/lib/fairlane/" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.shape "sidecar") (not .Values.sidecar.engineContainer) (not .Values.sidecar.envoyContainer) -}}
+{{- fail "sidecar.engineContainer is not set: name the engine's container in the Deployment, which has to end after Envoy" -}}
+{{- end -}}
+{{- if and (eq .Values.shape "sidecar") (not $config.pools) (has (int .Values.engines.port) (list 8080 9464 9901)) -}}
+{{- fail (printf "engines.port is %d, which Envoy or Fairlane has in the same pod (8080, 9464, 9901): let the engine listen on another" (int .Values.engines.port)) -}}
+{{- end -}}
+{{- if gt (int .Values.engineAutoscaling.minReplicas) (int .Values.engineAutoscaling.maxReplicas) -}}
+{{- fail "engineAutoscaling.minReplicas is more than engineAutoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and (ne .Values.engineAutoscaling.kind "none") (not .Values.engineAutoscaling.target.name) -}}
+{{- fail "engineAutoscaling.target.name is not set: name the engines' Deployment" -}}
+{{- end -}}
+{{- if and (eq .Values.shape "sidecar") (ne .Values.engineAutoscaling.kind "none") (not $config.redis) -}}
+{{- fail "engineAutoscaling makes more pods, each with a sidecar, and config.redis is not set: each would grant every limit in full; set config.redis.url" -}}
+{{- end -}}
+{{- if and (eq .Values.shape "sidecar") .Values.autoscaling.enabled -}}
+{{- fail "autoscaling is for pods of Fairlane's own: with shape sidecar scale the engines (engineAutoscaling)" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,197 @@
+/** The values of the Helm chart: what is refused and how, what is documented, and what names and notes come of them. */
+
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
+import { z } from 'zod';
+import { configOf, containersOf, podOf, renderedBy, SHAPES, type Shape, valuesOf } from '../support/chart.ts';
+import { CHART, helmForTests, objectsOf, template, templateAs } from '../support/helm.ts';
+
+const FIRST_INSTALL_MS = 900_000;
+
+let helm: string;
+let folder: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'fairlane-values-'));
+  helm = await helmForTests();
+}, FIRST_INSTALL_MS);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Values that make no sense, and what helm says. */
+const WRONG: readonly (readonly [string, Shape, string])[] = [
+  ['replica=2', 'gateway', "additional properties 'replica' not allowed"],
+  ['envoy.image.tags=v1', 'gateway', "additional properties 'tags' not allowed"],
+  ['shape=router', 'gateway', "value must be one of 'gateway', 'endpoint-picker', 'sidecar'"],
+  ['replicas=0', 'gateway', 'minimum: got 0, want 1'],
+  ['engines.port=70000', 'gateway', 'maximum: got 70,000, want 65,535'],
+  ['image.digest=latest', 'gateway', "'latest' does not match pattern"],
+  ['image.repository=', 'gateway', 'image.repository is not set: no image is published; build one'],
+  [
+    'config.redis=null',
+    'gateway',
+    'there may be 2 replicas and config.redis is not set: each would grant every limit in full',
+  ],
+  [
+    'replicas=1,config.redis=null,autoscaling.enabled=true',
+    'gateway',
+    'there may be 4 replicas and config.redis is not set',
+  ],
+  ['state.existingClaim=disk', 'gateway', 'there may be 2 replicas and state.existingClaim is one disk'],
+  [
+    'autoscaling.enabled=true,autoscaling.minReplicas=9',
+    'gateway',
+    'autoscaling.minReplicas is more than autoscaling.maxReplicas',
+  ],
+  ['config.mode=sidecar', 'gateway', 'config.mode is set by the chart'],
+  ['config.envoy.directory=/tmp/x', 'gateway', 'config.envoy.directory is set by the chart'],
+  ['config.service.metrics=127.0.0.1:1', 'gateway', 'config.service.metrics is set by the chart'],
+  ['config.listen=0.0.0.0:80', 'gateway', 'config.listen has no address with port 8080'],
+  ['config.ledger.directory=/data', 'gateway', 'config.ledger.directory is not on the volume'],
+  ['config.tenants=null', 'gateway', 'config has no tenants: set config.tenants'],
+  ['keys.create.alice=a-key-of-alice', 'gateway', 'keys.existingSecret and keys.create are both set'],
+  ['engines.selector=null', 'gateway', 'nothing says where engines are: set engines.selector'],
+  [
+    'engines.selector=null,config.pools.main.endpoints[0]=http://e:1',
+    'endpoint-picker',
+    'an InferencePool wants engines.selector',
+  ],
+  ['engineAutoscaling.kind=hpa', 'gateway', 'engineAutoscaling.target.name is not set'],
+  ['engineAutoscaling.saturation=80', 'gateway', 'engineAutoscaling/saturation'],
+  ['sidecar.engineContainer=', 'sidecar', 'sidecar.engineContainer is not set: name the engine'],
+  ['engines.port=8080', 'sidecar', 'engines.port is 8080, which Envoy or Fairlane has in the same pod'],
+  [
+    'engineAutoscaling.minReplicas=9',
+    'gateway',
+    'engineAutoscaling.minReplicas is more than engineAutoscaling.maxReplicas',
+  ],
+  [
+    'engineAutoscaling.kind=keda,engineAutoscaling.target.name=vllm',
+    'sidecar',
+    'engineAutoscaling makes more pods, each with a sidecar',
+  ],
+  ['image.tag=1', 'gateway', 'got number, want string'],
+  ['keys.create.a b=some-key,keys.existingSecret=', 'gateway', "'a b' does not match pattern"],
+  ['replicas=3', 'sidecar', 'there may be 3 replicas and config.redis is not set'],
+  [
+    'autoscaling.enabled=true,config.redis.url=redis://redis:6379',
+    'sidecar',
+    "autoscaling is for pods of Fairlane's own",
+  ],
+];
+
+describe('wrong values', () => {
+  it.each(WRONG)('%s (%s) is refused with a sentence: %s', (set, shape, sentence) => {
+    const { status, stderr } = template(helm, ...valuesOf(shape), '--set', set);
+    expect([status, stderr]).toEqual([1, expect.stringContaining(sentence)]);
+  });
+});
+
+type Tree = Readonly<Record<string, unknown>>;
+const isTree = (value: unknown): value is Tree => z.record(z.string(), z.unknown()).safeParse(value).success;
+
+/** The keys of settings, as a.b; a mapping without keys is its user's. */
+const keysOf = (values: Tree, before = ''): readonly string[] =>
+  Object.entries(values).flatMap(([key, value]) =>
+    isTree(value) && Object.keys(value).length > 0 ? keysOf(value, `${before}${key}.`) : [`${before}${key}`],
+  );
+
+/** Of a schema that allows nothing else; quantities of resources are their user's. */
+const keysOfSchema = (schema: Tree, before = ''): readonly string[] =>
+  Object.entries(schema['properties'] as Tree).flatMap(([key, inner]) =>
+    isTree(inner) && inner['properties'] !== undefined
+      ? keysOfSchema(inner, `${before}${key}.`)
+      : [`${before}${key}`],
+  );
+
+describe('the values', () => {
+  it('are in values.yaml if and only if the schema has them, which allows no others', () => {
+    const values = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Tree;
+    const text = readFileSync(join(CHART, 'values.schema.json'), 'utf8');
+    const ofResources = /(resources\.(?:limits|requests))\..*/;
+    const documented = new Set(keysOf(values).map((key) => key.replace(ofResources, '$1')));
+    // Helm puts `global` there by itself.
+    const allowed = keysOfSchema(JSON.parse(text) as Tree).filter((key) => key !== 'global');
+    expect([...documented].toSorted()).toEqual(allowed.toSorted());
+    const settings = text.match(/"properties": \{/g) ?? [];
+    expect(text.match(/"additionalProperties": false,\s+"properties": \{/g)).toHaveLength(settings.length);
+  });
+
+  it('give names that Kubernetes takes, also of the longest release', () => {
+    const release = `${'a'.repeat(39)}-${'b'.repeat(13)}`;
+    const args = [
+      '--set',
+      'keys.existingSecret=,keys.create.alice=a-key-of-alice,engineAutoscaling.kind=hpa',
+    ];
+    const scaled = ['--set', 'engineAutoscaling.target.name=vllm'];
+    const objects = objectsOf(templateAs(release, helm, ...valuesOf('gateway'), ...args, ...scaled));
+    expect(objects.length).toBeGreaterThan(6);
+    for (const { metadata } of objects) {
+      expect(metadata.name).toMatch(/^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/);
+      for (const value of Object.values(metadata.labels)) expect(value).toMatch(/^[\w.-]{1,63}$/);
+    }
+    const ports = containersOf(
+      podOf('sidecar', renderedBy(helm)('sidecar', '--set', 'envoy.metrics=true')),
+    ).flatMap((container) => container.ports);
+    for (const { name } of ports) expect(name).toMatch(/^[a-z0-9-]{1,15}$/);
+  });
+
+  it('of the service and the ledger stay beside what the chart sets; null takes a section away', () => {
+    const values = join(folder, 'beside.yaml');
+    const config = {
+      service: { zone: 'a', tls: { cert: 'c', key: 'k' } },
+      ledger: { keep: '30d' },
+      redis: null,
+    };
+    writeFileSync(values, stringify({ replicas: 1, config }));
+    const written = parse(configOf(renderedBy(helm)('endpoint-picker', '--values', values))) as Tree;
+    expect(written).toMatchObject({
+      service: { address: '0.0.0.0:9002', metrics: '0.0.0.0:9464', zone: 'a', tls: { cert: 'c', key: 'k' } },
+      ledger: { keep: '30d', directory: '/var/lib/fairlane/state' },
+    });
+    expect(written).not.toHaveProperty('redis');
+  });
+});
+
+/** What helm prints after an install: `helm template` leaves it out, so a copy of the chart has it as an object. */
+function notesOf(shape: Shape): string {
+  const copy = join(folder, `notes-${shape}`);
+  cpSync(CHART, copy, { recursive: true });
+  const notes = readFileSync(join(CHART, 'templates/NOTES.txt'), 'utf8');
+  writeFileSync(
+    join(copy, 'templates/notes.yaml'),
+    `{{ define "notes" }}${notes}{{ end }}notes: {{ include "notes" . | toJson }}\n`,
+  );
+  const args = ['template', 'fairlane', copy, '--namespace', 'models', '--show-only', 'templates/notes.yaml'];
+  const { stdout, stderr } = spawnSync(helm, [...args, ...valuesOf(shape)], { encoding: 'utf8' });
+  expect(stderr).toBe('');
+  return (parse(stdout) as { notes: string }).notes;
+}
+
+describe('the notes', () => {
+  it.each(SHAPES)('of %s say what is next, and fit the page', (shape) => {
+    const notes = notesOf(shape);
+    const said = {
+      gateway: 'http://fairlane.models.svc:80/v1',
+      'endpoint-picker': 'Routes name the InferencePool fairlane',
+      sidecar: 'patch deployment vllm --patch-file patch.yaml',
+    };
+    expect(notes).toContain(said[shape]);
+    if (shape !== 'sidecar') return;
+    const page = readFileSync('docs/install/kubernetes.md', 'utf8');
+    for (const command of notes.split('\n').filter((line) => line.includes('kubectl'))) {
+      expect(page).toContain(command.trim().replace(' -n models', ''));
+    }
+  });
+});
+
+it('the image has what the container that prepares calls', () => {
+  const dockerfile = readFileSync('Dockerfile', 'utf8');
+  expect(dockerfile).toContain('\nENTRYPOINT ["node", "dist/cli/index.js"]\n');
+  const pod = readFileSync(join(CHART, 'templates/_pod.tpl'), 'utf8');
+  expect(pod.match(/node dist\/cli\/index\.js envoy-config/g)).toHaveLength(2);
+});
