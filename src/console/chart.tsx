@@ -109,8 +109,10 @@ export function Chart({
     if (host.current === null) return;
     const dots = dotsOf(lines, colours, nowMs);
     const oldest = dots.data[0][0] ?? nowMs / 1_000;
-    const seconds = Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, nowMs / 1_000 - oldest));
-    window.current = [nowMs / 1_000 - seconds, nowMs / 1_000];
+    // What ended since the last status is newer than that.
+    const newest = Math.max(nowMs / 1_000, dots.data[0].at(-1) ?? 0);
+    const seconds = Math.min(MOST_SECONDS, Math.max(LEAST_SECONDS, newest - oldest));
+    window.current = [newest - seconds, newest];
     const all = dots.data.slice(1).flatMap((one) => [...one].filter((ms) => typeof ms === 'number'));
     const [low, high] = [
       all.reduce((a, b) => Math.min(a, b), 100),

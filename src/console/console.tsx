@@ -79,7 +79,10 @@ function useKeys(keys: Readonly<Record<string, () => void>>): void {
 
 const Empty = () => (
   <div class="empty">
-    <p>No request has ended yet. Send quiet against noisy for a minute:</p>
+    <p>
+      No request has ended yet. Send quiet against noisy for a minute; in a clone, paste the line that{' '}
+      <code>npm start</code> has printed:
+    </p>
     <pre>fairlane load</pre>
     <p>or one request, with a key of your own:</p>
     <pre>

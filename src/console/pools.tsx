@@ -30,7 +30,7 @@ export function Engines({ pools, onDrain }: EnginesProps) {
         <Name of={endpoint.name.replace(/^https?:\/\//, '')} />
         <div class="soft">
           <Name of={pool.name} /> {endpoint.engine ?? ''}
-          <span class={endpoint.serving ? 'more' : 'more bad'}>: {endpoint.state}</span>
+          <span class={endpoint.serving ? 'more' : 'more bad'}> · {endpoint.state}</span>
         </div>
       </td>
       <td class={endpoint.serving ? 'less' : 'bad less'}>{endpoint.state}</td>
@@ -107,7 +107,7 @@ export function Queue({
               <tr>
                 <th>tenant</th>
                 <th>lane</th>
-                <th>waiting</th>
+                <th class="less">waiting</th>
                 <th class="n">requests</th>
                 <th class="n">oldest</th>
               </tr>
@@ -124,7 +124,7 @@ export function Queue({
                   <td>
                     <Name of={row.lane} />
                   </td>
-                  <td>
+                  <td class="less">
                     <Bar part={row.waiting} of={most} label={`${row.waiting} requests`} />
                   </td>
                   <td class="n">{countText(row.waiting)}</td>

@@ -63,11 +63,8 @@ export function Tenants({
             columns={9}
             row={(tenant) => (
               <tr>
-                <td>
-                  <span
-                    class="dot"
-                    style={{ display: 'inline-block', background: colours.of(tenant.name) }}
-                  />{' '}
+                <td class="who">
+                  <span class="dot" style={{ background: colours.of(tenant.name) }} />{' '}
                   <Name of={tenant.name} />
                 </td>
                 <td class="n">{countText(tenant.inFlight)}</td>
