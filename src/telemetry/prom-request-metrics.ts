@@ -39,7 +39,7 @@ const endings = (registers: Registry[]) => ({
   }),
   refusals: new Counter({
     name: 'fairlane_refusals_total',
-    help: 'Requests that Fairlane or Envoy refused, by the error code that the client got. Without a tenant: Envoy refused it before it was known whose it was.',
+    help: 'Requests that Fairlane or Envoy refused, by reason: the error code that the client got, and of rate limits which one it was, requests_per_minute or tokens_per_minute (the code of both is rate_limit_exceeded). Without a tenant: Envoy refused it before it was known whose it was.',
     labelNames: ['tenant', 'model', 'reason'],
     registers,
   }),
@@ -149,7 +149,7 @@ const histograms = (registers: Registry[], collect: () => void) => ({
   }),
   ttft: new Histogram({
     name: 'fairlane_ttft_seconds',
-    help: 'Time to first token of streamed answers, from the arrival of the request: the queue wait is part of it.',
+    help: 'Time to first token of streamed answers, from the arrival of the request: fairlane_queue_wait_seconds is part of it, and the rest is the engine. What a tenant would see alone is not measured: the wait is what others cost it here, and the engine’s part what they cost it there.',
     labelNames: ['tenant', 'model'],
     buckets: SECONDS,
     registers,

@@ -1,9 +1,25 @@
-/** The package as somebody gets it: packed, installed into an empty folder, and run from there. */
-import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+/**
+ * The package as somebody gets it: packed, installed into an empty folder, and run from there by the commands of
+ * docs/install/npm.md.
+ */
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startSimulator } from '../../src/simulator/http-simulator.ts';
+import { parseProfile } from '../../src/simulator/profile.ts';
+import { eventually } from '../support/eventually.ts';
 import { freePorts, withDemoPorts } from '../support/ports.ts';
 import { builtProgram } from '../support/program.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
@@ -13,12 +29,65 @@ const here = JSON.parse(readFileSync('package.json', 'utf8')) as {
   readonly bin: { readonly fairlane: string };
   readonly dependencies: Readonly<Record<string, string>>;
 };
+const execFileAsync = promisify(execFile);
 const INSTALL_MS = 180_000;
 const LEFT_OUT: ReadonlySet<string> = new Set(['node_modules', '.git', '.cache', 'dist']);
+
+/** What a package of this size has is looked at by nobody: it must not grow unseen. */
+const MOST_BYTES = 1_100_000;
+const [PACK = '', INSTALL = '', DEMO = '', CONFIG = '', START = '', ASK = ''] = [
+  ...readFileSync('docs/install/npm.md', 'utf8').matchAll(/```sh\n([^]*?)```/g),
+].map(([, text = '']) => text.trim());
+
+interface Packed {
+  readonly filename: string;
+  readonly size: number;
+  readonly unpackedSize: number;
+  readonly files: readonly { readonly path: string }[];
+}
 
 let folder: string;
 /** The package in its new place. */
 let installed: string;
+let packed: Packed;
+
+/** Runs lines in the folder as a shell does; others' messages go to the test's own. */
+const shell = (script: string, env: NodeJS.ProcessEnv = process.env): string =>
+  execFileSync('sh', ['-ec', script], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...env, npm_config_prefer_offline: 'true', npm_config_audit: 'false', npm_config_fund: 'false' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+
+/** Runs lines whose last one serves, and what is to be done meanwhile; ends them as Ctrl-C in a terminal does. */
+async function serving(script: string, env: NodeJS.ProcessEnv, meanwhile: (said: string) => Promise<void>) {
+  const running = spawn('sh', ['-ec', script], {
+    cwd: folder,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let said = '';
+  for (const stream of [running.stdout, running.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      said += text;
+    });
+  }
+  const ended = new Promise((resolve) => running.once('close', resolve));
+  try {
+    await eventually(
+      () => said,
+      (text) => text.includes('Ctrl-C drains and stops.') || running.exitCode !== null,
+      INSTALL_MS,
+    );
+    await meanwhile(said);
+  } finally {
+    if (running.exitCode === null) process.kill(-(running.pid ?? 0), 'SIGINT');
+  }
+  await ended;
+  return said;
+}
 
 /** A command of the installed program, as `npx` runs it. Nothing of this repository is in reach. */
 const fairlane = (...args: readonly string[]): CliProcess =>
@@ -28,19 +97,17 @@ const fairlane = (...args: readonly string[]): CliProcess =>
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-package-'));
-  const npm = (...args: readonly string[]): string =>
-    execFileSync('npm', args, { cwd: folder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   // This repository, with the build that these tests were given: `prepack` would make the same from the same sources.
   const source = join(folder, 'source');
   const isLeftOut = (path: string): boolean => LEFT_OUT.has(relative('.', path).split(sep)[0] ?? '');
   cpSync('.', source, { recursive: true, filter: (path) => !isLeftOut(path) });
   cpSync(dirname(dirname(builtProgram())), join(source, 'dist'), { recursive: true });
-  const [packed] = JSON.parse(npm('pack', source, '--json', '--ignore-scripts')) as [
-    { readonly filename: string },
-  ];
+  symlinkSync(resolve('node_modules'), join(source, 'node_modules'));
+  shell('cd source && node dist/cli/write-build-info.js && npm run --silent build:console');
+  const [made] = JSON.parse(shell('npm pack ./source --json --ignore-scripts')) as [Packed];
+  packed = made;
   rmSync(source, { recursive: true });
-  writeFileSync(join(folder, 'package.json'), '{ "private": true }');
-  npm('install', join(folder, packed.filename), '--prefer-offline', '--no-audit', '--no-fund');
+  shell(INSTALL);
   installed = join(folder, 'node_modules', 'fairlane');
 }, INSTALL_MS);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -48,24 +115,42 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 /** The folder of a package's scope, or of the package. */
 const scopeOf = (name: string): string => (name.startsWith('@') ? dirname(name) : name);
 
-describe('the installed package', () => {
-  it('has the licence, what the program reads, and no sources or tests', () => {
-    for (const file of [
-      'LICENSE',
-      'README.md',
-      here.bin.fairlane,
-      'proto/envoy',
-      'envoy/requirements.txt',
-      'examples/quickstart.yaml',
-      'docs/config.schema.json',
-    ]) {
-      expect([file, existsSync(join(installed, file))]).toEqual([file, true]);
-    }
-    for (const file of ['src', 'tests', 'bench', 'dist/.tsbuildinfo']) {
-      expect([file, existsSync(join(installed, file))]).toEqual([file, false]);
-    }
+/** Files below a folder, with their paths from here. */
+const below = (top: string): readonly string[] =>
+  readdirSync(top, { recursive: true, encoding: 'utf8' })
+    .map((name) => join(top, name))
+    .filter((path) => statSync(path).isFile() && !path.endsWith('.gitkeep'));
+
+describe('the tarball', () => {
+  it('has the program, what it reads, and what users copy: nothing else', () => {
+    const isOfPage = (path: string): boolean => path.startsWith('dist/console/');
+    const program = below('src')
+      .filter((path) => path.endsWith('.ts') && !path.startsWith('src/console/'))
+      .map((path) => path.replace(/^src\/(.*)\.ts$/, 'dist/$1.js'));
+    const paths = packed.files.map(({ path }) => path);
+    expect(paths.filter((path) => !isOfPage(path)).sort()).toEqual(
+      [
+        ...['package.json', 'README.md', 'LICENSE', 'CHANGELOG.md', 'docs/config.schema.json'],
+        ...['dist/build-info.json', 'envoy/requirements.txt'],
+        ...['existing-vllm', 'full', 'quickstart', 'limits/shop'].map((name) => `examples/${name}.yaml`),
+        ...['proto', 'scenarios', 'observability', 'packaging/systemd'].flatMap(below),
+        ...program,
+      ].sort(),
+    );
+    const page = paths.filter(isOfPage).map((path) => path.replace(/-[\w-]{8}\./, '-HASH.'));
+    const once = ['index.html', 'assets/index-HASH.css', 'assets/index-HASH.js'];
+    expect(page.sort()).toEqual(
+      once.flatMap((name) => ['', '.br', '.gz'].map((end) => `dist/console/${name}${end}`)).sort(),
+    );
   });
 
+  it('is small', () => {
+    console.info(`npm package: ${packed.size} bytes, ${packed.unpackedSize} unpacked`);
+    expect(packed.size).toBeLessThan(MOST_BYTES);
+  });
+});
+
+describe('the installed package', () => {
   it('needs no package that only development has', () => {
     const names = readdirSync(join(folder, 'node_modules')).filter((name) => !name.startsWith('.'));
     expect(names).toEqual(
@@ -99,7 +184,7 @@ describe('the installed package', () => {
 
   it('serves beside an Envoy, is healthy over gRPC, and ends when it is told to', async () => {
     const [metrics = 0, grpc = 0] = await freePorts(2);
-    const path = join(folder, 'fairlane.yaml');
+    const path = join(folder, 'served.yaml');
     writeFileSync(
       path,
       [
@@ -120,18 +205,53 @@ describe('the installed package', () => {
     serve.child.kill('SIGTERM');
     expect(await serve.exited).toBe(0);
   });
+});
+
+describe('docs/install/npm.md', () => {
+  it('has no command that is not run here', () => {
+    expect(PACK).toBe('npm ci && npm pack');
+    expect(INSTALL).toContain(`npm install ./${packed.filename}`);
+    expect([DEMO, ASK.startsWith('curl '), START.split('\n')]).toEqual([
+      'npx fairlane start',
+      true,
+      [expect.stringMatching(/^export ALICE_KEY=/), 'npx fairlane check-config', 'npx fairlane start'],
+    ]);
+  });
 
   it('starts the demo: an Envoy is found or installed, the simulator runs', { timeout: INSTALL_MS }, () =>
     withDemoPorts(async () => {
-      const start = fairlane('start');
-      await start.until('Ctrl-C drains and stops.');
-      const url = /API +(\S+)\/v1/.exec(start.stdout())?.[1] ?? '';
-      const answer = await fetch(`${url}/v1/models`, {
-        headers: { authorization: 'Bearer demo-quiet-key' },
+      const said = await serving(DEMO, process.env, async (banner) => {
+        const url = /API +(\S+)\/v1/.exec(banner)?.[1] ?? '';
+        const headers = { authorization: 'Bearer demo-quiet-key' };
+        expect((await fetch(`${url}/v1/models`, { headers })).status).toBe(200);
+        const page = await fetch(/console +(\S+)/.exec(banner)?.[1] ?? '');
+        expect(await page.text()).toContain('<script type="module"');
       });
-      expect(answer.status).toBe(200);
-      start.child.kill('SIGINT');
-      expect(await start.exited).toBe(0);
+      expect(said).toContain('fairlane: stopped');
+    }),
+  );
+
+  it('serves an engine by the configuration that it writes', { timeout: INSTALL_MS }, () =>
+    withDemoPorts(async () => {
+      const engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+      shell(CONFIG.replace('http://127.0.0.1:8000', engine.url));
+      const [makeKey = '', ...rest] = START.split('\n');
+      const ALICE_KEY = shell(`${makeKey}\nprintf %s "$ALICE_KEY"`);
+      expect(ALICE_KEY).toMatch(/^[0-9a-f]{48}$/);
+      const env = { ...process.env, ALICE_KEY, XDG_RUNTIME_DIR: folder };
+      const said = await serving(rest.join('\n'), env, async (banner) => {
+        const url = /API +(\S+)\/v1/.exec(banner)?.[1] ?? '';
+        expect(url).toBe('http://127.0.0.1:8080');
+        // Not in one piece: the engine is in this process.
+        const { stdout } = await execFileAsync('sh', ['-ec', ASK.replace('curl ', 'curl --silent ')], {
+          env,
+        });
+        const answer = JSON.parse(stdout);
+        expect(answer.choices[0].message.content).not.toBe('');
+      });
+      expect(said).toContain('1 tenant, 1 pool with 1 endpoint');
+      expect(said).toContain('fairlane: stopped');
+      await engine.close();
     }),
   );
 });
