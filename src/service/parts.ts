@@ -131,13 +131,7 @@ export class Parts {
     this.limits = new LimitFiles(tell, Date.now);
     this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
-    this.scheduling = createScheduling({
-      config: initial,
-      store: this.#store,
-      allotments,
-      tell,
-      parts: this,
-    });
+    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell, all: this });
     this.months = this.#watchMonths();
     this.webhooks = this.#createWebhooks();
     this.#catalog = createCatalog(initial);

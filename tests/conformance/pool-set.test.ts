@@ -30,7 +30,7 @@ function world(written: () => void = () => undefined) {
     store: createMemoryStore(),
     allotments: undefined,
     tell,
-    parts: {
+    all: {
       get pools() {
         return set;
       },
