@@ -21,7 +21,7 @@ import { LONGEST_RUN, runDurationMs, SHORTEST_RUN } from '../loadtest/scenario-s
 import { httpSchedule, labSchedule } from '../loadtest/schedule.ts';
 import { interruption } from './interruption.ts';
 import { hasColour, printError } from './terminal.ts';
-import { UserError } from './user-error.ts';
+import { problemsError, UserError } from './user-error.ts';
 
 type Targets = ReadonlyMap<TargetName, EndpointConfig>;
 
@@ -240,10 +240,7 @@ export function benchCommand(): Command {
       checkWritable('--json', options.json);
       checkWritable('--html', options.html);
       const loaded = loadScenario(path);
-      if (loaded.kind === 'bad') {
-        const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
-        throw new UserError(`the scenario has ${loaded.problems.length} problem(s):\n${problems}`);
-      }
+      if (loaded.kind === 'bad') throw problemsError('the scenario', loaded.problems);
       const { seed, duration, target, arms } = options;
       const scenario: Scenario = {
         ...loaded.scenario,

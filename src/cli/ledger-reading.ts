@@ -15,7 +15,7 @@ import {
   usageRows,
   usageStatements,
 } from '../ledger/report.ts';
-import { UserError } from './user-error.ts';
+import { problemsError, UserError } from './user-error.ts';
 
 /** Longest time that a question may take. */
 const TIMEOUT_MS = 600_000;
@@ -48,8 +48,7 @@ function configOf(path: string): Config {
   if (loaded.kind === 'ok') return loaded.config;
   const without = loadConfig(path, process.env, { isUnresolved: true });
   if (without.kind === 'ok' && !isUnresolved(without.config)) return without.config;
-  const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
-  throw new UserError(`the configuration has ${loaded.problems.length} problem(s):\n${problems}`);
+  throw problemsError('the configuration', loaded.problems);
 }
 
 /** Opens the ledger for `use`, and closes it. @throws UserError when there is none, or it cannot be read. */

@@ -3,7 +3,7 @@ import type { ConfigSource } from '../config/changes.ts';
 import type { Config } from '../config/config.ts';
 import { type LoadOptions, loadConfig } from '../config/fs-config.ts';
 import { printError } from './terminal.ts';
-import { UserError } from './user-error.ts';
+import { problemsError } from './user-error.ts';
 
 /** A configuration, and which state of its files it is. */
 export interface Loaded {
@@ -15,8 +15,7 @@ export interface Loaded {
 export function loadOrThrow(path: string, env: NodeJS.ProcessEnv, how: LoadOptions = {}): Loaded {
   const loaded = loadConfig(path, env, how);
   if (loaded.kind === 'bad') {
-    const problems = loaded.problems.map((problem) => `  ${problem}`).join('\n');
-    throw new UserError(`the configuration has ${loaded.problems.length} problem(s):\n${problems}`);
+    throw problemsError('the configuration', loaded.problems);
   }
   for (const warning of loaded.warnings) printError(`fairlane: warning: ${warning}`);
   return loaded;

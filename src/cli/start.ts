@@ -40,16 +40,39 @@ const adminOf = (address: AdminAddress): string =>
   'path' in address ? `unix:${address.path}` : urlOf(address);
 const say = (text: string): void => printError(`fairlane: ${text}`);
 
+/** Why nothing can listen there, as an error code; undefined: it can. */
+const listenProblem = ({ host, port }: HostPort): Promise<string | undefined> =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code ?? 'unknown'));
+    // As Envoy does: an address of IPv6 is not one of IPv4, too.
+    server.listen({ host, port, ipv6Only: true }, () => server.close(() => resolve(undefined)));
+  });
+
+/**
+ * Looks whether Envoy can listen where it is to: it would say no later, and among much else.
+ *
+ * @throws UserError that names the setting, when something listens there.
+ */
+async function requireFreePorts({ listen, envoy: { admin } }: Config): Promise<void> {
+  const wanted = listen.map(({ address }) => ['listen', address] as const);
+  for (const [setting, address] of [
+    ...wanted,
+    ...('path' in admin ? [] : [['envoy.admin', admin] as const]),
+  ]) {
+    if ((await listenProblem(address)) !== 'EADDRINUSE') continue;
+    const { host, port } = address;
+    throw new UserError(
+      `${setting}: ${host.includes(':') ? `[${host}]` : host}:${port} is in use; stop what listens there or choose another address in the configuration`,
+    );
+  }
+}
+
 /** The address, or the same with the next port that is free: the demo gives way to whatever runs already. */
 async function freeAddress(address: HostPort, taken: ReadonlySet<number>): Promise<HostPort> {
   for (let port = address.port; port < address.port + DEMO_PORT_TRIES; port += 1) {
     if (taken.has(port)) continue;
-    const free = await new Promise<boolean>((resolve) => {
-      const server = createServer();
-      server.once('error', () => resolve(false));
-      server.listen(port, address.host, () => server.close(() => resolve(true)));
-    });
-    if (free) return { ...address, port };
+    if ((await listenProblem({ ...address, port })) === undefined) return { ...address, port };
   }
   return address;
 }
@@ -169,6 +192,7 @@ async function run(
     throw new Error('mode: endpoint-picker is for a gateway that runs already; use `fairlane serve`');
   }
   const config = isDemo ? await onFreePorts(loaded.config) : loaded.config;
+  if (!isDemo) await requireFreePorts(config);
   const binary = await findEnvoy({ env: process.env, onProgress: say });
   say(binary.description);
   const { service, stopWatching } = await runService(path, { ...loaded, config }, env, options.logFormat);

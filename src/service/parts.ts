@@ -131,8 +131,7 @@ export class Parts {
     this.limits = new LimitFiles(tell, Date.now);
     this.#refusedTenantFiles = new RefusedTenantFiles(tell);
     const allotments = this.redis?.allotments;
-    const nameAt = (address: string): string => this.pools.nameAt(address);
-    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell, nameAt });
+    this.scheduling = createScheduling({ config: initial, store: this.#store, allotments, tell, all: this });
     this.months = this.#watchMonths();
     this.webhooks = this.#createWebhooks();
     this.#catalog = createCatalog(initial);

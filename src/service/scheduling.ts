@@ -17,8 +17,8 @@ export interface SchedulingOptions {
   /** Undefined: there are no other replicas. */
   readonly allotments: RedisAllotments | undefined;
   readonly tell: (event: ServiceEvent) => void;
-  /** What the endpoint at an address is called. */
-  readonly nameAt: (address: string) => string;
+  /** All parts. Has the pools once they are made: they know what the endpoint at an address is called. */
+  readonly all: { readonly pools: { nameAt(address: string): string } };
 }
 
 export interface Scheduling {
@@ -29,11 +29,11 @@ export interface Scheduling {
   readonly sharedLimitsOf: (pool: string) => SharedLimits | undefined;
 }
 
-export function createScheduling({ config, store, allotments, tell, nameAt }: SchedulingOptions): Scheduling {
+export function createScheduling({ config, store, allotments, tell, all }: SchedulingOptions): Scheduling {
   const tenants = createTenantDirectory(config, store, Date.now);
   const quarantine = new Quarantine(({ tenant, limited, endpoints, untilWell }, nowMs) => {
     const detail = limited
-      ? `engines died while they had its requests (${endpoints.map(nameAt).join(', ')}); one at a time until ${untilWell} end well`
+      ? `engines died while they had its requests (${endpoints.map((one) => all.pools.nameAt(one)).join(', ')}); one at a time until ${untilWell} end well`
       : 'its requests end well';
     tell({ kind: 'tenant-limited', tenant, limited, detail });
     dispatcher.capChanged(tenant, nowMs);

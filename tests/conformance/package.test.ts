@@ -74,7 +74,7 @@ async function serving(script: string, env: NodeJS.ProcessEnv, meanwhile: (said:
       said += text;
     });
   }
-  const ended = new Promise((resolve) => running.once('close', resolve));
+  const ended = new Promise((done) => running.once('close', done));
   try {
     await eventually(
       () => said,
@@ -145,7 +145,7 @@ describe('the tarball', () => {
   });
 
   it('is small', () => {
-    console.info(`npm package: ${packed.size} bytes, ${packed.unpackedSize} unpacked`);
+    process.stdout.write(`npm package: ${packed.size} bytes, ${packed.unpackedSize} unpacked\n`);
     expect(packed.size).toBeLessThan(MOST_BYTES);
   });
 });

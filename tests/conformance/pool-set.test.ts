@@ -30,7 +30,11 @@ function world(written: () => void = () => undefined) {
     store: createMemoryStore(),
     allotments: undefined,
     tell,
-    nameAt: (address) => set.nameAt(address),
+    all: {
+      get pools() {
+        return set;
+      },
+    },
   });
   const set = new PoolSet({
     config: (): Config => config,

@@ -230,7 +230,10 @@ describe('fairlane start', () => {
     );
     const start = runCli(['start', '--config', path]);
     expect(await start.exited).toBe(1);
-    expect(start.stderr()).toContain(`127.0.0.1:${port} is in use`);
+    // At once, by the setting's name, and last.
+    expect(start.stderr()).toBe(
+      `fairlane: listen: 127.0.0.1:${port} is in use; stop what listens there or choose another address in the configuration\n`,
+    );
     expect(start.stderr()).not.toMatch(/at .*\.[jt]s:\d+/);
     taken.close();
   });

@@ -38,7 +38,7 @@ const page = async (path: string): Promise<string> => (await fetch(`${stack.metr
 const status = async (): Promise<StatusReport> => statusSchema.parse(JSON.parse(await page('/status')));
 const run = async (...args: readonly string[]): Promise<string> => {
   const cli = runCli([...args, '--config', stack.configPath]);
-  expect(await cli.exited, cli.stderr()).toBe(0);
+  if ((await cli.exited) !== 0) throw new Error(cli.stderr());
   return cli.stdout();
 };
 
