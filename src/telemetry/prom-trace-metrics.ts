@@ -5,7 +5,7 @@ import type { SpanResult } from './span-of.ts';
 export function traceMetrics(registry: Registry): (result: SpanResult, spans: number) => void {
   const spans = new Counter({
     name: 'fairlane_trace_spans_total',
-    help: 'Spans of traced requests. result is exported, failed (the collector did not take them) or dropped (too many waited, or the service ended).',
+    help: 'Spans of traced requests. result is exported, failed (the collector did not take them) or dropped (too many waited, or exporting ended).',
     labelNames: ['result'],
     registers: [registry],
   });

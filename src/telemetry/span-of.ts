@@ -173,6 +173,7 @@ export function spansOf(
   }
   if (sentMs !== undefined) {
     const { ttftMs } = record;
+    const firstTokenMs = ttftMs === undefined ? undefined : Math.max(sentMs, inside(startMs + ttftMs));
     spans.push({
       name,
       kind: 'client',
@@ -184,7 +185,7 @@ export function spansOf(
       endMs,
       isError,
       attributes: engineAttributes(record, operation),
-      events: engineEvents(record, sentMs, ttftMs === undefined ? undefined : inside(startMs + ttftMs)),
+      events: engineEvents(record, sentMs, firstTokenMs),
     });
   }
   return spans;

@@ -149,10 +149,20 @@ describe('a request', () => {
       const spans = await spansOf(traceId);
       expect(byName(spans, 'SERVER').parentId).toBe('');
       const seen = engineSaw(traceId);
-      expect(seen.spanId).toBe(byName(spans, 'CLIENT').spanId);
+      expect(seen).toMatchObject({ spanId: byName(spans, 'CLIENT').spanId, flags: '01' });
       // It belongs to a context that is not passed on.
       expect(seen.headers['tracestate']).toBeUndefined();
     }
+  });
+
+  it('with two contexts has the first, and its engine gets one', async () => {
+    const [first, second] = [newTrace(), newTrace()];
+    // As two lines of the head.
+    const both = [`00-${first}-${PARENT}-01`, `00-${second}-${PARENT}-01`] as unknown as string;
+    await ask(both);
+    expect(engineSaw(first).headers['traceparent']).toBe(
+      `00-${first}-${byName(await spansOf(first), 'CLIENT').spanId}-01`,
+    );
   });
 
   it('that its client does not sample is not exported, and its engine does not sample it either', async () => {

@@ -74,7 +74,7 @@ const loaded = protoLoader.loadSync('trace.proto', {
 });
 const { requestDeserialize } = (
   loaded['otlp.TraceService'] as unknown as {
-    readonly Export: { requestDeserialize(bytes: Buffer): unknown };
+    readonly Export: { readonly requestDeserialize: (bytes: Buffer) => unknown };
   }
 ).Export;
 

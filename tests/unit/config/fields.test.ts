@@ -73,6 +73,7 @@ describe('every setting', () => {
       'models.llama.canary.model',
       ...['memory', 'layers', 'kvHeads', 'headDim'].map((key) => `pools.main.kvCache.${key}`),
       'pools.main.gpuPrice.perHour',
+      'telemetry.otlp.endpoint',
     ];
     const tls = ['pools.small.tls.cert', 'pools.small.tls.key'];
     const pair = ['redis.certFile', 'redis.keyFile', ...tls];

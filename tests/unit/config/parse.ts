@@ -259,7 +259,14 @@ export const full = () => ({
     http: '127.0.0.1:8081',
   },
   fields: { onForbidden: 'refuse', forbidden: ['priority', 'bootstrap_*'] },
-  telemetry: { tenantHistograms: 'off' },
+  telemetry: {
+    tenantHistograms: 'off',
+    otlp: {
+      endpoint: 'https://otel.example/base/',
+      headers: { authorization: 'Basic secret-of-otlp' },
+      sample: 0.5,
+    },
+  },
   log: { level: 'warn', format: 'json' },
 });
 

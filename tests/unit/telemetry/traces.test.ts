@@ -118,6 +118,70 @@ describe('spans', () => {
     });
   });
 
+  it('have what is known of the request, and no more', () => {
+    const trace = { ...beginTrace('', 1, DIGITS, 0), sentAfterMs: 150 };
+    const of = (record: Partial<UsageRecord>) => spansOf({ ...RECORD, ...record }, trace, 'd'.repeat(16), 0);
+    const [server, queue, engine] = of({ modelAsked: 'best', lane: 'fast', retries: 2, ttftMs: 0 });
+    expect([server?.name, queue?.name, engine?.name]).toEqual(['chat best', 'queue', 'chat best']);
+    expect(server?.parentId).toBeUndefined();
+    expect(server?.attributes).toEqual({
+      'gen_ai.operation.name': 'chat',
+      'gen_ai.provider.name': 'vllm',
+      'gen_ai.request.model': 'best',
+      'gen_ai.response.model': 'm',
+      'gen_ai.usage.input_tokens': 7,
+      'gen_ai.usage.output_tokens': 3,
+      'http.response.status_code': 200,
+      'fairlane.request.id': 'r',
+      'fairlane.tenant': 'a',
+      'fairlane.key.id': 'k1',
+      'fairlane.route': 'chat.completions',
+      'fairlane.pool': 'main',
+      'fairlane.lane': 'fast',
+      'fairlane.outcome': 'completed',
+      'fairlane.stream': true,
+      'fairlane.queue.ms': 100,
+      'fairlane.ttft.ms': 0,
+    });
+    expect(queue?.attributes).toEqual({ 'fairlane.pool': 'main', 'fairlane.lane': 'fast' });
+    // A first token at once is one, and no token comes before the request was sent or in another year.
+    const sentMs = 1_800_000_000_150;
+    expect(engine?.events).toEqual([
+      { name: 'fairlane.retries', atMs: sentMs, attributes: { 'fairlane.retries': 2 } },
+      { name: 'fairlane.first_token', atMs: sentMs },
+    ]);
+    expect(of({ outcome: 'failed', reason: 'engine', status: 500 }).map(({ isError }) => isError)).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    const [, , unmetered] = of({ outcome: 'aborted', reason: 'before-first-token', usageSource: 'none' });
+    expect(unmetered?.attributes).not.toHaveProperty(['gen_ai.usage.input_tokens']);
+    expect(unmetered?.attributes).not.toHaveProperty(['gen_ai.response.model']);
+    expect(of({ endpoint: '[fd00::1]:8000' })[2]?.attributes).toMatchObject({
+      'server.address': 'fd00::1',
+      'server.port': 8000,
+    });
+  });
+
+  it('lie within their parents, whatever the clocks say', () => {
+    const ms = fc.double({ min: 0, max: 1e7, noNaN: true });
+    fc.assert(
+      fc.property(ms, ms, ms, ms, (durationMs, queueMs, ttftMs, sentAfterMs) => {
+        const trace = { ...beginTrace('', 1, DIGITS, 0), sentAfterMs };
+        const record = { ...RECORD, durationMs, queueMs, ttftMs };
+        const [server, ...children] = spansOf(record, trace, 'd'.repeat(16), 0);
+        if (server === undefined) throw new Error('no span');
+        expect(children).toHaveLength(2);
+        for (const { parentId, startMs, endMs, events } of children) {
+          expect(parentId).toBe(server.spanId);
+          const times = [server.startMs, startMs, ...events.map(({ atMs }) => atMs), endMs, server.endMs];
+          expect([...times].sort((a, b) => a - b)).toEqual(times);
+        }
+      }),
+    );
+  });
+
   it('of a refusal are one, with its reason', () => {
     const { pool: _pool, ...rest } = RECORD;
     const refused: UsageRecord = {
@@ -187,6 +251,37 @@ describe('a collector', () => {
     made.add(spans());
     await made.close(1_000);
     expect(counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
+  });
+
+  it('that takes a part of them says how many it did not', async () => {
+    // partial_success { rejected_spans: 2 }, then of more spans than there were, of -1, and what is no answer at all.
+    for (const [answer, failed] of [
+      [[0x0a, 0x02, 0x08, 0x02], 2],
+      [[0x0a, 0x03, 0x08, 0xe8, 0x07], 3],
+      [[0x0a, 0x0b, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], 3],
+      [[0xff, 0xff, 0xff], 0],
+    ] as const) {
+      const { counts, made } = exporter(
+        await collector((_request, response) => void response.end(Buffer.from(answer))),
+      );
+      made.add(spans());
+      await made.close(1_000);
+      expect(counts).toEqual({ exported: 3 - failed, failed, dropped: 0 });
+    }
+  });
+
+  it('that answers without end has taken them', async () => {
+    const url = await collector((_request, response) => {
+      const more = (): void => {
+        while (!response.destroyed && response.write(Buffer.alloc(16_384)));
+        if (!response.destroyed) response.once('drain', more);
+      };
+      more();
+    });
+    const { counts, made } = exporter(url);
+    made.add(spans());
+    await made.close(1_000);
+    expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
   });
 
   it('that is away or hangs costs a bounded queue of them', async () => {
