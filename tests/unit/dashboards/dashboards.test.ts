@@ -91,7 +91,8 @@ describe('dashboards', () => {
           (name) => (known.get(name) ?? known.get(withoutSuffix(name)))?.labels ?? [],
         );
         const grouped = [...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, of = '']) => of.split(/, */));
-        for (const label of grouped) expect([...labels, ...ALWAYS, ...ofEnvoy], `${expr}`).toContain(label);
+        for (const label of grouped)
+          expect([...labels, ...ALWAYS, ...ofEnvoy], `${label} in ${expr}`).toContain(label);
         const levels = [...expr.matchAll(/\b(tenant|pool):/g)].map(([, level = '']) => level);
         for (const [, label = ''] of legend.matchAll(/\{\{(\w+)\}\}/g)) {
           expect([...grouped, ...levels], `${legend} of ${expr}`).toContain(label);
