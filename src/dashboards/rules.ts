@@ -59,10 +59,12 @@ export const recordingYaml = (): string =>
   );
 
 export function alertsYaml(): string {
-  const rules = ALERTS.map(({ severity, summary, description, of: _, ...rule }) => ({
-    ...rule,
+  const rules = ALERTS.map(({ alert, expr, for: time, severity, summary, description }) => ({
+    alert,
+    expr,
+    for: time,
     labels: { severity },
-    annotations: { summary, description, runbook_url: `${RUNBOOKS}#${anchorOf(rule.alert)}` },
+    annotations: { summary, description, runbook_url: `${RUNBOOKS}#${anchorOf(alert)}` },
   }));
   return HEAD + stringify({ groups: [{ name: 'fairlane', rules }] }, { lineWidth: 0 });
 }

@@ -139,6 +139,10 @@ export class Endpoint implements AllottedEndpoint {
     return !this.isRemoved && this.isServing();
   }
 
+  mayBeProbed(): boolean {
+    return !this.isRemoved && this.isHealthy && !this.isDrained;
+  }
+
   // Room.
 
   /** Of endpoints with room the one with the least takes the next request: sequences ÷ weight. */

@@ -4,7 +4,8 @@
  *   limit here = min(concurrency limit, what the other replicas leave)
  *
  * What it asks for is what it has in flight, its part of what waits for the pool, and some to spare, as more takes a moment to
- * come from the others. A pool without requests for IDLE_MS gives its allotments back.
+ * come from the others. An ejected endpoint keeps room for a half-open probe. A pool without requests for IDLE_MS gives its
+ * allotments back.
  */
 import type { Allotment } from '../limit/allotments.ts';
 import type { GpuClock } from '../usage/gpu-seconds.ts';
@@ -21,6 +22,8 @@ export interface AllottedEndpoint {
   heardOfOthers(nowMs: number): void;
   /** It is in the pool and is given requests. */
   isInUse(): boolean;
+  /** It is in the pool and may be given a half-open probe, though no other requests. */
+  mayBeProbed(): boolean;
 }
 
 /** The pool that the endpoint is of. */
@@ -38,6 +41,9 @@ const SPARE = 2;
 export const SPARE_LIMIT = 32;
 /** The most that a replica keeps free as headroom. */
 const RESERVED_PART = 1 / 16;
+
+/** Half-open requests at once. */
+const PROBES = 1;
 
 const spareOf = (size: number): number => (size < SPARE_LIMIT ? 1 : SPARE);
 
@@ -141,7 +147,8 @@ export class LimitAllotment {
 
   #wanted(nowMs: number): number {
     const { sequences } = this.#endpoint;
-    if (!this.#endpoint.isInUse() || nowMs - this.#pool.latestRequestMs >= IDLE_MS) return sequences;
+    if (nowMs - this.#pool.latestRequestMs >= IDLE_MS) return sequences;
+    if (!this.#endpoint.isInUse()) return Math.max(sequences, this.#endpoint.mayBeProbed() ? PROBES : 0);
     const most = this.#capacity(nowMs);
     const headroom = this.#partOf(this.#shared.waiting(nowMs).headroom);
     const spare = Math.max(spareOf(Math.max(most, this.#held?.capacity() ?? 0)), headroom);

@@ -89,7 +89,7 @@ const element = (name, classes, text = '') => {
 const stepsOf = (unit) => (unit === 'bytes' ? { incrs: Array.from({ length: 40 }, (_, i) => 2 ** i) } : {});
 
 /** The same name has the same colour on all panels; beside a name that has it already, the next one. */
-const names = [];
+const names = ['quiet', 'noisy', 'limited', 'spent', 'odd', 'main', 'next'];
 function coloursOf(legends) {
   const taken = new Set();
   return legends.map((name) => {
@@ -101,12 +101,12 @@ function coloursOf(legends) {
   });
 }
 
-/** Sums from the first series on, for stacked panels. */
+/** Sums from the first series on, for stacked panels; none where no series has a value. */
 function stackOf(columns) {
-  const sums = columns[0].map(() => 0);
+  const sums = columns[0].map((_, i) => (columns.every((column) => column[i] === null) ? null : 0));
   return columns.map((column) =>
     column.map((value, i) => {
-      sums[i] += value ?? 0;
+      if (sums[i] !== null) sums[i] += value ?? 0;
       return sums[i];
     }),
   );

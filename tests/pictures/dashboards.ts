@@ -1,8 +1,9 @@
 /**
  * `npm run pictures`: docs/pictures/dashboard-*.png. A real Prometheus watches a real Envoy under load for some minutes; what it
- * answers to each query of each panel is drawn in Chromium, from the JSON that Grafana imports.
+ * answers to each query of each panel is drawn in Chromium, from the JSON that Grafana imports. With the path of a file the answers
+ * are kept there, and drawn again by the next run.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { DASHBOARDS } from '../../src/dashboards/files.ts';
@@ -15,7 +16,7 @@ const OUT = 'docs/pictures';
 const WIDTH = 1_400;
 const LOAD_MS = 180_000;
 const ALONE_MS = 40_000;
-const FAULT_MS = 3_000;
+const FAULT_MS = 10_000;
 const WINDOW = '15s';
 const STEP_S = 1;
 const RULES = ['recording', 'alerts'].map((name) => resolve(`observability/prometheus/${name}.yaml`));
@@ -102,11 +103,11 @@ async function asked(): Promise<Answers> {
   }
 }
 
-/** @param path of answers that were kept, `undefined`: asks. */
+/** @param path of a file of answers: drawn again if it is there, otherwise written. */
 async function main(path: string | undefined): Promise<void> {
-  const answers = path === undefined ? await asked() : (JSON.parse(readFileSync(path, 'utf8')) as Answers);
-  if (path === undefined)
-    writeFileSync(join('node_modules', '.cache-pictures.json'), JSON.stringify(answers));
+  const isKept = path !== undefined && existsSync(path);
+  const answers = isKept ? (JSON.parse(readFileSync(path, 'utf8')) as Answers) : await asked();
+  if (path !== undefined && !isKept) writeFileSync(path, JSON.stringify(answers));
   const browser = await startChromium();
   mkdirSync(OUT, { recursive: true });
   try {

@@ -1,7 +1,7 @@
 /** Dashboards and rules name what there is, and say what they mean. Whether their queries have data: tests/envoy/dashboards.test.ts. */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -82,6 +82,25 @@ describe('dashboards', () => {
     }
   });
 
+  it('group by labels that their metrics have, and show those in legends', () => {
+    const ofEnvoy = ['envoy_cluster_name', 'envoy_response_code_class'];
+    for (const { panel } of panels) {
+      for (const { expr, legend } of panel.queries) {
+        const names = [...expr.matchAll(/(?<![\w:])fairlane_\w+/g)].map(([name]) => name);
+        const labels = names.flatMap(
+          (name) => (known.get(name) ?? known.get(withoutSuffix(name)))?.labels ?? [],
+        );
+        const grouped = [...expr.matchAll(/\bby \(([^)]*)\)/g)].flatMap(([, of = '']) => of.split(/, */));
+        for (const label of grouped)
+          expect([...labels, ...ALWAYS, ...ofEnvoy], `${label} in ${expr}`).toContain(label);
+        const levels = [...expr.matchAll(/\b(tenant|pool):/g)].map(([, level = '']) => level);
+        for (const [, label = ''] of legend.matchAll(/\{\{(\w+)\}\}/g)) {
+          expect([...grouped, ...levels], `${legend} of ${expr}`).toContain(label);
+        }
+      }
+    }
+  });
+
   it('name no metric that goes', () => {
     for (const expr of queries) {
       expect(expr).not.toMatch(/_window\b|_window_by|pool_reserve|redis_commands\b(?!_total)/);
@@ -120,6 +139,27 @@ describe('dashboards', () => {
         }
       }
     }
+  });
+});
+
+describe('the picture of each dashboard', () => {
+  const page = readFileSync('docs/observability.md', 'utf8');
+
+  it.each(DASHBOARDS.map(({ uid }) => uid.replace('fairlane-', 'dashboard-')))(
+    '%s is shown, with what it was drawn by, and small',
+    (name) => {
+      const shown = page.indexOf(`](pictures/${name}.png)`);
+      expect(shown).toBeGreaterThan(0);
+      expect(page.slice(shown).split('\n')[2]).toMatch(/^\*Drawn in Chromium .*, not by Grafana\.\*$/);
+      const png = readFileSync(`docs/pictures/${name}.png`);
+      expect(png.readUInt32BE(16)).toBe(1_400);
+      expect(png.length).toBeLessThan(250 * 1_024);
+    },
+  );
+
+  it('is all that there is', () => {
+    const pictures = readdirSync('docs/pictures').filter((name) => name.startsWith('dashboard-'));
+    expect(pictures).toHaveLength(DASHBOARDS.length);
   });
 });
 

@@ -3,7 +3,14 @@ import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import type { AttemptResult } from '../../../src/pool/health/outcome.ts';
 import type { RotationChange } from '../../../src/pool/health/rotation.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
-import type { Claim, Demand, PoolEndpoints, PoolLimits, Slot } from '../../../src/pool/types.ts';
+import type {
+  Claim,
+  Demand,
+  PoolEndpoints,
+  PoolLimits,
+  SharedLimits,
+  Slot,
+} from '../../../src/pool/types.ts';
 
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
 
@@ -153,10 +160,10 @@ describe("a pool's endpoints", () => {
 describe('endpoints where requests fail', () => {
   const changes: RotationChange[] = [];
   const suspects: string[] = [];
-  const pool = (count: number, window = 100): PoolEndpoints => {
+  const pool = (count: number, window = 100, shared?: SharedLimits): PoolEndpoints => {
     changes.length = 0;
     suspects.length = 0;
-    const endpoints = createPoolEndpoints(fixedLimit, undefined, {
+    const endpoints = createPoolEndpoints(fixedLimit, shared, {
       changed: (change) => changes.push(change),
       suspect: (url) => suspects.push(url),
     });
@@ -181,8 +188,8 @@ describe('endpoints where requests fail', () => {
   const firstFails = (address: string): AttemptResult => ({
     status: address === '10.0.0.1:8000' ? 500 : 200,
   });
-  const ejected = (): PoolEndpoints => {
-    const endpoints = pool(4);
+  const ejected = (shared?: SharedLimits): PoolEndpoints => {
+    const endpoints = pool(4, 100, shared);
     // Models of their own: the endpoint is to blame, not one of them.
     rounds(40, (i) => go(endpoints, firstFails, { tenant: i % 8 < 4 ? 'a' : 'b', model: `m${i}` }));
     return endpoints;
@@ -223,6 +230,30 @@ describe('endpoints where requests fail', () => {
     const where = (nowMs: number) => go(endpoints, () => ({ status: 200 }), { quiet: true, nowMs });
     rounds(8, () => expect(where(5_000)).not.toBe('10.0.0.1:8000'));
     expect(where(10_000)).toBe('10.0.0.1:8000');
+  });
+
+  it('return also where replicas divide their limits, and this one gets what it asks for', () => {
+    const grants: SharedLimits = {
+      waiting: () => ({ queued: 4, headroom: 0 }),
+      hold: (_, owner) => ({
+        limit: (nowMs) => owner.want(nowMs),
+        coming: () => 0,
+        fair: () => 0,
+        capacity: () => 100,
+        others: () => undefined,
+        heardMs: () => 0,
+        inUse: () => owner.inUse(),
+        usageChanged: () => undefined,
+        left: () => undefined,
+      }),
+    };
+    const endpoints = ejected(grants);
+    const where = (nowMs: number) => go(endpoints, () => ({ status: 200 }), { nowMs });
+    expect(endpoints.list(0)[0]?.ejected).toBe(true);
+    rounds(2, () => expect(where(5_000)).toBe('10.0.0.1:8000'));
+    expect(endpoints.list(5_000)[0]?.ejected).toBe(false);
+    // Without requests all goes back, and nothing is kept for a probe.
+    expect(endpoints.list(40_000).map((one) => one.concurrencyLimit)).toEqual([0, 0, 0, 0]);
   });
 
   it('serve others whatever one tenant does', () => {
