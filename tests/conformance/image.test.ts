@@ -222,6 +222,9 @@ describe('what is in the image', () => {
     const loaded = [...page.matchAll(/(?:src|href)="\/console\/([^"]+)"/g)].map(([, path = '']) => path);
     expect(loaded.length).toBeGreaterThan(1);
     for (const path of loaded) expect(existsSync(join(app, 'dist/console', path))).toBe(true);
+    const licences = readFileSync(join(app, 'dist/console/LICENSES.md'), 'utf8');
+    for (const name of ['preact', 'uplot']) expect(licences.toLowerCase()).toContain(name);
+    expect(licences).toContain('Permission is hereby granted');
   });
 });
 
