@@ -34,6 +34,8 @@ export default defineConfig({
     modulePreload: false,
     target: 'es2022',
     reportCompressedSize: false,
+    // What the page has of others asks for it wherever the page goes.
+    license: { fileName: 'LICENSES.md' },
   },
   plugins: [compressed()],
 });

@@ -59,6 +59,11 @@ export interface LoadOptions {
 const openWarning = (file: string): string =>
   `${file} holds a secret that every user of this machine may read: chmod o-r it (in Kubernetes: defaultMode: 0440)`;
 
+const openWarnings = (open: readonly string[]): readonly string[] => [
+  ...open.slice(0, MOST_OPEN_TOLD).map(openWarning),
+  ...(open.length > MOST_OPEN_TOLD ? [`${open.length - MOST_OPEN_TOLD} more secrets are open`] : []),
+];
+
 /** Certificates are public, and so are the keys that tokens are checked with. */
 const isSecret = (text: string): boolean =>
   text.includes('PRIVATE KEY-----') ||
@@ -172,17 +177,12 @@ function read(
     readNow,
   });
   if (parsed.kind === 'bad') return { loaded: parsed, files, tenantFiles, contents: held };
-  const warnings = [...parsed.warnings, ...kept, ...[...open].slice(0, MOST_OPEN_TOLD).map(openWarning)];
-  if (open.size > MOST_OPEN_TOLD) warnings.push(`${open.size - MOST_OPEN_TOLD} more secrets are open`);
+  const warnings = [...parsed.warnings, ...kept, ...openWarnings([...open])];
   for (const told of kept) hash.update(told);
   const { written, ...rest } = parsed;
   const source = { ...written, file: path, digests };
-  return {
-    loaded: { ...rest, warnings, version: hash.digest('hex'), source },
-    files,
-    tenantFiles,
-    contents: held,
-  };
+  const loaded = { ...rest, warnings, version: hash.digest('hex'), source };
+  return { loaded, files, tenantFiles, contents: held };
 }
 
 export interface WatchOptions {

@@ -31,6 +31,22 @@ const { services } = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: 
 };
 const commandOf = (name: string): readonly string[] => services[name]?.command ?? [];
 const QUIET = 'key-of-the-quiet-one';
+
+/** The lines of shells on the page about compose. */
+const written = [...readFileSync('docs/install/compose.md', 'utf8').matchAll(/^```sh\n([^]*?)^```/gm)]
+  .flatMap(([, lines = '']) => lines.replaceAll(/ *\\\n */g, ' ').split('\n'))
+  .filter((line) => line !== '');
+const IN_CONTAINER =
+  /^docker compose (?:exec fairlane node dist\/cli\/index\.js|run --rm --no-deps (?:-T )?fairlane) /;
+const TAR = /^docker compose (?:--profile redis )?run --rm --no-deps -T --entrypoint (tar) \w+ /;
+/** What only Docker, git or whoever reads it can do. */
+const NOT_RUN =
+  /^(?:\w+=\S+ )?docker compose (?:up|stop|start|down|build|restart)\b|^(?:git|sudo|mkdir|cp|mv|echo|chmod|openssl) /;
+/** Arguments of each of Fairlane's own commands there. */
+const ownCommands = written
+  .filter((line) => IN_CONTAINER.test(line))
+  .map((line) => line.replace(IN_CONTAINER, '').replace(/ > .*/, ''));
+const tars = written.filter((line) => TAR.test(line)).map((line) => line.replace(TAR, '$1 '));
 const READY_MS = 60_000;
 
 let folder: string;
@@ -60,6 +76,17 @@ const here = (text: string): string =>
     .replaceAll('=/prometheus', `=${join(folder, 'series')}`)
     .replaceAll('fairlane:9464', `127.0.0.1:${port(2)}`)
     .replaceAll('envoy:9901', `127.0.0.1:${port(1)}`);
+
+/** What Fairlane's container has. */
+const environment = (): NodeJS.ProcessEnv => ({
+  ...process.env,
+  ENGINE_URL: `http://127.0.0.1:${port(4)}`,
+  QUIET_KEY: QUIET,
+  NOISY_KEY: 'key-of-the-noisy-one',
+  REDIS_URL: `redis://127.0.0.1:${port(3)}`,
+  STATE_DIRECTORY: join(folder, 'state'),
+  FAIRLANE_PUBLISHED_ON: '127.0.0.1',
+});
 
 const ask = (key: string, tokens: number): Promise<Response> =>
   fetch(`${api()}/v1/chat/completions`, {
@@ -93,6 +120,14 @@ async function health(name: string, now: number, usually: number): Promise<numbe
   );
 }
 
+/** Redis by its command. @param placed the folder in it. */
+function startRedis(placed: (arg: string) => string): ChildProcess {
+  const server = findServer();
+  if (server === undefined) throw new Error('there is no Redis to run');
+  const [, ...args] = commandOf('redis');
+  return spawn(server, [...args.map(placed), '--port', String(port(3))], { stdio: 'ignore' });
+}
+
 /** Prometheus by its command, on copies of the files that are mounted: elsewhere, and asking more often. */
 function startPrometheus(): ChildProcess {
   cpSync('observability/prometheus', join(folder, 'rules'), { recursive: true });
@@ -110,19 +145,8 @@ beforeAll(async () => {
   cpSync('envoy/docker', join(folder, 'envoy'), { recursive: true });
   save(here);
   engine = runCli(commandOf('simulator').map((arg) => (arg === '8000' ? String(port(4)) : arg)));
-  const server = findServer();
-  if (server === undefined) throw new Error('there is no Redis to run');
-  const [, ...redisArgs] = commandOf('redis');
-  redis = spawn(server, [...redisArgs.map(here), '--port', String(port(3))], { stdio: 'ignore' });
-  const env = {
-    ...process.env,
-    ENGINE_URL: `http://127.0.0.1:${port(4)}`,
-    QUIET_KEY: QUIET,
-    NOISY_KEY: 'key-of-the-noisy-one',
-    REDIS_URL: `redis://127.0.0.1:${port(3)}`,
-    STATE_DIRECTORY: join(folder, 'state'),
-    FAIRLANE_PUBLISHED_ON: '127.0.0.1',
-  };
+  redis = startRedis(here);
+  const env = environment();
   const config = join(folder, 'config', 'fairlane.yaml');
   for (const [file, ...args] of [
     ['envoy.yaml', '--listeners', join(folder, 'run', 'envoy')],
@@ -168,6 +192,27 @@ afterAll(async () => {
   engine.child.kill('SIGKILL');
   rmSync(folder, { recursive: true, force: true });
 });
+
+it('does what the page says, command by command', async () => {
+  const curls = written.filter((line) => line.startsWith('curl '));
+  const others = written.filter(
+    (line) => ![IN_CONTAINER, TAR, NOT_RUN, /^curl /].some((kind) => kind.test(line)),
+  );
+  expect([curls.length, ownCommands.length, tars.length, others]).toEqual([2, 6, 4, []]);
+  for (const line of curls) {
+    const command = line.replace(':8080/', `:${port(0)}/`).replace('demo-quiet-key', QUIET);
+    expect(JSON.parse((await run('sh', ['-c', command])).stdout)).toHaveProperty('object');
+  }
+  // The ledger is looked at when it is restored.
+  for (const command of ownCommands.filter((one) => !one.startsWith('ledger'))) {
+    const args = here(command).split(' ');
+    const told = runCli(
+      args[0] === 'status' ? [...args, '--address', `127.0.0.1:${port(2)}`] : args,
+      environment(),
+    );
+    expect([command, await told.exited, told.stderr()]).toEqual([command, 0, '']);
+  }
+}, 60_000);
 
 it('has a simulator and a Fairlane that are healthy by their checks', async () => {
   expect(await health('simulator', port(4), 8000)).toBe(0);
@@ -232,7 +277,8 @@ it('has a Redis that is healthy by its check, keeps what it is told, and is used
 
 it('takes over a configuration that is saved, by replacing the file in the folder', async () => {
   expect((await ask('key-of-a-new-one', 1)).status).toBe(401);
-  save((text) => `${text}  fresh: { keys: [key-of-a-new-one] }\n`);
+  writeFileSync(join(folder, 'config', 'fresh.key'), 'key-of-a-new-one\n', { mode: 0o400 });
+  save((text) => `${text}  fresh: { keys: ["file:fresh.key", "file:fresh.next.key?"] }\n`);
   await eventually(
     async () => (await ask('key-of-a-new-one', 1)).status,
     (status) => status === 200,
@@ -262,4 +308,35 @@ it('loses no stream when it is stopped in the order of compose: Envoy, Fairlane,
   expect(await envoyEnded).toBe(0);
   service.child.kill('SIGTERM');
   expect(await service.exited).toBe(0);
+}, 60_000);
+
+it('is backed up and restored as the page says: the ledger and what Redis holds', async () => {
+  const redisEnded = new Promise((resolve) => redis.once('exit', resolve));
+  redis.kill('SIGTERM');
+  await redisEnded;
+  /** Volumes that are made anew. */
+  const anew = (text: string): string =>
+    text
+      .replaceAll('/var/lib/fairlane', join(folder, 'state-2'))
+      .replaceAll('/data', join(folder, 'redis-2'));
+  for (const name of ['state-2', 'redis-2']) mkdirSync(join(folder, name), { mode: 0o700 });
+  for (const line of tars) {
+    await run('sh', ['-c', line.includes('-cf') ? here(line) : anew(line)], { cwd: folder });
+  }
+  const path = join(folder, 'config', 'fairlane.yaml');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(join(folder, 'state'), join(folder, 'state-2')));
+  const [check = ''] = ownCommands.filter((one) => one.startsWith('ledger'));
+  const told = runCli(here(check).split(' '), environment());
+  expect([await told.exited, told.stderr()]).toEqual([0, '']);
+  expect(told.stdout()).toMatch(/^OK: .*state-2.*: [1-9]\d* rows/m);
+  redis = startRedis(anew);
+  await eventually(
+    () =>
+      run('redis-cli', ['-p', String(port(3)), 'dbsize']).then(
+        ({ stdout }) => stdout.trim(),
+        () => '',
+      ),
+    (size) => /[1-9]/.test(size),
+    10_000,
+  );
 }, 60_000);
