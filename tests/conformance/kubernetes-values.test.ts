@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { configOf, containersOf, podOf, renderedBy, SHAPES, type Shape, valuesOf } from '../support/chart.ts';
 import { CHART, helmForTests, objectsOf, template, templateAs } from '../support/helm.ts';
 
-const FIRST_INSTALL_MS = 900_000;
+const FIRST_INSTALL_MS = 1_200_000;
 
 let helm: string;
 let folder: string;
