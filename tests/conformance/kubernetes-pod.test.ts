@@ -31,7 +31,7 @@ import { freePorts } from '../support/ports.ts';
 import { type CliProcess, fairlaneProgram, runCli } from '../support/serve.ts';
 
 const run = promisify(execFile);
-const FIRST_INSTALL_MS = 900_000;
+const FIRST_INSTALL_MS = 1_200_000;
 
 let rendered: ReturnType<typeof renderedBy>;
 let folder: string;

@@ -10,7 +10,7 @@ import { z } from 'zod';
 import { configOf, containersOf, podOf, renderedBy, SHAPES, type Shape, valuesOf } from '../support/chart.ts';
 import { CHART, helmForTests, objectsOf, template, templateAs } from '../support/helm.ts';
 
-const FIRST_INSTALL_MS = 900_000;
+const FIRST_INSTALL_MS = 1_200_000;
 
 let helm: string;
 let folder: string;
@@ -63,6 +63,15 @@ const WRONG: readonly (readonly [string, Shape, string])[] = [
   ['engineAutoscaling.kind=hpa', 'gateway', 'engineAutoscaling.target.name is not set'],
   ['engineAutoscaling.saturation=80', 'gateway', 'engineAutoscaling/saturation'],
   ['sidecar.engineContainer=', 'sidecar', 'sidecar.engineContainer is not set: name the engine'],
+  [
+    'keys.existingSecret=',
+    'gateway',
+    'config names files in /etc/fairlane/keys and no Secret is mounted there',
+  ],
+  ['config.tenants.carol.keys[0]=a-plain-key', 'gateway', 'config.tenants.carol has a key in plain text'],
+  ['config.tenants.carol.keys[0].key=a-plain-key', 'gateway', 'config.tenants.carol has a key in plain text'],
+  ['config.redis.url=redis://:secret@redis:6379', 'gateway', 'config.redis.url has a password in plain text'],
+  ['config.ledger.url=postgresql://a:b@db/c', 'gateway', 'config.ledger.url has a password in plain text'],
   ['engines.port=8080', 'sidecar', 'engines.port is 8080, which Envoy or Fairlane has in the same pod'],
   [
     'engineAutoscaling.minReplicas=9',
@@ -138,6 +147,15 @@ describe('the values', () => {
       podOf('sidecar', renderedBy(helm)('sidecar', '--set', 'envoy.metrics=true')),
     ).flatMap((container) => container.ports);
     for (const { name } of ports) expect(name).toMatch(/^[a-z0-9-]{1,15}$/);
+  });
+
+  it('take keys by their hash, and addresses without a password', () => {
+    const sets = [
+      'config.tenants.carol.keys[0].sha256=abc',
+      'config.tenants.dora=null',
+      'config.redis.url=redis://a@r:6379',
+    ];
+    expect(template(helm, ...valuesOf('gateway'), '--set', sets.join(',')).stderr).toBe('');
   });
 
   it('of the service and the ledger stay beside what the chart sets; null takes a section away', () => {

@@ -24,7 +24,7 @@ import { CHART, helmForTests, type KubernetesObject } from '../support/helm.ts';
 import type { Container } from '../support/pod.ts';
 
 const PAGE = 'docs/install/kubernetes.md';
-const FIRST_INSTALL_MS = 900_000;
+const FIRST_INSTALL_MS = 1_200_000;
 
 let helm: string;
 let rendered: ReturnType<typeof renderedBy>;

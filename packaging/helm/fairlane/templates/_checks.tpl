@@ -1,3 +1,20 @@
+{{/* A ConfigMap is read by more people than a Secret. */}}
+{{- define "fairlane.checkSecrets" -}}
+{{- range $name, $tenant := .tenants -}}
+{{- range ($tenant | default dict).keys -}}
+{{- $key := kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "key") . -}}
+{{- if and $key (not (regexMatch "^(env|file):" (toString $key))) -}}
+{{- fail (printf "config.tenants.%s has a key in plain text, and config is a ConfigMap: put it into a Secret and write file:/etc/fairlane/keys/NAME, or env:NAME" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $section := list "redis" "ledger" -}}
+{{- if regexMatch "^[a-z]+://[^/@]*:[^/@]+@" (toString (get (get $ $section | default dict) "url")) -}}
+{{- fail (printf "config.%s.url has a password in plain text, and config is a ConfigMap: put it into a Secret and write file:/etc/fairlane/keys/NAME, or env:NAME" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* What a schema cannot say. Each problem is one sentence with what to do. */}}
 {{- define "fairlane.checks" -}}
 {{- $config := .Values.config -}}
@@ -27,6 +44,10 @@
 {{- if and .Values.keys.existingSecret .Values.keys.create -}}
 {{- fail "keys.existingSecret and keys.create are both set: leave one out" -}}
 {{- end -}}
+{{- if and (contains "file:/etc/fairlane/keys/" (toJson $config)) (not (include "fairlane.keysSecret" .)) -}}
+{{- fail "config names files in /etc/fairlane/keys and no Secret is mounted there: set keys.existingSecret" -}}
+{{- end -}}
+{{- include "fairlane.checkSecrets" $config -}}
 {{- if and (ne .Values.shape "sidecar") (not $config.pools) (not .Values.engines.selector) -}}
 {{- fail "nothing says where engines are: set engines.selector to the labels of their pods, or config.pools" -}}
 {{- end -}}
