@@ -13,9 +13,9 @@ const shareWords = (times: number | undefined): string =>
       ? `asks for ${timesText(times)} times its share`
       : 'within its fair share';
 
-function splitWords({ split, isAsAlone }: Contestant): string {
+function splitWords({ split }: Contestant): string {
   if (split === undefined) return '';
-  const { queueMs, engineMs } = split;
+  const { queueMs, engineMs, isAsAlone } = split;
   return isAsAlone
     ? `${durationText(engineMs)} of it in the engine: about what it would wait alone`
     : `${durationText(queueMs)} of it in the queue, ${durationText(engineMs)} in the engine`;
@@ -120,11 +120,7 @@ export function Cards({
   readonly against: readonly Contestant[];
   readonly colours: Colours;
 }) {
-  const longestMs = against.reduce(
-    (most, { tenant, split }) =>
-      Math.max(most, tenant.ttftP50Ms ?? 0, (split?.queueMs ?? 0) + (split?.engineMs ?? 0)),
-    1,
-  );
+  const longestMs = against.reduce((most, { tenant }) => Math.max(most, tenant.ttftP50Ms ?? 0), 1);
   return (
     <div class="cards" data-cards={against.length}>
       {against.map((one) => (

@@ -8,11 +8,13 @@ const SPAN_MS = 60_000;
 /** The queue's part of a time to first token up to which the tenant waits as if it were alone. */
 const ALONE_PART = 0.2;
 
-/** Where a tenant's time to first token went: medians of its streams of the last minute, in milliseconds. */
+/** Where a tenant's time to first token went, in milliseconds: its parts sum to the median that the status has. */
 export interface Split {
   readonly queueMs: number;
-  /** What is left without the queue: about what the tenant would wait alone. */
+  /** The median of what is left without the queue: about what the tenant would wait alone. */
   readonly engineMs: number;
+  /** The queue's part is small: the tenant waits about as long as in an idle Fairlane. */
+  readonly isAsAlone: boolean;
 }
 
 export interface Contestant {
@@ -20,8 +22,6 @@ export interface Contestant {
   readonly split?: Split;
   /** How many times its fair share of the slots it holds or waits for; undefined: not known. */
   readonly times?: number;
-  /** Its median is about that of an idle Fairlane. */
-  readonly isAsAlone: boolean;
 }
 
 /** @returns the middle of the values, the higher one of two; undefined: there are none. */
@@ -29,14 +29,29 @@ export function median(values: readonly number[]): number | undefined {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
 
-/** @param lines requests that have ended, of all tenants. @param nowMs Unix milliseconds. */
-export function splitOf(lines: readonly RequestLine[], tenant: string, nowMs: number): Split | undefined {
+/**
+ * The page may know fewer streams than the median is of, so the parts are the engine's and the rest.
+ *
+ * @param lines requests that have ended, of all tenants. @param nowMs Unix milliseconds.
+ * @returns undefined: nothing is known of it.
+ */
+export function splitOf(
+  lines: readonly RequestLine[],
+  { name, ttftP50Ms }: TenantStatus,
+  nowMs: number,
+): Split | undefined {
   const own = lines.filter(
-    (line) => line.tenant === tenant && line.ttftMs !== undefined && nowMs - line.endedMs <= SPAN_MS,
+    (line) => line.tenant === name && line.ttftMs !== undefined && nowMs - line.endedMs <= SPAN_MS,
   );
   const queueMs = median(own.map((line) => line.queueMs));
-  const engineMs = median(own.map((line) => Math.max(0, (line.ttftMs ?? 0) - line.queueMs)));
-  return queueMs === undefined || engineMs === undefined ? undefined : { queueMs, engineMs };
+  const afterMs = median(own.map((line) => Math.max(0, (line.ttftMs ?? 0) - line.queueMs)));
+  if (queueMs === undefined || afterMs === undefined || ttftP50Ms === undefined) return undefined;
+  const engineMs = Math.min(afterMs, ttftP50Ms);
+  return {
+    queueMs: ttftP50Ms - engineMs,
+    engineMs,
+    isAsAlone: queueMs <= ALONE_PART * (queueMs + afterMs),
+  };
 }
 
 /** @returns the tenant that waits least for its first token, then the one that waits most: two, one or none. */
@@ -52,13 +67,12 @@ export function contestants(
   return ends
     .filter((tenant) => tenant !== undefined)
     .map((tenant) => {
-      const split = splitOf(lines, tenant.name, nowMs);
+      const split = splitOf(lines, tenant, nowMs);
       const times = timesItsShare(tenant, status);
       return {
         tenant,
         ...(split !== undefined && { split }),
         ...(times !== undefined && { times }),
-        isAsAlone: split !== undefined && split.queueMs <= ALONE_PART * (split.queueMs + split.engineMs),
       };
     });
 }

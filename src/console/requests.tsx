@@ -4,7 +4,7 @@ import type { RequestLine } from '../admin/console-feed.ts';
 import { Modal } from './modal.tsx';
 import { clockText, countText, durationText } from './numbers.ts';
 import { Name, Rows } from './parts.tsx';
-import { decisionText, phasesOf } from './words.ts';
+import { decisionText, phasesOf, refusalText } from './words.ts';
 
 export function Requests({
   lines,
@@ -85,11 +85,11 @@ function explainedText({ error, kind, status, reason, retryAfterMs, pool, lane, 
   if (error !== undefined) return error;
   if (kind !== 'placed' || queue === undefined) {
     const when = retryAfterMs === undefined ? '' : `; try again in ${durationText(retryAfterMs)}`;
-    return `It would be refused with ${status ?? '–'}: ${reason ?? 'no reason given'}${when}.`;
+    return `It would be refused with ${status ?? '–'}: ${refusalText(reason ?? 'no reason given')}${when}.`;
   }
   const turn =
     queue.refusal !== undefined
-      ? `be refused: ${queue.refusal}`
+      ? `be refused: ${refusalText(queue.refusal)}`
       : queue.atCap
         ? 'wait: its tenant has as many in the engines as it may'
         : queue.belowFairShare

@@ -103,6 +103,9 @@ const REFUSALS: ReadonlyMap<string, string> = new Map([
   ['model_not_found', 'no such model'],
 ]);
 
+/** Why something is refused, in words. @param code as records and errors have it. */
+export const refusalText = (code: string): string => REFUSALS.get(code) ?? code.replaceAll('_', ' ');
+
 /** Waits that are shorter are no waits: a turn of the program. */
 const NO_WAIT_MS = 2;
 
@@ -110,8 +113,7 @@ const NO_WAIT_MS = 2;
 export function decisionText(line: RequestLine): string {
   const { outcome, reason, queueMs, lane, quiet } = line;
   if (outcome === 'refused') {
-    const code = reason ?? 'no reason known';
-    return `refused: ${REFUSALS.get(code) ?? code.replaceAll('_', ' ')}`;
+    return `refused: ${refusalText(reason ?? 'no reason known')}`;
   }
   const where = lane === undefined ? '' : ` in lane ${lane}`;
   if (outcome === 'aborted' && reason === 'queued') return `left after ${durationText(queueMs)}${where}`;

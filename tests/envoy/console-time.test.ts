@@ -22,7 +22,7 @@ afterAll(() => engine.close());
 /** Presses the first request's button as soon as there is one, and notes when the dialog is open: milliseconds since the start. */
 const WATCH = `
   const look = () => {
-    if (document.querySelector('dialog[open] .phases') !== null) window.usableMs = performance.now();
+    if (document.querySelector('dialog[open] .phases') !== null) document.documentElement.dataset.usableMs = performance.now();
     else {
       document.querySelector('[data-request] [data-open]')?.click();
       requestAnimationFrame(look);
@@ -41,8 +41,8 @@ test('the console is usable within a second, in the middle of three tries', asyn
       const page = await browser.newPage();
       await page.addInitScript(WATCH);
       await page.goto(`${engine.stack.metricsUrl}/`);
-      await page.waitForFunction('window.usableMs !== undefined');
-      usableMs.push(Number(await page.evaluate('window.usableMs')));
+      await page.waitForSelector('[data-usable-ms]');
+      usableMs.push(Number(await page.getAttribute('html', 'data-usable-ms')));
       await page.close();
     }
     usableMs.sort((a, b) => a - b);

@@ -2,9 +2,11 @@
 import { execFileSync } from 'node:child_process';
 import type { Browser, Page } from 'playwright-core';
 
-/** Builds the page into dist/console, where the service finds it. */
+/** Builds the page into dist/console, where the service finds it, as it is shipped: a test's NODE_ENV would make another one. */
 export const buildConsole = (): void => {
-  execFileSync('npm', ['run', '--silent', 'build:console']);
+  execFileSync('npm', ['run', '--silent', 'build:console'], {
+    env: { ...process.env, NODE_ENV: 'production' },
+  });
 };
 
 export interface OpenedConsole {

@@ -64,7 +64,7 @@ async function takePictures(browser: Browser, url: string): Promise<void> {
   await light.click('tr[data-outcome=completed] button[data-open]');
   await light.waitForSelector('dialog[open] .phases');
   await light.click('dialog[open] p button');
-  await light.waitForFunction('document.querySelector("dialog[open] [role=status]").textContent !== ""');
+  await light.waitForSelector('dialog[open] [role=status]:not(:empty)');
   await light.evaluate('scrollTo(0, 0)');
   await taken(light, 'request');
 }
