@@ -5,8 +5,7 @@ import type { RequestsEvent } from '../../src/admin/console-feed.ts';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
-import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { KEYS, type Stack, startStack, untilServed } from '../support/stack.ts';
 
 let engine: Simulator;
 let stack: Stack;
@@ -14,10 +13,7 @@ let stack: Stack;
 beforeAll(async () => {
   engine = await startSimulator({ profile: parseProfile('test', { stepBaseMs: 10 }), models: ['demo'] });
   stack = await startStack({ engines: [engine.url] });
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-  );
+  await untilServed(stack.url);
 });
 afterAll(async () => {
   await stack.close();

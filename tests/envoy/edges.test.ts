@@ -6,7 +6,7 @@ import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { sendHttp1, sendHttp2 } from '../support/raw-http.ts';
 import { type RecordingEngine, startRecordingEngine } from '../support/recording-engine.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { KEYS, type Stack, startStack, untilServed } from '../support/stack.ts';
 
 const ORIGIN = 'https://app.example.com';
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/;
@@ -33,10 +33,7 @@ beforeAll(async () => {
     },
   });
   port = Number(new URL(stack.url).port);
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-  );
+  await untilServed(stack.url);
 });
 afterAll(async () => {
   await stack.close();

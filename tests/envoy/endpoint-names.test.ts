@@ -4,11 +4,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type StatusReport, statusSchema } from '../../src/admin/status.ts';
 import { ledgerRowOf } from '../../src/ledger/row-of.ts';
 import type { UsageRecord } from '../../src/usage/usage-record.ts';
-import { chatBody, send } from '../support/client.ts';
-import { eventually } from '../support/eventually.ts';
+import { chatBody } from '../support/client.ts';
 import { type RecordingEngine, startRecordingEngine } from '../support/recording-engine.ts';
 import { runCli } from '../support/serve.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { type Stack, startStack, untilServed } from '../support/stack.ts';
 
 let engine: RecordingEngine;
 let stack: Stack;
@@ -24,10 +23,7 @@ beforeAll(async () => {
   written = `http://LOCALHOST:${port}/v1`;
   name = `http://localhost:${port}`;
   stack = await startStack({ engines: [written] });
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-  );
+  await untilServed(stack.url);
 });
 afterAll(async () => {
   await stack.close();

@@ -6,7 +6,7 @@ import { chatBody, send } from '../support/client.ts';
 import { debianProgram } from '../support/debian.ts';
 import { eventually } from '../support/eventually.ts';
 import { type RecordingEngine, startRecordingEngine } from '../support/recording-engine.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { KEYS, type Stack, startStack, untilServed } from '../support/stack.ts';
 
 const MANY = 10_000;
 
@@ -26,10 +26,7 @@ beforeAll(async () => {
       config['tenants']['quiet'].limits = { requestsPerMinute: 600, tokensPerMinute: 100_000, weight: 3 };
     },
   });
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-  );
+  await untilServed(stack.url);
 });
 afterAll(async () => {
   await stack.close();

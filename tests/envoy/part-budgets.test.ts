@@ -4,7 +4,7 @@ import { type Simulator, startSimulator } from '../../src/simulator/http-simulat
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { KEYS, type Stack, startStack, untilServed } from '../support/stack.ts';
 
 const CI = 'key-of-the-noisy-one-for-ci';
 /** Each request costs a unit, whatever its tokens. */
@@ -26,11 +26,7 @@ beforeAll(async () => {
       };
     },
   });
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-    20_000,
-  );
+  await untilServed(stack.url);
 }, 60_000);
 afterAll(async () => {
   await stack.close();

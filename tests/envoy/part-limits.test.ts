@@ -3,8 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, send } from '../support/client.ts';
-import { eventually } from '../support/eventually.ts';
-import { KEYS, type Stack, startStack } from '../support/stack.ts';
+import { KEYS, type Stack, startStack, untilServed } from '../support/stack.ts';
 
 const CI = 'key-of-the-noisy-one-for-ci';
 let engine: Simulator;
@@ -25,11 +24,7 @@ beforeAll(async () => {
       config['tenants']['noisy'].modelLimits = { other: { requestsPerMinute: 60, requestBurst: 1 } };
     },
   });
-  await eventually(
-    async () => (await send(stack.url, { key: KEYS.quiet, body: chatBody() })).status,
-    (status) => status === 200,
-    20_000,
-  );
+  await untilServed(stack.url);
 }, 60_000);
 afterAll(async () => {
   await stack.close();

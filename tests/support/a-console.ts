@@ -1,6 +1,7 @@
 /** Documents of the console for tests: quiet against noisy. */
 import type { RequestLine, UsageEvent } from '../../src/admin/console-feed.ts';
 import type { StatusReport, TenantStatus } from '../../src/admin/status.ts';
+import { NO_OTHERS } from './a-status.ts';
 
 export const aLine = (id: string, change: Partial<RequestLine> = {}): RequestLine => ({
   id,
@@ -101,14 +102,7 @@ export const aConsoleStatus = (rows: readonly TenantStatus[]): StatusReport => (
     active: rows.length,
     sort: 'tokens',
     rows: [...rows],
-    rest: {
-      tenants: 0,
-      inFlight: 0,
-      waiting: 0,
-      requestsPerSecond: 0,
-      refusalsPerSecond: 0,
-      tokensPerSecond: 0,
-    },
+    rest: NO_OTHERS,
   },
 });
 

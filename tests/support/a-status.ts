@@ -57,6 +57,16 @@ export const aPool = (name: string, endpoints: readonly EndpointStatusRow[]): Po
   endpoints,
 });
 
+/** What the rows of tenants leave out, where they leave out nothing. */
+export const NO_OTHERS: StatusReport['tenants']['rest'] = {
+  tenants: 0,
+  inFlight: 0,
+  waiting: 0,
+  requestsPerSecond: 0,
+  refusalsPerSecond: 0,
+  tokensPerSecond: 0,
+};
+
 export function aStatus(
   tenants: readonly TenantStatus[] = [aTenant('quiet'), aTenant('noisy')],
   pools: readonly PoolStatus[] = [aPool('main', [anEndpoint('http://10.0.0.1:8000')])],
@@ -87,14 +97,7 @@ export function aStatus(
       active: tenants.length,
       sort: 'waiting',
       rows: tenants,
-      rest: {
-        tenants: 0,
-        inFlight: 0,
-        waiting: 0,
-        requestsPerSecond: 0,
-        refusalsPerSecond: 0,
-        tokensPerSecond: 0,
-      },
+      rest: NO_OTHERS,
     },
     ...change,
   });

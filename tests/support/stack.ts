@@ -10,6 +10,7 @@ import { type RunningEnvoy, startEnvoy } from '../../src/envoy/process-envoy.ts'
 import { type Service, startService } from '../../src/service/service.ts';
 import { createLog } from '../../src/telemetry/pino-log.ts';
 import type { UsageRecord } from '../../src/usage/usage-record.ts';
+import { chatBody, send } from './client.ts';
 import { envoyForTests } from './envoy.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
@@ -74,6 +75,14 @@ export function configYaml(
 }
 
 const BUILD = { version: '0.0.0', commit: '0123456' };
+
+/** Waits until a request is answered: Envoy has its clusters, and the engine's models are known. */
+export const untilServed = (url: string, key: string = KEYS.quiet): Promise<unknown> =>
+  eventually(
+    async () => (await send(url, { key, body: chatBody() })).status,
+    (status) => status === 200,
+    20_000,
+  );
 
 export interface StackOptions {
   readonly engines: readonly string[];
