@@ -140,7 +140,10 @@ describe('the tarball', () => {
     const page = paths.filter(isOfPage).map((path) => path.replace(/-[\w-]{8}\./, '-HASH.'));
     const once = ['index.html', 'assets/index-HASH.css', 'assets/index-HASH.js'];
     expect(page.sort()).toEqual(
-      once.flatMap((name) => ['', '.br', '.gz'].map((end) => `dist/console/${name}${end}`)).sort(),
+      [
+        'dist/console/LICENSES.md',
+        ...once.flatMap((name) => ['', '.br', '.gz'].map((end) => `dist/console/${name}${end}`)),
+      ].sort(),
     );
   });
 

@@ -254,7 +254,7 @@ describe('two endpoints', () => {
       .records()
       .slice(-6)
       .map(({ endpoint }) => endpoint);
-    expect(new Set(served)).toEqual(new Set([engines[1]?.url.slice('http://'.length)]));
+    expect(new Set(served)).toEqual(new Set([engines[1]?.url]));
     engines[0]?.setFault(undefined);
     expect(await stack.metric('fairlane_endpoint_in_flight')).toBe(0);
   });
