@@ -41,6 +41,9 @@ const SETTINGS: readonly (readonly [name: string, of: (config: Config) => unknow
   ['log.format', (config) => config.log.format],
 ];
 
+/** The names of settings that only take effect with a restart, in the order of the configuration. */
+export const RESTART_SETTINGS: readonly string[] = SETTINGS.map(([name]) => name);
+
 /** The names of changed settings that only take effect with a restart. */
 export function restartNeeded(old: Config, next: Config): readonly string[] {
   return SETTINGS.filter(([, of]) => !isDeepStrictEqual(of(old), of(next))).map(([name]) => name);

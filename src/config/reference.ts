@@ -1,4 +1,5 @@
 /** docs/reference/config.md and docs/config.schema.json, from the schema. */
+import { RESTART_SETTINGS } from './changes.ts';
 import { RENAMED_KEYS, type RenamedKey } from './renamed-keys.ts';
 import { SECTION } from './schema/dsl.ts';
 import { formsOf, type SchemaNode, writtenSchema } from './schema/schema.ts';
@@ -58,6 +59,14 @@ interface Row {
   readonly required: boolean;
 }
 
+const NAMES_IN_A_LINE = 4;
+
+const namesInLines = (names: readonly string[]): string =>
+  names
+    .map((name, i) => `${i % NAMES_IN_A_LINE === 0 ? '\n' : ' '}\`${name}\``)
+    .join(',')
+    .slice(1);
+
 /** A default with more items stands below its table. */
 const LONGEST_LIST = 3;
 
@@ -81,10 +90,13 @@ export function configReference(): string {
 One YAML file, \`fairlane.yaml\` unless a command is told otherwise, checked strictly: an unknown key is an error that names
 the nearest known one. \`fairlane check-config -c FILE\` says everything that is wrong with it, with lines and columns.
 Fairlane reads the file again when it, or a file it names, changes, and the log says what changed; a file with a problem
-changes nothing, and \`/health\` says since when. \`listen\` (but for what is in files of certificates), whether there is
-\`identity.jwt\`, \`envoy.*\`, \`service.address\`, \`service.metrics\`, \`redis.*\`, \`ledger.*\`,
-\`rateLimit.snapshot\`, \`rateLimit.http\` and \`log.format\` take effect with a restart. A key that was renamed may still
-be written by its old name, which gives a warning.
+changes nothing, and \`/health\` says since when. A key that was renamed may still be written by its old name, which gives
+a warning.
+
+These take effect with a restart of Fairlane and Envoy:
+${namesInLines(RESTART_SETTINGS)}.
+Of \`identity.jwt\` that is whether it is there; of \`listen\`, \`service.tls\` and \`admin\` not what is in files of certificates
+and tokens.
 
 Durations carry a unit (\`ms\`, \`s\`, \`m\`, \`h\`), so do sizes (\`B\`, \`KiB\`, \`MiB\`, \`GiB\`). Names of tenants, pools and tiers
 have 1 to 64 letters, digits, \`.\`, \`_\` or \`-\`. For editors there is a JSON Schema, \`docs/config.schema.json\`; for a start

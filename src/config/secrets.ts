@@ -29,7 +29,7 @@ const bad = (problem: string) => ({ kind: 'bad', problem }) as const;
 
 /** An optional reference where what it stands in may not be absent. */
 const NOT_OPTIONAL =
-  'may not be optional: a "?" at the end is for redis.url, an endpoint, a drained endpoint, a key of a tenant and a webhook’s url; remove it';
+  'may not be optional: a "?" at the end is for redis.url, an endpoint, a drained endpoint, a key of a tenant (not in a file of tenantDirectory) and a webhook’s url; remove it';
 
 /** `env:NAME` → the variable's value, anything else as it is. */
 export function lookUpEnv(text: string, env: Sources['env']): Resolved {

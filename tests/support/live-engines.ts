@@ -1,9 +1,10 @@
 /** Real engines on this machine, for the tests that are asked to use them. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startVllm } from '../../bench/vllm/engine.ts';
+import { cacheFolder } from './cache.ts';
 import {
   type Answers,
   ask,
@@ -32,8 +33,7 @@ const VLLM_SEQUENCES = 8;
 export function findLlamaCpp(env: NodeJS.ProcessEnv): string | undefined {
   const given = env['FAIRLANE_TEST_LLAMACPP'];
   if (given !== undefined && given !== '') return given;
-  const base = env['XDG_CACHE_HOME'];
-  const cache = join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'fairlane');
+  const cache = cacheFolder(env);
   if (!existsSync(cache)) return undefined;
   return readdirSync(cache)
     .filter((name) => name.startsWith('llamacpp-'))

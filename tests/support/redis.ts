@@ -10,11 +10,12 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { GenericContainer, type StartedTestContainer } from 'testcontainers';
+import { cacheFolder } from './cache.ts';
 import { installDebian, onPath } from './debian.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
@@ -63,7 +64,7 @@ export function findValkey(): string | undefined {
   const found = onPath('valkey-server');
   const python = onPath('python3');
   if (found !== undefined || python === undefined) return found;
-  const folder = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'fairlane', 'valkey-9.1.2');
+  const folder = join(cacheFolder(), 'valkey-9.1.2');
   const program = join(folder, 'valkey-server');
   if (isProgram(program)) return program;
   const work = mkdtempSync(join(tmpdir(), 'fairlane-valkey-'));

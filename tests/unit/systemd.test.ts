@@ -1,6 +1,6 @@
 /** The units of packaging/systemd, as systemd itself reads them. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -32,3 +32,30 @@ it('systemd takes the units, and finds them hardened', () => {
     rmSync(folder, { recursive: true });
   }
 }, 180_000);
+
+it('the lines of the page put everything where the units look for it', () => {
+  const root = mkdtempSync(join(tmpdir(), 'fairlane-root-'));
+  try {
+    const page = readFileSync('docs/install/systemd.md', 'utf8');
+    const lines = Array.from(page.matchAll(/^ *sudo (install .*)$/gm), ([, line = '']) => line);
+    for (const line of lines) {
+      const { status, stderr } = spawnSync('sh', ['-c', line.replaceAll(' /', ` ${root}/`)], {
+        cwd: 'packaging/systemd',
+        encoding: 'utf8',
+      });
+      expect([line, status, stderr]).toEqual([line, 0, '']);
+    }
+    const units = UNITS.map((unit) => readFileSync(join(root, 'etc/systemd/system', unit), 'utf8')).join(
+      '\n',
+    );
+    const [stop = ''] = /(?<=^ExecStop=)\S+/m.exec(units) ?? [];
+    expect(statSync(join(root, stop)).mode & 0o777).toBe(0o755);
+    const [environment = ''] = /(?<=^EnvironmentFile=-)\S+/m.exec(units) ?? [];
+    expect(statSync(join(root, environment)).mode & 0o777).toBe(0o600);
+    expect(existsSync(join(root, 'etc/sysusers.d/fairlane.conf'))).toBe(true);
+    expect(page).toContain(/(?<=^ExecStart=)\S+fairlane(?= )/m.exec(units)?.[0]);
+    expect(page).toContain(/(?<=^ExecStart=)\S+envoy(?= )/m.exec(units)?.[0]);
+  } finally {
+    rmSync(root, { recursive: true });
+  }
+});

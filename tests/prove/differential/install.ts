@@ -1,11 +1,10 @@
 /** Where the readers of others come from: installed or compiled once, in the user's cache. */
 
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cachedBy } from '../../support/cache.ts';
 import { onPath } from '../../support/debian.ts';
 
 const fileHere = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
@@ -16,14 +15,7 @@ const GO = fileHere('reader.go');
 const YAML = fileHere('../yaml/reader.go');
 const INSTALLER = 'apt-get';
 
-const cached = (name: string, source: string): string => {
-  const digest = createHash('sha256').update(readFileSync(source)).digest('hex').slice(0, 12);
-  return join(
-    process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
-    'fairlane',
-    `differential-${name}-${digest}`,
-  );
-};
+const cached = (name: string, source: string): string => cachedBy(`differential-${name}`, source);
 
 /** @throws what the program said. */
 function runs(program: string, args: readonly string[], what: string): void {

@@ -14,10 +14,10 @@ import {
   renameSync,
   rmSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { cacheFolder } from '../cache.ts';
 
 export interface Agents {
   /** Programs. Their packages have one for each platform, of which npm installs this one's. */
@@ -31,8 +31,7 @@ const INSTALL_MS = 170_000;
 
 /** Throws what npm says where they cannot be had. */
 export async function installAgents(): Promise<Agents> {
-  const base = process.env['XDG_CACHE_HOME'];
-  const cache = join(base === undefined || base === '' ? join(homedir(), '.cache') : base, 'fairlane');
+  const cache = cacheFolder();
   const lock = createHash('sha256')
     .update(readFileSync(join(HERE, LOCK)))
     .digest('hex');

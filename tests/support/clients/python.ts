@@ -1,11 +1,10 @@
 /** Python with the clients that a file pins, in the user's cache: installed once. */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { cachedBy } from '../cache.ts';
 
 const execute = promisify(execFile);
 
@@ -17,9 +16,7 @@ export async function pythonWith(
   name: 'python' | 'litellm' | 'schemathesis' | 'kubernetes',
 ): Promise<string> {
   const requirements = fileURLToPath(new URL(`${name}-requirements.txt`, import.meta.url));
-  const digest = createHash('sha256').update(readFileSync(requirements)).digest('hex').slice(0, 12);
-  const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
-  const folder = join(cache, 'fairlane', `clients-${name}-${digest}`);
+  const folder = cachedBy(`clients-${name}`, requirements);
   const [python, complete] = [join(folder, 'bin', 'python'), join(folder, 'complete')];
   // An environment has its own path in it: it cannot be made elsewhere and moved.
   if (existsSync(complete)) return python;

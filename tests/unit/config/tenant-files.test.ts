@@ -38,6 +38,8 @@ describe('a file of a tenant', () => {
   it.each([
     ['', 'x.yaml: is empty'],
     ['just words', 'is not a mapping of settings'],
+    ['keys: ["env:NEXT_KEY?"]', 'a key of a tenant (not in a file of tenantDirectory)'],
+    ['keys: ["file:next.key?"]', 'a key of a tenant (not in a file of tenantDirectory)'],
     ['keys: [key-of-x', 'close the bracket'],
     ['keys: &a [*a]', ''],
     ['tier: gold', 'keys: is missing'],

@@ -85,6 +85,11 @@
 {{- if and (eq .Values.shape "sidecar") (ne .Values.engineAutoscaling.kind "none") (not $config.redis) -}}
 {{- fail "engineAutoscaling makes more pods, each with a sidecar, and config.redis is not set: each would grant every limit in full; set config.redis.url" -}}
 {{- end -}}
+{{- range $path, $isSet := dict "networkPolicy" .Values.networkPolicy.enabled "serviceMonitor" .Values.serviceMonitor.enabled -}}
+{{- if and (eq $.Values.shape "sidecar") $isSet -}}
+{{- fail (printf "%s.enabled is for pods of Fairlane's own: with shape sidecar write one for the engines' pods, where clients use port 8080 and Prometheus 9464" $path) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.shape "sidecar") .Values.autoscaling.enabled -}}
 {{- fail "autoscaling is for pods of Fairlane's own: with shape sidecar scale the engines (engineAutoscaling)" -}}
 {{- end -}}

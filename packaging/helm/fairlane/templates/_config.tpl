@@ -25,12 +25,20 @@
 {{- if and $config.ledger (not (hasKey $config.ledger "directory")) -}}
 {{- $_ := set $own "ledger" (dict "directory" "/var/lib/fairlane/state") -}}
 {{- end -}}
-{{- toYaml (mergeOverwrite $config $own) -}}
+{{- include "fairlane.onOff" (toYaml (mergeOverwrite $config $own)) -}}
+{{- end -}}
+
+{{/* Helm reads YAML 1.1, where on is true and off is false: they become words again, but for what is true or false to Fairlane. */}}
+{{- define "fairlane.onOff" -}}
+{{- $text := regexReplaceAll "(?m): true$" . ": \"on\"" -}}
+{{- $text = regexReplaceAll "(?m): false$" $text ": \"off\"" -}}
+{{- $text = regexReplaceAll "(?m)^([ -]*(?:conformance|insecure|insecureSkipVerify): )\"on\"$" $text "${1}true" -}}
+{{- regexReplaceAll "(?m)^([ -]*(?:conformance|insecure|insecureSkipVerify): )\"off\"$" $text "${1}false" -}}
 {{- end -}}
 
 {{/* Changes when something does that only a start takes over. All else is read while Fairlane runs. */}}
 {{- define "fairlane.restartSum" -}}
 {{- $config := include "fairlane.config" . | fromYaml -}}
-{{- $own := pick $config "mode" "listen" "identity" "envoy" "service" "redis" "ledger" "rateLimit" "log" -}}
+{{- $own := pick $config "mode" "picker" "listen" "cors" "identity" "envoy" "routes" "service" "admin" "redis" "ledger" "rateLimit" "log" -}}
 {{- printf "%s %s" (toJson $own) (.Files.Get "files/run.sh") | sha256sum -}}
 {{- end -}}

@@ -212,11 +212,11 @@ volumeMounts:
 {{- define "fairlane.volumes" -}}
 - name: fairlane-config
   configMap:
-    name: {{ include "fairlane.fullname" . }}
+    name: {{ include "fairlane.fullname" . | quote }}
 {{- with include "fairlane.keysSecret" . }}
 - name: fairlane-keys
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- if ne .Values.shape "endpoint-picker" }}
@@ -235,7 +235,7 @@ volumeMounts:
 - name: fairlane-state
   {{- if .Values.state.existingClaim }}
   persistentVolumeClaim:
-    claimName: {{ .Values.state.existingClaim }}
+    claimName: {{ .Values.state.existingClaim | quote }}
   {{- else }}
   emptyDir:
     sizeLimit: {{ .Values.state.sizeLimit }}
