@@ -71,10 +71,10 @@ export class Feed {
     this.#source = source;
     source.addEventListener('open', () => void this.#askAbout());
     const on = (name: string, take: (document: unknown) => Partial<Known>): void =>
-      source.addEventListener(name, (event) => {
+      source.addEventListener(name, (event: Event) => {
         this.#heardMs = Date.now();
         try {
-          this.#learn({ link: 'live', ...take(JSON.parse(String(event.data))) });
+          this.#learn({ link: 'live', ...take(JSON.parse(String((event as MessageEvent).data))) });
         } catch {
           // A document that is not understood is left out; the next one comes.
         }
