@@ -44,9 +44,13 @@ export class ConsoleStreams {
     return this.#open.size;
   }
 
-  /** Answers with a stream, or with a 503 where there are enough. */
+  /**
+   * Answers with a stream, or with a 503 where there are enough. Also behind another answer of its connection: such a one is told
+   * nothing of the connection's end, and would keep its place.
+   */
   add(response: ServerResponse): void {
-    if (this.#open.size >= MOST_STREAMS) {
+    const { socket } = response;
+    if (this.#open.size >= MOST_STREAMS || socket === null) {
       response.writeHead(503, {
         'content-type': 'text/plain',
         'retry-after': String(RETRY_SECONDS),
@@ -63,7 +67,7 @@ export class ConsoleStreams {
       connection: 'close',
     });
     // Silence ends other connections only; a reader that is gone or does not read is cut by what waits for it.
-    response.socket?.setTimeout(0);
+    socket.setTimeout(0);
     const gone = (): void => this.#remove(response);
     response.on('close', gone).on('error', gone);
     // What ended before goes to it, and from here on to all: nothing twice, nothing left out.

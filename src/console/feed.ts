@@ -33,7 +33,7 @@ function joined(known: readonly RequestLine[], come: readonly RequestLine[]): re
 }
 
 async function ask<Answer>(path: string): Promise<Answer> {
-  const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS), cache: 'no-store' });
+  const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS) });
   if (!response.ok) throw new Error(String(response.status));
   return (await response.json()) as Answer;
 }
@@ -71,10 +71,10 @@ export class Feed {
     this.#source = source;
     source.addEventListener('open', () => void this.#askAbout());
     const on = (name: string, take: (document: unknown) => Partial<Known>): void =>
-      source.addEventListener(name, (event) => {
+      source.addEventListener(name, (event: Event) => {
         this.#heardMs = Date.now();
         try {
-          this.#learn({ link: 'live', ...take(JSON.parse((event as MessageEvent<string>).data)) });
+          this.#learn({ link: 'live', ...take(JSON.parse(String((event as MessageEvent).data))) });
         } catch {
           // A document that is not understood is left out; the next one comes.
         }
@@ -102,7 +102,9 @@ export class Feed {
     else this.#after(SILENCE_MS, () => this.#watch());
   }
 
+  /** The timer is of the stream: late ones, as of a machine that has slept, would ask beside this. */
   #lost(): void {
+    clearTimeout(this.#timer);
     this.#source?.close();
     this.#source = undefined;
     if (this.#known.about === undefined) void this.#askAbout();

@@ -10,8 +10,10 @@ class FakeResponse extends EventEmitter {
   writableLength = 0;
   isCut = false;
   readonly socket = { bytesWritten: 0, writableLength: 0, setTimeout: () => undefined };
+  status = 0;
 
-  writeHead(): this {
+  writeHead(status: number): this {
+    this.status = status;
     return this;
   }
 
@@ -91,4 +93,12 @@ it('nothing runs while nobody looks', () => {
   expect(vi.getTimerCount()).toBe(1);
   reader.end();
   expect(vi.getTimerCount()).toBe(0);
+});
+
+it('an answer behind another one of its connection takes no place: the end of the connection is not told to it', () => {
+  const behind = new FakeResponse();
+  streams.add(Object.assign(behind as unknown as ServerResponse, { socket: null }));
+  expect([behind.status, streams.size]).toEqual([503, 0]);
+  const first = add();
+  expect([first.status, streams.size]).toEqual([200, 1]);
 });
