@@ -36,9 +36,9 @@ const FIRST_INSTALL_MS = 1_200_000;
 let rendered: ReturnType<typeof renderedBy>;
 let folder: string;
 
-beforeAll(async () => {
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-pod-'));
-  rendered = renderedBy(await helmForTests());
+  rendered = renderedBy(helmForTests());
 }, FIRST_INSTALL_MS);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

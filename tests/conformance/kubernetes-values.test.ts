@@ -15,21 +15,21 @@ const FIRST_INSTALL_MS = 1_200_000;
 let helm: string;
 let folder: string;
 
-beforeAll(async () => {
+beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-values-'));
-  helm = await helmForTests();
+  helm = helmForTests();
 }, FIRST_INSTALL_MS);
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Values that make no sense, and what helm says. */
-const WRONG: readonly (readonly [string, Shape, string])[] = [
-  ['replica=2', 'gateway', "additional properties 'replica' not allowed"],
-  ['envoy.image.tags=v1', 'gateway', "additional properties 'tags' not allowed"],
-  ['shape=router', 'gateway', "value must be one of 'gateway', 'endpoint-picker', 'sidecar'"],
-  ['replicas=0', 'gateway', 'minimum: got 0, want 1'],
-  ['engines.port=70000', 'gateway', 'maximum: got 70,000, want 65,535'],
-  ['image.digest=latest', 'gateway', "'latest' does not match pattern"],
+/** Values that make no sense, and what helm says: of a schema it speaks otherwise from 3.18 on. */
+const WRONG: readonly (readonly [string, Shape, string | RegExp])[] = [
+  ['replica=2', 'gateway', /additional propert\S+ '?replica/i],
+  ['envoy.image.tags=v1', 'gateway', /additional propert\S+ '?tags/i],
+  ['shape=router', 'gateway', /shape.* must be one of.*gateway.*endpoint-picker.*sidecar/],
+  ['replicas=0', 'gateway', /replicas.* (minimum: got 0, want 1|greater than or equal to 1)/],
+  ['engines.port=70000', 'gateway', /port.* (maximum: got 70,000, want 65,535|less than or equal to 65535)/],
+  ['image.digest=latest', 'gateway', /digest.* does not match pattern/i],
   ['image.repository=', 'gateway', 'image.repository is not set: no image is published; build one'],
   [
     'config.redis=null',
@@ -61,7 +61,7 @@ const WRONG: readonly (readonly [string, Shape, string])[] = [
     'an InferencePool wants engines.selector',
   ],
   ['engineAutoscaling.kind=hpa', 'gateway', 'engineAutoscaling.target.name is not set'],
-  ['engineAutoscaling.saturation=80', 'gateway', 'engineAutoscaling/saturation'],
+  ['engineAutoscaling.saturation=80', 'gateway', /engineAutoscaling.saturation/],
   ['sidecar.engineContainer=', 'sidecar', 'sidecar.engineContainer is not set: name the engine'],
   [
     'keys.existingSecret=',
@@ -83,8 +83,8 @@ const WRONG: readonly (readonly [string, Shape, string])[] = [
     'sidecar',
     'engineAutoscaling makes more pods, each with a sidecar',
   ],
-  ['image.tag=1', 'gateway', 'got number, want string'],
-  ['keys.create.a b=some-key,keys.existingSecret=', 'gateway', "'a b' does not match pattern"],
+  ['image.tag=1', 'gateway', /tag.* (got number, want string|Expected: string, given: integer)/],
+  ['keys.create.a b=some-key,keys.existingSecret=', 'gateway', /create.*a b.* does not match/],
   ['replicas=3', 'sidecar', 'there may be 3 replicas and config.redis is not set'],
   ['networkPolicy.enabled=true', 'sidecar', "networkPolicy.enabled is for pods of Fairlane's own"],
   ['serviceMonitor.enabled=true', 'sidecar', "serviceMonitor.enabled is for pods of Fairlane's own"],
@@ -98,7 +98,9 @@ const WRONG: readonly (readonly [string, Shape, string])[] = [
 describe('wrong values', () => {
   it.each(WRONG)('%s (%s) is refused with a sentence: %s', (set, shape, sentence) => {
     const { status, stderr } = template(helm, ...valuesOf(shape), '--set', set);
-    expect([status, stderr]).toEqual([1, expect.stringContaining(sentence)]);
+    const says =
+      typeof sentence === 'string' ? expect.stringContaining(sentence) : expect.stringMatching(sentence);
+    expect([status, stderr]).toEqual([1, says]);
   });
 });
 

@@ -50,7 +50,8 @@ async function problemsOf(objects: readonly KubernetesObject[]): Promise<readonl
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-chart-'));
-  [helm] = await Promise.all([helmForTests(), pythonWith('kubernetes')]);
+  helm = helmForTests();
+  await pythonWith('kubernetes');
   rendered = renderedBy(helm);
 }, FIRST_INSTALL_MS);
 
