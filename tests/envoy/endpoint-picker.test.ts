@@ -141,7 +141,7 @@ describe('an endpoint picker behind a gateway', () => {
     );
     // By the gateway's own word.
     expect(log).toMatch(
-      new RegExp(`"tenant":"team".*"endpoint":"127.0.0.1:(${engines.map(({ port }) => port).join('|')})"`),
+      new RegExp(`"tenant":"team".*"address":"127.0.0.1:(${engines.map(({ port }) => port).join('|')})"`),
     );
   });
 
