@@ -8,6 +8,7 @@ import { Option } from 'commander';
 import type { AdminConfig } from '../config/admin.ts';
 import { lookUpSecret, SECRET_REFERENCE } from '../config/secrets.ts';
 import { at } from '../config/written-data.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { configOption } from './arguments.ts';
 import { loadOrThrow } from './loading.ts';
 import { UserError } from './user-error.ts';
@@ -85,8 +86,7 @@ interface Where {
 
 function whereOf({ address: { host, port } }: AdminConfig, certificate: string | undefined): Where {
   const to = ANY.get(host) ?? host;
-  const shown = `${to.includes(':') ? `[${to}]` : to}:${port}`;
-  return { host: to, port, shown, certificate };
+  return { host: to, port, shown: hostPortText({ host: to, port }), certificate };
 }
 
 interface Answer {

@@ -2,6 +2,7 @@
 
 import { COMMAND_HEADER } from '../admin/command-source.ts';
 import type { Config, HostPort } from '../config/config.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { isLoopback } from '../domain/loopback.ts';
 import { loadOrThrow } from './loading.ts';
 import { UserError } from './user-error.ts';
@@ -21,8 +22,8 @@ export function commandAddressOf({ service: { metrics } }: Pick<Config, 'service
   return metrics;
 }
 
-export async function ask({ host, port }: HostPort, path: string, init: RequestInit = {}): Promise<Response> {
-  const where = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+export async function ask(address: HostPort, path: string, init: RequestInit = {}): Promise<Response> {
+  const where = hostPortText(address);
   try {
     return await fetch(`http://${where}${path}`, { ...init, signal: AbortSignal.timeout(TIMEOUT_MS) });
   } catch {

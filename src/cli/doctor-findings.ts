@@ -1,6 +1,7 @@
 /** What `fairlane doctor` says of what it was told: pure. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { expiryOf } from '../config/pem.ts';
+import { hostPortText } from '../domain/host-port.ts';
 
 export type Level = 'ok' | 'warning' | 'problem';
 
@@ -119,8 +120,8 @@ export function listenerFindings(
   nowMs: number,
 ): readonly Finding[] {
   if (picker !== undefined) return [];
-  return listen.map(({ address: { host, port }, tls }) => {
-    const at = `${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return listen.map(({ address, tls }) => {
+    const at = hostPortText(address);
     if (tls === undefined) return found('ok', `clients: http://${at}`);
     const days = Math.floor((expiryOf(tls.cert) - nowMs) / DAY_MS);
     const asked = tls.clientCa === undefined ? '' : ', clients need a certificate';

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import type { AdminAddress, Config, HostPort, ListenerConfig, LogFormat } from '../config/config.ts';
+import type { Config, HostPort, ListenerConfig, LogFormat } from '../config/config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickstart.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
 import { findEnvoy } from '../envoy/process-find-envoy.ts';
@@ -22,22 +23,14 @@ import {
 } from './arguments.ts';
 import { loadOrThrow } from './loading.ts';
 import { runService, stopSignal, unservedText } from './running.ts';
+import { startBanner } from './start-banner.ts';
 import { print, printError } from './terminal.ts';
 import { UserError } from './user-error.ts';
 
-const DEMO_TENANTS = ['quiet', 'noisy'];
 const DEMO_PORT_TRIES = 50;
 /** Envoy has no streams any more when it is asked to end. */
 const ENVOY_STOP_MS = 1_000;
 
-const urlOf = ({ host, port }: HostPort, scheme = 'http'): string => {
-  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `${scheme}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
-};
-const apiOf = ({ address, tls }: ListenerConfig): string =>
-  urlOf(address, tls === undefined ? 'http' : 'https');
-const adminOf = (address: AdminAddress): string =>
-  'path' in address ? `unix:${address.path}` : urlOf(address);
 const say = (text: string): void => printError(`fairlane: ${text}`);
 
 /** Why nothing can listen there, as an error code; undefined: it can. */
@@ -61,9 +54,8 @@ async function requireFreePorts({ listen, envoy: { admin } }: Config): Promise<v
     ...('path' in admin ? [] : [['envoy.admin', admin] as const]),
   ]) {
     if ((await listenProblem(address)) !== 'EADDRINUSE') continue;
-    const { host, port } = address;
     throw new UserError(
-      `${setting}: ${host.includes(':') ? `[${host}]` : host}:${port} is in use; stop what listens there or choose another address in the configuration`,
+      `${setting}: ${hostPortText(address)} is in use; stop what listens there or choose another address in the configuration`,
     );
   }
 }
@@ -96,42 +88,6 @@ async function onFreePorts(config: Config): Promise<Config> {
     },
     service: { ...config.service, metrics: await next(config.service.metrics) },
   };
-}
-
-/** @param warning why requests get a 503 now; undefined: they do not. */
-function banner(config: Config, metricsPort: number, demo: boolean, warning: string | undefined): string {
-  const [api = '', ...others] = config.listen.map(apiOf);
-  const lines = [
-    '',
-    'Fairlane is up.',
-    `  API      ${api}/v1`,
-    ...others.map((other) => `           ${other}/v1`),
-    `  admin    ${adminOf(config.envoy.admin)}`,
-    `  console  ${urlOf({ ...config.service.metrics, port: metricsPort })}/`,
-    `  metrics  ${urlOf({ ...config.service.metrics, port: metricsPort })}/metrics`,
-    '',
-    ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
-  ];
-  if (demo) {
-    lines.push('Try it as one of the demo tenants:');
-    for (const name of DEMO_TENANTS) {
-      const secret = config.tenants.get(name)?.keys[0]?.secret;
-      const key = secret?.kind === 'plain' ? secret.value : '';
-      lines.push(
-        '',
-        `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,
-      );
-    }
-    lines.push(
-      '',
-      'Watch noisy flood quiet in the console for a minute; in another terminal:',
-      '',
-      loadLine(api),
-      '',
-    );
-  }
-  lines.push('Ctrl-C drains and stops.', '');
-  return lines.join('\n');
 }
 
 /** What is pasted to send load to the demo. */
@@ -208,7 +164,8 @@ async function run(
   });
   const kill = (): void => envoy.kill();
   running.opened({ name: 'Envoy', close: () => envoy.stop(ENVOY_STOP_MS), undo: kill, kill });
-  print(banner(config, service.metricsPort, isDemo, unservedText(service)));
+  const warning = unservedText(service);
+  print(startBanner({ config, metricsPort: service.metricsPort, warning, ...(isDemo && { loadLine }) }));
 
   const died = await Promise.race([
     stopped.then(() => undefined),

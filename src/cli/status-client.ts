@@ -10,6 +10,7 @@ import {
 import type { HostPort } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
 import { hostPort } from '../config/values.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { textOf } from '../domain/text-of.ts';
 import { configOption, DEFAULT_CONFIG, hasDefaultConfig } from './arguments.ts';
 import { UserError } from './user-error.ts';
@@ -57,9 +58,6 @@ export function addressOf({ address, config }: Where): HostPort {
   return { host: REACHED[host] ?? host, port };
 }
 
-export const shownAddress = ({ host, port }: HostPort): string =>
-  `${host.includes(':') ? `[${host}]` : host}:${port}`;
-
 export interface Answer {
   readonly report: StatusReport;
   /** With members that this version does not know. */
@@ -72,7 +70,7 @@ export async function askStatus(
   query: StatusQuery,
   timeoutMs: number = TIMEOUT_MS,
 ): Promise<Answer> {
-  const where = shownAddress(address);
+  const where = hostPortText(address);
   const signal = AbortSignal.timeout(timeoutMs);
   let status: number;
   let text: string;

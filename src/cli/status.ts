@@ -1,15 +1,9 @@
 import { Command } from 'commander';
 import { DEFAULT_STATUS_QUERY, MOST_TENANT_ROWS } from '../admin/status.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { widthFor } from '../domain/text-table.ts';
 import { wholeNumber } from './arguments.ts';
-import {
-  addressOf,
-  addressOption,
-  askStatus,
-  configOfRunning,
-  shownAddress,
-  type Where,
-} from './status-client.ts';
+import { addressOf, addressOption, askStatus, configOfRunning, type Where } from './status-client.ts';
 import { statusPage } from './status-view.ts';
 import { print, printLines } from './terminal.ts';
 
@@ -47,6 +41,6 @@ export function statusCommand(): Command {
         tenants: options.tenants,
       });
       if (options.json === true) print(JSON.stringify(document, undefined, 2));
-      else printLines(statusPage(report, shownAddress(address), terminalWidth()));
+      else printLines(statusPage(report, hostPortText(address), terminalWidth()));
     });
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { DEFAULT_STATUS_QUERY, STATUS_SORTS, type StatusSort } from '../admin/status.ts';
 import type { HostPort } from '../config/config.ts';
+import { hostPortText } from '../domain/host-port.ts';
 import { messageOf } from '../domain/text-of.ts';
 import { Screen } from './screen.ts';
 import {
@@ -10,7 +11,6 @@ import {
   addressOption,
   askStatus,
   configOfRunning,
-  shownAddress,
   type Where,
 } from './status-client.ts';
 import { hasColour, print, printError, printLines } from './terminal.ts';
@@ -96,7 +96,7 @@ class LiveTop {
       topFrame(this.#answer.report, {
         ...this.#screen.size,
         sort: this.#sort,
-        where: shownAddress(this.#address),
+        where: hostPortText(this.#address),
         hasKeys: this.#screen.hasKeys,
         ...((this.#problem !== undefined || silentMs > PATIENCE_MS) && { silentMs }),
         ...(this.#problem !== undefined && { problem: this.#problem }),
@@ -141,7 +141,7 @@ async function printEverySecond(address: HostPort, sort: StatusSort): Promise<ne
 const columnsOf = ({ isTTY, columns }: NodeJS.WriteStream) => (isTTY ? { columns } : {});
 
 function printFrame({ report }: Answer, sort: StatusSort, address: HostPort): void {
-  const state = { ...PAGE, ...columnsOf(process.stdout), sort, where: shownAddress(address), hasKeys: false };
+  const state = { ...PAGE, ...columnsOf(process.stdout), sort, where: hostPortText(address), hasKeys: false };
   printLines(topFrame(report, state));
 }
 

@@ -4,7 +4,7 @@ import type { Colours } from './colours.ts';
 import type { Contestant } from './contrast.ts';
 import { countText, durationText, percentText, rateText } from './numbers.ts';
 import { Name } from './parts.tsx';
-import { type Fullness, fullness, OVER_SHARE, timesText } from './words.ts';
+import { type Fullness, fullness, OVER_SHARE, slotless, timesText } from './words.ts';
 
 const shareWords = (times: number | undefined): string =>
   times === undefined
@@ -63,8 +63,7 @@ function TenantCard({
   );
 }
 
-function slotsWords({ limit, headroom }: Fullness, waiting: number): string {
-  if (limit === 0) return 'No engine serves now.';
+function slotsWords({ headroom }: Fullness, waiting: number): string {
   if (headroom === 0) return '';
   const kept = `${countText(headroom)} ${headroom === 1 ? 'slot is' : 'slots are'} kept for tenants below their fair share`;
   return waiting > 0 ? `${kept}; others wait for the rest.` : `${kept}.`;
@@ -98,7 +97,7 @@ function EngineCard({ status }: { readonly status: StatusReport }) {
           style={{ width: `${percent(Math.min(headroom, Math.max(0, limit - sequences)))}%` }}
         />
       </div>
-      <p class="soft">{slotsWords(full, waiting)}</p>
+      <p class="soft">{slotless(status) ?? slotsWords(full, waiting)}</p>
       <p class="counts">
         <span>
           <b>{countText(waiting)}</b> waiting

@@ -4,6 +4,7 @@ import type { RequestLine } from '../admin/console-feed.ts';
 import { Modal } from './modal.tsx';
 import { clockText, countText, durationText } from './numbers.ts';
 import { Name, Rows } from './parts.tsx';
+import { questionOf } from './question.ts';
 import { decisionText, phasesOf, refusalText } from './words.ts';
 
 export function Requests({
@@ -99,13 +100,12 @@ function explainedText({ error, kind, status, reason, retryAfterMs, pool, lane, 
   return `It would ${turn}; ${queue.queued} wait for pool ${pool ?? '–'}, lane ${lane ?? '–'}.${chosen === undefined ? '' : ` Endpoint: ${chosen}.`}`;
 }
 
-async function explain({ tenant, model }: RequestLine): Promise<string> {
+async function explain(question: object): Promise<string> {
   try {
-    const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'Hello' }], stream: true });
     const response = await fetch('/explain', {
       method: 'POST',
       headers: { 'x-fairlane-command': 'console', 'content-type': 'application/json' },
-      body: JSON.stringify({ tenant, method: 'POST', path: '/v1/chat/completions', headers: {}, body }),
+      body: JSON.stringify(question),
     });
     const text = await response.text();
     return response.status === 403 ? text : explainedText(JSON.parse(text) as Explained);
@@ -131,6 +131,7 @@ interface TimelineProps {
 export function Timeline({ line, mayExplain, onClose }: TimelineProps) {
   const [told, setTold] = useState('');
   const phases = phasesOf(line);
+  const question = mayExplain ? questionOf(line) : undefined;
   const members = Object.entries(line).filter(([, value]) => value !== undefined);
   return (
     <Modal title={`Request of ${clockText(line.endedMs)}`} onClose={onClose}>
@@ -164,9 +165,9 @@ export function Timeline({ line, mayExplain, onClose }: TimelineProps) {
         {countText(line.completionTokens)} output tokens
         {line.itlMeanMs === undefined ? '' : `, ${durationText(line.itlMeanMs)} between two`}.
       </p>
-      {mayExplain && line.model !== undefined && (
+      {question !== undefined && (
         <p>
-          <button type="button" onClick={() => void explain(line).then(setTold)}>
+          <button type="button" onClick={() => void explain(question).then(setTold)}>
             What would become of such a request now?
           </button>
         </p>

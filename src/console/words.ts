@@ -41,6 +41,13 @@ export function fullness(status: StatusReport): Fullness {
   };
 }
 
+/** Why there is no slot; undefined: there are some. Replicas that share Redis divide a limit among those that have requests. */
+export function slotless(status: StatusReport): string | undefined {
+  const { limit, endpoints } = fullness(status);
+  if (endpoints === 0) return 'No engine serves now.';
+  return limit > 0 ? undefined : 'This replica has no part of the engines’ slots now.';
+}
+
 /**
  * How many times its fair share of the slots a tenant holds or waits for. Who asked for something in the last seconds has a share
  * too: with a quiet tenant that comes and goes the factor would jump.
@@ -76,10 +83,7 @@ export function headline(status: StatusReport): readonly Piece[] {
   const slowest = known.at(-1);
   const { sequences, limit, endpoints } = fullness(status);
   const engines = endpoints === 1 ? 'The engine is' : `The ${endpoints} engines are`;
-  const full =
-    endpoints === 0 || limit === 0
-      ? say('No engine serves now.')
-      : say(`${engines} ${percentText(sequences / limit)} full.`);
+  const full = say(slotless(status) ?? `${engines} ${percentText(sequences / limit)} full.`);
   if (fastest === undefined || slowest === undefined)
     return [say('No stream ended in the last minute. '), full];
   const apart = (slowest.ttftP50Ms ?? 0) >= APART * (fastest.ttftP50Ms ?? 0);

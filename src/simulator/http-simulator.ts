@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { hostPortText } from '../domain/host-port.ts';
 import { createEngine } from './engine.ts';
 import { HttpAnswer } from './http-answer.ts';
 import type { Fault } from './http-faults.ts';
@@ -127,7 +128,7 @@ class HttpSimulator implements Simulator {
     const host = this.#host();
     const { tls, prefix = '' } = this.#options;
     const scheme = tls === undefined ? 'http' : 'https';
-    return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${this.#port}${prefix}`;
+    return `${scheme}://${hostPortText({ host, port: this.#port })}${prefix}`;
   }
 
   get port(): number {

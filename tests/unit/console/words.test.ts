@@ -61,6 +61,9 @@ describe('the headline', () => {
     expect(of({ serving: 3, sequences: 6, concurrencyLimit: 24 })).toBe('The 3 engines are 25 % full.');
     expect(of({ serving: 0, sequences: 0, concurrencyLimit: 0 })).toBe('No engine serves now.');
     expect(of({ mirror: true })).toBe('No engine serves now.');
+    expect(of({ sequences: 0, concurrencyLimit: 0 })).toBe(
+      'This replica has no part of the engines’ slots now.',
+    );
   });
 
   it('names are pieces of their own', () => {

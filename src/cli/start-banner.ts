@@ -1,0 +1,63 @@
+/** What `fairlane start` says once it is up. Pure. */
+import { isConsoleOn } from '../admin/command-source.ts';
+import type { AdminAddress, Config, HostPort, ListenerConfig } from '../config/config.ts';
+import { hostPortText } from '../domain/host-port.ts';
+
+const DEMO_TENANTS = ['quiet', 'noisy'];
+
+const urlOf = ({ host, port }: HostPort, scheme = 'http'): string => {
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `${scheme}://${hostPortText({ host: reachable, port })}`;
+};
+const apiOf = ({ address, tls }: ListenerConfig): string =>
+  urlOf(address, tls === undefined ? 'http' : 'https');
+const adminOf = (address: AdminAddress): string =>
+  'path' in address ? `unix:${address.path}` : urlOf(address);
+
+export interface Started {
+  readonly config: Config;
+  /** Of `service.metrics`, as it listens. */
+  readonly metricsPort: number;
+  /** Why requests get a 503 now; undefined: they do not. */
+  readonly warning: string | undefined;
+  /** In the demo: what is pasted to send load to its API. */
+  readonly loadLine?: (api: string) => string;
+}
+
+/** Says where everything is: nothing that is not there. */
+export function startBanner({ config, metricsPort, warning, loadLine }: Started): string {
+  const { metrics, console: mode } = config.service;
+  const metricsUrl = urlOf({ ...metrics, port: metricsPort });
+  const [api = '', ...others] = config.listen.map(apiOf);
+  const lines = [
+    '',
+    'Fairlane is up.',
+    `  API      ${api}/v1`,
+    ...others.map((other) => `           ${other}/v1`),
+    `  admin    ${adminOf(config.envoy.admin)}`,
+    ...(isConsoleOn(mode, metrics.host) ? [`  console  ${metricsUrl}/`] : []),
+    `  metrics  ${metricsUrl}/metrics`,
+    '',
+    ...(warning === undefined ? [] : [`WARNING: ${warning}`, '']),
+  ];
+  if (loadLine !== undefined) {
+    lines.push('Try it as one of the demo tenants:');
+    for (const name of DEMO_TENANTS) {
+      const secret = config.tenants.get(name)?.keys[0]?.secret;
+      const key = secret?.kind === 'plain' ? secret.value : '';
+      lines.push(
+        '',
+        `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,
+      );
+    }
+    lines.push(
+      '',
+      'Watch noisy flood quiet in the console for a minute; in another terminal:',
+      '',
+      loadLine(api),
+      '',
+    );
+  }
+  lines.push('Ctrl-C drains and stops.', '');
+  return lines.join('\n');
+}
