@@ -51,7 +51,8 @@ COPY scenarios ./scenarios
 # Envoy runs as the same user and shares the first folder: the files in it are for the owner only. The second is state.
 RUN mkdir -p /run/fairlane /var/lib/fairlane && chown node:node /run/fairlane /var/lib/fairlane
 USER node
-EXPOSE 8080 9464
+# Of metrics and console. 8080 is Envoy’s.
+EXPOSE 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --retries=15 CMD ["node", "-e", "fetch('http://127.0.0.1:9464/live').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
 ENTRYPOINT ["node", "dist/cli/index.js"]

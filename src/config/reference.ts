@@ -124,18 +124,17 @@ function leaves(path: string, node: SchemaNode): readonly Row[] {
   }
   return Object.entries(node.properties ?? {}).flatMap(([key, child]) => {
     const here = `${path}.${key}`;
-    if (!isLeaf(child)) return leaves(here, child);
-    return [
-      ...leafRows(here, child, node.required?.includes(key) === true),
-      ...(child.items === undefined ? [] : formRows(`${here}[]`, child.items)),
-    ];
+    return isLeaf(child) ? leafRows(here, child, node.required?.includes(key) === true) : leaves(here, child);
   });
 }
 
-/** A value, and the keys of the mapping that it may be instead. */
+/** A value, and the keys of the mapping that it may be instead, or that are in its list. */
 const leafRows = (path: string, node: SchemaNode, required: boolean): readonly Row[] => [
   { path, node, required },
   ...formRows(path, node),
+  ...(node.items === undefined
+    ? []
+    : [...formRows(`${path}[]`, node.items), ...leaves(`${path}[]`, node.items)]),
 ];
 
 /** Of what may be written in several ways the reference shows the mapping too. */

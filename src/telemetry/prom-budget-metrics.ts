@@ -58,12 +58,10 @@ export function budgetMetrics(registry: Registry): BudgetMetrics {
         }
       },
     });
-  ratio(
-    'fairlane_budget_used_ratio',
-    'Used of `budgetPerMonth` by a configured tenant in this month, of all replicas: 1 is all. As this replica saw it last: take the largest over replicas.',
-    'budget',
-  );
-  ratio('fairlane_tokens_per_month_used_ratio', 'The same of `tokensPerMonth`.', 'tokens');
+  const helpOf = (limit: string): string =>
+    `Used of \`${limit}\` by a configured tenant in this month, of all replicas: 1 is all. As this replica saw it last: take the largest over replicas.`;
+  ratio('fairlane_budget_used_ratio', helpOf('budgetPerMonth'), 'budget');
+  ratio('fairlane_tokens_per_month_used_ratio', helpOf('tokensPerMonth'), 'tokens');
   rowGauge(registry, {
     name: 'fairlane_webhook_queued',
     help: 'Events that wait to be sent to a receiver of `webhooks`, or are under way.',

@@ -72,6 +72,12 @@ const WRONG: readonly (readonly [string, Shape, string | RegExp])[] = [
   ['config.tenants.carol.keys[0].key=a-plain-key', 'gateway', 'config.tenants.carol has a key in plain text'],
   ['config.redis.url=redis://:secret@redis:6379', 'gateway', 'config.redis.url has a password in plain text'],
   ['config.ledger.url=postgresql://a:b@db/c', 'gateway', 'config.ledger.url has a password in plain text'],
+  ['config.webhooks[0].secret=whsec_abc', 'gateway', 'config.webhooks[0].secret is in plain text'],
+  [
+    'config.telemetry.otlp.headers.Authorization=Bearer abc',
+    'gateway',
+    'config.telemetry.otlp.headers.Authorization is in plain text',
+  ],
   ['engines.port=8080', 'sidecar', 'engines.port is 8080, which Envoy or Fairlane has in the same pod'],
   [
     'engineAutoscaling.minReplicas=9',
@@ -158,6 +164,9 @@ describe('the values', () => {
       'config.tenants.carol.keys[0].sha256=abc',
       'config.tenants.dora=null',
       'config.redis.url=redis://a@r:6379',
+      'config.webhooks[0].secret=env:HOOK',
+      'config.telemetry.otlp.headers.authorization=env:OTLP',
+      'config.telemetry.otlp.headers.x-scope-orgid=a',
     ];
     expect(template(helm, ...valuesOf('gateway'), '--set', sets.join(',')).stderr).toBe('');
   });

@@ -264,7 +264,7 @@ describe('the configuration', () => {
     for (const name of RESTART_SETTINGS) expect(picked).toContain(`"${name.split('.')[0]}"`);
   });
 
-  it('has jobs by the names that our alerts know', () => {
+  it('is read into jobs by the names that our alerts know, and keeps the labels of our metrics', () => {
     const monitor = theOne(
       rendered('gateway', '--set', 'serviceMonitor.enabled=true,envoy.metrics=true'),
       'ServiceMonitor',
@@ -272,13 +272,21 @@ describe('the configuration', () => {
     const { endpoints } = z
       .looseObject({
         endpoints: z.array(
-          z.looseObject({ relabelings: z.array(z.looseObject({ replacement: z.string() })) }),
+          z.looseObject({
+            path: z.string(),
+            honorLabels: z.boolean().default(false),
+            relabelings: z.array(z.looseObject({ replacement: z.string() })),
+          }),
         ),
       })
       .parse(monitor.spec);
     const jobs = endpoints.flatMap(({ relabelings }) => relabelings.map(({ replacement }) => replacement));
     const asked = readFileSync('observability/prometheus/alerts.yaml', 'utf8').matchAll(/job="(\w+)"/g);
     expect(new Set(jobs)).toEqual(new Set(Array.from(asked, ([, job = '']) => job)));
+    // What the Prometheus Operator calls a port.
+    const metrics = readFileSync('docs/reference/metrics.md', 'utf8');
+    expect(metrics).toMatch(/\| pool, endpoint, address \|/);
+    expect(endpoints.filter(({ path }) => path === '/metrics')).toMatchObject([{ honorLabels: true }]);
   });
 
   it('scales engines by the queries of the page on autoscaling', () => {

@@ -17,7 +17,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { debianProgram } from '../support/debian.ts';
-import { expectsADrain } from '../support/drained-streams.ts';
+import { askStream, expectDrain } from '../support/drain.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
@@ -89,18 +89,7 @@ const environment = (): NodeJS.ProcessEnv => ({
   FAIRLANE_PUBLISHED_ON: '127.0.0.1',
 });
 
-const ask = (key: string, tokens: number): Promise<Response> =>
-  fetch(`${api()}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' },
-    body: JSON.stringify({
-      model: 'demo',
-      stream: true,
-      max_tokens: tokens,
-      min_tokens: tokens,
-      messages: [{ role: 'user', content: 'Hello' }],
-    }),
-  });
+const ask = (key: string, tokens: number): Promise<Response> => askStream(api(), key, tokens);
 
 /** Moved into place, as editors save. */
 function save(change: (text: string) => string): void {
@@ -288,11 +277,7 @@ it('takes over a configuration that is saved, by replacing the file in the folde
 });
 
 it('loses no stream when it is stopped in the order of compose: Envoy, Fairlane, then the others', async () => {
-  await expectsADrain(
-    `${api()}/v1/models`,
-    () => ask(QUIET, 150),
-    () => envoy.kill('SIGTERM'),
-  );
+  await expectDrain(api(), QUIET, 150, () => envoy.kill('SIGTERM'));
   expect(await envoyEnded).toBe(0);
   service.child.kill('SIGTERM');
   expect(await service.exited).toBe(0);

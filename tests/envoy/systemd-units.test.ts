@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
-import { expectsADrain } from '../support/drained-streams.ts';
+import { askStream, expectDrain } from '../support/drain.ts';
 import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
@@ -63,18 +63,7 @@ async function stop(unit: string, { child, ended }: Unit): Promise<number | null
   return ended;
 }
 
-const ask = (tokens: number): Promise<Response> =>
-  fetch(`http://127.0.0.1:${api}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
-    body: JSON.stringify({
-      model: 'demo',
-      stream: true,
-      max_tokens: tokens,
-      min_tokens: tokens,
-      messages: [{ role: 'user', content: 'Hello' }],
-    }),
-  });
+const ask = (tokens: number): Promise<Response> => askStream(`http://127.0.0.1:${api}`, KEY, tokens);
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'fairlane-systemd-'));
@@ -145,14 +134,10 @@ it('a reload is taken without a restart', async () => {
 });
 
 it('a stop takes nothing new, and breaks no stream', async () => {
-  let stopped: ReturnType<typeof stop> | undefined;
-  await expectsADrain(
-    `http://127.0.0.1:${api}/`,
-    () => ask(100),
-    () => {
-      stopped = stop('fairlane-envoy.service', envoy);
-    },
-  );
+  let stopped: Promise<number | null> | undefined;
+  await expectDrain(`http://127.0.0.1:${api}`, KEY, 100, () => {
+    stopped = stop('fairlane-envoy.service', envoy);
+  });
   expect(await stopped).toBe(0);
   expect(await stop('fairlane.service', fairlane)).toBe(0);
 }, 60_000);

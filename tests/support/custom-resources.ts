@@ -90,6 +90,7 @@ const serviceMonitor = z.strictObject({
           port: z.string(),
           path: z.string().startsWith('/'),
           interval: duration,
+          honorLabels: z.boolean().optional(),
           relabelings: z
             .array(z.strictObject({ targetLabel: z.string(), replacement: z.string() }))
             .optional(),

@@ -21,7 +21,7 @@ const otlp = section(
       .meta(
         about(
           'Headers that each export carries: by name `env:NAME` or `file:PATH` for a secret, or the value itself.',
-          'mapping',
+          'names and values',
         ),
       )
       .prefault({}),

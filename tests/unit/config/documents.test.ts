@@ -6,6 +6,7 @@ import { DEFAULT_FORBIDDEN_FIELDS } from '../../../src/config/forbidden-fields.t
 import { type LoadedConfig, loadConfig } from '../../../src/config/fs-config.ts';
 import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../../../src/config/quickstart.ts';
 import { configJsonSchema, configReference } from '../../../src/config/reference.ts';
+import { writtenSchema } from '../../../src/config/schema/schema.ts';
 import { plainTexts } from '../../support/plain-key.ts';
 import { full, put } from './parse.ts';
 
@@ -81,7 +82,27 @@ describe('the JSON schema', () => {
 });
 
 /** Settings whose absence means nothing. */
-const WITHOUT_DEFAULT = ['tier', 'keys[].key', 'keys[].sha256', 'keys[].name'];
+const WITHOUT_DEFAULT = /\.(?:tier|keys\[\]\.(?:key|sha256|name)|when\[\]\.\w+)`/;
+
+interface Node {
+  readonly shown?: string;
+  readonly properties?: Readonly<Record<string, Node>>;
+  readonly additionalProperties?: Node | boolean;
+  readonly items?: Node;
+  readonly anyOf?: readonly Node[];
+}
+
+/** Paths of what may be written, also in lists and in one of several forms; of mappings what is in them. */
+function settingsIn(node: Node, path: string): readonly string[] {
+  const { properties, additionalProperties: others, items, anyOf = [] } = node;
+  const inner = [
+    ...Object.entries(properties ?? {}).flatMap(([key, child]) => settingsIn(child, `${path}.${key}`)),
+    ...(typeof others === 'object' ? settingsIn(others, `${path}.NAME`) : []),
+    ...(items === undefined ? [] : settingsIn(items, `${path}[]`)),
+    ...anyOf.flatMap((form) => settingsIn(form, path)),
+  ];
+  return inner.length > 0 ? inner : [path];
+}
 
 describe('the reference', () => {
   it('has one line for each setting, with type, default and meaning', () => {
@@ -96,8 +117,17 @@ describe('the reference', () => {
       expect({ row, cells: cells.length, empty }).toEqual({
         row,
         cells: 4,
-        empty: WITHOUT_DEFAULT.some((key) => row.includes(`.${key}\``)) ? 1 : 0,
+        empty: WITHOUT_DEFAULT.test(row) ? 1 : 0,
       });
     }
+  });
+
+  it('leaves out no setting, nor those of lists; what is the same in two places is told in one', () => {
+    const told = Array.from(configReference().matchAll(/^\| `([^`]+)` \|/gm), ([, path = '']) => path);
+    const last = (path: string): string => path.replace(/(?:\[\]|\.NAME)+$/, '').replace(/^.*\./, '');
+    const names = new Set(told.map(last));
+    const missing = settingsIn(writtenSchema() as Node, '').filter((path) => !names.has(last(path)));
+    expect(missing).toEqual([]);
+    expect(told).toEqual(expect.arrayContaining(['webhooks[].secret', 'telemetry.otlp.headers']));
   });
 });

@@ -8,6 +8,16 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- range $i, $webhook := .webhooks -}}
+{{- if and $webhook.secret (not (regexMatch "^(env|file):" (toString $webhook.secret))) -}}
+{{- fail (printf "config.webhooks[%d].secret is in plain text, and config is a ConfigMap: put it into a Secret and write file:/etc/fairlane/keys/NAME, or env:NAME" $i) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $value := ((.telemetry | default dict).otlp | default dict).headers -}}
+{{- if and (regexMatch "(?i)auth|key|token|secret" $name) (not (regexMatch "^(env|file):" (toString $value))) -}}
+{{- fail (printf "config.telemetry.otlp.headers.%s is in plain text, and config is a ConfigMap: put it into a Secret and write file:/etc/fairlane/keys/NAME, or env:NAME" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- range $section := list "redis" "ledger" -}}
 {{- if regexMatch "^[a-z]+://[^/@]*:[^/@]+@" (toString (get (get $ $section | default dict) "url")) -}}
 {{- fail (printf "config.%s.url has a password in plain text, and config is a ConfigMap: put it into a Secret and write file:/etc/fairlane/keys/NAME, or env:NAME" $section) -}}
