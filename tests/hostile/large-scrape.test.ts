@@ -1,5 +1,5 @@
 /** A scrape of many tenants: how long it takes, and how long it holds others up. */
-import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { describe, expect, it } from 'vitest';
 import { createMetrics } from '../../src/telemetry/prom-metrics.ts';
 import { RECORD, SOURCE } from '../support/metrics.ts';
