@@ -158,7 +158,7 @@ describe('spans', () => {
     const [, , unmetered] = of({ outcome: 'aborted', reason: 'before-first-token', usageSource: 'none' });
     expect(unmetered?.attributes).not.toHaveProperty(['gen_ai.usage.input_tokens']);
     expect(unmetered?.attributes).not.toHaveProperty(['gen_ai.response.model']);
-    expect(of({ endpoint: '[fd00::1]:8000' })[2]?.attributes).toMatchObject({
+    expect(of({ address: '[fd00::1]:8000' })[2]?.attributes).toMatchObject({
       'server.address': 'fd00::1',
       'server.port': 8000,
     });
