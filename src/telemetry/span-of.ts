@@ -46,28 +46,32 @@ export const errorTypeOf = ({ outcome, reason, status }: UsageRecord): string | 
 type Attributes = Record<string, string | number | boolean>;
 
 /**
- * What the conventions for generative AI say of both its spans. `gen_ai.request.model` is what the client asked for, and
- * `gen_ai.response.model` what answered. Assigned one by one: no object is made and copied for each span.
+ * What the spans of a request and of its engine both say. `gen_ai.request.model` is what the client asked for. Assigned one by one: no
+ * object is made and copied for each span.
  */
-function genAi(record: UsageRecord, operation: string): Attributes {
+function callAttributes(record: UsageRecord, operation: string): Attributes {
   const attributes: Attributes = { 'gen_ai.operation.name': operation };
-  const { engine, status, model } = record;
-  const asked = record.modelAsked ?? model;
+  const asked = record.modelAsked ?? record.model;
   const error = errorTypeOf(record);
-  if (engine !== undefined) attributes['gen_ai.provider.name'] = engine;
   if (asked !== undefined) attributes['gen_ai.request.model'] = asked;
-  if (model !== undefined && record.outcome === 'completed') attributes['gen_ai.response.model'] = model;
-  if (record.usageSource !== 'none') {
-    attributes['gen_ai.usage.input_tokens'] = record.promptTokens;
-    attributes['gen_ai.usage.output_tokens'] = record.completionTokens;
-  }
   if (error !== undefined) attributes['error.type'] = error;
-  if (status !== undefined) attributes['http.response.status_code'] = status;
+  if (record.status !== undefined) attributes['http.response.status_code'] = record.status;
   return attributes;
 }
 
-function serverAttributes(record: UsageRecord, operation: string): Attributes {
-  const attributes = genAi(record, operation);
+/** What answered, and what that took: in one span of a trace, so that sums over spans count it once. */
+function noteAnswer(attributes: Attributes, record: UsageRecord): void {
+  const { engine, model } = record;
+  if (engine !== undefined) attributes['gen_ai.provider.name'] = engine;
+  if (model !== undefined && record.outcome === 'completed') attributes['gen_ai.response.model'] = model;
+  if (record.usageSource === 'none') return;
+  attributes['gen_ai.usage.input_tokens'] = record.promptTokens;
+  attributes['gen_ai.usage.output_tokens'] = record.completionTokens;
+}
+
+function serverAttributes(record: UsageRecord, operation: string, wasSent: boolean): Attributes {
+  const attributes = callAttributes(record, operation);
+  if (!wasSent) noteAnswer(attributes, record);
   const { id, keyId, pool, lane, ttftMs } = record;
   attributes['fairlane.request.id'] = record.requestId;
   if (id !== undefined) attributes['fairlane.record.id'] = id;
@@ -94,7 +98,8 @@ function queueAttributes({ pool, lane }: UsageRecord): Attributes {
 const IP_PORT = /^\[?(.*?)\]?:(\d+)$/;
 
 function engineAttributes(record: UsageRecord, operation: string): Attributes {
-  const attributes = genAi(record, operation);
+  const attributes = callAttributes(record, operation);
+  noteAnswer(attributes, record);
   const { pool } = record;
   const [, address, port] = IP_PORT.exec(record.address ?? '') ?? [];
   if (address !== undefined) {
@@ -151,7 +156,7 @@ export function spansOf(
       startMs,
       endMs,
       isError,
-      attributes: serverAttributes(record, operation),
+      attributes: serverAttributes(record, operation, sentMs !== undefined),
       events: NO_EVENTS,
     },
   ];

@@ -126,11 +126,7 @@ describe('spans', () => {
     expect(server?.parentId).toBeUndefined();
     expect(server?.attributes).toEqual({
       'gen_ai.operation.name': 'chat',
-      'gen_ai.provider.name': 'vllm',
       'gen_ai.request.model': 'best',
-      'gen_ai.response.model': 'm',
-      'gen_ai.usage.input_tokens': 7,
-      'gen_ai.usage.output_tokens': 3,
       'http.response.status_code': 200,
       'fairlane.request.id': 'r',
       'fairlane.tenant': 'a',
@@ -144,6 +140,19 @@ describe('spans', () => {
       'fairlane.ttft.ms': 0,
     });
     expect(queue?.attributes).toEqual({ 'fairlane.pool': 'main', 'fairlane.lane': 'fast' });
+    // Tokens stand in one span: a sum over spans counts them once.
+    expect(engine?.attributes).toEqual({
+      'gen_ai.operation.name': 'chat',
+      'gen_ai.provider.name': 'vllm',
+      'gen_ai.request.model': 'best',
+      'gen_ai.response.model': 'm',
+      'gen_ai.usage.input_tokens': 7,
+      'gen_ai.usage.output_tokens': 3,
+      'http.response.status_code': 200,
+      'server.address': '10.0.0.1',
+      'server.port': 8000,
+      'fairlane.pool': 'main',
+    });
     // A first token at once is one, and no token comes before the request was sent or in another year.
     const sentMs = 1_800_000_000_150;
     expect(engine?.events).toEqual([
