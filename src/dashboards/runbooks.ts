@@ -147,6 +147,9 @@ Commands are run where the service runs, with \`--config\` and the variables tha
 \`drain\` and \`explain\` are refused where \`service.metrics\` is not on a loopback address, so in containers: drain there
 by [\`pools.NAME.drain\`](how-to/changes.md#drains) in the configuration.
 
+Two limits of these alerts. One that counts events tells once more, for its window, of what it counted before Prometheus
+was away for longer than that. And \`up\` has no value for a target that nobody configured: no alert says that one lacks.
+
 ${ALERTS.map(({ alert }) => `[${alert}](#${anchorOf(alert)})`).join(' ·\n')}
 
 ${ALERTS.map(section).join('\n')}`;
