@@ -20,11 +20,10 @@ export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness,
   return Math.min(1, Math.max(0, sequences / concurrencyLimit));
 }
 
+type CountedEndpoint = Omit<Fullness, 'waiting'> & { readonly serving: boolean };
+
 /** Of what serves among a pool's endpoints. @param waiting requests in the pool's queue. */
-export function fullnessOf(
-  endpoints: Iterable<Omit<Fullness, 'waiting'> & { readonly serving: boolean }>,
-  waiting: number,
-): Fullness {
+export function fullnessOf(endpoints: Iterable<CountedEndpoint>, waiting: number): Fullness {
   let [sequences, concurrencyLimit] = [0, 0];
   for (const one of endpoints) {
     if (!one.serving) continue;
@@ -33,3 +32,10 @@ export function fullnessOf(
   }
   return { sequences, concurrencyLimit, waiting };
 }
+
+/** That of a pool with these endpoints. @param waiting requests in its queue. */
+export const saturationOfPool = (endpoints: readonly CountedEndpoint[], waiting: number): number =>
+  saturationOf(
+    fullnessOf(endpoints, waiting),
+    endpoints.some(({ serving }) => serving),
+  );

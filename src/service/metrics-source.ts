@@ -1,7 +1,7 @@
 /** What gauges read when they are scraped. */
 import type { Config } from '../config/config.ts';
 import { tenantsInHistograms } from '../config/telemetry.ts';
-import { fullnessOf, saturationOf } from '../pool/saturation.ts';
+import { saturationOfPool } from '../pool/saturation.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { Rollouts } from '../rollout/rollouts.ts';
 import type { MetricsSource } from '../telemetry/prom-metrics.ts';
@@ -40,17 +40,15 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
       for (const pool of pools.all()) {
         const { name, endpoints } = pool;
         const states = endpoints.list(now());
+        const queued = dispatcher.queuedOf(name);
         yield {
           pool: name,
-          queued: dispatcher.queuedOf(name),
+          queued,
           inFlight: endpoints.inFlight(),
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
           lanes: [...dispatcher.lanesOf(name)],
-          saturation: saturationOf(
-            fullnessOf(states, dispatcher.queuedOf(name)),
-            states.some(({ serving }) => serving),
-          ),
+          saturation: saturationOfPool(states, queued),
           predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
           endpoints: states.map((state) => ({
             ...state,

@@ -1,6 +1,6 @@
 /** What `/status` shows of one pool. */
 import type { EndpointStatusRow, PoolStatus } from '../admin/status.ts';
-import { fullnessOf, saturationOf } from '../pool/saturation.ts';
+import { fullnessOf, saturationOfPool } from '../pool/saturation.ts';
 import type { EndpointState } from '../pool/types.ts';
 import type { Dispatcher } from '../queue/types.ts';
 import type { PoolFacts } from './health-report.ts';
@@ -44,19 +44,15 @@ function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolS
     const known = facts.endpoints[i];
     return known === undefined ? [] : [endpointStatus(known, state, drained.has(known.url))];
   });
-  const fullness = fullnessOf(endpoints, waiting);
   return {
     name: facts.name,
     mirror: isMirror,
     healthy: facts.healthy,
     serving: facts.serving,
     inFlight: states.reduce((sum, { inFlight }) => sum + inFlight, 0),
-    ...fullness,
+    ...fullnessOf(endpoints, waiting),
     headroom,
-    saturation: saturationOf(
-      fullness,
-      states.some(({ serving }) => serving),
-    ),
+    saturation: saturationOfPool(endpoints, waiting),
     lanes,
     endpoints,
   };
