@@ -85,6 +85,8 @@ export function createMetrics(from: MetricsSource): Metrics {
     pools: registry.oncePerText(from.pools),
     occupancy: registry.oncePerText(from.occupancy),
     activeTenants: registry.oncePerText(from.activeTenants),
+    adapters: registry.oncePerText(from.adapters),
+    rollouts: registry.oncePerText(from.rollouts),
   };
   collectDefaultMetrics({ register: registry, prefix: 'fairlane_' });
   const domains: Domains = {
