@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { parse } from 'yaml';
+import { healthCheck, services } from '../support/compose.ts';
 import { debianProgram } from '../support/debian.ts';
 import { askStream, expectDrain } from '../support/drain.ts';
 import { envoyForTests } from '../support/envoy.ts';
@@ -25,11 +25,6 @@ import { findServer } from '../support/redis.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 
 const run = promisify(execFile);
-const { services } = parse(readFileSync('docker-compose.yml', 'utf8'), { merge: true }) as {
-  readonly services: Readonly<
-    Record<string, { readonly command: readonly string[]; readonly healthcheck: { readonly test: string[] } }>
-  >;
-};
 const commandOf = (name: string): readonly string[] => services[name]?.command ?? [];
 const QUIET = 'key-of-the-quiet-one';
 
@@ -96,18 +91,6 @@ function save(change: (text: string) => string): void {
   const path = join(folder, 'config', 'fairlane.yaml');
   writeFileSync(`${path}.new`, change(readFileSync(path, 'utf8')));
   renameSync(`${path}.new`, path);
-}
-
-/** Exit code of a service's own health check, with the port that it has here. */
-async function health(name: string, now: number, usually: number): Promise<number> {
-  const [kind, program = '', ...args] = services[name]?.healthcheck.test ?? [];
-  expect(kind).toBe('CMD');
-  const checked = args.map((arg) => arg.replaceAll(`:${usually}/`, `:${now}/`));
-  expect(checked).not.toEqual(args);
-  return run(program, checked).then(
-    () => 0,
-    ({ code }: { readonly code: number }) => code,
-  );
 }
 
 /** Redis by its command. @param placed the folder in it. */
@@ -205,8 +188,8 @@ it('does what the page says, command by command', async () => {
 }, 60_000);
 
 it('has a simulator and a Fairlane that are healthy by their checks', async () => {
-  expect(await health('simulator', port(4), 8000)).toBe(0);
-  expect(await health('fairlane', port(2), 9464)).toBe(0);
+  expect(await healthCheck('simulator', port(4), 8000)).toBe(0);
+  expect(await healthCheck('fairlane', port(2), 9464)).toBe(0);
 });
 
 it('shows the console to a browser on this machine, and to no page under a foreign name', async () => {
@@ -248,7 +231,7 @@ it('has a Prometheus that is healthy, knows the rules, and reads Fairlane and En
     30_000,
   );
   debianProgram('wget', 'wget');
-  expect(await health('prometheus', port(5), 9090)).toBe(0);
+  expect(await healthCheck('prometheus', port(5), 9090)).toBe(0);
   const { data } = (await answer('rules')) as { readonly data: { readonly groups: readonly unknown[] } };
   expect(data.groups.length).toBeGreaterThan(1);
 }, 60_000);
