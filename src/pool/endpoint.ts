@@ -4,6 +4,9 @@
  * Room is counted three times over, because eight long prompts are not eight short ones: sequences against its concurrency
  * limit, tokens against its KV cache, and prompt tokens that are not computed yet against what may share a step.
  *
+ * A request that it would not serve, and that Envoy has tried elsewhere, keeps its room here: else an endpoint that refuses at
+ * once would always have room, and send everything that waits to others beyond their limits. Whoever it answers ends that.
+ *
  * Invariant: 0 ≤ in flight. An endpoint that left the rotation or the configuration keeps the count of what it still serves.
  */
 import { type CandidateState, ISOLATED, UNHEALTHY } from '../routing/candidate.ts';
@@ -73,6 +76,10 @@ export class Endpoint implements AllottedEndpoint {
   readonly gpu = new GpuClock();
   /** The last request that asked had to wait for prompts, not for a slot. */
   isHolding = false;
+  /** Sequences in flight elsewhere that came here first, since it answered last. */
+  #passedOn = 0;
+  /** Times that those were forgotten. */
+  #answers = 0;
 
   // How much it may have.
   concurrency: ConcurrencyLimit;
@@ -147,7 +154,12 @@ export class Endpoint implements AllottedEndpoint {
 
   /** Of endpoints with room the one with the least takes the next request: sequences ÷ weight. */
   get load(): number {
-    return this.sequences / this.weight;
+    return this.taken / this.weight;
+  }
+
+  /** Sequences that take its room. Where it is ejected it is asked only whether it answers again. */
+  get taken(): number {
+    return this.status.serves ? this.sequences + this.#passedOn : this.sequences;
   }
 
   /** Sequences that may be in flight from here, before any slow start. */
@@ -177,7 +189,7 @@ export class Endpoint implements AllottedEndpoint {
     const { belowFairShare } = claim;
     const limit = this.limit(nowMs) + coming;
     // What is larger than a whole endpoint goes when it is alone there.
-    const isFull = (this.sequences > 0 || limit === 0) && this.sequences + demand.sequences > limit;
+    const isFull = (this.taken > 0 || limit === 0) && this.taken + demand.sequences > limit;
     if (isFull && !(belowFairShare && this.#mayExceed(nowMs))) return 'limit';
     if (this.#exceedsKvCache(demand, belowFairShare ? 1 : KV_PLANNED_PART)) return 'kv-cache';
     if (belowFairShare) return 'yes';
@@ -191,8 +203,8 @@ export class Endpoint implements AllottedEndpoint {
   answered(room: Room, demand: Demand, claim: RoomClaim, nowMs: number): void {
     if (room === 'limit' || room === 'headroom') {
       const more = demand.sequences + (room === 'headroom' ? claim.missingHeadroom : 0);
-      // What is not full because it is let fill slowly says nothing of its limit.
-      if (this.#rotation.isRamping(this.status, nowMs)) return;
+      // What is full because it is let fill slowly, or of what others serve, says nothing of its limit.
+      if (this.#passedOn > 0 || this.#rotation.isRamping(this.status, nowMs)) return;
       if (this.allotment === undefined) this.concurrency.saturated();
       else this.allotment.foundFull(more, nowMs);
     } else if (room !== 'kv-cache' && !claim.belowFairShare) this.isHolding = room === 'prefill';
@@ -206,6 +218,24 @@ export class Endpoint implements AllottedEndpoint {
 
   remove(demand: Demand): void {
     this.#count(demand, -1);
+  }
+
+  /** Envoy has tried a request elsewhere. Gives what passedOnEnded() wants. */
+  passOn({ sequences }: Demand): number {
+    this.#passedOn += sequences;
+    return this.#answers;
+  }
+
+  /** @param since what passOn() gave. */
+  passedOnEnded({ sequences }: Demand, since: number): void {
+    if (since === this.#answers) this.#passedOn -= sequences;
+  }
+
+  /** It serves what it is sent. */
+  hasAnswered(): void {
+    if (this.#passedOn === 0) return;
+    this.#passedOn = 0;
+    this.#answers += 1;
   }
 
   /** What is in flight, or wanted, has changed. */
@@ -259,7 +289,7 @@ export class Endpoint implements AllottedEndpoint {
     candidate.address = this.address;
     candidate.flags = (isCandidate ? 0 : UNHEALTHY) | (this.isolated ? ISOLATED : 0);
     candidate.zone = this.zone;
-    candidate.sequences = this.sequences + Math.min(this.#foreign, limit);
+    candidate.sequences = this.taken + Math.min(this.#foreign, limit);
     candidate.waiting = Math.min(this.#waiting, limit);
     candidate.concurrencyLimit = limit;
     const ramp = limit <= 0 ? 1 : this.#rotation.ramped(this.status, limit, nowMs) / limit;

@@ -215,7 +215,7 @@ export class Selector implements EndpointQueries {
       if (!endpoint.isServing() || (isApart && endpoint.isolated)) continue;
       const limit = endpoint.limit(this.#nowMs);
       size += limit;
-      if (!endpoint.concurrency.isProbing()) free += Math.max(0, limit - endpoint.sequences);
+      if (!endpoint.concurrency.isProbing()) free += Math.max(0, limit - endpoint.taken);
     }
     return free - sequences >= (isApart ? Math.min(headroom, Math.max(0, size - 1)) : headroom);
   }

@@ -12,7 +12,7 @@ import type { PoolRouter } from '../routing/pool-router.ts';
 import type { GpuDemand, PromptUse } from '../usage/gpu-demand.ts';
 import { GpuUse } from '../usage/gpu-use.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { AttemptResult } from './health/outcome.ts';
+import { type AttemptResult, endpointSignOf } from './health/outcome.ts';
 import type { RequestKey, Rotation } from './health/rotation.ts';
 import type { LoraPlacement } from './lora-placement.ts';
 import type { Prefill } from './prefills.ts';
@@ -56,6 +56,8 @@ export class EndpointSlot implements Slot {
   readonly #prefill: Prefill;
   readonly #gpu: GpuUse;
   #endAdapter: ((nowMs: number) => void) | undefined;
+  /** Of Endpoint.passOn() where it was released to; undefined: it is there. */
+  #passedOn: number | undefined;
 
   // How far it is.
   #isOpen = true;
@@ -131,6 +133,7 @@ export class EndpointSlot implements Slot {
     const { choice } = this.#demand;
     this.#first.prefills.end(this.#prefill);
     endpoint.remove(this.#demand);
+    if (this.#passedOn !== undefined) this.#first.passedOnEnded(this.#demand, this.#passedOn);
     this.#pool.freed();
     this.#endAdapter?.(nowMs);
     if (this.#sawToken && choice !== undefined && endpoint.candidate !== undefined) {
@@ -143,6 +146,8 @@ export class EndpointSlot implements Slot {
     if (!this.#isOpen || address === this.address) return;
     const other = this.#pool.endpointAt(address);
     if (other === undefined) return;
+    this.#tellPassedOver(address, nowMs);
+    this.#passedOn ??= this.#first.passOn(this.#demand);
     this.#first.prefills.end(this.#prefill);
     this.#endpoint.remove(this.#demand);
     this.#endpoint = other;
@@ -156,10 +161,10 @@ export class EndpointSlot implements Slot {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     const endpoint = this.#endpoint;
-    if (endpoint !== this.#first) this.#tellPassedOver(nowMs);
     if (this.#demand.adapter !== undefined && result.status === 404) {
       this.#pool.adapters?.suspect(endpoint.url);
     }
+    if (endpointSignOf(result) === 'success') endpoint.hasAnswered();
     this.#pool.rotation.ended(endpoint.status, this.#key, result, nowMs);
   }
 
@@ -173,10 +178,13 @@ export class EndpointSlot implements Slot {
     }
   }
 
-  /** Envoy goes through the addresses in their order: those before the one that served have failed. */
-  #tellPassedOver(nowMs: number): void {
+  /**
+   * Envoy goes through the addresses in their order: those before the one that answers have failed. That is told as soon as it is
+   * known: an answer can take long, and meanwhile others would be sent where nothing is served.
+   */
+  #tellPassedOver(answering: string, nowMs: number): void {
     const { rotation } = this.#pool;
-    const tried = this.addresses.indexOf(this.address);
+    const tried = this.addresses.indexOf(answering);
     // Not one of them: Envoy's own choice, after at least the first.
     for (const address of this.addresses.slice(0, tried === -1 ? 1 : tried)) {
       const passed = this.#pool.endpointAt(address);

@@ -160,4 +160,32 @@ describe('engines that fail', () => {
     await one.stop();
     await other.stop();
   });
+
+  it.each([
+    ['one tenant, which ejects nothing alone', 64],
+    ['two tenants', 48],
+  ])(
+    'one that refuses at once does not send the other more than both have room for (%s)',
+    async (_, noisy) => {
+      await start(2);
+      await ask(KEYS.quiet);
+      const fields = { max_tokens: 30, stream: true };
+      const loads = [load(KEYS.noisy, noisy, fields), load(KEYS.quiet, 64 - noisy, fields)];
+      const [refuses, serves] = engines as [Simulator, Simulator];
+      await many(() => serves.stats().finished, 20);
+      refuses.setFault({ kind: 'status', status: 503, body: '{}' });
+      let most = 0;
+      const looking = setInterval(() => {
+        const { started, finished, aborted } = serves.stats();
+        most = Math.max(most, started - finished - aborted);
+      }, 2);
+      const { finished } = serves.stats();
+      await many(() => serves.stats().finished - finished, 100);
+      clearInterval(looking);
+      // Both concurrency limits.
+      expect(most).toBeLessThanOrEqual(16);
+      const statuses = await Promise.all(loads.map((one) => one.stop()));
+      expect(failed(statuses.flat())).toEqual([]);
+    },
+  );
 });
