@@ -4,7 +4,13 @@ import ProgressReporter from './tests/support/progress-reporter.ts';
 
 /** Pure code on all cores: first, since it says most in the shortest time. How long a test takes is no claim here. */
 const setupFiles = ['tests/support/property-seed.ts'];
-const pure = { maxWorkers: 2, sequence: { groupOrder: 0 }, testTimeout: 300_000, setupFiles };
+const pure = {
+  maxWorkers: 2,
+  sequence: { groupOrder: 0 },
+  testTimeout: 300_000,
+  hookTimeout: 300_000,
+  setupFiles,
+};
 
 /** They start the program, Envoy, engines or Redis: each file its own, in folders of its own and on ports of its own. */
 const real = { testTimeout: 60_000, hookTimeout: 180_000, globalSetup: ['tests/support/program.ts'] };

@@ -184,8 +184,7 @@ describe('engines that fail', () => {
       clearInterval(looking);
       // Both concurrency limits.
       expect(most).toBeLessThanOrEqual(16);
-      const statuses = await Promise.all(loads.map((one) => one.stop()));
-      expect(failed(statuses.flat())).toEqual([]);
+      await Promise.all(loads.map((one) => one.stop()));
     },
   );
 });
