@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ConsoleMode } from '../config/console.ts';
 import type { BuildInfo } from '../domain/build-info.ts';
 import { isLoopback } from '../domain/loopback.ts';
-import { consoleRefusalOf, isConsoleOn } from './command-source.ts';
+import { isConsoleOn, readerRefusalOf } from './command-source.ts';
 import type { ConsoleAbout } from './console-feed.ts';
 import type { ConsoleHistory } from './console-history.ts';
 import { answerFile, type ConsoleFiles, readConsoleFiles } from './http-console-files.ts';
@@ -47,7 +47,7 @@ export class Console {
   /** @returns whether the path is the console's, and answered. */
   answer(path: string, request: IncomingMessage, response: ServerResponse): boolean {
     if (!this.isOn || !isConsolePath(path)) return false;
-    const refusal = consoleRefusalOf(request.headers, this.#host);
+    const refusal = readerRefusalOf(request.headers, this.#host);
     if (refusal !== undefined && path !== '/') {
       // A body is not waited for.
       this.#json(response, 403, { error: refusal }, { connection: 'close' });
