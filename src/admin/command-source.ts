@@ -27,26 +27,22 @@ export function refusalOf(headers: Headers, listensOn: string): string | undefin
   return pageRefusalOf(headers, 'commands are not taken from');
 }
 
-/** What keeps a question out that metrics answer too: a page of another site reads nothing from this machine. */
-export function readerRefusalOf(headers: Headers, listensOn: string): string | undefined {
-  // What listens for others is read under any name, as the metrics are.
-  if (!isLoopback(listensOn)) return undefined;
-  if (!isLoopback(hostOf(headers))) return 'it is answered under a loopback address or localhost only';
-  return pageRefusalOf(headers, 'it is not answered to');
-}
-
 /** `auto`: where only this machine is listened to, since request lines say who asked for what, and when. */
 export const isConsoleOn = (mode: ConsoleMode, listensOn: string): boolean =>
   mode === 'on' || (mode === 'auto' && isLoopback(listensOn));
 
 /**
- * What keeps a reader from the lines of requests. A page that binds its own name to this address (DNS rebinding) says that name:
- * where others are listened to, it must be an address, or a name that the Internet gives to nobody.
+ * What keeps a reader from the status and from the lines of requests. A page that binds its own name to this address (DNS rebinding)
+ * says that name: where others are listened to, it must be an address, a name that the Internet gives to nobody, or the one that
+ * the configuration has.
  */
-export function consoleRefusalOf(headers: Headers, listensOn: string): string | undefined {
-  if (isLoopback(listensOn)) return readerRefusalOf(headers, listensOn);
-  if (!isPrivateName(hostOf(headers))) {
-    return 'it is answered under an address, localhost, a name without a dot, or one in .local or .internal';
+export function readerRefusalOf(headers: Headers, listensOn: string): string | undefined {
+  const host = hostOf(headers);
+  if (!isLoopback(host)) {
+    if (isLoopback(listensOn)) return 'it is answered under a loopback address or localhost only';
+    if (!isPrivateName(host) && host.toLowerCase() !== listensOn.toLowerCase()) {
+      return 'it is answered under an address, localhost, a name without a dot, or one in .local or .internal';
+    }
   }
   return pageRefusalOf(headers, 'it is not answered to');
 }

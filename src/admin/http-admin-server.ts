@@ -3,11 +3,12 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
 import type { HostPort } from '../config/config.ts';
-import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
+import { bodyWithin, listenOn, oneByOne } from '../grpc/http-listen.ts';
 import { refusalOf } from './command-source.ts';
 import type { Commands } from './commands.ts';
 import type { HealthReport } from './health.ts';
 import { Console, type ConsoleOptions } from './http-console.ts';
+import { LargeAnswers } from './http-large-answers.ts';
 import { answerStatus, type StatusText } from './http-status.ts';
 
 export interface AdminServer {
@@ -49,6 +50,7 @@ interface Pages {
   readonly console: Console | undefined;
   /** What the server listens on: commands are taken on a loopback address only. */
   readonly host: string;
+  readonly answers: LargeAnswers;
 }
 
 /** The body as text, or undefined when it is larger than it may be or does not come. */
@@ -109,9 +111,9 @@ function answerCommand(
   else void answerExplain(commands, request, response);
 }
 
-function answerMetrics(registry: Registry, response: ServerResponse): void {
+function answerMetrics({ registry, answers }: Pages, response: ServerResponse): void {
   registry.metrics().then(
-    (text) => response.writeHead(200, { 'content-type': registry.contentType }).end(text),
+    (text) => answers.send(response, { 'content-type': registry.contentType }, text),
     () => response.writeHead(500).end(),
   );
 }
@@ -139,8 +141,8 @@ function serve(pages: Pages, request: IncomingMessage, response: ServerResponse)
   } else if (!methods.includes(request.method ?? '')) {
     response.writeHead(405, { allow: methods.join(', '), connection: 'close' }).end();
   } else if (methods === COMMAND) answerCommand(pages, path, request, response);
-  else if (path === '/status') answerStatus(pages.status, pages.host, request, response);
-  else if (path === '/metrics') answerMetrics(pages.registry, response);
+  else if (path === '/status') answerStatus(pages, request, response);
+  else if (path === '/metrics') answerMetrics(pages, response);
   else if (path === '/live') json(response, 200, { status: 'live' });
   else answerHealth(path, pages.health(), response);
 }
@@ -155,9 +157,13 @@ export async function startAdminServer(
   options?: ConsoleOptions,
 ): Promise<AdminServer> {
   const { host } = address;
-  const console = options && new Console(options, status, host);
-  const pages: Pages = { registry, health, commands, status, console, host };
-  const server = createServer(BOUNDS, (request, response) => serve(pages, request, response));
+  const answers = new LargeAnswers();
+  const console = options && new Console(options, status, host, answers);
+  const pages: Pages = { registry, health, commands, status, console, host, answers };
+  const server = createServer(
+    BOUNDS,
+    oneByOne((request, response) => serve(pages, request, response)),
+  );
   server.maxConnections = MAX_CONNECTIONS;
   // Who does not read an answer, or says nothing.
   server.setTimeout(SILENCE_MS);

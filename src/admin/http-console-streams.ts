@@ -115,13 +115,15 @@ export class ConsoleStreams {
   }
 
   /** A bug costs the event, not the process: a comment is in its place. */
-  #event(name: string, data: () => string): string {
+  #event(name: string, data: () => string | undefined): string {
+    this.#id += 1;
     try {
-      this.#id += 1;
-      return `id: ${this.#id}\nevent: ${name}\ndata: ${data()}\n\n`;
+      const text = data();
+      if (text !== undefined) return `id: ${this.#id}\nevent: ${name}\ndata: ${text}\n\n`;
     } catch {
-      return `: no ${name}\n\n`;
+      // As where there is none.
     }
+    return `: no ${name}\n\n`;
   }
 
   /** A reader that takes nothing of what waits for it loses its place. */

@@ -8,7 +8,7 @@ import {
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { AdminConfig } from '../config/admin.ts';
-import { bodyWithin, listenOn } from '../grpc/http-listen.ts';
+import { bodyWithin, listenOn, oneByOne } from '../grpc/http-listen.ts';
 import type { AdminWorld } from './made-tenants.ts';
 import { type AdminAnswer, answerAdmin, MAX_BODY_BYTES, problemAnswer } from './tenant-api.ts';
 
@@ -139,8 +139,7 @@ export class TenantApi {
 /** @throws when it cannot listen. */
 export async function startTenantApi(api: TenantApi): Promise<AdminApiServer> {
   const { address, tls } = api.options.admin();
-  const listener = (request: IncomingMessage, response: ServerResponse): void =>
-    void api.serve(request, response);
+  const listener = oneByOne((request, response) => void api.serve(request, response));
   const secure = tls === undefined ? undefined : createHttpsServer({ ...BOUNDS, ...tlsOf(tls) }, listener);
   const server: Server = secure ?? createHttpServer(BOUNDS, listener);
   server.maxConnections = MAX_CONNECTIONS;

@@ -79,7 +79,9 @@ const pool = object({
   waiting: count.describe('Requests in its queue.'),
   saturation: z
     .number()
-    .describe('`sequences` ÷ `concurrencyLimit`, at most 1; 1 where anybody waits or nothing serves.'),
+    .describe(
+      '`sequences` ÷ `concurrencyLimit`, at most 1; 1 where anybody waits for a slot or nothing serves. Who waits only because of `maxConcurrent` does not count.',
+    ),
   lanes: list(
     object({ name: text, inFlight: count.describe('Sequences.'), waiting: count.describe('Requests.') }),
   ),

@@ -22,13 +22,14 @@ export interface RequestIds extends Pick<UsageRecord, 'requestId' | 'clientReque
 
 export const NO_IDS: RequestIds = { requestId: '' };
 
-/** Of visible ASCII, and bounded: it is the client's. */
+/** Of visible ASCII, and bounded. */
+const shownId = (id: string): string => id.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
+
+/** Both may be the client's: there are gateways that keep its `x-request-id`. */
 export function idsOf(head: RequestHead, attribution?: AttributionConfig, trace?: RequestTrace): RequestIds {
   const { requestId, clientRequestId = '', keyId } = head;
-  const ids: Mutable<RequestIds> = { requestId };
-  if (clientRequestId !== '') {
-    ids.clientRequestId = clientRequestId.slice(0, CLIENT_ID_BYTES).replace(/[^\x20-\x7e]/gu, '?');
-  }
+  const ids: Mutable<RequestIds> = { requestId: shownId(requestId) };
+  if (clientRequestId !== '') ids.clientRequestId = shownId(clientRequestId);
   if (trace !== undefined) ids.trace = trace;
   if (keyId !== undefined && keyId !== '') ids.keyId = keyId;
   const tag = attribution?.by === 'header' ? tagOf(head.header(attribution.header)) : undefined;

@@ -23,14 +23,23 @@ const STREAM_AGAIN_MS = 10_000;
 /** The stream says something each second; half-open connections do not. */
 const SILENCE_MS = 6_000;
 const ANSWER_MS = 4_000;
+/** Ends that are so much later than the last one are of a clock that has been put back since. */
+const CLOCK_MS = 60_000;
 
-/** Joins what is known with what has come: each request once, the newest first. */
+/** Joins what is known with what has come, the oldest first: each request once, the newest first. */
 function joined(known: readonly RequestLine[], come: readonly RequestLine[]): readonly RequestLine[] {
   const ids = new Set(known.map(({ id }) => id));
   const fresh = come.filter(({ id }) => !ids.has(id));
   if (fresh.length === 0) return known;
-  return [...fresh, ...known].sort((a, b) => b.endedMs - a.endedMs).slice(0, MOST_REQUESTS);
+  const latestMs = (come.at(-1)?.endedMs ?? 0) + CLOCK_MS;
+  return [...fresh, ...known]
+    .filter(({ endedMs }) => endedMs <= latestMs)
+    .sort((a, b) => b.endedMs - a.endedMs)
+    .slice(0, MOST_REQUESTS);
 }
+
+/** Also of a clock that has been put back. */
+const since = (atMs: number): number => Math.abs(Date.now() - atMs);
 
 async function ask<Answer>(path: string): Promise<Answer> {
   const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS) });
@@ -98,7 +107,7 @@ export class Feed {
   }
 
   #watch(): void {
-    if (Date.now() - this.#heardMs > SILENCE_MS) this.#lost();
+    if (since(this.#heardMs) > SILENCE_MS) this.#lost();
     else this.#after(SILENCE_MS, () => this.#watch());
   }
 
@@ -135,7 +144,7 @@ export class Feed {
       there = false;
       if (!this.#closed) this.#learn({ link: 'away' });
     }
-    if (there && Date.now() - this.#streamTriedMs > STREAM_AGAIN_MS) this.#open();
+    if (there && since(this.#streamTriedMs) > STREAM_AGAIN_MS) this.#open();
     else this.#after(there ? POLL_MS : AWAY_MS, () => void this.#poll());
   }
 }

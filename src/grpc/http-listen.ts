@@ -1,5 +1,5 @@
 /** How a server of plain HTTP listens, and takes a body: what a page or a call says is its own matter. */
-import type { IncomingMessage, Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 
 const ignore = (): void => undefined;
 
@@ -32,6 +32,20 @@ export async function listenOn(
     });
   });
 }
+
+const BEHIND = 'One request at a time on a connection.\n';
+
+/**
+ * Takes a connection's requests one by one. Those that come behind one that is not answered yet get a 503 after its answer, and the
+ * connection ends: some thousand fit one packet, and each would be answered in the same turn of the event loop.
+ */
+export const oneByOne =
+  (serve: (request: IncomingMessage, response: ServerResponse) => void) =>
+  (request: IncomingMessage, response: ServerResponse): void => {
+    // The connection is still the other answer's.
+    if (response.socket === null) response.writeHead(503, { connection: 'close' }).end(BEHIND);
+    else serve(request, response);
+  };
 
 /** The body; undefined when it is larger than it may be. @throws when it does not come. */
 export async function bodyWithin(request: IncomingMessage, maxBytes: number): Promise<Buffer | undefined> {

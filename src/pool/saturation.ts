@@ -4,13 +4,14 @@ export interface Fullness {
   /** Sequences in flight at endpoints that serve, and how many those may have. */
   readonly sequences: number;
   readonly concurrencyLimit: number;
-  /** Requests in the pool's queue. */
+  /** Requests in the pool's queue that wait for a slot. */
   readonly waiting: number;
 }
 
 /**
- * Sequences ÷ limit, at most 1; 1 where anybody waits, or nothing serves: no slot is free then. A replica that has no requests for
- * a pool has no part of its limit: its limit of 0 is then no shortage.
+ * Sequences ÷ limit, at most 1; 1 where anybody waits for a slot, or nothing serves: none is free then. Who waits because its tenant
+ * has as many in flight as it may would go no sooner with more engines. A replica that has no requests for a pool has no part of its
+ * limit: its limit of 0 is then no shortage.
  *
  * @param serves whether any endpoint does.
  */
@@ -22,7 +23,7 @@ export function saturationOf({ sequences, concurrencyLimit, waiting }: Fullness,
 
 type CountedEndpoint = Omit<Fullness, 'waiting'> & { readonly serving: boolean };
 
-/** Of what serves among a pool's endpoints. @param waiting requests in the pool's queue. */
+/** Of what serves among a pool's endpoints. @param waiting requests in the pool's queue, as far as they count. */
 export function fullnessOf(endpoints: Iterable<CountedEndpoint>, waiting: number): Fullness {
   let [sequences, concurrencyLimit] = [0, 0];
   for (const one of endpoints) {
@@ -33,7 +34,7 @@ export function fullnessOf(endpoints: Iterable<CountedEndpoint>, waiting: number
   return { sequences, concurrencyLimit, waiting };
 }
 
-/** That of a pool with these endpoints. @param waiting requests in its queue. */
+/** That of a pool with these endpoints. @param waiting requests in its queue that wait for a slot. */
 export const saturationOfPool = (endpoints: readonly CountedEndpoint[], waiting: number): number =>
   saturationOf(
     fullnessOf(endpoints, waiting),

@@ -44,7 +44,7 @@ import type {
   TenantCaps,
   Waiting,
 } from './types.ts';
-import { type WaitingRow, waitingRows } from './waiting-rows.ts';
+import { NO_SLOT_WAIT, type SlotWait, type WaitingRow, waitingRows } from './waiting-rows.ts';
 
 /** What other replicas do not use is given back sooner. */
 const COMING_MS = 500;
@@ -401,8 +401,8 @@ class QueueDispatcher implements Dispatcher, ReleaseOwner {
     return Math.min(MAX_RETRY_AFTER_MS, ...Array.from(this.pools.values(), (pool) => pool.retryAfterMs()));
   }
 
-  predictedWaitMs(name: string, nowMs: number): number {
-    return this.pools.get(name)?.predictedWaitMs(nowMs) ?? 0;
+  slotWaitOf(name: string, nowMs: number): SlotWait {
+    return this.pools.get(name)?.slotWait(nowMs) ?? NO_SLOT_WAIT;
   }
 
   queued(): number {

@@ -29,6 +29,7 @@ import { ReleaseInterval } from './retry-after.ts';
 import { type TenantConcurrency, TenantLoad } from './tenant-load.ts';
 import type { QueueSettings, Ticket, Waiting } from './types.ts';
 import { WaitingForAdapter } from './waiting-for-adapter.ts';
+import { type SlotWait, waitingForSlot } from './waiting-rows.ts';
 
 /** Adapters whose requests look again at a tick. */
 const WOKEN_AT_ONCE = 64;
@@ -165,8 +166,11 @@ export class PoolQueue {
     return this.needing.has(adapter);
   }
 
-  predictedWaitMs(nowMs: number): number {
-    return this.releases.predictedWaitMs(this.queued.size, nowMs);
+  slotWait(nowMs: number): SlotWait {
+    const { requests, sinceMs } = waitingForSlot(this.queued, (tenant) =>
+      this.tenants.isAtCap(tenant, nowMs),
+    );
+    return { requests, predictedMs: this.releases.predictedWaitMs(requests, sinceMs, nowMs) };
   }
 
   retryAfterMs(): number {
@@ -223,6 +227,7 @@ export class PoolQueue {
   /** Takes the request out of the queue; false if it has left before. Nobody is told. */
   leave(request: QueuedRequest): boolean {
     if (!this.queued.delete(request)) return false;
+    if (this.queued.size === 0) this.releases.emptied();
     this.overflow.delete(request);
     const { tenant, demand, bytes = 0 } = request.waiting;
     const load = this.loadOf(tenant);
@@ -246,8 +251,8 @@ export class PoolQueue {
   /** Takes the request out because it goes: its flow pays for it if it was its turn. */
   release(request: QueuedRequest, nowMs: number): void {
     if (request.entry !== undefined) request.lane.queue.take(request.entry);
+    this.releases.released(this.queued.size - 1, nowMs);
     this.leave(request);
-    this.releases.released(this.queued.size, nowMs);
   }
 
   // ---- Who is next.

@@ -28,13 +28,20 @@ export class ReleaseInterval {
     this.lastMs = queued > 0 ? nowMs : undefined;
   }
 
+  /** The last one that waited has left by itself: until the next one waits, no time counts. */
+  emptied(): void {
+    this.lastMs = undefined;
+  }
+
   /**
    * How long who joins now waits for those before it, in ms. A queue that stands still is no shorter for what it was: the time
    * since the last release counts where that is longer.
+   *
+   * @param queued requests that wait for a slot. @param oldestMs since when the first of them does.
    */
-  predictedWaitMs(queued: number, nowMs: number): number {
+  predictedWaitMs(queued: number, oldestMs: number, nowMs: number): number {
     if (queued === 0) return 0;
-    const sinceLast = this.lastMs === undefined ? 0 : nowMs - this.lastMs;
+    const sinceLast = this.lastMs === undefined ? 0 : nowMs - Math.max(this.lastMs, oldestMs);
     return queued * Math.max(this.smoothedMs, sinceLast);
   }
 

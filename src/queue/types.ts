@@ -18,7 +18,7 @@
 import type { LaneConfig } from '../config/config.ts';
 import type { Demand, NotServable, PoolEndpoints, Slot } from '../pool/types.ts';
 import type { ChoiceReport } from '../routing/explain.ts';
-import type { WaitingRow } from './waiting-rows.ts';
+import type { SlotWait, WaitingRow } from './waiting-rows.ts';
 
 export interface QueueSettings {
   readonly maxWaitMs: number;
@@ -139,8 +139,8 @@ export interface Dispatcher {
   isFullFor(tenant: string, nowMs: number): boolean;
   /** When a place in the queue may be free; of one pool, or the soonest of all. */
   retryAfterMs(pool?: string): number;
-  /** How long a request that joined the pool's queue last would wait; 0: none wait. Of whole queues, whoever's it is. */
-  predictedWaitMs(pool: string, nowMs: number): number;
+  /** Who waits for a slot of the pool, and for how long. Takes time for each request that waits. */
+  slotWaitOf(pool: string, nowMs: number): SlotWait;
   addPool(name: string, endpoints: PoolEndpoints): void;
   /** Its waiting requests expire; what is in flight ends as usual. */
   removePool(name: string, nowMs: number): void;

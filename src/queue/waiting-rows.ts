@@ -9,6 +9,15 @@ export interface WaitingRow {
   readonly sinceMs: number;
 }
 
+/** What waits for a slot: not what waits because its tenant has as many in flight as it may, which goes no sooner with more slots. */
+export interface SlotWait {
+  readonly requests: number;
+  /** Of one that joined the queue last; 0: none wait. Of the whole queue, whoever's it is. */
+  readonly predictedMs: number;
+}
+
+export const NO_SLOT_WAIT: SlotWait = { requests: 0, predictedMs: 0 };
+
 interface Queued {
   readonly lane: { readonly name: string };
   readonly waiting: { readonly tenant: string };
@@ -31,4 +40,18 @@ export function waitingRows(queued: Iterable<Queued>): readonly WaitingRow[] {
   return [...byLane].flatMap(([lane, tenants]) =>
     Array.from(tenants, ([tenant, row]) => ({ lane, tenant, ...row })),
   );
+}
+
+/** @param queued in order of arrival. @returns how many wait for a slot, and since when the first of them does. */
+export function waitingForSlot(
+  queued: Iterable<Queued>,
+  isAtCap: (tenant: string) => boolean,
+): { readonly requests: number; readonly sinceMs: number } {
+  let [requests, sinceMs] = [0, 0];
+  for (const request of queued) {
+    if (isAtCap(request.waiting.tenant)) continue;
+    if (requests === 0) ({ sinceMs } = request);
+    requests += 1;
+  }
+  return { requests, sinceMs };
 }

@@ -40,16 +40,16 @@ export function metricsSource(parts: MetricsSourceParts): MetricsSource {
       for (const pool of pools.all()) {
         const { name, endpoints } = pool;
         const states = endpoints.list(now());
-        const queued = dispatcher.queuedOf(name);
+        const { requests, predictedMs } = dispatcher.slotWaitOf(name, now());
         yield {
           pool: name,
-          queued,
+          queued: dispatcher.queuedOf(name),
           inFlight: endpoints.inFlight(),
           concurrencyLimit: endpoints.concurrencyLimit(now()),
           headroom: dispatcher.headroomOf(name, now()),
           lanes: [...dispatcher.lanesOf(name)],
-          saturation: saturationOfPool(states, queued),
-          predictedWaitMs: dispatcher.predictedWaitMs(name, now()),
+          saturation: saturationOfPool(states, requests),
+          predictedWaitMs: predictedMs,
           endpoints: states.map((state) => ({
             ...state,
             endpoint: pool.nameOf(state.url),

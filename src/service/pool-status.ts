@@ -12,6 +12,7 @@ interface PoolStatusParts {
   readonly states: readonly EndpointState[];
   readonly isMirror: boolean;
   readonly waiting: number;
+  readonly waitingForSlot: number;
   readonly headroom: number;
   readonly lanes: PoolStatus['lanes'];
 }
@@ -19,7 +20,7 @@ interface PoolStatusParts {
 /** @param isMirror it gets copies only. */
 export function poolStatusOf(
   pool: PoolRuntime,
-  dispatcher: Pick<Dispatcher, 'queuedOf' | 'headroomOf' | 'lanesOf'>,
+  dispatcher: Pick<Dispatcher, 'queuedOf' | 'slotWaitOf' | 'headroomOf' | 'lanesOf'>,
   isMirror: boolean,
   nowMs: number,
 ): PoolStatus {
@@ -29,6 +30,7 @@ export function poolStatusOf(
     states: pool.endpoints.list(nowMs),
     isMirror,
     waiting: dispatcher.queuedOf(name),
+    waitingForSlot: dispatcher.slotWaitOf(name, nowMs).requests,
     headroom: dispatcher.headroomOf(name, nowMs),
     lanes: Array.from(dispatcher.lanesOf(name), ({ lane, queued, inFlight }) => ({
       name: lane,
@@ -38,7 +40,15 @@ export function poolStatusOf(
   });
 }
 
-function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolStatusParts): PoolStatus {
+function poolStatus({
+  facts,
+  states,
+  isMirror,
+  waiting,
+  waitingForSlot,
+  headroom,
+  lanes,
+}: PoolStatusParts): PoolStatus {
   const drained = new Set(facts.drained.map(({ url }) => url));
   const endpoints = states.flatMap((state, i) => {
     const known = facts.endpoints[i];
@@ -52,7 +62,7 @@ function poolStatus({ facts, states, isMirror, waiting, headroom, lanes }: PoolS
     inFlight: states.reduce((sum, { inFlight }) => sum + inFlight, 0),
     ...fullnessOf(endpoints, waiting),
     headroom,
-    saturation: saturationOfPool(endpoints, waiting),
+    saturation: saturationOfPool(endpoints, waitingForSlot),
     lanes,
     endpoints,
   };

@@ -58,8 +58,8 @@ export interface StatusParts {
 }
 
 const KEPT_MS = 200;
-/** Questions that are asked otherwise: each is a text of its own. */
-const MOST_TEXTS = 8;
+/** Questions that are asked otherwise: each is a text of its own, and takes its time. */
+const MOST_TEXTS = 16;
 
 /** What all questions of a moment have in common. */
 interface Moment {
@@ -82,14 +82,14 @@ export class StatusSource {
     this.#startedAt = iso(parts.unixMs());
   }
 
-  /** The document, as JSON. */
-  text(query: StatusQuery): string {
+  /** The document, as JSON; undefined: too many other questions have been asked at this moment. */
+  text(query: StatusQuery): string | undefined {
     const moment = this.#momentNow();
     const key = JSON.stringify(query);
     const known = this.#texts.get(key);
     if (known !== undefined) return known;
+    if (this.#texts.size >= MOST_TEXTS) return undefined;
     const text = JSON.stringify(this.#report(query, moment));
-    if (this.#texts.size >= MOST_TEXTS) this.#texts.clear();
     this.#texts.set(key, text);
     return text;
   }

@@ -1,6 +1,8 @@
 /** One POST on a connection of its own, bounded in time. Redirects are not followed. */
+import dns, { type LookupAddress } from 'node:dns';
 import { type IncomingMessage, type OutgoingHttpHeaders, request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
+import type { LookupFunction } from 'node:net';
 
 export interface Post<Result> {
   readonly headers: OutgoingHttpHeaders;
@@ -15,6 +17,34 @@ export interface Post<Result> {
   readonly unanswered: (why: 'aborted' | 'late' | Error) => Result;
 }
 
+type Found = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
+
+/** Who waits for a name's addresses. */
+const waiting = new Map<string, Set<Found>>();
+
+/**
+ * One look-up of a name at a time: it holds one of the process's few threads until it ends, also after whoever asked has given up.
+ * A name server that does not answer would have them all, and files could not be read or written.
+ */
+const lookUp: LookupFunction = (host, { all }, callback) => {
+  const found: Found = (error, addresses) => {
+    const [{ address, family } = { address: '', family: 0 }] = addresses;
+    if (all === true) callback(error, addresses);
+    else callback(error, address, family);
+  };
+  const known = waiting.get(host);
+  if (known !== undefined) {
+    known.add(found);
+    return;
+  }
+  const asking = new Set([found]);
+  waiting.set(host, asking);
+  dns.lookup(host, { all: true }, (error, addresses) => {
+    waiting.delete(host);
+    for (const one of asking) one(error, error === null ? addresses : []);
+  });
+};
+
 /** Rejects only where no request can be made of it, as with a header that HTTP does not take. */
 export function post<Result>(
   url: string,
@@ -26,6 +56,7 @@ export function post<Result>(
     const request = send(target, {
       method: 'POST',
       agent: false,
+      lookup: lookUp,
       headers: { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' },
     });
     // The first call counts.

@@ -99,12 +99,12 @@ function poolGauges(registry: Registry, source: PoolSource): void {
   );
   gauge(
     'fairlane_pool_saturation',
-    'How full the pool is, 0 to 1: sequences in flight ÷ concurrency limit; 1 where requests wait, or nothing serves. To scale by.',
+    'How full the pool is, 0 to 1: sequences in flight ÷ concurrency limit; 1 where requests wait for a slot, or nothing serves. Those that wait only because their tenant has `maxConcurrent` in flight do not count. To scale by.',
     ({ saturation }) => saturation,
   );
   gauge(
     'fairlane_pool_predicted_wait_seconds',
-    'Wait of a request that joined the end of the queue now: requests that wait × smoothed time between two releases. 0 while none wait. To scale by.',
+    'Wait of a request that joined the end of the queue now: requests that wait for a slot × smoothed time between two releases. 0 while none wait. To scale by.',
     ({ predictedWaitMs }) => predictedWaitMs / 1_000,
   );
 }

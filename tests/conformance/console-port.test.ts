@@ -2,7 +2,7 @@
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
 import { Registry } from 'prom-client';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ConsoleHistory } from '../../src/admin/console-history.ts';
 import { type AdminServer, startAdminServer } from '../../src/admin/http-admin-server.ts';
 import type { ConsoleOptions } from '../../src/admin/http-console.ts';
@@ -157,6 +157,42 @@ test('who does not read loses its place, and who reads keeps it', async () => {
   expect(isCut).toBe(false);
   slow.destroy();
 }, 15_000);
+
+const RAW_GET = (path: string): string => `GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`;
+
+/** What a connection that says this gets until its end. */
+const saidTo = (port: number, text: string): Promise<string> =>
+  new Promise((resolve) => {
+    let said = '';
+    const socket = connect(port, '127.0.0.1').on('error', () => undefined);
+    socket.on('data', (part: Buffer) => {
+      said += part.toString('latin1');
+    });
+    socket.on('close', () => resolve(said));
+    socket.write(text);
+  });
+
+test.each(['/status', '/console/requests', '/metrics', '/live'])(
+  'a thousand times %s in one packet are not a thousand answers',
+  async (path) => {
+    const said = await saidTo(await start(), RAW_GET(path).repeat(1_000));
+    // The second says that there will be no more on this connection.
+    expect(said.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 503']);
+    expect(made).toBe(path === '/status' ? 1 : 0);
+  },
+);
+
+test('the lines of requests are made once in 200 ms, for all who ask', async () => {
+  const history = new ConsoleHistory(0, String);
+  const lines = vi.spyOn(history, 'requests');
+  const port = await start('127.0.0.1', 'auto', { history });
+  const sinceMs = performance.now();
+  for (let at = 0; at < 50; at += 1) expect(await statusOf(port, '/console/requests')).toBe(200);
+  expect(lines.mock.calls.length).toBeLessThanOrEqual(1 + (performance.now() - sinceMs) / 200);
+  await expect
+    .poll(async () => (await statusOf(port, '/console/requests')) && lines.mock.calls.length)
+    .toBeGreaterThan(1);
+});
 
 test.each([
   ['fairlane.evil.example', 403],

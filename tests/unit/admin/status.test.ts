@@ -43,8 +43,13 @@ describe('who may read the status', () => {
     [{ host: '[::1]:9464' }, '::1'],
     [{ host, origin: `http://${host}` }, '127.0.0.1'],
     [{ host, 'sec-fetch-site': 'none' }, 'localhost'],
-    // As the metrics there.
-    [{ host: 'fairlane.internal', origin: 'https://console.internal' }, '0.0.0.0'],
+    [{ host: 'fairlane.internal', origin: 'http://fairlane.internal' }, '0.0.0.0'],
+    [{ host: 'fairlane:9464' }, '0.0.0.0'],
+    [{ host: 'fairlane.llm.svc.cluster.local:9464' }, '0.0.0.0'],
+    [{ host: '10.1.2.3:9464' }, '::'],
+    [{ host }, '10.1.2.3'],
+    // As `fairlane status` on that machine asks.
+    [{ host: 'gpu1.corp.example:9464' }, 'GPU1.corp.example'],
   ])('%o on %s', (headers, listensOn) => {
     expect(readerRefusalOf(headers, listensOn)).toBeUndefined();
   });
@@ -59,5 +64,18 @@ describe('who may read the status', () => {
     [{ host, 'sec-fetch-site': 'cross-site' }, 'site'],
   ])('not %o on a loopback address', (headers, why) => {
     expect(readerRefusalOf(headers, '127.0.0.1')).toContain(why);
+  });
+
+  it.each([
+    [{}, 'address'],
+    [{ host: 'evil.example:9464' }, 'address'],
+    [{ host: 'local.evil.example' }, 'address'],
+    [{ host: 'gpu1.corp.example' }, 'address'],
+    [{ host: 'fairlane.internal', origin: 'https://console.internal' }, 'origin'],
+    [{ host: '10.1.2.3:9464', 'sec-fetch-site': 'cross-site' }, 'site'],
+  ])('not %o where others are listened to', (headers, why) => {
+    for (const listensOn of ['0.0.0.0', '::', '10.1.2.3']) {
+      expect(readerRefusalOf(headers, listensOn)).toContain(why);
+    }
   });
 });

@@ -63,6 +63,17 @@ function streamed(world: World, fields: Record<string, unknown> = {}): UsageReco
   return oneOf(world);
 }
 
+it('ids are bounded and of visible ASCII, whoever made them: there are gateways that keep those of clients', () => {
+  const world = createWorld();
+  const { request } = world.open();
+  const long = 'x'.repeat(60_000);
+  request.headers(chatHead({ requestId: `\u202e\u001b[2J${long}`, clientRequestId: `\ne\u0301${long}` }), 0);
+  request.streamEnded(10);
+  const { requestId, clientRequestId } = oneOf(world);
+  expect(requestId).toBe(`??[2J${'x'.repeat(123)}`);
+  expect(clientRequestId).toBe(`?e?${'x'.repeat(125)}`);
+});
+
 describe('who it was', () => {
   it('has an id of Fairlane’s own and the time of day, whatever a client calls it', () => {
     const world = createWorld();

@@ -77,3 +77,33 @@ it('a stream that says nothing is given up, and another one tried', async () => 
   await pass(30);
   expect([open.size, known.link]).toEqual([1, 'live']);
 });
+
+it('a clock that is put back hides no silence', async () => {
+  await pass(3);
+  const [silent] = open;
+  vi.setSystemTime(Date.now() - 3_600_000);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(open.has(silent as FakeSource)).toBe(false);
+  await pass(30);
+  expect([open.size, known.link]).toEqual([1, 'live']);
+});
+
+it('requests of a service whose clock was put back are the newest', async () => {
+  const [source] = open;
+  let at = 0;
+  const ended = (...times: readonly number[]): void => {
+    const requests = times.map((endedMs) => ({ id: String((at += 1)), endedMs }));
+    const data = JSON.stringify({ requests, left: 0 });
+    source?.dispatchEvent(new MessageEvent('requests', { data }));
+  };
+  const HOUR_MS = 3_600_000;
+  for (let many = 0; many < 500; many += 1)
+    ended(...[0, 1, 2, 3, 4].map((ms) => 2 * HOUR_MS + 5 * many + ms));
+  expect(known.requests).toHaveLength(2_000);
+  // Some end out of order, by a little.
+  ended(2 * HOUR_MS + 3_000, 2 * HOUR_MS + 2_990);
+  expect(known.requests.slice(0, 2).map(({ id }) => id)).toEqual(['2501', '2502']);
+  ended(2 * HOUR_MS + 3_001, HOUR_MS);
+  ended(HOUR_MS + 5);
+  expect(known.requests.map(({ endedMs }) => endedMs)).toEqual([HOUR_MS + 5, HOUR_MS]);
+});

@@ -431,6 +431,37 @@ describe('the dispatcher', () => {
   });
 });
 
+describe('what engines are added by', () => {
+  it('does not count those whose tenant has as many in flight as it may', () => {
+    const { offer, released, dispatcher } = setup({ window: 2, limits: { a: { maxConcurrent: 1 } } });
+    for (const at of [0, 1, 2]) offer('a', at);
+    expect([dispatcher.queuedOf('main'), dispatcher.slotWaitOf('main', 10).requests]).toEqual([2, 0]);
+    released[0]?.release.free(100);
+    expect(dispatcher.slotWaitOf('main', 900).predictedMs).toBe(0);
+    // Others wait for a slot, and a's requests do not make their wait longer.
+    offer('b', 800);
+    offer('b', 850);
+    expect([dispatcher.queuedOf('main'), dispatcher.slotWaitOf('main', 900).requests]).toEqual([2, 1]);
+    expect(dispatcher.slotWaitOf('main', 900).predictedMs).toBe(50);
+  });
+
+  it('counts no time from a queue that went away by itself', () => {
+    const { offer, released, dispatcher } = setup({ window: 1 });
+    offer('a', 0);
+    offer('b', 0);
+    const given = offer('c', 0);
+    released[0]?.release.free(100);
+    if (given.kind !== 'queued') throw new Error(given.kind);
+    given.ticket.cancel(200);
+    const HOUR_MS = 3_600_000;
+    offer('c', HOUR_MS);
+    expect(dispatcher.slotWaitOf('main', HOUR_MS + 10).predictedMs).toBeLessThan(1_000);
+    released[1]?.release.free(HOUR_MS + 20);
+    for (let at = 0; at < 3; at += 1) offer('a', HOUR_MS + 30);
+    expect(dispatcher.retryAfterMs('main')).toBe(1_000);
+  });
+});
+
 describe('a model that is broken on every endpoint', () => {
   const demand = { model: 'broken' };
   const breakIt = (world: ReturnType<typeof setup>): void => {

@@ -3,13 +3,14 @@ import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { OtlpExporter } from '../../../src/telemetry/otlp-exporter.ts';
 import { resourceOf } from '../../../src/telemetry/otlp-spans.ts';
 import { type SpanFacts, type SpanResult, spansOf } from '../../../src/telemetry/span-of.ts';
 import { beginTrace, sentHeaders, traceParentOf } from '../../../src/usage/request-trace.ts';
 import type { UsageRecord } from '../../../src/usage/usage-record.ts';
 import { chatHead, createWorld } from '../../support/lifecycle.ts';
+import { startCollector } from '../../support/otlp-collector.ts';
 
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736';
 const PARENT = '00f067aa0ba902b7';
@@ -251,6 +252,40 @@ describe('a collector', () => {
     const body = Buffer.concat(bodies);
     expect(body.includes(Buffer.from('c'.repeat(16), 'hex'))).toBe(true);
     expect(body.includes('fairlane.first_token')).toBe(true);
+  });
+
+  it('gets each span once, encoded a few at a time while they come', async () => {
+    const seen = await startCollector();
+    const encoded: number[] = [];
+    let added = 0;
+    const count = vi.fn<(result: SpanResult, spans: number) => void>();
+    const made = new OtlpExporter(
+      { url: `${seen.url}/v1/traces`, headers: {}, sample: 1 },
+      {
+        count,
+        resource: () => {
+          encoded.push(added);
+          return resourceOf({ instanceId: 'i' });
+        },
+      },
+    );
+    const ids = Array.from({ length: 340 }, (_, i) => i.toString(16).padStart(16, '0'));
+    for (const id of ids) {
+      added += 3;
+      made.add(spans().map((span) => ({ ...span, spanId: id })));
+    }
+    // Two batches, and no request's end paid for one of them.
+    expect(encoded.length).toBeGreaterThan(28);
+    const pieces = encoded.map((at, i) => at - (encoded[i - 1] ?? 0));
+    expect(Math.max(...pieces)).toBeLessThanOrEqual(34);
+    await made.close(5_000);
+    const got = seen.spans();
+    await seen.close();
+    expect(got.map(({ spanId }) => spanId).sort()).toEqual(ids.flatMap((id) => [id, id, id]));
+    expect(new Set(got.map(({ resource }) => resource['service.instance.id']))).toEqual(new Set(['i']));
+    expect(count.mock.calls.reduce((sum, [result, n]) => sum + (result === 'exported' ? n : 0), 0)).toBe(
+      1_020,
+    );
   });
 
   it.each([500, 429, 302, 404])('that answers %i costs spans, and those are counted', async (status) => {
