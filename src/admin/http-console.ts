@@ -17,6 +17,8 @@ export interface ConsoleOptions {
   readonly build?: BuildInfo | undefined;
   /** Absent: the admin API is not configured. */
   readonly api?: TenantApi | undefined;
+  /** Where clients send to. */
+  readonly apiUrl?: string | undefined;
 }
 
 const API = '/console/admin';
@@ -31,15 +33,17 @@ export class Console {
   readonly #build: BuildInfo | undefined;
   /** Where tokens come over no network. */
   readonly #api: TenantApi | undefined;
+  readonly #apiUrl: string | undefined;
   readonly isOn: boolean;
 
   /** @param host what the server listens on. */
-  constructor({ history, mode, build, api }: ConsoleOptions, status: StatusText, host: string) {
+  constructor({ history, mode, build, api, apiUrl }: ConsoleOptions, status: StatusText, host: string) {
     this.#host = host;
     this.#history = history;
     this.#streams = new ConsoleStreams(status, history);
     this.#build = build;
     this.#api = isLoopback(host) ? api : undefined;
+    this.#apiUrl = apiUrl;
     this.isOn = isConsoleOn(mode, host);
     this.#files = this.isOn ? readConsoleFiles() : new Map();
   }
@@ -72,7 +76,12 @@ export class Console {
   }
 
   #about(): ConsoleAbout {
-    return { ...this.#build, actions: isLoopback(this.#host), admin: this.#api !== undefined };
+    return {
+      ...this.#build,
+      actions: isLoopback(this.#host),
+      admin: this.#api !== undefined,
+      ...(this.#apiUrl !== undefined && { api: this.#apiUrl }),
+    };
   }
 
   #json(response: ServerResponse, status: number, answer: unknown, headers = {}): void {
