@@ -43,11 +43,14 @@ export function startBanner({ config, metricsPort, warning, loadLine }: Started)
         `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,
       );
     }
+    const line = loadLine(api);
+    // npm and npx know it in its folder alone.
+    const where = line.startsWith('fairlane ') ? '' : ', in this folder';
     lines.push(
       '',
-      'Watch noisy flood quiet in the console for a minute; in another terminal:',
+      `Watch noisy flood quiet in the console for a minute; in another terminal${where}:`,
       '',
-      loadLine(api),
+      line,
       '',
     );
   }

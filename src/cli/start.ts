@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import type { Config, HostPort, ListenerConfig, LogFormat } from '../config/config.ts';
@@ -90,11 +90,18 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
+/** Whether every shell finds it: npm and npx put folders of their own before those of the PATH. */
+const isOnPath = (name: string, env: NodeJS.ProcessEnv): boolean =>
+  (env['PATH'] ?? '')
+    .split(delimiter)
+    .filter((folder) => folder !== '' && !/[\\/]node_modules[\\/]/.test(`${folder}/`))
+    .some((folder) => existsSync(join(folder, name)));
+
 /** What is pasted to send load to the demo. */
 function loadLine(api: string): string {
   const here = fileURLToPath(import.meta.url);
   const isClone = existsSync(fileURLToPath(new URL('../../src', import.meta.url)));
-  return loadCommandLine({ program: here, isClone, api });
+  return loadCommandLine({ program: here, isClone, isOnPath: isOnPath('fairlane', process.env), api });
 }
 
 interface StartOptions {
