@@ -9,7 +9,7 @@ import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickst
 import { hostPortText } from '../domain/host-port.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
-import { findEnvoy } from '../envoy/process-find-envoy.ts';
+import { type EnvoyBinary, findEnvoy } from '../envoy/process-find-envoy.ts';
 import { loadCommandLine } from '../loadtest/load-command-line.ts';
 import { type Opened, Shutdown } from '../service/shutdown.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
@@ -140,6 +140,19 @@ async function startDemo(running: Running, env: NodeJS.ProcessEnv): Promise<Runn
   return simulator;
 }
 
+/** An Envoy to run, which may have to be downloaded; undefined: a signal came before there was one. */
+async function envoyUnless(stopped: Promise<unknown>): Promise<EnvoyBinary | undefined> {
+  const stop = new AbortController();
+  void stopped.then(() => stop.abort());
+  try {
+    const { signal } = stop;
+    return await findEnvoy({ env: process.env, onProgress: (line) => say(line), signal });
+  } catch (error) {
+    if (stop.signal.aborted) return undefined;
+    throw error;
+  }
+}
+
 /** Runs until a signal, or until one of the processes ends by itself. */
 async function run(
   options: StartOptions,
@@ -156,7 +169,8 @@ async function run(
   }
   const config = isDemo ? await onFreePorts(loaded.config) : loaded.config;
   if (!isDemo) await requireFreePorts(config);
-  const binary = await findEnvoy({ env: process.env, onProgress: say });
+  const binary = await envoyUnless(stopped);
+  if (binary === undefined) return;
   say(binary.description);
   const { service, stopWatching } = await runService(path, { ...loaded, config }, env, options.logFormat);
   running.opened({ name: 'service', close: () => service.drain(), kill: () => undefined });

@@ -204,6 +204,7 @@ describe('the installed package', () => {
     // The health check reads the package's proto files.
     const doctor = fairlane('doctor', '--config', path);
     await doctor.exited;
+    expect(doctor.stdout()).toContain('1 tenant, 1 pool\n');
     expect(doctor.stdout()).toMatch(/^ok +gRPC on .*: SERVING$/m);
     serve.child.kill('SIGTERM');
     expect(await serve.exited).toBe(0);
