@@ -88,4 +88,6 @@ export interface ConsoleAbout {
   readonly actions: boolean;
   /** The admin API is under `/console/admin`. */
   readonly admin: boolean;
+  /** URL where clients send to, on the service's own machine, without /v1; absent: a gateway's or another Envoy's matter. */
+  readonly api?: string;
 }

@@ -18,6 +18,8 @@ export interface ConsoleOptions {
   readonly build?: BuildInfo | undefined;
   /** Absent: the admin API is not configured. */
   readonly api?: TenantApi | undefined;
+  /** Where clients send to. */
+  readonly apiUrl?: string | undefined;
 }
 
 const API = '/console/admin';
@@ -41,11 +43,12 @@ export class Console {
   readonly #api: TenantApi | undefined;
   readonly #answers: LargeAnswers;
   #requests: { readonly text: string; readonly sinceMs: number } | undefined;
+  readonly #apiUrl: string | undefined;
   readonly isOn: boolean;
 
   /** @param host what the server listens on. */
   constructor(
-    { history, mode, build, api }: ConsoleOptions,
+    { history, mode, build, api, apiUrl }: ConsoleOptions,
     status: StatusText,
     host: string,
     answers: LargeAnswers,
@@ -56,6 +59,7 @@ export class Console {
     this.#streams = new ConsoleStreams(status, history);
     this.#build = build;
     this.#api = isLoopback(host) ? api : undefined;
+    this.#apiUrl = apiUrl;
     this.isOn = isConsoleOn(mode, host);
     this.#files = this.isOn ? readConsoleFiles() : new Map();
   }
@@ -95,7 +99,12 @@ export class Console {
   }
 
   #about(): ConsoleAbout {
-    return { ...this.#build, actions: isLoopback(this.#host), admin: this.#api !== undefined };
+    return {
+      ...this.#build,
+      actions: isLoopback(this.#host),
+      admin: this.#api !== undefined,
+      ...(this.#apiUrl !== undefined && { api: this.#apiUrl }),
+    };
   }
 
   #json(response: ServerResponse, status: number, answer: unknown, headers = {}): void {

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
 import { memoryBoundOf } from '../config/memory-bound.ts';
 import { configOption } from './arguments.ts';
-import { print, printError } from './terminal.ts';
+import { count, print, printError } from './terminal.ts';
 import { UserError } from './user-error.ts';
 
 interface Options {
@@ -11,8 +11,6 @@ interface Options {
 }
 
 const inMiB = (bytes: number): string => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
-
-const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
 
 /** `fairlane check-config`: everything that is wrong with a configuration, without starting anything. */
 export function checkConfigCommand(): Command {

@@ -5,7 +5,7 @@ import { addressesOf } from './doctor-addresses.ts';
 import { checkEngine } from './doctor-engine.ts';
 import { adapterFindings, type Level, listenerFindings, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
-import { hasColour, printMarked } from './terminal.ts';
+import { count, hasColour, printMarked } from './terminal.ts';
 
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
 const coloured = hasColour(process.stdout);
@@ -34,7 +34,7 @@ export function doctorCommand(): Command {
       for (const { problems: ofFile } of config.refusedTenantFiles) {
         for (const problem of ofFile) tell('problem', problem);
       }
-      tell('ok', `${path}: ${config.tenants.size} tenants, ${config.pools.size} pools`);
+      tell('ok', `${path}: ${count(config.tenants.size, 'tenant')}, ${count(config.pools.size, 'pool')}`);
       for (const { level, text } of listenerFindings(config, Date.now())) tell(level, text);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];

@@ -1,16 +1,9 @@
 /** What `fairlane start` says once it is up. Pure. */
 import { isConsoleOn } from '../admin/command-source.ts';
-import type { AdminAddress, Config, HostPort, ListenerConfig } from '../config/config.ts';
-import { hostPortText } from '../domain/host-port.ts';
+import { type AdminAddress, apiUrlOf, type Config, urlOf } from '../config/config.ts';
 
 const DEMO_TENANTS = ['quiet', 'noisy'];
 
-const urlOf = ({ host, port }: HostPort, scheme = 'http'): string => {
-  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
-  return `${scheme}://${hostPortText({ host: reachable, port })}`;
-};
-const apiOf = ({ address, tls }: ListenerConfig): string =>
-  urlOf(address, tls === undefined ? 'http' : 'https');
 const adminOf = (address: AdminAddress): string =>
   'path' in address ? `unix:${address.path}` : urlOf(address);
 
@@ -28,7 +21,7 @@ export interface Started {
 export function startBanner({ config, metricsPort, warning, loadLine }: Started): string {
   const { metrics, console: mode } = config.service;
   const metricsUrl = urlOf({ ...metrics, port: metricsPort });
-  const [api = '', ...others] = config.listen.map(apiOf);
+  const [api = '', ...others] = config.listen.map(apiUrlOf);
   const lines = [
     '',
     'Fairlane is up.',
@@ -50,11 +43,14 @@ export function startBanner({ config, metricsPort, warning, loadLine }: Started)
         `curl ${api}/v1/chat/completions -H 'authorization: Bearer ${key}' -H 'content-type: application/json' -d '{"model":"demo","messages":[{"role":"user","content":"Hello from ${name}"}],"max_tokens":32}'`,
       );
     }
+    const line = loadLine(api);
+    // npm and npx know it in its folder alone.
+    const where = line.startsWith('fairlane ') ? '' : ', in this folder';
     lines.push(
       '',
-      'Watch noisy flood quiet in the console for a minute; in another terminal:',
+      `Watch noisy flood quiet in the console for a minute; in another terminal${where}:`,
       '',
-      loadLine(api),
+      line,
       '',
     );
   }

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import type { Config, HostPort, ListenerConfig, LogFormat } from '../config/config.ts';
@@ -9,7 +9,7 @@ import { QUICKSTART_CONFIG, QUICKSTART_ENGINE_VARIABLE } from '../config/quickst
 import { hostPortText } from '../domain/host-port.ts';
 import { bootstrapOf } from '../envoy/bootstrap.ts';
 import { startEnvoy } from '../envoy/process-envoy.ts';
-import { findEnvoy } from '../envoy/process-find-envoy.ts';
+import { type EnvoyBinary, findEnvoy } from '../envoy/process-find-envoy.ts';
 import { loadCommandLine } from '../loadtest/load-command-line.ts';
 import { type Opened, Shutdown } from '../service/shutdown.ts';
 import { type RunningSimulator, startSimulatorProcess } from '../simulator/process-simulator.ts';
@@ -90,11 +90,18 @@ async function onFreePorts(config: Config): Promise<Config> {
   };
 }
 
+/** Whether every shell finds it: npm and npx put folders of their own before those of the PATH. */
+const isOnPath = (name: string, env: NodeJS.ProcessEnv): boolean =>
+  (env['PATH'] ?? '')
+    .split(delimiter)
+    .filter((folder) => folder !== '' && !/[\\/]node_modules[\\/]/.test(`${folder}/`))
+    .some((folder) => existsSync(join(folder, name)));
+
 /** What is pasted to send load to the demo. */
 function loadLine(api: string): string {
   const here = fileURLToPath(import.meta.url);
   const isClone = existsSync(fileURLToPath(new URL('../../src', import.meta.url)));
-  return loadCommandLine({ program: here, isClone, api });
+  return loadCommandLine({ program: here, isClone, isOnPath: isOnPath('fairlane', process.env), api });
 }
 
 interface StartOptions {
@@ -133,6 +140,19 @@ async function startDemo(running: Running, env: NodeJS.ProcessEnv): Promise<Runn
   return simulator;
 }
 
+/** An Envoy to run, which may have to be downloaded; undefined: a signal came before there was one. */
+async function envoyUnless(stopped: Promise<unknown>): Promise<EnvoyBinary | undefined> {
+  const stop = new AbortController();
+  void stopped.then(() => stop.abort());
+  try {
+    const { signal } = stop;
+    return await findEnvoy({ env: process.env, onProgress: (line) => say(line), signal });
+  } catch (error) {
+    if (stop.signal.aborted) return undefined;
+    throw error;
+  }
+}
+
 /** Runs until a signal, or until one of the processes ends by itself. */
 async function run(
   options: StartOptions,
@@ -149,7 +169,8 @@ async function run(
   }
   const config = isDemo ? await onFreePorts(loaded.config) : loaded.config;
   if (!isDemo) await requireFreePorts(config);
-  const binary = await findEnvoy({ env: process.env, onProgress: say });
+  const binary = await envoyUnless(stopped);
+  if (binary === undefined) return;
   say(binary.description);
   const { service, stopWatching } = await runService(path, { ...loaded, config }, env, options.logFormat);
   running.opened({ name: 'service', close: () => service.drain(), kill: () => undefined });

@@ -11,7 +11,7 @@ import type { HostPort } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
 import { hostPort } from '../config/values.ts';
 import { hostPortText } from '../domain/host-port.ts';
-import { textOf } from '../domain/text-of.ts';
+import { messageOf } from '../domain/text-of.ts';
 import { configOption, DEFAULT_CONFIG, hasDefaultConfig } from './arguments.ts';
 import { UserError } from './user-error.ts';
 
@@ -105,7 +105,8 @@ async function bodyOf(response: Response, where: string): Promise<string> {
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause instanceof Error && 'code' in cause && typeof cause.code === 'string') return cause.code;
-  return textOf(cause ?? error);
+  // Without the stack, which is fetch’s own.
+  return messageOf(cause ?? error);
 }
 
 /** @throws UserError where it is no status of a version that this one knows. */

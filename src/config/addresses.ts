@@ -1,4 +1,5 @@
 /** Where something listens. */
+import { hostPortText } from '../domain/host-port.ts';
 
 export interface HostPort {
   /** IP address or host name, without brackets. */
@@ -13,3 +14,13 @@ export type AdminAddress = HostPort | { readonly path: string };
 export type ServiceAddress =
   | { readonly kind: 'unix'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
+
+const OWN: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+
+/** Where this machine reaches it: what listens on all addresses listens on its own, too. */
+export const urlOf = ({ host, port }: HostPort, scheme = 'http'): string =>
+  `${scheme}://${hostPortText({ host: OWN[host] ?? host, port })}`;
+
+/** Where clients on this machine send to, without `/v1`. */
+export const apiUrlOf = ({ address, tls }: { readonly address: HostPort; readonly tls?: unknown }): string =>
+  urlOf(address, tls === undefined ? 'http' : 'https');

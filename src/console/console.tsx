@@ -1,7 +1,6 @@
 /** The page as a whole. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { RequestLine } from '../admin/console-feed.ts';
-import type { StatusReport } from '../admin/status.ts';
 import { type Action, Confirm, Disabled } from './actions.tsx';
 import { Cards } from './cards.tsx';
 import { Chart } from './chart.tsx';
@@ -21,6 +20,7 @@ const LINKS: Record<Link, string> = {
   live: 'live',
   polling: 'live, asked every 2 s: all streams are taken',
   away: 'the service is away: reconnecting…',
+  refused: 'refused',
 };
 
 const KEYS = [
@@ -77,19 +77,21 @@ function useKeys(keys: Readonly<Record<string, () => void>>): void {
   }, []);
 }
 
-const Empty = () => (
+/** @param api where clients send to, where the service has said it. */
+const Empty = ({ api }: { readonly api: string | undefined }) => (
   <div class="empty">
     <p>
-      No request has ended yet. Send quiet against noisy for a minute; in a clone, paste the line that{' '}
-      <code>npm start</code> has printed:
+      No request has ended yet. The demo has printed a line that sends quiet against noisy for a minute: paste
+      it into another terminal.
     </p>
-    <pre>fairlane load</pre>
-    <p>or one request, with a key of your own:</p>
-    <pre>
-      {
-        'curl http://127.0.0.1:8080/v1/chat/completions -H "authorization: Bearer $KEY" \\\n  -H "content-type: application/json" \\\n  -d \'{"model": "demo", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}\''
-      }
-    </pre>
+    {api !== undefined && (
+      <>
+        <p>Or send one request, with a key and a model of your own:</p>
+        <pre>
+          {`curl ${api}/v1/chat/completions -H "authorization: Bearer $KEY" \\\n  -H "content-type: application/json" \\\n  -d '{"model": "MODEL", "stream": true, "messages": [{"role": "user", "content": "Hello"}]}'`}
+        </pre>
+      </>
+    )}
   </div>
 );
 
@@ -122,8 +124,10 @@ function Picture({
         ))}
         {tenants.length > 6 && <li>{tenants.length - 6} more</li>}
       </ul>
-      {lines.length === 0 ? (
-        <Empty />
+      {known.requests.length === 0 ? (
+        <Empty api={known.about?.api} />
+      ) : lines.length === 0 ? (
+        <p class="empty">None of the last requests is of such a tenant in this pool.</p>
       ) : (
         <Chart
           lines={lines}
@@ -166,8 +170,9 @@ function useView(): View {
   return { theme, turnTheme, paused, setPaused, tenant, setTenant, pool, setPool, help, setHelp, filter };
 }
 
-const Headline = ({ status }: { readonly status: StatusReport | undefined }) => (
+const Headline = ({ known: { status, refusal } }: { readonly known: Known }) => (
   <>
+    {refusal !== undefined && <p class="warn">The service does not answer this page: {refusal}.</p>}
     <p class="headline">
       {status === undefined
         ? 'Waiting for the service.'
@@ -247,7 +252,7 @@ export function Console() {
     <>
       <Top view={view} known={known} />
       <main>
-        <Headline status={status} />
+        <Headline known={known} />
         {status !== undefined && (
           <Cards
             status={status}

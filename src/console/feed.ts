@@ -2,10 +2,12 @@
 import type { ConsoleAbout, RequestLine, RequestsEvent, UsageEvent } from '../admin/console-feed.ts';
 import type { StatusReport } from '../admin/status.ts';
 
-export type Link = 'connecting' | 'live' | 'polling' | 'away';
+export type Link = 'connecting' | 'live' | 'polling' | 'away' | 'refused';
 
 export interface Known {
   readonly link: Link;
+  /** What the service says of why it does not answer; with the link `refused`. */
+  readonly refusal?: string | undefined;
   readonly status?: StatusReport;
   readonly usage?: UsageEvent;
   /** Asked for anew whenever a stream opens: another service may be there. */
@@ -41,8 +43,24 @@ function joined(known: readonly RequestLine[], come: readonly RequestLine[]): re
 /** Also of a clock that has been put back. */
 const since = (atMs: number): number => Math.abs(Date.now() - atMs);
 
+/** The service is there, and does not answer a page of this name or origin. */
+class Refused extends Error {}
+
+const MOST_SAID = 400;
+
+async function refusalOf(response: Response): Promise<string> {
+  const text = await response.text();
+  try {
+    const { error } = JSON.parse(text) as { readonly error?: unknown };
+    return (typeof error === 'string' ? error : text).slice(0, MOST_SAID);
+  } catch {
+    return text.slice(0, MOST_SAID);
+  }
+}
+
 async function ask<Answer>(path: string): Promise<Answer> {
   const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_MS) });
+  if (response.status === 403) throw new Refused(await refusalOf(response));
   if (!response.ok) throw new Error(String(response.status));
   return (await response.json()) as Answer;
 }
@@ -83,7 +101,11 @@ export class Feed {
       source.addEventListener(name, (event: Event) => {
         this.#heardMs = Date.now();
         try {
-          this.#learn({ link: 'live', ...take(JSON.parse(String((event as MessageEvent).data))) });
+          this.#learn({
+            link: 'live',
+            refusal: undefined,
+            ...take(JSON.parse(String((event as MessageEvent).data))),
+          });
         } catch {
           // A document that is not understood is left out; the next one comes.
         }
@@ -134,15 +156,18 @@ export class Feed {
       ]);
       if (this.#closed) return;
       // A service that was away has its streams free again.
-      if (this.#known.link === 'away' || this.#known.link === 'live') {
-        this.#learn({ status, requests: joined(this.#known.requests, told.requests), link: 'polling' });
+      const before = this.#known.link;
+      const requests = joined(this.#known.requests, told.requests);
+      this.#learn({ status, requests, link: 'polling', refusal: undefined });
+      if (before === 'away' || before === 'refused' || before === 'live') {
         this.#open();
         return;
       }
-      this.#learn({ status, requests: joined(this.#known.requests, told.requests), link: 'polling' });
-    } catch {
+    } catch (error) {
       there = false;
-      if (!this.#closed) this.#learn({ link: 'away' });
+      const refused: Partial<Known> | undefined =
+        error instanceof Refused ? { link: 'refused', refusal: error.message } : undefined;
+      if (!this.#closed) this.#learn(refused ?? { link: 'away', refusal: undefined });
     }
     if (there && since(this.#streamTriedMs) > STREAM_AGAIN_MS) this.#open();
     else this.#after(there ? POLL_MS : AWAY_MS, () => void this.#poll());

@@ -44,3 +44,11 @@ export function shortName(name: string, length = 40): string {
 
 /** The time of day. @param unixMs milliseconds. */
 export const clockText = (unixMs: number): string => new Date(unixMs).toTimeString().slice(0, 8);
+
+/** When something was: the time of day, before today with its day. Both are this machine's. */
+export function whenText(unixMs: number, nowMs: number): string {
+  const at = new Date(unixMs);
+  if (at.toDateString() === new Date(nowMs).toDateString()) return clockText(unixMs);
+  const [month, day] = [at.getMonth() + 1, at.getDate()].map((part) => String(part).padStart(2, '0'));
+  return `${at.getFullYear()}-${month}-${day} ${clockText(unixMs)}`;
+}

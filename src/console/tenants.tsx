@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import type { UsageEvent, UsageRow } from '../admin/console-feed.ts';
 import type { TenantStatus } from '../admin/status.ts';
 import type { Colours } from './colours.ts';
-import { countText, durationText, rateText } from './numbers.ts';
+import { countText, durationText, rateText, whenText } from './numbers.ts';
 import { Name, Rows } from './parts.tsx';
 
 function limitsWords({ requests, tokens, month, budget }: TenantStatus): string {
@@ -123,7 +123,7 @@ export function Usage({ rows, usage }: { readonly rows: readonly UsageRow[]; rea
       <h2>
         Usage{' '}
         <small>
-          since {new Date(usage.since).toLocaleTimeString()}
+          since {whenText(Date.parse(usage.since), Date.now())}
           {usage.left > 0 ? `; ${usage.left} rows more` : ''}
         </small>
       </h2>

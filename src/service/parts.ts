@@ -145,7 +145,7 @@ export class Parts {
     this.files = new EnvoyFiles(initial);
     this.pools = this.#createPools();
     this.metrics = this.#createMetrics();
-    this.tracing = new Tracing(initial.telemetry, this.metrics.spans);
+    this.tracing = new Tracing(initial.telemetry, this.metrics.spans, tell);
     this.status = this.#createStatus();
     this.ledger = this.#openLedger(shutdown);
     this.#context = this.#createContext();

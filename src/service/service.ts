@@ -5,7 +5,7 @@ import type { HealthReport } from '../admin/health.ts';
 import { type AdminServer, startAdminServer } from '../admin/http-admin-server.ts';
 import { startTenantApi, TenantApi } from '../admin/http-tenant-api.ts';
 import type { ConfigSource } from '../config/changes.ts';
-import type { Config, ServiceAddress } from '../config/config.ts';
+import { apiUrlOf, type Config, type ServiceAddress } from '../config/config.ts';
 import { atMost } from '../domain/at-most.ts';
 import type { BuildInfo } from '../domain/build-info.ts';
 import { createRateLimitGrpcService } from '../rate-limit-service/grpc-rate-limit.ts';
@@ -123,7 +123,7 @@ async function open(
     () => parts.health(),
     commands,
     (query) => parts.status.text(query),
-    { history: parts.history, mode: service.console, build, api },
+    { history: parts.history, mode: service.console, build, api, apiUrl: apiUrlOfClients(initial) },
   );
   shutdown.opened({ name: 'metrics server', close: () => metrics.close() });
   await openRateLimitHttp(initial, parts, shutdown);
@@ -131,6 +131,11 @@ async function open(
   shutdown.opened({ name: 'reloads', close: () => parts.reloader.close() });
   await atMost(FIRST_PROBES_MS, parts.pools.firstRound());
   return new RunningService(parts, grpc, metrics, shutdown);
+}
+
+/** Absent: a gateway asks the picker, and clients ask the gateway. */
+function apiUrlOfClients({ listen: [listener], picker }: Config): string | undefined {
+  return picker === undefined && listener !== undefined ? apiUrlOf(listener) : undefined;
 }
 
 /** Before anything is told of tenants: Envoy's files are never without those that were made. */

@@ -3,7 +3,7 @@ import { randomFillSync, randomUUID } from 'node:crypto';
 import type { LifecycleContext } from '../admission/lifecycle-context.ts';
 import type { TelemetryConfig } from '../config/telemetry.ts';
 import type { BuildInfo } from '../domain/build-info.ts';
-import { OtlpExporter } from '../telemetry/otlp-exporter.ts';
+import { type ExportState, OtlpExporter } from '../telemetry/otlp-exporter.ts';
 import { resourceOf } from '../telemetry/otlp-spans.ts';
 import { type SpanResult, spansOf } from '../telemetry/span-of.ts';
 import { beginTrace } from '../usage/request-trace.ts';
@@ -15,8 +15,11 @@ const SPAN_ID_BYTES = 8;
 /** Taken of the system at a time: a call for each id costs more than the id. */
 const RANDOM_BYTES = 4_096;
 
+type TracesEvent = ExportState & { readonly kind: 'traces' };
+
 export class Tracing {
   readonly #count: (result: SpanResult, spans: number) => void;
+  readonly #tell: (event: TracesEvent) => void;
   readonly #instanceId = randomUUID();
   #resource = resourceOf({ instanceId: this.#instanceId });
   #sample = 0;
@@ -26,8 +29,13 @@ export class Tracing {
   readonly #random = Buffer.alloc(RANDOM_BYTES);
   #randomAt = RANDOM_BYTES;
 
-  constructor({ otlp }: TelemetryConfig, count: (result: SpanResult, spans: number) => void) {
+  constructor(
+    { otlp }: TelemetryConfig,
+    count: (result: SpanResult, spans: number) => void,
+    tell: (event: TracesEvent) => void = () => undefined,
+  ) {
     this.#count = count;
+    this.#tell = tell;
     this.reconfigure({ otlp });
   }
 
@@ -44,7 +52,12 @@ export class Tracing {
     }
     this.#sample = otlp.sample;
     if (this.#exporter !== undefined) this.#exporter.reconfigure(otlp);
-    else this.#exporter = new OtlpExporter(otlp, { count: this.#count, resource: () => this.#resource });
+    else
+      this.#exporter = new OtlpExporter(otlp, {
+        count: this.#count,
+        tell: (state) => this.#tell({ kind: 'traces', ...state }),
+        resource: () => this.#resource,
+      });
   }
 
   readonly begin: NonNullable<LifecycleContext['trace']> = ({ header }) =>

@@ -11,12 +11,21 @@ import type { SpanFacts, SpanResult } from './span-of.ts';
 
 export interface OtlpExporterOptions {
   readonly count: (result: SpanResult, spans: number) => void;
+  /** Once when exports begin to fail, and once when they are taken again. */
+  readonly tell?: (state: ExportState) => void;
   /** Who exports, as of now. */
   readonly resource: () => Resource;
   /** Of one export. Default: 10 s. */
   readonly timeoutMs?: number;
   /** How long spans are gathered. Default: 1 s. */
   readonly gatherMs?: number;
+}
+
+export interface ExportState {
+  /** Host and port of the collector. */
+  readonly collector: string;
+  readonly failing: boolean;
+  readonly detail: string;
 }
 
 const MOST_SPANS = 2_048;
@@ -45,6 +54,7 @@ export class OtlpExporter {
   #sending: Promise<void> | undefined;
   readonly #end = new AbortController();
   #isClosing = false;
+  #isFailing = false;
 
   constructor(config: OtlpConfig, options: OtlpExporterOptions) {
     this.#config = config;
@@ -53,6 +63,8 @@ export class OtlpExporter {
 
   /** From the next export on. */
   reconfigure(config: OtlpConfig): void {
+    // Of another collector it is told anew.
+    if (config.url !== this.#config.url) this.#isFailing = false;
     this.#config = config;
   }
 
@@ -128,40 +140,91 @@ export class OtlpExporter {
   /** Never rejects. */
   async #send(batch: readonly Piece[]): Promise<void> {
     const { count, timeoutMs = TIMEOUT_MS } = this.#options;
+    const config = this.#config;
     const spans = batch.reduce((sum, piece) => sum + piece.spans, 0);
     let rejected = spans;
     try {
       const body = Buffer.concat(batch.map(({ bytes }) => bytes));
-      const answer = await sent(this.#config, body, timeoutMs, this.#end.signal);
-      if (answer !== undefined) rejected = Math.min(spans, rejectedIn(answer));
+      const answer = await sent(config, body, timeoutMs, this.#end.signal);
+      if (answer.kind === 'taken') rejected = Math.min(spans, rejectedIn(answer.body));
+      if (answer.kind !== 'ended') {
+        this.#learn(
+          config,
+          answer.kind === 'failed' ? answer.detail : rejected > 0 ? 'it rejects spans' : undefined,
+        );
+      }
     } catch {
       // Such as a header that HTTP does not take: it costs the batch.
+      this.#learn(config, 'no request can be made: see telemetry.otlp.headers');
     }
     if (spans > rejected) count('exported', spans - rejected);
     if (rejected > 0) count('failed', rejected);
   }
+
+  /** @param problem undefined: it takes them. */
+  #learn({ url }: OtlpConfig, problem: string | undefined): void {
+    const failing = problem !== undefined;
+    if (failing === this.#isFailing) return;
+    this.#isFailing = failing;
+    this.#options.tell?.({
+      collector: new URL(url).host,
+      failing,
+      detail: problem ?? 'it takes spans again',
+    });
+  }
 }
 
-/** What the collector answered; undefined: it did not take it. */
+type Sent =
+  | { readonly kind: 'taken'; readonly body: Uint8Array }
+  | { readonly kind: 'failed'; readonly detail: string }
+  /** The service ends. */
+  | { readonly kind: 'ended' };
+
+/** What its answer was. */
 const sent = (
   { url, headers }: OtlpConfig,
   body: Uint8Array,
   timeoutMs: number,
   signal: AbortSignal,
-): Promise<Uint8Array | undefined> =>
-  post<Uint8Array | undefined>(url, {
+): Promise<Sent> =>
+  post<Sent>(url, {
     headers: { 'user-agent': 'fairlane-otlp', ...headers, 'content-type': 'application/x-protobuf' },
     body,
     timeoutMs,
     signal,
     answered: answerOf,
-    unanswered: () => undefined,
+    unanswered: (why) =>
+      why === 'aborted'
+        ? { kind: 'ended' }
+        : failed(why === 'late' ? `no answer within ${timeoutMs} ms` : problemOf(why)),
   });
 
-function answerOf(response: IncomingMessage, done: (answer: Uint8Array | undefined) => void): void {
+const failed = (detail: string): Sent => ({ kind: 'failed', detail });
+
+/** Codes alone: messages may quote what was sent. */
+function problemOf(error: Error): string {
+  const { code = 'failed' } = error as NodeJS.ErrnoException;
+  return code.startsWith('HPE_')
+    ? `${code}: it does not speak HTTP/1.1; is it the port of OTLP over gRPC (4317)? OTLP over HTTP is usually on 4318`
+    : code;
+}
+
+const HINTS: ReadonlyMap<number, string> = new Map([
+  [401, 'see telemetry.otlp.headers'],
+  [403, 'see telemetry.otlp.headers'],
+  [404, 'is OTLP over HTTP at telemetry.otlp.endpoint, to which /v1/traces is added?'],
+]);
+
+function statusText(status: number): string {
+  const hint =
+    HINTS.get(status) ?? (status >= 300 && status < 400 ? 'redirects are not followed' : undefined);
+  return `answered ${status}${hint === undefined ? '' : `: ${hint}`}`;
+}
+
+function answerOf(response: IncomingMessage, done: (answer: Sent) => void): void {
   const { statusCode = 0 } = response;
   if (statusCode < 200 || statusCode >= 300) {
-    done(undefined);
+    done(failed(statusText(statusCode)));
     return;
   }
   const parts: Buffer[] = [];
@@ -169,9 +232,9 @@ function answerOf(response: IncomingMessage, done: (answer: Uint8Array | undefin
   response.on('data', (part: Buffer) => {
     bytes += part.length;
     // It has taken them, whatever else it says.
-    if (bytes > MOST_ANSWER_BYTES) done(Buffer.alloc(0));
+    if (bytes > MOST_ANSWER_BYTES) done({ kind: 'taken', body: Buffer.alloc(0) });
     else parts.push(part);
   });
-  response.on('end', () => done(Buffer.concat(parts)));
-  response.on('error', () => done(undefined));
+  response.on('end', () => done({ kind: 'taken', body: Buffer.concat(parts) }));
+  response.on('error', (error) => done(failed(problemOf(error))));
 }

@@ -175,6 +175,7 @@ function severityOf(event: ServiceEvent): 'info' | 'warn' | 'error' {
     case 'engine-gauges':
       return warnIf(!event.usable);
     case 'webhook':
+    case 'traces':
     case 'tenants-not-in-force':
       return warnIf(event.failing);
     case 'budget-alert':

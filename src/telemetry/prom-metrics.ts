@@ -178,6 +178,7 @@ function count(domains: Domains, event: ServiceEvent): void {
     case 'limit-raise-ended':
     case 'webhook':
     case 'webhook-dropped':
+    case 'traces':
     case 'draining':
     case 'drained':
       return undefined;

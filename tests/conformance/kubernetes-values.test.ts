@@ -99,6 +99,29 @@ const WRONG: readonly (readonly [string, Shape, string | RegExp])[] = [
     'sidecar',
     "autoscaling is for pods of Fairlane's own",
   ],
+  // As `config:` is with nothing below it.
+  ...['config', 'envoy', 'image', 'keys', 'engines', 'drain', 'state'].map(
+    (section): (typeof WRONG)[number] => [
+      `${section}=null`,
+      'gateway',
+      new RegExp(`missing propert\\S+ '${section}'|${section} is required`),
+    ],
+  ),
+  ['envoy.image=null', 'gateway', /missing propert\S+ 'image'|image is required/],
+  ['config.service=3', 'gateway', 'config.service must be a mapping'],
+  ['config.tenants=alice', 'gateway', 'config.tenants must be a mapping'],
+  ['config.tenants.carol=abc', 'gateway', 'config.tenants.carol must be a mapping'],
+  [
+    'config.tenants.carol.keys=env:CAROL',
+    'gateway',
+    'config.tenants.carol.keys must be a list, for example [',
+  ],
+  ['config.webhooks.url=https://a.example', 'gateway', 'config.webhooks must be a list'],
+  ['config.webhooks[0]=https://a.example', 'gateway', 'config.webhooks[0] must be a mapping'],
+  ['config.redis=redis://r:6379', 'gateway', 'config.redis must be a mapping'],
+  ['config.ledger=/data', 'gateway', 'config.ledger must be a mapping'],
+  ['config.telemetry.otlp=http://c:4318', 'gateway', 'config.telemetry.otlp must be a mapping'],
+  ['config.telemetry.otlp.headers[0]=a', 'gateway', 'config.telemetry.otlp.headers must be a mapping'],
 ];
 
 describe('wrong values', () => {

@@ -204,6 +204,7 @@ describe('the installed package', () => {
     // The health check reads the package's proto files.
     const doctor = fairlane('doctor', '--config', path);
     await doctor.exited;
+    expect(doctor.stdout()).toContain('1 tenant, 1 pool\n');
     expect(doctor.stdout()).toMatch(/^ok +gRPC on .*: SERVING$/m);
     serve.child.kill('SIGTERM');
     expect(await serve.exited).toBe(0);
@@ -229,6 +230,9 @@ describe('docs/install/npm.md', () => {
         expect((await fetch(`${url}/v1/models`, { headers })).status).toBe(200);
         const page = await fetch(/console +(\S+)/.exec(banner)?.[1] ?? '');
         expect(await page.text()).toContain('<script type="module"');
+        // The line to paste works where it is pasted: in this folder, in a shell without what npx has put on its PATH.
+        const line = /^npx fairlane load.*$/m.exec(banner)?.[0] ?? '';
+        expect(shell(`${line} --seconds 1`)).toMatch(/^quiet .*\nnoisy /m);
       });
       expect(said).toContain('fairlane: stopped');
     }),

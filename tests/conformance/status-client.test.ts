@@ -54,6 +54,10 @@ describe('a status that is asked for', () => {
     await expect(ask(port)).rejects.toThrow(said);
   });
 
+  it('of a port that fetch does not ask is told of in one line', async () => {
+    await expect(ask(6_000)).rejects.toThrow(/is it running\? \(bad port\)$/);
+  });
+
   it('where nobody listens is told of with the address', async () => {
     const [port = 0] = await freePorts(1);
     await expect(ask(port)).rejects.toThrow(

@@ -95,6 +95,43 @@ describe('the console', () => {
     await page.close();
   });
 
+  test('does not say that nothing has ended where the filter leaves nothing', async () => {
+    const { page } = await open();
+    await page.fill('[aria-label="Tenants whose name has"]', 'nobody');
+    await page.waitForSelector('[data-request]', { state: 'detached' });
+    expect(await textOf(page, '[aria-label="Time to first token"]')).toContain(
+      'None of the last requests is of such a tenant',
+    );
+    expect(await page.getByText('No request has ended yet').count()).toBe(0);
+    await page.close();
+  });
+
+  test('says where a first request may be sent, as the service has it', async () => {
+    feed.requests([]);
+    feed.about({ actions: true, admin: false, api: 'https://127.0.0.1:8443' });
+    const page = await browser.newPage();
+    await page.goto(feed.url);
+    await page.waitForSelector('.empty pre');
+    expect(await textOf(page, '.empty pre')).toContain('curl https://127.0.0.1:8443/v1/chat/completions -H');
+    await page.close();
+  });
+
+  test('says why it is refused: under a foreign name the service is not away', async () => {
+    feed.refuse('it is answered under localhost');
+    const page = await browser.newPage();
+    await page.goto(feed.url);
+    await page.waitForSelector('[data-link=refused]');
+    expect(await textOf(page, 'main')).toContain('it is answered under localhost');
+    await page.close();
+  });
+
+  test('says since which day usage is counted', async () => {
+    feed.usage({ ...aUsage(['quiet']), since: '2026-03-04T14:05:06Z' });
+    const { page } = await open({ locale: 'en-US', timezoneId: 'UTC' });
+    expect(await textOf(page, '[aria-label=Usage] small')).toBe('since 2026-03-04 14:05:06');
+    await page.close();
+  });
+
   test('says that the service is away, and comes back by itself', async () => {
     const { page } = await open();
     const port = Number(new URL(feed.url).port);

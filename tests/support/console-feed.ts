@@ -21,6 +21,8 @@ export interface ConsoleFeed {
   usage(usage: UsageEvent): void;
   /** What pages that connect from now on may do. */
   about(about: ConsoleAbout): void;
+  /** Answers pages with that from now on, as under a name that is not the service's. */
+  refuse(why: string): void;
   close(): Promise<void>;
 }
 
@@ -29,6 +31,7 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
   const viewers = new Set<ServerResponse>();
   const last = new Map<string, unknown>([['about', { actions: true, admin: true } satisfies ConsoleAbout]]);
   let bytes = 0;
+  let refusal: string | undefined;
   const send = (to: ServerResponse, name: string, document: unknown): void => {
     to.write(`event: ${name}\ndata: ${JSON.stringify(document)}\n\n`);
   };
@@ -38,6 +41,10 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
   };
   const server = createServer((request, response) => {
     const path = request.url?.split('?', 1)[0] ?? '';
+    if (refusal !== undefined && !path.startsWith('/console/assets/') && path !== '/') {
+      response.writeHead(403, { 'content-type': 'application/json' }).end(JSON.stringify({ error: refusal }));
+      return;
+    }
     if (path === '/console/events') {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       viewers.add(response);
@@ -81,6 +88,9 @@ export async function startConsoleFeed(port = 0): Promise<ConsoleFeed> {
     requests: (requests) => tell('requests', { requests, left: 0 }),
     usage: (usage) => tell('usage', usage),
     about: (about) => void last.set('about', about),
+    refuse: (why) => {
+      refusal = why;
+    },
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());

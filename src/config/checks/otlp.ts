@@ -17,6 +17,7 @@ const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$/;
 /** Those that the export sets itself, or HTTP does. */
 const OURS =
   /^(?:content-.*|host|connection|transfer-encoding|te|trailer|upgrade|keep-alive|expect|proxy-.*)$/i;
+const OTLP_GRPC_PORT = '4317';
 const MOST_HEADERS = 32;
 const LONGEST_VALUE = 4_096;
 
@@ -59,6 +60,8 @@ function problemOfUrl(text: string): string | undefined {
     return 'must not carry credentials; write them as a header: authorization: env:OTLP_AUTHORIZATION';
   }
   if (url.search !== '' || url.hash !== '') return 'must not have a query or a fragment';
+  if (/\/v1\/traces\/*$/.test(url.pathname))
+    return 'must be the base URL: leave out /v1/traces, which is added';
   if (url.port === '0') return 'has port 0; give the port that the collector listens on, usually 4318';
   return undefined;
 }
@@ -70,7 +73,13 @@ export function checkOtlp(headers: readonly FoundOtlpHeader[], { root, report }:
     const problem = problemOfUrl(endpoint);
     const url = httpUrlOf(endpoint);
     if (problem !== undefined) report.problem([...path, 'endpoint'], problem);
-    else if (url?.protocol === 'http:' && !isLoopback(url.hostname)) {
+    else if (url?.port === OTLP_GRPC_PORT) {
+      report.warning(
+        [...path, 'endpoint'],
+        'has the port of OTLP over gRPC: traces go over HTTP, for which collectors listen on 4318',
+      );
+    }
+    if (problem === undefined && url?.protocol === 'http:' && !isLoopback(url.hostname)) {
       report.warning(
         [...path, 'endpoint'],
         'is http:// to another machine: anybody on the way can read traces and headers; write https://',

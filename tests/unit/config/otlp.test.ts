@@ -45,6 +45,8 @@ describe('telemetry.otlp', () => {
     ['https://collector.example/?key=word', 'must not have a query'],
     ['https://collector.example/#word', 'must not have a query or a fragment'],
     ['http://127.0.0.1:0', 'has port 0'],
+    ['http://127.0.0.1:4318/v1/traces', 'leave out /v1/traces, which is added'],
+    ['https://collector.example/base/v1/traces/', 'leave out /v1/traces, which is added'],
     [4_318, 'must be an http:// or https:// URL'],
   ])('does not take the endpoint %s', (endpoint, expected) => {
     const problems = problemsOf(settings({ endpoint }));
@@ -103,6 +105,12 @@ describe('telemetry.otlp', () => {
     ]) {
       expect(warned(quiet)).toEqual([]);
     }
+  });
+
+  it('warns of the port of gRPC', () => {
+    expect(warningsOf(settings({ endpoint: 'http://127.0.0.1:4317' })).join('\n')).toContain(
+      'telemetry.otlp.endpoint: has the port of OTLP over gRPC',
+    );
   });
 
   it('is taken over by a reload', () => {

@@ -8,6 +8,7 @@ import {
   percentText,
   rateText,
   shortName,
+  whenText,
 } from '../../../src/console/numbers.ts';
 
 const plain = (text: string): string => text.replaceAll('\u202f', ' ');
@@ -105,4 +106,13 @@ describe('shortName', () => {
 
 it('the time of day has seconds', () => {
   expect(clockText(Date.parse('2026-01-02T03:04:05'))).toBe('03:04:05');
+});
+
+describe('whenText', () => {
+  const noon = new Date(2026, 2, 4, 12, 0, 0).getTime();
+  it.each([
+    [new Date(2026, 2, 4, 0, 0, 1), '00:00:01'],
+    [new Date(2026, 2, 3, 23, 59, 59), '2026-03-03 23:59:59'],
+    [new Date(2025, 2, 4, 12, 0, 0), '2025-03-04 12:00:00'],
+  ])('%s is %s', (at, text) => expect(whenText(at.getTime(), noon)).toBe(text));
 });

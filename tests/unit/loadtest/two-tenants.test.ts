@@ -94,17 +94,25 @@ describe('the model asked for', () => {
 
 describe('the line to paste', () => {
   it.each([
-    ['/home/me/fairlane/dist/cli/start.js', true, URL, 'npm run --silent fairlane -- load'],
-    ['/usr/lib/node_modules/fairlane/dist/cli/start.js', false, URL, 'fairlane load'],
-    ['/home/me/app/node_modules/fairlane/src/cli/start.ts', true, URL, 'fairlane load'],
-    ['/home/me/.npm/_npx/1a2b/node_modules/fairlane/dist/cli/start.js', false, URL, 'npx fairlane load'],
+    ['/home/me/fairlane/dist/cli/start.js', true, false, URL, 'npm run --silent fairlane -- load'],
+    ['/usr/lib/node_modules/fairlane/dist/cli/start.js', false, true, URL, 'fairlane load'],
+    ['/home/me/app/node_modules/fairlane/dist/cli/start.js', false, false, URL, 'npx fairlane load'],
+    ['/home/me/app/node_modules/fairlane/src/cli/start.ts', true, false, URL, 'npx fairlane load'],
+    [
+      '/home/me/.npm/_npx/1a2b/node_modules/fairlane/dist/cli/start.js',
+      false,
+      false,
+      URL,
+      'npx fairlane load',
+    ],
     [
       '/home/me/fairlane/src/cli/start.ts',
+      true,
       true,
       'http://127.0.0.1:8081',
       'npm run --silent fairlane -- load --url http://127.0.0.1:8081',
     ],
-  ])('of %s is right for how it was started', (program, isClone, api, line) => {
-    expect(loadCommandLine({ program, isClone, api })).toBe(line);
+  ])('of %s is right for how it was started', (program, isClone, isOnPath, api, line) => {
+    expect(loadCommandLine({ program, isClone, isOnPath, api })).toBe(line);
   });
 });

@@ -1,14 +1,15 @@
 /** Traces of requests: their context, their spans, and collectors of every kind. */
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createNetServer } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { OtlpExporter } from '../../../src/telemetry/otlp-exporter.ts';
+import { type ExportState, OtlpExporter } from '../../../src/telemetry/otlp-exporter.ts';
 import { resourceOf } from '../../../src/telemetry/otlp-spans.ts';
 import { type SpanFacts, type SpanResult, spansOf } from '../../../src/telemetry/span-of.ts';
 import { beginTrace, sentHeaders, traceParentOf } from '../../../src/usage/request-trace.ts';
 import type { UsageRecord } from '../../../src/usage/usage-record.ts';
+import { eventually } from '../../support/eventually.ts';
 import { chatHead, createWorld } from '../../support/lifecycle.ts';
 import { startCollector } from '../../support/otlp-collector.ts';
 
@@ -224,15 +225,18 @@ describe('a collector', () => {
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`;
   }
 
-  function exporter(url: string) {
+  function exporter(url: string, gatherMs = 1_000) {
     const counts: Record<SpanResult, number> = { exported: 0, failed: 0, dropped: 0 };
+    const told: ExportState[] = [];
     const options = {
       count: (result: SpanResult, n: number) => void (counts[result] += n),
+      tell: (state: ExportState) => void told.push(state),
       resource: () => resourceOf({ instanceId: 'i', version: '1.2.3' }),
       timeoutMs: 200,
+      gatherMs,
     };
     const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
-    return { counts, made };
+    return { counts, told, made };
   }
 
   const spans = (): readonly SpanFacts[] =>
@@ -295,6 +299,53 @@ describe('a collector', () => {
     made.add(spans());
     await made.close(1_000);
     expect(counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
+  });
+
+  it.each([
+    [401, 'answered 401: see telemetry.otlp.headers'],
+    [404, 'answered 404: is OTLP over HTTP at telemetry.otlp.endpoint, to which /v1/traces is added?'],
+    [302, 'answered 302: redirects are not followed'],
+    [500, 'answered 500'],
+  ])('that answers %i is told of once, and once when it takes spans again', async (status, detail) => {
+    let answer = status;
+    const url = await collector((_request, response) => void response.writeHead(answer).end());
+    const { counts, told, made } = exporter(url, 1);
+    const sent = async (spansSoFar: number): Promise<void> => {
+      made.add(spans());
+      await eventually(
+        () => counts.exported + counts.failed,
+        (settled) => settled === spansSoFar,
+      );
+    };
+    await sent(3);
+    await sent(6);
+    const collectorHost = new URL(url).host;
+    expect(told).toEqual([{ collector: collectorHost, failing: true, detail }]);
+    answer = 200;
+    await sent(9);
+    await sent(12);
+    expect(told.slice(1)).toEqual([
+      { collector: collectorHost, failing: false, detail: 'it takes spans again' },
+    ]);
+    await made.close(1_000);
+  });
+
+  it('that is away, late or no HTTP is told of with what it is', async () => {
+    const speaksOther = createNetServer((socket) => socket.end('\0\0\0\x04'));
+    speaksOther.listen(0, '127.0.0.1');
+    await once(speaksOther, 'listening');
+    const { port } = speaksOther.address() as AddressInfo;
+    for (const [url, detail] of [
+      ['http://127.0.0.1:1/v1/traces', 'ECONNREFUSED'],
+      [await collector(() => undefined), 'no answer within 200 ms'],
+      [`http://127.0.0.1:${port}/v1/traces`, 'OTLP over gRPC'],
+    ] as const) {
+      const { told, made } = exporter(url);
+      made.add(spans());
+      await made.close(1_000);
+      expect(told).toMatchObject([{ failing: true, detail: expect.stringContaining(detail) }]);
+    }
+    speaksOther.close();
   });
 
   it('that takes a part of them says how many it did not', async () => {

@@ -1,3 +1,37 @@
+{{/* What the other checks read is what it should be: else they end in words of Helm's own. */}}
+{{- define "fairlane.checkShapes" -}}
+{{- $config := . -}}
+{{- range $section := list "envoy" "service" "tenants" "redis" "ledger" "telemetry" -}}
+{{- $written := get $config $section -}}
+{{- if not (or (kindIs "map" $written) (not $written)) -}}
+{{- fail (printf "config.%s must be a mapping" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $tenant := .tenants -}}
+{{- if not (or (kindIs "map" $tenant) (kindIs "invalid" $tenant)) -}}
+{{- fail (printf "config.tenants.%s must be a mapping, for example { keys: [file:/etc/fairlane/keys/%s] }" $name $name) -}}
+{{- end -}}
+{{- if not (kindIs "slice" (($tenant | default dict).keys | default list)) -}}
+{{- fail (printf "config.tenants.%s.keys must be a list, for example [file:/etc/fairlane/keys/%s]" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (kindIs "slice" (.webhooks | default list)) -}}
+{{- fail "config.webhooks must be a list of mappings" -}}
+{{- end -}}
+{{- range $i, $webhook := .webhooks -}}
+{{- if not (kindIs "map" $webhook) -}}
+{{- fail (printf "config.webhooks[%d] must be a mapping with url and secret" $i) -}}
+{{- end -}}
+{{- end -}}
+{{- $otlp := (.telemetry | default dict).otlp | default dict -}}
+{{- if not (kindIs "map" $otlp) -}}
+{{- fail "config.telemetry.otlp must be a mapping with endpoint" -}}
+{{- end -}}
+{{- if not (kindIs "map" ($otlp.headers | default dict)) -}}
+{{- fail "config.telemetry.otlp.headers must be a mapping of names to values" -}}
+{{- end -}}
+{{- end -}}
+
 {{/* A ConfigMap is read by more people than a Secret. */}}
 {{- define "fairlane.checkSecrets" -}}
 {{- range $name, $tenant := .tenants -}}
@@ -28,6 +62,7 @@
 {{/* What a schema cannot say. Each problem is one sentence with what to do. */}}
 {{- define "fairlane.checks" -}}
 {{- $config := .Values.config -}}
+{{- include "fairlane.checkShapes" $config -}}
 {{- $envoy := $config.envoy | default dict -}}
 {{- $service := $config.service | default dict -}}
 {{- if not .Values.image.repository -}}

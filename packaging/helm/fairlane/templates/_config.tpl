@@ -4,6 +4,7 @@
 
 {{/* The whole configuration, as YAML: what the chart sets, and the rest as it was given. */}}
 {{- define "fairlane.config" -}}
+{{- include "fairlane.checkShapes" .Values.config -}}
 {{- $config := deepCopy .Values.config -}}
 {{- /* null is how values take away what a file before them has. */ -}}
 {{- range $key, $value := .Values.config -}}
