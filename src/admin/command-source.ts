@@ -41,7 +41,7 @@ export function readerRefusalOf(headers: Headers, listensOn: string): string | u
   if (!isLoopback(host)) {
     if (isLoopback(listensOn)) return 'it is answered under a loopback address or localhost only';
     if (!isPrivateName(host) && host.toLowerCase() !== listensOn.toLowerCase()) {
-      return 'it is answered under an address, localhost, a name without a dot, or one in .local or .internal';
+      return 'it is answered under an address, localhost, a name without a dot, or one in .local, .internal or .svc';
     }
   }
   return pageRefusalOf(headers, 'it is not answered to');
@@ -51,7 +51,7 @@ const isPrivateName = (host: string): boolean =>
   /^\[[\da-f:.]+\]$/i.test(host) ||
   /^\d{1,3}(?:\.\d{1,3}){3}$/.test(host) ||
   /^[\w-]+$/.test(host) ||
-  /^[\w.-]+\.(?:local|internal)$/i.test(host);
+  /^[\w.-]+\.(?:local|internal|svc)$/i.test(host);
 
 const hostOf = (headers: Headers): string => withoutPort(String(headers['host'] ?? ''));
 

@@ -46,6 +46,7 @@ describe('who may read the status', () => {
     [{ host: 'fairlane.internal', origin: 'http://fairlane.internal' }, '0.0.0.0'],
     [{ host: 'fairlane:9464' }, '0.0.0.0'],
     [{ host: 'fairlane.llm.svc.cluster.local:9464' }, '0.0.0.0'],
+    [{ host: 'fairlane.llm.svc:9464' }, '0.0.0.0'],
     [{ host: '10.1.2.3:9464' }, '::'],
     [{ host }, '10.1.2.3'],
     // As `fairlane status` on that machine asks.
