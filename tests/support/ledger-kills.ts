@@ -84,7 +84,8 @@ export async function countAfter(
   const writer = new LedgerWriter({
     database,
     spool,
-    keepMs: 90 * 86_400_000,
+    // Whenever it is run.
+    keepMs: 36_500 * 86_400_000,
     unixMs: Date.now,
     tell: () => undefined,
   });

@@ -15,7 +15,8 @@ spool.open();
 const writer = new LedgerWriter({
   database: openDatabase(JSON.parse(target) as DatabaseTarget),
   spool,
-  keepMs: 90 * 86_400_000,
+  // Whenever it is run.
+  keepMs: 36_500 * 86_400_000,
   unixMs: Date.now,
   tell: (event) => process.stderr.write(`${JSON.stringify(event)}\n`),
 });
