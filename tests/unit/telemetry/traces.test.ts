@@ -207,6 +207,8 @@ describe('spans', () => {
 });
 
 describe('a collector', () => {
+  /** No busy machine keeps an answer for so long. */
+  const PATIENCE_MS = 10_000;
   const servers: Server[] = [];
   afterEach(() => {
     for (const server of servers.splice(0)) {
@@ -228,7 +230,7 @@ describe('a collector', () => {
     const options = {
       count: (result: SpanResult, n: number) => void (counts[result] += n),
       resource: () => resourceOf({ instanceId: 'i', version: '1.2.3' }),
-      timeoutMs: 200,
+      timeoutMs: PATIENCE_MS,
     };
     const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
     return { counts, made };
@@ -246,7 +248,7 @@ describe('a collector', () => {
     });
     const { counts, made } = exporter(url);
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
     const body = Buffer.concat(bodies);
     expect(body.includes(Buffer.from('c'.repeat(16), 'hex'))).toBe(true);
@@ -258,7 +260,7 @@ describe('a collector', () => {
       await collector((_request, response) => void response.writeHead(status).end()),
     );
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
   });
 
@@ -274,7 +276,7 @@ describe('a collector', () => {
         await collector((_request, response) => void response.end(Buffer.from(answer))),
       );
       made.add(spans());
-      await made.close(1_000);
+      await made.close(PATIENCE_MS);
       expect(counts).toEqual({ exported: 3 - failed, failed, dropped: 0 });
     }
   });
@@ -289,7 +291,7 @@ describe('a collector', () => {
     });
     const { counts, made } = exporter(url);
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
   });
 
@@ -304,7 +306,7 @@ describe('a collector', () => {
     expect(failed + dropped).toBe(3_000);
     const away = exporter('http://127.0.0.1:1/v1/traces');
     away.made.add(spans());
-    await away.made.close(1_000);
+    await away.made.close(PATIENCE_MS);
     expect(away.counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
   });
 });
