@@ -36,13 +36,16 @@ tenants:
   quiet: { quiet: true, arrivals: { perSecond: 2 }, prompt: 20, output: 5, key: env:QUIET, sharedPrefix: 8 }
   noisy: { arrivals: { perSecond: 16 }, prompt: { from: 50, to: 80 }, output: 20, key: env:NOISY }
 `);
-/** Twenty requests within 200 ms. */
-const BURST = scenarioOf(`
+/** Twenty requests. */
+const burstOf = (durationMs: number, atMs: (i: number) => number): Scenario =>
+  scenarioOf(`
 name: burst
-duration: 300ms
+duration: ${durationMs}ms
 model: demo
-tenants: { alice: { arrivals: { trace: [${Array.from({ length: 20 }, (_, i) => i * 10).join(', ')}] }, prompt: 10, output: 3 } }
+tenants: { alice: { arrivals: { trace: [${Array.from({ length: 20 }, (_, i) => atMs(i)).join(', ')}] }, prompt: 10, output: 3 } }
 `);
+/** Within 200 ms. */
+const BURST = burstOf(300, (i) => i * 10);
 
 const endpointOf = (url: string): EndpointConfig => {
   const { hostname, port } = new URL(url);
@@ -261,7 +264,9 @@ describe('the generator', () => {
       response.on('close', () => open.delete(response));
     });
     const controller = new AbortController();
-    const running = run({ ...BURST, durationMs: 60_000 }, { target: url }, ['target'], controller.signal);
+    // The others are sent when the answers to the first five have long been read.
+    const scenario = burstOf(60_000, (i) => i * 10 + (i < 5 ? 0 : 1_000));
+    const running = run(scenario, { target: url }, ['target'], controller.signal);
     await eventually(
       () => open.size,
       (size) => size === 15,
@@ -339,6 +344,7 @@ describe('fairlane bench', () => {
     await eventually(
       () => engine.stats().started - before,
       (started) => started > 3,
+      30_000,
     );
     child.child.kill('SIGINT');
     expect(await child.exited).toBe(0);
