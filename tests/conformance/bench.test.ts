@@ -36,6 +36,8 @@ tenants:
   quiet: { quiet: true, arrivals: { perSecond: 2 }, prompt: 20, output: 5, key: env:QUIET, sharedPrefix: 8 }
   noisy: { arrivals: { perSecond: 16 }, prompt: { from: 50, to: 80 }, output: 20, key: env:NOISY }
 `);
+/** More sequences than there are requests: none waits, however slow the machine is. */
+const ROOMY = parseProfile('test', { maxSequences: 1_000 });
 /** Twenty requests. */
 const burstOf = (durationMs: number, atMs: (i: number) => number): Scenario =>
   scenarioOf(`
@@ -169,7 +171,7 @@ describe('a comparison over HTTP', () => {
   });
 
   it('warns when the engine was never full', async () => {
-    const fast = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const fast = await startSimulator({ profile: ROOMY, models: ['demo'] });
     const scenario = { ...OVERLOAD, durationMs: 2_200 };
     const measured = await run(scenario, { direct: fast.url }, ['direct']);
     await fast.close();
@@ -255,6 +257,10 @@ describe('the generator', () => {
     let count = 0;
     const url = await serve((incoming, response) => {
       incoming.resume();
+      if (incoming.method === 'GET') {
+        response.writeHead(404).end();
+        return;
+      }
       count += 1;
       if (count <= 5) {
         answer(response);
@@ -323,7 +329,7 @@ describe('fairlane bench', () => {
   });
 
   it('loads one real target as it is', async () => {
-    const fast = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const fast = await startSimulator({ profile: ROOMY, models: ['demo'] });
     const json = join(folder, 'http.json');
     const { code, stdout } = await cli(
       ['scenarios/http.yaml', '--target', fast.url, '--duration', '2s', '--json', json],
