@@ -132,6 +132,11 @@ const isLost = (one: Replica): Promise<unknown> =>
     () => one.events.at(-1)?.connected,
     (is) => is === false,
   );
+/** From when it was connected first: on a busy machine an earlier try may have taken too long. */
+function turnsOf({ events }: Replica): readonly boolean[] {
+  const all = events.map(({ connected: is }) => is);
+  return all.slice(all.indexOf(true));
+}
 const isReported = (one: Replica): Promise<unknown> =>
   eventually(
     () => one.store.status().unreported,
@@ -350,7 +355,7 @@ describe.each([
       expect(granted).toBeLessThanOrEqual(amount + refilled + leases);
       for (const each of replicas) expect(each.slowestMs()).toBeLessThan(WAIT_MS + SLACK_MS);
       expect(await other.take('k', amount, 500)).toBe(false);
-      expect(one.events.map((event) => event.connected)).toEqual([true, false, true]);
+      expect(turnsOf(one)).toEqual([true, false, true]);
     });
 
     it('is found though the first sentinel hangs, and without any the log says why', async () => {
@@ -486,7 +491,7 @@ describe.each([
       expect(sum).toBeGreaterThanOrEqual(amount);
       expect(sum).toBeLessThanOrEqual(amount + refilled);
       expect(await to.client.exists(`fairlane:{${key}}`)).toBe(1);
-      for (const { events } of stores) expect(events.map((event) => event.connected)).toEqual([true]);
+      for (const each of stores) expect(turnsOf(each)).toEqual([true]);
     });
 
     it.each(['kill', 'freeze'] as const)(
@@ -529,7 +534,7 @@ describe.each([
         await Promise.all([one, other].map(isConnected));
         await isReported(one);
         for (const key of of(true)) expect(await other.remaining(key, 40)).toBe(15);
-        expect(one.events.map((event) => event.connected)).toEqual([true, false, true]);
+        expect(turnsOf(one)).toEqual([true, false, true]);
       },
     );
 
