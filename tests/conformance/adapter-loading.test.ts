@@ -49,7 +49,16 @@ const status =
   (_, response) =>
     void response.writeHead(code, headers).end(body);
 
-function watch(port: number, kind: EngineKind | 'unknown' = 'vllm', surplus: readonly string[] = []) {
+/** For engines that answer. */
+const PATIENT = { listTimeoutMs: 5_000, loadTimeoutMs: 5_000, unloadTimeoutMs: 5_000 };
+/** For those that may not. */
+const HASTY = { listTimeoutMs: 300, loadTimeoutMs: 400, unloadTimeoutMs: 300 };
+
+function watch(
+  port: number,
+  kind: EngineKind | 'unknown' = 'vllm',
+  { surplus = [], timeouts = PATIENT }: { surplus?: readonly string[]; timeouts?: typeof PATIENT } = {},
+) {
   const url = `http://127.0.0.1:${port}`;
   const endpoint: EndpointConfig = { url, host: '127.0.0.1', port };
   const seen: string[] = [];
@@ -58,7 +67,7 @@ function watch(port: number, kind: EngineKind | 'unknown' = 'vllm', surplus: rea
   monitor = startAdapterMonitor({
     endpoints: [endpoint],
     engineOf: () => (kind === 'unknown' ? undefined : kind),
-    times: { listEveryMs: 100, listTimeoutMs: 300, loadTimeoutMs: 400, unloadTimeoutMs: 300 },
+    times: { listEveryMs: 100, ...timeouts },
     isWanted: (_, adapter) => !givenUp.has(adapter),
     surplus: () => told.splice(0).map((adapter) => ({ endpoint: url, adapter })),
     onListed: (_, adapters) => seen.push(`has ${adapters.join(',')}`),
@@ -71,7 +80,7 @@ function watch(port: number, kind: EngineKind | 'unknown' = 'vllm', surplus: rea
     monitor?.load(url, { name, base: 'm', path: `/${name}` }, evict);
   const ends = () => seen.filter((line) => !line.startsWith('has '));
   const end = async (count = 1): Promise<readonly string[]> =>
-    eventually(ends, ({ length }) => length >= count, 3_000);
+    eventually(ends, ({ length }) => length >= count);
   return {
     url,
     seen,
@@ -133,7 +142,7 @@ describe('an engine as it should be', () => {
     expect(simulator?.adapters().loaded).toEqual(['b', 'd']);
   });
   it('says why it cannot, and what is too much is unloaded', async () => {
-    const { load, end } = watch(await start(['a', 'b']), 'vllm', ['b']);
+    const { load, end } = watch(await start(['a', 'b']), 'vllm', { surplus: ['b'] });
     load('missing');
     const [failed] = await end(1);
     expect(failed).toBe('failed missing: 404: Loading lora missing failed: No adapter found for /missing');
@@ -196,7 +205,7 @@ describe('whatever else may answer', () => {
   it.each(HOSTILE)(
     'to a load %s: it has failed, in few words, and the next one is tried',
     async (_, handler) => {
-      const { load, end } = watch(await serve(handler));
+      const { load, end } = watch(await serve(handler), 'vllm', { timeouts: HASTY });
       load('a');
       load('b');
       const ended = await end(2);
@@ -208,7 +217,7 @@ describe('whatever else may answer', () => {
     },
   );
   it.each(HOSTILE)('to an unload %s: it stays, and nothing is loaded in its place', async (_, handler) => {
-    const { load, end } = watch(await serve(handler, list(['a'])));
+    const { load, end } = watch(await serve(handler, list(['a'])), 'vllm', { timeouts: HASTY });
     load('b', 'a');
     expect((await end())[0]).toMatch(/^failed b: a could not be unloaded for it: /);
   });
@@ -221,7 +230,7 @@ describe('whatever else may answer', () => {
     ],
     ['names what is too long', list(['x'.repeat(10_000)])],
   ])('to the question which it has %s: nothing is believed', async (_, handler) => {
-    const { seen, ask } = watch(await serve(status(200), handler));
+    const { seen, ask } = watch(await serve(status(200), handler), 'vllm', { timeouts: HASTY });
     ask();
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(seen.filter((line) => line !== 'has ')).toEqual([]);
@@ -256,7 +265,7 @@ describe('whatever else may answer', () => {
     expect(seen.length).toBe(told);
   });
   it('to a load when nobody waits any more is not told', async () => {
-    const { load, seen } = watch(await serve(() => undefined));
+    const { load, seen } = watch(await serve(() => undefined), 'vllm', { timeouts: HASTY });
     load('a');
     await new Promise((resolve) => setTimeout(resolve, 50));
     monitor?.stop();

@@ -47,14 +47,18 @@ afterEach(async () => {
   for (const one of open.splice(0)) await one.close();
 });
 
-async function startReplica(kind: AllotmentKind, tenant = 'tenant'): Promise<Replica> {
-  const one = startWithout(kind, tenant);
+/** @param maxWaitMs that it waits for an answer. Most tests are about what Redis decides, so none gives up waiting for it. */
+async function startReplica(
+  kind: AllotmentKind,
+  { tenant, maxWaitMs = 5_000 }: { readonly tenant?: string; readonly maxWaitMs?: number } = {},
+): Promise<Replica> {
+  const one = startWithout(kind, tenant, maxWaitMs);
   await eventually(() => one.store.status().connected, Boolean);
   return one;
 }
 
 /** Whether or not there is a Redis. */
-function startWithout(kind: AllotmentKind = 'concurrency-limit', tenant = 'tenant'): Replica {
+function startWithout(kind: AllotmentKind = 'concurrency-limit', tenant = 'tenant', maxWaitMs = 20): Replica {
   const store = createRedisLeaseStore({
     redis: redis.url,
     keyPrefix: prefix,
@@ -70,7 +74,7 @@ function startWithout(kind: AllotmentKind = 'concurrency-limit', tenant = 'tenan
     },
     isUp: (key) => store.isUp(key),
     keyPrefix: prefix,
-    maxWaitMs: 20,
+    maxWaitMs,
     failureShare: FAILURE_SHARE,
   });
   const one: Replica = {
@@ -151,9 +155,10 @@ describe('the script', () => {
     async (kind) => {
       const store = createRedisLeaseStore({ redis: redis.url, keyPrefix: prefix });
       await eventually(() => store.status().connected, Boolean);
-      const model = createVirtualAllotments();
+      let model = createVirtualAllotments();
+      let key = '';
+      let startMs = 0;
       const held = new Map<string, number>();
-      const startMs = Date.now();
       // A linear congruential generator: the same calls every time.
       let state = 1;
       const random = (below: number): number => {
@@ -161,6 +166,13 @@ describe('the script', () => {
         return Math.floor(state / 65_536) % below;
       };
       for (let i = 1; i <= 300; i += 1) {
+        // Calls of one account are within a moment, also on a machine that is busy: nothing ends meanwhile.
+        if (i % 50 === 1) {
+          model = createVirtualAllotments();
+          held.clear();
+          key = `x${i}`;
+          startMs = Date.now();
+        }
         const replica = `replica-${random(4)}`;
         const keep = random(1 + (held.get(replica) ?? 0));
         const claimed = keep + random(9);
@@ -176,10 +188,9 @@ describe('the script', () => {
           promptTokens: i,
         };
         const sent = kind === 'concurrency' || random(30) === 0 ? use : { ...use, engine };
-        const answer = await askAccount(store.scripts, replica, `${prefix}{x}`, kind, sent);
-        // All are within a moment: nothing ends meanwhile.
+        const answer = await askAccount(store.scripts, replica, `${prefix}{${key}}`, kind, sent);
         expect(Date.now() - startMs).toBeLessThan(900);
-        expect(answer).toEqual(model.call('x', kind, replica, sent, startMs));
+        expect(answer).toEqual(model.call(key, kind, replica, sent, startMs));
         if (answer !== undefined) held.set(replica, answer.held);
       }
       await store.close();
@@ -233,19 +244,20 @@ describe('three replicas', () => {
     await eventually(
       () => busy.inUse,
       (count) => count === 5,
-      500,
     );
     const before = now();
     demand(quiet, 1);
     while (quiet.inUse === 0) await sleep(0);
     expect(stalls.sinceMs(before)).toBeLessThan(100);
     quiet.end();
+    const left = now();
     demand(busy, 20);
     await eventually(
       () => busy.inUse,
       (count) => count === CAPACITY,
-      1_000,
     );
+    // Sooner than it would have ended by itself.
+    expect(stalls.sinceMs(left)).toBeLessThan(1_000);
   });
 
   it('get the allotment of one that dies within two seconds, and of one that closes at once', async () => {
@@ -257,7 +269,9 @@ describe('three replicas', () => {
     closing.inUse = 0;
     closing.backlog = 0;
     await closing.allotments.close();
-    await work([one], () => one.inUse === CAPACITY, { withinMs: 500 });
+    const closed = now();
+    await work([one], () => one.inUse === CAPACITY);
+    expect(stalls.sinceMs(closed)).toBeLessThan(500);
     expect(inUse([one, closing])).toBe(CAPACITY);
   });
 
@@ -315,7 +329,7 @@ describe('while Redis fails', () => {
     const all = await threeReplicas('concurrency');
     for (const one of all) demand(one, 20);
     await work(all, isEqual(all, 4));
-    const late = await startReplica('concurrency');
+    const late = await startReplica('concurrency', { maxWaitMs: 20 });
     await redis.client.client('PAUSE', 700, 'ALL');
     const before = now();
     demand(late, 1);
@@ -329,7 +343,7 @@ describe('while Redis fails', () => {
   });
 
   it('answers with errors for one key: that one is used in part, the others go on', async () => {
-    const broken = await startReplica('concurrency-limit', 'broken');
+    const broken = await startReplica('concurrency-limit', { tenant: 'broken' });
     await redis.client.set(broken.allotments.keyOfTenant('broken'), 'of somebody else');
     demand(broken, 20);
     await eventually(

@@ -36,13 +36,18 @@ tenants:
   quiet: { quiet: true, arrivals: { perSecond: 2 }, prompt: 20, output: 5, key: env:QUIET, sharedPrefix: 8 }
   noisy: { arrivals: { perSecond: 16 }, prompt: { from: 50, to: 80 }, output: 20, key: env:NOISY }
 `);
-/** Twenty requests within 200 ms. */
-const BURST = scenarioOf(`
+/** More sequences than there are requests: none waits, however slow the machine is. */
+const ROOMY = parseProfile('test', { maxSequences: 1_000 });
+/** Twenty requests. */
+const burstOf = (durationMs: number, atMs: (i: number) => number): Scenario =>
+  scenarioOf(`
 name: burst
-duration: 300ms
+duration: ${durationMs}ms
 model: demo
-tenants: { alice: { arrivals: { trace: [${Array.from({ length: 20 }, (_, i) => i * 10).join(', ')}] }, prompt: 10, output: 3 } }
+tenants: { alice: { arrivals: { trace: [${Array.from({ length: 20 }, (_, i) => atMs(i)).join(', ')}] }, prompt: 10, output: 3 } }
 `);
+/** Within 200 ms. */
+const BURST = burstOf(300, (i) => i * 10);
 
 const endpointOf = (url: string): EndpointConfig => {
   const { hostname, port } = new URL(url);
@@ -166,7 +171,7 @@ describe('a comparison over HTTP', () => {
   });
 
   it('warns when the engine was never full', async () => {
-    const fast = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const fast = await startSimulator({ profile: ROOMY, models: ['demo'] });
     const scenario = { ...OVERLOAD, durationMs: 2_200 };
     const measured = await run(scenario, { direct: fast.url }, ['direct']);
     await fast.close();
@@ -252,6 +257,10 @@ describe('the generator', () => {
     let count = 0;
     const url = await serve((incoming, response) => {
       incoming.resume();
+      if (incoming.method === 'GET') {
+        response.writeHead(404).end();
+        return;
+      }
       count += 1;
       if (count <= 5) {
         answer(response);
@@ -261,7 +270,9 @@ describe('the generator', () => {
       response.on('close', () => open.delete(response));
     });
     const controller = new AbortController();
-    const running = run({ ...BURST, durationMs: 60_000 }, { target: url }, ['target'], controller.signal);
+    // The others are sent when the answers to the first five have long been read.
+    const scenario = burstOf(60_000, (i) => i * 10 + (i < 5 ? 0 : 1_000));
+    const running = run(scenario, { target: url }, ['target'], controller.signal);
     await eventually(
       () => open.size,
       (size) => size === 15,
@@ -318,7 +329,7 @@ describe('fairlane bench', () => {
   });
 
   it('loads one real target as it is', async () => {
-    const fast = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
+    const fast = await startSimulator({ profile: ROOMY, models: ['demo'] });
     const json = join(folder, 'http.json');
     const { code, stdout } = await cli(
       ['scenarios/http.yaml', '--target', fast.url, '--duration', '2s', '--json', json],
@@ -339,6 +350,7 @@ describe('fairlane bench', () => {
     await eventually(
       () => engine.stats().started - before,
       (started) => started > 3,
+      30_000,
     );
     child.child.kill('SIGINT');
     expect(await child.exited).toBe(0);

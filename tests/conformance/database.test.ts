@@ -289,7 +289,7 @@ describe('a server that is not as it should be', () => {
 
   it('hangs: away after the time that a batch has', async () => {
     const url = await server.createDatabase(nextName());
-    const database = opened(openDatabase({ kind: 'postgresql', url }, { timeoutMs: 200 }));
+    const database = opened(openDatabase({ kind: 'postgresql', url }, { timeoutMs: 2_000 }));
     await database.migrate('things', STEPS);
     const problem = await problemOf(database.batch([{ sql: 'SELECT pg_sleep(20)' }]));
     expect(problem.kind).toBe('away');

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ServiceAddress } from '../../src/config/config.ts';
 import { createExtProcService } from '../../src/ext-proc/grpc-ext-proc.ts';
 import { type GrpcServer, startGrpcServer } from '../../src/service/grpc-server.ts';
+import { eventually } from '../support/eventually.ts';
 import { createWorld, type World } from '../support/lifecycle.ts';
 
 const PROTOS = fileURLToPath(new URL('../../proto', import.meta.url));
@@ -182,9 +183,11 @@ describe.each(['unix', 'tcp'] as const)('the edge on %s', (kind) => {
       call.cancel();
       client.close();
     }
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(world.endpoints.inFlight()).toBe(0);
-    expect(world.dispatcher.queued()).toBe(0);
+    const held = await eventually(
+      () => [world.endpoints.inFlight(), world.dispatcher.queued()],
+      ([inFlight, queued]) => inFlight === 0 && queued === 0,
+    );
+    expect(held).toEqual([0, 0]);
   });
 
   it('turns new streams away while it drains', async () => {

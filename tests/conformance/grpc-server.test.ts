@@ -585,8 +585,8 @@ describe.each(['unix', 'tcp'] as const)('the gRPC server on %s', (kind) => {
       expect(await check('')).toBe('NOT_SERVING');
       health.setServing(true);
       await eventually(
-        () => whole.said,
-        (said) => said.length === 3,
+        () => [whole.said.length, nobody.said.length],
+        ([ofWhole, ofNobody]) => ofWhole === 3 && ofNobody === 1,
       );
       expect(whole.said).toEqual(['SERVING', 'NOT_SERVING', 'SERVING']);
       expect(nobody.said).toEqual(['SERVICE_UNKNOWN']);

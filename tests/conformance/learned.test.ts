@@ -6,6 +6,7 @@ import { createRedisLeaseStore, type RedisLeaseStore } from '../../src/limit/red
 import { createSharedPredictor, DECAY, type SharedPredictor } from '../../src/usage/predictor.ts';
 import { eventually } from '../support/eventually.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
+import { Stalls } from '../support/stalls.ts';
 
 interface Replica {
   readonly predictor: SharedPredictor;
@@ -19,6 +20,8 @@ interface Replica {
 let redis: TestRedis;
 let prefix = '';
 const open: Replica[] = [];
+const stalls = new Stalls();
+afterAll(() => stalls.close());
 
 beforeAll(async () => {
   redis = await startRedis();
@@ -71,13 +74,14 @@ describe('what replicas learn', () => {
     old.learn(40, 200);
     await isTold(old);
     const started = await startReplica();
+    const before = performance.now();
     expect(started.usual()).toBe(256);
     expect(started.predictor.promptTokens('a', 'm', 300)).toBe(75);
     await eventually(
       () => [started.usual(), started.predictor.promptTokens('a', 'm', 300)],
       ([usual, prompt]) => usual === 40 && prompt === 100,
-      1_000,
     );
+    expect(stalls.sinceMs(before)).toBeLessThan(1_000);
   });
 
   it('is what all of them saw', async () => {

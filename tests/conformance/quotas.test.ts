@@ -154,6 +154,8 @@ describe('a month in Redis', () => {
   }, 60_000);
 
   it('is read as a version wrote it that kept what is left', async () => {
+    const tenant = tenantOn(await replica(), monthly(1_000));
+    // From here on: a lease lasts a second.
     const at = Date.now();
     const old = { level: '0', at: `${at}`, amount: '1000', unit: `${Number.MAX_SAFE_INTEGER}` };
     await redis.client.hset(`${prefix}{${MONTH_KEY}}`, {
@@ -162,7 +164,6 @@ describe('a month in Redis', () => {
       'l:gone': `20:${at - 60_000}:1:1000`,
       'l:other': `15:${at + 900}:7:400`,
     });
-    const tenant = tenantOn(await replica(), monthly(1_000));
     expect((await reserve(tenant, 1)).kind).toBe('spent');
     tenant.reconfigure(monthly(1_500));
     await tenant.look(0);
@@ -202,9 +203,17 @@ describe('a month in Redis', () => {
 
 describe('a month that is known to be spent', () => {
   const spent = async (waitMs: number): Promise<{ store: RedisLeaseStore; tenant: TenantLimits }> => {
+    // Whoever waits for a moment only may be refused it, by its part.
+    await use(tenantOn(await replica(), monthly(1_000)), 1_000);
     const store = await replica(waitMs);
     const tenant = tenantOn(store, monthly(1_000));
-    await use(tenant, 1_000);
+    await eventually(
+      async () => {
+        await tenant.look(0);
+        return tenant.month(0)?.remaining;
+      },
+      (remaining) => remaining === 0,
+    );
     await forgotten(store);
     return { store, tenant };
   };

@@ -132,6 +132,11 @@ const isLost = (one: Replica): Promise<unknown> =>
     () => one.events.at(-1)?.connected,
     (is) => is === false,
   );
+/** From when it was connected first: on a busy machine an earlier try may have taken too long. */
+function turnsOf({ events }: Replica): readonly boolean[] {
+  const all = events.map(({ connected: is }) => is);
+  return all.slice(all.indexOf(true));
+}
 const isReported = (one: Replica): Promise<unknown> =>
   eventually(
     () => one.store.status().unreported,
@@ -350,7 +355,7 @@ describe.each([
       expect(granted).toBeLessThanOrEqual(amount + refilled + leases);
       for (const each of replicas) expect(each.slowestMs()).toBeLessThan(WAIT_MS + SLACK_MS);
       expect(await other.take('k', amount, 500)).toBe(false);
-      expect(one.events.map((event) => event.connected)).toEqual([true, false, true]);
+      expect(turnsOf(one)).toEqual([true, false, true]);
     });
 
     it('is found though the first sentinel hangs, and without any the log says why', async () => {
@@ -486,7 +491,7 @@ describe.each([
       expect(sum).toBeGreaterThanOrEqual(amount);
       expect(sum).toBeLessThanOrEqual(amount + refilled);
       expect(await to.client.exists(`fairlane:{${key}}`)).toBe(1);
-      for (const { events } of stores) expect(events.map((event) => event.connected)).toEqual([true]);
+      for (const each of stores) expect(turnsOf(each)).toEqual([true]);
     });
 
     it.each(['kill', 'freeze'] as const)(
@@ -499,14 +504,16 @@ describe.each([
         const of = (isGone: boolean): readonly string[] =>
           names.filter((key) => (owners.get(key) === gone) === isGone);
         const [one, other] = await Promise.all([connected(redis), connected(redis)]);
-        for (const key of names) expect(await one.take(key, 40, 10)).toBe(true);
+        // At once: what is known of a key is forgotten a second after its use.
+        const taken = await Promise.all(names.map((key) => one.take(key, 40, 10)));
+        expect(new Set(taken)).toEqual(new Set([true]));
         await sleep(100);
         if (how === 'kill') await gone.kill();
         else gone.freeze();
         try {
           const granted = new Map(names.map((key) => [key, 0]));
           for (let round = 0; round < 20; round += 1) {
-            for (const key of names) {
+            for (const key of [...of(true), ...of(false)]) {
               granted.set(key, (granted.get(key) ?? 0) + ((await one.take(key, 40)) ? 1 : 0));
             }
             await sleep(10);
@@ -527,7 +534,7 @@ describe.each([
         await Promise.all([one, other].map(isConnected));
         await isReported(one);
         for (const key of of(true)) expect(await other.remaining(key, 40)).toBe(15);
-        expect(one.events.map((event) => event.connected)).toEqual([true, false, true]);
+        expect(turnsOf(one)).toEqual([true, false, true]);
       },
     );
 

@@ -81,7 +81,6 @@ describe('the simulator', () => {
     await eventually(
       () => engine.gauges().running,
       (running) => running === 0,
-      200,
     );
     expect(engine.gauges().kvUsage).toBe(0);
   });
@@ -122,7 +121,8 @@ describe('the simulator', () => {
     const other = await startSimulator({
       profile: parseProfile('test', {}),
       models: ['demo'],
-      adapters: { max: 1, loadMs: 50 },
+      // Longer than a list takes, on any machine.
+      adapters: { max: 1, loadMs: 1_000 },
     });
     const tell = (what: string) =>
       send(other.url, { path: `/v1/${what}_lora_adapter`, body: JSON.stringify(body) });

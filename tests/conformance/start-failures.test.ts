@@ -20,6 +20,7 @@ import type { Config } from '../../src/config/config.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { type Service, startService } from '../../src/service/service.ts';
 import { createLog } from '../../src/telemetry/pino-log.ts';
+import { eventually } from '../support/eventually.ts';
 import { type LeftOpen, watchOpen } from '../support/left-open.ts';
 import { freePorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
@@ -303,7 +304,10 @@ describe('a start goes on', () => {
     const service = await start((config) => {
       config['redis'] = { url: `redis://127.0.0.1:${ports.none}` };
     });
-    expect(log).toContain('"message":"redis"');
+    await eventually(
+      () => log,
+      (text) => text.includes('"message":"redis"'),
+    );
     await service.drain();
     await leftOpen.nothing();
     await expectPortsFree([]);

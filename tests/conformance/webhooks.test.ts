@@ -136,7 +136,7 @@ describe('a receiver', () => {
     await eventually(
       () => works.got.length,
       (count) => count === 50,
-      5_000,
+      20_000,
     );
     await eventually(
       () => counts.get('failed'),
@@ -202,7 +202,7 @@ describe('a receiver', () => {
 
   it('gets at the end what still waits', async () => {
     const { got, url } = await receiver(() => 200);
-    const { of } = hooks([hook(url)], { lastMs: 2_000 });
+    const { of } = hooks([hook(url)], { lastMs: 10_000 });
     for (let i = 0; i < 20; i += 1) of.event(REDIS_LOST);
     await of.close();
     expect(new Set(got.map(({ headers }) => headers['webhook-id'])).size).toBe(20);

@@ -117,8 +117,10 @@ export function h2Fields(request: Request): readonly Field[] {
 }
 
 const STILL_MS = 120;
+/** For what is answered. */
+const ANSWER_MS = 15_000;
 
-async function sendH1(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
+async function sendH1(port: number, from: string, request: Request, withinMs = ANSWER_MS): Promise<Answer> {
   const connection = await openH1({ port, from });
   await connection.write(h1Bytes(request, from));
   // What answers HEAD says the length of a body that does not follow.
@@ -130,7 +132,7 @@ async function sendH1(port: number, from: string, request: Request, withinMs = 1
   return answer;
 }
 
-async function sendH2(port: number, from: string, request: Request, withinMs = 15_000): Promise<Answer> {
+async function sendH2(port: number, from: string, request: Request, withinMs = ANSWER_MS): Promise<Answer> {
   const connection = await openH2({ port, from });
   const { method = 'POST' } = request;
   if (method === 'GET' || method === 'HEAD') {
@@ -150,7 +152,7 @@ async function sendH2(port: number, from: string, request: Request, withinMs = 1
  */
 export const patience = (mode: Mode): number => (mode.endsWith('stopped') ? 7_000 : 500);
 
-async function sendRaw({ port, from, mode }: Tools, { raw }: Raw): Promise<readonly Answer[]> {
+async function sendRaw({ port, from }: Tools, { raw }: Raw, withinMs: number): Promise<readonly Answer[]> {
   const connection = await openH1({ port, from });
   for (const piece of typeof raw === 'string' || Buffer.isBuffer(raw) ? [raw] : raw) {
     if (typeof piece === 'number') await new Promise((resolve) => setTimeout(resolve, piece));
@@ -159,11 +161,15 @@ async function sendRaw({ port, from, mode }: Tools, { raw }: Raw): Promise<reado
     else if (typeof piece === 'string') await connection.write(piece);
     else await connection.write(Buffer.from(marked(piece.toString('latin1'), from), 'latin1'));
   }
-  const answers = connection.closed()
-    ? connection.answers()
-    : await connection.rest(STILL_MS, patience(mode));
+  const answers = connection.closed() ? connection.answers() : await connection.rest(STILL_MS, withinMs);
   connection.close();
   return answers;
+}
+
+/** Whether an answer is due: it is waited for, however busy the machine is. */
+function isAnswered({ status }: Expectation): boolean {
+  if (typeof status === 'function') return !status(0);
+  return typeof status === 'number' ? status > 0 : status?.includes(0) === false;
 }
 
 let addresses = 0;
@@ -202,14 +208,19 @@ const ARRIVAL_MS = 15;
 /** Attacks at once. */
 const TOGETHER = 8;
 
-async function attack(world: World, mode: Mode, wire: Wire, { send }: Vector): Promise<Outcome> {
+async function attack(
+  world: World,
+  mode: Mode,
+  wire: Wire,
+  { send, expect: wanted }: Vector,
+): Promise<Outcome> {
   const tools = toolsFor(world, mode);
   try {
     const answers =
       typeof send === 'function'
         ? await send(tools)
         : isRaw(send)
-          ? await sendRaw(tools, send)
+          ? await sendRaw(tools, send, isAnswered(wanted) ? ANSWER_MS : patience(mode))
           : await tools.send(send, wire);
     await new Promise((resolve) => setTimeout(resolve, ARRIVAL_MS));
     const list = Array.isArray(answers) ? (answers as readonly Answer[]) : [answers as Answer];

@@ -223,6 +223,7 @@ export async function startWorld({
       await eventually(
         () => count(service.stdout(), told),
         (now) => now > before,
+        20_000,
       );
     },
     async restartEnvoy(mode) {

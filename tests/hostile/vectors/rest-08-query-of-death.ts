@@ -54,7 +54,7 @@ const careful = (name: string, tenant: 'attacker' | 'victim', least: number, mos
     }
     const before = seen().length;
     const answers = await Promise.all(
-      Array.from({ length: 4 }, () => send({ as: tenant, body: asking('@@delay=300@@') })),
+      Array.from({ length: 4 }, () => send({ as: tenant, body: asking('@@delay=1000@@') })),
     );
     const own = seen().slice(before);
     const firstEndedMs = Math.min(...own.map(({ endedMs }) => endedMs ?? Number.POSITIVE_INFINITY));

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readYaml } from '../../../src/config/yaml-source.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 import { configOf, minimal, parse, put } from './parse.ts';
 
 const problemsOf = (text: string): string => {
@@ -117,11 +118,11 @@ ${tenants.join('\n')}
       const text = ['x0: &x0 { a: 1, b: 2 }', ...Array.from({ length: 40 }, (_, i) => bomb(i + 1))].join(
         '\n',
       );
-      const started = performance.now();
+      const started = cpuMs();
       expect(problemsOf(text)).toBe(
         '/etc/f.yaml:1:1: has too many aliases (*name) of anchors (&name); write the values out',
       );
-      expect(performance.now() - started).toBeLessThan(2_000);
+      expect(cpuMs() - started).toBeLessThan(2_000);
     }
   });
 });

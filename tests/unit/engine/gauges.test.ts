@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { readGauges } from '../../../src/engine/gauges.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 const report = (text: string) => {
   const result = readGauges(text);
@@ -197,10 +198,10 @@ describe("an engine's metrics", () => {
       `a="${'\\n'.repeat(500_000)}`,
       ' '.repeat(1_000_000),
     ]) {
-      const startMs = performance.now();
+      const startMs = cpuMs();
       expect(report(`${base}vllm:cache_config_info{${labels}} 1`).kvCapacityTokens).toBeUndefined();
       // Hours, where it goes by the square.
-      expect(performance.now() - startMs).toBeLessThan(5_000);
+      expect(cpuMs() - startMs).toBeLessThan(5_000);
     }
   });
 });

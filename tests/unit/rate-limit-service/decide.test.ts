@@ -6,6 +6,7 @@ import { type CountedHit, type Decision, decide } from '../../../src/rate-limit-
 import { loadLimits } from '../../../src/rate-limit-service/limits-config.ts';
 import type { Descriptor } from '../../../src/rate-limit-service/match.ts';
 import { CALL_SETTINGS } from '../../support/call-settings.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 
 const CONFIG = `
 domain: shop
@@ -302,9 +303,9 @@ it('grants no more than the burst and what time brings, whatever is asked', () =
 it('takes a time that grows with the descriptors of a call, and not with their square', () => {
   const { ask } = setup({ chargeRefused: false, dynamicMetadata: 'on' });
   const many = (key: string): readonly Descriptor[] => Array.from({ length: 80_000 }, () => of([key, 'x']));
-  const begun = performance.now();
+  const begun = cpuMs();
   const { over, statuses } = ask([...many('tokens'), ...many('nobody'), of(['never', 'x'])]);
-  expect(performance.now() - begun).toBeLessThan(4_000);
+  expect(cpuMs() - begun).toBeLessThan(4_000);
   expect(over).toBe(true);
   expect(statuses.at(-1)?.over).toBe(true);
 });

@@ -6,6 +6,7 @@ import { loadLimits } from '../../../src/rate-limit-service/limits-config.ts';
 import { readLimitsFile } from '../../../src/rate-limit-service/limits-file.ts';
 import { resolveScalar } from '../../../src/rate-limit-service/yaml-scalars.ts';
 import { agreement, ourReading, type Reading, type Recorded, scalarFile } from '../../prove/yaml.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 import { goResolve } from '../../support/go-yaml-resolve.ts';
 
 const recorded = JSON.parse(
@@ -206,9 +207,9 @@ describe('a file', () => {
       );
       return `- { key: k${i}, descriptors: &a${i} [${items.join(', ')}] }`;
     });
-    const begun = performance.now();
+    const begun = cpuMs();
     expect(problemOf(`domain: D\ndescriptors:\n${levels.join('\n')}\n`)).toContain('excessive aliasing');
-    expect(performance.now() - begun).toBeLessThan(5_000);
+    expect(cpuMs() - begun).toBeLessThan(5_000);
   });
 
   it('may use an anchor hundreds of times', () => {
@@ -268,8 +269,8 @@ describe('metadata', () => {
   it('that is written again and again is put together, in a time that grows with the file', () => {
     const count = 20_000;
     const again = Array.from({ length: count }, (_, i) => `    metadata: { k${i}: 1 }\n`).join('');
-    const begun = performance.now();
+    const begun = cpuMs();
     expect(readLimitsFile(`${GOOD}${again}`).descriptors[0]?.metadata?.size).toBe(count);
-    expect(performance.now() - begun).toBeLessThan(5_000);
+    expect(cpuMs() - begun).toBeLessThan(5_000);
   });
 });

@@ -9,6 +9,7 @@ import { resourceOf } from '../../../src/telemetry/otlp-spans.ts';
 import { type SpanFacts, type SpanResult, spansOf } from '../../../src/telemetry/span-of.ts';
 import { beginTrace, sentHeaders, traceParentOf } from '../../../src/usage/request-trace.ts';
 import type { UsageRecord } from '../../../src/usage/usage-record.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 import { eventually } from '../../support/eventually.ts';
 import { chatHead, createWorld } from '../../support/lifecycle.ts';
 import { startCollector } from '../../support/otlp-collector.ts';
@@ -209,6 +210,8 @@ describe('spans', () => {
 });
 
 describe('a collector', () => {
+  /** No busy machine keeps an answer for so long. */
+  const PATIENCE_MS = 10_000;
   const servers: Server[] = [];
   afterEach(() => {
     for (const server of servers.splice(0)) {
@@ -232,7 +235,7 @@ describe('a collector', () => {
       count: (result: SpanResult, n: number) => void (counts[result] += n),
       tell: (state: ExportState) => void told.push(state),
       resource: () => resourceOf({ instanceId: 'i', version: '1.2.3' }),
-      timeoutMs: 200,
+      timeoutMs: PATIENCE_MS,
       gatherMs,
     };
     const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
@@ -251,7 +254,7 @@ describe('a collector', () => {
     });
     const { counts, made } = exporter(url);
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
     const body = Buffer.concat(bodies);
     expect(body.includes(Buffer.from('c'.repeat(16), 'hex'))).toBe(true);
@@ -297,7 +300,7 @@ describe('a collector', () => {
       await collector((_request, response) => void response.writeHead(status).end()),
     );
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
   });
 
@@ -360,7 +363,7 @@ describe('a collector', () => {
         await collector((_request, response) => void response.end(Buffer.from(answer))),
       );
       made.add(spans());
-      await made.close(1_000);
+      await made.close(PATIENCE_MS);
       expect(counts).toEqual({ exported: 3 - failed, failed, dropped: 0 });
     }
   });
@@ -375,22 +378,22 @@ describe('a collector', () => {
     });
     const { counts, made } = exporter(url);
     made.add(spans());
-    await made.close(1_000);
+    await made.close(PATIENCE_MS);
     expect(counts).toEqual({ exported: 3, failed: 0, dropped: 0 });
   });
 
   it('that is away or hangs costs a bounded queue of them', async () => {
     const hanging = exporter(await collector(() => undefined));
-    const began = performance.now();
+    const began = cpuMs();
     for (let i = 0; i < 1_000; i += 1) hanging.made.add(spans());
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(cpuMs() - began).toBeLessThan(1_000);
     await hanging.made.close(50);
     const { exported, failed, dropped } = hanging.counts;
     expect(exported).toBe(0);
     expect(failed + dropped).toBe(3_000);
     const away = exporter('http://127.0.0.1:1/v1/traces');
     away.made.add(spans());
-    await away.made.close(1_000);
+    await away.made.close(PATIENCE_MS);
     expect(away.counts).toEqual({ exported: 0, failed: 3, dropped: 0 });
   });
 });

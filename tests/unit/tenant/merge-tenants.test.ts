@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createMemoryStore } from '../../../src/limit/memory-store.ts';
@@ -7,6 +6,7 @@ import { makeKey } from '../../../src/tenant/made-key.ts';
 import { CheckedTenants, mergeTenants } from '../../../src/tenant/merge-tenants.ts';
 import { stateFromJson, stateToJson } from '../../../src/tenant/stored-json.ts';
 import type { StoredKey, StoredState, StoredTenant } from '../../../src/tenant/tenant-store.ts';
+import { cpuMs } from '../../support/cpu-time.ts';
 import { configOf, minimal } from '../config/parse.ts';
 
 const NOW = Date.UTC(2026, 10, 29);
@@ -147,9 +147,9 @@ describe('made tenants', () => {
     const checks = new CheckedTenants();
     mergeTenants(base, stateOf(many, keys), NOW, checks);
     const changed = [tenant('t0', { tier: 'gold' }, { version: 2 }), ...many.slice(1)];
-    const began = performance.now();
+    const began = cpuMs();
     const { config } = mergeTenants(base, stateOf(changed, keys), NOW, checks);
-    expect(performance.now() - began).toBeLessThan(200);
+    expect(cpuMs() - began).toBeLessThan(200);
     expect(config.tenants.get('t0')?.limits.requestsPerMinute).toBeUndefined();
     expect(config.tenants.get('t1')?.limits.requestsPerMinute).toBe(60);
   });

@@ -2,6 +2,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { JsonReader, LIMITS, readJson, STEP_BYTES } from '../../../../src/openai/json/reader.ts';
 import { NAMES } from '../../../../src/openai/names.ts';
+import { cpuMs } from '../../../support/cpu-time.ts';
 import { valueOf } from '../../../support/documents.ts';
 import { naiveStrict } from './naive-json.ts';
 
@@ -196,9 +197,9 @@ describe('a strict reader', () => {
   it('reads a key once, however many colons follow it', () => {
     // Once for each colon this takes a quarter of an hour.
     const body = `{"${'a'.repeat(10_000)}"${':'.repeat(1_000_000)}`;
-    const begin = performance.now();
+    const begin = cpuMs();
     expect(message(body)).toContain('not valid JSON');
-    expect(performance.now() - begin).toBeLessThan(5_000);
+    expect(cpuMs() - begin).toBeLessThan(5_000);
   });
 
   it('names the place of an error as the client counts it, also behind long strings', () => {
