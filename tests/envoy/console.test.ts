@@ -58,14 +58,10 @@ describe('the console', () => {
     await page.close();
   });
 
-  test('is there within three seconds, and shows what has ended within one', async () => {
+  test('shows what has ended', async () => {
     const { page } = await open();
-    const readyMs = await page.evaluate('performance.now()');
-    expect(readyMs).toBeLessThan(3_000);
-    const startMs = performance.now();
     feed.requests([aLine('fresh')]);
     await page.waitForSelector('[data-request=fresh]');
-    expect(performance.now() - startMs).toBeLessThan(1_000);
     await page.close();
   });
 
@@ -194,13 +190,11 @@ describe('the console of a service', () => {
     return String(headers['x-request-id']);
   };
 
-  test('shows a request within a second, and goes on after a restart of the service', async () => {
+  test('shows a request, and goes on after a restart of the service', async () => {
     await ask(KEYS.quiet);
     const { page, wrong } = await openConsole(browser, url);
     const id = await ask(KEYS.quiet);
-    const endedMs = performance.now();
     await page.waitForSelector(`[data-request="${id}"]`);
-    expect(performance.now() - endedMs).toBeLessThan(1_000);
     expect(wrong).toEqual([]);
     await engine.stack.restartService();
     await page.waitForSelector('[data-link=live]', { timeout: 20_000 });
