@@ -5,13 +5,14 @@ import type { AdapterSettings } from '../../src/simulator/lora-adapters.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
 import { type Draft, KEYS, type Stack, startStack } from '../support/stack.ts';
 
 const MODELS = ['demo', 'embedder'];
 let engines: Simulator[] = [];
 let stack: Stack;
 
-const startEngine = (adapters: AdapterSettings | undefined, port = 0): Promise<Simulator> =>
+const startEngine = (adapters: AdapterSettings | undefined, port: number): Promise<Simulator> =>
   startSimulator({
     profile: parseProfile('test', {}),
     models: MODELS,
@@ -24,7 +25,9 @@ async function start(
   { count = 1, adapters, places = 2 }: { count?: number; adapters?: AdapterSettings; places?: number },
   change: (config: Draft) => void = () => undefined,
 ): Promise<void> {
-  engines = await Promise.all(Array.from({ length: count }, () => startEngine(adapters)));
+  // Some come back on theirs.
+  const ports = await freePorts(count);
+  engines = await Promise.all(ports.map((port) => startEngine(adapters, port)));
   stack = await startStack({
     engines: engines.map(({ url }) => url),
     change(config) {

@@ -33,7 +33,9 @@ beforeAll(async () => {
 afterAll(() => browser.close());
 /** Starts what a page is told by a test. */
 const startFeed = async (): Promise<() => Promise<void>> => {
-  feed = await startConsoleFeed();
+  // It comes back on its port.
+  const [port] = await freePorts(1);
+  feed = await startConsoleFeed(port);
   feed.status(aConsoleStatus(TENANTS));
   feed.usage(aUsage(['quiet', 'noisy']));
   feed.requests([aLine('q1'), NOISY]);

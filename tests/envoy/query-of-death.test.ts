@@ -1,10 +1,10 @@
 /** Requests that kill the engine that gets them: how many they reach, who is limited, and who is served meanwhile. */
 
-import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 type Mode = 'ok' | 'reset' | 'close' | 'mid-headers' | '503';
@@ -20,13 +20,15 @@ class Engine {
   requests = 0;
   deaths = 0;
   mode: Mode;
-  port = 0;
+  readonly port: number;
   #server: Server | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #deadForMs: number;
 
-  constructor(mode: Mode = 'ok', deadForMs = 800) {
+  /** @param port that nobody else takes while it is dead. */
+  constructor(mode: Mode, port: number, deadForMs = 800) {
     this.mode = mode;
+    this.port = port;
     this.#deadForMs = deadForMs;
   }
 
@@ -34,7 +36,6 @@ class Engine {
     this.#server = createServer((socket) => this.#connected(socket));
     const server = this.#server;
     await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
-    this.port = (server.address() as AddressInfo).port;
     return this;
   }
 
@@ -103,7 +104,8 @@ let engines: Engine[] = [];
 let stack: Stack;
 
 async function start(modes: readonly Mode[], interval = '200ms'): Promise<void> {
-  engines = await Promise.all(modes.map((mode) => new Engine(mode).start()));
+  const ports = await freePorts(modes.length);
+  engines = await Promise.all(modes.map((mode, i) => new Engine(mode, ports[i] ?? 0).start()));
   stack = await startStack({
     engines: engines.map(({ port }) => `http://127.0.0.1:${port}`),
     change(config) {
