@@ -14,6 +14,9 @@ const slow = parseProfile('test', { stepBaseMs: 20 });
 const long = (tokens: number, fields: object = {}): string =>
   chatBody({ stream: true, max_tokens: tokens, ignore_eos: true, ...fields });
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+/** Longer than a busy machine needs for what waits, and a stream that lasts longer than that. */
+const MAX_WAIT_MS = 6_000;
+const BUSY_TOKENS = 400;
 
 describe('two tenants on a pool with two slots', () => {
   let engine: Simulator;
@@ -24,7 +27,7 @@ describe('two tenants on a pool with two slots', () => {
       engines: [engine.url],
       change(config) {
         config['pools']['main']['concurrencyLimit'] = 2;
-        config['queue'] = { maxWait: '3s', maxQueued: 20 };
+        config['queue'] = { maxWait: `${MAX_WAIT_MS}ms`, maxQueued: 20 };
         config['tenants']['noisy']['limits'] = { maxQueued: 12 };
         config['tenants']['capped'] = { keys: ['key-of-the-capped'], limits: { maxConcurrent: 1 } };
       },
@@ -75,7 +78,7 @@ describe('two tenants on a pool with two slots', () => {
   });
 
   it('what a tenant may not queue is a 429, with Retry-After', async () => {
-    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, 250)));
+    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, BUSY_TOKENS)));
     const answers: Answer[] = [];
     const asked = Array.from({ length: 16 }, async () => {
       answers.push(await send(stack.url, { key: KEYS.noisy, body: chatBody({ max_tokens: 2 }) }));
@@ -97,7 +100,7 @@ describe('two tenants on a pool with two slots', () => {
   });
 
   it('who waits for maxWait gets a 503 that says when to come again, or that it is too long', async () => {
-    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, 250)));
+    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, BUSY_TOKENS)));
     const started = Date.now();
     const answer = await send(stack.url, { key: KEYS.quiet, body: chatBody() });
     expect(answer.status).toBe(503);
@@ -105,7 +108,7 @@ describe('two tenants on a pool with two slots', () => {
     expect(answer.headers['retry-after'] ?? answer.headers['x-should-retry']).toMatch(
       /^([1-9][0-9]?|false)$/,
     );
-    expect(Date.now() - started).toBeGreaterThanOrEqual(2_900);
+    expect(Date.now() - started).toBeGreaterThanOrEqual(MAX_WAIT_MS - 100);
     for (const one of busy) one.hangUp();
   });
 
@@ -130,7 +133,7 @@ describe('two tenants on a pool with two slots', () => {
 
   it('a client that hangs up while it is queued gives up its place, and the engine never sees it', async () => {
     // Longer than anybody waits: a slot gets free only when they are hung up on.
-    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, 250)));
+    const busy = await Promise.all([0, 1].map(() => stream(KEYS.noisy, BUSY_TOKENS)));
     const before = engine.requests().length;
     const abort = new AbortController();
     const waiting = send(stack.url, { key: KEYS.quiet, body: chatBody(), signal: abort.signal });
