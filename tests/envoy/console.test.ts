@@ -64,6 +64,7 @@ describe('the console', () => {
     const { page } = await open();
     feed.requests([aLine('fresh')]);
     await page.waitForSelector('[data-request=fresh]');
+    expect(await page.locator('[data-request=fresh]').count()).toBe(1);
     await page.close();
   });
 
