@@ -21,6 +21,11 @@ const processes = { ...real, maxWorkers: 3, sequence: { groupOrder: 1 } };
 /** They measure how long something takes, so they run alone, when all others are done. */
 const MEASURED = [
   'tests/envoy/console-time.test.ts',
+  'tests/envoy/console-events.test.ts',
+  'tests/envoy/keys.test.ts',
+  'tests/envoy/made-tenants.test.ts',
+  'tests/envoy/made-tenants-stores.test.ts',
+  'tests/envoy/metrics.test.ts',
   'tests/hostile/worst-bodies.test.ts',
   'tests/hostile/large-uploads.test.ts',
   'tests/hostile/large-scrape.test.ts',

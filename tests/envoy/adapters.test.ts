@@ -5,13 +5,14 @@ import type { AdapterSettings } from '../../src/simulator/lora-adapters.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
 import { type Draft, KEYS, type Stack, startStack } from '../support/stack.ts';
 
 const MODELS = ['demo', 'embedder'];
 let engines: Simulator[] = [];
 let stack: Stack;
 
-const startEngine = (adapters: AdapterSettings | undefined, port = 0): Promise<Simulator> =>
+const startEngine = (adapters: AdapterSettings | undefined, port: number): Promise<Simulator> =>
   startSimulator({
     profile: parseProfile('test', {}),
     models: MODELS,
@@ -24,7 +25,9 @@ async function start(
   { count = 1, adapters, places = 2 }: { count?: number; adapters?: AdapterSettings; places?: number },
   change: (config: Draft) => void = () => undefined,
 ): Promise<void> {
-  engines = await Promise.all(Array.from({ length: count }, () => startEngine(adapters)));
+  // Some come back on theirs.
+  const ports = await freePorts(count);
+  engines = await Promise.all(ports.map((port) => startEngine(adapters, port)));
   stack = await startStack({
     engines: engines.map(({ url }) => url),
     change(config) {
@@ -127,9 +130,10 @@ describe('an adapter', () => {
     for (const one of engines) expect(one.adapters().most).toBeLessThanOrEqual(2);
   });
 
-  it('that takes two seconds to load keeps nobody else waiting, of its tenant or another', async () => {
-    await start({ adapters: { max: 2, loadMs: 2_000 } }, (config) => {
+  it('that takes long to load keeps nobody else waiting, of its tenant or another', async () => {
+    await start({ adapters: { max: 2, loadMs: 4_000 } }, (config) => {
       config['pools']['main']['concurrencyLimit'] = 2;
+      config['queue'] = { maxWait: '30s' };
     });
     const began = performance.now();
     const slow = [ask('a'), ask('a'), ask('a', KEYS.noisy)];
@@ -141,9 +145,9 @@ describe('an adapter', () => {
       Array.from({ length: 12 }, (_, i) => ask('demo', i % 2 ? KEYS.quiet : KEYS.noisy)),
     );
     expect(burst.every(({ status }) => status === 200)).toBe(true);
-    expect(performance.now() - began).toBeLessThan(1_500);
+    expect(engine().adapters().loaded).toEqual([]);
     expect((await Promise.all(slow)).map(({ status }) => status)).toEqual([200, 200, 200]);
-    expect(performance.now() - began).toBeGreaterThan(1_900);
+    expect(performance.now() - began).toBeGreaterThan(3_900);
     expect(engine().adapters().loads).toBe(1);
   });
 
@@ -239,11 +243,16 @@ describe('an engine', () => {
   it('that loses an adapter is asked what it has, and the client may ask again', async () => {
     await start({ adapters: { max: 2, loadMs: 20 } });
     expect((await ask('a')).status).toBe(200);
-    await send(engine().url, {
-      path: '/v1/unload_lora_adapter',
-      body: JSON.stringify({ lora_name: 'a' }),
-    });
-    const lost = await ask('a');
+    const body = JSON.stringify({ lora_name: 'a' });
+    // Every few seconds it is asked anyway: then the adapter is loaded again, and nobody sees that it was lost.
+    const lost = await eventually(
+      async () => {
+        await send(engine().url, { path: '/v1/unload_lora_adapter', body });
+        return ask('a');
+      },
+      ({ status }) => status !== 200,
+    );
+    const { loads } = engine().adapters();
     expect([lost.status, lost.json.error.code, lost.headers['retry-after']]).toEqual([
       503,
       'adapter_unavailable',
@@ -259,7 +268,7 @@ describe('an engine', () => {
       (status) => status === 200,
       2_000,
     );
-    expect(engine().adapters().loads).toBe(2);
+    expect(engine().adapters().loads).toBe(loads + 1);
   });
 
   it('with more than it may have is told to unload what is idle when the configuration says so', async () => {

@@ -12,7 +12,7 @@ const SPENT = 'key-of-the-spent';
 const SHORT = 'key-of-the-short';
 const SLOW = { claude: 'key-of-slow-claude', codex: 'key-of-slow-codex' } as const;
 /** The tenant may ask once in so long: longer than an agent needs for a step. */
-const SLOW_MS = 3_000;
+const SLOW_MS = 6_000;
 /** Models that Codex knows by name: it speaks to each in another way. */
 const KNOWN = ['gpt-5.5', 'gpt-6.2-sol'] as const;
 const ANSWER = 'The word is marmalade.';

@@ -27,7 +27,7 @@ beforeAll(async () => {
     change(config) {
       config['pools'].copies = {
         endpoints: [copies.url],
-        health: { interval: '200ms', timeout: '1s' },
+        health: { interval: '200ms', timeout: '5s' },
         gauges: { interval: '100ms' },
       };
       config['models'] = {

@@ -38,7 +38,7 @@ beforeAll(async () => {
   const simulator = () =>
     startSimulator({ profile: parseProfile('test', {}), models: ['demo', 'demo-v2'], faults: true });
   engines = [await simulator(), await simulator()];
-  const health = { interval: '200ms', timeout: '1s' };
+  const health = { interval: '200ms', timeout: '5s' };
   stack = await startStack({
     engines: [],
     change(config) {

@@ -131,6 +131,7 @@ describe('the proxy with the file of docs/clients.md', () => {
     await through('demo-by-user', { api_key: hastyKey('litellm') });
     const { status, headers } = await through('demo-by-user', { api_key: hastyKey('litellm') });
     expect(status).toBe(429);
-    expect(headers['retry-after'] ?? headers['llm_provider-retry-after']).toBe('1');
+    const waitS = Number(headers['retry-after'] ?? headers['llm_provider-retry-after']);
+    expect([1, 2, 3]).toContain(waitS);
   });
 });

@@ -86,8 +86,10 @@ describe('the file of docs/clients.md', () => {
     expect(spent.headers['x-should-retry']).toBe('false');
     await send(url, { key: hastyKey('openai'), body: chatBody() });
     const early = await send(url, { key: hastyKey('openai'), body: chatBody() });
-    expect([early.status, early.headers['retry-after']]).toEqual([429, '1']);
-    expect(Number(early.headers['retry-after-ms'])).toBeGreaterThan(0);
+    expect(early.status).toBe(429);
+    const ms = Number(early.headers['retry-after-ms']);
+    expect(ms).toBeGreaterThan(0);
+    expect(Number(early.headers['retry-after'])).toBe(Math.ceil(ms / 1_000));
     const unknown = await send(url, { key: 'nobody', body: chatBody() });
     expect([unknown.status, unknown.json.error.code]).toEqual([401, 'invalid_api_key']);
     const large = chatBody({ messages: [{ role: 'user', content: 'a'.repeat(3 * MIB) }] });

@@ -309,7 +309,7 @@ describe('trying again', () => {
     await call(hastyKey(name))();
     const { ms, result } = await timed(call(hastyKey(name)));
     expect(result).not.toBeInstanceOf(Error);
-    // The bucket has room again after a second: one that did not obey would come too early twice, and fail.
+    // The bucket has room again after three seconds: one that did not obey would come too early twice, and fail.
     expect(ms).toBeGreaterThan(FIRST_BACKOFF_MS);
     const records = clients.stack.records().filter(({ tenant }) => tenant === `hasty-${name}`);
     expect(records.map(({ outcome }) => outcome)).toEqual(['completed', 'refused', 'completed']);

@@ -260,7 +260,7 @@ it('takes over a configuration that is saved, by replacing the file in the folde
 });
 
 it('loses no stream when it is stopped in the order of compose: Envoy, Fairlane, then the others', async () => {
-  await expectDrain(api(), QUIET, 150, () => envoy.kill('SIGTERM'));
+  await expectDrain(api(), QUIET, 400, () => envoy.kill('SIGTERM'));
   expect(await envoyEnded).toBe(0);
   service.child.kill('SIGTERM');
   expect(await service.exited).toBe(0);

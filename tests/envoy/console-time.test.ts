@@ -1,8 +1,8 @@
-/** How soon the console of a service can be used: from the start of the navigation until a request is shown and its button works. */
+/** How soon the console of a service can be used, from the start of the navigation until its button works; and shows the next request. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { startChromium } from '../support/chromium.ts';
 import { chatBody, send } from '../support/client.ts';
-import { buildConsole } from '../support/console-page.ts';
+import { buildConsole, openConsole } from '../support/console-page.ts';
 import { answerChat, type ReadyStack, startReadyStack } from '../support/ready-engine.ts';
 import { KEYS } from '../support/stack.ts';
 
@@ -48,6 +48,21 @@ test('the console is usable within a second, in the middle of three tries', asyn
     usableMs.sort((a, b) => a - b);
     process.stdout.write(`console: usable after ${usableMs.map((ms) => Math.round(ms)).join(', ')} ms\n`);
     expect(usableMs[TRIES >> 1]).toBeLessThan(MOST_MS);
+  } finally {
+    await browser.close();
+  }
+});
+
+test('a request is shown within a second of its end', async () => {
+  const ask = () => send(engine.stack.url, { key: KEYS.quiet, body: chatBody() });
+  await ask();
+  const browser = await startChromium();
+  try {
+    const { page } = await openConsole(browser, `${engine.stack.metricsUrl}/`);
+    const { headers } = await ask();
+    const endedMs = performance.now();
+    await page.waitForSelector(`[data-request="${String(headers['x-request-id'])}"]`);
+    expect(performance.now() - endedMs).toBeLessThan(MOST_MS);
   } finally {
     await browser.close();
   }

@@ -46,7 +46,7 @@ async function start(count: number, more: readonly string[] = []): Promise<void>
   stack = await startStack({
     engines: [...engines.map(({ url }) => url), ...more],
     change(config) {
-      config['pools']['main']['health'] = { interval: '200ms', timeout: '1s', slowStart: '3s' };
+      config['pools']['main']['health'] = { interval: '200ms', timeout: '5s', slowStart: '3s' };
     },
   });
 }
@@ -57,16 +57,28 @@ const ask = (key: string, fields: object = {}) =>
 /** Clients that ask again as soon as they are answered, until they are told to stop: the statuses that they got. */
 function load(key: string, clients: number, fields: object = {}) {
   const statuses: number[] = [];
+  /** Answers to each client. */
+  const answers = Array.from({ length: clients }, () => 0);
   let stopped = false;
-  const client = async (): Promise<void> => {
+  const client = async (_: unknown, at: number): Promise<void> => {
     while (!stopped) {
       const { status } = await ask(key, fields).catch(() => ({ status: 0 }));
       statuses.push(status);
+      answers[at] = (answers[at] ?? 0) + 1;
     }
   };
   const all = Array.from({ length: clients }, client);
   return {
     statuses,
+    /** Resolves once what is under way now has been answered. */
+    async settled(): Promise<void> {
+      const before = [...answers];
+      await eventually(
+        () => answers.every((count, at) => count > (before[at] ?? 0)),
+        (are) => are,
+        30_000,
+      );
+    },
     async stop(): Promise<readonly number[]> {
       stopped = true;
       await Promise.all(all);
@@ -140,11 +152,10 @@ describe('engines that fail', () => {
     );
     const answered = () => one.statuses.length + other.statuses.length;
     const errors = () => failed(one.statuses).length + failed(other.statuses).length;
-    // What was under way.
-    await sleep(200);
+    await Promise.all([one.settled(), other.settled()]);
     const [answeredBefore, errorsBefore] = [answered(), errors()];
     await sleep(1_500);
-    await many(() => answered() - answeredBefore, 100);
+    await many(() => answered() - answeredBefore, 40);
     expect(errors()).toBe(errorsBefore);
     broken.setFault(undefined);
     await eventually(

@@ -273,9 +273,9 @@ describe('the end of a key', () => {
   it.each(['plain', 'sha256'] as const)('comes by itself, in Envoy’s file too: %s', async (kind) => {
     const key = made(expect.getState().currentTestName ?? '');
     const secret: TenantKey['secret'] = kind === 'plain' ? { kind, value: key } : hashedKey(key).secret;
-    await reload(withKeys('quiet', [hashedKey(key, { secret, expiresMs: Date.now() + 1_500 })]));
+    await reload(withKeys('quiet', [hashedKey(key, { secret, expiresMs: Date.now() + 3_000 })]));
     await becomes(key, 200);
-    await becomes(key, 401, 3_000);
+    await becomes(key, 401, 6_000);
     await eventually(
       () =>
         readFileSync(join(stack.config.envoy.directory, 'api-keys.json'), 'utf8') +

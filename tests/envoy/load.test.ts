@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Simulator, startSimulator } from '../../src/simulator/http-simulator.ts';
 import { parseProfile } from '../../src/simulator/profile.ts';
+import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
 import { runCli } from '../support/serve.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
@@ -50,10 +51,12 @@ it('shows that quiet’s TTFT stays below noisy’s', async () => {
 it('ends at Ctrl-C with its summary', async () => {
   const run = load('env:QUIET_KEY', '--seconds', '600');
   await run.until('Ctrl-C ends it');
-  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  const served = () => stack.records().filter(({ tenant, status }) => tenant === 'quiet' && status === 200);
+  const { length } = served();
+  await eventually(served, (records) => records.length > length + 3, 15_000);
   run.child.kill('SIGINT');
   expect(await run.exited).toBe(0);
-  expect(run.stdout()).toMatch(/^quiet +\d+ ms/m);
+  expect(run.stdout()).toMatch(/^quiet +[\d.]+ m?s/m);
   expect(run.stderr()).not.toMatch(/at .*\.[jt]s:\d+/);
 }, 30_000);
 

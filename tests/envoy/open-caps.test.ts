@@ -21,7 +21,7 @@ beforeAll(async () => {
         endpoints: [llamacpp.url],
         engine: 'llamacpp',
         concurrencyLimit: 4,
-        health: { interval: '200ms', timeout: '1s' },
+        health: { interval: '200ms', timeout: '5s' },
       };
       config['models'] = { demo: { pool: 'main' }, llama: { pool: 'local' } };
       config['tenants'].quiet.limits = { tokensPerMinute: 1_000_000 };

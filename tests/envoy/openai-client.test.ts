@@ -18,7 +18,7 @@ beforeAll(async () => {
     change(config) {
       config['tenants']['limited'] = {
         keys: ['key-of-the-limited'],
-        limits: { requestsPerMinute: 60, requestBurst: 1 },
+        limits: { requestsPerMinute: 20, requestBurst: 1 },
       };
     },
   });

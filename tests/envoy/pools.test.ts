@@ -33,7 +33,7 @@ beforeAll(async () => {
   engines = await Promise.all(
     MODELS.map(() => startSimulator({ profile: parseProfile('test', { stepBaseMs: 10 }), models: MODELS })),
   );
-  const health = { interval: '200ms', timeout: '1s' };
+  const health = { interval: '200ms', timeout: '5s' };
   stack = await startStack({
     engines: [],
     change(config) {
@@ -67,7 +67,7 @@ describe('several pools', () => {
     await change((config) => {
       config['pools']['three'] = {
         endpoints: [engines[2]?.url],
-        health: { interval: '200ms', timeout: '1s' },
+        health: { interval: '200ms', timeout: '5s' },
       };
       config['models']['new'] = { pool: 'three' };
     });

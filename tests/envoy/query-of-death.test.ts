@@ -1,14 +1,16 @@
 /** Requests that kill the engine that gets them: how many they reach, who is limited, and who is served meanwhile. */
 
-import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePorts } from '../support/ports.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 type Mode = 'ok' | 'reset' | 'close' | 'mid-headers' | '503';
 
+/** A request kills its engine after so long: one that ends well is answered well before, on a busy machine too. */
+const KILL_MS = 200;
 /** Requests that are about to kill an engine, and the most there were. */
 let killing = 0;
 let mostKilling = 0;
@@ -18,13 +20,15 @@ class Engine {
   requests = 0;
   deaths = 0;
   mode: Mode;
-  port = 0;
+  readonly port: number;
   #server: Server | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #deadForMs: number;
 
-  constructor(mode: Mode = 'ok', deadForMs = 800) {
+  /** @param port that nobody else takes while it is dead. */
+  constructor(mode: Mode, port: number, deadForMs = 800) {
     this.mode = mode;
+    this.port = port;
     this.#deadForMs = deadForMs;
   }
 
@@ -32,7 +36,6 @@ class Engine {
     this.#server = createServer((socket) => this.#connected(socket));
     const server = this.#server;
     await new Promise<void>((resolve) => server.listen(this.port, '127.0.0.1', resolve));
-    this.port = (server.address() as AddressInfo).port;
     return this;
   }
 
@@ -83,7 +86,7 @@ class Engine {
       setTimeout(() => {
         killing -= 1;
         this.#die();
-      }, 50);
+      }, KILL_MS);
     } else if (this.mode === 'reset') socket.resetAndDestroy();
     else if (this.mode === 'close') socket.end();
     else if (this.mode === 'mid-headers') {
@@ -101,11 +104,12 @@ let engines: Engine[] = [];
 let stack: Stack;
 
 async function start(modes: readonly Mode[], interval = '200ms'): Promise<void> {
-  engines = await Promise.all(modes.map((mode) => new Engine(mode).start()));
+  const ports = await freePorts(modes.length);
+  engines = await Promise.all(modes.map((mode, i) => new Engine(mode, ports[i] ?? 0).start()));
   stack = await startStack({
     engines: engines.map(({ port }) => `http://127.0.0.1:${port}`),
     change(config) {
-      config['pools']['main']['health'] = { interval, timeout: '1s', slowStart: '500ms' };
+      config['pools']['main']['health'] = { interval, timeout: '5s', slowStart: '500ms' };
     },
   });
 }

@@ -46,7 +46,7 @@ beforeAll(async () => {
       config['tenants'].quiet.limits = { tokensPerMinute: 100_000 };
       config['tenants'].few = {
         keys: ['key-of-the-few'],
-        limits: { requestsPerMinute: 60, requestBurst: 1 },
+        limits: { requestsPerMinute: 6, requestBurst: 1 },
       };
       config['tenants'].other = { keys: ['key-of-the-other'], models: ['nothing'] };
       config['models'].nothing = { pool: 'main' };

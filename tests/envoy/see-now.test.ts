@@ -25,7 +25,7 @@ beforeAll(async () => {
       config['pools'].main.concurrencyLimit = 2;
       config['queue'] = { maxWait: '120s' };
       config['lanes'] = { fast: { when: [{ tenants: ['quiet'] }] }, rest: {} };
-      const limits = { requestsPerMinute: 60, tokensPerMonth: 1_000_000, weight: 2 };
+      const limits = { requestsPerMinute: 6, tokensPerMonth: 1_000_000, weight: 2 };
       config['tenants'].noisy = { keys: [KEYS.noisy], limits };
       config['tenants'][LONG] = { keys: [LONG_KEY] };
       config['aliases'] = { 'gpt-4o': 'demo' };
@@ -88,10 +88,10 @@ describe('the status', () => {
       inFlight: 2,
       waiting: 3,
       weight: 2,
-      requests: { limit: 60 },
+      requests: { limit: 6 },
       month: { limit: 1_000_000 },
     });
-    expect(tenantOf(report, 'noisy')?.requests?.left).toBeLessThan(60);
+    expect(tenantOf(report, 'noisy')?.requests?.left).toBeLessThan(6);
     expect(tenantOf(report, 'noisy')?.month?.left).toBeLessThan(1_000_000);
     expect(tenantOf(report, 'quiet')?.ttftP99Ms).toBeGreaterThan(0);
     expect(report.models?.find(({ name }) => name === 'demo')).toMatchObject({
@@ -219,7 +219,9 @@ describe('fairlane top on a terminal', () => {
       const terminal = top(80, 24, proxied.metricsUrl);
       await terminal.until('[w waiting]');
       await proxied.service().drain();
-      await terminal.until('no answer since 3 s: no service answers');
+      // A busy machine leaves out a picture, and with it a second.
+      const away = await terminal.until(' s: no service answers');
+      expect(away).toMatch(/no answer since \d+ s: no service answers/);
       await proxied.restartService();
       await terminal.clear();
       await eventually(

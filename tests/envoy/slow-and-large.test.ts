@@ -5,10 +5,19 @@ import { buffer as bytesOf } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
-import { answerChat, type ReadyStack, sendOverHttp2, startReadyStack } from '../support/ready-engine.ts';
+import {
+  answerChat,
+  envoyStat,
+  type ReadyStack,
+  sendOverHttp2,
+  startReadyStack,
+} from '../support/ready-engine.ts';
 import { KEYS, type Stack } from '../support/stack.ts';
 
 const MAX = 2 * 1024 ** 2;
+/** An upload may take so long: longer than a busy machine needs for the largest. */
+const GRACE_MS = 3_000;
+const LATE_MS = 15_000;
 
 /** Lengths of the bodies that came. */
 const got: number[] = [];
@@ -33,7 +42,7 @@ beforeAll(async () => {
     (config) => {
       config['envoy'].maxBodySize = '2MiB';
       config['envoy'].connectionBufferSize = '64KiB';
-      config['envoy'].uploads = { minRate: '1GiB', grace: '1s' };
+      config['envoy'].uploads = { minRate: '1GiB', grace: `${GRACE_MS}ms` };
       config['queue'].maxWait = '1s';
       config['tenants'].noisy.limits = { maxHeldSize: '4MiB', maxConcurrent: 2, maxQueued: 3 };
     },
@@ -111,7 +120,7 @@ function startUpload(
 describe('an upload that does not come', () => {
   it('gets 408 in the shape of the API over HTTP/1.1, and its connection is closed', async () => {
     const { socket, answer } = startUpload(KEYS.quiet);
-    const text = await eventually(answer, (now) => now.includes('}'));
+    const text = await eventually(answer, (now) => now.includes('}'), LATE_MS);
     expect(text).toMatch(/^HTTP\/1\.1 408/);
     expect(text).toContain('"code":"request_timeout"');
     await eventually(
@@ -148,7 +157,7 @@ describe('without the service', () => {
   it('an upload that does not come is ended by Envoy', async () => {
     await stack.service().drain();
     const { answer } = startUpload(KEYS.quiet);
-    const text = await eventually(answer, (now) => now.includes('}'));
+    const text = await eventually(answer, (now) => now.includes('}'), LATE_MS);
     expect(text).toMatch(/^HTTP\/1\.1 408/);
     expect(text).toContain('"code":"request_timeout"');
     await stack.restartService();
@@ -176,8 +185,11 @@ describe('an upload for which its tenant has no room', () => {
 
   it('begins when there is room, and is not let past meanwhile', async () => {
     const before = got.length;
+    const streams = () => envoyStat(stack, 'http.fairlane.ext_proc.streams_started');
+    const streamsBefore = await streams();
     const held = [begun(), begun()];
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    // The service hears of them in this order, and of the third one after them.
+    await eventually(streams, (count) => count === streamsBefore + 2);
     const waiting = begun();
     end(waiting);
     await new Promise((resolve) => setTimeout(resolve, 400));

@@ -135,7 +135,7 @@ it('a reload is taken without a restart', async () => {
 
 it('a stop takes nothing new, and breaks no stream', async () => {
   let stopped: Promise<number | null> | undefined;
-  await expectDrain(`http://127.0.0.1:${api}`, KEY, 100, () => {
+  await expectDrain(`http://127.0.0.1:${api}`, KEY, 250, () => {
     stopped = stop('fairlane-envoy.service', envoy);
   });
   expect(await stopped).toBe(0);

@@ -230,9 +230,9 @@ describe('a request', () => {
 });
 
 it('no prompt, completion, key or secret is in what was exported', async () => {
-  const { text } = await ask(`00-${newTrace()}-${PARENT}-01`, {
-    body: chat({ stream: false, max_tokens: 40 }),
-  });
+  const trace = newTrace();
+  const { text } = await ask(`00-${trace}-${PARENT}-01`, { body: chat({ stream: false, max_tokens: 40 }) });
+  await spansOf(trace);
   const completion: string = JSON.parse(text).choices[0].message.content;
   expect(completion.length).toBeGreaterThan(20);
   const raw = collector.raw();
@@ -244,7 +244,9 @@ it('no prompt, completion, key or secret is in what was exported', async () => {
 });
 
 it('a sample of 0 exports nothing, and tells engines so, whatever clients say', async () => {
-  const before = await stack.metric('fairlane_trace_spans_total');
+  const counted = () => stack.metric('fairlane_trace_spans_total', { result: 'exported' });
+  // Of the last request before this; the service counts them when the collector has answered.
+  const before = await eventually(counted, (count) => count === collector.spans().length);
   const { config } = stack;
   const otlp = config.telemetry.otlp;
   if (otlp === undefined) throw new Error('no traces');
@@ -255,6 +257,7 @@ it('a sample of 0 exports nothing, and tells engines so, whatever clients say', 
   await ask(`00-${trace}-${PARENT}-01`);
   expect(engineSaw(trace).flags).toBe('00');
   await stack.record(({ traceId }) => traceId === trace);
+  expect(await counted()).toBe(before);
   expect(await stack.metric('fairlane_trace_spans_total')).toBe(before);
 
   // Without a collector the client's context is the engine's, as it came.

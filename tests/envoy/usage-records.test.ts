@@ -36,7 +36,7 @@ describe('usage records', () => {
         send(stack.url, {
           key: i % 2 === 0 ? KEYS.quiet : KEYS.noisy,
           headers: { 'x-request-id': 'the-same', 'x-client-request-id': 'the-same' },
-          body: chatBody({ model: 'best', stream: i % 3 > 0, max_tokens: 10 + i, ignore_eos: true }),
+          body: chatBody({ model: 'best', stream: i % 3 > 0, max_tokens: 40 + i, ignore_eos: true }),
         }),
       ),
     );

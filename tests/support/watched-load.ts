@@ -116,7 +116,8 @@ export class WatchedLoad {
     } catch {
       // An engine's own words.
     }
-    count(seen.codes, String(reason));
+    // An engine that fails has no code of ours, and its answer is no refusal.
+    if (typeof reason === 'string') count(seen.codes, reason);
   }
 
   async #chat(tenant: Tenant, at: number, tokens: number, model = 'demo'): Promise<void> {

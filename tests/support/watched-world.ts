@@ -94,9 +94,9 @@ function configure(
   config['tenants'].spent = {
     keys: [SPENT_KEY],
     limits: {
-      tokensPerMonth: 2_000,
+      tokensPerMonth: 1_000,
       tokensPerMinute: 100_000,
-      budgetPerMonth: '0.0025 EUR',
+      budgetPerMonth: '0.00125 EUR',
       budgetAlerts: [10, 50],
     },
   };

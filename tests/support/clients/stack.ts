@@ -9,7 +9,7 @@ import { startToolEngine, TOOL_MODEL } from './tool-engine.ts';
 
 /** A month of one token: spent before anything. */
 export const SPENT_KEY = 'key-of-the-spent';
-/** One request now, and one a second. */
+/** One request now, and one in three seconds: longer than a client needs for two. */
 export const hastyKey = (client: string): string => `key-of-the-hasty-${client}`;
 const HASTY_CLIENTS = ['openai', 'anthropic', 'litellm'] as const;
 
@@ -45,7 +45,7 @@ export async function startClientStack(
         ...Object.fromEntries(
           HASTY_CLIENTS.map((client) => [
             `hasty-${client}`,
-            { keys: [hastyKey(client)], limits: { requestsPerMinute: 60, requestBurst: 1 } },
+            { keys: [hastyKey(client)], limits: { requestsPerMinute: 20, requestBurst: 1 } },
           ]),
         ),
       };
