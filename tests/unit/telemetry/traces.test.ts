@@ -228,14 +228,14 @@ describe('a collector', () => {
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`;
   }
 
-  function exporter(url: string, gatherMs = 1_000) {
+  function exporter(url: string, { gatherMs = 1_000, timeoutMs = PATIENCE_MS } = {}) {
     const counts: Record<SpanResult, number> = { exported: 0, failed: 0, dropped: 0 };
     const told: ExportState[] = [];
     const options = {
       count: (result: SpanResult, n: number) => void (counts[result] += n),
       tell: (state: ExportState) => void told.push(state),
       resource: () => resourceOf({ instanceId: 'i', version: '1.2.3' }),
-      timeoutMs: PATIENCE_MS,
+      timeoutMs,
       gatherMs,
     };
     const made = new OtlpExporter({ url, headers: { 'x-key': 'v w' }, sample: 1 }, options);
@@ -312,7 +312,7 @@ describe('a collector', () => {
   ])('that answers %i is told of once, and once when it takes spans again', async (status, detail) => {
     let answer = status;
     const url = await collector((_request, response) => void response.writeHead(answer).end());
-    const { counts, told, made } = exporter(url, 1);
+    const { counts, told, made } = exporter(url, { gatherMs: 1 });
     const sent = async (spansSoFar: number): Promise<void> => {
       made.add(spans());
       await eventually(
@@ -338,14 +338,14 @@ describe('a collector', () => {
     speaksOther.listen(0, '127.0.0.1');
     await once(speaksOther, 'listening');
     const { port } = speaksOther.address() as AddressInfo;
-    for (const [url, detail] of [
-      ['http://127.0.0.1:1/v1/traces', 'ECONNREFUSED'],
-      [await collector(() => undefined), 'no answer within 200 ms'],
-      [`http://127.0.0.1:${port}/v1/traces`, 'OTLP over gRPC'],
+    for (const [url, detail, timeoutMs] of [
+      ['http://127.0.0.1:1/v1/traces', 'ECONNREFUSED', PATIENCE_MS],
+      [await collector(() => undefined), 'no answer within 200 ms', 200],
+      [`http://127.0.0.1:${port}/v1/traces`, 'OTLP over gRPC', PATIENCE_MS],
     ] as const) {
-      const { told, made } = exporter(url);
+      const { told, made } = exporter(url, { timeoutMs });
       made.add(spans());
-      await made.close(1_000);
+      await made.close(2 * PATIENCE_MS);
       expect(told).toMatchObject([{ failing: true, detail: expect.stringContaining(detail) }]);
     }
     speaksOther.close();
