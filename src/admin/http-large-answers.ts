@@ -21,11 +21,13 @@ export class LargeAnswers {
   send(response: ServerResponse, headers: OutgoingHttpHeaders, text: string): void {
     // Who is gone would be told of it by nobody.
     if (response.destroyed) return;
-    const { bytes, readers } = this.#held.get(text) ?? this.#hold(text);
+    const held = this.#held.get(text) ?? this.#hold(text);
+    const { bytes, readers } = held;
     readers.add(response);
     response.once('close', () => {
       readers.delete(response);
-      if (readers.size === 0) this.#forget(text);
+      // After a cut the same text may be held anew, for others.
+      if (readers.size === 0 && this.#held.get(text) === held) this.#forget(text);
     });
     response.writeHead(200, { ...headers, 'content-length': bytes.length }).end(bytes);
   }

@@ -42,7 +42,8 @@ when a member gets another meaning or goes; new members come without, so ignore 
 
 - It names tenants as metrics do. Where \`service.metrics\` is on a loopback address, it is answered under \`localhost\`
   and loopback addresses only. Elsewhere whoever reaches the port may read it, under an address, \`localhost\`, a name
-  without a dot, one in \`.local\`, \`.internal\` or \`.svc\`, or the name in \`service.metrics\`. Never to web pages of other origins.
+  without a dot, one in \`.local\`, \`.internal\` or \`.svc\`, or the name in \`service.metrics\`. Web pages of other
+  origins never may.
 - It takes time for the tenants with requests, the requests that wait and the endpoints; not for idle tenants, unless
   they are asked for. It is kept for 200 ms: many who ask cost as much as one. More than 16 different questions in that
   time get a 503 with \`retry-after\`.

@@ -5,6 +5,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { dirname, isAbsolute, join } from 'node:path';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { Option } from 'commander';
+import { reachedAt } from '../config/addresses.ts';
 import type { AdminConfig } from '../config/admin.ts';
 import { lookUpSecret, SECRET_REFERENCE } from '../config/secrets.ts';
 import { at } from '../config/written-data.ts';
@@ -15,11 +16,6 @@ import { UserError } from './user-error.ts';
 
 const TIMEOUT_MS = 15_000;
 const MOST_BYTES = 64 * 1024 ** 2;
-/** All addresses of a machine: one of them. */
-const ANY: ReadonlyMap<string, string> = new Map([
-  ['0.0.0.0', '127.0.0.1'],
-  ['::', '::1'],
-]);
 
 export interface AdminOptions {
   readonly config: string;
@@ -84,9 +80,9 @@ interface Where {
   readonly certificate: string | undefined;
 }
 
-function whereOf({ address: { host, port } }: AdminConfig, certificate: string | undefined): Where {
-  const to = ANY.get(host) ?? host;
-  return { host: to, port, shown: hostPortText({ host: to, port }), certificate };
+function whereOf({ address }: AdminConfig, certificate: string | undefined): Where {
+  const reached = reachedAt(address);
+  return { ...reached, shown: hostPortText(reached), certificate };
 }
 
 interface Answer {

@@ -7,7 +7,7 @@ import {
   statusPath,
   statusSchema,
 } from '../admin/status.ts';
-import type { HostPort } from '../config/config.ts';
+import { type HostPort, reachedAt } from '../config/config.ts';
 import { loadConfig } from '../config/fs-config.ts';
 import { hostPort } from '../config/values.ts';
 import { hostPortText } from '../domain/host-port.ts';
@@ -39,9 +39,6 @@ export const addressOption = (): Option =>
     return read;
   });
 
-/** A service that listens on all addresses is on this machine's own, too. */
-const REACHED: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
-
 /** Where the service answers. */
 export function addressOf({ address, config }: Where): HostPort {
   if (address !== undefined) return address;
@@ -54,8 +51,7 @@ export function addressOf({ address, config }: Where): HostPort {
       `the configuration cannot be read (--address host:port asks without it):\n${problems}`,
     );
   }
-  const { host, port } = loaded.config.service.metrics;
-  return { host: REACHED[host] ?? host, port };
+  return reachedAt(loaded.config.service.metrics);
 }
 
 export interface Answer {

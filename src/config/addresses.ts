@@ -15,11 +15,16 @@ export type ServiceAddress =
   | { readonly kind: 'unix'; readonly path: string }
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number };
 
-const OWN: Readonly<Record<string, string>> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+const OWN: ReadonlyMap<string, string> = new Map([
+  ['0.0.0.0', '127.0.0.1'],
+  ['::', '::1'],
+]);
 
 /** Where this machine reaches it: what listens on all addresses listens on its own, too. */
-export const urlOf = ({ host, port }: HostPort, scheme = 'http'): string =>
-  `${scheme}://${hostPortText({ host: OWN[host] ?? host, port })}`;
+export const reachedAt = ({ host, port }: HostPort): HostPort => ({ host: OWN.get(host) ?? host, port });
+
+export const urlOf = (address: HostPort, scheme = 'http'): string =>
+  `${scheme}://${hostPortText(reachedAt(address))}`;
 
 /** Where clients on this machine send to, without `/v1`. */
 export const apiUrlOf = ({ address, tls }: { readonly address: HostPort; readonly tls?: unknown }): string =>

@@ -4,8 +4,7 @@
  * Room is counted three times over, because eight long prompts are not eight short ones: sequences against its concurrency
  * limit, tokens against its KV cache, and prompt tokens that are not computed yet against what may share a step.
  *
- * A request that it would not serve, and that Envoy has tried elsewhere, keeps its room here: else an endpoint that refuses at
- * once would always have room, and send everything that waits to others beyond their limits. Whoever it answers ends that.
+ * What it would not serve, and Envoy has tried elsewhere, keeps its room here (passed-on.ts).
  *
  * Invariant: 0 ≤ in flight. An endpoint that left the rotation or the configuration keeps the count of what it still serves.
  */
@@ -15,6 +14,7 @@ import type { ConcurrencyLimit, Gauges } from './concurrency-limit/concurrency-l
 import { plausibleGauges } from './concurrency-limit/gauges.ts';
 import type { EndpointStatus, Rotation } from './health/rotation.ts';
 import type { AllottedEndpoint, LimitAllotment } from './limit-allotment.ts';
+import { PassedOn } from './passed-on.ts';
 import { Prefills } from './prefills.ts';
 import type { Demand, EndpointState, PoolEndpoint } from './types.ts';
 
@@ -76,10 +76,7 @@ export class Endpoint implements AllottedEndpoint {
   readonly gpu = new GpuClock();
   /** The last request that asked had to wait for prompts, not for a slot. */
   isHolding = false;
-  /** Sequences in flight elsewhere that came here first, since it answered last. */
-  #passedOn = 0;
-  /** Times that those were forgotten. */
-  #answers = 0;
+  readonly passedOn = new PassedOn();
 
   // How much it may have.
   concurrency: ConcurrencyLimit;
@@ -126,6 +123,13 @@ export class Endpoint implements AllottedEndpoint {
     this.weight = weight;
   }
 
+  wasProbed(healthy: boolean): void {
+    // Another engine may be there than the one that refused.
+    if (healthy && !this.isHealthy) this.passedOn.forget();
+    this.isHealthy = healthy;
+    this.isProbed = true;
+  }
+
   // Who may go there.
 
   isWithin(within: Demand['within']): boolean {
@@ -159,7 +163,7 @@ export class Endpoint implements AllottedEndpoint {
 
   /** Sequences that take its room. Where it is ejected it is asked only whether it answers again. */
   get taken(): number {
-    return this.status.serves ? this.sequences + this.#passedOn : this.sequences;
+    return this.status.serves ? this.sequences + this.passedOn.sequences : this.sequences;
   }
 
   /** Sequences that may be in flight from here, before any slow start. */
@@ -188,8 +192,9 @@ export class Endpoint implements AllottedEndpoint {
     this.prefills.expire(nowMs);
     const { belowFairShare } = claim;
     const limit = this.limit(nowMs) + coming;
+    const taken = this.passedOn.mayTry(nowMs) ? this.sequences : this.taken;
     // What is larger than a whole endpoint goes when it is alone there.
-    const isFull = (this.taken > 0 || limit === 0) && this.taken + demand.sequences > limit;
+    const isFull = (taken > 0 || limit === 0) && taken + demand.sequences > limit;
     if (isFull && !(belowFairShare && this.#mayExceed(nowMs))) return 'limit';
     if (this.#exceedsKvCache(demand, belowFairShare ? 1 : KV_PLANNED_PART)) return 'kv-cache';
     if (belowFairShare) return 'yes';
@@ -204,7 +209,7 @@ export class Endpoint implements AllottedEndpoint {
     if (room === 'limit' || room === 'headroom') {
       const more = demand.sequences + (room === 'headroom' ? claim.missingHeadroom : 0);
       // What is full because it is let fill slowly, or of what others serve, says nothing of its limit.
-      if (this.#passedOn > 0 || this.#rotation.isRamping(this.status, nowMs)) return;
+      if (this.passedOn.sequences > 0 || this.#rotation.isRamping(this.status, nowMs)) return;
       if (this.allotment === undefined) this.concurrency.saturated();
       else this.allotment.foundFull(more, nowMs);
     } else if (room !== 'kv-cache' && !claim.belowFairShare) this.isHolding = room === 'prefill';
@@ -220,22 +225,11 @@ export class Endpoint implements AllottedEndpoint {
     this.#count(demand, -1);
   }
 
-  /** Envoy has tried a request elsewhere. Gives what passedOnEnded() wants. */
-  passOn({ sequences }: Demand): number {
-    this.#passedOn += sequences;
-    return this.#answers;
-  }
-
-  /** @param since what passOn() gave. */
-  passedOnEnded({ sequences }: Demand, since: number): void {
-    if (since === this.#answers) this.#passedOn -= sequences;
-  }
-
   /** It serves what it is sent. */
-  hasAnswered(): void {
-    if (this.#passedOn === 0) return;
-    this.#passedOn = 0;
-    this.#answers += 1;
+  hasAnswered(nowMs: number): void {
+    if (this.passedOn.sequences === 0) return;
+    this.passedOn.forget();
+    this.moved(nowMs);
   }
 
   /** What is in flight, or wanted, has changed. */

@@ -18,6 +18,11 @@ const SHORTAGES: Readonly<Record<Shortage, string>> = {
   headroom: 'only the headroom is free',
   prefill: 'prompts before it',
 };
+/** At its limit, although it has less in flight. */
+const KEPT = 'its room is kept by what it would not serve, and others do';
+
+const shortageOf = ({ passedOn }: Endpoint, answer: Shortage): string =>
+  answer === 'limit' && passedOn.sequences > 0 ? KEPT : SHORTAGES[answer];
 
 /** Why an endpoint may not have the request, but for room. */
 function refusalsBy(
@@ -98,7 +103,7 @@ export function explainSelection(
         ...row,
         refusedBy: [
           ...(refusals.get(row.address) ?? []),
-          ...(answer === 'yes' ? [] : [SHORTAGES[answer]]),
+          ...(answer === 'yes' ? [] : [shortageOf(endpoint, answer)]),
           // It may be loaded for the request.
           ...(selector.hasAdapter(endpoint, demand) ? [] : ['adapter not loaded']),
           ...(answer === 'yes' && isAwaiting

@@ -17,6 +17,8 @@ export interface AllottedEndpoint {
   readonly url: string;
   /** In flight, of this replica. */
   readonly sequences: number;
+  /** The same, and those that keep their room while others serve them: no other replica is to send more there in their place. */
+  readonly taken: number;
   readonly concurrency: ConcurrencyLimit;
   readonly gpu: GpuClock;
   heardOfOthers(nowMs: number): void;
@@ -137,12 +139,12 @@ export class LimitAllotment {
     return size + Math.min(Math.max(0, others.held - others.inUse), most);
   }
 
-  /** What this replica has in the engine, and its part of what waits for the pool. */
+  /** What this replica has in the engine or keeps room for there, and its part of what waits for the pool. */
   #claimed(nowMs: number): number {
-    const { sequences } = this.#endpoint;
+    const { sequences, taken } = this.#endpoint;
     if (!this.#endpoint.isInUse()) return sequences;
     const queued = this.#partOf(this.#shared.waiting(nowMs).queued);
-    return Math.max(sequences, Math.min(this.#capacity(nowMs), sequences + queued));
+    return Math.max(sequences, Math.min(this.#capacity(nowMs), taken + queued));
   }
 
   #wanted(nowMs: number): number {

@@ -6,7 +6,7 @@
  * | types.ts | what a pool is asked and answers |
  * | selection.ts, weights.ts | which endpoint a request gets: the one rule, for acquire() and explain() |
  * | explanation.ts | a selection as a report |
- * | endpoint.ts, prefills.ts | one endpoint: counts, room, prompts that are computed |
+ * | endpoint.ts, prefills.ts, passed-on.ts | one endpoint: counts, room, prompts that are computed, what it would not serve |
  * | slot.ts | a grant, from release to end |
  * | limit-allotment.ts | this replica's part of a limit that replicas share |
  * | concurrency-limit/ | how many sequences an endpoint may have in flight |
@@ -222,8 +222,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
       if (endpoint.candidate !== undefined) this.router?.restarted(endpoint.candidate);
       this.adapters?.crashed(url);
     }
-    endpoint.isHealthy = healthy;
-    endpoint.isProbed = true;
+    endpoint.wasProbed(healthy);
     this.rotation.setHealthy(url, healthy, nowMs);
   }
 
@@ -233,6 +232,7 @@ class EndpointPool implements PoolEndpoints, SelectionPool, SlotPool, AllottedPo
   }
 
   engineLoaded(url: string): void {
+    this.#endpointOf(url)?.passedOn.forget();
     this.rotation.loaded(url);
   }
 

@@ -56,7 +56,7 @@ export class EndpointSlot implements Slot {
   readonly #prefill: Prefill;
   readonly #gpu: GpuUse;
   #endAdapter: ((nowMs: number) => void) | undefined;
-  /** Of Endpoint.passOn() where it was released to; undefined: it is there. */
+  /** Of PassedOn.begin() where it was released to; undefined: it is there. */
   #passedOn: number | undefined;
 
   // How far it is.
@@ -83,6 +83,7 @@ export class EndpointSlot implements Slot {
     this.addresses = [endpoint.address, ...fallbacks];
     pool.rotation.began(endpoint.status, this.#key, nowMs);
     endpoint.add(demand);
+    endpoint.passedOn.tried(nowMs);
     endpoint.moved(nowMs);
     const own = Math.max(1, demand.promptTokens - matchedTokens);
     this.#prefill = endpoint.prefills.begin(own, belowFairShare, demand.streamed, nowMs);
@@ -133,7 +134,10 @@ export class EndpointSlot implements Slot {
     const { choice } = this.#demand;
     this.#first.prefills.end(this.#prefill);
     endpoint.remove(this.#demand);
-    if (this.#passedOn !== undefined) this.#first.passedOnEnded(this.#demand, this.#passedOn);
+    if (this.#passedOn !== undefined) {
+      this.#first.passedOn.end(this.#demand.sequences, this.#passedOn);
+      this.#first.moved(nowMs);
+    }
     this.#pool.freed();
     this.#endAdapter?.(nowMs);
     if (this.#sawToken && choice !== undefined && endpoint.candidate !== undefined) {
@@ -147,7 +151,7 @@ export class EndpointSlot implements Slot {
     const other = this.#pool.endpointAt(address);
     if (other === undefined) return;
     this.#tellPassedOver(address, nowMs);
-    this.#passedOn ??= this.#first.passOn(this.#demand);
+    this.#passedOn ??= this.#first.passedOn.begin(this.#demand.sequences, nowMs);
     this.#first.prefills.end(this.#prefill);
     this.#endpoint.remove(this.#demand);
     this.#endpoint = other;
@@ -164,7 +168,7 @@ export class EndpointSlot implements Slot {
     if (this.#demand.adapter !== undefined && result.status === 404) {
       this.#pool.adapters?.suspect(endpoint.url);
     }
-    if (endpointSignOf(result) === 'success') endpoint.hasAnswered();
+    if (endpointSignOf(result) === 'success') endpoint.hasAnswered(nowMs);
     this.#pool.rotation.ended(endpoint.status, this.#key, result, nowMs);
   }
 

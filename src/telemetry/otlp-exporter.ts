@@ -164,7 +164,8 @@ export class OtlpExporter {
   /** @param problem undefined: it takes them. */
   #learn({ url }: OtlpConfig, problem: string | undefined): void {
     const failing = problem !== undefined;
-    if (failing === this.#isFailing) return;
+    // An export that was under way says nothing of the collector that is configured since.
+    if (url !== this.#config.url || failing === this.#isFailing) return;
     this.#isFailing = failing;
     this.#options.tell?.({
       collector: new URL(url).host,

@@ -122,6 +122,10 @@ const WRONG: readonly (readonly [string, Shape, string | RegExp])[] = [
   ['config.ledger=/data', 'gateway', 'config.ledger must be a mapping'],
   ['config.telemetry.otlp=http://c:4318', 'gateway', 'config.telemetry.otlp must be a mapping'],
   ['config.telemetry.otlp.headers[0]=a', 'gateway', 'config.telemetry.otlp.headers must be a mapping'],
+  // A text with nothing in it is a text.
+  ...['tenants', 'tenants.carol', 'tenants.carol.keys', 'webhooks', 'redis', 'telemetry.otlp.headers'].map(
+    (path): (typeof WRONG)[number] => [`config.${path}=`, 'gateway', `config.${path} must be a `],
+  ),
 ];
 
 describe('wrong values', () => {

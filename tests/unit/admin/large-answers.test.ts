@@ -60,3 +60,14 @@ it('who is gone before the text is there is not waited for', () => {
   gone.destroy();
   expect(ask('{}', gone).bytes).toBeUndefined();
 });
+
+it('who hears late of its cut does not free what others have of the same text since', () => {
+  const first = new FakeResponse();
+  first.destroy = () => undefined;
+  ask(textOf('a', 16), first);
+  ask(textOf('b', 64));
+  const second = ask(textOf('a', 16));
+  first.emit('close');
+  ask(textOf('c', 64));
+  expect(second.destroyed).toBe(true);
+});

@@ -333,6 +333,31 @@ describe('a collector', () => {
     await made.close(1_000);
   });
 
+  it('that was left while it had an export is not taken for the next one', async () => {
+    let fail: (() => void) | undefined;
+    const left = await collector((_request, response) => {
+      fail = () => response.writeHead(500).end();
+    });
+    const next = await collector((_request, response) => void response.writeHead(503).end());
+    const { counts, told, made } = exporter(left, { gatherMs: 1 });
+    made.add(spans());
+    await eventually(
+      () => fail,
+      (asked) => asked !== undefined,
+    );
+    made.reconfigure({ url: next, headers: {}, sample: 1 });
+    for (const failed of [3, 6]) {
+      if (failed === 3) fail?.();
+      else made.add(spans());
+      await eventually(
+        () => counts.failed,
+        (count) => count === failed,
+      );
+    }
+    expect(told).toEqual([{ collector: new URL(next).host, failing: true, detail: 'answered 503' }]);
+    await made.close(PATIENCE_MS);
+  });
+
   it('that is away, late or no HTTP is told of with what it is', async () => {
     const speaksOther = createNetServer((socket) => socket.end('\0\0\0\x04'));
     speaksOther.listen(0, '127.0.0.1');

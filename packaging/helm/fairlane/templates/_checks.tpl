@@ -2,8 +2,7 @@
 {{- define "fairlane.checkShapes" -}}
 {{- $config := . -}}
 {{- range $section := list "envoy" "service" "tenants" "redis" "ledger" "telemetry" -}}
-{{- $written := get $config $section -}}
-{{- if not (or (kindIs "map" $written) (not $written)) -}}
+{{- if and (hasKey $config $section) (not (has (kindOf (get $config $section)) (list "map" "invalid"))) -}}
 {{- fail (printf "config.%s must be a mapping" $section) -}}
 {{- end -}}
 {{- end -}}
@@ -11,11 +10,11 @@
 {{- if not (or (kindIs "map" $tenant) (kindIs "invalid" $tenant)) -}}
 {{- fail (printf "config.tenants.%s must be a mapping, for example { keys: [file:/etc/fairlane/keys/%s] }" $name $name) -}}
 {{- end -}}
-{{- if not (kindIs "slice" (($tenant | default dict).keys | default list)) -}}
+{{- if not (has (kindOf ($tenant | default dict).keys) (list "slice" "invalid")) -}}
 {{- fail (printf "config.tenants.%s.keys must be a list, for example [file:/etc/fairlane/keys/%s]" $name $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if not (kindIs "slice" (.webhooks | default list)) -}}
+{{- if not (has (kindOf .webhooks) (list "slice" "invalid")) -}}
 {{- fail "config.webhooks must be a list of mappings" -}}
 {{- end -}}
 {{- range $i, $webhook := .webhooks -}}
@@ -23,11 +22,11 @@
 {{- fail (printf "config.webhooks[%d] must be a mapping with url and secret" $i) -}}
 {{- end -}}
 {{- end -}}
-{{- $otlp := (.telemetry | default dict).otlp | default dict -}}
-{{- if not (kindIs "map" $otlp) -}}
+{{- $otlp := (.telemetry | default dict).otlp -}}
+{{- if not (has (kindOf $otlp) (list "map" "invalid")) -}}
 {{- fail "config.telemetry.otlp must be a mapping with endpoint" -}}
 {{- end -}}
-{{- if not (kindIs "map" ($otlp.headers | default dict)) -}}
+{{- if not (has (kindOf ($otlp | default dict).headers) (list "map" "invalid")) -}}
 {{- fail "config.telemetry.otlp.headers must be a mapping of names to values" -}}
 {{- end -}}
 {{- end -}}
