@@ -193,8 +193,8 @@ describe('engines that fail', () => {
       const { finished } = serves.stats();
       await many(() => serves.stats().finished - finished, 100);
       clearInterval(looking);
-      // Both concurrency limits.
-      expect(most).toBeLessThanOrEqual(16);
+      // Both concurrency limits, and who tries it again where nobody was sent there for a second or more.
+      expect(most).toBeLessThanOrEqual(16 + 2);
       await Promise.all(loads.map((one) => one.stop()));
     },
   );
