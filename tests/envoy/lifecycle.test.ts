@@ -39,9 +39,12 @@ describe('two tenants on a pool with two slots', () => {
   });
   afterEach(async () => {
     engine.setFault(undefined);
-    await stack.service().idle();
-    expect(await stack.metric('fairlane_pool_in_flight')).toBe(0);
-    expect(await stack.metric('fairlane_pool_queued')).toBe(0);
+    for (const metric of ['fairlane_pool_in_flight', 'fairlane_pool_queued']) {
+      await eventually(
+        () => stack.metric(metric),
+        (count) => count === 0,
+      );
+    }
   });
   const stream = (key: string, tokens: number) => openStream(stack.url, { key, body: long(tokens) });
   /** The engine has heard of all that was hung up. */

@@ -100,8 +100,10 @@ describe('several pools', () => {
     );
     expect(started()[1]).toBe((before[1] ?? 0) + 1);
     expect(eventsOf(await stream.done).at(-1)).toBe('[DONE]');
-    await stack.service().idle();
-    expect(await stack.metric('fairlane_pool_in_flight')).toBe(0);
+    await eventually(
+      () => stack.metric('fairlane_pool_in_flight'),
+      (count) => count === 0,
+    );
   });
 });
 
