@@ -1,8 +1,9 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
 import { memoryBoundOf } from '../config/memory-bound.ts';
+import { counted } from '../domain/counted.ts';
 import { configOption } from './arguments.ts';
-import { count, print, printError } from './terminal.ts';
+import { print, printError } from './terminal.ts';
 import { UserError } from './user-error.ts';
 
 interface Options {
@@ -37,12 +38,12 @@ export function checkConfigCommand(): Command {
       const { tenants, pools, models } = loaded.config;
       const endpoints = [...pools.values()].reduce((sum, pool) => sum + pool.endpoints.length, 0);
       const discovering = [...pools.values()].filter((pool) => pool.discoverModels).length;
-      const asked = discovering === 0 ? '' : ` (${count(discovering, 'pool')} will be asked for more)`;
+      const asked = discovering === 0 ? '' : ` (${counted(discovering, 'pool')} will be asked for more)`;
       const verdict =
-        refused.length === 0 ? 'OK' : `${count(refused.length, 'file')} of tenants refused; the rest`;
+        refused.length === 0 ? 'OK' : `${counted(refused.length, 'file')} of tenants refused; the rest`;
       if (refused.length > 0) process.exitCode = 1;
       print(
-        `${verdict}: ${count(tenants.size, 'tenant')}, ${count(pools.size, 'pool')} with ${count(endpoints, 'endpoint')}, ${count(models.size, 'model')}${asked}`,
+        `${verdict}: ${counted(tenants.size, 'tenant')}, ${counted(pools.size, 'pool')} with ${counted(endpoints, 'endpoint')}, ${counted(models.size, 'model')}${asked}`,
       );
       if (options.memory !== true) return;
       const { tenant, envoy, fairlane } = memoryBoundOf(loaded.config);

@@ -1,6 +1,7 @@
 /** What `fairlane doctor` says of what it was told: pure. */
 import type { Config, PoolConfig } from '../config/config.ts';
 import { expiryOf } from '../config/pem.ts';
+import { counted } from '../domain/counted.ts';
 import { hostPortText } from '../domain/host-port.ts';
 
 export type Level = 'ok' | 'warning' | 'problem';
@@ -27,7 +28,6 @@ const namesOf = (value: unknown): readonly string[] =>
   Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
 
 const found = (level: Level, text: string): Finding => ({ level, text });
-const counted = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
 const percent = (part: unknown): string => `${Number((100 * numberOf(part)).toPrecision(3))} %`;
 
 function* endpointFindings(where: string, endpoint: Fields): Generator<Finding> {

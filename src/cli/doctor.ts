@@ -1,11 +1,12 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/fs-config.ts';
+import { counted } from '../domain/counted.ts';
 import { configOption } from './arguments.ts';
 import { addressesOf } from './doctor-addresses.ts';
 import { checkEngine } from './doctor-engine.ts';
 import { adapterFindings, type Level, listenerFindings, type Tell } from './doctor-findings.ts';
 import { checkService } from './doctor-service.ts';
-import { count, hasColour, printMarked } from './terminal.ts';
+import { hasColour, printMarked } from './terminal.ts';
 
 const COLOUR: Readonly<Record<Level, number>> = { ok: 32, warning: 33, problem: 31 };
 const coloured = hasColour(process.stdout);
@@ -34,7 +35,7 @@ export function doctorCommand(): Command {
       for (const { problems: ofFile } of config.refusedTenantFiles) {
         for (const problem of ofFile) tell('problem', problem);
       }
-      tell('ok', `${path}: ${count(config.tenants.size, 'tenant')}, ${count(config.pools.size, 'pool')}`);
+      tell('ok', `${path}: ${counted(config.tenants.size, 'tenant')}, ${counted(config.pools.size, 'pool')}`);
       for (const { level, text } of listenerFindings(config, Date.now())) tell(level, text);
       for (const pool of config.pools.values()) {
         const served: (readonly string[] | undefined)[] = [];

@@ -81,6 +81,3 @@ export function printMarked(mark: string, text: string, width = mark.length): vo
   const lines = wrapped(shown, widthFor(process.stdout.columns) - indent.length);
   console.log(`${mark}${MARK_GAP}${lines.join(`\n${indent}`)}`);
 }
-
-/** `1 tenant`, `2 tenants`. */
-export const count = (size: number, noun: string): string => `${size} ${noun}${size === 1 ? '' : 's'}`;
