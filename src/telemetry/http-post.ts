@@ -45,6 +45,16 @@ const lookUp: LookupFunction = (host, { all }, callback) => {
   });
 };
 
+/** What is told of an answer that does not take what was sent. */
+export const answeredText = (status: number): string =>
+  status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`;
+
+/** What is told of an error: its code alone, as messages may quote the URL or what was sent. */
+export function codeOf(error: Error): string {
+  const { code } = error as NodeJS.ErrnoException;
+  return typeof code === 'string' ? code : 'failed';
+}
+
 /** Rejects only where no request can be made of it, as with a header that HTTP does not take. */
 export function post<Result>(
   url: string,

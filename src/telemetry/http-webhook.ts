@@ -1,5 +1,5 @@
 /** One try to tell a receiver of an event. Redirects are not followed, and nothing of the answer is read but its status. */
-import { post } from './http-post.ts';
+import { answeredText, codeOf, post } from './http-post.ts';
 import { headersOf } from './webhook-message.ts';
 import type { Delivery, WebhookEvent } from './webhook-queue.ts';
 
@@ -30,20 +30,13 @@ function deliveryOf(status: number, retryAfter: string | undefined): Delivery {
   const asked = retryAfter !== undefined && SECONDS.test(retryAfter) ? Number(retryAfter) : undefined;
   return {
     kind: 'failed',
-    problem:
-      status >= 300 && status < 400 ? `answered ${status}: redirects are not followed` : `answered ${status}`,
+    problem: answeredText(status),
     isRejected,
     ...(asked !== undefined && { retryAfterMs: asked * 1_000 }),
   };
 }
 
 const failed = (problem: string): Delivery => ({ kind: 'failed', problem, isRejected: false });
-
-/** Codes alone: messages may quote the URL. */
-function problemOf(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException;
-  return typeof code === 'string' ? code : 'failed';
-}
 
 /** Never rejects. */
 export function sendWebhook(
@@ -63,7 +56,7 @@ export function sendWebhook(
           ? 'no answer in time'
           : why === 'late'
             ? `no answer within ${timeoutMs / 1_000} s`
-            : problemOf(why),
+            : codeOf(why),
       ),
   });
 }

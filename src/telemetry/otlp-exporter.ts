@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Resource } from '@opentelemetry/resources';
 import type { OtlpConfig } from '../config/telemetry.ts';
-import { post } from './http-post.ts';
+import { answeredText, codeOf, post } from './http-post.ts';
 import { encodeSpans, rejectedIn } from './otlp-spans.ts';
 import type { SpanFacts, SpanResult } from './span-of.ts';
 
@@ -202,9 +202,8 @@ const sent = (
 
 const failed = (detail: string): Sent => ({ kind: 'failed', detail });
 
-/** Codes alone: messages may quote what was sent. */
 function problemOf(error: Error): string {
-  const { code = 'failed' } = error as NodeJS.ErrnoException;
+  const code = codeOf(error);
   return code.startsWith('HPE_')
     ? `${code}: it does not speak HTTP/1.1; is it the port of OTLP over gRPC (4317)? OTLP over HTTP is usually on 4318`
     : code;
@@ -217,9 +216,8 @@ const HINTS: ReadonlyMap<number, string> = new Map([
 ]);
 
 function statusText(status: number): string {
-  const hint =
-    HINTS.get(status) ?? (status >= 300 && status < 400 ? 'redirects are not followed' : undefined);
-  return `answered ${status}${hint === undefined ? '' : `: ${hint}`}`;
+  const hint = HINTS.get(status);
+  return hint === undefined ? answeredText(status) : `answered ${status}: ${hint}`;
 }
 
 function answerOf(response: IncomingMessage, done: (answer: Sent) => void): void {
