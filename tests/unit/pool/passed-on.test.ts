@@ -53,6 +53,42 @@ function fullOfPassedOn(concurrencyLimit: number, shared?: SharedLimits) {
 }
 
 describe('an endpoint whose room others use', () => {
+  /** Two of two that it has passed on, with the two that were sent to the other at once. */
+  const twoAndTwo = () => {
+    const { endpoints, slots, moved } = fullOfPassedOn(2);
+    for (const slot of moved) slot.ended({ status: 200 }, 0);
+    const [first, second] = moved as [Slot, Slot];
+    const others = slots.filter((slot) => !moved.includes(slot)) as [Slot, Slot];
+    return { endpoints, first, second, others };
+  };
+
+  it('has no room for more in their place, until those have ended', () => {
+    const { endpoints, first, others } = twoAndTwo();
+    expect(endpoints.list(0).map(({ sequences }) => sequences)).toEqual([0, 4]);
+    expect(acquire(endpoints)).toBeUndefined();
+    // The second one is still beyond its limit.
+    others[0].free(0);
+    expect(acquire(endpoints)).toBeUndefined();
+    first.free(0);
+    first.free(0);
+    expect(acquire(endpoints)?.address).toBe(REFUSES);
+    expect(acquire(endpoints)).toBeUndefined();
+  });
+
+  it('has all of its room when it answers again, and loses none of it later', () => {
+    const { endpoints, first, second, others } = twoAndTwo();
+    first.free(0);
+    const next = acquire(endpoints);
+    expect(next?.address).toBe(REFUSES);
+    next?.ended({ status: 200 }, 0);
+    const more = acquire(endpoints);
+    expect(more?.address).toBe(REFUSES);
+    for (const slot of [second, ...others, next, more]) slot?.free(0);
+    const all = [1, 2, 3, 4, 5].map(() => acquire(endpoints)?.address);
+    expect(all.filter((address) => address === REFUSES)).toHaveLength(2);
+    expect(all[4]).toBeUndefined();
+  });
+
   it('is tried by one request, as seldom again as it has refused for', () => {
     const { endpoints } = fullOfPassedOn(2);
     const triedAt: number[] = [];

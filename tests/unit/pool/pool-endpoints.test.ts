@@ -331,46 +331,6 @@ describe('endpoints where requests fail', () => {
     expect(moved).toBe(5);
   });
 
-  /** Two endpoints of two slots; the first has passed both of its requests on to the second. */
-  const passedOn = () => {
-    const endpoints = pool(2, 2);
-    const slots = [1, 2, 3, 4].map(() => acquire(endpoints) as Slot);
-    const [first, second] = slots.filter(({ address }) => address === '10.0.0.1:8000') as [Slot, Slot];
-    for (const slot of [first, second]) {
-      slot.moveTo('10.0.0.2:8000', 0);
-      slot.ended({ status: 200 }, 0);
-    }
-    const others = slots.filter((slot) => slot !== first && slot !== second) as [Slot, Slot];
-    return { endpoints, first, second, others };
-  };
-
-  it('that pass requests on have no room for more in their place, until those have ended', () => {
-    const { endpoints, first, others } = passedOn();
-    expect(endpoints.list(0).map(({ sequences }) => sequences)).toEqual([0, 4]);
-    expect(acquire(endpoints)).toBeUndefined();
-    // The second one is still beyond its limit.
-    others[0].free(0);
-    expect(acquire(endpoints)).toBeUndefined();
-    first.free(0);
-    first.free(0);
-    expect(acquire(endpoints)?.address).toBe('10.0.0.1:8000');
-    expect(acquire(endpoints)).toBeUndefined();
-  });
-
-  it('that answer again have all of their room, and lose none of it later', () => {
-    const { endpoints, first, second, others } = passedOn();
-    first.free(0);
-    const next = acquire(endpoints);
-    expect(next?.address).toBe('10.0.0.1:8000');
-    next?.ended({ status: 200 }, 0);
-    const more = acquire(endpoints);
-    expect(more?.address).toBe('10.0.0.1:8000');
-    for (const slot of [second, ...others, next, more]) slot?.free(0);
-    const all = [1, 2, 3, 4, 5].map(() => acquire(endpoints)?.address);
-    expect(all.filter((address) => address === '10.0.0.1:8000')).toHaveLength(2);
-    expect(all[4]).toBeUndefined();
-  });
-
   it('that have been dead return slowly while others serve, and at once when nobody does', () => {
     const endpoints = pool(2);
     const windows = (nowMs: number) => endpoints.list(nowMs).map(({ concurrencyLimit: window }) => window);
