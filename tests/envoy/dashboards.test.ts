@@ -12,6 +12,8 @@ import { type WatchedWorld, watchLoad } from '../support/watched-world.ts';
 const LOAD_MS = 15_000;
 /** Bounds of the histograms' buckets, in seconds. */
 const BUCKETS = [0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+/** Samples on either side of a quantile's that may be it. */
+const NEIGHBOURS = 2;
 const RULES = ['recording', 'alerts'].map((name) => resolve(`observability/prometheus/${name}.yaml`));
 const TENANTS: readonly Tenant[] = ['quiet', 'noisy', 'limited', 'spent'];
 
@@ -90,11 +92,16 @@ describe('Prometheus and the clients count the same', () => {
         `histogram_quantile(${q}, sum by (le) (rate(fairlane_ttft_seconds_bucket{tenant="quiet"}[${whole()}])))`,
       );
       const seen = world.load.of('quiet').ttftS.toSorted((a, b) => a - b);
-      const exact = seen[Math.min(seen.length - 1, Math.floor(q * seen.length))] ?? Number.NaN;
-      const at = BUCKETS.findIndex((bound) => bound >= exact);
-      // The client's clock has the way of the bytes and the event loop that it shares with the engines.
-      expect(found).toBeGreaterThanOrEqual(BUCKETS[Math.max(0, at - 2)] as number);
-      expect(found).toBeLessThanOrEqual(BUCKETS[Math.min(BUCKETS.length - 1, at + 1)] as number);
+      const rank = Math.floor(q * seen.length);
+      const bucketOf = (at: number): number => {
+        const exact = seen[Math.min(seen.length - 1, at)] ?? Number.NaN;
+        return BUCKETS.findIndex((bound) => bound >= exact);
+      };
+      // Of a hundred the 99th is the last or the one before, as the histogram counts. And the client's clock has the way of the bytes
+      // and the event loop that it shares with the engines: what it saw late need not have been.
+      expect(found).toBeGreaterThanOrEqual(BUCKETS[Math.max(0, bucketOf(rank - NEIGHBOURS) - 2)] as number);
+      const above = Math.min(BUCKETS.length - 1, bucketOf(rank + NEIGHBOURS) + 1);
+      expect(found).toBeLessThanOrEqual(BUCKETS[above] as number);
     },
   );
 

@@ -16,6 +16,7 @@ const MODELS = ['demo', 'demo-next', 'embedder'];
 const SEQUENCES = 6;
 const FAULT_MS = 2_500;
 const SETTLED_MS = 7_500;
+const REFUSED_BY_ENVOY = 'sum(fairlane_refusals_total{tenant="",reason="invalid_api_key"})';
 const LIMITED_KEY = 'key-of-the-limited-one';
 const SPENT_KEY = 'key-of-the-spent-one';
 const ODD_KEY = 'key-of-the-odd-one';
@@ -216,8 +217,13 @@ export async function watchLoad({
     await askOdd(stack.url);
     await disturb(stack, two, faultMs);
     await run;
-    // Envoy says every 5 s whom it refused by itself; a scrape later all is known.
+    // Envoy says every 5 s whom it refused by itself; a scrape later all is known. On a busy machine one may fail.
     await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
+    await eventually(
+      () => prometheus.query(`${REFUSED_BY_ENVOY} and sum(up) == 2`),
+      ([refused]) => Number(refused?.points[0]?.[1]) >= load.unknownKeys,
+      20_000,
+    );
     return { stack, prometheus, load, oddRequests: ODD_REQUESTS, fromS, toS: Date.now() / 1_000, close };
   } catch (error) {
     await close();
