@@ -54,6 +54,8 @@ describe('the console', () => {
     expect(said).toBe(
       'quiet waits 58 ms for its first token. noisy waits 4.1 s for its first token: it asks for 3.3 times its share. The engine is 100 % full.',
     );
+    // It is drawn when the rows have been painted.
+    await page.waitForSelector('.chart canvas');
     expect(await page.locator('.chart canvas').count()).toBe(1);
     expect(wrong).toEqual([]);
     expect(feed.bytes()).toBeLessThan(60_000);
@@ -140,7 +142,9 @@ describe('the console', () => {
     feed.status(aConsoleStatus(TENANTS));
     feed.requests([aLine('after')]);
     await page.waitForSelector('[data-request=after]', { timeout: 20_000 });
-    expect(await page.getAttribute('.link', 'data-link')).toBe('live');
+    // It has asked for that one; its stream comes a moment later.
+    await page.waitForSelector('[data-link=live]');
+    expect(await page.locator('[data-request=after]').count()).toBe(1);
     await page.close();
   });
 
