@@ -16,7 +16,7 @@ const startSidecar = (): Promise<Stack> =>
   startStack({
     engines: engines.map(({ url }) => url),
     change: (config) => {
-      config['redis'] = { url: redis.url, maxWait: '250ms' };
+      config['redis'] = { url: redis.url, maxWait: '1s' };
     },
   });
 const ask = (stack: Stack, previous?: string, key: string = KEYS.quiet): Promise<Answer> =>

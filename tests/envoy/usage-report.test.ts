@@ -122,7 +122,7 @@ it('what is estimated is counted, and listed by id', async () => {
   const asked = fetch(`${stack.url}/v1/chat/completions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${KEYS.quiet}`, 'content-type': 'application/json' },
-    body: chatBody({ stream: true, max_tokens: 2_000 }),
+    body: chatBody({ stream: true, max_tokens: 2_000, ignore_eos: true }),
     signal: gone.signal,
   });
   const answer = await asked;

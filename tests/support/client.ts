@@ -1,5 +1,6 @@
 /** HTTP as a client sees it. */
 import { request as httpRequest } from 'node:http';
+import type { Socket } from 'node:net';
 
 export interface Answer {
   readonly status: number;
@@ -21,6 +22,8 @@ export interface SendOptions {
   readonly body?: string | Buffer | undefined;
   readonly signal?: AbortSignal;
   readonly trailers?: Readonly<Record<string, string>>;
+  /** A connection of its own, for this request alone. */
+  readonly socket?: Socket;
 }
 
 /** Sends a request and reads the whole answer. A broken answer rejects. */
@@ -38,6 +41,7 @@ export function send(url: string, options: SendOptions = {}): Promise<Answer> {
           ...headers,
         },
         ...(options.signal !== undefined && { signal: options.signal }),
+        ...(options.socket !== undefined && { createConnection: () => options.socket }),
       },
       (incoming) => {
         const parts: Buffer[] = [];
