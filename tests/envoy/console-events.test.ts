@@ -73,9 +73,10 @@ it('a request is told of within a second of its end, once, and status comes each
 
 it('goes on while the service drains, and ends with it', async () => {
   const listener = await listen();
-  const running = send(stack.url, { key: KEYS.quiet, body: chatBody({ max_tokens: 500 }) }).catch(
-    () => undefined,
-  );
+  const running = send(stack.url, {
+    key: KEYS.quiet,
+    body: chatBody({ max_tokens: 500, ignore_eos: true }),
+  }).catch(() => undefined);
   await expect.poll(() => stack.metric('fairlane_pool_in_flight')).toBe(1);
   const drained = stack.service().drain();
   const status = count(listener, 'status');

@@ -87,7 +87,7 @@ const mostOf = ({ durationMs = 0 }: { readonly durationMs?: number }): number =>
 
 describe('a client that leaves pays for', () => {
   it('an answer in one piece that it did not wait for', async () => {
-    const { record, tokens } = await leave({ max_tokens: 2_000 }, 1_500);
+    const { record, tokens } = await leave({ max_tokens: 2_000, ignore_eos: true }, 1_500);
     expect(record).toMatchObject({ outcome: 'aborted', usageSource: 'estimate' });
     // 150 steps of 10 ms at most, and a stranger's pace at first.
     expect(tokens).toBeGreaterThan(20);
@@ -96,7 +96,7 @@ describe('a client that leaves pays for', () => {
   });
 
   it('all the choices of one, up to its cap', async () => {
-    const { record, tokens } = await leave({ max_tokens: 2_000, n: 16 }, 1_500);
+    const { record, tokens } = await leave({ max_tokens: 2_000, n: 16, ignore_eos: true }, 1_500);
     // Eight run at a time, and the others wait for them: it is charged as if all did.
     expect(tokens).toBeGreaterThan(8 * 20);
     expect(record.completionTokens).toBeGreaterThan(0.8 * tokens);
@@ -107,7 +107,10 @@ describe('a client that leaves pays for', () => {
   });
 
   it('the part of a stream that it has seen', async () => {
-    const { record, text } = await leaveAt({ max_tokens: 2_000 }, (seen) => eventsOf(seen).length > 60);
+    const { record, text } = await leaveAt(
+      { max_tokens: 2_000, ignore_eos: true },
+      (seen) => eventsOf(seen).length > 60,
+    );
     expect(record).toMatchObject({ outcome: 'aborted', usageSource: 'estimate' });
     // The first event has no token.
     expect(record.completionTokens).toBeGreaterThanOrEqual(eventsOf(text).length - 1);
