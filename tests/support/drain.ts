@@ -11,7 +11,7 @@ export const askStream = (api: string, key: string, tokens: number): Promise<Res
       model: 'demo',
       stream: true,
       max_tokens: tokens,
-      min_tokens: tokens,
+      ignore_eos: true,
       messages: [{ role: 'user', content: 'Hello' }],
     }),
   });
