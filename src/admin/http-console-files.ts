@@ -35,15 +35,25 @@ interface ConsoleFile {
 
 export type ConsoleFiles = ReadonlyMap<string, ConsoleFile>;
 
-/** Reads what was built, by paths of URLs; nothing where it was not. */
+/** Reads what was built, by paths of URLs; nothing where it was not, or is being built. */
 export function readConsoleFiles(folder = FOLDER): ConsoleFiles {
-  const files = new Map<string, ConsoleFile>();
   let names: readonly string[];
   try {
     names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
   } catch {
-    return files;
+    return new Map();
   }
+  try {
+    return filesOf(folder, names);
+  } catch (error) {
+    // A build removes what was there before.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+    throw error;
+  }
+}
+
+function filesOf(folder: string, names: readonly string[]): ConsoleFiles {
+  const files = new Map<string, ConsoleFile>();
   const known = new Set(names);
   const packed = (name: string): Buffer | undefined =>
     known.has(name) ? readFileSync(join(folder, name)) : undefined;

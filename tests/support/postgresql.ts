@@ -104,35 +104,33 @@ export async function startPostgresql(): Promise<TestPostgresql> {
   const kill = async (): Promise<void> => {
     const running = server;
     server = undefined;
-    if (running?.pid === undefined) return;
+    if (running?.pid === undefined || hasEnded(running)) return;
     const ended = new Promise((resolve) => running.once('exit', resolve));
     // Its processes end by themselves when it is gone, some time later.
     const all = [running.pid, ...childrenOf(running.pid)];
     for (const pid of all) signal(pid, 'SIGKILL');
     await ended;
   };
-  const launch = async (): Promise<void> => {
-    const settings = [
-      `listen_addresses=${HOST}`,
-      `port=${port}`,
-      'unix_socket_directories=',
-      'fsync=off',
-      'shared_buffers=16MB',
-    ];
-    server = spawn(
-      join(folder, 'postgres'),
-      ['-D', data, ...settings.flatMap((setting) => ['-c', setting])],
-      {
-        stdio: 'ignore',
-        ...as,
+  const settings = [
+    `listen_addresses=${HOST}`,
+    `port=${port}`,
+    'unix_socket_directories=',
+    'fsync=off',
+    'shared_buffers=16MB',
+  ];
+  const args = ['-D', data, ...settings.flatMap((setting) => ['-c', setting])];
+  const launch = (): Promise<unknown> =>
+    eventually(
+      () => {
+        // It ends at once while one that was killed still has the memory that they shared.
+        if (server === undefined || hasEnded(server)) {
+          server = spawn(join(folder, 'postgres'), args, { stdio: 'ignore', ...as });
+        }
+        return query(url, 'SELECT 1 AS one').catch(String);
       },
-    );
-    await eventually(
-      () => query(url, 'SELECT 1 AS one').catch(String),
       (rows) => Array.isArray(rows),
       START_MS,
     );
-  };
   const toAll = (name: NodeJS.Signals): void => {
     const pid = server?.pid;
     if (pid !== undefined) for (const one of [pid, ...childrenOf(pid)]) signal(one, name);
@@ -159,6 +157,9 @@ export async function startPostgresql(): Promise<TestPostgresql> {
     },
   };
 }
+
+const hasEnded = ({ exitCode, signalCode }: ChildProcess): boolean =>
+  exitCode !== null || signalCode !== null;
 
 function signal(pid: number, name: NodeJS.Signals): void {
   try {

@@ -39,10 +39,12 @@ async function teach({ send }: Tools): Promise<void> {
 interface Least {
   readonly fixed: number;
   readonly byPace: number;
+  /** That the client has seen before it goes. */
+  readonly words?: number;
 }
 
-/** What the bucket has lost for a request that is dropped after so long. */
-async function chargedFor(tools: Tools, request: Request, afterMs: number): Promise<number> {
+/** What the bucket has lost for a request that is dropped so long after the engine has it, and the client has so many words. */
+async function chargedFor(tools: Tools, request: Request, words: number, afterMs: number): Promise<number> {
   const { world, port, from, seen } = tools;
   await teach(tools);
   const asked = seen().length;
@@ -53,6 +55,10 @@ async function chargedFor(tools: Tools, request: Request, afterMs: number): Prom
   await eventually(
     () => seen().length,
     (count) => count > asked,
+  );
+  await eventually(
+    () => (connection.answers()[0]?.body.toString() ?? '').split('word ').length - 1,
+    (seenWords) => seenWords >= words,
   );
   await sleep(afterMs);
   connection.close();
@@ -71,10 +77,15 @@ async function chargedFor(tools: Tools, request: Request, afterMs: number): Prom
   return before - last + ((performance.now() - startMs) / 1_000) * REFILL_PER_S;
 }
 
-const hangUp = (name: string, request: Request, { fixed, byPace }: Least, afterMs = HANG_UP_MS): Vector => ({
+const hangUp = (
+  name: string,
+  request: Request,
+  { fixed, byPace, words = 0 }: Least,
+  afterMs = HANG_UP_MS,
+): Vector => ({
   name,
   async send(tools) {
-    const charged = await chargedFor(tools, request, afterMs);
+    const charged = await chargedFor(tools, request, words, afterMs);
     expect(charged, 'tokens charged').toBeGreaterThan(fixed + byPace / slowness);
     // No more than was asked for, whatever is thought of the engine.
     expect(charged, 'tokens charged').toBeLessThan(16 * 400 + PROMPT_TOKENS);
@@ -93,8 +104,8 @@ const streamed = (marks: string, fields: object = {}): Request => ({
 /** At ten to thirty milliseconds a token, and a prompt of some dozens. */
 const ONE: Least = { fixed: 30, byPace: 60 };
 /** Seen, and counted as seen. */
-const seenOf = (tokens: number): Least => ({ fixed: tokens, byPace: 0 });
-const SEEN = seenOf(300);
+const seenOf = (tokens: number, words: number): Least => ({ fixed: tokens, byPace: 0, words });
+const SEEN = seenOf(300, 400);
 const WORDS_2000 = '@@count=1@@@@bytes=2000@@';
 
 export const REST_2: Group = {
@@ -178,7 +189,12 @@ export const REST_2: Group = {
       streamed('@@events=hidden@@@@count=1@@'),
       ONE,
     ),
-    hangUp('forty events are forty tokens at least', streamed('@@count=40@@@@bytes=1@@'), seenOf(35), 300),
+    hangUp(
+      'forty events are forty tokens at least',
+      streamed('@@count=40@@@@bytes=1@@'),
+      seenOf(35, 40),
+      300,
+    ),
     {
       name: 'what is read to its end costs what the engine says',
       async send(tools) {

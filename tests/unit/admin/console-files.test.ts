@@ -1,7 +1,10 @@
 /** Which form of a file of the console a client gets, by what it accepts. */
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { answerFile, type ConsoleFiles } from '../../../src/admin/http-console-files.ts';
+import { answerFile, type ConsoleFiles, readConsoleFiles } from '../../../src/admin/http-console-files.ts';
 
 const [bytes, br, gzip] = ['plain', 'br', 'gzip'].map((text) => Buffer.from(text));
 const FILES: ConsoleFiles = new Map([
@@ -39,6 +42,19 @@ it.each([
   ['brotli, xgzip', 'plain'],
 ])('%j gets %s', (accept, form) => {
   expect(got(accept)).toBe(form);
+});
+
+it('a file that a build takes away while it is read keeps no service from its start', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'fairlane-console-files-'));
+  try {
+    writeFileSync(join(folder, 'index.html'), 'x');
+    expect([...readConsoleFiles(folder).keys()]).toEqual(['/']);
+    // Its name is there, and it is not.
+    symlinkSync(join(folder, 'nothing'), join(folder, 'page.js'));
+    expect(readConsoleFiles(folder).size).toBe(0);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
 });
 
 describe('a header as long as headers may be is read at once: the page shares a thread with all requests', () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { BodyDecoder } from '../../../src/admission/body-decoder.ts';
 import { BodyQueue } from '../../../src/admission/body-queue.ts';
 import { type Coding, codingOf, type Decoded, mostDecoded } from '../../../src/admission/content-coding.ts';
+import { eventually } from '../../support/eventually.ts';
 import { zstdOfOneByte, zstdStored } from '../../support/zstd.ts';
 
 const TEXT = Buffer.from(JSON.stringify({ model: 'demo', content: 'Grüße, 世界! '.repeat(50) }));
@@ -96,6 +97,11 @@ describe.each(ENCODERS)('a body in %s', (_, coding, encode) => {
       throw new Error(`of ${coding}`);
     });
     await decode(coding, encode(Buffer.concat([TEXT, TEXT])));
+    // Each is on a thread of its own: which of them is over first is chance.
+    await eventually(
+      () => bugs.length,
+      (told) => told > 0,
+    );
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(isGiven).toBe(false);
     expect(bugs.splice(0)).toEqual([new Error(`of ${coding}`)]);
