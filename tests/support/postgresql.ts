@@ -104,14 +104,14 @@ export async function startPostgresql(): Promise<TestPostgresql> {
   const kill = async (): Promise<void> => {
     const running = server;
     server = undefined;
-    if (running?.pid === undefined) return;
+    if (running?.pid === undefined || running.exitCode !== null) return;
     const ended = new Promise((resolve) => running.once('exit', resolve));
     // Its processes end by themselves when it is gone, some time later.
     const all = [running.pid, ...childrenOf(running.pid)];
     for (const pid of all) signal(pid, 'SIGKILL');
     await ended;
   };
-  const launch = async (): Promise<void> => {
+  const begin = (): ChildProcess => {
     const settings = [
       `listen_addresses=${HOST}`,
       `port=${port}`,
@@ -119,16 +119,17 @@ export async function startPostgresql(): Promise<TestPostgresql> {
       'fsync=off',
       'shared_buffers=16MB',
     ];
-    server = spawn(
-      join(folder, 'postgres'),
-      ['-D', data, ...settings.flatMap((setting) => ['-c', setting])],
-      {
-        stdio: 'ignore',
-        ...as,
-      },
-    );
+    const args = ['-D', data, ...settings.flatMap((setting) => ['-c', setting])];
+    return spawn(join(folder, 'postgres'), args, { stdio: 'ignore', ...as });
+  };
+  const launch = async (): Promise<void> => {
+    server = begin();
     await eventually(
-      () => query(url, 'SELECT 1 AS one').catch(String),
+      () => {
+        // It ends at once while a process of the one that was killed still has the shared memory.
+        if (server !== undefined && server.exitCode !== null) server = begin();
+        return query(url, 'SELECT 1 AS one').catch(String);
+      },
       (rows) => Array.isArray(rows),
       START_MS,
     );
