@@ -1,6 +1,7 @@
 /** Redis away, slow, full, read-only or emptied: no decision fails, none waits, and the limit holds within its bound. */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { connect, createServer, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -321,6 +322,23 @@ describe('a replica whose Redis fails', () => {
     await isReported(one);
     await sleep(1_100);
     expect((await (await connected()).take(0)).remaining).toBe(899);
+  });
+
+  it('goes on when its socket fails twice, as one with TLS may', async () => {
+    const sockets: Socket[] = [];
+    const opened = (message: unknown): void =>
+      void sockets.push((message as { readonly socket: Socket }).socket);
+    subscribe('net.client.socket', opened);
+    const one = await connected();
+    unsubscribe('net.client.socket', opened);
+    expect(sockets).toHaveLength(1);
+    for (const text of ['first', 'second']) sockets[0]?.emit('error', new Error(text));
+    sockets[0]?.destroy();
+    await eventually(
+      () => kinds(one),
+      (all) => all.length === 3,
+    );
+    expect(kinds(one)).toEqual(['connected', 'lost', 'connected']);
   });
 
   it('decides alone while Redis has no memory, and says so once', async () => {

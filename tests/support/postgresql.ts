@@ -4,6 +4,7 @@ import { accessSync, chownSync, constants, mkdtempSync, readdirSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import pg from 'pg';
+import { atMost } from '../../src/domain/at-most.ts';
 import { installDebian } from './debian.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
@@ -11,6 +12,7 @@ import { freePorts } from './ports.ts';
 const HOST = '127.0.0.1';
 const USER = 'fairlane';
 const START_MS = 30_000;
+const QUIT_MS = 10_000;
 const DEBIAN = '/usr/lib/postgresql';
 /** It refuses to run as root: `nobody` everywhere. */
 const NOBODY = 65_534;
@@ -111,6 +113,15 @@ export async function startPostgresql(): Promise<TestPostgresql> {
     for (const pid of all) signal(pid, 'SIGKILL');
     await ended;
   };
+  /** Killed, it would leave a segment of the system's shared memory behind, of which there are some thousand. */
+  const quit = async (): Promise<void> => {
+    const running = server;
+    if (running?.pid === undefined || hasEnded(running)) return;
+    const ended = new Promise((resolve) => running.once('exit', resolve));
+    toAll('SIGCONT');
+    signal(running.pid, 'SIGQUIT');
+    await atMost(QUIT_MS, ended);
+  };
   const settings = [
     `listen_addresses=${HOST}`,
     `port=${port}`,
@@ -146,12 +157,14 @@ export async function startPostgresql(): Promise<TestPostgresql> {
     query,
     kill,
     async restart() {
+      await quit();
       await kill();
       await launch();
     },
     freeze: () => toAll('SIGSTOP'),
     resume: () => toAll('SIGCONT'),
     async close() {
+      await quit();
       await kill();
       rmSync(data, { recursive: true, force: true });
     },
