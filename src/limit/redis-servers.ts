@@ -127,7 +127,10 @@ class Server {
 
 const ignore = (): void => undefined;
 /** A TLS socket may fail twice, as after an alert that comes while it is written to: ioredis listens for the first time alone. */
-const hearAgain = ({ stream }: Redis): void => void stream?.on('error', ignore);
+function hearAgain(client: Redis): void {
+  const hear = (): void => void client.stream?.on('error', ignore);
+  client.on('connect', hear).on('error', hear);
+}
 
 const nameOf = ({ options }: Redis): string => `${options.host}:${options.port}`;
 const isReply = (error: unknown): boolean => error instanceof Error && error.name === 'ReplyError';
@@ -289,16 +292,13 @@ class ConnectedServers implements RedisServers {
 
   private listen(first: Server): void {
     const { client } = this;
-    client.on('connect', () => {
-      this.heard();
-      if (client instanceof Redis) hearAgain(client);
-    });
+    if (client instanceof Redis) hearAgain(client);
+    client.on('connect', () => this.heard());
     client.on('ready', () => {
       this.heard();
       for (const server of this.servers.values()) void this.probe(server);
     });
     client.on('error', (error: unknown) => {
-      if (client instanceof Redis) hearAgain(client);
       const text = textOf(error);
       // Each has said why before.
       if (text.startsWith('All sentinels are unreachable')) return;
@@ -315,9 +315,8 @@ class ConnectedServers implements RedisServers {
   private listenToCluster(cluster: Cluster): void {
     cluster.on('refresh', () => this.readSlots(cluster));
     cluster.on('+node', (node: Redis) => {
-      node.on('error', () => hearAgain(node));
+      hearAgain(node);
       node.on('connect', () => {
-        hearAgain(node);
         const server = this.servers.get(nameOf(node));
         if (server !== undefined) server.heardMs = this.options.now();
       });
