@@ -157,7 +157,6 @@ export async function startPostgresql(): Promise<TestPostgresql> {
     query,
     kill,
     async restart() {
-      await quit();
       await kill();
       await launch();
     },
