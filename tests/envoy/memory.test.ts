@@ -90,8 +90,10 @@ describe('an Envoy whose heap is nearly full', () => {
         ahead.push(connection());
         const socket = ahead.shift();
         const answer = socket?.destroyed === false ? await ask(socket).catch(() => undefined) : undefined;
-        isRefused = answer?.status === 503;
-        if (answer?.status === 503) return answer;
+        if (answer?.status === 503) {
+          isRefused = true;
+          return answer;
+        }
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     })();
