@@ -6,6 +6,7 @@ import { fixedLimit } from '../../../src/pool/concurrency-limit/fixed.ts';
 import { PassedOn } from '../../../src/pool/passed-on.ts';
 import { createPoolEndpoints } from '../../../src/pool/pool-endpoints.ts';
 import type { Demand, PoolEndpoints, SharedLimits, Slot } from '../../../src/pool/types.ts';
+import { lonelyAllotment } from '../../support/allotment.ts';
 
 const REFUSES = '10.0.0.1:8000';
 const SERVES = '10.0.0.2:8000';
@@ -162,17 +163,12 @@ describe('an endpoint whose room others use', () => {
       waiting: () => ({ queued: 0, headroom: 0 }),
       hold: (url, owner) => {
         owners.set(url, owner);
-        return {
+        return lonelyAllotment(owner, {
           limit: () => 8,
-          coming: () => 0,
           fair: () => 8,
           capacity: () => 8,
-          others: () => undefined,
-          heardMs: () => 0,
-          inUse: () => owner.inUse(),
           usageChanged: () => void told.push(url),
-          left: () => undefined,
-        };
+        });
       },
     };
     const { moved } = fullOfPassedOn(8, shared);

@@ -11,6 +11,7 @@ import type {
   SharedLimits,
   Slot,
 } from '../../../src/pool/types.ts';
+import { lonelyAllotment } from '../../support/allotment.ts';
 
 const at = (n: number) => ({ url: `http://e${n}:8000`, address: `10.0.0.${n}:8000` });
 
@@ -235,17 +236,12 @@ describe('endpoints where requests fail', () => {
   it('return also where replicas divide their limits, and this one gets what it asks for', () => {
     const grants: SharedLimits = {
       waiting: () => ({ queued: 4, headroom: 0 }),
-      hold: (_, owner) => ({
-        limit: (nowMs) => owner.want(nowMs),
-        coming: () => 0,
-        fair: () => 0,
-        capacity: () => 100,
-        others: () => undefined,
-        heardMs: () => 0,
-        inUse: () => owner.inUse(),
-        usageChanged: () => undefined,
-        left: () => undefined,
-      }),
+      hold: (_, owner) =>
+        lonelyAllotment(owner, {
+          limit: (nowMs) => owner.want(nowMs),
+          fair: () => 0,
+          capacity: () => 100,
+        }),
     };
     const endpoints = ejected(grants);
     const where = (nowMs: number) => go(endpoints, () => ({ status: 200 }), { nowMs });
