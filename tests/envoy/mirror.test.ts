@@ -9,6 +9,7 @@ import { type Simulator, startSimulator } from '../../src/simulator/http-simulat
 import { parseProfile } from '../../src/simulator/profile.ts';
 import { type Answer, chatBody, eventsOf, openStream, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
+import { scraped } from '../support/scraped.ts';
 import { type Draft, KEYS, type Stack, startStack } from '../support/stack.ts';
 
 const UNBOUNDED = { pool: 'next', percent: 100, maxConcurrent: 1_000, perSecond: 10_000 };
@@ -50,7 +51,7 @@ async function reload(change: (config: Draft) => void): Promise<void> {
     (healthy) => healthy > 0,
   );
   await eventually(
-    async () => (await fetch(`${stack.metricsUrl}/metrics`)).text(),
+    () => scraped(stack.metricsUrl),
     (text) => text.includes('fairlane_engine_waiting{pool="next"'),
   );
 }

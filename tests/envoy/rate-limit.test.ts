@@ -12,6 +12,7 @@ import { envoyForTests } from '../support/envoy.ts';
 import { eventually } from '../support/eventually.ts';
 import { freePorts } from '../support/ports.ts';
 import { startRedis, type TestRedis } from '../support/redis.ts';
+import { type Labels, scraped, sumIn } from '../support/scraped.ts';
 import { type CliProcess, runCli } from '../support/serve.ts';
 import { configYaml } from '../support/stack.ts';
 
@@ -182,14 +183,9 @@ describe('the ratelimit filter', () => {
     writeFileSync(`${path}.new`, text);
     renameSync(`${path}.new`, path);
   };
-  /** Of all series of a metric with these labels. */
-  const counted = async (name: string, labels: string): Promise<number> => {
-    const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
-    const series = text.matchAll(new RegExp(`^${name}\\{[^}]*${labels}[^}]*\\} (\\d+)`, 'gm'));
-    return Array.from(series, ([, count]) => Number(count)).reduce((sum, count) => sum + count, 0);
-  };
-  const reloads = (result: string): Promise<number> =>
-    counted('fairlane_ratelimit_reloads_total', `result="${result}"`);
+  const metric = async (name: string, labels: Labels): Promise<number> =>
+    sumIn(await scraped(`http://127.0.0.1:${metrics}`), name, labels);
+  const reloads = (result: string): Promise<number> => metric('fairlane_ratelimit_reloads_total', { result });
 
   beforeAll(async () => {
     engine = await startSimulator({ profile: parseProfile('test', {}), models: ['demo'] });
@@ -244,7 +240,7 @@ describe('the ratelimit filter', () => {
 
   it('charges tokens when the stream has ended, and checks with 0 hits before', async () => {
     const user = { 'x-user': 'ann' };
-    const charged = () => counted('fairlane_ratelimit_hits_total', 'key="shop.tokens"');
+    const charged = () => metric('fairlane_ratelimit_hits_total', { key: 'shop.tokens' });
     // 100 tokens, 40 a request: the third is let in with 20 left, and brings a debt.
     for (let i = 1; i <= 3; i += 1) {
       expect((await ask('/tokens', user)).status).toBe(200);

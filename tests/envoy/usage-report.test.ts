@@ -6,6 +6,7 @@ import { parseProfile } from '../../src/simulator/profile.ts';
 import { chatBody, send } from '../support/client.ts';
 import { eventually } from '../support/eventually.ts';
 import { builtProgram } from '../support/program.ts';
+import { scraped, sumIn } from '../support/scraped.ts';
 import { KEYS, type Stack, startStack } from '../support/stack.ts';
 
 let engine: Simulator;
@@ -42,13 +43,11 @@ afterAll(async () => {
 });
 
 async function counters(): Promise<{ readonly prompt: number; readonly generation: number }> {
-  const page = await (await fetch(`${engine.url}/metrics`)).text();
-  const sumOf = (name: string): number =>
-    page
-      .split('\n')
-      .filter((line) => line.startsWith(`${name}{`))
-      .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-  return { prompt: sumOf('vllm:prompt_tokens_total'), generation: sumOf('vllm:generation_tokens_total') };
+  const page = await scraped(engine.url);
+  return {
+    prompt: sumIn(page, 'vllm:prompt_tokens_total'),
+    generation: sumIn(page, 'vllm:generation_tokens_total'),
+  };
 }
 
 const fairlane = (...args: readonly string[]): Promise<string> =>

@@ -14,6 +14,7 @@ import { chatBody, send } from './client.ts';
 import { envoyForTests } from './envoy.ts';
 import { eventually } from './eventually.ts';
 import { freePorts } from './ports.ts';
+import { type Labels, scraped, sumIn } from './scraped.ts';
 
 interface LogLine extends Partial<UsageRecord> {
   readonly message: string;
@@ -34,7 +35,7 @@ export interface Stack {
   /** The first record that fits, waited for. */
   record(fits: (line: LogLine) => boolean): Promise<LogLine>;
   /** The sum of a metric's series whose labels contain all of these. */
-  metric(name: string, labels?: Readonly<Record<string, string>>): Promise<number>;
+  metric(name: string, labels?: Labels): Promise<number>;
   restartService(): Promise<void>;
   close(): Promise<void>;
 }
@@ -142,13 +143,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       return found as LogLine;
     },
     async metric(name, labels = {}) {
-      const response = await fetch(`http://127.0.0.1:${metrics}/metrics`);
-      const wanted = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
-      return (await response.text())
-        .split('\n')
-        .filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `))
-        .filter((line) => wanted.every((pair) => line.includes(pair)))
-        .reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+      return sumIn(await scraped(`http://127.0.0.1:${metrics}`), name, labels);
     },
     async restartService() {
       await service.drain();
